@@ -1,0 +1,233 @@
+"""An environment: what `environments/<name>/` says about it, parsed once and checked at the edge."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+
+SETTINGS = "environment.toml"
+VARIABLES = "terraform.tfvars"
+BACKEND = "backend.hcl"
+
+# What the wrapper hands to Terraform itself; in terraform.tfvars they would have two owners.
+OWNED_BY_SETTINGS = ("account_id", "region", "image_digest")
+
+_ACCOUNT = re.compile(r"\d{12}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """Where the state lives: the arguments of Terraform's S3 backend that this package needs."""
+
+    file: Path
+    bucket: str
+    key: str
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """One environment. `variables` are the literal values of terraform.tfvars, as HCL gives them."""
+
+    name: str
+    directory: Path
+    account_id: str
+    region: str
+    role_arn: str | None
+    promotes_from: str | None
+    backend: Backend
+    variables: Mapping[str, Any]
+
+    @property
+    def variables_file(self) -> Path:
+        return self.directory / VARIABLES
+
+
+def names(project: Path) -> tuple[str, ...]:
+    """Return the names of the environments of the project at `project`, sorted."""
+    found = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
+    return tuple(sorted(found))
+
+
+def load(project: Path, name: str) -> Environment:
+    """Read and check the environment `name`; raise ConfigurationError with file, line and key where it is wrong."""
+    known = names(project)
+    directory = project / "environments" / name
+    if not _NAME.fullmatch(name) or (name not in known and not directory.is_dir()):
+        raise UnknownEnvironmentError(
+            f"unknown environment {name!r}",
+            hint=f"known environments: {', '.join(known) or 'none'} (folders of {project / 'environments'})",
+        )
+    settings = _Settings.read(directory / SETTINGS)
+    variables = _hcl(directory / VARIABLES)
+    _one_owner(settings, directory / VARIABLES, variables)
+    environment = Environment(
+        name=name,
+        directory=directory,
+        account_id=settings.required(
+            "account_id", _ACCOUNT, 'twelve digits in quotes, such as "111111111111"'
+        ),
+        region=settings.required("region", _REGION, 'an AWS region, such as "ap-northeast-2"'),
+        role_arn=settings.optional(
+            "role_arn", _ROLE, 'the ARN of a role, "arn:aws:iam::111111111111:role/deploy"'
+        ),
+        promotes_from=settings.optional("promotes_from", _NAME, 'the name of an environment, such as "dev"'),
+        backend=_backend(directory / BACKEND),
+        variables=variables,
+    )
+    settings.nothing_else()
+    _consistent(environment, settings, known)
+    return environment
+
+
+def _consistent(environment: Environment, settings: _Settings, known: tuple[str, ...]) -> None:
+    source = environment.promotes_from
+    if source is not None and (source not in known or source == environment.name):
+        others = ", ".join(name for name in known if name != environment.name) or "none"
+        raise settings.error(
+            "promotes_from", f"names {source!r}, which is no other environment", f"others: {others}"
+        )
+    declared = environment.variables.get("environment")
+    if declared != environment.name:
+        file = environment.variables_file
+        raise ConfigurationError(
+            f"environment is {declared!r}, but the folder is {environment.name!r}",
+            hint=f'write environment = "{environment.name}"',
+            file=file,
+            line=line_of(file, "environment"),
+            key="environment",
+        )
+
+
+def _one_owner(settings: _Settings, file: Path, variables: Mapping[str, Any]) -> None:
+    for key in variables:
+        if key in settings.values or key in OWNED_BY_SETTINGS:
+            raise ConfigurationError(
+                f"{key} does not belong here",
+                hint=f"{key} is passed to Terraform from {SETTINGS} or the command line; delete this line",
+                file=file,
+                line=line_of(file, key),
+                key=key,
+            )
+
+
+class _Settings:
+    """environment.toml while it is being read: remembers which keys were asked for."""
+
+    def __init__(self, file: Path, values: Mapping[str, Any]) -> None:
+        self.file = file
+        self.values = values
+        self._asked: set[str] = set()
+
+    @classmethod
+    def read(cls, file: Path) -> _Settings:
+        text = _text(file)
+        try:
+            return cls(file, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"at line (\d+)", str(error))
+            line = int(found[1]) if found else text.count("\n") + 1
+            key = _key_on(text, line)
+            raise ConfigurationError(
+                f"{f'{key}: ' if key else ''}not valid TOML: {error}",
+                hint="see https://toml.io",
+                file=file,
+                line=line,
+                key=key,
+            ) from None
+
+    def required(self, key: str, pattern: re.Pattern[str], rule: str) -> str:
+        value = self.optional(key, pattern, rule)
+        if value is None:
+            raise ConfigurationError(f"{key} is missing", hint=f"{key} is {rule}", file=self.file, key=key)
+        return value
+
+    def optional(self, key: str, pattern: re.Pattern[str], rule: str) -> str | None:
+        self._asked.add(key)
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+        return value
+
+    def nothing_else(self) -> None:
+        for key in self.values:
+            if key not in self._asked:
+                raise self.error(key, "is not a setting", f"settings: {', '.join(sorted(self._asked))}")
+
+    def error(self, key: str, problem: str, hint: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{key} {problem}", hint=hint, file=self.file, line=line_of(self.file, key), key=key
+        )
+
+
+def _backend(file: Path) -> Backend:
+    values = _hcl(file)
+    for key in ("bucket", "key", "region"):
+        if not isinstance(values.get(key), str) or not values[key]:
+            raise ConfigurationError(
+                f"{key} is missing" if key not in values else f"{key} is not a text",
+                hint="an S3 backend needs bucket, key and region",
+                file=file,
+                line=line_of(file, key),
+                key=key,
+            )
+    return Backend(file=file, bucket=values["bucket"], key=values["key"], region=values["region"])
+
+
+def _hcl(file: Path) -> dict[str, Any]:
+    """Parse the literal attributes of an HCL file. hcl2 is imported late: `--help` does not need it."""
+    import hcl2  # noqa: PLC0415
+
+    text = _text(file)
+    try:
+        values: dict[str, Any] = hcl2.loads(text if text.endswith("\n") else text + "\n")
+    except Exception as error:  # noqa: BLE001  (the parser's own exceptions come from lark, which is not ours to name)
+        line = getattr(error, "line", None)
+        line = line if isinstance(line, int) and line > 0 else text.count("\n") + 1
+        key = _key_on(text, line)
+        raise ConfigurationError(
+            f"{f'{key}: ' if key else ''}not valid HCL",
+            hint="`terraform fmt` shows where; every line is key = value",
+            file=file,
+            line=line,
+            key=key,
+        ) from None
+    return values
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "the file is missing",
+            hint=f"an environment has {SETTINGS}, {VARIABLES} and {BACKEND}; copy those of another environment",
+            file=file,
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", file=file) from None
+
+
+def line_of(file: Path, key: str) -> int | None:
+    """Return the line (from 1) on which `key` is set at the top level of `file`, None where it is not."""
+    for number, line in enumerate(_text(file).splitlines(), start=1):
+        if re.match(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]', line):
+            return number
+    return None
+
+
+def _key_on(text: str, line: int) -> str | None:
+    lines = text.splitlines()
+    found = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
+    return found[1] if found else None

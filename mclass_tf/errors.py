@@ -1,0 +1,167 @@
+"""The errors that users see, each with the exit code of its class.
+
+    MclassError                       1  a bug, unless a subclass says otherwise
+    ├── UsageError                    2  the command line is wrong
+    ├── ConfigurationError            3  a file, the account or the machine is not as it must be
+    │   ├── UnknownEnvironmentError
+    │   ├── AccountMismatchError
+    │   ├── CredentialsError
+    │   ├── BackendMissingError
+    │   ├── EngineError                  no Terraform, or one that is too old
+    │   ├── LocalAwsUnavailableError
+    │   └── NothingAppliedError
+    ├── TerraformError                4  Terraform itself failed; carries its diagnostics
+    │   └── StateLockedError
+    ├── RefusedError                  5
+    │   ├── GateRefusedError             a gate found something; carries the findings
+    │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
+    │   └── ApprovalRefusedError         the user said no
+    ├── VerificationError             7  the applied environment is not as its outputs say
+    └── InterruptedByUserError      130
+
+Every error says what failed and where (`message`) and what to do next (`hint`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+class MclassError(Exception):
+    """Base of all errors of this package: `message` says what failed and where, `hint` what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MclassError):
+    exit_code = 2
+
+
+class ConfigurationError(MclassError):
+    """A file is not as it must be; `file`, `line` (from 1) and `key` say where, as far as they are known."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        file: Path | None = None,
+        line: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        where = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.file = file
+        self.line = line
+        self.key = key
+
+
+class UnknownEnvironmentError(ConfigurationError):
+    pass
+
+
+class AccountMismatchError(ConfigurationError):
+    pass
+
+
+class CredentialsError(ConfigurationError):
+    pass
+
+
+class BackendMissingError(ConfigurationError):
+    pass
+
+
+class EngineError(ConfigurationError):
+    pass
+
+
+class LocalAwsUnavailableError(ConfigurationError):
+    pass
+
+
+class NothingAppliedError(ConfigurationError):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One of Terraform's own diagnostics; `where` is "file:line" or empty. Source: `terraform plan -json`."""
+
+    severity: str
+    summary: str
+    detail: str
+    where: str
+    address: str
+
+    def __str__(self) -> str:
+        place = ", ".join(part for part in (self.where, self.address) if part)
+        head = f"{self.summary} ({place})" if place else self.summary
+        return f"{head}\n{self.detail}" if self.detail else head
+
+
+class TerraformError(MclassError):
+    """A Terraform command failed: which one, with which exit status, and its diagnostics."""
+
+    exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        command: str = "",
+        status: int = 1,
+        diagnostics: Sequence[Diagnostic] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.command = command
+        self.status = status
+        self.diagnostics = tuple(diagnostics)
+
+
+class StateLockedError(TerraformError):
+    """Somebody else holds the state: `lock_id`, `who`, `since` (ISO 8601) and `operation` as Terraform recorded them."""
+
+    def __init__(
+        self, message: str, *, hint: str, command: str, lock_id: str, who: str, since: str, operation: str
+    ) -> None:
+        super().__init__(message, hint=hint, command=command)
+        self.lock_id = lock_id
+        self.who = who
+        self.since = since
+        self.operation = operation
+
+
+class RefusedError(MclassError):
+    exit_code = 5
+
+
+class GateRefusedError(RefusedError):
+    pass
+
+
+class PlanRefusedError(RefusedError):
+    pass
+
+
+class ApprovalRefusedError(RefusedError):
+    pass
+
+
+class VerificationError(MclassError):
+    exit_code = 7
+
+
+class InterruptedByUserError(MclassError):
+    exit_code = 130

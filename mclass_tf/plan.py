@@ -1,0 +1,233 @@
+"""A Terraform plan as values: what it changes, and the saved file that it is bound to."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.errors import PlanRefusedError
+
+
+class Action(enum.Enum):
+    """What happens to a resource. Source: `change.actions` of Terraform's JSON plan."""
+
+    CREATE = "create"
+    READ = "read"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    FORGET = "forget"
+    NOTHING = "no-op"
+
+    @classmethod
+    def parse(cls, actions: list[str]) -> Action:
+        return cls.REPLACE if len(actions) > 1 else cls(actions[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeChange:
+    """One leaf that changes; `before` and `after` are rendered, secrets masked."""
+
+    path: str
+    before: str
+    after: str
+    forces_replacement: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceChange:
+    """One resource that changes; `create_first` tells how a replacement is ordered."""
+
+    address: str
+    type: str
+    action: Action
+    create_first: bool
+    attributes: tuple[AttributeChange, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputChange:
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The content of a plan; `document` is Terraform's JSON plan, format 1.x, whole."""
+
+    document: Mapping[str, Any]
+    resources: tuple[ResourceChange, ...]
+    outputs: tuple[OutputChange, ...]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Plan:
+        changes = (_resource(entry) for entry in document.get("resource_changes", ()))
+        outputs = (_output(name, entry) for name, entry in document.get("output_changes", {}).items())
+        return cls(
+            document=document,
+            resources=tuple(c for c in changes if c.action not in (Action.NOTHING, Action.READ)),
+            outputs=tuple(o for o in outputs if o is not None),
+        )
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.resources or self.outputs)
+
+    def count(self, action: Action) -> int:
+        return sum(change.action is action for change in self.resources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedPlan:
+    """A plan file and what it is bound to: an environment, a target, the state's lineage and serial, its own bytes.
+
+    `target` is "aws" or the identity of one run of the local AWS; `lineage` is empty before the first apply.
+    """
+
+    path: Path
+    environment: str
+    target: str
+    sha256: str
+    lineage: str
+    serial: int
+    has_changes: bool
+    created: str
+
+    def verify_bytes(self) -> None:
+        """Raise PlanRefusedError unless the file is there and has not been altered."""
+        if not self.path.is_file():
+            raise PlanRefusedError(
+                f"the plan {self.path} is gone", hint=f"plan again: plan {self.environment}"
+            )
+        if digest(self.path) != self.sha256:
+            raise PlanRefusedError(
+                f"the plan {self.path} was altered after the gates approved it",
+                hint=f"nothing was applied; plan again: plan {self.environment}",
+            )
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def state_of(path: Path) -> tuple[str, int]:
+    """Return lineage and serial of the state that the plan file at `path` was made from.
+
+    A plan file is a zip archive whose member `tfstate-prev` is that state, in the format of state files.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            state = json.loads(archive.read("tfstate-prev"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise PlanRefusedError(
+            f"{path} is not a plan that Terraform saved", hint="make one with: plan ENV"
+        ) from None
+    return str(state.get("lineage", "")), int(state.get("serial", 0))
+
+
+_SENSITIVE = "(sensitive)"
+_UNKNOWN = "(known after apply)"
+_ABSENT = "(none)"
+
+
+def _resource(entry: Mapping[str, Any]) -> ResourceChange:
+    change = entry["change"]
+    action = Action.parse(change["actions"])
+    forced = [tuple(path) for path in change.get("replace_paths", ())]
+    return ResourceChange(
+        address=entry["address"],
+        type=entry["type"],
+        action=action,
+        create_first=change["actions"] == ["create", "delete"],
+        attributes=tuple(_attributes(change, forced)) if action in (Action.UPDATE, Action.REPLACE) else (),
+    )
+
+
+def _output(name: str, change: Mapping[str, Any]) -> OutputChange | None:
+    if change["actions"] == ["no-op"]:
+        return None
+    hidden = bool(change.get("before_sensitive") or change.get("after_sensitive"))
+    before, after = change.get("before"), change.get("after")
+    return OutputChange(
+        name=name,
+        before=_SENSITIVE if hidden else _render(before),
+        after=_SENSITIVE if hidden else _UNKNOWN if change.get("after_unknown") else _render(after),
+    )
+
+
+def _attributes(change: Mapping[str, Any], forced: list[tuple[Any, ...]]) -> Iterator[AttributeChange]:
+    leaves = _differences(
+        (),
+        change.get("before"),
+        change.get("after"),
+        change.get("after_unknown"),
+        (change.get("before_sensitive"), change.get("after_sensitive")),
+    )
+    for path, before, after in leaves:
+        yield AttributeChange(
+            path=_dotted(path),
+            before=before,
+            after=after,
+            forces_replacement=any(path[: len(f)] == f or f[: len(path)] == path for f in forced),
+        )
+
+
+def _differences(
+    path: tuple[Any, ...], before: Any, after: Any, unknown: Any, sensitive: tuple[Any, Any]
+) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+    """Yield (path, before, after) of every leaf that differs; lists of differing length are one leaf."""
+    if True in sensitive:
+        if before != after or unknown is True:
+            yield path, _SENSITIVE, _SENSITIVE
+    elif unknown is True:
+        yield path, _render(before), _UNKNOWN
+    elif isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after, *(unknown if isinstance(unknown, dict) else ())}):
+            inner = (_child(sensitive[0], key), _child(sensitive[1], key))
+            yield from _differences(
+                (*path, key), before.get(key), after.get(key), _child(unknown, key), inner
+            )
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            inner = (_child(sensitive[0], index), _child(sensitive[1], index))
+            yield from _differences((*path, index), old, new, _child(unknown, index), inner)
+    elif before != after:
+        yield path, _masked(before, sensitive[0]), _masked(after, sensitive[1])
+
+
+def _child(marks: Any, key: Any) -> Any:
+    if isinstance(marks, dict):
+        return marks.get(key)
+    if isinstance(marks, list) and isinstance(key, int) and key < len(marks):
+        return marks[key]
+    return marks if marks is True else None
+
+
+def _masked(value: Any, marks: Any) -> str:
+    return _SENSITIVE if _any_true(marks) else _render(value)
+
+
+def _any_true(marks: Any) -> bool:
+    if isinstance(marks, dict):
+        return any(_any_true(mark) for mark in marks.values())
+    if isinstance(marks, list):
+        return any(_any_true(mark) for mark in marks)
+    return marks is True
+
+
+def _render(value: Any) -> str:
+    return _ABSENT if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
