@@ -1,0 +1,137 @@
+"""AWS as this package reaches it: credentials of the right account, typed clients, the state bucket.
+
+The only module that imports boto3; the import is late, since it costs a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mclass_tf.errors import AccountMismatchError, BackendMissingError, CredentialsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_acm import ACMClient
+    from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Where calls go and as whom. Secrets stay out of `repr`; `variables()` hands them to a child's environment."""
+
+    region: str
+    endpoint_url: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that make the AWS CLI, an SDK and Terraform's provider act so."""
+        values = {
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_SESSION_TOKEN": self.session_token,
+        }
+        if self.endpoint_url is not None:
+            # Without it the provider asks the instance metadata service, which is not there, for seconds.
+            values["AWS_EC2_METADATA_DISABLED"] = "true"
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class Aws:
+    """Typed clients over one `Access`; each is made when first used."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+    def _client(self, service: str) -> Any:
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        access = self.access
+        session = boto3.session.Session(
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            aws_session_token=access.session_token,
+            region_name=access.region,
+        )
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=10,
+            user_agent_appid="mclass-tf",
+        )
+        # A certificate bundle named for a proxy must exist only where TLS is spoken at all.
+        verify = False if (access.endpoint_url or "").startswith("http://") else None
+        make: Any = session.client  # chosen by name here; the properties below give the type back
+        return make(service, endpoint_url=access.endpoint_url, config=config, verify=verify)
+
+    @cached_property
+    def acm(self) -> ACMClient:
+        client: ACMClient = self._client("acm")
+        return client
+
+    @cached_property
+    def autoscaling(self) -> ApplicationAutoScalingClient:
+        client: ApplicationAutoScalingClient = self._client("application-autoscaling")
+        return client
+
+    @cached_property
+    def ec2(self) -> EC2Client:
+        client: EC2Client = self._client("ec2")
+        return client
+
+    @cached_property
+    def ecr(self) -> ECRClient:
+        client: ECRClient = self._client("ecr")
+        return client
+
+    @cached_property
+    def ecs(self) -> ECSClient:
+        client: ECSClient = self._client("ecs")
+        return client
+
+    @cached_property
+    def elbv2(self) -> ElasticLoadBalancingv2Client:
+        client: ElasticLoadBalancingv2Client = self._client("elbv2")
+        return client
+
+    @cached_property
+    def iam(self) -> IAMClient:
+        client: IAMClient = self._client("iam")
+        return client
+
+    @cached_property
+    def kms(self) -> KMSClient:
+        client: KMSClient = self._client("kms")
+        return client
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        client: CloudWatchLogsClient = self._client("logs")
+        return client
+
+    @cached_property
+    def s3(self) -> S3Client:
+        client: S3Client = self._client("s3")
+        return client
+
+    @cached_property
+    def sts(self) -> STSClient:
+        client: STSClient = self._client("sts")
+        return client
