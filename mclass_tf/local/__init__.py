@@ -1,0 +1,26 @@
+"""The local AWS: one process on loopback that any AWS client can use as if it were AWS.
+
+`up`, `down` and `status` are the whole interface; nothing here imports the rest of the package, and the
+heavy dependencies are imported by the server process alone.
+"""
+
+from mclass_tf.local.control import LocalAws, down, status, up
+from mclass_tf.local.errors import (
+    LocalAwsError,
+    MissingDependencyError,
+    PortInUseError,
+    StartError,
+    StopError,
+)
+
+__all__ = [
+    "LocalAws",
+    "LocalAwsError",
+    "MissingDependencyError",
+    "PortInUseError",
+    "StartError",
+    "StopError",
+    "down",
+    "status",
+    "up",
+]

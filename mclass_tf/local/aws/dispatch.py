@@ -1,0 +1,159 @@
+"""Takes a request to moto's backend for it, and turns whatever is not modelled into a refusal."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask
+from flask import request as flask_request
+from moto import backends as moto_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.exceptions import HTTPException
+
+from mclass_tf.local.aws import acm, install, operations
+from mclass_tf.local.calls import Call, identify
+from mclass_tf.local.http import Reply
+from mclass_tf.local.refusal import unexpected, unsupported
+
+_log = logging.getLogger("mclass_tf.local")
+
+_NOT_ROUTED = "X-Mclass-Not-Routed"
+_MESSAGE = re.compile(rb'(?:"[Mm]essage"\s*:\s*"|<Message>)([^"<]*)')
+
+
+class UnknownServiceError(Exception):
+    """moto has no backend for the service."""
+
+
+class Aws:
+    """Answers every AWS call, one at a time.
+
+    moto's backends are plain dictionaries that its handlers walk and change without locks. They hold Python's
+    global lock anyway while they work, so that one lock around a call costs no throughput and excludes races.
+    """
+
+    def __init__(self) -> None:
+        install.install()
+        self._lock = threading.Lock()
+        self._dispatcher = _Dispatcher()
+        self._refused: dict[str, None] = {}
+
+    @property
+    def refused(self) -> list[str]:
+        """The calls refused so far because they are not modelled, each once, in order."""
+        return list(self._refused)
+
+    def put_certificate(self, *, account_id: str, region: str, arn: str, domain_name: str) -> None:
+        with self._lock:
+            acm.put_certificate(account_id=account_id, region=region, arn=arn, domain_name=domain_name)
+
+    def answer(self, environ: dict[str, Any]) -> Reply:
+        call = operations.named(identify(environ), environ)
+        started = time.perf_counter()
+        with self._lock:
+            reply = self._answer(call, environ)
+        _log.info("%s %s %d %.0f ms", call.region, call.name, reply.status, (time.perf_counter() - started) * 1e3)
+        return reply
+
+    def _answer(self, call: Call, environ: dict[str, Any]) -> Reply:
+        reason = operations.refusal(call)
+        if reason is not None:
+            return self._refuse(call, detail=reason)
+        try:
+            reply = _run(self._dispatcher.get_application(environ), environ)
+        except UnknownServiceError:
+            return self._refuse(call, detail="nothing of this service is modelled")
+        except NotImplementedError as error:
+            return self._refuse(call, detail=str(error))
+        except Exception as error:  # a bug must not take the connection down, nor be retried for minutes
+            _log.exception("%s failed", call.name)
+            return unexpected(call, error=f"{type(error).__name__}: {error}")
+        if _is_unrouted(call, reply, environ):
+            return self._refuse(call)
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
+            found = _MESSAGE.search(reply.body)
+            return unexpected(call, error=found[1].decode(errors="replace") if found else str(reply.status))
+        return reply
+
+    def _refuse(self, call: Call, *, detail: str = "") -> Reply:
+        _log.warning("refused %s: not modelled %s", call.name, detail)
+        self._refused.setdefault(call.name)
+        return unsupported(call, detail=detail)
+
+
+class _Dispatcher(DomainDispatcherApplication):  # type: ignore[misc]  # moto is not typed for us
+    """moto's choice of backend, remembered: it lists moto's folders anew for every request."""
+
+    def __init__(self) -> None:
+        super().__init__(_create_app)
+
+    @functools.lru_cache(maxsize=1024)  # noqa: B019  one dispatcher lives as long as the process
+    def get_backend_for_host(self, host: str | None) -> str | None:
+        if host is None:
+            return None
+        if host in moto_backends.list_of_moto_modules():
+            return host
+        for backend, pattern in self.backend_url_patterns:
+            if pattern.match(f"http://{host}"):
+                return str(backend)
+        raise UnknownServiceError(host)
+
+
+def _create_app(service: Any) -> Flask:
+    app = create_backend_app(service)
+    app.debug = False
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.register_error_handler(HTTPException, _mark_unrouted)
+    return app
+
+
+def _mark_unrouted(error: HTTPException) -> Any:
+    """Tells a URL that moto does not know from a 404 that a handler gave."""
+    response = error.get_response()
+    if flask_request.routing_exception is not None:
+        response.headers[_NOT_ROUTED] = "1"
+    return response
+
+
+def _run(app: Flask, environ: dict[str, Any]) -> Reply:
+    status = ""
+    headers: list[tuple[str, str]] = []
+    written = io.BytesIO()
+
+    def start_response(line: str, fields: list[tuple[str, str]], _error: Any = None) -> Any:
+        nonlocal status, headers
+        status, headers = line, fields
+        return written.write
+
+    pieces: Iterable[bytes] = app(environ, start_response)
+    try:
+        for piece in pieces:
+            written.write(piece)
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+    return Reply(status=int(status.split(" ", 1)[0]), headers=tuple(headers), body=written.getvalue())
+
+
+def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:
+    """moto answers an unknown URL, or an operation that it does not have, with an empty or an HTML 404."""
+    if any(name == _NOT_ROUTED for name, _ in reply.headers):
+        return True
+    return (
+        reply.status == HTTPStatus.NOT_FOUND
+        and not reply.body
+        and call.service != "s3"
+        and environ["REQUEST_METHOD"] != "HEAD"
+    )
+
+

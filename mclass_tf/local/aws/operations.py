@@ -1,0 +1,64 @@
+"""Names REST calls by their operation, and says which operations are not modelled although moto lets them by."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from moto.core.request import Request
+from moto.core.routing import NotFound, get_service_router
+
+from mclass_tf.local.calls import Call, Protocol
+
+
+def named(call: Call, environ: dict[str, Any]) -> Call:
+    """The call with the API's name for its operation, which S3 does not state in a request."""
+    if call.service != "s3" or call.protocol is not Protocol.REST_XML:
+        return call
+    try:
+        operation, _ = get_service_router("s3").match(Request(environ))
+    except NotFound:
+        return call
+    return dataclasses.replace(call, operation=operation.name)
+
+
+def refusal(call: Call) -> str | None:
+    """Why the call must be refused before moto sees it, or None."""
+    if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
+        return "this part of S3 is not there"
+    return _REFUSED.get(call.name)
+
+
+_NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
+
+_REFUSED = {
+    "ec2:RunInstances": _NO_INSTANCES,
+    "ec2:RequestSpotInstances": _NO_INSTANCES,
+    "ec2:RequestSpotFleet": _NO_INSTANCES,
+    "ec2:CreateFleet": _NO_INSTANCES,
+    "ec2:DescribeInstanceTypes": _NO_INSTANCES,
+    "ec2:DescribeInstanceTypeOfferings": _NO_INSTANCES,
+}
+
+# moto falls through to the plain call when it does not know a sub-resource: it takes
+# `DELETE /bucket?inventory` for DeleteBucket, and answers `GET /bucket?analytics` with a list of objects.
+S3_MODELLED = frozenset(
+    """
+    AbortMultipartUpload CompleteMultipartUpload CopyObject CreateBucket CreateMultipartUpload DeleteBucket
+    DeleteBucketCors DeleteBucketEncryption DeleteBucketLifecycle DeleteBucketOwnershipControls
+    DeleteBucketPolicy DeleteBucketReplication DeleteBucketTagging DeleteBucketWebsite DeleteObject
+    DeleteObjectTagging DeleteObjects DeletePublicAccessBlock GetBucketAccelerateConfiguration GetBucketAcl
+    GetBucketCors GetBucketEncryption GetBucketInventoryConfiguration GetBucketLifecycleConfiguration
+    GetBucketLocation GetBucketLogging GetBucketNotificationConfiguration GetBucketOwnershipControls
+    GetBucketPolicy GetBucketPolicyStatus GetBucketReplication GetBucketTagging GetBucketVersioning
+    GetBucketWebsite GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
+    GetObjectLockConfiguration GetObjectTagging GetPublicAccessBlock HeadBucket HeadObject
+    ListBucketInventoryConfigurations ListBuckets ListMultipartUploads ListObjectVersions ListObjects
+    ListObjectsV2 ListParts PutBucketAccelerateConfiguration PutBucketAcl PutBucketCors PutBucketEncryption
+    PutBucketInventoryConfiguration PutBucketLifecycleConfiguration PutBucketLogging
+    PutBucketNotificationConfiguration PutBucketOwnershipControls PutBucketPolicy PutBucketReplication
+    PutBucketTagging PutBucketVersioning PutBucketWebsite PutObject PutObjectAcl PutObjectLegalHold
+    PutObjectLockConfiguration PutObjectRetention PutObjectTagging PutPublicAccessBlock UploadPart
+    UploadPartCopy
+    """.split()
+)

@@ -1,0 +1,99 @@
+"""Which AWS call a request is: service, operation, region and protocol, read from the request alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import IO, Any
+from urllib.parse import parse_qs, unquote
+
+_CREDENTIAL = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
+_CBOR_PATH = re.compile(r"^/service/(?P<service>[^/]+)/operation/(?P<operation>[^/]+)$")
+_ACTION = re.compile(rb"(?:^|&)Action=([A-Za-z0-9]+)")
+_XML_SERVICES = frozenset({"s3", "s3express", "route53", "cloudfront"})  # the REST services that speak XML
+_LONGEST_ACTION = 65536
+
+UNKNOWN_SERVICE = "unknown"
+
+
+class Protocol(Enum):
+    """The protocols of AWS: https://smithy.io/2.0/aws/protocols/index.html ."""
+
+    JSON = "json"
+    CBOR = "cbor"
+    QUERY = "query"
+    EC2 = "ec2"
+    REST_JSON = "rest-json"
+    REST_XML = "rest-xml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """`service` is the signing name, `operation` the API's name or, for REST, method and path."""
+
+    service: str
+    operation: str
+    region: str
+    protocol: Protocol
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}:{self.operation}"
+
+
+def identify(environ: dict[str, Any]) -> Call:
+    """Reads headers, query and form; never fails: what cannot be told is named as well as it can be."""
+    service, region = _scope(environ)
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    path = str(environ.get("PATH_INFO", "/"))
+    if target:
+        return Call(
+            service=service or target.split(".")[0].split("_")[0].lower(),
+            operation=target.rsplit(".", 1)[-1],
+            region=region,
+            protocol=Protocol.JSON,
+        )
+    cbor = _CBOR_PATH.match(path)
+    if cbor and "rpc-v2-cbor" in environ.get("HTTP_SMITHY_PROTOCOL", ""):
+        return Call(
+            service=service or cbor["service"].lower(),
+            operation=cbor["operation"],
+            region=region,
+            protocol=Protocol.CBOR,
+        )
+    action = _action(environ) if service not in _XML_SERVICES else None
+    if action:
+        return Call(
+            service=service or UNKNOWN_SERVICE,
+            operation=action,
+            region=region,
+            protocol=Protocol.EC2 if service == "ec2" else Protocol.QUERY,
+        )
+    return Call(
+        service=service or "s3",  # only S3 takes requests that are not signed
+        operation=f"{environ.get('REQUEST_METHOD')} {path}",
+        region=region,
+        protocol=Protocol.REST_XML if (service or "s3") in _XML_SERVICES else Protocol.REST_JSON,
+    )
+
+
+def _scope(environ: dict[str, Any]) -> tuple[str, str]:
+    """Service and region of the signature, in the header or in a presigned URL."""
+    signed = environ.get("HTTP_AUTHORIZATION", "")
+    if not signed and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
+        signed = unquote(environ["QUERY_STRING"].replace("X-Amz-Credential=", "Credential="))
+    found = _CREDENTIAL.search(signed)
+    return (found["service"].lower(), found["region"]) if found else ("", "")
+
+
+def _action(environ: dict[str, Any]) -> str | None:
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    if query.get("Action"):
+        return query["Action"][0]
+    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return None
+    body: IO[bytes] = environ["wsgi.input"]
+    found = _ACTION.search(body.read(_LONGEST_ACTION))
+    body.seek(0)
+    return found[1].decode() if found else None

@@ -1,0 +1,237 @@
+"""Starts, finds and stops the one local AWS of a home directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib.util
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import mclass_tf
+from mclass_tf.local.errors import MissingDependencyError, PortInUseError, StartError, StopError
+from mclass_tf.local.process import is_instance, listener_on, stop_instance
+from mclass_tf.local.record import LocalAws, read_record, remove_record
+
+DEFAULT_PORT = 4566
+HOST = "127.0.0.1"
+
+_START_SECONDS = 60.0  # far above what a start takes, for a machine that is busy
+_STOP_SECONDS = 5.0  # after SIGTERM, and again after SIGKILL
+_HEALTH_SECONDS = 5.0
+_LOG_LINES_SHOWN = 20
+_BACKLOG = 128
+_READY = b"ready\n"
+
+
+def up(*, home: Path, port: int | None = None) -> LocalAws:
+    """The running local AWS of this home, started if need be.
+
+    `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. Raises PortInUseError,
+    StartError or MissingDependencyError.
+    """
+    home = home.absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(home):
+        running = _running(home)
+        if running is not None:
+            return running
+        _stop_recorded(home)
+        _require_dependencies()
+        with _listening_socket(port) as listener:
+            return _start(home=home, listener=listener)
+
+
+def down(*, home: Path) -> LocalAws | None:
+    """Stops the local AWS of this home; what was stopped, or None when there was none."""
+    home = home.absolute()
+    if not home.is_dir():
+        return None
+    with _locked(home):
+        return _stop_recorded(home)
+
+
+def status(*, home: Path) -> LocalAws | None:
+    """The running local AWS of this home, or None; a record that outlived its process is removed."""
+    home = home.absolute()
+    running = _running(home)
+    if running is None and read_record(home) is not None:
+        _forget_dead(home)
+    return running
+
+
+def _running(home: Path) -> LocalAws | None:
+    record = read_record(home)
+    if record is None or not is_instance(pid=record.pid, instance_id=record.instance_id):
+        return None
+    return record if _healthy_instance_id(record.url) == record.instance_id else None
+
+
+def _healthy_instance_id(url: str) -> str | None:
+    """Asks the port who it is: the number may have gone to another server since."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/_mclass/health", timeout=_HEALTH_SECONDS) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError):
+        return None
+    return str(health.get("instance_id")) if isinstance(health, dict) else None
+
+
+def _stop_recorded(home: Path) -> LocalAws | None:
+    """Stops the recorded process if it is ours, hung or not, and removes the record; None when it was gone."""
+    record = read_record(home)
+    alive = record is not None and is_instance(pid=record.pid, instance_id=record.instance_id)
+    if (
+        record is not None
+        and alive
+        and not stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
+    ):
+        raise StopError(
+            f"the local AWS (pid {record.pid}) did not stop",
+            hint=f"look at {home / 'server.log'}, then end that process by hand",
+        )
+    remove_record(home=home, instance_id=None)
+    return record if alive else None
+
+
+def _forget_dead(home: Path) -> None:
+    """Removes a record whose process is gone, unless somebody is starting or stopping right now."""
+    with contextlib.suppress(BlockingIOError), _locked(home, wait=False):
+        record = read_record(home)
+        if record is None or not is_instance(pid=record.pid, instance_id=record.instance_id):
+            remove_record(home=home, instance_id=None)
+
+
+@contextlib.contextmanager
+def _locked(home: Path, *, wait: bool = True) -> Iterator[None]:
+    """One starter or stopper at a time, among all processes and threads."""
+    descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_dependencies() -> None:
+    for package in ("moto", "flask", "flask_cors"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package)
+
+
+def _listening_socket(port: int | None) -> socket.socket:
+    """Bound here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
+    if port is None:
+        try:
+            return _bound(DEFAULT_PORT)
+        except PortInUseError:
+            return _bound(0)
+    return _bound(port)
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(port=port, process=listener_on(port)) from error
+        raise StartError(
+            f"cannot listen on 127.0.0.1:{port}: {error.strerror}", hint="choose another port"
+        ) from error
+    return listener
+
+
+def _start(*, home: Path, listener: socket.socket) -> LocalAws:
+    log = home / "server.log"
+    ready_in, ready_out = os.pipe()
+    with os.fdopen(ready_in, "rb") as ready:
+        try:
+            child = _spawn(home=home, listener=listener, ready=ready_out, log=log)
+        finally:
+            os.close(ready_out)
+        try:
+            if not _says_ready(ready.fileno()):
+                raise StartError(
+                    f"the local AWS did not start; the end of {log}:\n{_end_of(log)}",
+                    hint=f"the whole log is {log}",
+                )
+            record = read_record(home)
+            if record is None:
+                raise StartError(f"the local AWS left no record in {home}", hint=f"the log is {log}")
+        except BaseException:  # an interrupt included: nothing may stay behind
+            child.kill()
+            child.wait()
+            remove_record(home=home, instance_id=None)
+            raise
+    child.returncode = 0  # it outlives us on purpose: no ResourceWarning about a child still running
+    return record
+
+
+def _spawn(*, home: Path, listener: socket.socket, ready: int, log: Path) -> subprocess.Popen[bytes]:
+    command = [
+        *(sys.executable, "-m", "mclass_tf.local.server"),
+        *("--home", str(home)),
+        *("--instance-id", str(uuid.uuid4())),
+        *("--listen-fd", str(listener.fileno())),
+        *("--ready-fd", str(ready)),
+    ]
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=home,
+            env=_child_environment(),
+            pass_fds=(listener.fileno(), ready),
+            start_new_session=True,  # a Ctrl-C in the caller's terminal is not for the server
+        )
+
+
+def _child_environment() -> dict[str, str]:
+    """The caller's environment without what would steer moto or botocore inside the server."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "MOTO_", "S3_", "BOTO_"))
+    }
+    here = str(Path(mclass_tf.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [here, kept.get("PYTHONPATH", "")]))
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _says_ready(descriptor: int) -> bool:
+    """Waits for the server's word; the pipe closes without one when the server dies."""
+    deadline = time.monotonic() + _START_SECONDS
+    said = b""
+    while said != _READY:
+        readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(descriptor, len(_READY)) if readable else b""
+        if not chunk:
+            return False
+        said += chunk
+    return True
+
+
+def _end_of(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "(no log)"
+    return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(the log is empty)"

@@ -1,0 +1,44 @@
+"""What can go wrong when the local AWS is started or stopped."""
+
+from __future__ import annotations
+
+
+class LocalAwsError(Exception):
+    """`message` says what failed, `hint` what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class PortInUseError(LocalAwsError):
+    """Something else listens on the port; `process` names it where the system tells."""
+
+    def __init__(self, *, port: int, process: str | None) -> None:
+        by = f" by {process}" if process else ""
+        super().__init__(
+            f"port {port} on 127.0.0.1 is in use{by}",
+            hint="stop that process, or choose another port (0 takes a free one)",
+        )
+        self.port = port
+        self.process = process
+
+
+class StartError(LocalAwsError):
+    """The server process did not come up; the message carries the end of its log."""
+
+
+class StopError(LocalAwsError):
+    """The server process did not go away."""
+
+
+class MissingDependencyError(LocalAwsError):
+    """A package of the `local` extra is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"the local AWS needs the package {package}, which is not installed",
+            hint="pip install 'mclass-tf[local]'",
+        )
+        self.package = package

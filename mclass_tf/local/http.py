@@ -1,0 +1,197 @@
+"""An HTTP/1.1 server with keep-alive over threads: one request in, one reply out.
+
+Terraform sends hundreds of calls over a few connections; the development servers of Flask and Werkzeug close
+the connection after every reply.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+_log = logging.getLogger("mclass_tf.local")
+
+IDLE_SECONDS = 120.0  # longer than SDKs keep an idle connection (Go: 90 s): the client closes first
+_IN_MEMORY = 8 * 1024 * 1024
+_PIECE = 1024 * 1024
+_LONGEST_LINE = 65536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A whole answer; Content-Length is added on the wire."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+App = Callable[[dict[str, Any]], Reply]
+"""Answers a request, which comes as a WSGI environment with the whole body in `wsgi.input`."""
+
+
+class Server(ThreadingMixIn, TCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *, listener: socket.socket, app: App) -> None:
+        host, port = listener.getsockname()[:2]
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.app = app
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news; everything else is logged with its traceback."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            _log.exception("connection of %s failed", client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    server_version = "mclass-local-aws"
+    disable_nagle_algorithm = True  # else each small reply waits for the client's delayed acknowledgement
+    timeout = IDLE_SECONDS
+    rbufsize = 64 * 1024
+
+    def answer(self) -> None:
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
+            try:
+                _copy_body(source=self.rfile, headers=self.headers, target=body)
+            except ValueError as error:
+                self.close_connection = True
+                self._send(Reply(status=HTTPStatus.BAD_REQUEST, body=f"{error}\n".encode()))
+                return
+            length = body.tell()
+            body.seek(0)
+            self._send(self.server.app(self._environ(body=body, length=length)))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """The application logs the calls; malformed requests alone come this way."""
+        if not format.startswith('"%s"'):
+            _log.info("%s: %s", self.address_string(), format % args)
+
+    def _send(self, reply: Reply) -> None:
+        """Status, headers and body in one write, so that they travel in as few packets as possible."""
+        self.send_response_only(reply.status)
+        sent = set()
+        for name, value in reply.headers:
+            if name.lower() in {"content-length", "transfer-encoding", "connection"}:
+                continue
+            sent.add(name.lower())
+            self.send_header(name, value)
+        if "date" not in sent:
+            self.send_header("Date", self.date_time_string())
+        bodiless = reply.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        if self.command == "HEAD":
+            self.send_header("Content-Length", _header(reply, "content-length") or str(len(reply.body)))
+        elif not bodiless:
+            self.send_header("Content-Length", str(len(reply.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        buffered: list[bytes] = self._headers_buffer  # type: ignore[attr-defined]
+        if not bodiless and self.command != "HEAD":
+            buffered.append(b"\r\n" + reply.body)
+            self.flush_headers()
+        else:
+            self.end_headers()
+
+    def _environ(self, *, body: IO[bytes], length: int) -> dict[str, Any]:
+        url = urlsplit(self.path) if not self.path.startswith("//") else urlsplit(f"http://x{self.path}")
+        host, port = self.server.server_address[:2]
+        environ: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": body,
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(url.path).decode("latin-1"),
+            "QUERY_STRING": url.query,
+            "RAW_URI": self.path,
+            "REQUEST_URI": self.path,
+            "REMOTE_ADDR": self.client_address[0],
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "SERVER_PROTOCOL": self.request_version,
+            "CONTENT_LENGTH": str(length),
+        }
+        environ.update(_header_variables(self.headers))
+        return environ
+
+
+def _header(reply: Reply, name: str) -> str | None:
+    return next((value for key, value in reply.headers if key.lower() == name), None)
+
+
+def _header_variables(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Headers as WSGI variables. WSGI folds `-` and `_`, but S3 tells user metadata keys apart by them: moto
+    takes their spelling from a variable of its own, and other headers with `_` are dropped as a proxy would.
+    """
+    variables: dict[str, Any] = {}
+    spelling: dict[str, str] = {}
+    for name, value in headers.items():
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        if "_" in name:
+            if not name.lower().startswith("x-amz-meta-"):
+                continue
+            spelling[key] = name
+        if key == "HTTP_CONTENT_TYPE":
+            variables["CONTENT_TYPE"] = value
+        elif key not in {"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"}:
+            variables[key] = f"{variables[key]},{value}" if key in variables else value
+    variables["moto.preserved_header_names"] = spelling
+    return variables
+
+
+def _copy_body(*, source: IO[bytes], headers: Mapping[str, str], target: IO[bytes]) -> None:
+    """The whole request body, so that the next request on the connection starts where this one ended."""
+    if "chunked" in headers.get("Transfer-Encoding", "").lower():
+        _copy_chunks(source=source, target=target)
+        return
+    stated = headers.get("Content-Length", "0").strip()
+    if not stated.isdigit():
+        raise ValueError(f"invalid Content-Length: {stated}")
+    _copy(source=source, target=target, length=int(stated))
+
+
+def _copy_chunks(*, source: IO[bytes], target: IO[bytes]) -> None:
+    while True:
+        line = source.readline(_LONGEST_LINE)
+        try:
+            length = int(line.split(b";", 1)[0].strip() or b"x", 16)
+        except ValueError:
+            raise ValueError(f"invalid chunk size: {line[:32]!r}") from None
+        if length == 0:
+            break
+        _copy(source=source, target=target, length=length)
+        source.readline(_LONGEST_LINE)
+    with contextlib.suppress(ConnectionError):
+        while source.readline(_LONGEST_LINE).strip():  # the trailers and the empty line after them
+            pass
+
+
+def _copy(*, source: IO[bytes], target: IO[bytes], length: int) -> None:
+    while length > 0:
+        piece = source.read(min(length, _PIECE))
+        if not piece:
+            raise ConnectionResetError("the client hung up in the middle of a body")
+        target.write(piece)
+        length -= len(piece)

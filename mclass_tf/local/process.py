@@ -1,0 +1,90 @@
+"""Which process is which: a process id alone is reused by the system, so it is never trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROC = Path("/proc")
+_LISTEN = "0A"  # the state column of /proc/net/tcp
+
+
+def command_line(pid: int) -> str | None:
+    """The command line of a live process; None when there is no such process (a zombie counts as none)."""
+    if _PROC.is_dir():
+        try:
+            raw = (_PROC / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            return None
+        return raw.replace(b"\0", b" ").decode(errors="replace").strip() or None
+    ps = shutil.which("ps") or "/bin/ps"
+    listing = subprocess.run(
+        [ps, "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listing.stdout.strip() or None
+
+
+def is_instance(*, pid: int, instance_id: str) -> bool:
+    """True when the process is the server of that instance: its random id stands in its command line."""
+    command = command_line(pid)
+    return command is not None and instance_id in command
+
+
+def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
+    """SIGTERM, then after `patience` seconds SIGKILL; True when the process is gone."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        if not is_instance(pid=pid, instance_id=instance_id):
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sent)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            _reap(pid)
+            if not is_instance(pid=pid, instance_id=instance_id):
+                return True
+            time.sleep(0.01)
+    return False
+
+
+def listener_on(port: int) -> str | None:
+    """`name (pid N)` of the process that listens on a TCP port, where the system tells."""
+    for inode in _listening_inodes(port):
+        for pid in _pids_with_socket(inode):
+            words = (command_line(pid) or "").split()
+            return f"{Path(words[0]).name if words else 'a process'} (pid {pid})"
+    return None
+
+
+def _reap(pid: int) -> None:
+    """Collects the exit status if the process is our own child; else a zombie would stay."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            columns = line.split()
+            if columns[3] == _LISTEN and int(columns[1].rsplit(":", 1)[1], 16) == port:
+                yield columns[9]
+
+
+def _pids_with_socket(inode: str) -> Iterator[int]:
+    for folder in _PROC.iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in (folder / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(descriptor.readlink()) == f"socket:[{inode}]":
+                        yield int(folder.name)

@@ -1,0 +1,56 @@
+"""The record of the running local AWS: `server.json` in its home, readable by its owner alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAws:
+    """A running local AWS; `started_at` is ISO 8601 in UTC."""
+
+    url: str
+    port: int
+    pid: int
+    instance_id: str
+    started_at: str
+
+
+def record_path(home: Path) -> Path:
+    return home / "server.json"
+
+
+def read_record(home: Path) -> LocalAws | None:
+    """The record, or None where there is none that can be understood."""
+    try:
+        fields = json.loads(record_path(home).read_text(encoding="utf-8"))
+        return LocalAws(
+            url=str(fields["url"]),
+            port=int(fields["port"]),
+            pid=int(fields["pid"]),
+            instance_id=str(fields["instance_id"]),
+            started_at=str(fields["started_at"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(*, home: Path, record: LocalAws) -> None:
+    """Whole or not at all: a reader never sees half a record."""
+    draft = home / f"server.json.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(record), file)
+    draft.replace(record_path(home))
+
+
+def remove_record(*, home: Path, instance_id: str | None) -> None:
+    """Removes the record of that instance (None: any), and leaves another instance's alone."""
+    record = read_record(home)
+    if instance_id is not None and record is not None and record.instance_id != instance_id:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        record_path(home).unlink()

@@ -1,0 +1,75 @@
+"""Refusals in the form that the caller's protocol gives to errors, always 4xx: SDKs retry a 5xx for minutes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from http import HTTPStatus
+from xml.sax.saxutils import escape
+
+from mclass_tf.local.calls import Call, Protocol
+from mclass_tf.local.http import Reply
+
+UNSUPPORTED = "UnsupportedOperation"
+UNEXPECTED = "LocalAwsInternalError"
+
+
+def unsupported(call: Call, *, detail: str = "") -> Reply:
+    """The local AWS does not model the call."""
+    message = f"The local AWS does not model {call.name}" + (f": {detail}" if detail else "")
+    return refuse(call, code=UNSUPPORTED, message=message)
+
+
+def unexpected(call: Call, *, error: str) -> Reply:
+    """A bug of the local AWS. Not a 500, which an SDK would send again and again."""
+    return refuse(
+        call,
+        code=UNEXPECTED,
+        message=f"The local AWS failed in {call.name}: {error} (the traceback is in its server.log)",
+    )
+
+
+def refuse(call: Call, *, code: str, message: str, status: int = HTTPStatus.BAD_REQUEST) -> Reply:
+    """An error in the caller's protocol: https://smithy.io/2.0/aws/protocols/index.html ."""
+    request_id = str(uuid.uuid4())
+    body, content_type, extra = _body(call.protocol, code=code, message=message, request_id=request_id)
+    return Reply(
+        status=status,
+        body=body,
+        headers=(("Content-Type", content_type), ("x-amzn-RequestId", request_id), *extra),
+    )
+
+
+def _body(
+    protocol: Protocol, *, code: str, message: str, request_id: str
+) -> tuple[bytes, str, tuple[tuple[str, str], ...]]:
+    error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+    ident = f"<RequestId>{request_id}</RequestId>"
+    match protocol:
+        case Protocol.JSON | Protocol.REST_JSON:
+            json_type = "application/x-amz-json-1.1" if protocol is Protocol.JSON else "application/json"
+            document = json.dumps({"__type": code, "message": message}).encode()
+            return document, json_type, (("x-amzn-ErrorType", code),)
+        case Protocol.CBOR:
+            return (
+                _cbor_map({"__type": code, "message": message}),
+                "application/cbor",
+                (("smithy-protocol", "rpc-v2-cbor"),),
+            )
+        case Protocol.EC2:
+            xml = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+        case Protocol.QUERY:
+            xml = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error>{ident}</ErrorResponse>"
+        case Protocol.REST_XML:
+            xml = f"<Error>{error}{ident}</Error>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}'.encode(), "text/xml", ()
+
+
+def _cbor_map(entries: dict[str, str]) -> bytes:
+    """A small map of strings: https://www.rfc-editor.org/rfc/rfc8949#section-3.1 ."""
+    texts = (text for pair in entries.items() for text in pair)
+    return bytes([0xA0 | len(entries)]) + b"".join(_cbor_text(text.encode()) for text in texts)
+
+
+def _cbor_text(text: bytes) -> bytes:
+    return b"\x79" + len(text).to_bytes(2, "big") + text

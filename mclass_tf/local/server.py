@@ -1,0 +1,113 @@
+"""The server process of the local AWS: `python -m mclass_tf.local.server`, started by `control.up`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.local.record import LocalAws, remove_record, write_record
+
+_log = logging.getLogger("mclass_tf.local")
+
+# What moto reads when it is imported. The account of a call is that of its credentials; EC2 images are not
+# modelled, and loading moto's list of them would cost memory for nothing.
+_MOTO_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "MOTO_DISABLE_GLOBAL_CORS": "true",
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    home: Path
+    instance_id: str
+    listen_fd: int
+    ready_fd: int
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parse(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    os.environ.update(_MOTO_ENVIRONMENT)
+    stopped = _stop_on_signals()
+    listener = socket.socket(fileno=arguments.listen_fd)
+    _serve(arguments=arguments, listener=listener, stopped=stopped)
+    return 0
+
+
+def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.Event) -> None:
+    # Imported here: the arguments are checked and the signals handled before the seconds that moto costs.
+    from mclass_tf.local.app import build_app  # noqa: PLC0415
+    from mclass_tf.local.http import Server  # noqa: PLC0415
+
+    record = _record(arguments=arguments, listener=listener)
+    server = Server(listener=listener, app=build_app(record))
+    threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
+    write_record(home=arguments.home, record=record)
+    _log.info("ready at %s, instance %s", record.url, record.instance_id)
+    _say_ready(arguments.ready_fd)
+    stopped.wait()
+    _log.info("stopping")
+    server.shutdown()
+    server.server_close()
+    remove_record(home=arguments.home, instance_id=record.instance_id)
+
+
+def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
+    host, port = listener.getsockname()[:2]
+    return LocalAws(
+        url=f"http://{host}:{port}",
+        port=port,
+        pid=os.getpid(),
+        instance_id=arguments.instance_id,
+        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def _stop_on_signals() -> threading.Event:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    return stopped
+
+
+def _say_ready(descriptor: int) -> None:
+    """Tells the starter, who may have gone away meanwhile: the server then serves all the same."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        os.write(descriptor, b"ready\n")
+    except BrokenPipeError:
+        _log.warning("the starter has gone away")
+    os.close(descriptor)
+
+
+def _parse(argv: list[str]) -> Arguments:
+    parser = argparse.ArgumentParser(prog="python -m mclass_tf.local.server", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--instance-id", required=True)
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    found = parser.parse_args(argv)
+    return Arguments(
+        home=found.home,
+        instance_id=found.instance_id,
+        listen_fd=found.listen_fd,
+        ready_fd=found.ready_fd,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
