@@ -1,0 +1,7 @@
+"""Integration tests of an applied environment: AWS compared with the outputs, the same for AWS and the local AWS."""
+
+from mclass_tf.verify.check import Check
+from mclass_tf.verify.report import Result, Status, VerifyReport, render
+from mclass_tf.verify.runner import checks, run
+
+__all__ = ["Check", "Result", "Status", "VerifyReport", "checks", "render", "run"]

@@ -1,0 +1,109 @@
+"""What a check is: a sentence about the applied environment, and the comparisons that make it true or false."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mclass_tf.verify.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One thing that was looked at: what it is, what it must be, what it is in fact."""
+
+    what: str
+    expected: str
+    found: str
+    holds: bool
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
+
+class NotApplicableError(Exception):
+    """This environment has nothing to check here; the message says why."""
+
+
+class Probe(Protocol):
+    """Looks at the world and yields every comparison. Yielding none is a failure: nothing was verified."""
+
+    def __call__(self, world: World, /) -> Iterator[Comparison]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """`name` is a sentence that states the behaviour, `hint` what to do when it is not so."""
+
+    name: str
+    group: str
+    hint: str
+    probe: Probe = field(repr=False)
+
+
+class Decorator(Protocol):
+    """Adds a check under its sentence; the probe itself stays as it is."""
+
+    def __call__(self, sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]: ...
+
+
+class Registry:
+    """The checks in the order in which they were declared."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+
+    def group(self, name: str) -> Decorator:
+        """Return the decorator that adds checks to the group `name`."""
+
+        def check(sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]:
+            def register(probe: Probe) -> Probe:
+                if sentence in self._checks:
+                    raise ValueError(f"two checks are named {sentence!r}")
+                self._checks[sentence] = Check(name=sentence, group=name, hint=hint, probe=probe)
+                return probe
+
+            return register
+
+        return check
+
+    def all(self) -> tuple[Check, ...]:
+        return tuple(self._checks.values())
+
+
+registry = Registry()
+
+
+def holds(what: str, condition: bool, *, expected: object, found: object) -> Comparison:  # noqa: FBT001
+    return Comparison(what=what, expected=_text(expected), found=_text(found), holds=condition)
+
+
+def equal(what: str, *, expected: object, found: object) -> Comparison:
+    return holds(what, expected == found, expected=expected, found=found)
+
+
+def one_of(what: str, *, allowed: Collection[object], found: object) -> Comparison:
+    expected = " or ".join(_text(value) for value in allowed)
+    return holds(what, found in allowed, expected=expected, found=found)
+
+
+def within(what: str, *, allowed: Collection[str], found: Collection[str]) -> Comparison:
+    """Hold when `found` has nothing beyond `allowed`; an empty `found` is for the caller to judge."""
+    return holds(what, set(found) <= set(allowed), expected=f"only {_text(set(allowed))}", found=set(found))
+
+
+def contains(what: str, *, required: Collection[str], found: Collection[str]) -> Comparison:
+    return holds(what, set(required) <= set(found), expected=_text(set(required)), found=set(found))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (set, frozenset, list, tuple)):
+        items = sorted(map(_text, value)) if isinstance(value, (set, frozenset)) else map(_text, value)
+        return ", ".join(items) or "nothing"
+    return str(value) or "nothing"

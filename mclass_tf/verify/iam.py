@@ -1,0 +1,89 @@
+"""IAM policy documents, read and evaluated as far as this project uses them: Allow, Deny and wildcards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement. `inverted` says that it names what it does *not* cover (NotAction, NotResource, NotPrincipal)."""
+
+    allows: bool
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    principals: Mapping[str, tuple[str, ...]]
+    conditional: bool
+    inverted: bool
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Self:
+        principal = item.get("Principal", {})
+        principals = {"AWS": principal} if isinstance(principal, str) else principal
+        return cls(
+            allows=item.get("Effect") == "Allow",
+            actions=_texts(item.get("Action")),
+            resources=_texts(item.get("Resource")),
+            principals={kind: _texts(value) for kind, value in principals.items()},
+            conditional=bool(item.get("Condition")),
+            inverted=any(key in item for key in ("NotAction", "NotResource", "NotPrincipal")),
+        )
+
+    def covers(self, *, action: str, resource: str) -> bool:
+        return any(_matches(p, action.lower()) for p in map(str.lower, self.actions)) and any(
+            _matches(pattern, resource) for pattern in self.resources
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policies:
+    """All statements of a role's policies, inline and attached; `attached` are the names of the attached ones."""
+
+    statements: tuple[Statement, ...]
+    attached: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, documents: Sequence[Any], *, attached: Sequence[str] = ()) -> Self:
+        statements = [statement for item in documents for statement in statements_of(document(item))]
+        return cls(statements=tuple(statements), attached=tuple(attached))
+
+    @property
+    def allowed(self) -> tuple[Statement, ...]:
+        return tuple(statement for statement in self.statements if statement.allows)
+
+    def allow(self, *, action: str, resource: str) -> bool:
+        """Tell whether the action may be taken on the resource: conditions are taken to be met, except for a Deny."""
+        denied = any(
+            statement.covers(action=action, resource=resource)
+            for statement in self.statements
+            if not statement.allows and not statement.conditional
+        )
+        return not denied and any(s.covers(action=action, resource=resource) for s in self.allowed)
+
+
+def statements_of(policy: Mapping[str, Any]) -> tuple[Statement, ...]:
+    items = policy.get("Statement", [])
+    return tuple(Statement.parse(item) for item in ([items] if isinstance(items, Mapping) else items))
+
+
+def document(value: Any) -> Mapping[str, Any]:
+    """Return a policy document, which an API gives as an object, as JSON, or as JSON that is percent-encoded."""
+    parsed: Mapping[str, Any] = json.loads(unquote(value)) if isinstance(value, str) else value
+    return parsed
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Match as IAM does: * is any text, ? any character, nothing else is special."""
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+    return re.fullmatch("".join(parts), value, flags=re.DOTALL) is not None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,311 @@
+"""Checks of the load balancer: its settings, its security group, and what its rules forward to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from mclass_tf.verify.check import Comparison, NotApplicableError, equal, holds, registry, within
+from mclass_tf.verify.security import Opening, egress, ingress
+from mclass_tf.verify.world import Item, MissingError, World
+
+check = registry.group("load balancer")
+
+COLOURS = ("blue", "green")
+INTERNET_FACING = "internet-facing"
+
+# The predefined policies that speak nothing older than TLS 1.2.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
+_MODERN_TLS = re.compile(r"ELBSecurityPolicy-(TLS13-1-[23]-|TLS-1-2-|FS-1-2-).+")
+
+
+@check(
+    "the load balancer is active, an application load balancer, and has the name of the outputs",
+    hint="look at its state and reason code in the EC2 console, then apply again",
+)
+def active(world: World) -> Iterator[Comparison]:
+    found = world.load_balancer
+    yield equal("state", expected="active", found=found["State"]["Code"])
+    yield equal("type", expected="application", found=found["Type"])
+    yield equal("DNS name", expected=world.outputs.alb_dns_name, found=found["DNSName"])
+
+
+@check(
+    "the load balancer stands in this VPC, in subnets that fit its scheme, in at least two zones",
+    hint="an internet-facing load balancer belongs in the public subnets, an internal one in the private ones",
+)
+def placement(world: World) -> Iterator[Comparison]:
+    found, outputs = world.load_balancer, world.outputs
+    public = found["Scheme"] == INTERNET_FACING
+    zones = {zone["ZoneName"] for zone in found["AvailabilityZones"]}
+    subnets = {zone["SubnetId"] for zone in found["AvailabilityZones"]}
+    expected = set(outputs.public_subnet_ids if public else outputs.private_subnet_ids)
+    yield equal("VPC", expected=outputs.vpc_id, found=found["VpcId"])
+    yield equal(f"subnets ({found['Scheme']})", expected=expected, found=subnets)
+    yield holds("zones", len(zones) > 1, expected="at least two", found=zones)
+
+
+@check(
+    "the load balancer drops requests with invalid headers",
+    hint="drop_invalid_header_fields = true in modules/alb",
+)
+def invalid_headers(world: World) -> Iterator[Comparison]:
+    yield _attribute(world, "routing.http.drop_invalid_header_fields.enabled", expected="true")
+
+
+@check(
+    "the load balancer closes idle connections after a bounded time",
+    hint="idle_timeout of modules/alb, 1 to 4000 seconds; the service's keep-alive must exceed it",
+)
+def idle_timeout(world: World) -> Iterator[Comparison]:
+    found = world.load_balancer_attributes.get("idle_timeout.timeout_seconds", "")
+    bounded = found.isdigit() and 1 <= int(found) <= 4000  # noqa: PLR2004
+    yield holds("idle timeout", bounded, expected="1 to 4000 seconds", found=found)
+
+
+@check(
+    "the load balancer writes its access log to the bucket of the outputs",
+    hint="access_logs_bucket in terraform.tfvars; the bucket's policy must let the load balancer write",
+)
+def access_logs(world: World) -> Iterator[Comparison]:
+    bucket = world.outputs.access_logs_bucket
+    if bucket is None:
+        raise NotApplicableError("the environment has no access-log bucket (access_logs_bucket is null)")
+    yield _attribute(world, "access_logs.s3.enabled", expected="true")
+    yield _attribute(world, "access_logs.s3.bucket", expected=bucket)
+
+
+@check(
+    "the load balancer is protected from deletion as the outputs say",
+    hint="deletion_protection of modules/alb; somebody changed it since the last apply",
+)
+def deletion_protection(world: World) -> Iterator[Comparison]:
+    expected = world.outputs.deletion_protection
+    if expected is None:
+        raise NotApplicableError("the outputs do not say whether it should be")
+    yield _attribute(world, "deletion_protection.enabled", expected="true" if expected else "false")
+
+
+@check(
+    "the load balancer has exactly its own security group",
+    hint="security_groups of the load balancer: the one in alb_security_group_id alone",
+)
+def own_security_group(world: World) -> Iterator[Comparison]:
+    expected = {world.outputs.alb_security_group_id}
+    yield equal("security groups", expected=expected, found=set(world.load_balancer["SecurityGroups"]))
+
+
+@check(
+    "clients reach the load balancer on the port of the url",
+    hint="the load balancer's security group needs ingress on the production listener's port",
+)
+def production_port(world: World) -> Iterator[Comparison]:
+    port = _port(world.outputs.url)
+    openings = [rule for rule in _ingress(world) if rule.covers(port)]
+    yield holds(f"ingress on {port}", bool(openings), expected="at least one client", found=openings)
+
+
+@check(
+    "the internet reaches the load balancer on its production and redirect ports alone",
+    hint="remove the other ingress rules with 0.0.0.0/0 or ::/0 from the load balancer's security group",
+)
+def internet_ports(world: World) -> Iterator[Comparison]:
+    allowed = {str(_port(world.outputs.url))}
+    if world.outputs.redirect_listener_arn is not None:
+        allowed.add(str(world.listener(world.outputs.redirect_listener_arn)["Port"]))
+    open_ports = {f"{o.first}-{o.last}" for o in _ingress(world) if o.is_internet and o.first != o.last}
+    open_ports |= {str(o.first) for o in _ingress(world) if o.is_internet and o.first == o.last}
+    yield within("ports open to the internet", allowed=allowed, found=open_ports)
+
+
+@check(
+    "the load balancer may reach the tasks on the container port",
+    hint="the load balancer's security group needs egress to the service's security group on the container port",
+)
+def reaches_tasks(world: World) -> Iterator[Comparison]:
+    port, tasks = world.outputs.container_port, world.outputs.service_security_group_id
+    group = world.security_group(world.outputs.alb_security_group_id)
+    openings = [rule for rule in egress(group) if rule.covers(port)]
+    reached = any(rule.peer == tasks or rule.holds_network(world.vpc["CidrBlock"]) for rule in openings)
+    yield holds(f"egress on {port}", reached, expected=f"tcp {port} with {tasks}", found=openings)
+
+
+@check(
+    "the production listener speaks the protocol and has the port of the url",
+    hint="with certificate_arn the production listener is HTTPS on 443, without it HTTP on 80",
+)
+def production_listener(world: World) -> Iterator[Comparison]:
+    listener, url = world.listener(world.outputs.production_listener_arn), urlsplit(world.outputs.url)
+    yield equal("protocol", expected=url.scheme.upper(), found=listener["Protocol"])
+    yield equal("port", expected=_port(world.outputs.url), found=listener["Port"])
+    yield equal("host of the url", expected=world.outputs.alb_dns_name, found=url.hostname)
+    if world.outputs.certificate_arn is not None:
+        yield equal("protocol, with a certificate", expected="HTTPS", found=listener["Protocol"])
+
+
+@check(
+    "the production listener has the certificate of the outputs, issued and in date",
+    hint="certificate_arn in terraform.tfvars names a certificate in ACM that is ISSUED",
+)
+def certificate(world: World) -> Iterator[Comparison]:
+    arn = _certificate_arn(world)
+    listener = world.listener(world.outputs.production_listener_arn)
+    found = {item["CertificateArn"] for item in listener.get("Certificates", [])}
+    yield equal("certificates of the listener", expected={arn}, found=found)
+    yield equal("status of the certificate", expected="ISSUED", found=world.certificate["Status"])
+
+
+@check(
+    "the HTTPS listeners speak TLS 1.2 or later alone",
+    hint='ssl_policy = "ELBSecurityPolicy-TLS13-1-2-2021-06" in modules/alb',
+)
+def modern_tls(world: World) -> Iterator[Comparison]:
+    _certificate_arn(world)
+    secure = [item for item in world.listeners.values() if item["Protocol"] == "HTTPS"]
+    for listener in secure:
+        found = str(listener.get("SslPolicy", ""))
+        modern = _MODERN_TLS.fullmatch(found) is not None
+        expected = "a policy of TLS 1.2 or 1.3"
+        yield holds(f"policy on port {listener['Port']}", modern, expected=expected, found=found)
+
+
+@check(
+    "plain HTTP on port 80 is redirected to HTTPS for good",
+    hint="the redirect listener answers 301 to HTTPS on 443",
+)
+def redirect(world: World) -> Iterator[Comparison]:
+    _certificate_arn(world)
+    arn = world.outputs.redirect_listener_arn
+    if arn is None:
+        raise MissingError("there is a certificate, but the outputs name no redirect listener")
+    listener = world.listener(arn)
+    actions = listener["DefaultActions"]
+    target = actions[0].get("RedirectConfig", {}) if actions else {}
+    yield equal("listener", expected="HTTP 80", found=f"{listener['Protocol']} {listener['Port']}")
+    yield equal("actions", expected=["redirect"], found=[action["Type"] for action in actions])
+    found = (target.get("Protocol"), target.get("Port"), target.get("StatusCode"))
+    yield equal("redirect", expected=("HTTPS", "443", "HTTP_301"), found=found)
+
+
+@check(
+    "the production rule forwards to the blue and the green target group, and not all weights are 0",
+    hint="a rollout was interrupted, or somebody edited the rule: give the target group that serves a weight of 100",
+)
+def production_rule(world: World) -> Iterator[Comparison]:
+    outputs = world.outputs
+    yield from _forwards(world, outputs.production_listener_rule_arn, of=outputs.production_listener_arn)
+
+
+@check(
+    "the test rule forwards to the blue and the green target group",
+    hint="the test listener's rule must forward to both target groups; apply the environment again",
+)
+def test_rule(world: World) -> Iterator[Comparison]:
+    yield from _forwards(world, world.outputs.test_listener_rule_arn, of=world.outputs.test_listener_arn)
+
+
+@check(
+    "test traffic has a listener and a rule of its own, on the port of the test url",
+    hint="ECS refuses a test rule that is the production rule; see modules/alb",
+)
+def test_listener(world: World) -> Iterator[Comparison]:
+    outputs = world.outputs
+    differ = (
+        ("listeners", outputs.production_listener_arn, outputs.test_listener_arn),
+        ("rules", outputs.production_listener_rule_arn, outputs.test_listener_rule_arn),
+    )
+    for what, production, test in differ:
+        yield holds(
+            f"{what} of production and test", production != test, expected="two", found={production, test}
+        )
+    listener, url = world.listener(outputs.test_listener_arn), urlsplit(outputs.test_url)
+    found = f"{listener['Protocol']} {listener['Port']}"
+    yield equal("test listener", expected=f"{url.scheme.upper()} {_port(outputs.test_url)}", found=found)
+
+
+@check(
+    "test traffic is not open to the internet",
+    hint="remove the ingress rule with 0.0.0.0/0 or ::/0 on the test listener's port",
+)
+def test_port(world: World) -> Iterator[Comparison]:
+    port = int(world.listener(world.outputs.test_listener_arn)["Port"])
+    public = tuple(rule for rule in _ingress(world) if rule.covers(port) and rule.is_internet)
+    yield equal(f"openings of {port} to the internet", expected=(), found=public)
+
+
+@check(
+    "blue and green are two target groups of IP addresses in this VPC",
+    hint='target_type = "ip", which Fargate needs, and the vpc_id of this environment',
+)
+def target_groups(world: World) -> Iterator[Comparison]:
+    yield equal("target groups", expected=set(COLOURS), found=set(world.target_groups))
+    yield equal("different ARNs", expected=2, found=len(set(world.outputs.target_group_arns.values())))
+    for colour, group in world.target_groups.items():
+        found = (group["TargetType"], group["Protocol"], group["VpcId"])
+        yield equal(f"{colour}", expected=("ip", "HTTP", world.outputs.vpc_id), found=found)
+
+
+@check(
+    "both target groups ask the same health-check path on the tasks' own port",
+    hint="health_check of modules/alb: enabled, a path, port traffic-port",
+)
+def health_checks(world: World) -> Iterator[Comparison]:
+    paths: set[str] = set()
+    for colour, group in _both(world.target_groups):
+        path = str(group.get("HealthCheckPath", ""))
+        paths.add(path)
+        yield equal(f"health checks of {colour}", expected=True, found=group.get("HealthCheckEnabled"))
+        yield equal(f"port of {colour}", expected="traffic-port", found=group.get("HealthCheckPort"))
+        yield holds(f"path of {colour}", path.startswith("/"), expected="a path", found=path)
+    yield equal("different paths", expected=1, found=len(paths))
+
+
+@check(
+    "both target groups let requests in flight finish before a task is stopped",
+    hint="deregistration_delay of modules/alb: as long as the longest request, 1 to 3600 seconds",
+)
+def draining(world: World) -> Iterator[Comparison]:
+    for colour, attributes in _both(world.target_group_attributes):
+        found = attributes.get("deregistration_delay.timeout_seconds", "")
+        drains = found.isdigit() and int(found) > 0
+        yield holds(f"deregistration delay of {colour}", drains, expected="above 0 s", found=found)
+
+
+def _both(by_colour: Mapping[str, Item]) -> Sequence[tuple[str, Item]]:
+    return [(colour, by_colour.get(colour, {})) for colour in COLOURS]
+
+
+def _forwards(world: World, arn: str, *, of: str) -> Iterator[Comparison]:
+    actions = world.rule(arn, of=of)["Actions"]
+    yield equal("actions", expected=["forward"], found=[action["Type"] for action in actions])
+    weights = _weights(actions)
+    yield equal("target groups", expected=set(world.outputs.target_group_arns.values()), found=set(weights))
+    found = ", ".join(f"{arn.split('/')[-2]} {weight}" for arn, weight in weights.items())
+    yield holds("weights", sum(weights.values()) > 0, expected="a sum above 0", found=found)
+
+
+def _weights(actions: Sequence[Item]) -> Mapping[str, int]:
+    groups = [
+        group for action in actions for group in action.get("ForwardConfig", {}).get("TargetGroups", [])
+    ]
+    return {group["TargetGroupArn"]: int(group.get("Weight", 0)) for group in groups}
+
+
+def _certificate_arn(world: World) -> str:
+    if world.outputs.certificate_arn is None:
+        raise NotApplicableError("no certificate is given (certificate_arn is null)")
+    return world.outputs.certificate_arn
+
+
+def _attribute(world: World, key: str, *, expected: str) -> Comparison:
+    return equal(key, expected=expected, found=world.load_balancer_attributes.get(key))
+
+
+def _ingress(world: World) -> tuple[Opening, ...]:
+    return ingress(world.security_group(world.outputs.alb_security_group_id))
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,247 @@
+"""Checks of the network: zones, routes, and the tasks' way to the AWS services that they call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mclass_tf.verify.check import Comparison, NotApplicableError, contains, equal, holds, registry
+from mclass_tf.verify.security import egress, ingress
+from mclass_tf.verify.world import Item, MissingError, World
+
+check = registry.group("network")
+
+HTTPS = 443
+EVERYWHERE = "0.0.0.0/0"
+
+# Without these a task without another way out can neither pull its image nor write its log.
+REQUIRED_ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "s3")
+
+
+@check(
+    "the VPC is available and resolves names, as private DNS needs",
+    hint="enable_dns_support and enable_dns_hostnames of the VPC",
+)
+def vpc(world: World) -> Iterator[Comparison]:
+    yield equal("state of the VPC", expected="available", found=world.vpc["State"])
+    for what, enabled in world.vpc_dns.items():
+        yield equal(what, expected=True, found=enabled)
+
+
+@check(
+    "the public subnets are of this VPC and in at least two zones",
+    hint="a load balancer needs subnets in two zones; see `availability_zones` of modules/network",
+)
+def public_subnets(world: World) -> Iterator[Comparison]:
+    yield from _spread(world, _public(world))
+
+
+@check(
+    "the private subnets are of this VPC and in at least two zones",
+    hint="tasks in one zone fall with it; see `availability_zones` of modules/network",
+)
+def private_subnets(world: World) -> Iterator[Comparison]:
+    yield from _spread(world, _private(world))
+
+
+@check(
+    "the public subnets are routed to the internet gateway of this VPC",
+    hint="the public route table needs a route 0.0.0.0/0 to the internet gateway",
+)
+def public_routes(world: World) -> Iterator[Comparison]:
+    for subnet in _public(world):
+        gateways = {route.get("GatewayId") for route in _ways_out(world, subnet)}
+        reached = gateways & world.internet_gateway_ids
+        expected = world.internet_gateway_ids or "an internet gateway attached to the VPC"
+        yield holds(f"way out of {subnet}", bool(reached), expected=expected, found=_targets(world, subnet))
+
+
+@check(
+    "no private subnet is routed to an internet gateway",
+    hint="remove the route to the internet gateway from the private route tables",
+)
+def private_routes(world: World) -> Iterator[Comparison]:
+    for subnet in _private(world):
+        gateways = {str(route.get("GatewayId", "")) for route in _routes(world, subnet)}
+        exposed = {gateway for gateway in gateways if gateway.startswith(("igw-", "eigw-"))}
+        yield equal(f"internet gateways reached from {subnet}", expected=set(), found=exposed)
+
+
+@check(
+    "the private subnets reach the outside as `egress` says",
+    hint="NAT gives every private subnet a route 0.0.0.0/0 to an available NAT gateway; endpoints and none give it no such route",
+)
+def private_egress(world: World) -> Iterator[Comparison]:
+    for subnet in _private(world):
+        found = {str(route.get("NatGatewayId")) for route in _ways_out(world, subnet)}
+        available = {i for i, item in world.nat_gateways.items() if item["State"] == "available"}
+        if world.outputs.egress == "nat":
+            expected = available or "an available NAT gateway"
+            routed = bool(found) and found <= available
+            yield holds(f"way out of {subnet}", routed, expected=expected, found=_targets(world, subnet))
+        else:
+            yield equal(f"ways out of {subnet}", expected=set(), found=_targets(world, subnet))
+
+
+@check(
+    "every AWS service that a starting task calls has an endpoint in the VPC",
+    hint="tasks without NAT need the endpoints ecr.api, ecr.dkr, logs and s3; see `endpoints` of modules/network",
+)
+def required_endpoints(world: World) -> Iterator[Comparison]:
+    endpoints = _endpoints(world)
+    services = {str(item["ServiceName"]) for item in endpoints.values()}
+    required = [f"com.amazonaws.{world.outputs.region}.{name}" for name in REQUIRED_ENDPOINTS]
+    yield contains("services with an endpoint", required=required, found=services)
+
+
+@check(
+    "every endpoint is available in this VPC",
+    hint="look at the endpoint's state in the VPC console; apply again where it was deleted or rejected",
+)
+def available_endpoints(world: World) -> Iterator[Comparison]:
+    for name, endpoint in _endpoints(world).items():
+        yield equal(f"state of {name}", expected="available", found=str(endpoint["State"]).lower())
+        yield equal(f"VPC of {name}", expected=world.outputs.vpc_id, found=endpoint["VpcId"])
+
+
+@check(
+    "every interface endpoint answers under the service's own name in every private subnet",
+    hint="private_dns_enabled, and subnet_ids with every private subnet",
+)
+def private_dns(world: World) -> Iterator[Comparison]:
+    for name, endpoint in _interfaces(world).items():
+        yield equal(f"private DNS of {name}", expected=True, found=endpoint.get("PrivateDnsEnabled"))
+        zones = {_subnet(world, i)["AvailabilityZone"] for i in _private(world)}
+        reached = {_subnet(world, i)["AvailabilityZone"] for i in endpoint.get("SubnetIds", [])}
+        yield equal(f"zones of {name}", expected=zones, found=reached)
+
+
+@check(
+    "the endpoints admit the tasks on port 443",
+    hint="the endpoints' security group needs ingress on 443 from the service's security group or the VPC's CIDR",
+)
+def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
+    tasks, cidr = world.outputs.service_security_group_id, world.vpc["CidrBlock"]
+    for name, endpoint in _interfaces(world).items():
+        openings = [
+            rule for group in _groups(world, endpoint) for rule in ingress(group) if rule.covers(HTTPS)
+        ]
+        admitted = any(rule.peer == tasks or rule.holds_network(cidr) for rule in openings)
+        expected = f"tcp 443 with {tasks} or {cidr}"
+        yield holds(f"ingress of {name}", admitted, expected=expected, found=openings)
+
+
+@check(
+    "the endpoints admit nobody from outside the VPC",
+    hint="ingress of the endpoints' security group is for the VPC's CIDR or its security groups alone",
+)
+def endpoints_admit_nobody_else(world: World) -> Iterator[Comparison]:
+    cidrs = [item["CidrBlock"] for item in world.vpc.get("CidrBlockAssociationSet", [])]
+    cidrs.append(world.vpc["CidrBlock"])
+    for name, endpoint in _interfaces(world).items():
+        openings = [rule for group in _groups(world, endpoint) for rule in ingress(group)]
+        foreign = [
+            rule for rule in openings if not (rule.peer in world.security_groups or rule.lies_in(cidrs))
+        ]
+        yield equal(f"openings of {name} beyond the VPC", expected=(), found=tuple(foreign))
+
+
+@check(
+    "every private subnet reaches S3, where image layers are, by the gateway endpoint",
+    hint="route_table_ids of the S3 gateway endpoint needs every private route table",
+)
+def gateway_routes(world: World) -> Iterator[Comparison]:
+    gateways = [item for item in _endpoints(world).values() if item["VpcEndpointType"] == "Gateway"]
+    s3 = [item for item in gateways if str(item["ServiceName"]).endswith(".s3")]
+    tables = {table for item in s3 for table in item.get("RouteTableIds", [])}
+    for subnet in _private(world):
+        table = _route_table(world, subnet)["RouteTableId"]
+        yield contains(f"route tables with S3, for {subnet}", required=[table], found=tables)
+
+
+@check(
+    "the tasks may call AWS over HTTPS",
+    hint="the service's security group needs egress on 443 to the endpoints (and to S3) or to 0.0.0.0/0",
+)
+def tasks_call_https(world: World) -> Iterator[Comparison]:
+    group = world.security_group(world.outputs.service_security_group_id)
+    openings = [rule for rule in egress(group) if rule.covers(HTTPS)]
+    yield holds("egress of the tasks on 443", bool(openings), expected="at least one way", found=openings)
+
+
+def _public(world: World) -> Sequence[str]:
+    if not world.outputs.public_subnet_ids:
+        raise NotApplicableError("the environment has no public subnets")
+    return world.outputs.public_subnet_ids
+
+
+def _private(world: World) -> Sequence[str]:
+    if not world.outputs.private_subnet_ids:
+        raise NotApplicableError("the environment has no private subnets")
+    return world.outputs.private_subnet_ids
+
+
+def _endpoints(world: World) -> Mapping[str, Item]:
+    """Return the environment's endpoints by the name of their service in the outputs."""
+    if world.outputs.egress != "endpoints":
+        raise NotApplicableError(f"the tasks' way out is {world.outputs.egress!r}, not endpoints")
+    if not world.outputs.vpc_endpoint_ids:
+        raise MissingError("the outputs say that tasks reach AWS by endpoints, but name none")
+    found = world.vpc_endpoints
+    absent = {i for i in world.outputs.vpc_endpoint_ids.values() if i not in found}
+    if absent:
+        raise MissingError(f"endpoints that do not exist: {', '.join(sorted(absent))}")
+    return {name: found[i] for name, i in sorted(world.outputs.vpc_endpoint_ids.items())}
+
+
+def _interfaces(world: World) -> Mapping[str, Item]:
+    found = {n: item for n, item in _endpoints(world).items() if item["VpcEndpointType"] == "Interface"}
+    if not found:
+        raise MissingError("none of the endpoints is an interface endpoint")
+    return found
+
+
+def _groups(world: World, endpoint: Item) -> Sequence[Item]:
+    return [world.security_group(group["GroupId"]) for group in endpoint.get("Groups", [])]
+
+
+def _spread(world: World, subnets: Sequence[str]) -> Iterator[Comparison]:
+    for subnet in subnets:
+        found = _subnet(world, subnet)["VpcId"]
+        yield equal(f"VPC of {subnet}", expected=world.outputs.vpc_id, found=found)
+    zones = {str(_subnet(world, subnet)["AvailabilityZone"]) for subnet in subnets}
+    yield holds("zones", len(zones) > 1, expected="at least two", found=zones)
+
+
+def _subnet(world: World, subnet: str) -> Item:
+    if subnet not in world.subnets:
+        raise MissingError(f"subnet {subnet} does not exist")
+    return world.subnets[subnet]
+
+
+def _route_table(world: World, subnet: str) -> Item:
+    """Return the table that a subnet is associated with, else the VPC's main one."""
+
+    def associated(key: str, value: object) -> list[Item]:
+        return [
+            table
+            for table in world.route_tables
+            if any(association.get(key) == value for association in table.get("Associations", []))
+        ]
+
+    found = associated("SubnetId", subnet) or associated("Main", True)
+    if not found:
+        raise MissingError(f"{subnet} has no route table")
+    return found[0]
+
+
+def _routes(world: World, subnet: str) -> Sequence[Item]:
+    return [route for route in _route_table(world, subnet)["Routes"] if route.get("State") != "blackhole"]
+
+
+def _ways_out(world: World, subnet: str) -> Sequence[Item]:
+    return [route for route in _routes(world, subnet) if route.get("DestinationCidrBlock") == EVERYWHERE]
+
+
+def _targets(world: World, subnet: str) -> set[str]:
+    keys = ("GatewayId", "NatGatewayId", "TransitGatewayId", "NetworkInterfaceId", "VpcPeeringConnectionId")
+    return {str(route[key]) for route in _ways_out(world, subnet) for key in keys if route.get(key)}

@@ -1,0 +1,138 @@
+"""The outputs of the root configuration that the checks compare AWS with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_type_hints
+
+from mclass_tf.errors import VerificationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Outputs by their names in `terraform/outputs.tf`; None where Terraform says null or omits the output."""
+
+    account_id: str
+    region: str
+    environment: str
+    name: str
+
+    vpc_id: str
+    public_subnet_ids: tuple[str, ...]
+    private_subnet_ids: tuple[str, ...]
+    vpc_endpoint_ids: Mapping[str, str]
+    egress: str
+
+    repository_name: str
+    repository_url: str
+    repository_arn: str
+
+    alb_arn: str
+    alb_dns_name: str
+    alb_security_group_id: str
+    url: str
+    test_url: str
+    target_group_arns: Mapping[str, str]
+    production_listener_arn: str
+    production_listener_rule_arn: str
+    test_listener_arn: str
+    test_listener_rule_arn: str
+    redirect_listener_arn: str | None = None
+    certificate_arn: str | None = None
+    access_logs_bucket: str | None = None
+
+    cluster_name: str
+    cluster_arn: str
+    service_name: str
+    service_arn: str
+    service_security_group_id: str
+    task_definition_family: str
+    task_definition_arn: str
+    container_name: str
+    container_port: int
+    image_digest: str | None = None
+
+    execution_role_arn: str
+    task_role_arn: str
+    infrastructure_role_arn: str
+
+    log_group_name: str
+    log_group_arn: str
+    kms_key_arn: str | None = None
+
+    desired_count: int
+    autoscaling: Mapping[str, int] | None = None
+    deployment: Mapping[str, int]
+    deletion_protection: bool | None = None
+    log_retention_days: int | None = None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Check every output; raise VerificationError that names each one that is missing or not of its kind."""
+        hints = get_type_hints(cls)
+        wrong = [
+            f"{field.name} is {_found(values, field.name)}, not {_KINDS[hints[field.name]].name}"
+            for field in fields(cls)
+            if not _KINDS[hints[field.name]].accepts(values.get(field.name))
+        ]
+        if wrong:
+            raise VerificationError(
+                f"the outputs cannot be verified: {'; '.join(wrong)}",
+                hint="apply the environment with this version of terraform/, then verify again",
+            )
+        known = {f.name: _frozen(values[f.name]) for f in fields(cls) if values.get(f.name) is not None}
+        return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    name: str
+    accepts: Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_map(value: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(value, Mapping) and all(of(item) for item in value.values())
+
+
+def _or_null(kind: _Kind) -> _Kind:
+    return _Kind(name=f"{kind.name} or null", accepts=lambda value: value is None or kind.accepts(value))
+
+
+_TEXT = _Kind(name="a text", accepts=_is_text)
+_NUMBER = _Kind(name="a whole number", accepts=_is_number)
+_BOOL = _Kind(name="true or false", accepts=lambda value: isinstance(value, bool))
+_TEXTS = _Kind(
+    name="a list of texts",
+    accepts=lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)),
+)
+_TEXT_MAP = _Kind(name="a map of texts", accepts=lambda value: _is_map(value, _is_text))
+_NUMBER_MAP = _Kind(name="a map of whole numbers", accepts=lambda value: _is_map(value, _is_number))
+
+_KINDS: Mapping[Any, _Kind] = {
+    str: _TEXT,
+    int: _NUMBER,
+    str | None: _or_null(_TEXT),
+    int | None: _or_null(_NUMBER),
+    bool | None: _or_null(_BOOL),
+    tuple[str, ...]: _TEXTS,
+    Mapping[str, str]: _TEXT_MAP,
+    Mapping[str, int]: _NUMBER_MAP,
+    Mapping[str, int] | None: _or_null(_NUMBER_MAP),
+}
+
+
+def _found(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "missing"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

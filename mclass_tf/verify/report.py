@@ -1,0 +1,94 @@
+"""The verdict on an applied environment, as values and as text."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+
+class Status(enum.Enum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of one check. `detail` says what was expected and found, or why it was skipped."""
+
+    name: str
+    group: str
+    status: Status
+    detail: str
+    hint: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "name": self.name,
+            "group": self.group,
+            "status": self.status.value,
+            "detail": self.detail,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """All results, in the order in which the checks ran."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> int:
+        return self._count(Status.PASSED)
+
+    @property
+    def failed(self) -> int:
+        return self._count(Status.FAILED)
+
+    @property
+    def skipped(self) -> int:
+        return self._count(Status.SKIPPED)
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was verified and nothing failed."""
+        return self.failed == 0 and self.passed > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `verify --json`: the counts and every result."""
+        return {
+            "passed": self.passed,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "results": [result.to_json() for result in self.results],
+        }
+
+    def _count(self, status: Status) -> int:
+        return sum(result.status is status for result in self.results)
+
+
+_LABELS = {Status.PASSED: "OK", Status.FAILED: "NG", Status.SKIPPED: "SKIP"}
+
+
+def render(report: VerifyReport) -> str:
+    """Return the report as a tree of OK, NG and SKIP by group, and the counts."""
+    lines: list[str] = []
+    for group, results in groupby(report.results, key=lambda result: result.group):
+        lines.append(group)
+        for result in results:
+            lines.extend(_lines(result))
+    lines.append(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
+    return "\n".join(lines)
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield f"  {_LABELS[result.status]:<4}  {result.name}"
+    if result.status is Status.SKIPPED:
+        yield f"        {result.detail}"
+    if result.status is Status.FAILED:
+        yield from (f"        {line}" for line in result.detail.splitlines())
+        yield f"        fix: {result.hint}"

@@ -1,0 +1,128 @@
+"""Runs the checks: a check that cannot be made is a failure with its cause, never a crash and never a pass."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from mclass_tf.aws import Aws
+from mclass_tf.errors import UsageError
+
+# Importing a group registers its checks; their order here is the order in which they run.
+from mclass_tf.verify import (  # isort: skip
+    account,
+    network,
+    image_registry,
+    load_balancer,
+    service,
+    task_definition,
+    roles,
+    logs,
+    scaling,
+    encryption,
+    reach,
+)
+from mclass_tf.verify.check import Check, NotApplicableError, registry
+from mclass_tf.verify.outputs import Outputs
+from mclass_tf.verify.report import Result, Status, VerifyReport
+from mclass_tf.verify.world import Fetch, World, code_of
+
+_GROUPS = (
+    account,
+    network,
+    image_registry,
+    load_balancer,
+    service,
+    task_definition,
+    roles,
+    logs,
+    scaling,
+    encryption,
+    reach,
+)
+_PASSES_SHOWN = 3
+
+
+def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
+    """Return the checks whose group or name is in `only`, or all; raise UsageError for a name that is neither."""
+    every = registry.all()
+    if only is None:
+        return every
+    known = {name for check in every for name in (check.group, check.name)}
+    unknown = sorted(set(only) - known)
+    if unknown:
+        groups = ", ".join(dict.fromkeys(check.group for check in every))
+        raise UsageError(f"no check and no group is named {unknown[0]!r}", hint=f"groups: {groups}")
+    return tuple(check for check in every if check.group in only or check.name in only)
+
+
+def fetch(url: str, *, seconds: float) -> int:
+    """Return the status of a GET, without following a redirect; raise OSError when there is no answer.
+
+    The certificate's name is not checked: it is for the service's own domain, and `url` has the load balancer's name.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=seconds)
+    try:
+        connection.request("GET", parts.path or "/", headers={"User-Agent": "mclass-tf"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def run(
+    outputs: Mapping[str, Any], aws: Aws, *, only: Collection[str] | None = None, fetch: Fetch = fetch
+) -> VerifyReport:
+    """Compare AWS with `outputs`, name to value as Terraform gives them; nothing is changed.
+
+    Raises VerificationError for outputs that are not those of this root, UsageError for an unknown name in `only`.
+    """
+    selected = checks(only=only)
+    world = World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
+    return VerifyReport(results=tuple(_result(check, world) for check in selected))
+
+
+def _result(check: Check, world: World) -> Result:
+    try:
+        comparisons = list(check.probe(world))
+    except NotApplicableError as reason:
+        return Result(name=check.name, group=check.group, status=Status.SKIPPED, detail=str(reason))
+    except Exception as error:  # noqa: BLE001  (whatever stops a check is a reason not to trust the environment)
+        return _failed(check, f"could not be checked: {_cause(error)}", hint=_way_on(error) or check.hint)
+    failures = [str(comparison) for comparison in comparisons if not comparison.holds]
+    if not comparisons:
+        return _failed(check, "there was nothing to compare", hint=check.hint)
+    if failures:
+        return _failed(check, "\n".join(failures), hint=check.hint)
+    shown = [f"{item.what}: {item.found}" for item in comparisons[:_PASSES_SHOWN]]
+    more = len(comparisons) - len(shown)
+    detail = "; ".join([*shown, *([f"and {more} more"] if more else [])])
+    return Result(name=check.name, group=check.group, status=Status.PASSED, detail=detail, hint="")
+
+
+def _failed(check: Check, detail: str, *, hint: str) -> Result:
+    return Result(name=check.name, group=check.group, status=Status.FAILED, detail=detail, hint=hint)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, (KeyError, IndexError, TypeError, AttributeError)):
+        return f"AWS answered without what was expected ({type(error).__name__}: {error})"
+    return str(error) or type(error).__name__
+
+
+def _way_on(error: Exception) -> str:
+    code = code_of(error)
+    if "AccessDenied" in code or code in ("UnauthorizedOperation", "AuthorizationError"):
+        return "let the credentials read it: verify needs the read-only actions that the message names"
+    if "Expired" in code:
+        return "the credentials have expired: sign in again"
+    return ""

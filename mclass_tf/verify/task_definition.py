@@ -1,0 +1,145 @@
+"""Checks of the task definition that was applied and of the one that the service runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mclass_tf.verify.check import Comparison, equal, holds, one_of, registry
+from mclass_tf.verify.world import Item, MissingError, World
+
+check = registry.group("task definition")
+
+# What stands for the image until the first one is pushed: it has the form of a digest and cannot exist.
+PLACEHOLDER = "sha256:" + "0" * 64
+STOP_TIMEOUT_LIMIT = 120  # seconds, on Fargate
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@check(
+    "the image is named by digest, in this environment's own repository",
+    hint="pass the image as a digest: `plan ENV --image sha256:...`",
+)
+def image(world: World) -> Iterator[Comparison]:
+    outputs = world.outputs
+    applied = f"{outputs.repository_url}@{outputs.image_digest or PLACEHOLDER}"
+    found = _container(world.applied_task_definition, outputs.container_name)["image"]
+    yield equal("image that was applied", expected=applied, found=found)
+    for what, container in _containers(world):
+        repository, _, digest = container["image"].partition("@")
+        expected = f"{outputs.repository_url}@sha256:..."
+        named = repository == outputs.repository_url and _DIGEST.fullmatch(digest) is not None
+        yield holds(f"image of {what}", named, expected=expected, found=container["image"])
+
+
+@check(
+    "the task definition is for Fargate, with an address of its own for every task",
+    hint='requires_compatibilities = ["FARGATE"] and network_mode = "awsvpc"',
+)
+def fargate(world: World) -> Iterator[Comparison]:
+    for revision in world.task_definitions:
+        what = revision["taskDefinitionArn"]
+        found = set(revision.get("requiresCompatibilities", []))
+        yield equal(f"launch types of {what}", expected={"FARGATE"}, found=found)
+        yield equal(f"network mode of {what}", expected="awsvpc", found=revision.get("networkMode"))
+        architecture = revision.get("runtimePlatform", {}).get("cpuArchitecture")
+        yield one_of(f"architecture of {what}", allowed=("ARM64", "X86_64"), found=architecture)
+
+
+@check(
+    "the tasks have the execution role and the task role of the outputs",
+    hint="execution_role_arn and task_role_arn of the task definition",
+)
+def roles(world: World) -> Iterator[Comparison]:
+    for revision in world.task_definitions:
+        what, outputs = revision["taskDefinitionArn"], world.outputs
+        yield equal(
+            f"execution role of {what}",
+            expected=outputs.execution_role_arn,
+            found=revision.get("executionRoleArn"),
+        )
+        yield equal(f"task role of {what}", expected=outputs.task_role_arn, found=revision.get("taskRoleArn"))
+
+
+@check(
+    "the container listens on the port that the load balancer asks",
+    hint="portMappings of the container: the container_port of the outputs",
+)
+def port(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        found = {str(item["containerPort"]) for item in container.get("portMappings", [])}
+        yield equal(f"ports of {what}", expected={str(world.outputs.container_port)}, found=found)
+
+
+@check(
+    "the container logs to the log group of the outputs",
+    hint="logConfiguration awslogs: awslogs-group, awslogs-region and awslogs-stream-prefix",
+)
+def logs(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        configuration = container.get("logConfiguration", {})
+        options = configuration.get("options", {})
+        yield equal(f"log driver of {what}", expected="awslogs", found=configuration.get("logDriver"))
+        found = (options.get("awslogs-group"), options.get("awslogs-region"))
+        yield equal(
+            f"log of {what}", expected=(world.outputs.log_group_name, world.outputs.region), found=found
+        )
+        prefix = options.get("awslogs-stream-prefix")
+        yield holds(f"stream prefix of {what}", bool(prefix), expected="a prefix", found=prefix)
+
+
+@check(
+    "the container has time to finish its requests after SIGTERM",
+    hint="stopTimeout in seconds, at most 120: lame duck plus the longest request",
+)
+def stop_timeout(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        found = container.get("stopTimeout") or 0
+        enough = 0 < found <= STOP_TIMEOUT_LIMIT
+        yield holds(f"stop timeout of {what}", enough, expected="1 to 120 s", found=f"{found} s")
+
+
+@check("the container cannot write to its root file system", hint="readonlyRootFilesystem = true")
+def read_only_root(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        found = container.get("readonlyRootFilesystem", False)
+        yield equal(f"read-only root of {what}", expected=True, found=found)
+
+
+@check(
+    "the container runs as a user that is not root, without privileges",
+    hint='user = "10001:10001", or another that is not root; privileged = false',
+)
+def user(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        found = str(container.get("user", ""))
+        named = found.split(":", maxsplit=1)[0] not in ("", "0", "root")
+        yield holds(f"user of {what}", named, expected="a user other than root", found=found or "root")
+        yield equal(f"privileged, of {what}", expected=False, found=container.get("privileged", False))
+
+
+@check(
+    "the container is asked for its own health, as a deployment needs",
+    hint="healthCheck of the container: a CMD or CMD-SHELL command that fails when the service does not answer",
+)
+def health_check(world: World) -> Iterator[Comparison]:
+    for what, container in _containers(world):
+        command = container.get("healthCheck", {}).get("command", [])
+        asks = len(command) > 1 and command[0] in ("CMD", "CMD-SHELL")
+        yield holds(f"health check of {what}", asks, expected="a command", found=command)
+
+
+def _containers(world: World) -> Iterator[tuple[str, Item]]:
+    """Yield the service's container in each revision, with a name for it."""
+    for revision in world.task_definitions:
+        arn = revision["taskDefinitionArn"]
+        yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)
+
+
+def _container(revision: Item, name: str) -> Item:
+    found = [item for item in revision.get("containerDefinitions", []) if item["name"] == name]
+    if not found:
+        raise MissingError(f"{revision['taskDefinitionArn']} has no container {name!r}")
+    container: Item = found[0]
+    return container
