@@ -1,0 +1,71 @@
+data "aws_partition" "current" {}
+
+locals {
+  # Rules run in the order of their priority; ECR wants every rule for tagged images to name its tags.
+  lifecycle_rules = [
+    {
+      rulePriority = 1
+      description  = "Expire untagged images after ${var.lifecycle_policy.untagged_days} days"
+      selection = {
+        tagStatus   = "untagged"
+        countType   = "sinceImagePushed"
+        countUnit   = "days"
+        countNumber = var.lifecycle_policy.untagged_days
+      }
+      action = { type = "expire" }
+    },
+    {
+      rulePriority = 2
+      description  = "Keep the last ${var.lifecycle_policy.keep_releases} releases"
+      selection = {
+        tagStatus      = "tagged"
+        tagPatternList = var.lifecycle_policy.release_tag_patterns
+        countType      = "imageCountMoreThan"
+        countNumber    = var.lifecycle_policy.keep_releases
+      }
+      action = { type = "expire" }
+    },
+  ]
+}
+
+resource "aws_ecr_repository" "this" {
+  name                 = var.name
+  image_tag_mutability = var.image_tag_mutability
+  force_delete         = var.force_delete
+
+  encryption_configuration {
+    encryption_type = var.kms_key_arn == null ? "AES256" : "KMS"
+    kms_key         = var.kms_key_arn
+  }
+
+  image_scanning_configuration {
+    scan_on_push = var.scan_on_push
+  }
+
+  tags = var.tags
+}
+
+resource "aws_ecr_lifecycle_policy" "this" {
+  repository = aws_ecr_repository.this.name
+  policy     = jsonencode({ rules = local.lifecycle_rules })
+}
+
+resource "aws_ecr_repository_policy" "pull" {
+  count = length(var.pull_account_ids) > 0 ? 1 : 0
+
+  repository = aws_ecr_repository.this.name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "PullFromOtherAccounts"
+      Effect    = "Allow"
+      Principal = { AWS = [for id in sort(var.pull_account_ids) : "arn:${data.aws_partition.current.partition}:iam::${id}:root"] }
+      Action = [
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:DescribeImages",
+        "ecr:GetDownloadUrlForLayer",
+      ]
+    }]
+  })
+}

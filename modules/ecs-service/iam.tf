@@ -1,0 +1,145 @@
+locals {
+  # ECS may take these roles only for tasks and services of this account and region.
+  assume_role_condition = {
+    ArnLike      = { "aws:SourceArn" = "arn:${local.partition}:ecs:${local.region}:${local.account_id}:*" }
+    StringEquals = { "aws:SourceAccount" = local.account_id }
+  }
+
+  # The reference to a secret may name a key, stage and version after the secret's own ARN (seven parts).
+  secret_arns     = sort(distinct([for arn in values(var.secrets) : join(":", slice(split(":", arn), 0, 7)) if split(":", arn)[2] == "secretsmanager"]))
+  parameter_arns  = sort(distinct([for arn in values(var.secrets) : arn if split(":", arn)[2] == "ssm"]))
+  secret_key_arns = sort(var.secret_kms_key_arns)
+
+  execution_statements = concat(
+    [
+      {
+        Sid      = "AuthorizeAtRegistry"
+        Effect   = "Allow"
+        Action   = ["ecr:GetAuthorizationToken"]
+        Resource = ["*"] # the token is the account's: the action knows no resource
+      },
+      {
+        Sid      = "PullImage"
+        Effect   = "Allow"
+        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = [var.repository_arn]
+      },
+      {
+        Sid      = "WriteLog"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = ["${var.log_group_arn}:*"]
+      },
+    ],
+    [for arns in [local.secret_arns] : { Sid = "ReadSecrets", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = arns } if length(arns) > 0],
+    [for arns in [local.parameter_arns] : { Sid = "ReadParameters", Effect = "Allow", Action = ["ssm:GetParameters"], Resource = arns } if length(arns) > 0],
+    [for arns in [local.secret_key_arns] : { Sid = "DecryptSecrets", Effect = "Allow", Action = ["kms:Decrypt"], Resource = arns } if length(arns) > 0],
+  )
+
+  # ECS Exec is a Systems Manager session, whose actions know no resource.
+  execute_command_statements = !var.enable_execute_command ? [] : concat(
+    [{
+      Sid    = "OpenSession"
+      Effect = "Allow"
+      Action = [
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+      ]
+      Resource = ["*"]
+    }],
+    [for log in [var.execute_command_log] : {
+      Sid      = "FindSessionLog"
+      Effect   = "Allow"
+      Action   = ["logs:DescribeLogGroups"]
+      Resource = ["*"]
+    } if log != null],
+    [for log in [var.execute_command_log] : {
+      Sid      = "WriteSessionLog"
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      Resource = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${log.log_group_name}:*"]
+    } if log != null],
+    [for log in [var.execute_command_log] : {
+      Sid      = "DecryptSession"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt"]
+      Resource = [log.kms_key_arn]
+    } if try(log.kms_key_arn, null) != null],
+  )
+}
+
+# What ECS does before the container starts: pull, log, read secrets.
+resource "aws_iam_role" "execution" {
+  name        = "${var.name}-execution"
+  description = "Starts the tasks of ${var.name}: pulls the image, writes the log, reads the secrets"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = local.assume_role_condition
+    }]
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy" "execution" {
+  name   = "start-tasks"
+  role   = aws_iam_role.execution.id
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.execution_statements })
+}
+
+# What the service itself may do. Nothing, unless it is given policies.
+resource "aws_iam_role" "task" {
+  name        = "${var.name}-task"
+  description = "What ${var.name} itself may do in AWS"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = local.assume_role_condition
+    }]
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy" "execute_command" {
+  count = var.enable_execute_command ? 1 : 0
+
+  name   = "execute-command"
+  role   = aws_iam_role.task.id
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.execute_command_statements })
+}
+
+resource "aws_iam_role_policy_attachment" "task" {
+  for_each = var.task_role_policy_arns
+
+  role       = aws_iam_role.task.name
+  policy_arn = each.value
+}
+
+# With it ECS moves the listener rules' weights in a blue/green, linear or canary deployment.
+resource "aws_iam_role" "infrastructure" {
+  name        = "${var.name}-infrastructure"
+  description = "Lets ECS shift the traffic of ${var.name} between its target groups"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ecs.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = local.assume_role_condition
+    }]
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy_attachment" "infrastructure" {
+  role       = aws_iam_role.infrastructure.name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
+}

@@ -1,0 +1,433 @@
+variable "autoscaling" {
+  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A null load is not tracked. Scale-out waits `scale_out_cooldown` seconds, scale-in `scale_in_cooldown`."
+  type = object({
+    cpu_percent    = optional(number, 60)
+    max            = optional(number, 6)
+    memory_percent = optional(number, 75)
+    min            = optional(number, 2)
+    requests = optional(object({
+      per_target                = number
+      target_group_arn_suffixes = map(string)
+    }))
+    scale_in_cooldown  = optional(number, 300)
+    scale_out_cooldown = optional(number, 60)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.autoscaling.min >= 1 && var.autoscaling.max >= var.autoscaling.min && floor(var.autoscaling.min) == var.autoscaling.min && floor(var.autoscaling.max) == var.autoscaling.max
+    error_message = "autoscaling.min must be a whole number of at least 1, and autoscaling.max one that is not below it, for example 2 and 6."
+  }
+
+  validation {
+    condition     = alltrue([for percent in [var.autoscaling.cpu_percent, var.autoscaling.memory_percent] : percent == null || try(percent >= 10 && percent <= 90, false)])
+    error_message = "autoscaling.cpu_percent and autoscaling.memory_percent must be from 10 to 90, or null: above that there is no room for what arrives while a task starts. For example 60 and 75."
+  }
+
+  validation {
+    condition     = var.autoscaling.requests == null || try(var.autoscaling.requests.per_target > 0 && length(setsubtract(keys(var.autoscaling.requests.target_group_arn_suffixes), ["blue", "green"])) == 0 && length(var.autoscaling.requests.target_group_arn_suffixes) == 2, false)
+    error_message = "autoscaling.requests must have per_target above 0 (requests per minute) and the ARN suffixes of both target groups, for example { per_target = 1000, target_group_arn_suffixes = { blue = \"targetgroup/...\", green = \"targetgroup/...\" } }."
+  }
+
+  validation {
+    condition     = var.autoscaling.scale_in_cooldown >= 0 && var.autoscaling.scale_out_cooldown >= 0
+    error_message = "autoscaling.scale_in_cooldown and autoscaling.scale_out_cooldown must be seconds of at least 0, for example 300 and 60."
+  }
+}
+
+variable "availability_zone_rebalancing" {
+  description = "Let ECS move tasks back into balance over the zones, for example after a zone has come back."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = !var.availability_zone_rebalancing || var.deployment.maximum_percent > 100
+    error_message = "availability_zone_rebalancing starts a task before it stops one, so deployment.maximum_percent must be above 100, for example 200."
+  }
+}
+
+variable "capacity_providers" {
+  description = "How tasks are shared between FARGATE and FARGATE_SPOT: the first `base` tasks, and then by `weight`. Spot may take a task back within two minutes."
+  type = map(object({
+    base   = optional(number, 0)
+    weight = optional(number, 1)
+  }))
+  default  = { FARGATE = {} }
+  nullable = false
+
+  validation {
+    condition     = length(var.capacity_providers) > 0 && length(setsubtract(keys(var.capacity_providers), ["FARGATE", "FARGATE_SPOT"])) == 0
+    error_message = "capacity_providers must name FARGATE, FARGATE_SPOT or both, for example { FARGATE = { base = 1 }, FARGATE_SPOT = { weight = 3 } }."
+  }
+
+  validation {
+    condition     = alltrue([for provider in values(var.capacity_providers) : provider.weight >= 0 && provider.weight <= 1000 && provider.base >= 0 && provider.base <= 100000]) && anytrue([for provider in values(var.capacity_providers) : provider.weight > 0])
+    error_message = "capacity_providers must have weights from 0 to 1000, at least one of them above 0, and bases from 0 to 100000, for example { FARGATE = { weight = 1 }, FARGATE_SPOT = { weight = 3 } }."
+  }
+
+  validation {
+    condition     = length([for provider in values(var.capacity_providers) : provider if provider.base > 0]) <= 1
+    error_message = "capacity_providers may give a base to one provider only, for example { FARGATE = { base = 1 }, FARGATE_SPOT = {} }."
+  }
+}
+
+variable "container" {
+  description = "The service's container: its name, the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable (each an empty volume of the task)."
+  type = object({
+    name                     = string
+    port                     = optional(number, 3000)
+    readonly_root_filesystem = optional(bool, true)
+    user                     = optional(string, "10001:10001")
+    writable_paths           = optional(set(string), ["/tmp"])
+  })
+  nullable = false
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}$", var.container.name))
+    error_message = "container.name must be at most 255 letters, digits, _ and -, for example \"mclass-server\"."
+  }
+
+  validation {
+    condition     = var.container.port >= 1 && var.container.port <= 65535 && floor(var.container.port) == var.container.port
+    error_message = "container.port must be a whole number from 1 to 65535, for example 3000."
+  }
+
+  validation {
+    condition     = can(regex("^[1-9][0-9]*(:[1-9][0-9]*)?$", var.container.user))
+    error_message = "container.user must be a numeric user, and may have a group, neither of them root (0), for example \"10001:10001\"."
+  }
+
+  validation {
+    condition     = alltrue([for path in var.container.writable_paths : can(regex("^(/[a-zA-Z0-9._-]+)+$", path))])
+    error_message = "container.writable_paths must be absolute paths below the root, for example [\"/tmp\"]."
+  }
+}
+
+variable "container_health_check" {
+  description = "Health check that ECS runs in the container. Without a command it is a request to `path` by Python. Failures count only after `start_period` seconds."
+  type = object({
+    command      = optional(list(string))
+    interval     = optional(number, 10)
+    path         = optional(string, "/health")
+    retries      = optional(number, 3)
+    start_period = optional(number, 10)
+    timeout      = optional(number, 5)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.container_health_check.command == null || try(contains(["CMD", "CMD-SHELL"], var.container_health_check.command[0]) && length(var.container_health_check.command) >= 2, false)
+    error_message = "container_health_check.command must start with \"CMD\" or \"CMD-SHELL\" and then say what to run, for example [\"CMD\", \"/app/healthy\"]."
+  }
+
+  validation {
+    condition     = var.container_health_check.interval >= 5 && var.container_health_check.interval <= 300 && var.container_health_check.timeout >= 2 && var.container_health_check.timeout <= 60 && var.container_health_check.retries >= 1 && var.container_health_check.retries <= 10 && var.container_health_check.start_period >= 0 && var.container_health_check.start_period <= 300
+    error_message = "container_health_check must have interval from 5 to 300 s, timeout from 2 to 60 s, retries from 1 to 10 and start_period from 0 to 300 s, for example 10, 5, 3 and 10."
+  }
+
+  validation {
+    condition     = can(regex("^/[^\\s'\"\\\\]*$", var.container_health_check.path))
+    error_message = "container_health_check.path must start with \"/\" and have neither spaces, quotes nor backslashes, for example \"/health\"."
+  }
+}
+
+variable "container_insights" {
+  description = "CloudWatch Container Insights of the cluster: \"enabled\", \"enhanced\" (a metric per task and container) or \"disabled\"."
+  type        = string
+  default     = "enabled"
+  nullable    = false
+
+  validation {
+    condition     = contains(["disabled", "enabled", "enhanced"], var.container_insights)
+    error_message = "container_insights must be \"enabled\", \"enhanced\" or \"disabled\"."
+  }
+}
+
+variable "deployment" {
+  description = "Share of the desired tasks that a rolling deployment keeps healthy at least and runs at most, and the seconds for which failed load balancer checks of a new task are ignored."
+  type = object({
+    health_check_grace_period_seconds = optional(number, 60)
+    maximum_percent                   = optional(number, 200)
+    minimum_healthy_percent           = optional(number, 100)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.deployment.minimum_healthy_percent >= 1 && var.deployment.minimum_healthy_percent <= 100 && var.deployment.maximum_percent >= 100 && var.deployment.maximum_percent <= 400
+    error_message = "deployment.minimum_healthy_percent must be from 1 to 100 (at 0 nobody need be serving) and deployment.maximum_percent from 100 to 400, for example 100 and 200."
+  }
+
+  validation {
+    condition = alltrue([
+      for count in [var.autoscaling.min, max(var.desired_count, 1)] :
+      floor(count * var.deployment.maximum_percent / 100) > ceil(count * var.deployment.minimum_healthy_percent / 100)
+    ])
+    error_message = "deployment must leave room for one task more, or one less, than desired_count and autoscaling.min: ECS rounds the minimum up and the maximum down, so one task with a maximum below 200 can never be replaced. Raise deployment.maximum_percent, for example to 200."
+  }
+
+  validation {
+    condition     = var.deployment.health_check_grace_period_seconds >= var.container_health_check.start_period && var.deployment.health_check_grace_period_seconds <= 2147483647
+    error_message = "deployment.health_check_grace_period_seconds must be at least container_health_check.start_period: a service that is still allowed to start must not be killed for it. For example 60 and 10."
+  }
+}
+
+variable "desired_count" {
+  description = "Tasks of a new service. Autoscaling owns the number after that, and without an image it is 0."
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = var.desired_count >= 0 && floor(var.desired_count) == var.desired_count
+    error_message = "desired_count must be a whole number of at least 0, for example 2."
+  }
+
+  validation {
+    condition     = var.desired_count == 0 || (var.desired_count >= var.autoscaling.min && var.desired_count <= var.autoscaling.max)
+    error_message = "desired_count must be 0 or lie from autoscaling.min to autoscaling.max, or autoscaling would change it at once."
+  }
+}
+
+variable "egress" {
+  description = "Where tasks may connect to, by name: a TCP port of an IPv4 range, a prefix list or a security group."
+  type = map(object({
+    cidr_ipv4         = optional(string)
+    description       = string
+    port              = optional(number, 443)
+    prefix_list_id    = optional(string)
+    security_group_id = optional(string)
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for rule in values(var.egress) : length([for target in [rule.cidr_ipv4, rule.prefix_list_id, rule.security_group_id] : true if target != null]) == 1])
+    error_message = "egress must name exactly one of cidr_ipv4, prefix_list_id and security_group_id in each rule, for example { https = { description = \"HTTPS\", cidr_ipv4 = \"0.0.0.0/0\" } }."
+  }
+
+  validation {
+    condition     = alltrue([for rule in values(var.egress) : rule.port >= 1 && rule.port <= 65535 && floor(rule.port) == rule.port])
+    error_message = "egress must have ports from 1 to 65535, for example 443."
+  }
+}
+
+variable "enable_execute_command" {
+  description = "Allow `aws ecs execute-command`, a shell in a running container. Off, unless somebody needs it for a while."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "environment_variables" {
+  description = "Environment variables of the container. What is secret belongs into `secrets`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length(setintersection(keys(var.environment_variables), keys(var.secrets))) == 0
+    error_message = "environment_variables and secrets must not name the same variable: ECS refuses a container with both."
+  }
+}
+
+variable "execute_command_log" {
+  description = "Log group, and key, for sessions of ECS Exec; null for none."
+  type = object({
+    kms_key_arn    = optional(string)
+    log_group_name = string
+  })
+  default = null
+}
+
+variable "image_digest" {
+  description = "Digest of the image to run; null before the first image, which leaves the service at 0 tasks."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image_digest == null || can(regex("^sha256:[0-9a-f]{64}$", var.image_digest))
+    error_message = "image_digest must be \"sha256:\" and 64 hexadecimal digits, not a tag: a tag may be moved, a digest not. For example \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"."
+  }
+}
+
+variable "load_balancer_security_group_id" {
+  description = "Security group of the load balancer. It alone reaches the tasks, and gets the rule that lets it."
+  type        = string
+  nullable    = false
+}
+
+variable "log_group_arn" {
+  description = "ARN of the log group that the tasks write to, without a trailing \":*\"."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:logs:[^:]+:[0-9]{12}:log-group:[^:*]+$", var.log_group_arn))
+    error_message = "log_group_arn must be the ARN of one log group, without \":*\", for example \"arn:aws:logs:ap-northeast-2:111111111111:log-group:/ecs/mclass-task\"."
+  }
+}
+
+variable "log_group_name" {
+  description = "Name of the log group that the tasks write to."
+  type        = string
+  nullable    = false
+}
+
+variable "name" {
+  description = "Name of the application; the cluster is \"<name>-cluster\", the service \"<name>-service\", the task family \"<name>-task\"."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 26 lowercase letters, digits and hyphens, start with a letter and not end with a hyphen, for example \"mclass\"."
+  }
+}
+
+variable "repository_arn" {
+  description = "ARN of the repository, the only one that the tasks may pull from."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:ecr:[^:]+:[0-9]{12}:repository/[^*]+$", var.repository_arn))
+    error_message = "repository_arn must be the ARN of one repository, for example \"arn:aws:ecr:ap-northeast-2:111111111111:repository/mclass-server\"."
+  }
+}
+
+variable "repository_url" {
+  description = "URL of the repository, without tag or digest."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = !can(regex("@|:[^/]*$", var.repository_url))
+    error_message = "repository_url must have neither tag nor digest, for example \"111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server\"."
+  }
+}
+
+variable "secret_kms_key_arns" {
+  description = "ARNs of the customer-managed keys that encrypt the secrets."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.secret_kms_key_arns : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/[^*]+$", arn))])
+    error_message = "secret_kms_key_arns must be ARNs of keys, for example [\"arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab\"]."
+  }
+}
+
+variable "secrets" {
+  description = "Environment variables whose value is a secret: the ARN of a Secrets Manager secret, which may go on with \":<key>:<stage>:<version>\", or of a Systems Manager parameter."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in values(var.secrets) : can(regex("^arn:[^:]+:(secretsmanager:[^:]+:[0-9]{12}:secret:[^:*]+(:[^:*]*){0,3}|ssm:[^:]+:[0-9]{12}:parameter/[^:*]+)$", arn))])
+    error_message = "secrets must be ARNs of Secrets Manager secrets or Systems Manager parameters, never values, for example { DATABASE_URL = \"arn:aws:secretsmanager:ap-northeast-2:111111111111:secret:mclass/database-AbCdEf\" }."
+  }
+}
+
+variable "shutdown" {
+  description = "How a task ends, in seconds: after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`."
+  type = object({
+    lame_duck       = optional(number, 10)
+    longest_request = optional(number, 30)
+    stop_timeout    = optional(number, 60)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.shutdown.stop_timeout >= 2 && var.shutdown.stop_timeout <= 120 && floor(var.shutdown.stop_timeout) == var.shutdown.stop_timeout
+    error_message = "shutdown.stop_timeout must be a whole number of seconds from 2 to 120, the most that Fargate grants, for example 60."
+  }
+
+  validation {
+    condition     = var.shutdown.lame_duck >= 0 && var.shutdown.longest_request >= 0
+    error_message = "shutdown.lame_duck and shutdown.longest_request must be seconds of at least 0, for example 10 and 30."
+  }
+
+  validation {
+    condition     = var.shutdown.stop_timeout >= var.shutdown.lame_duck + var.shutdown.longest_request
+    error_message = "shutdown.stop_timeout must be at least shutdown.lame_duck + shutdown.longest_request, or SIGKILL cuts requests off, for example 60 with 10 and 30."
+  }
+}
+
+variable "subnet_ids" {
+  description = "Private subnets of the tasks, each in its own zone."
+  type        = list(string)
+  nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) >= 2
+    error_message = "subnet_ids must name subnets in at least two zones, so that the service survives the loss of one."
+  }
+}
+
+variable "tags" {
+  description = "Tags of every resource, added to the provider's default tags. The service hands them to its tasks."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "target_group_arn" {
+  description = "ARN of the target group that the first deployment registers its tasks in. The rollout decides after that."
+  type        = string
+  nullable    = false
+}
+
+variable "task" {
+  description = "Size of the task: CPU units (1024 are one vCPU), memory in MiB, the processor architecture, and the ephemeral storage in GiB (null for Fargate's 20)."
+  type = object({
+    cpu                   = optional(number, 256)
+    cpu_architecture      = optional(string, "X86_64")
+    ephemeral_storage_gib = optional(number)
+    memory                = optional(number, 512)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition = contains(lookup({
+      "256"   = [512, 1024, 2048]
+      "512"   = range(1024, 4096 + 1, 1024)
+      "1024"  = range(2048, 8192 + 1, 1024)
+      "2048"  = range(4096, 16384 + 1, 1024)
+      "4096"  = range(8192, 30720 + 1, 1024)
+      "8192"  = range(16384, 61440 + 1, 4096)
+      "16384" = range(32768, 122880 + 1, 8192)
+    }, tostring(var.task.cpu), []), var.task.memory)
+    error_message = "task.cpu and task.memory must be a pair that Fargate offers: 256 with 512, 1024 or 2048; 512 with 1024 to 4096; 1024 with 2048 to 8192; 2048 with 4096 to 16384; 4096 with 8192 to 30720 (each in steps of 1024); 8192 with 16384 to 61440 (steps of 4096); 16384 with 32768 to 122880 (steps of 8192)."
+  }
+
+  validation {
+    condition     = contains(["ARM64", "X86_64"], var.task.cpu_architecture)
+    error_message = "task.cpu_architecture must be \"ARM64\" or \"X86_64\"."
+  }
+
+  validation {
+    condition     = var.task.ephemeral_storage_gib == null || try(var.task.ephemeral_storage_gib >= 21 && var.task.ephemeral_storage_gib <= 200, false)
+    error_message = "task.ephemeral_storage_gib must be from 21 to 200, or null for the 20 that Fargate gives anyway."
+  }
+}
+
+variable "task_role_policy_arns" {
+  description = "Policies of the task role, by a name of your choice: what the service itself may do in AWS."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "vpc_id" {
+  description = "Id of the VPC."
+  type        = string
+  nullable    = false
+}

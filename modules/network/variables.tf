@@ -1,0 +1,161 @@
+variable "availability_zones" {
+  description = "Zones to build in, in the order of their subnets; null takes the first `zone_count` of the region. Append to grow: a zone's place decides its address range."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones) && length(var.availability_zones) >= 2, false)
+    error_message = "availability_zones must name at least two different zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+  }
+}
+
+variable "cidr_block" {
+  description = "IPv4 range of the VPC."
+  type        = string
+  default     = "10.0.0.0/16"
+  nullable    = false
+
+  validation {
+    condition     = can(cidrhost(var.cidr_block, 0)) && try(cidrhost(var.cidr_block, 0) == split("/", var.cidr_block)[0], false)
+    error_message = "cidr_block must be an IPv4 range that starts at its own network address, for example \"10.0.0.0/16\"."
+  }
+
+  validation {
+    condition     = try(tonumber(split("/", var.cidr_block)[1]) >= 16 && tonumber(split("/", var.cidr_block)[1]) + var.subnet_newbits <= 28, false)
+    error_message = "cidr_block must be a /16 or smaller and leave its subnets at least a /28 after subnet_newbits: AWS accepts VPCs and subnets from /16 to /28, for example \"10.0.0.0/16\" with 4."
+  }
+}
+
+variable "egress" {
+  description = "How the private subnets reach AWS: \"endpoints\" (VPC endpoints, no internet), \"nat\" (NAT gateways) or \"none\"."
+  type        = string
+  default     = "endpoints"
+  nullable    = false
+
+  validation {
+    condition     = contains(["endpoints", "nat", "none"], var.egress)
+    error_message = "egress must be \"endpoints\", \"nat\" or \"none\"."
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || var.egress == "none"
+    error_message = "egress must be \"none\" with existing_vpc: the ways out of a VPC that is not made here belong to its owner."
+  }
+}
+
+variable "existing_vpc" {
+  description = "Use this VPC instead of making one. Its private subnets must reach ECR, S3 and CloudWatch Logs by themselves."
+  type = object({
+    cidr_block         = string
+    private_subnet_ids = list(string)
+    public_subnet_ids  = list(string)
+    vpc_id             = string
+  })
+  default = null
+
+  validation {
+    condition     = var.existing_vpc == null || try(can(regex("^vpc-[0-9a-f]+$", var.existing_vpc.vpc_id)) && can(cidrhost(var.existing_vpc.cidr_block, 0)), false)
+    error_message = "existing_vpc must have the id and the range of the VPC, for example vpc_id = \"vpc-0123456789abcdef0\" and cidr_block = \"10.0.0.0/16\"."
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || try(length(distinct(var.existing_vpc.private_subnet_ids)) >= 2 && length(distinct(var.existing_vpc.public_subnet_ids)) >= 2, false)
+    error_message = "existing_vpc must have at least two private and two public subnets, each in its own zone: a load balancer does not start in one zone."
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || try(alltrue([for id in concat(var.existing_vpc.private_subnet_ids, var.existing_vpc.public_subnet_ids) : can(regex("^subnet-[0-9a-f]+$", id))]), false)
+    error_message = "existing_vpc must name its subnets by their ids, for example \"subnet-0123456789abcdef0\"."
+  }
+}
+
+variable "flow_log" {
+  description = "Log group that receives the flow log of the VPC, and what is recorded; null for none."
+  type = object({
+    log_group_arn            = string
+    max_aggregation_interval = optional(number, 60)
+    traffic_type             = optional(string, "ALL")
+  })
+  default = null
+
+  validation {
+    condition     = var.flow_log == null || try(contains(["ACCEPT", "ALL", "REJECT"], var.flow_log.traffic_type), false)
+    error_message = "flow_log.traffic_type must be \"ACCEPT\", \"ALL\" or \"REJECT\"."
+  }
+
+  validation {
+    condition     = var.flow_log == null || try(contains([60, 600], var.flow_log.max_aggregation_interval), false)
+    error_message = "flow_log.max_aggregation_interval must be 60 or 600 seconds."
+  }
+}
+
+variable "interface_endpoints" {
+  description = "Services reached through an interface endpoint when egress is \"endpoints\". S3 always has its gateway endpoint."
+  type        = set(string)
+  default     = ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "ssm"]
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(["ecr.api", "ecr.dkr", "logs"], var.interface_endpoints)) == 0
+    error_message = "interface_endpoints must contain \"ecr.api\", \"ecr.dkr\" and \"logs\": without them a task can neither pull its image nor write its log."
+  }
+
+  validation {
+    condition     = alltrue([for service in var.interface_endpoints : can(regex("^[a-z0-9]+([.-][a-z0-9]+)*$", service))])
+    error_message = "interface_endpoints must be the services' short names, without \"com.amazonaws.<region>.\", for example \"ecr.api\"."
+  }
+}
+
+variable "name" {
+  description = "Name of the VPC, and prefix of what is in it."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 26 lowercase letters, digits and hyphens, start with a letter and not end with a hyphen, for example \"mclass\"."
+  }
+}
+
+variable "single_nat_gateway" {
+  description = "One NAT gateway for all zones instead of one in each: cheaper, and its zone's failure takes the others' way out along."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "subnet_newbits" {
+  description = "Bits by which a subnet's prefix is longer than the VPC's; 4 makes /20 subnets in a /16."
+  type        = number
+  default     = 4
+  nullable    = false
+
+  validation {
+    condition     = var.subnet_newbits >= 2 && var.subnet_newbits <= 12 && floor(var.subnet_newbits) == var.subnet_newbits
+    error_message = "subnet_newbits must be a whole number from 2 to 12, for example 4."
+  }
+
+  validation {
+    condition     = pow(2, var.subnet_newbits - 1) >= (var.availability_zones == null ? var.zone_count : length(var.availability_zones))
+    error_message = "subnet_newbits must leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice the number of zones, for example 4 for up to eight."
+  }
+}
+
+variable "tags" {
+  description = "Tags of every resource, added to the provider's default tags."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "zone_count" {
+  description = "Number of zones when availability_zones names none."
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = var.zone_count >= 2 && floor(var.zone_count) == var.zone_count
+    error_message = "zone_count must be a whole number of at least 2, so that the service survives the loss of a zone, for example 2."
+  }
+}
