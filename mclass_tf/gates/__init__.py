@@ -1,0 +1,98 @@
+"""The gates: every plan is judged here before it may be applied.
+
+`prepare(environment, project)` while Terraform plans; `evaluate(saved, subject)` then, with `decision.require()` or a
+look at `decision.verdicts`; `write_approval(path, approved)` beside the plan, and `read_approval()` before the apply.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mclass_tf.environment import Environment
+from mclass_tf.errors import GateRefusedError, PlanRefusedError
+from mclass_tf.gates import sarif, table
+from mclass_tf.gates.approval import ApprovedPlan, approve, policy_digest, read_approval, write_approval
+from mclass_tf.gates.checkov import CheckovGate
+from mclass_tf.gates.gate import Gate, Subject
+from mclass_tf.gates.verdict import Finding, Problem, Verdict, WaivedFinding, Waiver
+from mclass_tf.plan import SavedPlan
+
+__all__ = [
+    "GATES",
+    "ApprovedPlan",
+    "Decision",
+    "Finding",
+    "Gate",
+    "Problem",
+    "Subject",
+    "Verdict",
+    "WaivedFinding",
+    "Waiver",
+    "evaluate",
+    "policy_digest",
+    "prepare",
+    "read_approval",
+    "sarif",
+    "table",
+    "write_approval",
+]
+
+GATES: Final[tuple[Gate, ...]] = (CheckovGate(),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the gates say together; `approved` is None unless all of them passed."""
+
+    verdicts: tuple[Verdict, ...]
+    approved: ApprovedPlan | None
+
+    def require(self) -> ApprovedPlan:
+        """Return the approved plan, or raise GateRefusedError with every finding and its fix."""
+        if self.approved is not None:
+            return self.approved
+        reasons = [reason for verdict in self.verdicts for reason in _reasons(verdict)]
+        count = sum(len(verdict.failed) + len(verdict.blocking) for verdict in self.verdicts)
+        head = f"the gates refuse this plan: {count} {'finding' if count == 1 else 'findings'}"
+        raise GateRefusedError(
+            "\n".join((head, *reasons)),
+            hint="mend them and plan again; what is to be accepted for a time goes into policy/waivers.toml",
+        )
+
+
+def prepare(environment: Environment, project: Path, *, gates: Sequence[Gate] = GATES) -> None:
+    """Let every gate start what is slow, in the background, while Terraform plans. Returns at once."""
+    for gate in gates:
+        gate.prepare(environment=environment, project=project)
+
+
+def evaluate(
+    saved: SavedPlan, subject: Subject, *, gates: Sequence[Gate] = GATES, today: dt.date | None = None
+) -> Decision:
+    """Judge the plan. Raise PlanRefusedError where `saved` is not intact or not of the subject's environment."""
+    if saved.environment != subject.environment.name:
+        raise PlanRefusedError(
+            f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",
+            hint=f"plan again: plan {subject.environment.name}",
+        )
+    saved.verify_bytes()
+    day = today or dt.datetime.now(tz=dt.UTC).date()
+    policy = policy_digest(subject.project)
+    verdicts = tuple(gate.evaluate(subject, today=day) for gate in gates)
+    return Decision(verdicts=verdicts, approved=approve(saved=saved, verdicts=verdicts, policy=policy))
+
+
+def _reasons(verdict: Verdict) -> list[str]:
+    lines: list[str] = []
+    for finding in verdict.failed:
+        where = f" ({finding.file}:{finding.line})" if finding.file else ""
+        lines += [f"  {finding.check} {finding.resource}{where}: {finding.title}", f"    fix: {finding.fix}"]
+    for problem in verdict.blocking:
+        lines += [f"  {verdict.gate}: {problem.message}", f"    fix: {problem.fix}"]
+    if verdict.checked == 0 and not lines:
+        lines.append(f"  {verdict.gate}: it checked nothing, so it proves nothing")
+    return lines

@@ -1,0 +1,186 @@
+"""The approval of a saved plan: made by the gates, written beside the plan, read again before the apply."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mclass_tf.errors import PlanRefusedError
+from mclass_tf.gates.verdict import Finding, Problem, Verdict, WaivedFinding, Waiver
+from mclass_tf.plan import SavedPlan, digest
+
+FORMAT: Final = 1
+POLICY: Final = "policy"
+
+# Known to this module alone: what does not hold it has not been through the gates.
+_SEAL: Final = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedPlan:
+    """A saved plan that every gate passed, under the policy whose digest is `policy`.
+
+    Only `gates.evaluate()` and `read_approval()` make one.
+    """
+
+    saved: SavedPlan
+    verdicts: tuple[Verdict, ...]
+    policy: str
+    seal: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
+            raise TypeError("an ApprovedPlan is made by gates.evaluate() or gates.read_approval()")
+
+
+def approve(*, saved: SavedPlan, verdicts: tuple[Verdict, ...], policy: str) -> ApprovedPlan | None:
+    """Return the approval, or None where a gate did not pass or there was none."""
+    if not verdicts or not all(verdict.passed for verdict in verdicts):
+        return None
+    return ApprovedPlan(saved=saved, verdicts=verdicts, policy=policy, seal=_SEAL)
+
+
+def policy_digest(project: Path) -> str:
+    """Return the SHA-256 over names and contents of the project's policy/, leaving out caches and hidden files."""
+    sum_ = hashlib.sha256()
+    for path in _policy_files(project / POLICY):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        sum_.update(f"{path.relative_to(project).as_posix()}\0{content}\n".encode())
+    return sum_.hexdigest()
+
+
+def _policy_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+            yield path
+
+
+def write_approval(path: Path, approved: ApprovedPlan) -> None:
+    """Write the record that `read_approval` takes, readable by its owner alone, whole or not at all."""
+    record = {
+        "format": FORMAT,
+        "policy": approved.policy,
+        "plan": {**dataclasses.asdict(approved.saved), "path": approved.saved.path.name},
+        "verdicts": [dataclasses.asdict(verdict) for verdict in approved.verdicts],
+    }
+    text = json.dumps(record, indent=2, default=_iso, ensure_ascii=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    raise TypeError(f"{value!r} has no place in an approval")
+
+
+def read_approval(
+    path: Path,
+    *,
+    saved_path: Path,
+    environment: str,
+    target: str,
+    project: Path,
+    today: dt.date | None = None,
+) -> ApprovedPlan:
+    """Read the approval at `path` of the plan at `saved_path`, or raise PlanRefusedError.
+
+    Refused are: no record or an unreadable one, other bytes than were approved, another environment or target than is
+    meant, a policy that is no longer the one that approved, and a waiver that has expired since.
+    """
+    again = f"nothing was applied; plan again: plan {environment}"
+    record = _record(path, again)
+    try:
+        saved = SavedPlan(**{**record["plan"], "path": saved_path})
+        verdicts = tuple(_verdict(entry) for entry in record["verdicts"])
+        policy = str(record["policy"])
+    except (KeyError, TypeError, ValueError):
+        raise PlanRefusedError(f"the approval {path} is not complete", hint=again) from None
+    _still_valid(saved, verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
+    _same_place(saved, environment=environment, target=target, hint=again)
+    if policy != policy_digest(project):
+        raise PlanRefusedError(
+            f"the policy in {project / POLICY} has changed since the gates approved this plan", hint=again
+        )
+    approved = approve(saved=saved, verdicts=verdicts, policy=policy)
+    if approved is None:
+        raise PlanRefusedError(f"the record {path} approves nothing: a gate did not pass", hint=again)
+    return approved
+
+
+def _record(path: Path, again: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
+    except (OSError, ValueError):
+        raise PlanRefusedError(f"the approval {path} cannot be read", hint=again) from None
+    version = record.get("format") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or version != FORMAT:
+        raise PlanRefusedError(
+            f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again
+        )
+    return record
+
+
+def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
+    for what, approved, wanted in (
+        ("environment", saved.environment, environment),
+        ("target", saved.target, target),
+    ):
+        if approved != wanted:
+            raise PlanRefusedError(
+                f"the plan was approved for {what} {approved!r}, not for {wanted!r}", hint=hint
+            )
+
+
+def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
+    if not saved.path.is_file():
+        raise PlanRefusedError(f"the plan {saved.path} is gone", hint=hint)
+    if digest(saved.path) != saved.sha256:
+        raise PlanRefusedError(f"the plan {saved.path} is not the one that the gates approved", hint=hint)
+    for waived in (waived for verdict in verdicts for waived in verdict.waived):
+        if waived.waiver.expires < today:
+            raise PlanRefusedError(
+                f"the approval rests on the waiver of {waived.waiver.check}, which expired on {waived.waiver.expires}",
+                hint=hint,
+            )
+
+
+def _verdict(entry: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        **{
+            **entry,
+            "failed": tuple(Finding(**finding) for finding in entry["failed"]),
+            "waived": tuple(
+                WaivedFinding(finding=Finding(**waived["finding"]), waiver=_waiver(waived["waiver"]))
+                for waived in entry["waived"]
+            ),
+            "problems": tuple(Problem(**problem) for problem in entry["problems"]),
+        }
+    )
+
+
+def _waiver(entry: Mapping[str, Any]) -> Waiver:
+    return Waiver(
+        **{
+            **entry,
+            "environments": tuple(entry["environments"]),
+            "expires": dt.date.fromisoformat(entry["expires"]),
+        }
+    )

@@ -1,0 +1,162 @@
+"""The security gate: Checkov on the plan and on the HCL that it comes from, under the project's waivers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from mclass_tf import environment as environments
+from mclass_tf.environment import Environment
+from mclass_tf.gates import fixes, scan, waivers
+from mclass_tf.gates.document import addresses, for_scanner
+from mclass_tf.gates.gate import Subject
+from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.verdict import Finding, Problem, Verdict
+from mclass_tf.gates.waivers import without_index
+
+# Checkov's registries are global and it arms a signal when it parses on the main thread: one thread of its own serves
+# every environment, in turn.
+_thread: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkov")
+
+_Prints = tuple[tuple[str, int, int], ...]
+
+
+@dataclass
+class CheckovGate:
+    """See `mclass_tf.gates.gate.Gate`."""
+
+    name: str = "checkov"
+    _ahead: dict[tuple[Path, str], tuple[_Prints, Future[Scan]]] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def prepare(self, *, environment: Environment, project: Path) -> None:
+        """Import Checkov and scan the HCL, which need no plan."""
+        self._hcl(environment, project)
+
+    def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
+        started = time.perf_counter()
+        project, environment = subject.project, subject.environment
+        known = environments.names(project)
+        accepted = waivers.load(project, environments={*known, environment.name}, today=today)
+        hcl = self._hcl(environment, project)
+        document = for_scanner(subject.plan.document)
+        plan = _thread.submit(scan.scan_plan, project=project, document=document)
+        merged = merge(plan=plan.result(), hcl=hcl.result(), existing=frozenset(_existing(subject)))
+        findings = tuple(self._finding(result, project) for result in merged.failed)
+        applied = waivers.apply(accepted, findings=findings, environment=environment.name, today=today)
+        return Verdict(
+            gate=self.name,
+            checked=merged.checked,
+            failed=applied.failed,
+            waived=applied.waived,
+            problems=(*_broken(merged), *applied.problems),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _hcl(self, environment: Environment, project: Path) -> Future[Scan]:
+        """Return the scan of the HCL as it is now: the one that was started ahead, unless a file has changed since."""
+        key = (project, environment.name)
+        prints = tuple(_prints(project, environment))
+        with self._lock:
+            ahead = self._ahead.get(key)
+            if ahead is None or ahead[0] != prints:
+                job = _thread.submit(
+                    scan.scan_hcl, project=project, variables_file=environment.variables_file
+                )
+                ahead = self._ahead[key] = (prints, job)
+        return ahead[1]
+
+    def _finding(self, result: Result, project: Path) -> Finding:
+        inside = result.file.is_relative_to(project)
+        return Finding(
+            gate=self.name,
+            check=result.check,
+            title=result.title,
+            resource=result.resource,
+            file=result.file.relative_to(project).as_posix() if inside else "",
+            line=result.line if inside else None,
+            guideline=result.guideline or fixes.GUIDELINES,
+            fix=result.fix or fixes.of(result.check, title=result.title),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    checked: int
+    failed: tuple[Result, ...]
+    errors: tuple[str, ...]
+
+
+def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
+    """Join both scans: one finding for each check and resource.
+
+    The plan's word is final wherever it has evaluated a check on a resource, since there every variable, count and
+    module is resolved; the HCL gives file and line, and the checks that only it can evaluate (data sources, providers).
+    What the HCL says of blocks that this environment does not make (count = 0) is dropped.
+    """
+    places = {without_index(result.resource): result for result in hcl.results}
+    judged = {(result.check, without_index(result.resource)) for result in plan.results}
+    only_hcl = [
+        result
+        for result in hcl.results
+        if (result.check, without_index(result.resource)) not in judged
+        and (without_index(result.resource) in existing or not _is_block_with_address(result.resource))
+    ]
+    failed: dict[tuple[str, str], Result] = {}
+    for result in (*(_placed(result, places) for result in plan.results), *only_hcl):
+        if not result.passed:
+            failed.setdefault((result.check, result.resource), result)
+    checked = len(plan.results) + len(only_hcl)
+    ordered = sorted(failed.values(), key=lambda result: (result.resource, result.check))
+    errors = tuple(dict.fromkeys((*plan.errors, *hcl.errors)))
+    return Merged(checked=checked if plan.results else 0, failed=tuple(ordered), errors=errors)
+
+
+def _placed(result: Result, places: dict[str, Result]) -> Result:
+    """Give a result of the plan the place where the HCL has its block."""
+    place = places.get(without_index(result.resource))
+    return replace(result, file=place.file if place else Path(), line=place.line if place else None)
+
+
+def _existing(subject: Subject) -> Iterator[str]:
+    return (without_index(address) for address in addresses(subject.plan.document))
+
+
+def _is_block_with_address(resource: str) -> bool:
+    """Tell a resource or data source, which may be absent from a plan, from a provider or a module call."""
+    return re.search(r"(^|\.)[a-z0-9]+_[a-z0-9_]*\.[^.]+$", resource) is not None
+
+
+def _broken(merged: Merged) -> Iterator[Problem]:
+    for error in merged.errors:
+        yield Problem(
+            message=error,
+            fix="a gate that cannot read or evaluate everything proves nothing: mend what it names",
+            blocking=True,
+        )
+    if merged.checked == 0:
+        yield Problem(
+            message="no check was evaluated on this plan",
+            fix="plan something that the checks apply to, or look at policy/checkov.yaml",
+            blocking=True,
+        )
+
+
+def _prints(project: Path, environment: Environment) -> Iterator[tuple[str, int, int]]:
+    """Yield what tells one state of the files that the HCL scan reads from another."""
+    folders = (project / "terraform", project / "modules", project / scan.CHECKS)
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in {".tf", ".json", ".tfvars", ".py", ".yaml", ".yml"}:
+                status = path.stat()
+                yield str(path), status.st_mtime_ns, status.st_size
+    if environment.variables_file.exists():
+        status = environment.variables_file.stat()
+        yield str(environment.variables_file), status.st_mtime_ns, status.st_size

@@ -1,0 +1,200 @@
+"""Checkov as a library: scans of HCL and of a plan, without network, output or effects on the process."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mclass_tf.gates.quiet import quiet
+
+CHECKS: Final = Path("policy", "checks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One check on one block. `resource` is the address that Checkov gives, `file` absolute, `line` from 1 or None."""
+
+    check: str
+    title: str
+    guideline: str
+    fix: str
+    passed: bool
+    resource: str
+    file: Path
+    line: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What a scan found, and `errors`: what it could not read or evaluate."""
+
+    results: tuple[Result, ...]
+    errors: tuple[str, ...]
+
+
+def scan_hcl(*, project: Path, variables_file: Path) -> Scan:
+    """Scan terraform/ with the variables of one environment; local modules are rendered, skip comments not heeded."""
+    with _checkov(project) as engine:
+        return engine.hcl(root=project / "terraform", variables_file=variables_file)
+
+
+def scan_plan(*, project: Path, document: Mapping[str, Any]) -> Scan:
+    """Scan a plan. It stands on disk for as long as Checkov reads it, in a folder that only its owner may enter."""
+    with _checkov(project) as engine, tempfile.TemporaryDirectory(prefix="mclass-gate-") as folder:
+        file = Path(folder, "plan.json")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(document), encoding="utf-8")
+        return engine.plan(file)
+
+
+def load(project: Path) -> None:
+    """Import Checkov and its rules and the project's own; scans do this themselves, it takes a second or two."""
+    with _checkov(project):
+        pass
+
+
+@contextmanager
+def _checkov(project: Path) -> Iterator[_Engine]:
+    """Enter Checkov, with the checks of this project in force. Not for two threads at a time: its registries are global."""
+    with quiet(library="checkov", folders=_folders(project)) as logged:
+        engine = _engine()
+        broken = engine.activate(project / CHECKS)
+        engine.logged, engine.broken = logged, broken
+        yield engine
+
+
+@functools.cache
+def _engine() -> _Engine:
+    return _Engine()
+
+
+def _folders(project: Path) -> tuple[Path, ...]:
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    spec = find_spec("checkov")
+    found = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return (*found, project / CHECKS)
+
+
+class _Engine:
+    """Checkov's runners and registries, which are one of each per process."""
+
+    def __init__(self) -> None:
+        from checkov.common.checks_infra.registry import get_graph_checks_registry  # noqa: PLC0415
+        from checkov.runner_filter import RunnerFilter  # noqa: PLC0415
+        from checkov.terraform import plan_runner, runner  # noqa: PLC0415
+
+        self._filter = RunnerFilter
+        self._runners = {"terraform": runner.Runner, "terraform_plan": plan_runner.Runner}
+        self._graph = get_graph_checks_registry("terraform")
+        self._graph.load_checks()
+        self._registries = tuple(runner.Runner.block_type_registries.values())
+        self._own: set[str] = set()
+        self._active: tuple[object, ...] = ()
+        self._texts: dict[str, tuple[str, str]] = {}
+        self._problems: tuple[str, ...] = ()
+        self.logged: list[str] = []
+        self.broken: tuple[str, ...] = ()
+
+    def activate(self, folder: Path) -> tuple[str, ...]:
+        """Put the checks in `folder` in the place of those of another project; return what is wrong with them."""
+        state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
+        if state != self._active:
+            self._forget()
+            self._problems = tuple(self._load(folder))
+            self._texts = {check.id: _texts(check) for check in self._all()}
+            self._active = state
+        return self._problems
+
+    def _load(self, folder: Path) -> Iterator[str]:
+        before = {id(check) for check in self._all()}
+        path, modules = list(sys.path), set(sys.modules)
+        if folder.is_dir():
+            self._registries[0].load_external_checks(str(folder))
+            self._graph.load_external_checks(str(folder))
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(folder):
+                del sys.modules[name]
+        fresh = [check for check in self._all() if id(check) not in before]
+        self._own = {check.id for check in fresh}
+        sources = {str(getattr(check, "__module__", "")) for check in fresh}
+        for source in _sources(folder):
+            if source.suffix == ".py" and source.stem.startswith("check_") and source.stem not in sources:
+                yield f"{CHECKS.as_posix()}/{source.name} registers no check (is its id taken?)"
+
+    def _forget(self) -> None:
+        for registry in self._registries:
+            for group in (*registry.checks.values(), *registry.wildcard_checks.values()):
+                group[:] = [check for check in group if check.id not in self._own]
+        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own]
+        self._own = set()
+
+    def _all(self) -> Iterator[Any]:
+        for registry in self._registries:
+            for _, check in registry.all_checks():
+                yield check
+        yield from self._graph.checks
+
+    def hcl(self, *, root: Path, variables_file: Path) -> Scan:
+        return self._run("terraform", root_folder=str(root), files=None, variables=[str(variables_file)])
+
+    def plan(self, file: Path) -> Scan:
+        return self._run("terraform_plan", root_folder=None, files=[str(file)], variables=None)
+
+    def _run(
+        self, framework: str, *, root_folder: str | None, files: list[str] | None, variables: list[str] | None
+    ) -> Scan:
+        report = self._runners[framework]().run(
+            root_folder=root_folder,
+            files=files,
+            runner_filter=self._filter(
+                framework=[framework],
+                show_progress_bar=False,
+                download_external_modules=False,
+                var_files=variables,
+            ),
+            collect_skip_comments=False,
+        )
+        unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
+        return Scan(
+            results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),
+            errors=(*self.broken, *unread, *dict.fromkeys(self.logged)),
+        )
+
+    def _result(self, record: Any) -> Result:
+        guideline, fix = self._texts.get(record.check_id, ("", ""))
+        start = record.file_line_range[0]
+        return Result(
+            check=record.check_id,
+            title=record.check_name,
+            guideline=guideline,
+            fix=fix,
+            passed=record.check_result["result"].name == "PASSED",
+            resource=record.resource_address or record.resource,
+            file=Path(record.file_abs_path),
+            line=start if isinstance(start, int) and start > 0 else None,
+        )
+
+
+def _plainly(path: object) -> str:
+    text = str(path)
+    return "the plan" if text.endswith("plan.json") else text
+
+
+def _texts(check: Any) -> tuple[str, str]:
+    """Return guideline and fix, as a check of the project's own states them."""
+    return str(getattr(check, "guideline", None) or ""), str(getattr(check, "fix", None) or "")
+
+
+def _sources(folder: Path) -> tuple[Path, ...]:
+    """Return what Checkov loads checks from."""
+    found = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
+    return tuple(sorted(found))

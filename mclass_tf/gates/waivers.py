@@ -1,0 +1,228 @@
+"""Waivers: findings that are accepted for a time, with a reason, as policy/waivers.toml lists them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.gates.verdict import Finding, Problem, WaivedFinding, Waiver
+
+FILE: Final = "waivers.toml"
+
+LONGEST: Final = dt.timedelta(days=366)
+
+_KEYS: Final = ("check", "resource", "environments", "reason", "expires")
+_CHECK: Final = re.compile(r"[A-Z]+[A-Z0-9]*(_[A-Z0-9]+)*_\d+")
+_RESOURCE: Final = re.compile(r"[a-z0-9_.*?-]*[a-z0-9]_[a-z0-9_]*\.[a-z0-9_*?-]+", re.IGNORECASE)
+_INDEX: Final = re.compile(r'\[(?:\d+|"(?:[^"\\]|\\.)*")\]')
+_FEWEST_WORDS: Final = 4
+
+
+def without_index(address: str) -> str:
+    """Return a resource address as waivers name it: `module.a.aws_b.c["d"]` is `module.a.aws_b.c`."""
+    return _INDEX.sub("", address)
+
+
+def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple[Waiver, ...]:
+    """Read the waivers of the project; no file means none. Raise ConfigurationError with file, line and key."""
+    file = project / "policy" / FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", file=file) from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise ConfigurationError(
+            f"not valid TOML: {error}", hint="see https://toml.io", file=file, line=line
+        ) from None
+    known = frozenset(environments)
+    reader = _Reader(file=file, text=text, known=known, today=today)
+    return reader.read(document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """policy/waivers.toml while it is being read: knows where each entry starts."""
+
+    file: Path
+    text: str
+    known: frozenset[str]
+    today: dt.date
+
+    def read(self, document: Mapping[str, Any]) -> tuple[Waiver, ...]:
+        for key in document:
+            if key != "waiver":
+                self._refuse(
+                    key, "is not known here", "the file is a list of [[waiver]] tables", line=self._line(key)
+                )
+        entries = document.get("waiver", [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            self._refuse(
+                "waiver",
+                "is not a list of tables",
+                "start each one with [[waiver]]",
+                line=self._line("waiver"),
+            )
+        starts = [n for n, line in enumerate(self._lines, 1) if re.match(r"\s*\[\[\s*waiver\s*\]\]", line)]
+        return tuple(
+            self._waiver(entry, starts[index] if index < len(starts) else 1)
+            for index, entry in enumerate(entries)
+        )
+
+    def _waiver(self, entry: Mapping[str, Any], start: int) -> Waiver:
+        for key in entry:
+            if key not in _KEYS:
+                self._refuse(
+                    key, "is not a key of a waiver", f"keys: {', '.join(_KEYS)}", line=self._line(key, start)
+                )
+        for key in _KEYS:
+            if key not in entry:
+                self._refuse(key, "is missing", _RULES[key], line=start)
+        return Waiver(
+            check=self._matching(entry, "check", _CHECK, start),
+            resource=self._matching(entry, "resource", _RESOURCE, start),
+            environments=self._environments(entry, start),
+            reason=self._reason(entry, start),
+            expires=self._expires(entry, start),
+            file=f"policy/{self.file.name}",
+            line=start,
+        )
+
+    def _matching(self, entry: Mapping[str, Any], key: str, pattern: re.Pattern[str], start: int) -> str:
+        value = entry[key]
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            self._wrong(key, value, start)
+        return value
+
+    def _environments(self, entry: Mapping[str, Any], start: int) -> tuple[str, ...]:
+        value = entry["environments"]
+        if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+            self._wrong("environments", value, start)
+        for name in value:
+            if name not in self.known:
+                known = ", ".join(sorted(self.known)) or "none"
+                self._refuse(
+                    "environments",
+                    f"names {name!r}, which is no environment",
+                    f"known environments: {known}",
+                    line=self._line("environments", start),
+                )
+        return tuple(value)
+
+    def _reason(self, entry: Mapping[str, Any], start: int) -> str:
+        value = entry["reason"]
+        if not isinstance(value, str) or len(value.split()) < _FEWEST_WORDS:
+            self._wrong("reason", value, start)
+        return value.strip()
+
+    def _expires(self, entry: Mapping[str, Any], start: int) -> dt.date:
+        value = entry["expires"]
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            self._wrong("expires", value, start)
+        if value > self.today + LONGEST:
+            self._refuse(
+                "expires",
+                f"is {value}, more than twelve months ahead",
+                f"a waiver is looked at again every year: at most {self.today + LONGEST}",
+                line=self._line("expires", start),
+            )
+        return value
+
+    @property
+    def _lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    def _line(self, key: str, start: int = 1) -> int:
+        """Return the line of `key` at or after `start`, within its own table; `start` where it is not found."""
+        for number, line in enumerate(self._lines[start - 1 :], start):
+            if number > start and re.match(r"\s*\[", line):
+                break
+            if re.match(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]', line):
+                return number
+        return start
+
+    def _wrong(self, key: str, value: object, start: int) -> NoReturn:
+        self._refuse(key, f"is {value!r}", _RULES[key], line=self._line(key, start))
+
+    def _refuse(self, key: str, problem: str, hint: str, *, line: int) -> NoReturn:
+        raise ConfigurationError(f"{key} {problem}", hint=hint, file=self.file, line=line, key=key)
+
+
+_RULES: Final[Mapping[str, str]] = {
+    "check": 'check is the id of one rule, such as "CKV_AWS_91" or "CKV2_MCLASS_1"',
+    "resource": (
+        "resource is an address without index that names a resource type; * stands for any text: "
+        '"module.alb.aws_lb.this" or "*aws_lb_target_group.*"'
+    ),
+    "environments": 'environments is a list of at least one environment: ["dev"]',
+    "reason": "reason is a sentence that says why the finding is acceptable there",
+    "expires": "expires is a date without quotes, at most twelve months ahead: 2027-06-30",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    failed: tuple[Finding, ...]
+    waived: tuple[WaivedFinding, ...]
+    problems: tuple[Problem, ...]
+
+
+def apply(
+    waivers: Sequence[Waiver], *, findings: Iterable[Finding], environment: str, today: dt.date
+) -> Applied:
+    """Sort findings into failed and waived. An expired waiver excuses nothing and blocks; an unused one is a warning."""
+    here = [waiver for waiver in waivers if environment in waiver.environments]
+    used: set[Waiver] = set()
+    failed: list[Finding] = []
+    waived: list[WaivedFinding] = []
+    for finding in findings:
+        matching = [waiver for waiver in here if _matches(waiver, finding)]
+        used.update(matching)
+        valid = next((waiver for waiver in matching if waiver.expires >= today), None)
+        if valid is None:
+            failed.append(finding)
+        else:
+            waived.append(WaivedFinding(finding=finding, waiver=valid))
+    problems = [_expired(waiver, used=waiver in used) for waiver in here if waiver.expires < today]
+    problems += [_unused(waiver) for waiver in here if waiver.expires >= today and waiver not in used]
+    return Applied(failed=tuple(failed), waived=tuple(waived), problems=tuple(problems))
+
+
+def _matches(waiver: Waiver, finding: Finding) -> bool:
+    return waiver.check == finding.check and fnmatch.fnmatchcase(
+        without_index(finding.resource), waiver.resource
+    )
+
+
+def _expired(waiver: Waiver, *, used: bool) -> Problem:
+    todo = (
+        "mend the finding and delete the waiver, or give it a new reason and date"
+        if used
+        else "it matches nothing any more: delete it"
+    )
+    return Problem(
+        message=f"{waiver.file}:{waiver.line}: the waiver of {waiver.check} on {waiver.resource} "
+        f"expired on {waiver.expires}",
+        fix=todo,
+        blocking=True,
+    )
+
+
+def _unused(waiver: Waiver) -> Problem:
+    return Problem(
+        message=f"{waiver.file}:{waiver.line}: the waiver of {waiver.check} on {waiver.resource} matches nothing",
+        fix="delete it, or take this environment out of it",
+        blocking=False,
+    )

@@ -1,0 +1,4 @@
+environment    = "weak"
+image_digest   = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+retention_days = 7
+secure         = false
