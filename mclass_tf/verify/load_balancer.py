@@ -172,7 +172,7 @@ def modern_tls(world: World) -> Iterator[Comparison]:
 
 @check(
     "plain HTTP on port 80 is redirected to HTTPS for good",
-    hint="the redirect listener answers 301 to HTTPS on 443",
+    hint="the redirect listener answers 301 to HTTPS on the port of the url",
 )
 def redirect(world: World) -> Iterator[Comparison]:
     _certificate_arn(world)
@@ -185,7 +185,8 @@ def redirect(world: World) -> Iterator[Comparison]:
     yield equal("listener", expected="HTTP 80", found=f"{listener['Protocol']} {listener['Port']}")
     yield equal("actions", expected=["redirect"], found=[action["Type"] for action in actions])
     found = (target.get("Protocol"), target.get("Port"), target.get("StatusCode"))
-    yield equal("redirect", expected=("HTTPS", "443", "HTTP_301"), found=found)
+    expected = ("HTTPS", str(_port(world.outputs.url)), "HTTP_301")
+    yield equal("redirect", expected=expected, found=found)
 
 
 @check(

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mclass_tf.verify.check import Comparison, NotApplicableError, contains, equal, holds, registry
-from mclass_tf.verify.security import egress, ingress
+from mclass_tf.verify.check import (
+    Comparison,
+    NotApplicableError,
+    contains,
+    equal,
+    holds,
+    registry,
+    within,
+)
+from mclass_tf.verify.security import Opening, egress, ingress
 from mclass_tf.verify.world import Item, MissingError, World
 
 check = registry.group("network")
@@ -68,9 +76,11 @@ def private_routes(world: World) -> Iterator[Comparison]:
 
 @check(
     "the private subnets reach the outside as `egress` says",
-    hint="NAT gives every private subnet a route 0.0.0.0/0 to an available NAT gateway; endpoints and none give it no such route",
+    hint="with nat a private subnet has a route 0.0.0.0/0 to an available NAT gateway, with endpoints no such route",
 )
 def private_egress(world: World) -> Iterator[Comparison]:
+    if world.outputs.egress == "none":
+        raise NotApplicableError("egress is none: the ways out belong to whoever owns the VPC")
     for subnet in _private(world):
         found = {str(route.get("NatGatewayId")) for route in _ways_out(world, subnet)}
         available = {i for i, item in world.nat_gateways.items() if item["State"] == "available"}
@@ -120,13 +130,16 @@ def private_dns(world: World) -> Iterator[Comparison]:
     hint="the endpoints' security group needs ingress on 443 from the service's security group or the VPC's CIDR",
 )
 def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
-    tasks, cidr = world.outputs.service_security_group_id, world.vpc["CidrBlock"]
+    tasks = world.outputs.service_security_group_id
+    cidrs = {_subnet(world, subnet)["CidrBlock"] for subnet in _private(world)}
     for name, endpoint in _interfaces(world).items():
         openings = [
             rule for group in _groups(world, endpoint) for rule in ingress(group) if rule.covers(HTTPS)
         ]
-        admitted = any(rule.peer == tasks or rule.holds_network(cidr) for rule in openings)
-        expected = f"tcp 443 with {tasks} or {cidr}"
+        admitted = any(rule.peer == tasks for rule in openings) or all(
+            any(rule.holds_network(cidr) for rule in openings) for cidr in cidrs
+        )
+        expected = f"tcp 443 with {tasks} or each of {', '.join(sorted(cidrs))}"
         yield holds(f"ingress of {name}", admitted, expected=expected, found=openings)
 
 
@@ -160,12 +173,31 @@ def gateway_routes(world: World) -> Iterator[Comparison]:
 
 @check(
     "the tasks may call AWS over HTTPS",
-    hint="the service's security group needs egress on 443 to the endpoints (and to S3) or to 0.0.0.0/0",
+    hint="the service's security group needs egress on 443: to the endpoints and S3's prefix list, or to 0.0.0.0/0",
 )
 def tasks_call_https(world: World) -> Iterator[Comparison]:
-    group = world.security_group(world.outputs.service_security_group_id)
-    openings = [rule for rule in egress(group) if rule.covers(HTTPS)]
-    yield holds("egress of the tasks on 443", bool(openings), expected="at least one way", found=openings)
+    openings = [rule for rule in _task_egress(world) if rule.covers(HTTPS)]
+    everywhere = any(rule.holds_network(EVERYWHERE) for rule in openings)
+    if world.outputs.egress != "endpoints":
+        yield holds("egress on 443", everywhere, expected=f"tcp 443 with {EVERYWHERE}", found=openings)
+        return
+    peers = {rule.peer for rule in openings}
+    to_s3 = everywhere or any(peer.startswith("pl-") for peer in peers)
+    yield holds("egress on 443 to S3", to_s3, expected="S3's prefix list", found=openings)
+    for name, endpoint in _interfaces(world).items():
+        groups = {str(group["GroupId"]) for group in endpoint.get("Groups", [])}
+        reached = bool(groups & peers) or any(rule.holds_network(world.vpc["CidrBlock"]) for rule in openings)
+        yield holds(f"egress on 443 to {name}", reached, expected=groups, found=openings)
+
+
+@check(
+    "the tasks' security group opens no way to the internet that `egress` does not give",
+    hint="with endpoints, remove the egress rules with 0.0.0.0/0 or ::/0; with NAT leave the one on 443",
+)
+def tasks_stay_inside(world: World) -> Iterator[Comparison]:
+    public = {str(rule) for rule in _task_egress(world) if rule.is_internet}
+    allowed = set() if world.outputs.egress == "endpoints" else {f"tcp {HTTPS} with {EVERYWHERE}"}
+    yield within("egress to the internet", allowed=allowed, found=public)
 
 
 def _public(world: World) -> Sequence[str]:
@@ -202,6 +234,10 @@ def _interfaces(world: World) -> Mapping[str, Item]:
 
 def _groups(world: World, endpoint: Item) -> Sequence[Item]:
     return [world.security_group(group["GroupId"]) for group in endpoint.get("Groups", [])]
+
+
+def _task_egress(world: World) -> Sequence[Opening]:
+    return egress(world.security_group(world.outputs.service_security_group_id))
 
 
 def _spread(world: World, subnets: Sequence[str]) -> Iterator[Comparison]:

@@ -62,9 +62,14 @@ class Outputs:
     kms_key_arn: str | None = None
 
     desired_count: int
-    autoscaling: Mapping[str, int] | None = None
+    autoscaling: Mapping[str, int | None] | None = None
     deployment: Mapping[str, int]
+
+    # What an environment may opt out of; the strict value is expected where the outputs do not say.
+    availability_zone_rebalancing: bool | None = None
+    container_insights: str | None = None
     deletion_protection: bool | None = None
+    execute_command_enabled: bool | None = None
     log_retention_days: int | None = None
 
     @classmethod
@@ -116,6 +121,10 @@ _TEXTS = _Kind(
 )
 _TEXT_MAP = _Kind(name="a map of texts", accepts=lambda value: _is_map(value, _is_text))
 _NUMBER_MAP = _Kind(name="a map of whole numbers", accepts=lambda value: _is_map(value, _is_number))
+_OPTIONAL_NUMBER_MAP = _Kind(
+    name="a map of whole numbers or null",
+    accepts=lambda value: _is_map(value, lambda item: item is None or _is_number(item)),
+)
 
 _KINDS: Mapping[Any, _Kind] = {
     str: _TEXT,
@@ -126,7 +135,7 @@ _KINDS: Mapping[Any, _Kind] = {
     tuple[str, ...]: _TEXTS,
     Mapping[str, str]: _TEXT_MAP,
     Mapping[str, int]: _NUMBER_MAP,
-    Mapping[str, int] | None: _or_null(_NUMBER_MAP),
+    Mapping[str, int | None] | None: _or_null(_OPTIONAL_NUMBER_MAP),
 }
 
 

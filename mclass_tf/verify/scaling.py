@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from mclass_tf.verify.check import Comparison, NotApplicableError, contains, equal, holds, registry
+from mclass_tf.verify.check import Comparison, NotApplicableError, equal, holds, registry
 from mclass_tf.verify.world import Item, World
 
 check = registry.group("autoscaling")
 
-MEASURES = (
-    "ALBRequestCountPerTarget",
-    "ECSServiceAverageCPUUtilization",
-    "ECSServiceAverageMemoryUtilization",
-)
+# Names of what is measured, by the name under which the outputs give its target.
+# A request is measured per target of one target group, or by metric mathematics over both.
+MEASURES = {
+    "cpu_percent": "ECSServiceAverageCPUUtilization",
+    "memory_percent": "ECSServiceAverageMemoryUtilization",
+    "requests_per_target": "RequestCountPerTarget",
+}
 
 
 @check(
@@ -21,9 +23,7 @@ MEASURES = (
     hint="autoscaling in terraform.tfvars; somebody changed the scalable target since the last apply",
 )
 def bounds(world: World) -> Iterator[Comparison]:
-    expected = world.outputs.autoscaling
-    if expected is None:
-        raise NotApplicableError("the environment has no autoscaling (autoscaling is null)")
+    expected = _required(world)
     found = (world.scalable_target["MinCapacity"], world.scalable_target["MaxCapacity"])
     yield equal("minimum and maximum", expected=(expected["min"], expected["max"]), found=found)
     sane = 0 <= found[0] <= found[1] and found[1] > 0
@@ -31,33 +31,33 @@ def bounds(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service follows CPU, memory and the requests per target",
+    "the service follows the measures that it was told to, each to its target",
     hint="the target-tracking policies of modules/ecs-service: cpu, memory and requests",
 )
 def policies(world: World) -> Iterator[Comparison]:
-    _required(world)
-    tracked = {_measure(policy) for policy in world.scaling_policies if _measure(policy)}
-    yield contains("measures", required=MEASURES, found=tracked)
+    asked = _asked(world)
+    found = {_measure(policy): _target(policy) for policy in world.scaling_policies}
     for policy in world.scaling_policies:
-        configuration = policy.get("TargetTrackingScalingPolicyConfiguration", {})
-        target = configuration.get("TargetValue", 0)
-        yield equal(policy["PolicyName"], expected="TargetTrackingScaling", found=policy["PolicyType"])
-        yield holds(f"target of {policy['PolicyName']}", target > 0, expected="above 0", found=target)
+        name, target = policy["PolicyName"], _target(policy)
+        yield equal(f"type of {name}", expected="TargetTrackingScaling", found=policy["PolicyType"])
+        yield holds(f"target of {name}", target > 0, expected="above 0", found=target)
+    yield holds("policies", bool(found), expected="at least one", found=len(found))
+    for measure, expected in asked.items():
+        yield equal(f"target of {measure}", expected=expected, found=found.get(measure))
 
 
 @check(
-    "the requests that scaling follows are those of this load balancer",
-    hint="resource_label of the requests policy: app/<load balancer>/<id>/targetgroup/<target group>/<id>",
+    "the requests that scaling follows are those of this environment's target groups",
+    hint="the requests policy must measure the blue and the green target group of this load balancer",
 )
-def request_label(world: World) -> Iterator[Comparison]:
+def request_groups(world: World) -> Iterator[Comparison]:
     _required(world)
-    label = world.outputs.alb_arn.partition("loadbalancer/")[2]
-    groups = world.outputs.target_group_arns.values()
-    expected = {f"{label}/targetgroup/{arn.partition('targetgroup/')[2]}" for arn in groups}
-    for policy in world.scaling_policies:
-        if _measure(policy) == "ALBRequestCountPerTarget":
-            found = _metric(policy).get("ResourceLabel")
-            yield holds("resource label", found in expected, expected=" or ".join(expected), found=found)
+    requests = [p for p in world.scaling_policies if _measure(p) == MEASURES["requests_per_target"]]
+    if not requests:
+        raise NotApplicableError("no policy follows the requests")
+    own = {_suffix(arn) for arn in world.outputs.target_group_arns.values()}
+    for policy in requests:
+        yield equal(f"target groups of {policy['PolicyName']}", expected=own, found=_request_groups(policy))
 
 
 @check(
@@ -70,16 +70,58 @@ def not_suspended(world: World) -> Iterator[Comparison]:
     yield equal("suspended", expected=set(), found=suspended)
 
 
-def _required(world: World) -> None:
+def _required(world: World) -> Mapping[str, int | None]:
     if world.outputs.autoscaling is None:
         raise NotApplicableError("the environment has no autoscaling (autoscaling is null)")
+    return world.outputs.autoscaling
 
 
-def _metric(policy: Item) -> Item:
-    configuration = policy.get("TargetTrackingScalingPolicyConfiguration", {})
-    metric: Item = configuration.get("PredefinedMetricSpecification", {})
+def _asked(world: World) -> Mapping[str, int]:
+    """Return the targets that the outputs name, by measure."""
+    bounds = _required(world)
+    return {measure: target for key, measure in MEASURES.items() if (target := bounds.get(key)) is not None}
+
+
+def _tracking(policy: Item) -> Item:
+    tracking: Item = policy.get("TargetTrackingScalingPolicyConfiguration", {})
+    return tracking
+
+
+def _target(policy: Item) -> float:
+    return float(_tracking(policy).get("TargetValue", 0))
+
+
+def _predefined(policy: Item) -> Item:
+    metric: Item = _tracking(policy).get("PredefinedMetricSpecification", {})
     return metric
 
 
+def _customised(policy: Item) -> Sequence[Item]:
+    """Return the metrics that a customised specification reads: its only one, or those of its mathematics."""
+    metric = _tracking(policy).get("CustomizedMetricSpecification", {})
+    queries = [query["MetricStat"]["Metric"] for query in metric.get("Metrics", []) if "MetricStat" in query]
+    return queries or ([metric] if metric else [])
+
+
 def _measure(policy: Item) -> str:
-    return str(_metric(policy).get("PredefinedMetricType", ""))
+    names = {str(metric.get("MetricName", "")) for metric in _customised(policy)}
+    if names:
+        return ", ".join(sorted(names))
+    return str(_predefined(policy).get("PredefinedMetricType", "")).removeprefix("ALB")
+
+
+def _request_groups(policy: Item) -> set[str]:
+    """Return the target groups that are measured, as "targetgroup/<name>/<id>"."""
+    label = str(_predefined(policy).get("ResourceLabel", ""))
+    if label:
+        return {label[label.index("targetgroup/") :]}
+    return {
+        str(dimension["Value"])
+        for metric in _customised(policy)
+        for dimension in metric.get("Dimensions", [])
+        if dimension["Name"] == "TargetGroup"
+    }
+
+
+def _suffix(arn: str) -> str:
+    return arn[arn.index("targetgroup/") :]

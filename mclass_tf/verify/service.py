@@ -31,6 +31,8 @@ def cluster(world: World) -> Iterator[Comparison]:
     "the cluster has Container Insights", hint='setting containerInsights = "enabled" in modules/ecs-service'
 )
 def container_insights(world: World) -> Iterator[Comparison]:
+    if world.outputs.container_insights == "disabled":
+        raise NotApplicableError("the outputs say that it is off (container_insights)")
     settings = {item["name"]: item["value"] for item in world.cluster.get("settings", [])}
     found = settings.get("containerInsights")
     yield one_of("containerInsights", allowed=("enabled", "enhanced"), found=found)
@@ -122,6 +124,8 @@ def wiring(world: World) -> Iterator[Comparison]:
     hint='availability_zone_rebalancing = "ENABLED" in modules/ecs-service',
 )
 def rebalancing(world: World) -> Iterator[Comparison]:
+    if world.outputs.availability_zone_rebalancing is False:
+        raise NotApplicableError("the outputs say that it is off (availability_zone_rebalancing)")
     found = world.service.get("availabilityZoneRebalancing")
     yield equal("availability zone rebalancing", expected="ENABLED", found=found)
 
@@ -131,6 +135,8 @@ def rebalancing(world: World) -> Iterator[Comparison]:
     hint="enable_execute_command = false, and deploy again: running tasks keep what they started with",
 )
 def execute_command(world: World) -> Iterator[Comparison]:
+    if world.outputs.execute_command_enabled:
+        raise NotApplicableError("the outputs say that somebody may (execute_command_enabled)")
     yield equal("execute command", expected=False, found=world.service.get("enableExecuteCommand", False))
 
 
@@ -182,8 +188,8 @@ def task_count(world: World) -> Iterator[Comparison]:
             "desired count", found in (0, world.outputs.desired_count), expected=expected, found=found
         )
     else:
-        inside = bounds["min"] <= found <= bounds["max"]
-        yield holds("desired count", inside, expected=f"{bounds['min']} to {bounds['max']}", found=found)
+        low, high = bounds["min"] or 0, bounds["max"] or 0
+        yield holds("desired count", low <= found <= high, expected=f"{low} to {high}", found=found)
 
 
 def _network(world: World) -> Item:
