@@ -5,14 +5,13 @@ The only module that imports boto3; the import is late, since it costs a quarter
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mclass_tf.errors import AccountMismatchError, BackendMissingError, CredentialsError
+from mclass_tf.errors import AccountMismatchError, CredentialsError
 
 if TYPE_CHECKING:
     from mypy_boto3_acm import ACMClient
@@ -71,15 +70,16 @@ class Aws:
             aws_session_token=access.session_token,
             region_name=access.region,
         )
+        local = access.endpoint_url is not None
         config = Config(
             retries={"mode": "standard", "max_attempts": 5},
             connect_timeout=10,
-            user_agent_appid="mclass-tf",
+            # An endpoint that is named is reached directly, whatever proxy stands before the internet.
+            proxies={} if local else None,
         )
-        # A certificate bundle named for a proxy must exist only where TLS is spoken at all.
-        verify = False if (access.endpoint_url or "").startswith("http://") else None
         make: Any = session.client  # chosen by name here; the properties below give the type back
-        return make(service, endpoint_url=access.endpoint_url, config=config, verify=verify)
+        # No TLS on loopback, so no bundle of certificates is read.
+        return make(service, endpoint_url=access.endpoint_url, config=config, verify=False if local else None)
 
     @cached_property
     def acm(self) -> ACMClient:
@@ -135,3 +135,44 @@ class Aws:
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
         return client
+
+
+def connect(base: Access, *, account_id: str, role_arn: str | None) -> Aws:
+    """Return clients that act in `account_id`, by `role_arn` where one is given; refuse any other account.
+
+    Raises CredentialsError where there are none or they are refused, AccountMismatchError where they are of another account.
+    """
+    with _explained(base):
+        aws = Aws(base) if role_arn is None else Aws(_assume(Aws(base), role_arn))
+        identity = aws.sts.get_caller_identity()
+    if identity["Account"] != account_id:
+        raise AccountMismatchError(
+            f"the credentials are of account {identity['Account']} ({identity['Arn']}), the environment is in {account_id}",
+            hint="use credentials of that account (AWS_PROFILE, or role_arn in environment.toml), or correct account_id",
+        )
+    return aws
+
+
+def _assume(aws: Aws, role_arn: str) -> Access:
+    found = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf")["Credentials"]
+    return Access(
+        region=aws.access.region,
+        endpoint_url=aws.access.endpoint_url,
+        access_key_id=found["AccessKeyId"],
+        secret_access_key=found["SecretAccessKey"],
+        session_token=found["SessionToken"],
+    )
+
+
+@contextmanager
+def _explained(access: Access) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    where = access.endpoint_url or f"AWS in {access.region}"
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise CredentialsError(
+            f"{where} does not accept the credentials: {error}",
+            hint="sign in (aws configure, aws sso login, AWS_PROFILE), or use --local",
+        ) from None

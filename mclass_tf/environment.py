@@ -191,10 +191,9 @@ def _hcl(file: Path) -> dict[str, Any]:
 
     text = _text(file)
     try:
-        values: dict[str, Any] = hcl2.loads(text if text.endswith("\n") else text + "\n")
+        parsed: dict[str, list[Any]] = hcl2.loads(text if text.endswith("\n") else text + "\n")
     except Exception as error:  # noqa: BLE001  (the parser's own exceptions come from lark, which is not ours to name)
-        line = getattr(error, "line", None)
-        line = line if isinstance(line, int) and line > 0 else text.count("\n") + 1
+        line = _line_of_parse_error(error, text)
         key = _key_on(text, line)
         raise ConfigurationError(
             f"{f'{key}: ' if key else ''}not valid HCL",
@@ -203,7 +202,20 @@ def _hcl(file: Path) -> dict[str, Any]:
             line=line,
             key=key,
         ) from None
-    return values
+    for key, values in parsed.items():
+        if len(values) > 1:
+            raise ConfigurationError(f"{key} is set twice", hint="keep one", file=file, key=key)
+    return {key: values[0] for key, values in parsed.items()}
+
+
+def _line_of_parse_error(error: Exception, text: str) -> int:
+    line = getattr(error, "line", None)
+    if isinstance(line, int) and line > 0:
+        return line
+    # An open quote is reported with the text of its line, not with its number.
+    quoted = str(error).partition("quote marks: ")[2]
+    before, found, _ = text.partition(quoted) if quoted else ("", "", "")
+    return (before if found else text).count("\n") + 1
 
 
 def _text(file: Path) -> str:
@@ -216,7 +228,9 @@ def _text(file: Path) -> str:
             file=file,
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot be read: {error}", file=file) from None
+        raise ConfigurationError(
+            f"cannot be read: {error}", hint="it is a text file in UTF-8", file=file
+        ) from None
 
 
 def line_of(file: Path, key: str) -> int | None:

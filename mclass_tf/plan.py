@@ -136,7 +136,7 @@ def state_of(path: Path) -> tuple[str, int]:
 
 _SENSITIVE = "(sensitive)"
 _UNKNOWN = "(known after apply)"
-_ABSENT = "(none)"
+ABSENT = "(none)"
 
 
 def _resource(entry: Mapping[str, Any]) -> ResourceChange:
@@ -225,7 +225,7 @@ def _any_true(marks: Any) -> bool:
 
 
 def _render(value: Any) -> str:
-    return _ABSENT if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return ABSENT if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

@@ -1,0 +1,143 @@
+"""The buckets that exist before Terraform does: made, or brought to the settings they must have.
+
+Each function is idempotent and returns the names of what it changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mclass_tf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_ABSENT = frozenset({"404", "NoSuchBucket"})
+_NO_PUBLIC_ACCESS = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+
+
+def ensure_state_bucket(s3: S3Client, name: str, *, region: str) -> tuple[str, ...]:
+    """A bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
+    return tuple(_ensure(s3, name, region=region, statements=[_tls_only(name)], expire_after_days=None))
+
+
+def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id: str) -> tuple[str, ...]:
+    """A bucket to which load balancers of `account_id` may write their access logs; kept for a year.
+
+    The log delivery service writes with S3's own keys only, and needs no more than PutObject. Source:
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    folders = [f"arn:aws:s3:::{name}/{prefix}AWSLogs/{account_id}/*" for prefix in ("", "*/")]
+    delivery: dict[str, Any] = {
+        "Sid": "LoadBalancerLogs",
+        "Effect": "Allow",
+        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": folders,
+        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+    }
+    return tuple(
+        _ensure(s3, name, region=region, statements=[_tls_only(name), delivery], expire_after_days=365)
+    )
+
+
+def _ensure(
+    s3: S3Client, name: str, *, region: str, statements: list[dict[str, Any]], expire_after_days: int | None
+) -> Iterator[str]:
+    if _create(s3, name, region=region):
+        yield "created"
+    if s3.get_bucket_versioning(Bucket=name).get("Status") != "Enabled":
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        yield "versioning"
+    if not _has(s3, lambda: s3.get_bucket_encryption(Bucket=name)):
+        s3.put_bucket_encryption(
+            Bucket=name,
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+        )
+        yield "encryption"
+    access = _has(s3, lambda: s3.get_public_access_block(Bucket=name)) or {}
+    if access.get("PublicAccessBlockConfiguration") != _NO_PUBLIC_ACCESS:
+        s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_NO_PUBLIC_ACCESS)  # type: ignore[arg-type]  # a TypedDict by content
+        yield "no public access"
+    yield from _policy(s3, name, statements)
+    if expire_after_days is not None and not _has(
+        s3, lambda: s3.get_bucket_lifecycle_configuration(Bucket=name)
+    ):
+        _expire(s3, name, days=expire_after_days)
+        yield "expiry"
+
+
+def _create(s3: S3Client, name: str, *, region: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=name)
+    except s3.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in _ABSENT:
+            raise ConfigurationError(
+                f"the bucket {name} belongs to somebody else, or the credentials may not see it: {error}",
+                hint="bucket names are global: choose another in backend.hcl, or use credentials of its account",
+            ) from None
+        # us-east-1 is the one region that S3 does not take as a location.
+        place: dict[str, Any] = (
+            {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        s3.create_bucket(Bucket=name, **place)
+        s3.get_waiter("bucket_exists").wait(Bucket=name)
+        return True
+    return False
+
+
+def _has(s3: S3Client, read: Any) -> Mapping[str, Any] | None:
+    """Return what `read` finds, None where S3 says that there is no such setting."""
+    try:
+        found: Mapping[str, Any] = read()
+    except s3.exceptions.ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code.startswith("NoSuch") or code.endswith("NotFoundError"):
+            return None
+        raise
+    return found
+
+
+def _policy(s3: S3Client, name: str, statements: list[dict[str, Any]]) -> Iterator[str]:
+    found = _has(s3, lambda: s3.get_bucket_policy(Bucket=name))
+    text = found["Policy"] if found else '{"Version": "2012-10-17", "Statement": []}'
+    policy: dict[str, Any] = json.loads(text)
+    ours = {statement["Sid"]: statement for statement in statements}
+    # Statements that somebody else added stay.
+    others = [statement for statement in policy["Statement"] if statement.get("Sid") not in ours]
+    wanted = {**policy, "Statement": [*others, *statements]}
+    if found is None or wanted != policy:
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(wanted))
+        yield "policy"
+
+
+def _expire(s3: S3Client, name: str, *, days: int) -> None:
+    rule = {
+        "ID": "expire",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "Expiration": {"Days": days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [rule]})  # type: ignore[list-item]  # a TypedDict by content
+
+
+def _tls_only(name: str) -> dict[str, Any]:
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }

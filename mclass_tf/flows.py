@@ -1,0 +1,230 @@
+"""The verbs: each a short list of steps that hands the next one a frozen value."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf import gates, verify
+from mclass_tf.errors import (
+    ApprovalRefusedError,
+    MclassError,
+    NothingAppliedError,
+    PlanRefusedError,
+    StateLockedError,
+)
+from mclass_tf.plan import Plan, SavedPlan, digest, state_of
+from mclass_tf.session import Session, provide_givens
+from mclass_tf.workspace import approval_of
+
+Confirm = Callable[[str], bool]
+"""Asks the user a question that yes or no answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A plan that was made, saved and judged; `decision.approved` is None where a gate said no."""
+
+    plan: Plan
+    saved: SavedPlan
+    decision: gates.Decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What is in force now; `changed` tells whether anything had to be done."""
+
+    environment: str
+    changed: bool
+    outputs: Mapping[str, Any]
+
+
+def bootstrap(session: Session) -> Mapping[str, tuple[str, ...]]:
+    """Make what must exist before Terraform can run; return, by bucket, what was made or changed."""
+    return provide_givens(session)
+
+
+def init(session: Session) -> None:
+    """Initialise Terraform for the environment, whether or not it seems necessary."""
+    session.state()
+    session.initialise(always=True)
+
+
+def make_plan(session: Session, *, image: str | None = None) -> Planned:
+    """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
+    gates.prepare(session.environment, session.project.folder)
+    file = session.workspace.plan_file
+    _discard(file)
+    in_force = session.state().outputs.get("image_digest")
+    made = _terraform_plan(session, file, image=image or in_force)
+    saved = _saved(session, file, made)
+    session.report("judging the plan")
+    subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
+    decision = gates.evaluate(saved, subject)
+    if decision.approved is None:
+        # It can never be applied, and a plan holds secrets.
+        _discard(file)
+    else:
+        gates.write_approval(approval_of(file), decision.approved)
+    return Planned(plan=made, saved=saved, decision=decision)
+
+
+def export_plan(planned: Planned, destination: Path) -> None:
+    """Copy an approved plan and its approval to `destination`, for a later `apply --plan`."""
+    planned.decision.require()
+    for source, copy in (
+        (planned.saved.path, destination),
+        (approval_of(planned.saved.path), approval_of(destination)),
+    ):
+        copy.touch(mode=0o600)
+        shutil.copyfile(source, copy)
+
+
+def apply(session: Session, *, file: Path | None = None) -> Applied:
+    """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
+    path = file or session.workspace.plan_file
+    approved = gates.read_approval(
+        approval_of(path),
+        saved_path=path,
+        environment=session.environment.name,
+        target=session.target.identity,
+        project=session.project.folder,
+    )
+    _current(session, approved.saved)
+    return _apply(session, approved.saved)
+
+
+def has_saved_plan(session: Session) -> bool:
+    return session.workspace.plan_file.is_file()
+
+
+def outputs(session: Session) -> Mapping[str, Any]:
+    """Return the applied outputs; raise NothingAppliedError where there are none."""
+    found = session.state().outputs
+    if not found:
+        name = session.environment.name
+        forgets = "; a local AWS that is started anew is empty" if session.target.is_local else ""
+        raise NothingAppliedError(
+            f"nothing is applied in {name} on {session.target.label}{forgets}",
+            hint=f"plan {name}, then apply {name}",
+        )
+    return found
+
+
+def verify_environment(session: Session) -> verify.VerifyReport:
+    """Run the integration tests against the applied outputs."""
+    return verify.run(outputs(session), session.aws)
+
+
+def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
+    """Destroy everything in the state, after showing it and asking."""
+    file = session.workspace.plan_file
+    _discard(file)
+    in_force = session.state().outputs.get("image_digest")
+    try:
+        made = _terraform_plan(session, file, image=in_force, destroy=True)
+        if not made.has_changes:
+            return Applied(environment=session.environment.name, changed=False, outputs={})
+        show(made)
+        _ask(session, confirm, f"Destroy {len(made.resources)} resources")
+        return _apply(session, _saved(session, file, made))
+    finally:
+        _discard(file)
+
+
+def unlock(session: Session, *, lock_id: str) -> None:
+    """Release a lock that a dead process left on the state."""
+    session.initialise()
+    session.terraform().force_unlock(lock_id=lock_id)
+
+
+def _ask(session: Session, confirm: Confirm, what: str) -> None:
+    name = session.environment.name
+    if not confirm(f"{what} in {name} on {session.target.label}?"):
+        raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
+
+
+def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:
+    variables = {} if image is None else {"image_digest": image}
+    session.initialise()
+    terraform = session.terraform(**variables)
+    session.report("planning")
+    terraform.plan(out=file, var_file=session.environment.variables_file, destroy=destroy)
+    file.chmod(0o600)
+    return Plan.parse(terraform.show(plan_file=file))
+
+
+def _saved(session: Session, file: Path, made: Plan) -> SavedPlan:
+    lineage, serial = state_of(file)
+    return SavedPlan(
+        path=file,
+        environment=session.environment.name,
+        target=session.target.identity,
+        sha256=digest(file),
+        lineage=lineage,
+        serial=serial,
+        has_changes=made.has_changes,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _current(session: Session, saved: SavedPlan) -> None:
+    """Refuse a plan whose state has moved on. Terraform checks again, under its lock."""
+    now = session.state()
+    # Before the first apply there is no state, and each plan invents a lineage.
+    if now.serial != saved.serial or (now.lineage and now.lineage != saved.lineage):
+        raise PlanRefusedError(
+            f"the plan of {saved.environment} is stale: made from state {saved.serial}, the state is now {now.serial}",
+            hint=f"somebody applied in between; nothing was done; plan again: plan {saved.environment}",
+        )
+
+
+def _apply(session: Session, saved: SavedPlan) -> Applied:
+    saved.verify_bytes()
+    if not saved.has_changes:
+        _discard(saved.path)
+        return Applied(environment=saved.environment, changed=False, outputs=session.state().outputs)
+    session.initialise()
+    session.report("applying")
+    try:
+        found = session.terraform().apply(plan_file=saved.path)
+    except StateLockedError:
+        raise  # nothing was done, so the plan may still be applied
+    except MclassError as error:
+        _discard(saved.path)
+        raise _with_rescued_state(session, error) from None
+    # The state has moved on: this plan can never be applied again.
+    _discard(saved.path)
+    return Applied(environment=saved.environment, changed=True, outputs=found)
+
+
+def _with_rescued_state(session: Session, error: MclassError) -> MclassError:
+    rescued = session.rescue_state()
+    if rescued is not None:
+        error.hint = f"the backend did not take the state; it is in {rescued}: push it with terraform state push. {error.hint}"
+    return error
+
+
+def _discard(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    approval_of(file).unlink(missing_ok=True)
+
+
+__all__ = [
+    "Applied",
+    "Planned",
+    "apply",
+    "bootstrap",
+    "destroy",
+    "export_plan",
+    "has_saved_plan",
+    "init",
+    "make_plan",
+    "outputs",
+    "unlock",
+    "verify_environment",
+]

@@ -1,0 +1,153 @@
+"""Run a child process: both pipes drained line by line, an interrupt forwarded once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Protocol
+
+from mclass_tf.errors import InterruptedByUserError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run: `env` is the child's whole environment."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How it ended: the exit status (negative: killed by that signal) and whether an interrupt was forwarded."""
+
+    status: int
+    stdout: str
+    stderr: str
+    interrupted: bool
+
+
+class Runner(Protocol):
+    """Runs a command to its end; `on_stdout` gets each line, without its newline, as it comes."""
+
+    def __call__(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed: ...
+
+
+class _Interrupts:
+    """The children that run now, and whether the user has interrupted."""
+
+    def __init__(self) -> None:
+        # Reentrant: a signal may arrive while its own thread holds it.
+        self._lock = threading.RLock()
+        self._children: dict[int, subprocess.Popen[str]] = {}
+        self._told: set[int] = set()
+        self._raised = False
+
+    def start(self, command: Command) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._raised:
+                raise InterruptedByUserError("interrupted; nothing more was started")
+            child = subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env=dict(command.env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                # In the terminal's own group the child would get Ctrl-C from the terminal and again from us;
+                # at the second interrupt Terraform gives up its state.
+                start_new_session=True,
+            )
+            self._children[child.pid] = child
+            return child
+
+    def finish(self, child: subprocess.Popen[str]) -> bool:
+        """Forget the child; return whether it was told to stop."""
+        with self._lock:
+            del self._children[child.pid]
+            told = child.pid in self._told
+            self._told.discard(child.pid)
+            return told
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        with self._lock:
+            self._raised = True
+            for pid, child in self._children.items():
+                if pid not in self._told:
+                    self._told.add(pid)
+                    child.send_signal(signal.SIGINT)
+            if not self._children:
+                raise KeyboardInterrupt
+
+    def reset(self) -> None:
+        self._raised = False
+
+
+_interrupts = _Interrupts()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """In the main thread: let SIGINT, SIGTERM and SIGHUP reach every child exactly once.
+
+    With no child running they raise KeyboardInterrupt. Once interrupted, no further child is started.
+    """
+    _interrupts.reset()
+    # One that is ignored (nohup) stays so.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, _interrupts.handle) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+    """Run `command` to its end in a session of its own. Raises FileNotFoundError where there is no such program."""
+    child = _interrupts.start(command)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    stderr: list[str] = []
+    # A pipe that nobody reads stops the child at 64 kB.
+    drain = threading.Thread(target=lambda: stderr.extend(child.stderr or ()), daemon=True)
+    drain.start()
+    try:
+        stdout = _lines(child.stdout, on_stdout)
+        status = child.wait()
+        drain.join()
+    except BaseException:
+        child.kill()
+        child.wait()
+        _interrupts.finish(child)
+        raise
+    finally:
+        child.stdout.close()
+        child.stderr.close()
+    return Completed(
+        status=status,
+        stdout="".join(stdout),
+        stderr="".join(stderr),
+        interrupted=_interrupts.finish(child),
+    )
+
+
+def _lines(stream: IO[str], on_line: Callable[[str], None] | None) -> list[str]:
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if on_line is not None:
+            on_line(line.rstrip("\n"))
+    return lines

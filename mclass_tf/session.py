@@ -1,0 +1,182 @@
+"""An environment opened on a target: checked, entered, with Terraform ready to run."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mclass_tf import aws, buckets, environment, process, state, target
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.terraform import Engine, Terraform, cliconfig, commands
+from mclass_tf.workspace import HOME, Workspace
+
+HOME_VARIABLE = "MCLASS_TF_HOME"
+Report = Callable[[str], None]
+"""Takes one line of news for the person who waits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A folder with terraform/ and environments/, and the package's own folder, which may be deleted at any time."""
+
+    folder: Path
+    home: Path
+
+    @classmethod
+    def find(cls, env: Mapping[str, str], start: Path) -> Project:
+        """Return the project that `start` is in; raise ConfigurationError where it is in none."""
+        start = start.resolve()
+        for folder in (start, *start.parents):
+            if (folder / "terraform").is_dir() and (folder / "environments").is_dir():
+                return cls(folder=folder, home=Path(env.get(HOME_VARIABLE) or folder / HOME).absolute())
+        raise ConfigurationError(
+            f"{start} is not in a project: no folder above it holds terraform/ and environments/",
+            hint="change into the project, or name it: --project FOLDER",
+        )
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every command on one environment starts from. Calls go out only when something is asked of it."""
+
+    project: Project
+    environment: environment.Environment
+    target: target.Target
+    aws: aws.Aws
+    workspace: Workspace
+    engine: Callable[[], Engine]
+    env: Mapping[str, str]
+    report: Report
+
+    def terraform(self, **variables: str) -> Terraform:
+        """Return Terraform for this environment; `variables` are passed besides account and region."""
+        return Terraform(
+            engine=self.engine(),
+            root=self.workspace.root,
+            env=self.terraform_variables(variables),
+            environment=self.environment.name,
+            run=process.run,
+            progress=self.report,
+        )
+
+    def terraform_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+        given = {"account_id": self.environment.account_id, "region": self.environment.region}
+        return commands.environment(
+            self.env,
+            data_dir=self.workspace.data,
+            cli_config=self.cli_config,
+            variables={**given, **variables},
+            access=self.aws.access.variables(),
+        )
+
+    @cached_property
+    def cli_config(self) -> Path:
+        """The CLI configuration for Terraform: the user's own, or one that names the mirror found here."""
+        source = cliconfig.find_source(self.env)
+        if source.user_config is not None:
+            return source.user_config
+        path = self.workspace.cli_config
+        path.write_text(cliconfig.render(source), encoding="utf-8")
+        return path
+
+    def state(self) -> state.State:
+        return state.read(self.aws, self.environment.backend, environment=self.environment.name)
+
+    def initialise(self, *, always: bool = False) -> bool:
+        """Run `terraform init` unless nothing that it depends on has changed since; return whether it ran."""
+        terraform = self.terraform()
+        stamp = self._init_stamp(terraform.engine)
+        done = self.workspace.init_stamp
+        # An init through a symbolic link to a mirror is void when the mirror has moved.
+        providers = list(self.workspace.data.glob("providers/*/*/*/*/*"))
+        usable = bool(providers) and all(path.exists() for path in providers)
+        if not always and usable and done.is_file() and done.read_text(encoding="ascii") == stamp:
+            return False
+        done.unlink(missing_ok=True)
+        self.report("initialising Terraform")
+        with self._alone_in_plugin_cache():
+            terraform.init(backend_config=self.environment.backend.file)
+        done.write_text(stamp, encoding="ascii")
+        return True
+
+    def rescue_state(self) -> Path | None:
+        """Move a state that Terraform could not write to the backend out of the root; return where it is now."""
+        left = self.workspace.root / "errored.tfstate"
+        if not left.is_file():
+            return None
+        shutil.move(left, self.workspace.rescued_state)
+        self.workspace.rescued_state.chmod(0o600)
+        return self.workspace.rescued_state
+
+    def _init_stamp(self, engine: Engine) -> str:
+        project = self.workspace.project
+        files = [*project.glob("terraform/*.tf"), *project.glob("modules/**/*.tf")]
+        files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
+        seen = hashlib.sha256(f"{engine} {self.target.identity}".encode())
+        for file in sorted(files):
+            seen.update(str(file).encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))
+        return seen.hexdigest()
+
+    @contextmanager
+    def _alone_in_plugin_cache(self) -> Iterator[None]:
+        """Hold a lock where a plugin cache may be shared: concurrent inits corrupt it (hashicorp/terraform#31964)."""
+        if "TF_PLUGIN_CACHE_DIR" not in self.env and self.cli_config == self.workspace.cli_config:
+            yield
+            return
+        with (self.project.home / "init.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def open_session(
+    project: Project,
+    name: str,
+    *,
+    use_local: bool,
+    engine: Callable[[], Engine],
+    report: Report,
+    env: Mapping[str, str] | None = None,
+) -> Session:
+    """Open the environment `name`: read its files, find the target, enter the account that it must be."""
+    env = dict(os.environ if env is None else env)
+    loaded = environment.load(project.folder, name)
+    where = target.find(env, use_local=use_local, home=project.home)
+    session = Session(
+        project=project,
+        environment=loaded,
+        target=where,
+        aws=aws.connect(where.access(loaded), account_id=loaded.account_id, role_arn=where.role_arn(loaded)),
+        workspace=Workspace.open(
+            project.folder, home=project.home / "work", target=where.kind, environment=loaded.name
+        ),
+        engine=engine,
+        env=env,
+        report=report,
+    )
+    if where.is_local:
+        # It keeps nothing between runs; an account on AWS has been bootstrapped once.
+        provide_givens(session)
+    return session
+
+
+def provide_givens(session: Session) -> dict[str, tuple[str, ...]]:
+    """Make what the environment takes as given; return what was made or changed, by name."""
+    loaded, s3 = session.environment, session.aws.s3
+    backend = loaded.backend
+    changed = {backend.bucket: buckets.ensure_state_bucket(s3, backend.bucket, region=backend.region)}
+    logs = loaded.variables.get("access_logs_bucket")
+    if logs:
+        changed[logs] = buckets.ensure_access_log_bucket(
+            s3, logs, region=loaded.region, account_id=loaded.account_id
+        )
+    certificate = loaded.variables.get("certificate_arn")
+    if certificate and session.target.is_local:
+        target.seed_certificate(session.target, loaded, arn=certificate)
+    return changed

@@ -1,0 +1,104 @@
+"""Where calls go: AWS, an endpoint that the environment names, or the local AWS."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf import local
+from mclass_tf.aws import Access
+from mclass_tf.environment import Environment
+from mclass_tf.errors import LocalAwsUnavailableError
+
+# Terraform's own calls need no role of this name to exist there: the local AWS lets anybody assume any.
+_LOCAL_ROLE = "mclass-deploy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """`kind` is "aws" or "local"; `identity` tells one local AWS, or endpoint, from another."""
+
+    kind: str
+    identity: str
+    endpoint_url: str | None
+
+    @property
+    def is_local(self) -> bool:
+        return self.kind == "local"
+
+    @property
+    def label(self) -> str:
+        """How a reader is told: "AWS", or the address."""
+        return f"the local AWS at {self.endpoint_url}" if self.is_local else self.endpoint_url or "AWS"
+
+    def access(self, environment: Environment) -> Access:
+        """Return what a first call needs; on AWS the credentials come from the usual chain."""
+        if not self.is_local:
+            return Access(region=environment.region, endpoint_url=self.endpoint_url)
+        return Access(
+            region=environment.region,
+            endpoint_url=self.endpoint_url,
+            access_key_id="test",
+            secret_access_key="test",  # noqa: S106  # the local AWS takes any
+        )
+
+    def role_arn(self, environment: Environment) -> str | None:
+        """Return the role through which the environment's account is entered, None to enter as one is."""
+        if self.is_local:
+            return f"arn:aws:iam::{environment.account_id}:role/{_LOCAL_ROLE}"
+        return environment.role_arn
+
+
+def local_home(home: Path) -> Path:
+    """Return the folder of the local AWS below the package's home folder."""
+    return home / "local"
+
+
+def find(env: Mapping[str, str], *, use_local: bool, home: Path) -> Target:
+    """Return the target: the local AWS if asked for (started if need be) or if AWS_ENDPOINT_URL is its own; else AWS."""
+    endpoint = env.get("AWS_ENDPOINT_URL")
+    if use_local:
+        return of_local(start_local(home))
+    running = local.status(home=local_home(home)) if endpoint else None
+    if running is not None and running.url == (endpoint or "").rstrip("/"):
+        return of_local(running)
+    return Target(kind="aws", identity=endpoint or "aws", endpoint_url=endpoint)
+
+
+def of_local(running: local.LocalAws) -> Target:
+    return Target(kind="local", identity=f"local {running.instance_id}", endpoint_url=running.url)
+
+
+def start_local(home: Path, *, port: int | None = None) -> local.LocalAws:
+    """Return the running local AWS, started if need be."""
+    try:
+        return local.up(home=local_home(home), port=port)
+    except local.LocalAwsError as error:
+        raise LocalAwsUnavailableError(error.message, hint=error.hint) from None
+
+
+def seed_certificate(target: Target, environment: Environment, *, arn: str) -> None:
+    """Make the certificate that the environment takes as given exist on the local AWS, self-signed."""
+    body = {
+        "account_id": environment.account_id,
+        "region": environment.region,
+        "arn": arn,
+        "domain_name": f"{environment.name}.mclass.test",
+    }
+    request = urllib.request.Request(  # noqa: S310  # the address is the local AWS's own
+        f"{target.endpoint_url}/_mclass/acm/certificates",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+        method="PUT",
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(request, timeout=30).close()
+    except OSError as error:
+        raise LocalAwsUnavailableError(
+            f"{target.label} did not take the certificate {arn}: {error}",
+            hint="look at its log: local status",
+        ) from None

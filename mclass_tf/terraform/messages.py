@@ -1,0 +1,123 @@
+"""What Terraform says on its machine-readable UI, one JSON object a line, as values.
+
+Source: https://developer.hashicorp.com/terraform/internals/machine-readable-ui
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf.errors import Diagnostic, StateLockedError, TerraformError
+
+# The hooks that a reader waits for; planned changes are told by the plan itself.
+_NEWS = frozenset({"apply_start", "apply_complete", "apply_errored"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One line: `kind` is Terraform's type; `is_news` tells a change from a tick of a clock."""
+
+    kind: str
+    text: str
+    body: Mapping[str, Any]
+
+    @property
+    def is_news(self) -> bool:
+        reads = self.body.get("hook", {}).get("action") == "read"
+        return self.kind in _NEWS and not reads
+
+
+def parse(line: str) -> Message | None:
+    """Return the message of one line, None for a line that is none (a provider's own output)."""
+    try:
+        body = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or "type" not in body:
+        return None
+    kind = str(body["type"])
+    return Message(kind=kind, text=str(body.get("@message", "")), body=body)
+
+
+def diagnostics(messages: Sequence[Message]) -> tuple[Diagnostic, ...]:
+    return tuple(
+        _diagnostic(message.body["diagnostic"]) for message in messages if message.kind == "diagnostic"
+    )
+
+
+def failure(
+    *, command: str, status: int, found: Sequence[Diagnostic], stderr: str, environment: str
+) -> TerraformError:
+    """Turn a failed command into the error that says most about it."""
+    errors = [diagnostic for diagnostic in found if diagnostic.severity == "error"]
+    locked = next((error for error in errors if "state lock" in error.summary.lower()), None)
+    if locked is not None:
+        return _locked(locked, command=command, environment=environment)
+    text = (
+        "\n".join(str(error) for error in errors) or stderr.strip() or f"exit status {status}, without a word"
+    )
+    return TerraformError(
+        f"terraform {command} failed in {environment}: {text}",
+        hint=_next_step(text),
+        command=command,
+        status=status,
+        diagnostics=errors,
+    )
+
+
+def _diagnostic(body: Mapping[str, Any]) -> Diagnostic:
+    place = body.get("range") or {}
+    line = (place.get("start") or {}).get("line")
+    where = f"{place['filename']}:{line}" if place.get("filename") else ""
+    return Diagnostic(
+        severity=str(body.get("severity", "error")),
+        summary=str(body.get("summary", "")),
+        detail=str(body.get("detail", "")).strip(),
+        where=where,
+        address=str(body.get("address", "")),
+    )
+
+
+def _locked(error: Diagnostic, *, command: str, environment: str) -> StateLockedError:
+    info = dict(re.findall(r"^\s*(ID|Path|Operation|Who|Created):\s*(.+?)\s*$", error.detail, re.MULTILINE))
+    who, since, lock_id = (info.get(key, "unknown") for key in ("Who", "Created", "ID"))
+    operation = info.get("Operation", "unknown").removeprefix("OperationType")
+    return StateLockedError(
+        f"the state of {environment} is locked by {who} since {since} ({operation}, lock {lock_id})",
+        hint=f"wait for it to end; if it is dead: unlock {environment} {lock_id}",
+        command=command,
+        lock_id=lock_id,
+        who=who,
+        since=since,
+        operation=operation,
+    )
+
+
+_NEXT_STEPS = (
+    (
+        r"Inconsistent dependency lock file|doesn't match any of the checksums",
+        "terraform -chdir=terraform init -upgrade, then review .terraform.lock.hcl",
+    ),
+    (
+        r"could not query provider registry|no available releases|not available",
+        "a mirror of the provider may be named by MCLASS_TF_PROVIDER_MIRROR",
+    ),
+    (r"NoSuchBucket|bucket does not exist", "make the state bucket: bootstrap ENV"),
+    (r"(?i)deletion protection", "set deletion_protection = false, apply, then destroy"),
+    (r"connection refused|no route to host", "is the endpoint up? local status"),
+    (
+        r"AccessDenied|not authorized|UnauthorizedOperation",
+        "the credentials lack a permission that the message names",
+    ),
+)
+
+
+def _next_step(text: str) -> str:
+    return next(
+        (step for pattern, step in _NEXT_STEPS if re.search(pattern, text)),
+        "the message above is Terraform's own",
+    )

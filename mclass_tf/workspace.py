@@ -1,0 +1,58 @@
+"""The working folders of one environment on one target: private, and apart from every other's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME = ".mclass"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where Terraform works for one environment on one target. Everything below `directory` may be deleted."""
+
+    project: Path
+    directory: Path
+
+    @classmethod
+    def open(cls, project: Path, *, home: Path, target: str, environment: str) -> Workspace:
+        """Make the folders, readable by their owner alone: plans and backend settings hold secrets."""
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = home / target / environment
+        for path in (directory.parent, directory, directory / "plan"):
+            path.mkdir(mode=0o700, exist_ok=True)
+        return cls(project=project, directory=directory)
+
+    @property
+    def root(self) -> Path:
+        """The root configuration; the same files for every environment."""
+        return self.project / "terraform"
+
+    @property
+    def data(self) -> Path:
+        """Terraform's TF_DATA_DIR."""
+        return self.directory / "data"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.directory / "plan" / "plan.tfplan"
+
+    @property
+    def cli_config(self) -> Path:
+        return self.directory / "terraform.rc"
+
+    @property
+    def init_stamp(self) -> Path:
+        """What the last successful init was made from."""
+        return self.directory / "init.sha256"
+
+    @property
+    def rescued_state(self) -> Path:
+        """Where a state goes that Terraform could not write to the backend."""
+        return self.directory / "errored.tfstate"
+
+
+def approval_of(plan: Path) -> Path:
+    """Return where the approval of the plan file `plan` is recorded: beside it."""
+    return plan.with_name(plan.name + ".approval.json")

@@ -1,0 +1,103 @@
+"""The project's tasks: `nox -s plan -- dev`, `nox -s apply -- dev`, `nox -s tests`; `nox -l` lists them.
+
+All share one virtual environment, made when pyproject.toml or constraints.txt has changed: Checkov and moto are
+large, and a plan should not wait for pip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.default_venv_backend = "none"
+
+HERE = Path(__file__).parent
+SHARED = HERE / ".nox" / "shared"
+PYTHON = str(SHARED / "bin" / "python")
+
+
+def _ready(session: nox.Session) -> None:
+    """Make the shared environment, or bring it up to date; put its programs first on PATH."""
+    wanted = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    digest = hashlib.sha256(wanted + sys.version.encode()).hexdigest()
+    stamp = SHARED / "made-from.sha256"
+    if not stamp.is_file() or stamp.read_text(encoding="ascii") != digest:
+        session.run(sys.executable, "-m", "venv", "--clear", str(SHARED), external=True)
+        session.run(
+            *(PYTHON, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"),
+            *("--editable", ".[dev]"),
+            external=True,
+        )
+        stamp.write_text(digest, encoding="ascii")
+    session.env["PATH"] = os.pathsep.join((str(SHARED / "bin"), os.environ.get("PATH", "")))
+
+
+def _mclass_tf(session: nox.Session, *arguments: str) -> None:
+    session.run(PYTHON, "-m", "mclass_tf", *arguments, external=True)
+
+
+@nox.session
+def plan(session: nox.Session) -> None:
+    """Plan and gate: `nox -s plan -- dev`, with --local on the local AWS. Without an environment: all of them."""
+    _ready(session)
+    _mclass_tf(session, "plan", *(session.posargs or ["--all"]))
+
+
+@nox.session
+def apply(session: nox.Session) -> None:
+    """Apply the approved plan: `nox -s apply -- dev`. Without an environment: all of them, after asking."""
+    _ready(session)
+    _mclass_tf(session, "apply", *(session.posargs or ["--all"]))
+
+
+@nox.session
+def checkov(session: nox.Session) -> None:
+    """The security gate without an AWS account, on a plan against the local AWS: `nox -s checkov -- prod`."""
+    _ready(session)
+    _mclass_tf(session, "plan", "--local", *(session.posargs or ["--all"]))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job on a local AWS of its own: both environments planned, gated, applied, verified, planned again."""
+    _ready(session)
+    session.env["MCLASS_TF_HOME"] = str(HERE / ".mclass" / "demo")
+    try:
+        _mclass_tf(session, "local", "up", "--port", "0")
+        for command in ("plan", "apply", "verify"):
+            _mclass_tf(session, command, "--all", "--local")
+        _nothing_to_do(session)
+    finally:
+        _mclass_tf(session, "local", "down")
+
+
+def _nothing_to_do(session: nox.Session) -> None:
+    """Plan again and fail where the plan is not empty."""
+    command = (PYTHON, "-m", "mclass_tf", "plan", "--all", "--local", "--json")
+    answer = json.loads(str(session.run(*command, external=True, silent=True, stderr=None)))
+    if answer["has_changes"]:
+        session.error(f"a plan right after the apply is not empty: {json.dumps(answer, indent=2)}")
+    session.log("Planned again: no changes in %s", " and ".join(answer["environments"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast tests; with `-- -m slow` those that run the real provider, with `-- -m ''` all. Takes pytest's arguments."""
+    _ready(session)
+    session.run(PYTHON, "-m", "pytest", "-n", "auto", *session.posargs, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, types, and the format of the HCL."""
+    _ready(session)
+    session.run("ruff", "format", "--check", ".", external=True)
+    session.run("ruff", "check", ".", external=True)
+    session.run("mypy", external=True)
+    session.run("terraform", "fmt", "-check", "-recursive", ".", external=True)

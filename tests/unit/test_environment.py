@@ -1,0 +1,133 @@
+"""What an environment's files may say, and what a person is told when they say something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mclass_tf import environment
+from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+
+SETTINGS = 'account_id = "222222222222"\nregion = "ap-northeast-2"\npromotes_from = "dev"\n'
+VARIABLES = 'environment = "prod"\n\nservice = {\n  cpu = 256\n}\n'
+BACKEND = 'bucket = "mclass-tfstate"\nkey    = "mclass.tfstate"\nregion = "ap-northeast-2"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with the environments dev and prod."""
+    for name in ("dev", "prod"):
+        folder = tmp_path / "environments" / name
+        folder.mkdir(parents=True)
+        (folder / "environment.toml").write_text(
+            SETTINGS if name == "prod" else SETTINGS.rpartition("promotes")[0]
+        )
+        (folder / "terraform.tfvars").write_text(VARIABLES.replace("prod", name))
+        (folder / "backend.hcl").write_text(BACKEND)
+    return tmp_path
+
+
+def change(project: Path, file: str, old: str, new: str) -> None:
+    path = project / "environments" / "prod" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def refused(project: Path, name: str = "prod") -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load(project, name)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint
+    return caught.value
+
+
+def test_an_environment_is_what_its_three_files_say(project: Path) -> None:
+    loaded = environment.load(project, "prod")
+
+    assert loaded.account_id == "222222222222"
+    assert loaded.region == "ap-northeast-2"
+    assert loaded.promotes_from == "dev"
+    assert loaded.role_arn is None
+    assert loaded.backend.bucket == "mclass-tfstate"
+    assert loaded.variables["service"] == {"cpu": 256}
+    assert environment.names(project) == ("dev", "prod")
+
+
+@pytest.mark.parametrize("name", ["staging", "..", "prod/../dev", "", "Prod"])
+def test_an_unknown_environment_is_refused_with_the_known_ones(project: Path, name: str) -> None:
+    error = refused(project, name)
+
+    assert isinstance(error, UnknownEnvironmentError)
+    assert "dev, prod" in error.hint
+
+
+@pytest.mark.parametrize("file", ["environment.toml", "terraform.tfvars", "backend.hcl"])
+def test_a_missing_file_is_named(project: Path, file: str) -> None:
+    path = project / "environments" / "prod" / file
+    path.unlink()
+
+    error = refused(project)
+
+    assert str(path) in str(error)
+    assert "missing" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "key", "told"),
+    [
+        ("environment.toml", '"222222222222"', '"2222"', 1, "account_id", "twelve digits"),
+        ("environment.toml", '"222222222222"', "222222222222", 1, "account_id", "twelve digits"),
+        ("environment.toml", '"ap-northeast-2"', '"seoul"', 2, "region", "AWS region"),
+        ("environment.toml", '"dev"', '"staging"', 3, "promotes_from", "no other environment"),
+        ("environment.toml", '"dev"', '"prod"', 3, "promotes_from", "no other environment"),
+        ("environment.toml", "promotes_from", "promote_from", 3, "promote_from", "not a setting"),
+        ("environment.toml", 'region = "', 'region = ap"', 2, "region", "not valid TOML"),
+        (
+            "environment.toml",
+            'promotes_from = "dev"\n',
+            "promotes_from = ",
+            3,
+            "promotes_from",
+            "not valid TOML",
+        ),
+        ("terraform.tfvars", '"prod"', '"dev"', 1, "environment", "the folder is 'prod'"),
+        (
+            "terraform.tfvars",
+            "service",
+            'account_id = "222222222222"\nservice',
+            3,
+            "account_id",
+            "does not belong",
+        ),
+        ("terraform.tfvars", "service", 'region = "us-east-1"\nservice', 3, "region", "does not belong"),
+        ("terraform.tfvars", "256\n}", "256\n", 4, "cpu", "not valid HCL"),
+        ("terraform.tfvars", '"prod"', '"prod', 1, "environment", "not valid HCL"),
+        ("backend.hcl", 'bucket = "mclass-tfstate"\n', "", None, "bucket", "bucket is missing"),
+        ("backend.hcl", '"mclass.tfstate"', "7", 2, "key", "key is not a text"),
+    ],
+)
+def test_a_wrong_file_is_told_with_file_line_and_key(  # noqa: PLR0917  # one column each
+    project: Path, file: str, old: str, new: str, line: int | None, key: str | None, told: str
+) -> None:
+    change(project, file, old, new)
+
+    error = refused(project)
+
+    assert error.file == project / "environments" / "prod" / file
+    assert error.line == line
+    assert error.key == key
+    assert told in f"{error} {error.hint}"
+
+
+def test_a_key_that_is_set_twice_is_refused(project: Path) -> None:
+    change(project, "backend.hcl", "key ", 'bucket = "other"\nkey ')
+
+    assert "bucket is set twice" in str(refused(project))
+
+
+def test_a_file_that_is_not_text_is_refused(project: Path) -> None:
+    (project / "environments" / "prod" / "terraform.tfvars").write_bytes(b"\xff\xfe\x00")
+
+    assert "cannot be read" in str(refused(project))

@@ -1,0 +1,135 @@
+"""A child process: nothing it says is lost, and an interrupt reaches it once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mclass_tf import process
+from mclass_tf.errors import InterruptedByUserError
+
+
+def python(code: str) -> process.Command:
+    return process.Command(argv=(sys.executable, "-c", code), cwd=Path("/"), env=dict(os.environ))
+
+
+def test_status_and_both_outputs_come_back() -> None:
+    done = process.run(python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
+
+    assert done.status == 3
+    assert done.stdout == "out\n"
+    assert done.stderr == "err\n"
+    assert not done.interrupted
+
+
+def test_a_full_standard_error_does_not_stop_the_child() -> None:
+    done = process.run(python("import sys; sys.stderr.write('x' * 1_000_000); print('end')"))
+
+    assert done.stdout == "end\n"
+    assert len(done.stderr) == 1_000_000
+
+
+def test_lines_are_handed_on_while_the_child_runs() -> None:
+    seen: list[str] = []
+    first = threading.Event()
+
+    def listen(line: str) -> None:
+        seen.append(line)
+        first.set()
+
+    code = "import sys; print('first', flush=True); sys.stdin.read(); print('second')"
+    process.run(python(code), on_stdout=listen)
+
+    assert first.is_set()
+    assert seen == ["first", "second"]
+
+
+def test_the_child_has_only_the_environment_it_is_given() -> None:
+    command = process.Command(
+        argv=(sys.executable, "-c", "import os; print(sorted(set(os.environ) - {'LC_CTYPE'}))"),
+        cwd=Path("/"),
+        env={"ONLY": "this"},
+    )
+
+    assert process.run(command).stdout == "['ONLY']\n"
+
+
+def test_a_listener_that_fails_does_not_leave_the_child_behind() -> None:
+    pids: list[int] = []
+
+    def fail(line: str) -> None:
+        pids.append(int(line))
+        raise RuntimeError("listener")
+
+    with pytest.raises(RuntimeError, match="listener"):
+        process.run(
+            python("import os, time; print(os.getpid(), flush=True); time.sleep(600)"), on_stdout=fail
+        )
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+# The parent whose signals are tried: it runs a child that counts the interrupts it gets until its input closes.
+PARENT = """
+import os, signal, sys
+from pathlib import Path
+from mclass_tf import process
+from mclass_tf.errors import InterruptedByUserError
+
+child = '''
+import os, signal, sys, time
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+print("ready", flush=True)
+deadline = time.monotonic() + 60
+while not got and time.monotonic() < deadline:
+    time.sleep(0.01)
+print("working", flush=True)
+time.sleep(0.5)  # a second interrupt, if one came, would come now
+print(len(got), os.getsid(0) == os.getpid(), flush=True)
+'''
+command = process.Command(argv=(sys.executable, "-c", child), cwd=Path("/"), env=dict(os.environ))
+with process.interruptible():
+    done = process.run(command, on_stdout=lambda line: print(line, flush=True))
+    print("interrupted", done.interrupted, flush=True)
+    try:
+        process.run(command)
+    except InterruptedByUserError:
+        print("no more", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_child_gets_one_interrupt_however_often_the_user_asks(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        parent.send_signal(number)
+        assert parent.stdout.readline() == "working\n"
+        parent.send_signal(number)
+        said = parent.stdout.read()
+
+    assert said == "1 True\ninterrupted True\nno more\n"
+    assert parent.returncode == 0
+
+
+def test_with_no_child_running_an_interrupt_is_a_keyboard_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), process.interruptible():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert signal.getsignal(signal.SIGTERM) is not process._interrupts.handle
+
+
+def test_once_interrupted_nothing_is_started() -> None:
+    with pytest.raises(InterruptedByUserError), process.interruptible():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            process.run(python("print('never')"))
