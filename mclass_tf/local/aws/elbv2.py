@@ -1,30 +1,244 @@
-"""Elastic Load Balancing v2: application load balancers."""
+"""Elastic Load Balancing v2: application load balancers, their listeners, rules and target groups."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
-from moto.elb import urls as elb_urls
-from moto.elbv2 import urls as elbv2_urls
+from moto.core.exceptions import ServiceException
+from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
+from moto.elbv2 import urls
 from moto.elbv2.models import ELBv2Backend, elbv2_backends
+from moto.s3.models import s3_backends
 
 from mclass_tf.local.aws.extend import use_backend
 
+# What DescribeLoadBalancerAttributes says of an application load balancer that nobody touched.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
+ALB_ATTRIBUTES = {
+    "access_logs.s3.enabled": "false",
+    "access_logs.s3.bucket": "",
+    "access_logs.s3.prefix": "",
+    "client_keep_alive.seconds": "3600",
+    "connection_logs.s3.enabled": "false",
+    "connection_logs.s3.bucket": "",
+    "connection_logs.s3.prefix": "",
+    "deletion_protection.enabled": "false",
+    "idle_timeout.timeout_seconds": "60",
+    "load_balancing.cross_zone.enabled": "true",
+    "routing.http.desync_mitigation_mode": "defensive",
+    "routing.http.drop_invalid_header_fields.enabled": "false",
+    "routing.http.preserve_host_header.enabled": "false",
+    "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
+    "routing.http.xff_client_port.enabled": "false",
+    "routing.http.xff_header_processing.mode": "append",
+    "routing.http2.enabled": "true",
+    "waf.fail_open.enabled": "false",
+    "zonal_shift.config.enabled": "false",
+}
+
+# The Route 53 zone of load balancers: https://docs.aws.amazon.com/general/latest/gr/elb.html
+_HOSTED_ZONES = {
+    "ap-northeast-1": "Z14GRHDCWA56QT",
+    "ap-northeast-2": "ZWKZPGTI48KDX",
+    "eu-central-1": "Z215JYRZR1TBD5",
+    "eu-west-1": "Z32O12XQLNTSW2",
+    "us-east-1": "Z35SXDOTRQ7X7K",
+    "us-west-2": "Z1H1FL5HABSF5",
+}
+
+_ZONES_NEEDED = 2
+
 
 class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
-    def create_load_balancer(self, *args: Any, **kwargs: Any) -> Any:
-        """Active at once. In AWS it is `provisioning` for some minutes; moto says so until it is described.
+    """Each method says what AWS does and moto does not."""
 
-        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerState.html
-        The provider waits 30 s before it asks for the second time: a local apply would spend them for nothing.
+    def create_load_balancer(
+        self,
+        name: str,
+        security_groups: list[str],
+        subnet_ids: list[str],
+        subnet_mappings: list[dict[str, str]] | None = None,
+        scheme: str = "internet-facing",
+        loadbalancer_type: str | None = None,
+        ip_address_type: str = "ipv4",
+        tags: list[dict[str, str]] | None = None,
+    ) -> Any:
+        """Checks the name, the zones, the security groups and the way to the internet as AWS does.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
+        The load balancer is active at once. In AWS it is `provisioning` for some minutes.
         """
-        load_balancer = super().create_load_balancer(*args, **kwargs)
+        if loadbalancer_type not in (None, "application"):
+            raise _error("ValidationError", f"The local AWS does not model {loadbalancer_type} load balancers")
+        if any(entry.name == name for entry in self.load_balancers.values()):
+            raise _error("DuplicateLoadBalancerName", f"A load balancer with the same name '{name}' exists")
+        load_balancer = super().create_load_balancer(
+            name,
+            security_groups,
+            subnet_ids,
+            subnet_mappings,
+            scheme,
+            loadbalancer_type,
+            ip_address_type,
+            tags,
+        )
+        try:
+            self._check_place(load_balancer)
+        except Exception:
+            del self.load_balancers[load_balancer.arn]
+            raise
         load_balancer.activate()
+        load_balancer.attrs = dict(ALB_ATTRIBUTES)
+        load_balancer.canonical_hosted_zone_id = _HOSTED_ZONES.get(self.region_name, "Z00000000000LOCAL")
+        # moto gives load balancers of the same name in two accounts the same DNS name.
+        number = zlib.crc32(load_balancer.arn.encode())
+        internal = "internal-" if scheme == "internal" else ""
+        load_balancer.dns_name = f"{internal}{name}-{number}.{self.region_name}.elb.amazonaws.com"
         return load_balancer
+
+    def modify_load_balancer_attributes(self, arn: str, attrs: dict[str, Any]) -> Any:
+        """Access logs need a bucket that exists.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+        """
+        current = self.describe_load_balancer_attributes(arn)
+        wanted = {**current, **attrs}
+        for kind in ("access_logs", "connection_logs"):
+            if str(wanted.get(f"{kind}.s3.enabled")).lower() == "true":
+                self._check_log_bucket(str(wanted.get(f"{kind}.s3.bucket") or ""))
+        return super().modify_load_balancer_attributes(arn, attrs)
+
+    def delete_load_balancer(self, arn: str) -> None:
+        """Deletion protection holds.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#deletion-protection
+        """
+        load_balancer = self.load_balancers.get(arn)
+        if load_balancer is not None and load_balancer.attrs.get("deletion_protection.enabled") == "true":
+            raise _error(
+                "OperationNotPermitted",
+                f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled",
+            )
+        super().delete_load_balancer(arn)
+        self._associate_target_groups()
+
+    def create_listener(
+        self,
+        load_balancer_arn: str,
+        protocol: str,
+        port: str,
+        ssl_policy: str,
+        certificate: str | None,
+        actions: list[dict[str, Any]],
+        alpn_policy: list[str] | None = None,
+        tags: list[dict[str, str]] | None = None,
+    ) -> Any:
+        """A port is taken once, and HTTPS needs a certificate that exists.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
+        """
+        load_balancer = self.load_balancers.get(load_balancer_arn)
+        taken = load_balancer.listeners.values() if load_balancer is not None else ()
+        if any(str(listener.port) == str(port) for listener in taken):
+            raise _error("DuplicateListener", "A listener already exists on this port for this load balancer")
+        if protocol == "HTTPS" and not certificate:
+            raise _error("ValidationError", "A certificate must be specified for HTTPS listeners")
+        if certificate:
+            self._check_certificate(certificate)
+        listener = super().create_listener(
+            load_balancer_arn, protocol, port, ssl_policy, certificate, actions, alpn_policy, tags
+        )
+        self._associate_target_groups()
+        return listener
+
+    def modify_listener(self, *args: Any, **kwargs: Any) -> Any:
+        listener = super().modify_listener(*args, **kwargs)
+        self._associate_target_groups()
+        return listener
+
+    def delete_listener(self, listener_arn: str) -> Any:
+        listener = super().delete_listener(listener_arn)
+        self._associate_target_groups()
+        return listener
+
+    def create_rule(self, *args: Any, **kwargs: Any) -> Any:
+        rule = super().create_rule(*args, **kwargs)
+        self._associate_target_groups()
+        return rule
+
+    def modify_rule(self, *args: Any, **kwargs: Any) -> Any:
+        rule = super().modify_rule(*args, **kwargs)
+        self._associate_target_groups()
+        return rule
+
+    def delete_rule(self, arn: str) -> None:
+        super().delete_rule(arn)
+        self._associate_target_groups()
+
+    def _associate_target_groups(self) -> None:
+        """Which load balancers use a target group: moto adds to that list and never takes away."""
+        used: dict[str, list[str]] = {arn: [] for arn in self.target_groups}
+        for load_balancer in self.load_balancers.values():
+            for arn in _forwarded_to(load_balancer, targets_of=self._get_target_group_arns_from):
+                if arn in used:
+                    used[arn].append(load_balancer.arn)
+        for arn, load_balancers in used.items():
+            self.target_groups[arn].load_balancer_arns = load_balancers
+
+    def _check_place(self, load_balancer: Any) -> None:
+        zones = {subnet.availability_zone for subnet in load_balancer.subnets}
+        if len(zones) < _ZONES_NEEDED:
+            raise _error(
+                "ValidationError", "At least two subnets in two different Availability Zones must be specified"
+            )
+        vpc_id = load_balancer.vpc_id
+        if any(subnet.vpc_id != vpc_id for subnet in load_balancer.subnets):
+            raise _error("InvalidSubnet", "All subnets must be in the same VPC")
+        try:
+            groups = self.ec2_backend.describe_security_groups(group_ids=load_balancer.security_groups or [None])
+        except InvalidSecurityGroupNotFoundError as error:
+            raise _error("InvalidSecurityGroup", str(error.message)) from error
+        if load_balancer.security_groups and any(group.vpc_id != vpc_id for group in groups):
+            raise _error("InvalidSecurityGroup", f"All security groups must be in the VPC {vpc_id}")
+        gateways = self.ec2_backend.describe_internet_gateways(filters={"attachment.vpc-id": [vpc_id]})
+        if load_balancer.scheme == "internet-facing" and not gateways:
+            raise _error("InvalidSubnet", f"VPC {vpc_id} has no internet gateway")
+
+    def _check_log_bucket(self, name: str) -> None:
+        bucket = s3_backends[self.account_id][self.partition].buckets.get(name)
+        if bucket is None or bucket.region_name != self.region_name:
+            raise _error(
+                "InvalidConfigurationRequest",
+                f"Access Denied for bucket: {name}. Please check S3bucket permission",
+            )
+
+    def _check_certificate(self, arn: str) -> None:
+        if not self._certificate_exists(certificate_arn=arn):
+            raise _error("CertificateNotFound", f"Certificate '{arn}' not found")
+
+
+def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
+    """The target groups that a load balancer's listeners and rules forward to."""
+    actions = [
+        action
+        for listener in load_balancer.listeners.values()
+        for source in (listener.default_actions, *(rule.actions for rule in listener.rules.values()))
+        for action in source
+    ]
+    found: set[str] = set()
+    for action in actions:
+        data: Mapping[str, Any] = getattr(action, "data", None) or {}
+        if getattr(action, "type", None) == "forward":
+            found.update(targets_of(action_data=data))
+    return found
+
+
+def _error(code: str, message: str) -> Exception:
+    error: Exception = ServiceException(code, message)
+    return error
 
 
 def install() -> None:
-    use_backend(backends=elbv2_backends, urls=elbv2_urls, backend=Backend)
-
-
-_ = elb_urls
+    use_backend(backends=elbv2_backends, urls=urls, backend=Backend)

@@ -31,7 +31,16 @@ def refusal(call: Call) -> str | None:
 
 _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
+_NO_TASKS = "tasks do not run yet"
+_FARGATE_ONLY = "tasks run on Fargate only"
+
 _REFUSED = {
+    "ecs:RunTask": _NO_TASKS,
+    "ecs:StartTask": _NO_TASKS,
+    "ecs:StopTask": _NO_TASKS,
+    "ecs:CreateTaskSet": "the deployment controller is ECS",
+    "ecs:CreateCapacityProvider": _FARGATE_ONLY,
+    "ecs:RegisterContainerInstance": _FARGATE_ONLY,
     "ec2:RunInstances": _NO_INSTANCES,
     "ec2:RequestSpotInstances": _NO_INSTANCES,
     "ec2:RequestSpotFleet": _NO_INSTANCES,

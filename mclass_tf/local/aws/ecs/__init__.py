@@ -1,0 +1,15 @@
+"""ECS: clusters, task definitions and services on Fargate; tasks do not run yet."""
+
+from __future__ import annotations
+
+from moto.ecs import urls
+from moto.ecs.models import ecs_backends
+
+from mclass_tf.local.aws.ecs.backend import Backend
+from mclass_tf.local.aws.ecs.responses import Responses
+from mclass_tf.local.aws.extend import use_backend, use_responses
+
+
+def install() -> None:
+    use_backend(backends=ecs_backends, urls=urls, backend=Backend)
+    use_responses(urls=urls, responses=Responses)

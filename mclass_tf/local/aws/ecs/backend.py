@@ -1,0 +1,247 @@
+"""ECS's state in one account and region: moto's, with services of our own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from moto.ecs.exceptions import TaskDefinitionNotFoundException
+from moto.ecs.models import EC2ContainerServiceBackend
+
+from mclass_tf.local.aws.ecs import errors, parameters, service, task_definition
+from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS, check_service, check_strategy
+
+_INSIGHTS = ("disabled", "enabled", "enhanced")
+
+
+class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
+    """The methods that take a `request` are called by `responses`; the others by moto itself, too."""
+
+    # ---- clusters
+
+    def create(self, request: Mapping[str, Any]) -> Any:
+        parameters.check(request, honoured=parameters.CREATE_CLUSTER)
+        name = request.get("clusterName") or "default"
+        existing = self.clusters.get(name)
+        if existing is not None and existing.status == "ACTIVE":
+            return existing  # CreateCluster is idempotent; moto makes a new one and forgets the old one's settings
+        self._check_cluster(request)
+        cluster = super().create_cluster(
+            name,
+            request.get("tags") or [],
+            request.get("settings"),
+            request.get("configuration"),
+            request.get("capacityProviders") or [],
+            request.get("defaultCapacityProviderStrategy") or [],
+        )
+        return cluster
+
+    def update(self, request: Mapping[str, Any]) -> Any:
+        parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
+        self.active_cluster(request.get("cluster"))
+        self._check_cluster(request)
+        return super().update_cluster(
+            request.get("cluster"), request.get("settings"), request.get("configuration"), None
+        )
+
+    def put_providers(self, request: Mapping[str, Any]) -> Any:
+        cluster = self.active_cluster(request.get("cluster"))
+        self._check_cluster(request)
+        kept = set(request.get("capacityProviders") or [])
+        used = {
+            provider
+            for entry in self.services.values()
+            if entry.cluster_name == cluster.name and entry.status == "ACTIVE"
+            for provider in entry.capacity_providers
+        }
+        if used - kept:
+            raise errors.in_use("The specified capacity provider is in use and cannot be removed.")
+        cluster.capacity_providers = list(request.get("capacityProviders") or [])
+        cluster.default_capacity_provider_strategy = list(request.get("defaultCapacityProviderStrategy") or [])
+        return cluster
+
+    def delete_cluster(self, cluster_str: str) -> Any:
+        cluster = self.active_cluster(cluster_str)
+        if self.active_services(cluster.name):
+            raise errors.cluster_has_services()
+        return super().delete_cluster(cluster_str)
+
+    def describe_clusters(self, cluster_names: list[str]) -> tuple[list[Any], list[Any]]:
+        clusters, failures = super().describe_clusters(cluster_names)
+        for cluster in clusters:  # moto never counts them
+            cluster.active_services_count = len(self.active_services(cluster.name))
+        return clusters, failures
+
+    def list_clusters(self) -> list[str]:
+        return [cluster.arn for cluster in self.clusters.values() if cluster.status == "ACTIVE"]
+
+    def active_cluster(self, name: str | None) -> Any:
+        cluster = self._get_cluster(name or "default")
+        if cluster.status != "ACTIVE":
+            raise errors.inactive_cluster()
+        return cluster
+
+    @staticmethod
+    def _check_cluster(request: Mapping[str, Any]) -> None:
+        for setting in request.get("settings") or []:
+            if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
+                raise errors.invalid(f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}.")
+        providers = request.get("capacityProviders") or []
+        for provider in providers:
+            if provider not in FARGATE_PROVIDERS:
+                raise errors.invalid(f"The specified capacity provider '{provider}' was not found.")
+        strategy = request.get("defaultCapacityProviderStrategy")
+        if strategy:
+            check_strategy(strategy, associated=providers)
+
+    # ---- task definitions
+
+    def register(self, request: Mapping[str, Any]) -> Any:
+        parameters.check(request, honoured=parameters.REGISTER_TASK_DEFINITION)
+        task_definition.check_task_definition(request)
+        registered = super().register_task_definition(
+            family=request["family"],
+            container_definitions=[task_definition.described(entry) for entry in request["containerDefinitions"]],
+            volumes=request.get("volumes"),
+            network_mode=request.get("networkMode"),
+            tags=request.get("tags"),
+            placement_constraints=request.get("placementConstraints"),
+            requires_compatibilities=request.get("requiresCompatibilities"),
+            cpu=request.get("cpu"),
+            memory=request.get("memory"),
+            task_role_arn=request.get("taskRoleArn"),
+            execution_role_arn=request.get("executionRoleArn"),
+            runtime_platform=request.get("runtimePlatform"),
+            pid_mode=request.get("pidMode"),
+            ephemeral_storage=request.get("ephemeralStorage"),
+        )
+        registered.enable_fault_injection = request.get("enableFaultInjection", False)
+        registered.registered_at = time.time()
+        registered.registered_by = f"arn:aws:iam::{self.account_id}:root"
+        registered.deregistered_at = None
+        return registered
+
+    def deregister_task_definition(self, task_definition_str: str) -> Any:
+        found = super().deregister_task_definition(task_definition_str)
+        found.deregistered_at = time.time()
+        return found
+
+    def describe_task_definition(self, task_definition_str: str) -> Any:
+        """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
+        reference = task_definition_str.split("/")[-1]
+        if ":" in reference:
+            return super().describe_task_definition(task_definition_str)
+        active = [
+            revision
+            for revision, found in self.task_definitions.get(reference, {}).items()
+            if found.status == "ACTIVE"
+        ]
+        if not active:
+            raise TaskDefinitionNotFoundException
+        return self.task_definitions[reference][max(active)]
+
+    def usable_task_definition(self, reference: str) -> Any:
+        """The task definition for new tasks: an INACTIVE one cannot be used.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deregister-task-definition-v2.html
+        """
+        try:
+            found = self.describe_task_definition(reference)
+        except TaskDefinitionNotFoundException:
+            raise errors.client("TaskDefinition not found.") from None
+        if found.status != "ACTIVE":
+            raise errors.client("TaskDefinition is inactive")
+        return found
+
+    # ---- services
+
+    def create_service(self, request: Mapping[str, Any]) -> service.Service:
+        parameters.check(request, honoured=parameters.CREATE_SERVICE)
+        cluster = self.active_cluster(request.get("cluster"))
+        name = str(request.get("serviceName"))
+        existing = self.services.get(f"{cluster.name}:{name}")
+        if existing is not None and existing.status == "ACTIVE":
+            raise errors.invalid("Creation of service was not idempotent.")
+        if not request.get("taskDefinition"):
+            raise errors.invalid("TaskDefinition can not be blank.")
+        definition = self.usable_task_definition(request["taskDefinition"])
+        settings = service.defaults(request)
+        settings["taskDefinition"] = definition.arn
+        if not settings["launchType"] and not settings["capacityProviderStrategy"]:
+            settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
+        self._check(settings, cluster=cluster, definition=definition)
+        created = service.Service(
+            name=name,
+            arn=f"arn:aws:ecs:{self.region_name}:{self.account_id}:service/{cluster.name}/{name}",
+            cluster_name=cluster.name,
+            cluster_arn=cluster.arn,
+            settings=settings,
+        )
+        self.services[f"{cluster.name}:{name}"] = created
+        return created
+
+    def update_service(self, request: Mapping[str, Any]) -> service.Service:
+        parameters.check(request, honoured=parameters.UPDATE_SERVICE)
+        cluster = self.active_cluster(request.get("cluster"))
+        current = self.active_service(cluster=cluster, reference=str(request.get("service")))
+        changes = {
+            name: value
+            for name, value in request.items()
+            if value is not None and name in current.settings and name not in {"tags", "deploymentConfiguration"}
+        }
+        definition = self.describe_task_definition(current.settings["taskDefinition"])
+        if request.get("taskDefinition"):
+            definition = self.usable_task_definition(request["taskDefinition"])
+            changes["taskDefinition"] = definition.arn
+        changes["deploymentConfiguration"] = service.deployment_configuration(
+            request.get("deploymentConfiguration") or {}, current=current.settings["deploymentConfiguration"]
+        )
+        if changes.get("capacityProviderStrategy"):
+            changes["launchType"] = None
+        self._check({**current.settings, **changes}, cluster=cluster, definition=definition)
+        current.update(changes, force=bool(request.get("forceNewDeployment")))
+        return current
+
+    def delete_service(self, request: Mapping[str, Any]) -> service.Service:
+        cluster = self.active_cluster(request.get("cluster"))
+        found = self.active_service(cluster=cluster, reference=str(request.get("service")))
+        if found.desired_count > 0 and not request.get("force"):
+            raise errors.invalid("The service cannot be stopped while it is scaled above 0.")
+        found.delete()
+        return found
+
+    def active_service(self, *, cluster: Any, reference: str) -> service.Service:
+        found: service.Service | None = self.services.get(f"{cluster.name}:{reference.split('/')[-1]}")
+        if found is None:
+            raise errors.unknown_service()
+        if found.status != "ACTIVE":
+            raise errors.inactive_service()
+        return found
+
+    def active_services(self, cluster_name: str) -> list[service.Service]:
+        return [
+            entry
+            for entry in self.services.values()
+            if entry.cluster_name == cluster_name and entry.status == "ACTIVE"
+        ]
+
+    def list_services(
+        self, cluster_str: str, scheduling_strategy: str | None = None, launch_type: str | None = None
+    ) -> list[str]:
+        """Active ones alone; moto lists deleted ones, and those of clusters whose name ends alike."""
+        return sorted(
+            entry.arn
+            for entry in self.active_services(self._get_cluster(cluster_str).name)
+            if scheduling_strategy in (None, entry.scheduling_strategy)
+            and launch_type in (None, entry.launch_type)
+        )
+
+    def _check(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
+        check_service(
+            settings,
+            cluster=cluster,
+            task_definition=definition,
+            account_id=self.account_id,
+            region=self.region_name,
+        )

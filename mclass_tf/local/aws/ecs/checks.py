@@ -1,0 +1,128 @@
+"""What ECS checks of a service before it accepts it, in ECS's words where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from moto.ec2 import ec2_backends
+from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError, InvalidSubnetIdError
+from moto.elbv2 import elbv2_backends
+
+from mclass_tf.local.aws.ecs.errors import invalid
+
+FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+
+_WHOLE = 100
+_CHOICES = {
+    "availabilityZoneRebalancing": ("ENABLED", "DISABLED"),
+    "propagateTags": ("NONE", "SERVICE", "TASK_DEFINITION"),
+    "schedulingStrategy": ("REPLICA",),
+}
+
+
+def check_service(
+    settings: Mapping[str, Any], *, cluster: Any, task_definition: Any, account_id: str, region: str
+) -> None:
+    """Raises InvalidParameterException for settings that ECS would refuse."""
+    for name, choices in _CHOICES.items():
+        if settings[name] not in choices:
+            raise invalid(f"{name} should be one of [{','.join(choices)}], not {settings[name]}.")
+    if settings["desiredCount"] < 0:
+        raise invalid("Desired count should be greater than or equal to 0.")
+    _check_percents(settings)
+    _check_capacity(settings, cluster=cluster)
+    _check_network(settings, account_id=account_id, region=region)
+    _check_load_balancers(
+        settings, task_definition=task_definition, account_id=account_id, region=region
+    )
+
+
+def _check_percents(settings: Mapping[str, Any]) -> None:
+    configuration = settings["deploymentConfiguration"]
+    maximum, minimum = configuration["maximumPercent"], configuration["minimumHealthyPercent"]
+    if maximum < minimum:
+        raise invalid("maximumPercent cannot be less than minimumHealthyPercent.")
+    if maximum == minimum == _WHOLE:
+        raise invalid(
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
+        )
+    if settings["availabilityZoneRebalancing"] == "ENABLED" and maximum <= _WHOLE:
+        raise invalid("Availability Zone rebalancing needs a maximumPercent above 100.")
+
+
+def _check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:
+    strategy = settings.get("capacityProviderStrategy")
+    launch_type = settings.get("launchType")
+    if strategy and launch_type:
+        raise invalid("Specify either launchType or capacityProviderStrategy, but not both.")
+    if not strategy:
+        if launch_type != "FARGATE":
+            raise invalid(f"The local AWS runs tasks on Fargate only, not on {launch_type or 'EC2'}.")
+        return
+    check_strategy(strategy, associated=cluster.capacity_providers or [])
+
+
+def check_strategy(strategy: Iterable[Mapping[str, Any]], *, associated: Iterable[str]) -> None:
+    entries = list(strategy)
+    for entry in entries:
+        if entry["capacityProvider"] not in associated:
+            raise invalid(
+                f"The capacity provider {entry['capacityProvider']} is not associated with the cluster."
+            )
+    if sum(1 for entry in entries if entry.get("base", 0) > 0) > 1:
+        raise invalid("Only one capacity provider in a capacity provider strategy can have a base defined.")
+    if not any(entry.get("weight", 0) > 0 for entry in entries):
+        raise invalid("At least one capacity provider in a strategy must have a weight greater than 0.")
+
+
+def _check_network(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
+    network = (settings.get("networkConfiguration") or {}).get("awsvpcConfiguration")
+    if not network:
+        raise invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+    if not network.get("subnets"):
+        raise invalid("subnets can not be empty.")
+    ec2 = ec2_backends[account_id][region]
+    try:
+        subnets = ec2.describe_subnets(subnet_ids=network["subnets"])
+        groups = ec2.describe_security_groups(group_ids=network.get("securityGroups") or [None])
+    except InvalidSubnetIdError as error:
+        raise invalid(f"Error retrieving subnet information: {error.message}") from error
+    except InvalidSecurityGroupNotFoundError as error:
+        raise invalid(f"Error retrieving security group information: {error.message}") from error
+    vpcs = {subnet.vpc_id for subnet in subnets}
+    if len(vpcs) > 1 or (network.get("securityGroups") and {group.vpc_id for group in groups} != vpcs):
+        raise invalid("All subnets and security groups must be in the same VPC.")
+
+
+def _check_load_balancers(
+    settings: Mapping[str, Any], *, task_definition: Any, account_id: str, region: str
+) -> None:
+    load_balancers = settings["loadBalancers"]
+    if settings.get("healthCheckGracePeriodSeconds") and not load_balancers:
+        raise invalid(
+            "Health check grace period is only valid for services configured to use load balancers"
+        )
+    groups = elbv2_backends[account_id][region].target_groups
+    for wiring in load_balancers:
+        arn = wiring.get("targetGroupArn")
+        group = groups.get(arn)
+        if group is None:
+            raise invalid(f"The target group {arn} does not exist.")
+        if not group.load_balancer_arns:
+            raise invalid(f"The target group with targetGroupArn {arn} does not have an associated load balancer.")
+        if group.target_type != "ip":
+            raise invalid(
+                f"The provided target group {arn} has target type {group.target_type}, which is incompatible with "
+                "the awsvpc network mode specified in the task definition."
+            )
+        _check_container(wiring, containers=task_definition.container_definitions)
+
+
+def _check_container(wiring: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:
+    name, port = wiring.get("containerName"), wiring.get("containerPort")
+    container = next((entry for entry in containers if entry["name"] == name), None)
+    if container is None:
+        raise invalid(f"The container {name} does not exist in the task definition.")
+    if port not in {mapping.get("containerPort") for mapping in container.get("portMappings") or []}:
+        raise invalid(f"The container {name} did not have a container port {port} defined.")

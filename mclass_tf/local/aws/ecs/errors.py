@@ -1,0 +1,40 @@
+"""The errors of ECS: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html ."""
+
+from __future__ import annotations
+
+from moto.ecs.exceptions import ECSException
+
+
+def invalid(message: str) -> Exception:
+    return _error("InvalidParameterException", message)
+
+
+def client(message: str) -> Exception:
+    return _error("ClientException", message)
+
+
+def unknown_service(message: str = "Service not found.") -> Exception:
+    return _error("ServiceNotFoundException", message)
+
+
+def inactive_service() -> Exception:
+    return _error("ServiceNotActiveException", "Service was not ACTIVE.")
+
+
+def inactive_cluster() -> Exception:
+    return _error("ClusterNotFoundException", "The referenced cluster was inactive.")
+
+
+def cluster_has_services() -> Exception:
+    return _error(
+        "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active."
+    )
+
+
+def in_use(message: str) -> Exception:
+    return _error("ResourceInUseException", message)
+
+
+def _error(code: str, message: str) -> Exception:
+    error: Exception = ECSException(code, message)
+    return error

@@ -1,0 +1,111 @@
+"""What of a request the local AWS honours; everything else is an error, never a silent success."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs.errors import invalid
+
+# Accepted, and without an effect on what is modelled.
+_NEUTRAL = frozenset({"clientToken"})
+
+# Accepted as long as they ask for nothing: tools send them empty.
+_EMPTY_ONLY = frozenset(
+    {
+        "placementConstraints",
+        "placementStrategy",
+        "serviceRegistries",
+        "volumeConfigurations",
+        "vpcLatticeConfigurations",
+    }
+)
+
+_COMMON = frozenset(
+    {
+        "availabilityZoneRebalancing",
+        "capacityProviderStrategy",
+        "cluster",
+        "deploymentConfiguration",
+        "deploymentController",
+        "desiredCount",
+        "enableECSManagedTags",
+        "enableExecuteCommand",
+        "healthCheckGracePeriodSeconds",
+        "loadBalancers",
+        "networkConfiguration",
+        "platformVersion",
+        "propagateTags",
+        "serviceConnectConfiguration",
+        "taskDefinition",
+    }
+)
+
+CREATE_SERVICE = _COMMON | _NEUTRAL | _EMPTY_ONLY | {"launchType", "schedulingStrategy", "serviceName", "tags"}
+UPDATE_SERVICE = _COMMON | _EMPTY_ONLY | {"forceNewDeployment", "service"}
+REGISTER_TASK_DEFINITION = frozenset(
+    {
+        "containerDefinitions",
+        "cpu",
+        "enableFaultInjection",
+        "ephemeralStorage",
+        "executionRoleArn",
+        "family",
+        "memory",
+        "networkMode",
+        "pidMode",
+        "placementConstraints",
+        "requiresCompatibilities",
+        "runtimePlatform",
+        "tags",
+        "taskRoleArn",
+        "volumes",
+    }
+)
+CREATE_CLUSTER = frozenset(
+    {
+        "capacityProviders",
+        "clusterName",
+        "configuration",
+        "defaultCapacityProviderStrategy",
+        "settings",
+        "tags",
+    }
+)
+UPDATE_CLUSTER = frozenset({"cluster", "configuration", "settings"})
+
+_DEPLOYMENT_CONFIGURATION = frozenset(
+    {"alarms", "deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent", "strategy"}
+)
+_LOAD_BALANCER = frozenset({"containerName", "containerPort", "targetGroupArn"})
+
+
+def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
+    """Raises InvalidParameterException for a parameter that would have no effect."""
+    for name, value in request.items():
+        if name not in honoured:
+            raise invalid(f"The local AWS does not model the parameter {name}.")
+        if name in _EMPTY_ONLY and value:
+            raise invalid(f"The local AWS does not model {name}: it must be empty.")
+    _check_deployment(request.get("deploymentConfiguration") or {})
+    for load_balancer in request.get("loadBalancers") or []:
+        _check_names(load_balancer, honoured=_LOAD_BALANCER, within="loadBalancers")
+    controller = (request.get("deploymentController") or {}).get("type", "ECS")
+    if controller != "ECS":
+        raise invalid(f"The local AWS does not model the deployment controller {controller}.")
+    if (request.get("serviceConnectConfiguration") or {}).get("enabled"):
+        raise invalid("The local AWS does not model Service Connect.")
+
+
+def _check_deployment(configuration: Mapping[str, Any]) -> None:
+    asked = {name: value for name, value in configuration.items() if value not in (None, 0, [], {})}
+    _check_names(asked, honoured=_DEPLOYMENT_CONFIGURATION, within="deploymentConfiguration")
+    strategy = configuration.get("strategy", "ROLLING")
+    if strategy != "ROLLING":
+        raise invalid(f"The local AWS does not model the deployment strategy {strategy}.")
+
+
+def _check_names(given: Mapping[str, Any], *, honoured: frozenset[str], within: str) -> None:
+    for name in given:
+        if name not in honoured:
+            raise invalid(f"The local AWS does not model {within}.{name}.")

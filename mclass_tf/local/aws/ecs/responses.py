@@ -1,0 +1,86 @@
+"""ECS's calls, answered in JSON as ECS does.
+
+moto answers through botocore's model, which drops what that version of botocore does not know: both parameters
+of a request and attributes of an answer. Here a request is read as it came, and an answer is written whole.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ecs.responses import EC2ContainerServiceResponse
+
+from mclass_tf.local.aws.ecs.backend import Backend
+from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS
+
+
+class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
+    @property
+    def _request(self) -> dict[str, Any]:
+        request: dict[str, Any] = json.loads(self.body or "{}")
+        return request
+
+    @property
+    def _backend(self) -> Backend:
+        backend: Backend = self.ecs_backend
+        return backend
+
+    def create_cluster(self) -> Any:
+        return ActionResult({"cluster": self._backend.create(self._request)})
+
+    def update_cluster(self) -> Any:
+        return ActionResult({"cluster": self._backend.update(self._request)})
+
+    def put_cluster_capacity_providers(self) -> Any:
+        return ActionResult({"cluster": self._backend.put_providers(self._request)})
+
+    def describe_capacity_providers(self) -> str:
+        """AWS makes the Fargate ones; moto knows those alone that somebody created."""
+        asked = [name.split("/")[-1] for name in self._request.get("capacityProviders") or FARGATE_PROVIDERS]
+        prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:capacity-provider"
+        found = [
+            {"capacityProviderArn": f"{prefix}/{name}", "name": name, "status": "ACTIVE", "tags": []}
+            for name in asked
+            if name in FARGATE_PROVIDERS
+        ]
+        failures = [
+            {"arn": f"{prefix}/{name}", "reason": "MISSING"} for name in asked if name not in FARGATE_PROVIDERS
+        ]
+        return self._json({"capacityProviders": found, "failures": failures})
+
+    def register_task_definition(self) -> Any:
+        registered = self._backend.register(self._request)
+        return ActionResult({"taskDefinition": registered, "tags": registered.tags})
+
+    def create_service(self) -> str:
+        return self._json({"service": self._backend.create_service(self._request).document(tags=True)})
+
+    def update_service(self) -> str:
+        return self._json({"service": self._backend.update_service(self._request).document(tags=True)})
+
+    def delete_service(self) -> str:
+        return self._json({"service": self._backend.delete_service(self._request).document()})
+
+    def describe_services(self) -> str:
+        request = self._request
+        services, failures = self._backend.describe_services(
+            request.get("cluster") or "default", request.get("services") or []
+        )
+        tags = "TAGS" in (request.get("include") or [])
+        return self._json(
+            {"services": [entry.document(tags=tags) for entry in services], "failures": failures}
+        )
+
+    def list_tasks(self) -> str:
+        """No task runs, so that there are none; what is asked for must exist all the same."""
+        request = self._request
+        cluster = self._backend.active_cluster(request.get("cluster"))
+        if request.get("serviceName"):
+            self._backend.active_service(cluster=cluster, reference=request["serviceName"])
+        return self._json({"taskArns": []})
+
+    def _json(self, document: dict[str, Any]) -> str:
+        self.response_headers["Content-Type"] = "application/x-amz-json-1.1"
+        return json.dumps(document)

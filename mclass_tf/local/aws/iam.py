@@ -1,0 +1,63 @@
+"""IAM: roles and policies, with the policies that AWS manages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.iam import urls
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
+
+from mclass_tf.local.aws.extend import use_backend
+
+_AWS_POLICY = ":iam::aws:policy/"
+
+
+class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
+    """Policies that AWS manages exist in every account; moto has them only if it may parse all 1,400 at once.
+
+    https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
+    """
+
+    def get_policy(self, policy_arn: str) -> Any:
+        self._load(policy_arn)
+        return super().get_policy(policy_arn)
+
+    def attach_role_policy(self, policy_arn: str, role_name: str) -> None:
+        self._load(policy_arn)
+        super().attach_role_policy(policy_arn, role_name)
+
+    def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
+        self._load(policy_arn)
+        super().attach_user_policy(policy_arn, user_name)
+
+    def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
+        self._load(policy_arn)
+        super().attach_group_policy(policy_arn, group_name)
+
+    def _load(self, policy_arn: str) -> None:
+        """Makes one policy known, when its ARN is that of a policy of AWS."""
+        if _AWS_POLICY not in policy_arn or policy_arn in self.managed_policies:
+            return
+        name = policy_arn.rsplit("/", 1)[-1]
+        data = _aws_policy(name)
+        if data is None:
+            return
+        policy = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, data)
+        if policy.arn == policy_arn:
+            self.managed_policies[policy.arn] = policy
+
+
+def _aws_policy(name: str) -> dict[str, Any] | None:
+    """One policy out of moto's 5 MB of JSON, found by its indentation rather than by parsing all of it."""
+    start = aws_managed_policies_data.find(f"\n {json.dumps(name)}:")
+    if start < 0:
+        return None
+    start = aws_managed_policies_data.index("{", start)
+    policy: dict[str, Any] = json.JSONDecoder().raw_decode(aws_managed_policies_data, start)[0]
+    return policy
+
+
+def install() -> None:
+    use_backend(backends=iam_backends, urls=urls, backend=Backend)
