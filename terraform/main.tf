@@ -9,8 +9,11 @@ locals {
     task            = "/ecs/${var.name}-task"
   }
 
-  flow_log    = var.network.flow_log && var.network.existing_vpc == null
-  kms_key_arn = one(module.kms[*].key_arn)
+  flow_log = var.network.flow_log && var.network.existing_vpc == null
+
+  # The ARN of a new key is unknown in a plan. The text that join makes of it is known not to be null, so that a plan
+  # can say how the images are encrypted before the key exists.
+  kms_key_arn = var.customer_managed_key.enabled ? join("", [module.kms[0].key_arn]) : null
 
   # Endpoints answer inside the VPC and S3 by its prefix list: tasks need no way to the internet then.
   egress = {
@@ -71,7 +74,6 @@ module "network" {
   interface_endpoints = setunion(var.network.interface_endpoints, var.enable_execute_command ? ["ssmmessages"] : [])
   name                = var.name
   single_nat_gateway  = var.network.single_nat_gateway
-  zone_count          = var.network.zone_count
 }
 
 module "ecr" {

@@ -197,7 +197,6 @@ variable "network" {
     flow_log            = optional(bool, true)
     interface_endpoints = optional(set(string), ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "ssm"])
     single_nat_gateway  = optional(bool, false)
-    zone_count          = optional(number, 2)
   })
   default  = {}
   nullable = false

@@ -28,6 +28,7 @@ desired_count = 2
 logs = { retention_in_days = 7 }
 
 network = {
+  availability_zones = ["ap-northeast-2a", "ap-northeast-2c"]
   cidr_block         = "10.10.0.0/16"
   egress             = "nat"
   flow_log           = false

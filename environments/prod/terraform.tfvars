@@ -32,10 +32,10 @@ desired_count = 3
 logs = { retention_in_days = 365 }
 
 network = {
-  cidr_block = "10.20.0.0/16"
-  egress     = "endpoints"
-  flow_log   = true
-  zone_count = 3
+  availability_zones = ["ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"]
+  cidr_block         = "10.20.0.0/16"
+  egress             = "endpoints"
+  flow_log           = true
 }
 
 repository = {

@@ -6,18 +6,15 @@ resource "aws_ecs_cluster" "this" {
     value = var.container_insights
   }
 
-  dynamic "configuration" {
-    for_each = var.execute_command_log == null ? [] : [var.execute_command_log]
+  # Written here and not in each service's settings: whoever opens a shell in a container leaves a record.
+  configuration {
+    execute_command_configuration {
+      kms_key_id = var.execute_command_log.kms_key_arn
+      logging    = "OVERRIDE"
 
-    content {
-      execute_command_configuration {
-        kms_key_id = configuration.value.kms_key_arn
-        logging    = "OVERRIDE"
-
-        log_configuration {
-          cloud_watch_encryption_enabled = configuration.value.kms_key_arn != null
-          cloud_watch_log_group_name     = configuration.value.log_group_name
-        }
+      log_configuration {
+        cloud_watch_encryption_enabled = var.execute_command_log.kms_key_arn != null
+        cloud_watch_log_group_name     = var.execute_command_log.log_group_name
       }
     }
   }

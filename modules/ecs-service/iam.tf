@@ -36,37 +36,29 @@ locals {
     [for arns in [local.secret_key_arns] : { Sid = "DecryptSecrets", Effect = "Allow", Action = ["kms:Decrypt"], Resource = arns } if length(arns) > 0],
   )
 
-  # ECS Exec is a Systems Manager session, whose actions know no resource.
-  execute_command_statements = !var.enable_execute_command ? [] : concat(
-    [{
-      Sid    = "OpenSession"
-      Effect = "Allow"
-      Action = [
-        "ssmmessages:CreateControlChannel",
-        "ssmmessages:CreateDataChannel",
-        "ssmmessages:OpenControlChannel",
-        "ssmmessages:OpenDataChannel",
-      ]
-      Resource = ["*"]
-    }],
-    [for log in [var.execute_command_log] : {
-      Sid      = "FindSessionLog"
-      Effect   = "Allow"
-      Action   = ["logs:DescribeLogGroups"]
-      Resource = ["*"]
-    } if log != null],
-    [for log in [var.execute_command_log] : {
-      Sid      = "WriteSessionLog"
-      Effect   = "Allow"
-      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${log.log_group_name}:*"]
-    } if log != null],
-    [for log in [var.execute_command_log] : {
-      Sid      = "DecryptSession"
-      Effect   = "Allow"
-      Action   = ["kms:Decrypt"]
-      Resource = [log.kms_key_arn]
-    } if try(log.kms_key_arn, null) != null],
+  # ECS Exec is a Systems Manager session. Neither its actions nor the search for the log group know a resource.
+  execute_command_statements = concat(
+    [
+      {
+        Sid    = "OpenSession"
+        Effect = "Allow"
+        Action = [
+          "logs:DescribeLogGroups",
+          "ssmmessages:CreateControlChannel",
+          "ssmmessages:CreateDataChannel",
+          "ssmmessages:OpenControlChannel",
+          "ssmmessages:OpenDataChannel",
+        ]
+        Resource = ["*"]
+      },
+      {
+        Sid      = "RecordSession"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${var.execute_command_log.log_group_name}:*"]
+      },
+    ],
+    [for arn in [var.execute_command_log.kms_key_arn] : { Sid = "DecryptSession", Effect = "Allow", Action = ["kms:Decrypt"], Resource = [arn] } if arn != null],
   )
 }
 

@@ -235,12 +235,12 @@ variable "environment_variables" {
 }
 
 variable "execute_command_log" {
-  description = "Log group, and key, for sessions of ECS Exec; null for none."
+  description = "Log group that records sessions of ECS Exec, and the key that encrypts the group and the sessions; without a key both use AWS's own."
   type = object({
     kms_key_arn    = optional(string)
     log_group_name = string
   })
-  default = null
+  nullable = false
 }
 
 variable "image_digest" {

@@ -1,13 +1,3 @@
-data "aws_availability_zones" "available" {
-  state = "available"
-
-  # Local and wavelength zones have neither NAT gateways nor Fargate.
-  filter {
-    name   = "opt-in-status"
-    values = ["opt-in-not-required"]
-  }
-}
-
 data "aws_region" "current" {}
 
 locals {
@@ -16,10 +6,7 @@ locals {
   # The id is the region's name on every supported release of the provider; `name` is deprecated in 6.x.
   region = data.aws_region.current.id
 
-  zones = !local.create ? [] : coalescelist(
-    coalesce(var.availability_zones, []),
-    slice(sort(data.aws_availability_zones.available.names), 0, min(var.zone_count, length(data.aws_availability_zones.available.names))),
-  )
+  zones = local.create ? coalesce(var.availability_zones, []) : []
 
   # Public subnets take the first half of the range and private ones the second,
   # so that a further zone leaves the subnets of the others where they are.
@@ -50,8 +37,8 @@ resource "aws_vpc" "this" {
 
   lifecycle {
     precondition {
-      condition     = length(local.zones) >= 2
-      error_message = "The network needs at least two availability zones, and ${length(local.zones)} can be used: name them in availability_zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+      condition     = alltrue([for zone in local.zones : startswith(zone, local.region)])
+      error_message = "availability_zones must lie in ${local.region}, the region of the provider, but are ${join(", ", local.zones)}: name zones of this region, for example \"${local.region}a\"."
     }
   }
 }

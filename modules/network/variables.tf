@@ -1,11 +1,21 @@
 variable "availability_zones" {
-  description = "Zones to build in, in the order of their subnets; null takes the first `zone_count` of the region. Append to grow: a zone's place decides its address range."
+  description = "Zones to build in, at least two; null only with existing_vpc. Append to grow: a zone's place decides its address ranges. They are named, not looked up, so that a zone which AWS adds changes no plan."
   type        = list(string)
   default     = null
 
   validation {
+    condition     = (var.availability_zones == null) == (var.existing_vpc != null)
+    error_message = "availability_zones must be given, unless existing_vpc is: for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+  }
+
+  validation {
     condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones) && length(var.availability_zones) >= 2, false)
-    error_message = "availability_zones must name at least two different zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+    error_message = "availability_zones must name at least two different zones, so that the service survives the loss of one, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+  }
+
+  validation {
+    condition     = var.availability_zones == null || try(alltrue([for zone in var.availability_zones : can(regex("^[a-z]{2,}(-[a-z]+)+-[0-9]+[a-z]$", zone))]), false)
+    error_message = "availability_zones must be names of zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
   }
 }
 
@@ -136,7 +146,7 @@ variable "subnet_newbits" {
   }
 
   validation {
-    condition     = pow(2, var.subnet_newbits - 1) >= (var.availability_zones == null ? var.zone_count : length(var.availability_zones))
+    condition     = pow(2, var.subnet_newbits - 1) >= length(coalesce(var.availability_zones, []))
     error_message = "subnet_newbits must leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice the number of zones, for example 4 for up to eight."
   }
 }
@@ -146,16 +156,4 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
-}
-
-variable "zone_count" {
-  description = "Number of zones when availability_zones names none."
-  type        = number
-  default     = 2
-  nullable    = false
-
-  validation {
-    condition     = var.zone_count >= 2 && floor(var.zone_count) == var.zone_count
-    error_message = "zone_count must be a whole number of at least 2, so that the service survives the loss of a zone, for example 2."
-  }
 }
