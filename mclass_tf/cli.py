@@ -473,14 +473,12 @@ def _shell_variables(session: Session) -> dict[str, str]:
     image = session.state().outputs.get("image_digest")
     child = session.terraform_variables({"image_digest": image} if image else {})
     ours = {
-        key: value
-        for key, value in child.items()
-        if child[key] != os.environ.get(key) or key.startswith("AWS_")
+        key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
     }
     del ours["TF_INPUT"], ours["TF_IN_AUTOMATION"]  # a person is there to be asked
-    ours["TF_CLI_ARGS_init"] = f"-backend-config={session.environment.backend.file}"
+    ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(session.environment.backend.file))}"
     for command in ("plan", "apply", "destroy", "refresh", "import", "console"):
-        ours[f"TF_CLI_ARGS_{command}"] = f"-var-file={session.environment.variables_file}"
+        ours[f"TF_CLI_ARGS_{command}"] = f"-var-file={shlex.quote(str(session.environment.variables_file))}"
     return ours
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -168,7 +168,7 @@ def _saved(session: Session, file: Path, made: Plan) -> SavedPlan:
         lineage=lineage,
         serial=serial,
         has_changes=made.has_changes,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
 
 

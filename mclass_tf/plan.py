@@ -201,7 +201,9 @@ def _differences(
             inner = (_child(sensitive[0], index), _child(sensitive[1], index))
             yield from _differences((*path, index), old, new, _child(unknown, index), inner)
     elif before != after:
-        yield path, _masked(before, sensitive[0]), _masked(after, sensitive[1])
+        # What is secret now may have stood in the open before, and the other way round.
+        hidden = any(map(_any_true, sensitive))
+        yield path, _SENSITIVE if hidden else _render(before), _SENSITIVE if hidden else _render(after)
 
 
 def _child(marks: Any, key: Any) -> Any:
@@ -210,10 +212,6 @@ def _child(marks: Any, key: Any) -> Any:
     if isinstance(marks, list) and isinstance(key, int) and key < len(marks):
         return marks[key]
     return marks if marks is True else None
-
-
-def _masked(value: Any, marks: Any) -> str:
-    return _SENSITIVE if _any_true(marks) else _render(value)
 
 
 def _any_true(marks: Any) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Protocol
+from typing import Protocol
 
 from mclass_tf.errors import InterruptedByUserError
 
@@ -81,7 +81,7 @@ class _Interrupts:
             self._told.discard(child.pid)
             return told
 
-    def handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
         with self._lock:
             self._raised = True
             for pid, child in self._children.items():
@@ -118,14 +118,12 @@ def interruptible() -> Iterator[None]:
 def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
     """Run `command` to its end in a session of its own. Raises FileNotFoundError where there is no such program."""
     child = _interrupts.start(command)
-    assert child.stdout is not None
-    assert child.stderr is not None
     stderr: list[str] = []
     # A pipe that nobody reads stops the child at 64 kB.
     drain = threading.Thread(target=lambda: stderr.extend(child.stderr or ()), daemon=True)
     drain.start()
     try:
-        stdout = _lines(child.stdout, on_stdout)
+        stdout = _lines(child.stdout or (), on_stdout)
         status = child.wait()
         drain.join()
     except BaseException:
@@ -134,8 +132,9 @@ def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> 
         _interrupts.finish(child)
         raise
     finally:
-        child.stdout.close()
-        child.stderr.close()
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
     return Completed(
         status=status,
         stdout="".join(stdout),
@@ -144,7 +143,7 @@ def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> 
     )
 
 
-def _lines(stream: IO[str], on_line: Callable[[str], None] | None) -> list[str]:
+def _lines(stream: Iterable[str], on_line: Callable[[str], None] | None) -> list[str]:
     lines = []
     for line in stream:
         lines.append(line)

@@ -44,9 +44,9 @@ class Terraform:
     def apply(self, *, plan_file: Path) -> Mapping[str, Any]:
         """Apply a saved plan; return the outputs, name to value."""
         _, said = self._ui(commands.apply(plan_file=plan_file))
-        outputs = next(
-            (message.body["outputs"] for message in reversed(said) if message.kind == "outputs"), {}
-        )
+        outputs: dict[str, Any] = {}
+        for message in said:
+            outputs |= message.body.get("outputs", {}) if message.kind == "outputs" else {}
         return {name: output.get("value") for name, output in outputs.items()}
 
     def force_unlock(self, *, lock_id: str) -> None:

@@ -1,0 +1,189 @@
+"""A plan is told in words: what changes, what forces a replacement, and no secret."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf.describe import describe, summary
+from mclass_tf.errors import PlanRefusedError
+from mclass_tf.plan import Action, Plan, SavedPlan, digest, state_of
+
+
+def change(actions: list[str], before: Any, after: Any, **extra: Any) -> dict[str, Any]:
+    return {
+        "address": "aws_lb.this",
+        "type": "aws_lb",
+        "change": {"actions": actions, "before": before, "after": after, **extra},
+    }
+
+
+def plan(*changes: dict[str, Any], outputs: dict[str, Any] | None = None) -> Plan:
+    return Plan.parse({"resource_changes": list(changes), "output_changes": outputs or {}})
+
+
+def told(*changes: dict[str, Any]) -> str:
+    return describe(plan(*changes), title="prod")
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        (["create"], Action.CREATE),
+        (["update"], Action.UPDATE),
+        (["delete"], Action.DELETE),
+        (["delete", "create"], Action.REPLACE),
+        (["create", "delete"], Action.REPLACE),
+        (["forget"], Action.FORGET),
+    ],
+)
+def test_every_action_of_terraform_is_known(actions: list[str], expected: Action) -> None:
+    assert plan(change(actions, {}, {})).resources[0].action is expected
+
+
+def test_what_is_only_read_or_unchanged_is_no_change() -> None:
+    made = plan(change(["no-op"], {}, {}), change(["read"], None, {}))
+
+    assert not made.has_changes
+    assert describe(made, title="prod").endswith("No changes: what is applied is what is written.")
+
+
+def test_a_changed_output_alone_is_a_change() -> None:
+    made = plan(outputs={"url": {"actions": ["update"], "before": "a", "after": "b"}})
+
+    assert made.has_changes
+    assert 'url: "a" → "b"' in describe(made, title="prod")
+    assert summary(made) == "only outputs change."
+
+
+def test_an_update_names_each_attribute_with_old_and_new_value() -> None:
+    text = told(
+        change(["update"], {"idle_timeout": 60, "tags": {"a": "1"}}, {"idle_timeout": 30, "tags": {"a": "2"}})
+    )
+
+    assert "~ aws_lb.this: update in place" in text
+    assert "idle_timeout: 60 → 30" in text
+    assert 'tags.a: "1" → "2"' in text
+    assert "1 to update in place." in text
+
+
+def test_the_attribute_that_forces_a_replacement_is_marked_and_no_other() -> None:
+    text = told(
+        change(
+            ["delete", "create"],
+            {"name": "a", "idle_timeout": 60},
+            {"name": "b", "idle_timeout": 30},
+            replace_paths=[["name"]],
+        )
+    )
+
+    assert 'name: "a" → "b"  ← forces replacement' in text
+    assert text.count("forces replacement") == 1
+    assert "the new one first" not in text
+
+
+def test_a_replacement_that_creates_first_says_so() -> None:
+    assert "(the new one first)" in told(change(["create", "delete"], {}, {}))
+
+
+def test_a_nested_attribute_that_forces_a_replacement_is_marked() -> None:
+    before, after = (
+        {"network": [{"subnets": ["a"], "public": False}]},
+        {"network": [{"subnets": ["b"], "public": False}]},
+    )
+
+    text = told(change(["delete", "create"], before, after, replace_paths=[["network", 0, "subnets"]]))
+
+    assert 'network[0].subnets[0]: "a" → "b"  ← forces replacement' in text
+
+
+def test_a_value_that_is_known_only_later_is_said_to_be() -> None:
+    text = told(change(["update"], {"arn": "a"}, {}, after_unknown={"arn": True}))
+
+    assert 'arn: "a" → (known after apply)' in text
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"after_sensitive": {"password": True}},
+        {"before_sensitive": {"password": True}},
+        {"after_sensitive": True},
+        {"after_sensitive": {"password": {"inner": True}}},
+    ],
+)
+def test_a_secret_is_never_shown(marks: dict[str, Any]) -> None:
+    text = told(change(["update"], {"password": "hunter2"}, {"password": {"inner": "hunter3"}}, **marks))
+
+    assert "hunter" not in text
+    assert "(sensitive)" in text
+
+
+def test_a_secret_output_is_never_shown() -> None:
+    outputs = {
+        "key": {"actions": ["update"], "before": "hunter2", "after": "hunter3", "after_sensitive": True}
+    }
+
+    assert "hunter" not in describe(plan(outputs=outputs), title="prod")
+
+
+def test_a_long_value_is_cut() -> None:
+    text = told(change(["update"], {"policy": "a" * 500}, {"policy": "b" * 500}))
+
+    assert max(map(len, text.splitlines())) < 200
+
+
+def saved(path: Path) -> SavedPlan:
+    return SavedPlan(
+        path=path,
+        environment="prod",
+        target="aws",
+        sha256=digest(path),
+        lineage="l",
+        serial=1,
+        has_changes=True,
+        created="2026-11-23T00:00:00+00:00",
+    )
+
+
+def test_an_altered_plan_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan"
+    path.write_bytes(b"as approved")
+    bound = saved(path)
+    bound.verify_bytes()
+
+    path.write_bytes(b"as altered!")
+
+    with pytest.raises(PlanRefusedError, match="altered") as caught:
+        bound.verify_bytes()
+    assert caught.value.exit_code == 5
+    assert "plan prod" in caught.value.hint
+
+
+def test_a_plan_that_is_gone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan"
+    path.touch()
+    bound = saved(path)
+    path.unlink()
+
+    with pytest.raises(PlanRefusedError, match="gone"):
+        bound.verify_bytes()
+
+
+def test_the_state_that_a_plan_was_made_from_is_read_from_its_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "plan", "w") as archive:
+        archive.writestr("tfstate-prev", json.dumps({"lineage": "abc", "serial": 7}))
+
+    assert state_of(tmp_path / "plan") == ("abc", 7)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + b"\0" * 18])
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "plan").write_bytes(content)
+
+    with pytest.raises(PlanRefusedError, match="not a plan"):
+        state_of(tmp_path / "plan")
