@@ -2,6 +2,18 @@
 
 from mclass_tf.verify.check import Check
 from mclass_tf.verify.report import Result, Status, VerifyReport, render
-from mclass_tf.verify.runner import checks, run
+from mclass_tf.verify.runner import checks, judge, open_world, run
+from mclass_tf.verify.world import World
 
-__all__ = ["Check", "Result", "Status", "VerifyReport", "checks", "render", "run"]
+__all__ = [
+    "Check",
+    "Result",
+    "Status",
+    "VerifyReport",
+    "World",
+    "checks",
+    "judge",
+    "open_world",
+    "render",
+    "run",
+]

@@ -87,11 +87,17 @@ def run(
     Raises VerificationError for outputs that are not those of this root, UsageError for an unknown name in `only`.
     """
     selected = checks(only=only)
-    world = World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
-    return VerifyReport(results=tuple(_result(check, world) for check in selected))
+    world = open_world(outputs, aws, fetch=fetch)
+    return VerifyReport(results=tuple(judge(check, world) for check in selected))
 
 
-def _result(check: Check, world: World) -> Result:
+def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch = fetch) -> World:
+    """Return what checks look at; nothing is read before a check asks for it."""
+    return World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
+
+
+def judge(check: Check, world: World) -> Result:
+    """Make one check; whatever goes wrong in it is its result."""
     try:
         comparisons = list(check.probe(world))
     except NotApplicableError as reason:

@@ -1,0 +1,17 @@
+"""The applied environment is as its outputs say: one test for each check of `verify`."""
+
+from __future__ import annotations
+
+import pytest
+
+from mclass_tf import verify
+
+
+def test_the_applied_environment_is_as_its_outputs_say(
+    check: verify.Check, request: pytest.FixtureRequest
+) -> None:
+    world: verify.World = request.getfixturevalue("world")
+    result = verify.judge(check, world)
+    if result.status is verify.Status.SKIPPED:
+        pytest.skip(result.detail)
+    assert result.status is verify.Status.PASSED, f"{result.detail}\nfix: {result.hint}"
