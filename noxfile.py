@@ -90,7 +90,7 @@ def _nothing_to_do(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests; with `-- -m slow` those that run the real provider, with `-- -m ''` all. Takes pytest's arguments."""
     _ready(session)
-    session.run(PYTHON, "-m", "pytest", "-n", "auto", *session.posargs, external=True)
+    session.run(PYTHON, "-m", "pytest", "-n", "auto", "--dist", "loadgroup", *session.posargs, external=True)
 
 
 @nox.session
