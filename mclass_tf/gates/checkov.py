@@ -6,17 +6,18 @@ import datetime as dt
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from mclass_tf import environment as environments
 from mclass_tf.environment import Environment
 from mclass_tf.gates import fixes, scan, waivers
-from mclass_tf.gates.document import addresses, for_scanner
+from mclass_tf.gates.document import addresses, for_scanner, unreadable_containers
 from mclass_tf.gates.gate import Subject
+from mclass_tf.gates.places import Place, places
 from mclass_tf.gates.scan import Result, Scan
 from mclass_tf.gates.verdict import Finding, Problem, Verdict
 from mclass_tf.gates.waivers import without_index
@@ -49,14 +50,15 @@ class CheckovGate:
         document = for_scanner(subject.plan.document)
         plan = _thread.submit(scan.scan_plan, project=project, document=document)
         merged = merge(plan=plan.result(), hcl=hcl.result(), existing=frozenset(_existing(subject)))
-        findings = tuple(self._finding(result, project) for result in merged.failed)
+        known_places = places(plan=subject.plan.document, root=project / "terraform")
+        findings = tuple(self._finding(result, project, known_places) for result in merged.failed)
         applied = waivers.apply(accepted, findings=findings, environment=environment.name, today=today)
         return Verdict(
             gate=self.name,
             checked=merged.checked,
             failed=applied.failed,
             waived=applied.waived,
-            problems=(*_broken(merged), *applied.problems),
+            problems=(*_broken(merged), *_unjudged(subject), *applied.problems),
             seconds=time.perf_counter() - started,
         )
 
@@ -73,15 +75,16 @@ class CheckovGate:
                 ahead = self._ahead[key] = (prints, job)
         return ahead[1]
 
-    def _finding(self, result: Result, project: Path) -> Finding:
-        inside = result.file.is_relative_to(project)
+    def _finding(self, result: Result, project: Path, known: Mapping[str, Place]) -> Finding:
+        place = known.get(without_index(result.resource)) or result.place
+        inside = place is not None and place.file.is_relative_to(project)
         return Finding(
             gate=self.name,
             check=result.check,
             title=result.title,
             resource=result.resource,
-            file=result.file.relative_to(project).as_posix() if inside else "",
-            line=result.line if inside else None,
+            file=place.file.relative_to(project).as_posix() if place and inside else "",
+            line=place.line if place and inside else None,
             guideline=result.guideline or fixes.GUIDELINES,
             fix=result.fix or fixes.of(result.check, title=result.title),
         )
@@ -98,10 +101,9 @@ def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
     """Join both scans: one finding for each check and resource.
 
     The plan's word is final wherever it has evaluated a check on a resource, since there every variable, count and
-    module is resolved; the HCL gives file and line, and the checks that only it can evaluate (data sources, providers).
+    module is resolved; the HCL adds the checks that only it can evaluate (data sources, providers).
     What the HCL says of blocks that this environment does not make (count = 0) is dropped.
     """
-    places = {without_index(result.resource): result for result in hcl.results}
     judged = {(result.check, without_index(result.resource)) for result in plan.results}
     only_hcl = [
         result
@@ -110,19 +112,13 @@ def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
         and (without_index(result.resource) in existing or not _is_block_with_address(result.resource))
     ]
     failed: dict[tuple[str, str], Result] = {}
-    for result in (*(_placed(result, places) for result in plan.results), *only_hcl):
+    for result in (*plan.results, *only_hcl):
         if not result.passed:
             failed.setdefault((result.check, result.resource), result)
     checked = len(plan.results) + len(only_hcl)
     ordered = sorted(failed.values(), key=lambda result: (result.resource, result.check))
     errors = tuple(dict.fromkeys((*plan.errors, *hcl.errors)))
     return Merged(checked=checked if plan.results else 0, failed=tuple(ordered), errors=errors)
-
-
-def _placed(result: Result, places: dict[str, Result]) -> Result:
-    """Give a result of the plan the place where the HCL has its block."""
-    place = places.get(without_index(result.resource))
-    return replace(result, file=place.file if place else Path(), line=place.line if place else None)
 
 
 def _existing(subject: Subject) -> Iterator[str]:
@@ -146,6 +142,15 @@ def _broken(merged: Merged) -> Iterator[Problem]:
             message="no check was evaluated on this plan",
             fix="plan something that the checks apply to, or look at policy/checkov.yaml",
             blocking=True,
+        )
+
+
+def _unjudged(subject: Subject) -> Iterator[Problem]:
+    for address in unreadable_containers(subject.plan.document):
+        yield Problem(
+            message=f"{address}: its containers are known only after the apply, so no check has seen them",
+            fix="build the container definitions from values that a plan knows; the next plan is judged in full",
+            blocking=False,
         )
 
 

@@ -1,23 +1,37 @@
-"""The plan as a scanner gets it: what it reads and no more, without secrets."""
+"""The plan as a scanner gets it: what it reads and no more, without secrets, and with what is set but not yet known."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 MASK: Final = "(sensitive)"
+
+# Checkov's own word for a value that is set and that only the apply will tell: present, and equal to nothing.
+UNKNOWN: Final = "true_after_unknown"
 
 
 def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of Terraform's JSON plan that describes what will be, with sensitive values masked.
 
     Left out are the prior state, the drift, the input variables and the outputs: nobody scans them, and they hold secrets.
+    A value that the configuration sets and that is not known yet, such as the ARN of a key that the same plan makes,
+    stands there as `UNKNOWN`: without it, it would look as if it were not set.
     """
+    configuration = plan.get("configuration", {}).get("root_module", {})
+    changes = plan.get("resource_changes", ())
+    unknown = {entry["address"]: entry["change"].get("after_unknown", {}) for entry in changes}
+    builder = _Builder(unknown=unknown)
     return {
         "format_version": plan.get("format_version", "1.2"),
         "terraform_version": plan.get("terraform_version", ""),
-        "planned_values": {"root_module": _module(plan.get("planned_values", {}).get("root_module", {}))},
+        "planned_values": {
+            "root_module": builder.module(
+                plan.get("planned_values", {}).get("root_module", {}), configuration
+            )
+        },
         "resource_changes": [
             {
                 "address": entry["address"],
@@ -25,27 +39,88 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
                     "actions": entry["change"]["actions"],
                     "before": None,
                     "after": None,
-                    "after_unknown": entry["change"].get("after_unknown", {}),
+                    "after_unknown": {},
                 },
             }
-            for entry in plan.get("resource_changes", ())
+            for entry in changes
         ],
-        "configuration": _without_variables(plan.get("configuration", {})),
+        "configuration": {
+            "provider_config": plan.get("configuration", {}).get("provider_config", {}),
+            "root_module": {key: value for key, value in configuration.items() if key != "variables"},
+        },
     }
 
 
-def _module(module: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **module,
-        "resources": [
-            {
-                **{key: value for key, value in resource.items() if key != "sensitive_values"},
-                "values": _masked(resource.get("values", {}), resource.get("sensitive_values", {})),
-            }
-            for resource in module.get("resources", ())
-        ],
-        "child_modules": [_module(child) for child in module.get("child_modules", ())],
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Builder:
+    unknown: Mapping[str, Any]
+
+    def module(self, values: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
+        blocks = {block["address"]: block for block in configuration.get("resources", ())}
+        calls = configuration.get("module_calls", {})
+        return {
+            **values,
+            "resources": [self._resource(resource, blocks) for resource in values.get("resources", ())],
+            "child_modules": [
+                self.module(child, calls.get(_name(child["address"]), {}).get("module", {}))
+                for child in values.get("child_modules", ())
+            ],
+        }
+
+    def _resource(self, resource: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
+        block = blocks.get(f"{resource['type']}.{resource['name']}", {})
+        masked = _masked(resource.get("values", {}), resource.get("sensitive_values", {}))
+        filled = _filled(masked, self.unknown.get(resource["address"], {}), block.get("expressions", {}))
+        return {
+            **{key: value for key, value in resource.items() if key not in ("values", "sensitive_values")},
+            "values": filled,
+        }
+
+
+def _name(address: str) -> str:
+    """Return the name of the last module of a module's address: `b` of `module.a.module.b["c.d"]`."""
+    return address.rpartition("module.")[2].partition("[")[0]
+
+
+def _filled(values: Any, unknown: Any, expressions: Any) -> Any:
+    """Put `UNKNOWN` where a value is not known and the configuration sets it, at any depth.
+
+    Not where the expression names a resource or data source: Checkov then puts the reference there, and follows it.
+    Not where the configuration is silent: what the provider will choose proves nothing. Terraform's JSON does not show
+    the content of dynamic blocks; a value in one that is not known counts as set.
+    """
+    if isinstance(values, list) and isinstance(unknown, list):
+        inner = expressions if isinstance(expressions, list) else [expressions] * len(values)
+        return [
+            _filled(value, unknown[i] if i < len(unknown) else {}, inner[i] if i < len(inner) else None)
+            for i, value in enumerate(values)
+        ]
+    if not isinstance(values, dict) or not isinstance(unknown, dict):
+        return values
+    result = dict(values)
+    for key, mark in unknown.items():
+        expression = expressions.get(key) if isinstance(expressions, dict) else _DYNAMIC
+        if mark is True:
+            if values.get(key) is None and _is_set(expression):
+                result[key] = UNKNOWN
+        elif key in values:
+            result[key] = _filled(values[key], mark, expression if expression is not None else _DYNAMIC)
+    return result
+
+
+_DYNAMIC: Final = object()
+
+
+def _is_set(expression: Any) -> bool:
+    if expression is _DYNAMIC:
+        return True
+    if not isinstance(expression, dict):
+        return False
+    references = expression.get("references", ())
+    return bool(references) and all(reference.startswith(_INDIRECT) for reference in references)
+
+
+_INDIRECT: Final = ("var.", "local.", "module.", "each.", "count.", "path.", "terraform.")
 
 
 def _masked(value: Any, marks: Any) -> Any:
@@ -81,11 +156,6 @@ def _mask_values(value: Any) -> Any:
     return [_mask_values(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _without_variables(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    root = {key: value for key, value in configuration.get("root_module", {}).items() if key != "variables"}
-    return {**configuration, "root_module": root}
-
-
 def addresses(plan: Mapping[str, Any]) -> Iterator[str]:
     """Yield the address of every resource and data source that exists after the plan, or is read by it."""
     for values in (plan.get("planned_values"), plan.get("prior_state", {}).get("values")):
@@ -100,3 +170,11 @@ def _addresses(module: Mapping[str, Any]) -> Iterator[str]:
         yield resource["address"]
     for child in module.get("child_modules", ()):
         yield from _addresses(child)
+
+
+def unreadable_containers(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the task definitions whose containers only the apply will know: no rule can be judged on them."""
+    for entry in plan.get("resource_changes", ()):
+        unknown = entry["change"].get("after_unknown") or {}
+        if entry["type"] == "aws_ecs_task_definition" and unknown.get("container_definitions"):
+            yield entry["address"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mclass_tf.gates.places import Place
 from mclass_tf.gates.quiet import quiet
 
 CHECKS: Final = Path("policy", "checks")
@@ -19,7 +20,7 @@ CHECKS: Final = Path("policy", "checks")
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One check on one block. `resource` is the address that Checkov gives, `file` absolute, `line` from 1 or None."""
+    """One check on one block. `resource` is the address that Checkov gives; `place` is where the HCL has it."""
 
     check: str
     title: str
@@ -27,8 +28,7 @@ class Result:
     fix: str
     passed: bool
     resource: str
-    file: Path
-    line: int | None
+    place: Place | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,20 +115,16 @@ class _Engine:
 
     def _load(self, folder: Path) -> Iterator[str]:
         before = {id(check) for check in self._all()}
-        path, modules = list(sys.path), set(sys.modules)
-        if folder.is_dir():
-            self._registries[0].load_external_checks(str(folder))
-            self._graph.load_external_checks(str(folder))
-        sys.path[:] = path
-        for name in set(sys.modules) - modules:
-            if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(folder):
-                del sys.modules[name]
+        with _imports_undone(folder):
+            if folder.is_dir():
+                self._registries[0].load_external_checks(str(folder))
+                self._graph.load_external_checks(str(folder))
         fresh = [check for check in self._all() if id(check) not in before]
         self._own = {check.id for check in fresh}
-        sources = {str(getattr(check, "__module__", "")) for check in fresh}
+        loaded = {type(check).__module__ for check in fresh}
         for source in _sources(folder):
-            if source.suffix == ".py" and source.stem.startswith("check_") and source.stem not in sources:
-                yield f"{CHECKS.as_posix()}/{source.name} registers no check (is its id taken?)"
+            if source.suffix == ".py" and not source.name.startswith("_") and source.stem not in loaded:
+                yield f"{CHECKS.as_posix()}/{source.name} registers no check (it fails to load, or its ids are taken)"
 
     def _forget(self) -> None:
         for registry in self._registries:
@@ -171,7 +167,7 @@ class _Engine:
 
     def _result(self, record: Any) -> Result:
         guideline, fix = self._texts.get(record.check_id, ("", ""))
-        start = record.file_line_range[0]
+        file = Path(record.file_abs_path)
         return Result(
             check=record.check_id,
             title=record.check_name,
@@ -179,9 +175,25 @@ class _Engine:
             fix=fix,
             passed=record.check_result["result"].name == "PASSED",
             resource=record.resource_address or record.resource,
-            file=Path(record.file_abs_path),
-            line=start if isinstance(start, int) and start > 0 else None,
+            place=Place(file=file, line=max(int(record.file_line_range[0]), 1))
+            if file.suffix == ".tf"
+            else None,
         )
+
+
+@contextmanager
+def _imports_undone(folder: Path) -> Iterator[None]:
+    """Take back what loading checks leaves behind: folders on the path, and modules of `folder` under bare names."""
+    path, modules = list(sys.path), dict(sys.modules)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+                del sys.modules[name]
+                if name in modules:
+                    sys.modules[name] = modules[name]
 
 
 def _plainly(path: object) -> str:

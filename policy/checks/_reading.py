@@ -1,0 +1,38 @@
+"""Reading of values as Checkov hands them to checks: each in a list, texts for numbers, unknown ones as a marker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def first(conf: dict[str, Any], key: str) -> Any:
+    """Return the value of an attribute or nested block, None where it is absent."""
+    value = conf.get(key)
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value
+
+
+def number(value: Any) -> float | None:
+    """Return a number, None for what is none (yet): a reference, or a value that only the apply will tell."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def containers(conf: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the containers of a task definition, None where they are not known (yet)."""
+    value = conf.get("container_definitions")
+    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        return None
+    return value
+
+
+def essential(container: dict[str, Any]) -> bool:
+    """Tell whether the task stops with this container: ECS takes a container for essential unless it says no."""
+    return container.get("essential", True) is not False
