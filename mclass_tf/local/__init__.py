@@ -4,7 +4,7 @@
 heavy dependencies are imported by the server process alone.
 """
 
-from mclass_tf.local.control import LocalAws, down, status, up
+from mclass_tf.local.control import down, status, up
 from mclass_tf.local.errors import (
     LocalAwsError,
     MissingDependencyError,
@@ -12,6 +12,7 @@ from mclass_tf.local.errors import (
     StartError,
     StopError,
 )
+from mclass_tf.local.record import LocalAws
 
 __all__ = [
     "LocalAws",

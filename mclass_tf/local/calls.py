@@ -90,10 +90,10 @@ def _scope(environ: dict[str, Any]) -> tuple[str, str]:
 def _action(environ: dict[str, Any]) -> str | None:
     query = parse_qs(environ.get("QUERY_STRING", ""))
     if query.get("Action"):
-        return query["Action"][0]
+        return str(query["Action"][0])
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return None
     body: IO[bytes] = environ["wsgi.input"]
     found = _ACTION.search(body.read(_LONGEST_ACTION))
     body.seek(0)
-    return found[1].decode() if found else None
+    return bytes(found[1]).decode() if found else None

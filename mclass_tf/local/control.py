@@ -166,20 +166,24 @@ def _start(*, home: Path, listener: socket.socket) -> LocalAws:
         finally:
             os.close(ready_out)
         try:
-            if not _says_ready(ready.fileno()):
-                raise StartError(
-                    f"the local AWS did not start; the end of {log}:\n{_end_of(log)}",
-                    hint=f"the whole log is {log}",
-                )
-            record = read_record(home)
-            if record is None:
-                raise StartError(f"the local AWS left no record in {home}", hint=f"the log is {log}")
+            record = _await_record(ready=ready.fileno(), home=home, log=log)
         except BaseException:  # an interrupt included: nothing may stay behind
             child.kill()
             child.wait()
             remove_record(home=home, instance_id=None)
             raise
     child.returncode = 0  # it outlives us on purpose: no ResourceWarning about a child still running
+    return record
+
+
+def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
+    if not _says_ready(ready):
+        raise StartError(
+            f"the local AWS did not start; the end of {log}:\n{_end_of(log)}", hint=f"the whole log is {log}"
+        )
+    record = read_record(home)
+    if record is None:
+        raise StartError(f"the local AWS left no record in {home}", hint=f"the log is {log}")
     return record
 
 

@@ -11,10 +11,12 @@ import logging
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from io import BufferedIOBase
 from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -51,7 +53,7 @@ class Server(ThreadingMixIn, TCPServer):
         self.socket = listener
         self.app = app
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
         """A client that hangs up is no news; everything else is logged with its traceback."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             _log.exception("connection of %s failed", client_address)
@@ -141,7 +143,7 @@ def _header(reply: Reply, name: str) -> str | None:
     return next((value for key, value in reply.headers if key.lower() == name), None)
 
 
-def _header_variables(headers: Mapping[str, str]) -> dict[str, Any]:
+def _header_variables(headers: Message) -> dict[str, Any]:
     """Headers as WSGI variables. WSGI folds `-` and `_`, but S3 tells user metadata keys apart by them: moto
     takes their spelling from a variable of its own, and other headers with `_` are dropped as a proxy would.
     """
@@ -161,7 +163,7 @@ def _header_variables(headers: Mapping[str, str]) -> dict[str, Any]:
     return variables
 
 
-def _copy_body(*, source: IO[bytes], headers: Mapping[str, str], target: IO[bytes]) -> None:
+def _copy_body(*, source: BufferedIOBase, headers: Message, target: IO[bytes]) -> None:
     """The whole request body, so that the next request on the connection starts where this one ended."""
     if "chunked" in headers.get("Transfer-Encoding", "").lower():
         _copy_chunks(source=source, target=target)
@@ -172,7 +174,7 @@ def _copy_body(*, source: IO[bytes], headers: Mapping[str, str], target: IO[byte
     _copy(source=source, target=target, length=int(stated))
 
 
-def _copy_chunks(*, source: IO[bytes], target: IO[bytes]) -> None:
+def _copy_chunks(*, source: BufferedIOBase, target: IO[bytes]) -> None:
     while True:
         line = source.readline(_LONGEST_LINE)
         try:
@@ -188,7 +190,7 @@ def _copy_chunks(*, source: IO[bytes], target: IO[bytes]) -> None:
             pass
 
 
-def _copy(*, source: IO[bytes], target: IO[bytes], length: int) -> None:
+def _copy(*, source: BufferedIOBase, target: IO[bytes], length: int) -> None:
     while length > 0:
         piece = source.read(min(length, _PIECE))
         if not piece:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import logging
 import os
 import signal
@@ -73,7 +73,7 @@ def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
         port=port,
         pid=os.getpid(),
         instance_id=arguments.instance_id,
-        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        started_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
     )
 
 

@@ -12,7 +12,9 @@ def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str)
     """
     expected = f":acm:{region}:{account_id}:certificate/"
     if expected not in arn:
-        raise ValueError(f"the ARN of a certificate in account {account_id}, region {region} contains {expected}")
+        raise ValueError(
+            f"the ARN of a certificate in account {account_id}, region {region} contains {expected}"
+        )
     certificates = acm_backends[account_id][region]._certificates  # noqa: SLF001
     if arn in certificates:
         return

@@ -24,9 +24,7 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
     def require_target(self, arn: str) -> None:
         known = {target.arn for targets in self.targets.values() for target in targets.values()}
         if arn not in known:
-            raise _error(
-                "ResourceNotFoundException", f"No scalable target found for resource ARN: {arn}"
-            )
+            raise _error("ResourceNotFoundException", f"No scalable target found for resource ARN: {arn}")
 
 
 class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]

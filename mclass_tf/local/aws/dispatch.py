@@ -60,7 +60,9 @@ class Aws:
         started = time.perf_counter()
         with self._lock:
             reply = self._answer(call, environ)
-        _log.info("%s %s %d %.0f ms", call.region, call.name, reply.status, (time.perf_counter() - started) * 1e3)
+        _log.info(
+            "%s %s %d %.0f ms", call.region, call.name, reply.status, (time.perf_counter() - started) * 1e3
+        )
         return reply
 
     def _answer(self, call: Call, environ: dict[str, Any]) -> Reply:
@@ -73,16 +75,10 @@ class Aws:
             return self._refuse(call, detail="nothing of this service is modelled")
         except NotImplementedError as error:
             return self._refuse(call, detail=str(error))
-        except Exception as error:  # a bug must not take the connection down, nor be retried for minutes
+        except Exception as error:  # noqa: BLE001  a bug here must not be retried for minutes
             _log.exception("%s failed", call.name)
             return unexpected(call, error=f"{type(error).__name__}: {error}")
-        if _is_unrouted(call, reply, environ):
-            return self._refuse(call)
-        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
-            found = _MESSAGE.search(reply.body)
-            return unexpected(call, error=found[1].decode(errors="replace") if found else str(reply.status))
-        return reply
+        return self._refuse(call) if _is_unrouted(call, reply, environ) else _never_retried(call, reply)
 
     def _refuse(self, call: Call, *, detail: str = "") -> Reply:
         _log.warning("refused %s: not modelled %s", call.name, detail)
@@ -145,8 +141,17 @@ def _run(app: Flask, environ: dict[str, Any]) -> Reply:
     return Reply(status=int(status.split(" ", 1)[0]), headers=tuple(headers), body=written.getvalue())
 
 
+def _never_retried(call: Call, reply: Reply) -> Reply:
+    """The reply, or a 4xx in the place of a 5xx."""
+    if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return reply
+    _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
+    found = _MESSAGE.search(reply.body)
+    return unexpected(call, error=found[1].decode(errors="replace") if found else str(reply.status))
+
+
 def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:
-    """moto answers an unknown URL, or an operation that it does not have, with an empty or an HTML 404."""
+    """Moto answers an unknown URL, or an operation that it does not have, with an empty or an HTML 404."""
     if any(name == _NOT_ROUTED for name, _ in reply.headers):
         return True
     return (
@@ -155,5 +160,3 @@ def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:
         and call.service != "s3"
         and environ["REQUEST_METHOD"] != "HEAD"
     )
-
-

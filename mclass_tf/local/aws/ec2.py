@@ -2,25 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from unittest import mock
+
+from moto.ec2 import ec2_backends, urls
+from moto.ec2.exceptions import (
+    InvalidSecurityGroupNotFoundError,
+    InvalidSecurityGroupRuleIdNotFoundError,
+)
+from moto.ec2.models import EC2Backend, security_groups
+
+from mclass_tf.local.aws.extend import use_backend
+
+_WITHOUT_PORTS = "-1"
 
 
-def _import_without_instance_types() -> None:
-    """moto reads 120 MB of instance types and their offerings when it is imported.
+class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
+    """A rule has one description, whatever it refers to; moto keeps that of address ranges alone.
 
-    Tasks run on Fargate, so that no call on instances is modelled (see `operations`) and nothing reads them.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
     """
 
-    def nothing(_path: str) -> dict[str, Any]:
-        return {}
+    def __init__(  # noqa: PLR0917  moto's signature
+        self,
+        ec2_backend: Any,
+        ip_protocol: str,
+        group_id: str,
+        from_port: str | None,
+        to_port: str | None,
+        ip_range: dict[str, str] | None,
+        source_group: dict[str, str] | None = None,
+        prefix_list_id: dict[str, str] | None = None,
+        is_egress: bool = True,  # noqa: FBT001, FBT002
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            ec2_backend,
+            ip_protocol,
+            group_id,
+            from_port,
+            to_port,
+            ip_range,
+            source_group,
+            prefix_list_id,
+            is_egress,
+            tags,
+        )
+        reference: Mapping[str, str] = ip_range or source_group or prefix_list_id or {}
+        self._description = reference.get("Description")
 
-    with mock.patch("moto.utilities.utils.load_resource", nothing):
-        import moto.ec2.models.instance_types  # noqa: PLC0415
+    @property
+    def description(self) -> str | None:
+        return self._description
+
+    @description.setter
+    def description(self, text: str | None) -> None:
+        self._description = text
+        for reference in (self.ip_range, self.source_group):
+            if reference:
+                reference["Description"] = text or ""
+
+    def __eq__(self, other: object) -> bool:
+        """AWS takes rules that differ in their description alone for duplicates."""
+        return isinstance(other, SecurityGroupRule) and self._identity() == other._identity()
+
+    __hash__ = None  # type: ignore[assignment]  # as in moto
+
+    def _identity(self) -> tuple[Any, ...]:
+        ports = None if self.ip_protocol == _WITHOUT_PORTS else (self.from_port, self.to_port)
+        return (
+            self.ip_protocol,
+            ports,
+            self.ip_range.get("CidrIp"),
+            self.ip_range.get("CidrIpv6"),
+            self.source_group.get("GroupId"),
+            self.prefix_list_id,
+        )
 
 
-_import_without_instance_types()
+class Backend(EC2Backend):  # type: ignore[misc]
+    def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
+        """Replaces each rule by the one given, whatever it refers to; moto changes address ranges alone.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
+        """
+        group = self.get_security_group_from_id(group_id)
+        if group is None:
+            raise InvalidSecurityGroupNotFoundError(group_id)
+        for rule_id, wanted in rules.items():
+            rule = group.get_rule(rule_id)
+            if rule is None:
+                raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
+            _replace(rule, wanted=wanted)
+
+
+def _replace(rule: Any, *, wanted: Mapping[str, Any]) -> None:
+    protocol = str(wanted.get("IpProtocol") or rule.ip_protocol)
+    rule.ip_protocol = protocol
+    rule.from_port = None if protocol == _WITHOUT_PORTS else wanted.get("FromPort")
+    rule.to_port = None if protocol == _WITHOUT_PORTS else wanted.get("ToPort")
+    rule.ip_range = {
+        name: str(wanted[source])
+        for name, source in (("CidrIp", "CidrIpv4"), ("CidrIpv6", "CidrIpv6"))
+        if wanted.get(source)
+    }
+    referenced = wanted.get("ReferencedGroupId")
+    rule.source_group = {**rule.source_group, "GroupId": referenced} if referenced else {}
+    rule.prefix_list_id = wanted.get("PrefixListId")
+    rule.description = wanted.get("Description")
 
 
 def install() -> None:
-    """Nothing yet."""
+    security_groups.SecurityGroupRule = SecurityGroupRule
+    use_backend(backends=ec2_backends, urls=urls, backend=Backend)

@@ -54,7 +54,7 @@ _ZONES_NEEDED = 2
 class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
     """Each method says what AWS does and moto does not."""
 
-    def create_load_balancer(
+    def create_load_balancer(  # noqa: PLR0917  moto's signature
         self,
         name: str,
         security_groups: list[str],
@@ -71,7 +71,9 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         The load balancer is active at once. In AWS it is `provisioning` for some minutes.
         """
         if loadbalancer_type not in (None, "application"):
-            raise _error("ValidationError", f"The local AWS does not model {loadbalancer_type} load balancers")
+            raise _error(
+                "ValidationError", f"The local AWS does not model {loadbalancer_type} load balancers"
+            )
         if any(entry.name == name for entry in self.load_balancers.values()):
             raise _error("DuplicateLoadBalancerName", f"A load balancer with the same name '{name}' exists")
         load_balancer = super().create_load_balancer(
@@ -124,7 +126,7 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         super().delete_load_balancer(arn)
         self._associate_target_groups()
 
-    def create_listener(
+    def create_listener(  # noqa: PLR0917  moto's signature
         self,
         load_balancer_arn: str,
         protocol: str,
@@ -191,13 +193,16 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         zones = {subnet.availability_zone for subnet in load_balancer.subnets}
         if len(zones) < _ZONES_NEEDED:
             raise _error(
-                "ValidationError", "At least two subnets in two different Availability Zones must be specified"
+                "ValidationError",
+                "At least two subnets in two different Availability Zones must be specified",
             )
         vpc_id = load_balancer.vpc_id
         if any(subnet.vpc_id != vpc_id for subnet in load_balancer.subnets):
             raise _error("InvalidSubnet", "All subnets must be in the same VPC")
         try:
-            groups = self.ec2_backend.describe_security_groups(group_ids=load_balancer.security_groups or [None])
+            groups = self.ec2_backend.describe_security_groups(
+                group_ids=load_balancer.security_groups or [None]
+            )
         except InvalidSecurityGroupNotFoundError as error:
             raise _error("InvalidSecurityGroup", str(error.message)) from error
         if load_balancer.security_groups and any(group.vpc_id != vpc_id for group in groups):

@@ -52,22 +52,79 @@ _REFUSED = {
 # moto falls through to the plain call when it does not know a sub-resource: it takes
 # `DELETE /bucket?inventory` for DeleteBucket, and answers `GET /bucket?analytics` with a list of objects.
 S3_MODELLED = frozenset(
-    """
-    AbortMultipartUpload CompleteMultipartUpload CopyObject CreateBucket CreateMultipartUpload DeleteBucket
-    DeleteBucketCors DeleteBucketEncryption DeleteBucketLifecycle DeleteBucketOwnershipControls
-    DeleteBucketPolicy DeleteBucketReplication DeleteBucketTagging DeleteBucketWebsite DeleteObject
-    DeleteObjectTagging DeleteObjects DeletePublicAccessBlock GetBucketAccelerateConfiguration GetBucketAcl
-    GetBucketCors GetBucketEncryption GetBucketInventoryConfiguration GetBucketLifecycleConfiguration
-    GetBucketLocation GetBucketLogging GetBucketNotificationConfiguration GetBucketOwnershipControls
-    GetBucketPolicy GetBucketPolicyStatus GetBucketReplication GetBucketTagging GetBucketVersioning
-    GetBucketWebsite GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
-    GetObjectLockConfiguration GetObjectTagging GetPublicAccessBlock HeadBucket HeadObject
-    ListBucketInventoryConfigurations ListBuckets ListMultipartUploads ListObjectVersions ListObjects
-    ListObjectsV2 ListParts PutBucketAccelerateConfiguration PutBucketAcl PutBucketCors PutBucketEncryption
-    PutBucketInventoryConfiguration PutBucketLifecycleConfiguration PutBucketLogging
-    PutBucketNotificationConfiguration PutBucketOwnershipControls PutBucketPolicy PutBucketReplication
-    PutBucketTagging PutBucketVersioning PutBucketWebsite PutObject PutObjectAcl PutObjectLegalHold
-    PutObjectLockConfiguration PutObjectRetention PutObjectTagging PutPublicAccessBlock UploadPart
-    UploadPartCopy
-    """.split()
+    [
+        "AbortMultipartUpload",
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "CreateBucket",
+        "CreateMultipartUpload",
+        "DeleteBucket",
+        "DeleteBucketCors",
+        "DeleteBucketEncryption",
+        "DeleteBucketLifecycle",
+        "DeleteBucketOwnershipControls",
+        "DeleteBucketPolicy",
+        "DeleteBucketReplication",
+        "DeleteBucketTagging",
+        "DeleteBucketWebsite",
+        "DeleteObject",
+        "DeleteObjectTagging",
+        "DeleteObjects",
+        "DeletePublicAccessBlock",
+        "GetBucketAccelerateConfiguration",
+        "GetBucketAcl",
+        "GetBucketCors",
+        "GetBucketEncryption",
+        "GetBucketInventoryConfiguration",
+        "GetBucketLifecycleConfiguration",
+        "GetBucketLocation",
+        "GetBucketLogging",
+        "GetBucketNotificationConfiguration",
+        "GetBucketOwnershipControls",
+        "GetBucketPolicy",
+        "GetBucketPolicyStatus",
+        "GetBucketReplication",
+        "GetBucketTagging",
+        "GetBucketVersioning",
+        "GetBucketWebsite",
+        "GetObject",
+        "GetObjectAcl",
+        "GetObjectAttributes",
+        "GetObjectLegalHold",
+        "GetObjectLockConfiguration",
+        "GetObjectTagging",
+        "GetPublicAccessBlock",
+        "HeadBucket",
+        "HeadObject",
+        "ListBucketInventoryConfigurations",
+        "ListBuckets",
+        "ListMultipartUploads",
+        "ListObjectVersions",
+        "ListObjects",
+        "ListObjectsV2",
+        "ListParts",
+        "PutBucketAccelerateConfiguration",
+        "PutBucketAcl",
+        "PutBucketCors",
+        "PutBucketEncryption",
+        "PutBucketInventoryConfiguration",
+        "PutBucketLifecycleConfiguration",
+        "PutBucketLogging",
+        "PutBucketNotificationConfiguration",
+        "PutBucketOwnershipControls",
+        "PutBucketPolicy",
+        "PutBucketReplication",
+        "PutBucketTagging",
+        "PutBucketVersioning",
+        "PutBucketWebsite",
+        "PutObject",
+        "PutObjectAcl",
+        "PutObjectLegalHold",
+        "PutObjectLockConfiguration",
+        "PutObjectRetention",
+        "PutObjectTagging",
+        "PutPublicAccessBlock",
+        "UploadPart",
+        "UploadPartCopy",
+    ]
 )

@@ -18,7 +18,9 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
         if self.policy is None:
             return PermissionResult.NEUTRAL
         document = json.loads(self.policy)
-        document["Statement"] = [statement for statement in document["Statement"] if _concerns_caller(statement)]
+        document["Statement"] = [
+            statement for statement in document["Statement"] if _concerns_caller(statement)
+        ]
         return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 

@@ -27,7 +27,7 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         if existing is not None and existing.status == "ACTIVE":
             return existing  # CreateCluster is idempotent; moto makes a new one and forgets the old one's settings
         self._check_cluster(request)
-        cluster = super().create_cluster(
+        return super().create_cluster(
             name,
             request.get("tags") or [],
             request.get("settings"),
@@ -35,7 +35,6 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
             request.get("capacityProviders") or [],
             request.get("defaultCapacityProviderStrategy") or [],
         )
-        return cluster
 
     def update(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
@@ -58,7 +57,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         if used - kept:
             raise errors.in_use("The specified capacity provider is in use and cannot be removed.")
         cluster.capacity_providers = list(request.get("capacityProviders") or [])
-        cluster.default_capacity_provider_strategy = list(request.get("defaultCapacityProviderStrategy") or [])
+        cluster.default_capacity_provider_strategy = list(
+            request.get("defaultCapacityProviderStrategy") or []
+        )
         return cluster
 
     def delete_cluster(self, cluster_str: str) -> Any:
@@ -86,7 +87,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
     def _check_cluster(request: Mapping[str, Any]) -> None:
         for setting in request.get("settings") or []:
             if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
-                raise errors.invalid(f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}.")
+                raise errors.invalid(
+                    f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}."
+                )
         providers = request.get("capacityProviders") or []
         for provider in providers:
             if provider not in FARGATE_PROVIDERS:
@@ -102,7 +105,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         task_definition.check_task_definition(request)
         registered = super().register_task_definition(
             family=request["family"],
-            container_definitions=[task_definition.described(entry) for entry in request["containerDefinitions"]],
+            container_definitions=[
+                task_definition.described(entry) for entry in request["containerDefinitions"]
+            ],
             volumes=request.get("volumes"),
             network_mode=request.get("networkMode"),
             tags=request.get("tags"),
@@ -129,7 +134,7 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
 
     def describe_task_definition(self, task_definition_str: str) -> Any:
         """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
-        reference = task_definition_str.split("/")[-1]
+        reference = task_definition_str.rsplit("/", maxsplit=1)[-1]
         if ":" in reference:
             return super().describe_task_definition(task_definition_str)
         active = [
@@ -188,7 +193,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         changes = {
             name: value
             for name, value in request.items()
-            if value is not None and name in current.settings and name not in {"tags", "deploymentConfiguration"}
+            if value is not None
+            and name in current.settings
+            and name not in {"tags", "deploymentConfiguration"}
         }
         definition = self.describe_task_definition(current.settings["taskDefinition"])
         if request.get("taskDefinition"):
@@ -212,7 +219,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         return found
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:
-        found: service.Service | None = self.services.get(f"{cluster.name}:{reference.split('/')[-1]}")
+        found: service.Service | None = self.services.get(
+            f"{cluster.name}:{reference.rsplit('/', maxsplit=1)[-1]}"
+        )
         if found is None:
             raise errors.unknown_service()
         if found.status != "ACTIVE":

@@ -33,9 +33,7 @@ def check_service(
     _check_percents(settings)
     _check_capacity(settings, cluster=cluster)
     _check_network(settings, account_id=account_id, region=region)
-    _check_load_balancers(
-        settings, task_definition=task_definition, account_id=account_id, region=region
-    )
+    _check_load_balancers(settings, task_definition=task_definition, account_id=account_id, region=region)
 
 
 def _check_percents(settings: Mapping[str, Any]) -> None:
@@ -100,9 +98,7 @@ def _check_load_balancers(
 ) -> None:
     load_balancers = settings["loadBalancers"]
     if settings.get("healthCheckGracePeriodSeconds") and not load_balancers:
-        raise invalid(
-            "Health check grace period is only valid for services configured to use load balancers"
-        )
+        raise invalid("Health check grace period is only valid for services configured to use load balancers")
     groups = elbv2_backends[account_id][region].target_groups
     for wiring in load_balancers:
         arn = wiring.get("targetGroupArn")
@@ -110,7 +106,9 @@ def _check_load_balancers(
         if group is None:
             raise invalid(f"The target group {arn} does not exist.")
         if not group.load_balancer_arns:
-            raise invalid(f"The target group with targetGroupArn {arn} does not have an associated load balancer.")
+            raise invalid(
+                f"The target group with targetGroupArn {arn} does not have an associated load balancer."
+            )
         if group.target_type != "ip":
             raise invalid(
                 f"The provided target group {arn} has target type {group.target_type}, which is incompatible with "

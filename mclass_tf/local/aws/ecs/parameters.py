@@ -41,7 +41,9 @@ _COMMON = frozenset(
     }
 )
 
-CREATE_SERVICE = _COMMON | _NEUTRAL | _EMPTY_ONLY | {"launchType", "schedulingStrategy", "serviceName", "tags"}
+CREATE_SERVICE = (
+    _COMMON | _NEUTRAL | _EMPTY_ONLY | {"launchType", "schedulingStrategy", "serviceName", "tags"}
+)
 UPDATE_SERVICE = _COMMON | _EMPTY_ONLY | {"forceNewDeployment", "service"}
 REGISTER_TASK_DEFINITION = frozenset(
     {

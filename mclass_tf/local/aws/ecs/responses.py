@@ -40,13 +40,15 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         """AWS makes the Fargate ones; moto knows those alone that somebody created."""
         asked = [name.split("/")[-1] for name in self._request.get("capacityProviders") or FARGATE_PROVIDERS]
         prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:capacity-provider"
-        found = [
+        found: list[dict[str, Any]] = [
             {"capacityProviderArn": f"{prefix}/{name}", "name": name, "status": "ACTIVE", "tags": []}
             for name in asked
             if name in FARGATE_PROVIDERS
         ]
         failures = [
-            {"arn": f"{prefix}/{name}", "reason": "MISSING"} for name in asked if name not in FARGATE_PROVIDERS
+            {"arn": f"{prefix}/{name}", "reason": "MISSING"}
+            for name in asked
+            if name not in FARGATE_PROVIDERS
         ]
         return self._json({"capacityProviders": found, "failures": failures})
 

@@ -115,7 +115,13 @@ class Service:
         """Starts a deployment. The ones before it hold no tasks, so that they are gone at once."""
         ident = f"ecs-svc/{random.randint(10**18, 10**19 - 1)}"  # noqa: S311  an identifier, not a secret
         now = time.time()
-        shared = ("taskDefinition", "launchType", "capacityProviderStrategy", "platformVersion", "networkConfiguration")
+        shared = (
+            "taskDefinition",
+            "launchType",
+            "capacityProviderStrategy",
+            "platformVersion",
+            "networkConfiguration",
+        )
         deployment = {
             "id": ident,
             "status": "PRIMARY",

@@ -62,7 +62,9 @@ def _check_container(container: Mapping[str, Any], *, has_execution_role: bool) 
     name = container.get("name")
     stop_timeout = container.get("stopTimeout") or 0
     if stop_timeout > _LONGEST_STOP_TIMEOUT:
-        raise client(f"Container '{name}': stopTimeout must be at most {_LONGEST_STOP_TIMEOUT} seconds on Fargate.")
+        raise client(
+            f"Container '{name}': stopTimeout must be at most {_LONGEST_STOP_TIMEOUT} seconds on Fargate."
+        )
     for mapping in container.get("portMappings") or []:
         if mapping.get("hostPort") not in (None, 0, mapping.get("containerPort")):
             raise client(
