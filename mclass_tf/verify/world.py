@@ -290,6 +290,8 @@ class World:
         return self.once(f"role {arn}", lambda: self.aws.iam.get_role(RoleName=_role_name(arn))["Role"])
 
     def role_policies(self, arn: str) -> Policies:
+        """Return what a role may do; a role that does not exist is an error, not one that may do nothing."""
+        self.role(arn)
         return self.once(f"policies of {arn}", lambda: self._role_policies(_role_name(arn)))
 
     def _role_policies(self, name: str) -> Policies:

@@ -76,9 +76,13 @@ def outputs(chosen: Chosen) -> Mapping[str, Any]:
 def _outputs_of(chosen: Chosen) -> str:
     if chosen.outputs is not None:
         return chosen.outputs.read_text(encoding="utf-8")
-    command = [sys.executable, "-m", "mclass_tf", "--json", *(["--local"] if chosen.use_local else [])]
+    command = [sys.executable, "-m", "mclass_tf", "output", str(chosen.name), "--json"]
     done = subprocess.run(
-        [*command, "output", str(chosen.name)], cwd=PROJECT, capture_output=True, text=True, check=False
+        [*command, *(["--local"] if chosen.use_local else [])],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         pytest.fail(f"there are no outputs to verify: {done.stderr.strip()}", pytrace=False)

@@ -7,10 +7,7 @@ import pytest
 from mclass_tf import verify
 
 
-def test_the_applied_environment_is_as_its_outputs_say(
-    check: verify.Check, request: pytest.FixtureRequest
-) -> None:
-    world: verify.World = request.getfixturevalue("world")
+def test_the_applied_environment_is_as_its_outputs_say(check: verify.Check, world: verify.World) -> None:
     result = verify.judge(check, world)
     if result.status is verify.Status.SKIPPED:
         pytest.skip(result.detail)
