@@ -73,13 +73,18 @@ def prepare(environment: Environment, project: Path, *, gates: Sequence[Gate] = 
 def evaluate(
     saved: SavedPlan, subject: Subject, *, gates: Sequence[Gate] = GATES, today: dt.date | None = None
 ) -> Decision:
-    """Judge the plan. Raise PlanRefusedError where `saved` is not intact or not of the subject's environment."""
+    """Judge the plan. Raise PlanRefusedError where `saved` is altered, unfinished or another environment's."""
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
             f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",
             hint=f"plan again: plan {subject.environment.name}",
         )
     saved.verify_bytes()
+    if subject.plan.document.get("errored"):
+        raise PlanRefusedError(
+            "Terraform could not finish this plan: it shows only part of what would be",
+            hint=f"mend what Terraform reports and plan again: plan {subject.environment.name}",
+        )
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)
     verdicts = tuple(gate.evaluate(subject, today=day) for gate in gates)

@@ -7,24 +7,25 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from mclass_tf import environment as environments
 from mclass_tf.environment import Environment
-from mclass_tf.gates import fixes, scan, waivers
+from mclass_tf.gates import config, fixes, scan, waivers
 from mclass_tf.gates.document import addresses, for_scanner, unreadable_containers
 from mclass_tf.gates.gate import Subject
 from mclass_tf.gates.places import Place, places
 from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.serial import Serial
 from mclass_tf.gates.verdict import Finding, Problem, Verdict
 from mclass_tf.gates.waivers import without_index
 
 # Checkov's registries are global and it arms a signal when it parses on the main thread: one thread of its own serves
 # every environment, in turn.
-_thread: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkov")
+_thread: Final = Serial(name="checkov")
 
 _Prints = tuple[tuple[str, int, int], ...]
 
@@ -39,16 +40,17 @@ class CheckovGate:
 
     def prepare(self, *, environment: Environment, project: Path) -> None:
         """Import Checkov and scan the HCL, which need no plan."""
-        self._hcl(environment, project)
+        self._hcl(environment, project.resolve())
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
         started = time.perf_counter()
-        project, environment = subject.project, subject.environment
+        project, environment = subject.project.resolve(), subject.environment
+        config.check(project)
         known = environments.names(project)
         accepted = waivers.load(project, environments={*known, environment.name}, today=today)
         hcl = self._hcl(environment, project)
         document = for_scanner(subject.plan.document)
-        plan = _thread.submit(scan.scan_plan, project=project, document=document)
+        plan = _thread.submit(lambda: scan.scan_plan(project=project, document=document))
         merged = merge(plan=plan.result(), hcl=hcl.result(), existing=frozenset(_existing(subject)))
         known_places = places(plan=subject.plan.document, root=project / "terraform")
         findings = tuple(self._finding(result, project, known_places) for result in merged.failed)
@@ -69,9 +71,9 @@ class CheckovGate:
         with self._lock:
             ahead = self._ahead.get(key)
             if ahead is None or ahead[0] != prints:
-                job = _thread.submit(
-                    scan.scan_hcl, project=project, variables_file=environment.variables_file
-                )
+                file = environment.variables_file.resolve()
+                _thread.submit(lambda: scan.load(project))  # a job of its own: what ends early need not go on
+                job = _thread.submit(lambda: scan.scan_hcl(project=project, variables_file=file))
                 ahead = self._ahead[key] = (prints, job)
         return ahead[1]
 

@@ -2,12 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from mclass_tf.gates.verdict import Verdict
+from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
+
+SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+
+_ROOT: Final = "PROJECTROOT"
+# Where a finding has no place in the HCL of this project: code scanning shows no result without a location.
+_FALLBACK: Final = "terraform/main.tf"
 
 
 def render(verdicts: Sequence[Verdict], project: Path) -> dict[str, Any]:
-    return {}
+    """Return the document: one run for each gate. Paths are relative to `project`, the base that the run names."""
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(verdict, project) for verdict in verdicts]}
+
+
+def _run(verdict: Verdict, project: Path) -> dict[str, Any]:
+    findings = [*((f, None) for f in verdict.failed), *((w.finding, w.waiver) for w in verdict.waived)]
+    rules = {finding.check: finding for finding, _ in findings}
+    order = {check: index for index, check in enumerate(sorted(rules))}
+    return {
+        "tool": {
+            "driver": {
+                "name": f"mclass-tf/{verdict.gate}",
+                "informationUri": "https://www.checkov.io",
+                "rules": [_rule(rules[check]) for check in order],
+            }
+        },
+        "automationDetails": {"id": f"mclass-tf/{verdict.gate}/"},
+        "columnKind": "unicodeCodePoints",
+        "originalUriBaseIds": {_ROOT: {"uri": f"{project.resolve().as_uri()}/"}},
+        "invocations": [
+            {
+                "executionSuccessful": verdict.checked > 0 and not verdict.blocking,
+                "toolExecutionNotifications": [_notification(problem) for problem in verdict.problems],
+            }
+        ],
+        "results": [_result(finding, waiver, order[finding.check]) for finding, waiver in findings],
+    }
+
+
+def _rule(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.check,
+        "name": finding.check,
+        "shortDescription": {"text": finding.title},
+        "fullDescription": {"text": finding.title},
+        "help": {"text": finding.fix, "markdown": f"{finding.fix}\n\n[{finding.check}]({finding.guideline})"},
+        "helpUri": finding.guideline,
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["security", "terraform"], "precision": "high", "security-severity": "7.0"},
+    }
+
+
+def _result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, Any]:
+    return {
+        "ruleId": finding.check,
+        "ruleIndex": index,
+        "level": "error",
+        "message": {"text": f"{finding.resource}: {finding.title}. Fix: {finding.fix}"},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": finding.file or _FALLBACK, "uriBaseId": _ROOT},
+                    "region": {"startLine": finding.line or 1},
+                },
+                "logicalLocations": [{"fullyQualifiedName": finding.resource, "kind": "resource"}],
+            }
+        ],
+        # Lines move; the rule and the resource do not.
+        "partialFingerprints": {"checkAndResource/v1": _fingerprint(finding.check, finding.resource)},
+        "suppressions": list(_suppressions(waiver)),
+    }
+
+
+def _fingerprint(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _suppressions(waiver: Waiver | None) -> Iterable[dict[str, Any]]:
+    """An empty list says that the finding is looked at and stands; code scanning closes what is suppressed."""
+    if waiver is not None:
+        yield {
+            "kind": "external",
+            "status": "accepted",
+            "justification": f"{waiver.reason} (until {waiver.expires.isoformat()})",
+            "location": {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": waiver.file, "uriBaseId": _ROOT},
+                    "region": {"startLine": waiver.line},
+                }
+            },
+        }
+
+
+def _notification(problem: Problem) -> dict[str, Any]:
+    return {
+        "level": "error" if problem.blocking else "warning",
+        "message": {"text": f"{problem.message}. Fix: {problem.fix}"},
+    }

@@ -148,17 +148,18 @@ class _Engine:
     def _run(
         self, framework: str, *, root_folder: str | None, files: list[str] | None, variables: list[str] | None
     ) -> Scan:
-        report = self._runners[framework]().run(
-            root_folder=root_folder,
-            files=files,
-            runner_filter=self._filter(
-                framework=[framework],
-                show_progress_bar=False,
-                download_external_modules=False,
-                var_files=variables,
-            ),
-            collect_skip_comments=False,
+        selection = self._filter(
+            framework=[framework],
+            show_progress_bar=False,
+            download_external_modules=False,
+            var_files=variables,
         )
+        try:
+            report = self._runners[framework]().run(
+                root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
+            )
+        except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
+            return Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
         unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
         return Scan(
             results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),

@@ -1,0 +1,45 @@
+"""What policy/checkov.yaml may say: how Checkov runs as a plain tool, and never what it leaves out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from mclass_tf.errors import ConfigurationError
+
+FILE: Final = Path("policy", "checkov.yaml")
+
+_HARMLESS: Final = frozenset(
+    {
+        "compact",
+        "download-external-modules",
+        "external-checks-dir",
+        "framework",
+        "output",
+        "quiet",
+        "skip-download",
+    }
+)
+_KEY: Final = re.compile(r"""["']?([\w-]+)["']?\s*:""")
+
+
+def check(project: Path) -> None:
+    """Raise ConfigurationError for a setting under which the plain tool would pass what the gate refuses."""
+    file = project / FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", file=file) from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        found = _KEY.match(line)
+        if found and found[1] not in _HARMLESS:
+            raise ConfigurationError(
+                f"{found[1]} is not for this file",
+                hint="an exception has a reason and an end: write it into policy/waivers.toml",
+                file=file,
+                line=number,
+                key=found[1],
+            )

@@ -1,0 +1,52 @@
+"""A thread that runs jobs one after the other, and is there only while there are any."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+_T = TypeVar("_T")
+
+
+class Serial:
+    """Runs jobs in turn. At the interpreter's end the running job is waited for, so that it cleans up after itself, and
+    those behind it are cancelled: a command that fails early does not sit and finish what nobody will read.
+    """
+
+    def __init__(self, *, name: str) -> None:
+        self._name: Final = name
+        self._lock: Final = threading.Lock()
+        self._jobs: Final[deque[Callable[[], None]]] = deque()
+        self._running = False
+
+    def submit(self, job: Callable[[], _T]) -> Future[_T]:
+        future: Future[_T] = Future()
+        with self._lock:
+            self._jobs.append(lambda: _run(job, future))
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._work, name=self._name).start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._running = False
+                    return
+                job = self._jobs.popleft()
+            job()
+
+
+def _run(job: Callable[[], _T], future: Future[_T]) -> None:
+    if not threading.main_thread().is_alive():
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(job())
+    except BaseException as error:  # noqa: BLE001  (whatever it is belongs to whoever asked for the result)
+        future.set_exception(error)
