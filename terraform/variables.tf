@@ -31,17 +31,17 @@ variable "alb" {
 }
 
 variable "autoscaling" {
-  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. They do not depend on the image."
+  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A load that is left out is not tracked. The bounds do not depend on the image."
   type = object({
-    cpu_percent         = optional(number, 60)
+    cpu_percent         = optional(number)
     max                 = optional(number, 6)
-    memory_percent      = optional(number, 75)
+    memory_percent      = optional(number)
     min                 = optional(number, 2)
     requests_per_target = optional(number)
     scale_in_cooldown   = optional(number)
     scale_out_cooldown  = optional(number)
   })
-  default  = {}
+  default  = { cpu_percent = 60, memory_percent = 75 }
   nullable = false
 }
 

@@ -7,8 +7,10 @@ alb = {
 }
 
 autoscaling = {
-  min = 1
-  max = 3
+  cpu_percent    = 60
+  memory_percent = 75
+  min            = 1
+  max            = 3
 }
 
 capacity_providers = {

@@ -11,6 +11,8 @@ alb = {
 }
 
 autoscaling = {
+  cpu_percent         = 60
+  memory_percent      = 75
   min                 = 3
   max                 = 12
   requests_per_target = 1000

@@ -1,9 +1,9 @@
 variable "autoscaling" {
-  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A null load is not tracked. Scale-out waits `scale_out_cooldown` seconds, scale-in `scale_in_cooldown`."
+  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A load that is left out is not tracked. Scale-out waits `scale_out_cooldown` seconds, scale-in `scale_in_cooldown`."
   type = object({
-    cpu_percent    = optional(number, 60)
+    cpu_percent    = optional(number)
     max            = optional(number, 6)
-    memory_percent = optional(number, 75)
+    memory_percent = optional(number)
     min            = optional(number, 2)
     requests = optional(object({
       per_target                = number
@@ -12,7 +12,7 @@ variable "autoscaling" {
     scale_in_cooldown  = optional(number, 300)
     scale_out_cooldown = optional(number, 60)
   })
-  default  = {}
+  default  = { cpu_percent = 60, memory_percent = 75 }
   nullable = false
 
   validation {
