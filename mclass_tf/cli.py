@@ -491,21 +491,28 @@ def _width() -> int:
 # The grammar
 
 
-def _parser() -> argparse.ArgumentParser:
+def _shared(**defaults: Any) -> argparse.ArgumentParser:
+    """Return the options that stand before or after the command. Each use needs its own: parents share their defaults."""
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument("--local", action="store_true", help="act on the local AWS, started if it is not up")
     shared.add_argument("--json", action="store_true", help="one JSON document on standard output")
     shared.add_argument(
         "--project", metavar="FOLDER", help="the project (default: the one around this folder)"
     )
+    shared.set_defaults(**defaults)
+    return shared
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mclass-tf",
         description="Plan, gate, apply and verify a container service on Amazon ECS Fargate: on AWS, or on a local AWS.",
         epilog=_EXIT_CODES,
-        parents=[shared],
+        parents=[_shared(local=False, json=False, project=".")],
     )
     parser.add_argument("--version", action="version", version=f"mclass-tf {__version__}")
-    parser.set_defaults(local=False, json=False, project=".", all=False, jobs=4, yes=False)
+    parser.set_defaults(all=False, jobs=4, yes=False)
+    shared = _shared()
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(

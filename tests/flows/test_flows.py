@@ -1,0 +1,344 @@
+"""Plan, gate, apply, destroy on the small project; and what a person is told when something is in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from tests.conftest import CommandLine
+
+pytestmark = pytest.mark.slow
+
+IMAGE = "sha256:" + "a" * 64
+
+
+def change(commands: CommandLine, file: str, old: str, new: str) -> None:
+    path = commands.project / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def client(commands: CommandLine, service: Any) -> Any:
+    env = commands.shell_environment("dev")
+    return boto3.client(
+        service,
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        region_name=env["AWS_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=env["AWS_SESSION_TOKEN"],
+        verify=False,
+    )
+
+
+def test_an_environment_is_planned_applied_planned_again_and_destroyed(small: CommandLine) -> None:
+    planned = small.ok("plan", "dev", "--local", "--json").document
+    assert planned["has_changes"]
+    assert planned["approved"]
+    assert planned["summary"]["create"] == 2
+    assert planned["gates"][0]["passed"]
+    assert Path(planned["plan"]).stat().st_mode & 0o077 == 0
+
+    applied = small.ok("apply", "dev", "--local", "--json").document
+    assert applied["changed"]
+    assert applied["outputs"]["log_group_name"] == "/ecs/small-task"
+    assert small.ok("output", "dev", "retention", "--local").stdout == "365\n"
+    assert not Path(planned["plan"]).exists(), "an applied plan holds secrets and is of no more use"
+
+    again = small.ok("plan", "dev", "--local", "--json").document
+    assert not again["has_changes"]
+    assert again["state"]["serial"] > planned["state"]["serial"]
+    assert "no changes" in small.ok("apply", "dev", "--local").stdout
+
+    change(small, "terraform/main.tf", "365", "400")
+    text = small.ok("plan", "dev", "--local").stdout
+    assert "~ aws_cloudwatch_log_group.this: update in place" in text
+    assert "retention_in_days: 365 → 400" in text
+
+    change(small, "terraform/main.tf", "/ecs/small-task", "/ecs/smaller-task")
+    text = small.ok("plan", "dev", "--local").stdout
+    assert 'name: "/ecs/small-task" → "/ecs/smaller-task"  ← forces replacement' in text
+
+    assert small.ok("destroy", "dev", "--local", "--yes", "--json").document["destroyed"]
+    gone = small.run("output", "dev", "--local")
+    assert gone.status == 3
+    assert "nothing is applied in dev" in gone.stderr
+
+
+def test_the_image_in_force_stays_until_another_is_released(small: CommandLine) -> None:
+    small.ok("plan", "dev", "--local", "--image", IMAGE)
+    small.ok("apply", "dev", "--local")
+
+    assert not small.ok("plan", "dev", "--local", "--json").document["has_changes"]
+    assert small.ok("output", "dev", "image_digest", "--local").stdout == f"{IMAGE}\n"
+
+
+def test_environments_are_planned_and_applied_side_by_side_and_apart(small: CommandLine) -> None:
+    planned = small.ok("plan", "--all", "--local", "--json").document
+    assert list(planned["environments"]) == ["dev", "prod"]
+    assert planned["has_changes"]
+
+    small.ok("apply", "--all", "--local")
+    small.ok("destroy", "dev", "--local", "--yes")
+
+    assert small.run("output", "dev", "--local").status == 3
+    assert small.ok("output", "prod", "retention", "--local").stdout == "365\n"
+
+
+def test_a_failure_in_one_environment_leaves_the_other_alone(small: CommandLine) -> None:
+    change(small, "environments/prod/terraform.tfvars", '"prod"', '"prod"\nretention = 366')
+
+    done = small.run("plan", "--all", "--local", "--json")
+
+    assert done.status == 4
+    assert done.document["environments"]["dev"]["approved"]
+    assert done.document["environments"]["prod"]["error"]["exit_code"] == 4
+
+
+def test_plan_alone_asks_nothing_and_apply_alone_asks_first(small: CommandLine) -> None:
+    done = small.run("apply", "dev", "--local")
+
+    assert done.status == 2
+    assert "--yes" in done.stderr
+    assert small.ok("apply", "dev", "--local", "--yes", "--json").document["changed"]
+
+
+def test_an_altered_plan_is_refused_and_nothing_is_applied(small: CommandLine) -> None:
+    planned = small.ok("plan", "dev", "--local", "--json").document
+    with Path(planned["plan"]).open("ab") as stream:
+        stream.write(b"\0")
+
+    done = small.run("apply", "dev", "--local")
+
+    assert done.status == 5
+    assert "altered" in done.stderr
+    assert small.run("output", "dev", "--local").status == 3
+
+
+def test_a_stale_plan_is_refused(small: CommandLine, tmp_path: Path) -> None:
+    small.ok("plan", "dev", "--local", "--out", str(tmp_path / "first.tfplan"))
+    small.ok("apply", "dev", "--local")
+
+    done = small.run("apply", "dev", "--local", "--plan", str(tmp_path / "first.tfplan"))
+
+    assert done.status == 5
+    assert "stale" in done.stderr
+    assert "plan dev" in done.stderr
+
+
+def test_a_plan_of_another_environment_is_refused(small: CommandLine, tmp_path: Path) -> None:
+    small.ok("plan", "dev", "--local", "--out", str(tmp_path / "dev.tfplan"))
+
+    done = small.run("apply", "prod", "--local", "--plan", str(tmp_path / "dev.tfplan"))
+
+    assert done.status == 5
+    assert "dev" in done.stderr
+    assert small.run("output", "prod", "--local").status == 3
+
+
+def test_a_plan_that_no_gate_has_approved_is_refused(small: CommandLine, tmp_path: Path) -> None:
+    planned = small.ok("plan", "dev", "--local", "--json").document
+    bare = tmp_path / "bare.tfplan"
+    bare.write_bytes(Path(planned["plan"]).read_bytes())
+
+    done = small.run("apply", "dev", "--local", "--plan", str(bare))
+
+    assert done.status == 5
+    assert "approv" in done.stderr
+
+
+def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(small: CommandLine) -> None:
+    small.ok("plan", "dev", "--local")
+    change(small, "terraform/main.tf", "kms_key_id        = aws_kms_key.this.arn", "")
+
+    done = small.run("plan", "dev", "--local", "--json")
+
+    assert done.status == 5
+    assert not done.document["approved"]
+    assert done.document["plan"] is None
+    findings = done.document["gates"][0]["failed"]
+    assert [finding["check"] for finding in findings] == ["CKV_AWS_158"]
+    assert all(finding["fix"] for finding in findings)
+    assert small.run("apply", "dev", "--local").status == 2, (
+        "no plan is left that could be applied without asking"
+    )
+
+
+def test_findings_are_written_as_sarif(small: CommandLine, tmp_path: Path) -> None:
+    change(small, "terraform/main.tf", "kms_key_id        = aws_kms_key.this.arn", "")
+
+    small.run("plan", "dev", "--local", "--sarif", str(tmp_path / "findings.sarif"))
+
+    document = json.loads((tmp_path / "findings.sarif").read_text())
+    assert document["version"] == "2.1.0"
+    assert document["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_158"
+
+
+def test_a_locked_state_is_told_by_whom_since_when_and_unlock_frees_it(small: CommandLine) -> None:
+    small.ok("plan", "dev", "--local")
+    lock = {
+        "ID": "5b1c7a52-8f4b-4c1f-9d5e-3b5f4d8f5a11",
+        "Operation": "OperationTypeApply",
+        "Who": "kim@laptop",
+        "Version": "1.11.4",
+        "Created": "2026-11-23T01:02:03.4Z",
+        "Path": "small-tfstate-111111111111/small.tfstate",
+    }
+    client(small, "s3").put_object(
+        Bucket="small-tfstate-111111111111", Key="small.tfstate.tflock", Body=json.dumps(lock).encode()
+    )
+
+    done = small.run("apply", "dev", "--local")
+
+    assert done.status == 4
+    assert "kim@laptop" in done.stderr
+    assert "2026-11-23" in done.stderr
+    assert f"unlock dev {lock['ID']}" in done.stderr
+    small.ok("unlock", "dev", lock["ID"], "--local", "--yes")
+    small.ok("apply", "dev", "--local")
+
+
+def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
+    change(
+        small,
+        "terraform/main.tf",
+        'output "retention"',
+        'resource "terraform_data" "slow" {\n'
+        "  depends_on = [aws_cloudwatch_log_group.this]\n"
+        '  provisioner "local-exec" { command = "sleep 600" }\n'
+        "}\n\n"
+        'output "retention"',
+    )
+    small.ok("plan", "dev", "--local")
+    with subprocess.Popen(
+        small.argv("apply", "dev", "--local", "--json"),
+        env=small.variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as apply:
+        assert apply.stderr is not None
+        for line in apply.stderr:
+            if "terraform_data.slow: Creating" in line:
+                break
+        apply.send_signal(signal.SIGINT)
+        stdout, stderr = apply.communicate(timeout=120)
+
+    assert apply.returncode == 130
+    assert json.loads(stdout)["error"]["exit_code"] == 130
+    assert "Two interrupts" not in stderr
+    names = small.ok("output", "dev", "--local", "--json").document
+    assert names["log_group_name"] == "/ecs/small-task", "what was made before the interrupt is in the state"
+    change(small, "terraform/main.tf", "sleep 600", "true")
+    small.ok("plan", "dev", "--local")  # which it could not, were the state locked
+    small.ok("apply", "dev", "--local")
+
+
+def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> None:
+    change(
+        small, "terraform/main.tf", "retention_in_days = var.retention", "retention_in_dyas = var.retention"
+    )
+
+    done = small.run("plan", "dev", "--local")
+
+    assert done.status == 4
+    assert "main.tf:37" in done.stderr
+    assert "retention_in_dyas" in done.stderr
+
+
+def test_malformed_variables_are_told_by_terraform_too(small: CommandLine) -> None:
+    change(small, "environments/dev/terraform.tfvars", '"dev"', '"dev"\nretention = "many"')
+
+    done = small.run("plan", "dev", "--local")
+
+    assert done.status == 4
+    assert "retention" in done.stderr
+
+
+def test_credentials_of_another_account_are_refused_before_anything_runs(small: CommandLine) -> None:
+    up = small.ok("local", "status", "--json").document
+    other = CommandLine(project=small.project, home=small.home.parent / "other")
+
+    done = other.run(
+        *("plan", "prod"),
+        AWS_ENDPOINT_URL=up["url"],
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+
+    assert done.status == 3
+    assert "222222222222" in done.stderr
+    assert "123456789012" in done.stderr
+    assert "planning" not in done.stderr
+
+
+def test_the_provider_refuses_another_account_too(small: CommandLine) -> None:
+    env = small.shell_environment("dev") | {"TF_VAR_account_id": "222222222222"}
+    root = small.project / "terraform"
+    subprocess.run(["terraform", "init", "-no-color"], cwd=root, env=env, check=True, capture_output=True)
+
+    done = subprocess.run(
+        ["terraform", "plan", "-no-color"], cwd=root, env=env, check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert "AWS account ID not allowed" in done.stderr
+
+
+def test_a_missing_state_bucket_is_told_with_the_command_that_makes_it(small: CommandLine) -> None:
+    env = small.shell_environment("dev")
+    up = small.ok("local", "status", "--json").document
+    client(small, "s3").delete_bucket(Bucket="small-tfstate-111111111111")
+    other = CommandLine(project=small.project, home=small.home.parent / "other")
+    aws = {key: value for key, value in env.items() if key.startswith("AWS_")}
+    assert aws["AWS_ENDPOINT_URL"] == up["url"]
+
+    done = other.run("plan", "dev", **aws)
+
+    assert done.status == 3
+    assert "small-tfstate-111111111111 does not exist" in done.stderr
+    assert "bootstrap dev" in done.stderr
+    assert "created" in other.ok("bootstrap", "dev", **aws).stdout
+    assert "as it must be" in other.ok("bootstrap", "dev", **aws).stdout
+    other.ok("plan", "dev", **aws)
+
+
+def test_a_local_aws_that_was_started_anew_is_empty_and_an_older_plan_is_refused(small: CommandLine) -> None:
+    small.ok("plan", "dev", "--local")
+    small.ok("apply", "dev", "--local")
+    small.ok("plan", "dev", "--local")
+    os.kill(small.ok("local", "status", "--json").document["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while small.ok("local", "status", "--json").document["up"]:
+        assert time.monotonic() < deadline
+
+    output = small.run("output", "dev", "--local")  # starts a new one
+    apply = small.run("apply", "dev", "--local")
+
+    assert output.status == 3
+    assert "started anew is empty" in output.stderr
+    assert apply.status == 5
+    assert "plan dev" in apply.stderr
+    small.ok("plan", "dev", "--local")
+    small.ok("apply", "dev", "--local")
+
+
+def test_plain_terraform_works_as_the_guide_writes_it(small: CommandLine) -> None:
+    env = small.shell_environment("dev")
+    root = small.project / "terraform"
+    for command in (["init"], ["plan"], ["apply", "-auto-approve"], ["plan", "-detailed-exitcode"]):
+        done = subprocess.run(
+            ["terraform", *command], cwd=root, env=env, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    assert not small.ok("plan", "dev", "--local", "--json").document["has_changes"]

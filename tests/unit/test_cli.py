@@ -1,0 +1,124 @@
+"""The command line's grammar, and what it prints where nothing need be running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mclass_tf import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "mclass_tf", *arguments]
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--local", "--json", "--project", "/p", "plan", "dev"],
+        ["plan", "dev", "--local", "--json", "--project", "/p"],
+        ["--local", "plan", "--project", "/p", "dev", "--json"],
+    ],
+)
+def test_shared_options_stand_before_or_after_the_command(argv: list[str]) -> None:
+    parsed = cli._parser().parse_args(argv)
+
+    assert (parsed.local, parsed.json, parsed.project) == (True, True, "/p")
+    assert parsed.environment == "dev"
+
+
+def test_without_options_a_command_acts_on_aws_here_and_asks() -> None:
+    parsed = cli._parser().parse_args(["apply", "dev"])
+
+    assert (parsed.local, parsed.json, parsed.project, parsed.yes, parsed.all) == (
+        False,
+        False,
+        ".",
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("pln", "dev"),
+        ("plan",),
+        ("plan", "dev", "--all"),
+        ("plan", "dev", "--image", "latest"),
+        ("plan", "--all", "--out", "plan.tfplan"),
+        ("plan", "--all", "--jobs", "0"),
+        ("apply", "--all", "--plan", "plan.tfplan"),
+        ("destroy", "dev"),
+        ("local", "up", "--port", "70000"),
+        ("local",),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_ends_with_2(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+
+    assert done.returncode == 2, done.stderr
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["bootstrap", "init", "plan", "apply", "output", "destroy", "verify", "unlock", "local"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    done = run(command, "--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: mclass-tf")
+
+
+def test_an_unknown_environment_ends_with_3_and_names_the_known_ones() -> None:
+    done = run("plan", "staging")
+
+    assert done.returncode == 3
+    assert "unknown environment 'staging'" in done.stderr
+    assert "dev, prod" in done.stderr
+
+
+def test_with_json_an_error_is_one_document_too() -> None:
+    done = run("plan", "staging", "--json")
+
+    error = json.loads(done.stdout)["error"]
+    assert error["type"] == "UnknownEnvironmentError"
+    assert error["exit_code"] == done.returncode == 3
+    assert "dev, prod" in error["hint"]
+
+
+def test_outside_a_project_the_command_line_says_so(tmp_path: Path) -> None:
+    done = run("plan", "dev", "--project", str(tmp_path))
+
+    assert done.returncode == 3
+    assert "not in a project" in done.stderr
+
+
+def test_inside_a_project_any_folder_will_do() -> None:
+    done = run("plan", "staging", "--project", str(ROOT / "terraform"))
+
+    assert "dev, prod" in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from mclass_tf import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'boto3', 'checkov', 'hcl2', 'moto', 'python_terraform'} & set(sys.modules)), file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stderr == "[]\n"
