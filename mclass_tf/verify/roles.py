@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mclass_tf.verify.check import Comparison, equal, holds, registry, within
+from mclass_tf.verify.check import Comparison, NotApplicableError, equal, holds, registry, within
 from mclass_tf.verify.iam import Policies, Statement, statements_of
 from mclass_tf.verify.world import World
 
@@ -17,9 +17,12 @@ TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  (an action; it has no resourc
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 
+# A reference to a secret may name a key, a stage and a version of it after its ARN.
+_SECRET_ARN_PARTS = 7
+
 # What ECS calls to shift traffic in a blue/green deployment.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
-SHIFT = ("elasticloadbalancing:ModifyRule", "elasticloadbalancing:ModifyListener")
+SHIFT = "elasticloadbalancing:ModifyRule"
 REGISTER = ("elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets")
 
 
@@ -74,6 +77,20 @@ def execution_may_not(world: World) -> Iterator[Comparison]:
 
 
 @check(
+    "the execution role may read every secret that the container is given",
+    hint="`secrets` in terraform.tfvars takes full ARNs; the execution role's policy follows from it",
+)
+def execution_reads_secrets(world: World) -> Iterator[Comparison]:
+    secrets = sorted(_secrets(world))
+    if not secrets:
+        raise NotApplicableError("the container is given no secrets")
+    for reference in secrets:
+        resource = ":".join(reference.split(":")[:_SECRET_ARN_PARTS])
+        action = "ssm:GetParameters" if ":ssm:" in resource else "secretsmanager:GetSecretValue"
+        yield _may(_execution(world), action, resource, expected=True)
+
+
+@check(
     "the execution role has no wildcard beyond the registry's token",
     hint="only ecr:GetAuthorizationToken may have Resource *; name every other resource and action",
 )
@@ -105,7 +122,7 @@ def infrastructure_may(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
     policies = world.role_policies(outputs.infrastructure_role_arn)
     for arn in (outputs.production_listener_rule_arn, outputs.test_listener_rule_arn):
-        yield _may(policies, SHIFT[0], arn, expected=True)
+        yield _may(policies, SHIFT, arn, expected=True)
     for arn in outputs.target_group_arns.values():
         for action in REGISTER:
             yield _may(policies, action, arn, expected=True)
@@ -145,6 +162,16 @@ def _trusts(world: World, arn: str, service: str) -> Iterator[Comparison]:
 
 def _execution(world: World) -> Policies:
     return world.role_policies(world.outputs.execution_role_arn)
+
+
+def _secrets(world: World) -> set[str]:
+    """Return what the service's container takes its secrets from, in every revision: ARNs."""
+    return {
+        str(secret["valueFrom"])
+        for revision in world.task_definitions
+        for container in revision.get("containerDefinitions", [])
+        for secret in container.get("secrets", [])
+    }
 
 
 def _log_group(world: World) -> str:

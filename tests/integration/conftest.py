@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,10 @@ from typing import Any
 
 import pytest
 
-from mclass_tf import aws, environment, target, verify
+from mclass_tf import flows, verify
+from mclass_tf.errors import MclassError
+from mclass_tf.session import Project, Session, open_session
+from mclass_tf.terraform import Engine
 
 PROJECT = Path(__file__).parents[2]
 WHY_NOT = "no environment is named: pytest tests/integration --environment ENV"
@@ -68,32 +69,33 @@ def chosen(pytestconfig: pytest.Config) -> Chosen:
 
 
 @pytest.fixture(scope="session")
-def outputs(chosen: Chosen) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(_outputs_of(chosen))
-    return found
-
-
-def _outputs_of(chosen: Chosen) -> str:
-    if chosen.outputs is not None:
-        return chosen.outputs.read_text(encoding="utf-8")
-    command = [sys.executable, "-m", "mclass_tf", "output", str(chosen.name), "--json"]
-    done = subprocess.run(
-        [*command, *(["--local"] if chosen.use_local else [])],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.fail(f"there are no outputs to verify: {done.stderr.strip()}", pytrace=False)
-    return done.stdout
+def session(chosen: Chosen) -> Session:
+    """Enter the environment as `verify ENV` enters it."""
+    project = Project.find(os.environ, PROJECT)
+    try:
+        return open_session(
+            project, str(chosen.name), use_local=chosen.use_local, engine=_no_engine, report=print
+        )
+    except MclassError as error:
+        pytest.fail(f"{error}\nnext: {error.hint}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def world(chosen: Chosen, outputs: Mapping[str, Any]) -> verify.World:
-    """Return the applied environment, entered as `verify ENV` enters it; read once for all tests of a worker."""
-    loaded = environment.load(PROJECT, str(chosen.name))
-    home = Path(os.environ.get("MCLASS_TF_HOME") or PROJECT / ".mclass")
-    where = target.find(os.environ, use_local=chosen.use_local, home=home)
-    entered = aws.connect(where.access(loaded), account_id=loaded.account_id, role_arn=where.role_arn(loaded))
-    return verify.open_world(outputs, entered)
+def outputs(chosen: Chosen, session: Session) -> Mapping[str, Any]:
+    if chosen.outputs is not None:
+        found: Mapping[str, Any] = json.loads(chosen.outputs.read_text(encoding="utf-8"))
+        return found
+    try:
+        return flows.outputs(session)
+    except MclassError as error:
+        pytest.fail(f"{error}\nnext: {error.hint}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def world(session: Session, outputs: Mapping[str, Any]) -> verify.World:
+    """Return the applied environment; what several tests look at is read once for all tests of a worker."""
+    return verify.open_world(outputs, session.aws)
+
+
+def _no_engine() -> Engine:
+    raise AssertionError("a verification never runs Terraform")

@@ -27,6 +27,7 @@ LOG_GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/ecs/mclass-task"
 TASK = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/mclass-task"
 CLUSTER = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/mclass-cluster"
 SERVICE = f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/mclass-cluster/mclass-service"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:mclass-1"
 DIGEST = "sha256:" + "ab" * 32
 BLUE, GREEN = (f"{LB}:targetgroup/mclass-{colour}/1" for colour in ("blue", "green"))
 PRODUCTION, TEST, REDIRECT = (f"{LB}:listener/app/mclass-alb/1/{name}" for name in ("prod", "test", "http"))
@@ -370,6 +371,7 @@ def _task_definition(revision: int) -> dict[str, Any]:
         "portMappings": [{"containerPort": 3000}],
         "logConfiguration": {"logDriver": "awslogs", "options": options},
         "stopTimeout": 60,
+        "secrets": [{"name": "TOKEN", "valueFrom": f"{SECRET}:token::"}],
         "readonlyRootFilesystem": True,
         "user": "10001:10001",
         "healthCheck": {"command": ["CMD", "python", "-c", "..."]},
@@ -449,6 +451,7 @@ EXECUTION_POLICY = _policy(
     ("ecr:GetAuthorizationToken", "*"),
     (["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], REPOSITORY),
     (["logs:CreateLogStream", "logs:PutLogEvents"], f"{LOG_GROUP}:*"),
+    ("secretsmanager:GetSecretValue", SECRET),
 )
 INFRASTRUCTURE_POLICY = _policy(
     ("elasticloadbalancing:ModifyRule", f"{LB}:listener-rule/app/*/*/*/*"),
@@ -1077,6 +1080,7 @@ TASK_DEFINITION_HARMS = [
 
 _MAY = "the execution role may pull from this repository and write to this log group"
 _MAY_NOT = "the execution role may neither pull from another repository nor write to another log group"
+_SECRETS = "the execution role may read every secret that the container is given"
 _WILDCARDS = "the execution role has no wildcard beyond the registry's token"
 _SHIFTS = "the infrastructure role lets ECS register targets and shift this load balancer's traffic"
 _ADMINISTRATOR = "no role has an administrator's permissions"
@@ -1116,6 +1120,10 @@ ROLE_HARMS = [
         what="denied",
         path=(*_EXECUTION, "Statement", 2),
         to={"Effect": "Deny", "Action": "ecr:*", "Resource": "*"},
+    ),
+    Harm(name=_SECRETS, what="no statement", path=(*_EXECUTION, "Statement", 3), to=GONE),
+    Harm(
+        name=_SECRETS, what="another secret", path=(*_EXECUTION, "Statement", 3, "Resource"), to=SECRET + "2"
     ),
     Harm(name=_MAY_NOT, what="every repository", path=(*_EXECUTION, "Statement", 1, "Resource"), to="*"),
     Harm(
