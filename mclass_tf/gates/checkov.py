@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -109,9 +109,9 @@ def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
     judged = {(result.check, without_index(result.resource)) for result in plan.results}
     only_hcl = [
         result
-        for result in hcl.results
+        for result in (_with_address(result, existing) for result in hcl.results)
         if (result.check, without_index(result.resource)) not in judged
-        and (without_index(result.resource) in existing or not _is_block_with_address(result.resource))
+        and (without_index(result.resource) in existing or not _BLOCK.search(result.resource))
     ]
     failed: dict[tuple[str, str], Result] = {}
     for result in (*plan.results, *only_hcl):
@@ -127,9 +127,15 @@ def _existing(subject: Subject) -> Iterator[str]:
     return (without_index(address) for address in addresses(subject.plan.document))
 
 
-def _is_block_with_address(resource: str) -> bool:
-    """Tell a resource or data source, which may be absent from a plan, from a provider or a module call."""
-    return re.search(r"(^|\.)[a-z0-9]+_[a-z0-9_]*\.[^.]+$", resource) is not None
+def _with_address(result: Result, existing: frozenset[str]) -> Result:
+    """Give a data source the address that Terraform has for it: Checkov leaves out `data`."""
+    data = _BLOCK.sub(r"\1data.\2", result.resource)
+    known = without_index(result.resource) in existing or without_index(data) not in existing
+    return result if known else replace(result, resource=data)
+
+
+# A resource or data source, which may be absent from a plan; a provider or a module call may not.
+_BLOCK: Final = re.compile(r"(^|\.)([a-z0-9]+_[a-z0-9_]*\.[^.\[]+(?:\[.+\])?)$")
 
 
 def _broken(merged: Merged) -> Iterator[Problem]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from checkov.common.models.enums import CheckResult
+
+_AFTER_APPLY = "true_after_unknown"
+_EXPRESSION = re.compile(r"\$\{|\b(var|local|module|each|data)\.")
 
 
 def first(conf: dict[str, Any], key: str) -> Any:
@@ -11,6 +17,18 @@ def first(conf: dict[str, Any], key: str) -> Any:
     while isinstance(value, list):
         value = value[0] if value else None
     return value
+
+
+def unresolved(value: Any) -> bool:
+    """Tell a value that is not known here: an expression that was not rendered, or what only the apply will tell."""
+    return isinstance(value, str) and (value == _AFTER_APPLY or _EXPRESSION.search(value) is not None)
+
+
+def switched_on(value: Any) -> CheckResult:
+    """Judge a switch that must be on."""
+    if unresolved(value):
+        return CheckResult.UNKNOWN
+    return CheckResult.PASSED if value is True else CheckResult.FAILED
 
 
 def number(value: Any) -> float | None:

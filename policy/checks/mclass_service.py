@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _reading import first, number
+from _reading import first, number, switched_on
 from checkov.common.models.enums import CheckCategories, CheckResult
 from checkov.terraform.checks.resource.base_resource_check import BaseResourceCheck
 
@@ -41,8 +41,8 @@ class CircuitBreaker(_ServiceCheck):
         breaker = first(conf, "deployment_circuit_breaker")
         if not isinstance(breaker, dict):
             return CheckResult.FAILED
-        sound = all(first(breaker, key) is True for key in ("enable", "rollback"))
-        return CheckResult.PASSED if sound else CheckResult.FAILED
+        judged = [switched_on(first(breaker, key)) for key in ("enable", "rollback")]
+        return next((result for result in judged if result is not CheckResult.PASSED), CheckResult.PASSED)
 
 
 class TasksKeepServing(_ServiceCheck):

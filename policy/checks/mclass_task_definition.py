@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from _reading import containers, essential, first, number
+from _reading import containers, essential, first, number, switched_on, unresolved
 from checkov.common.models.enums import CheckCategories, CheckResult
 from checkov.terraform.checks.resource.base_resource_check import BaseResourceCheck
 
@@ -40,8 +40,10 @@ class ImageByDigest(_TaskDefinitionCheck):
         found = containers(conf)
         if found is None:
             return CheckResult.UNKNOWN
-        named = all(_DIGEST.fullmatch(str(container.get("image", ""))) for container in found)
-        return CheckResult.PASSED if named else CheckResult.FAILED
+        images = [str(container.get("image", "")) for container in found]
+        if any(unresolved(image) for image in images):
+            return CheckResult.UNKNOWN
+        return CheckResult.PASSED if all(map(_DIGEST.fullmatch, images)) else CheckResult.FAILED
 
 
 class StopTimeout(_TaskDefinitionCheck):
@@ -64,7 +66,10 @@ class StopTimeout(_TaskDefinitionCheck):
         found = containers(conf)
         if found is None:
             return CheckResult.UNKNOWN
-        stated = [number(container.get("stopTimeout")) for container in found if essential(container)]
+        values = [container.get("stopTimeout") for container in found if essential(container)]
+        if any(unresolved(value) for value in values):
+            return CheckResult.UNKNOWN
+        stated = [number(value) for value in values]
         sound = all(seconds is not None and 1 <= seconds <= _LONGEST_ON_FARGATE for seconds in stated)
         return CheckResult.PASSED if stated and sound else CheckResult.FAILED
 
@@ -87,6 +92,8 @@ class NotRoot(_TaskDefinitionCheck):
         if found is None:
             return CheckResult.UNKNOWN
         users = [str(container.get("user") or "").partition(":")[0] for container in found]
+        if any(unresolved(container.get("user")) for container in found):
+            return CheckResult.UNKNOWN
         return CheckResult.FAILED if any(user in _ROOT for user in users) else CheckResult.PASSED
 
 
@@ -104,7 +111,7 @@ class KeptForRollback(_TaskDefinitionCheck):
 
     def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
         self.evaluated_keys = ["skip_destroy"]
-        return CheckResult.PASSED if first(conf, "skip_destroy") is True else CheckResult.FAILED
+        return switched_on(first(conf, "skip_destroy"))
 
 
 checks = (ImageByDigest(), StopTimeout(), NotRoot(), KeptForRollback())

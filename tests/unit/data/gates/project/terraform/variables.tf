@@ -2,6 +2,11 @@ variable "environment" {
   type = string
 }
 
+variable "api_key" {
+  type      = string
+  sensitive = true
+}
+
 variable "access_logs_bucket" {
   type    = string
   default = null

@@ -1,3 +1,15 @@
+variable "flow_log" {
+  type = bool
+}
+
+variable "flow_log_arn" {
+  type = string
+}
+
+variable "flow_log_role_arn" {
+  type = string
+}
+
 variable "zones" {
   type = set(string)
 }
@@ -9,6 +21,15 @@ resource "aws_vpc" "this" {
 
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
+}
+
+resource "aws_flow_log" "this" {
+  count = var.flow_log ? 1 : 0
+
+  iam_role_arn    = var.flow_log_role_arn
+  log_destination = var.flow_log_arn
+  traffic_type    = "ALL"
+  vpc_id          = aws_vpc.this.id
 }
 
 resource "aws_subnet" "private" {

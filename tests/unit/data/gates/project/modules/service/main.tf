@@ -10,6 +10,10 @@ variable "image_digest" {
   type = string
 }
 
+variable "kms_key" {
+  type = object({ arn = string })
+}
+
 variable "retention_days" {
   type = number
 }
@@ -37,11 +41,17 @@ resource "aws_ecr_repository" "this" {
   image_scanning_configuration {
     scan_on_push = true
   }
+
+  encryption_configuration {
+    encryption_type = var.kms_key == null ? "AES256" : "KMS"
+    kms_key         = one(var.kms_key[*].arn)
+  }
 }
 
 resource "aws_cloudwatch_log_group" "this" {
   name              = "/ecs/mclass-task"
   retention_in_days = var.retention_days
+  kms_key_id        = one(var.kms_key[*].arn)
 }
 
 resource "aws_security_group" "alb" {
@@ -161,6 +171,7 @@ resource "aws_ecs_service" "this" {
   launch_type                        = "FARGATE"
   deployment_minimum_healthy_percent = var.secure ? 100 : 0
   deployment_maximum_percent         = 200
+  health_check_grace_period_seconds  = var.secure ? 60 : 0
 
   deployment_circuit_breaker {
     enable   = var.secure
@@ -176,4 +187,8 @@ resource "aws_ecs_service" "this" {
   network_configuration {
     subnets = var.subnet_ids
   }
+}
+
+output "log_group_arn" {
+  value = aws_cloudwatch_log_group.this.arn
 }

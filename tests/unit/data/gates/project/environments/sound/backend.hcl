@@ -1,0 +1,3 @@
+bucket = "mclass-tfstate-111111111111"
+key    = "sound.tfstate"
+region = "ap-northeast-2"

@@ -1,0 +1,3 @@
+bucket = "mclass-tfstate-111111111111"
+key    = "weak.tfstate"
+region = "ap-northeast-2"
