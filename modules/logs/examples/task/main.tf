@@ -1,0 +1,6 @@
+module "logs" {
+  source = "../.."
+
+  name              = "/ecs/mclass-task"
+  retention_in_days = 30
+}

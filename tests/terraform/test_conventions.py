@@ -1,0 +1,108 @@
+"""The configuration keeps the conventions that make a folder readable: order, types, descriptions, tables."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from .conftest import FOLDERS, HERE, ROOT
+
+README_TABLES = HERE / "readme_tables.py"
+STANDARD_FILES = ("README.md", "main.tf", "outputs.tf", "variables.tf", "versions.tf")
+
+
+def _blocks(folder: str, *, file: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    with (ROOT / folder / file).open() as text:
+        for block in hcl2.load(text).get(kind, []):
+            yield from block.items()
+
+
+def _tables(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(README_TABLES), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_has_the_standard_files_and_tests(folder: str) -> None:
+    assert [name for name in STANDARD_FILES if not (ROOT / folder / name).is_file()] == []
+    assert list((ROOT / folder / "tests").glob("*.tftest.hcl"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(("file", "kind"), [("variables.tf", "variable"), ("outputs.tf", "output")])
+def test_variables_and_outputs_stand_in_alphabetical_order(folder: str, file: str, kind: str) -> None:
+    names = [name for name, _ in _blocks(folder, file=file, kind=kind)]
+    assert sorted(names) == names
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_variable_has_a_type_and_a_description_and_is_null_only_by_default(folder: str) -> None:
+    for name, variable in _blocks(folder, file="variables.tf", kind="variable"):
+        assert variable.get("type"), f"{name} has no type"
+        assert variable.get("description"), f"{name} has no description"
+        may_be_null = "default" in variable and variable["default"] == [None]
+        assert may_be_null != (variable.get("nullable") == [False]), f"{name} must be either nullable or not"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_output_has_a_description(folder: str) -> None:
+    assert [
+        name
+        for name, output in _blocks(folder, file="outputs.tf", kind="output")
+        if not output.get("description")
+    ] == []
+
+
+@pytest.mark.parametrize("folder", [name for name in FOLDERS if name != "terraform"])
+def test_modules_neither_call_modules_nor_configure_providers(folder: str) -> None:
+    text = "".join(path.read_text() for path in (ROOT / folder).glob("*.tf"))
+    assert re.findall(r'^(?:module|provider) "', text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_validation_is_tried_by_a_test(folder: str) -> None:
+    expected = "".join(path.read_text() for path in (ROOT / folder / "tests").rglob("*.tftest.hcl"))
+    refused = set(
+        re.findall(r"\bvar\.\w+", "".join(re.findall(r"expect_failures = \[.*?\]", expected, re.DOTALL)))
+    )
+    variables = _blocks(folder, file="variables.tf", kind="variable")
+    validated = {f"var.{name}" for name, variable in variables if "validation" in variable}
+    assert validated == refused
+
+
+def test_the_readmes_tables_are_up_to_date() -> None:
+    done = _tables("--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_table_is_noticed_and_the_command_that_mends_it_works(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    shutil.copytree(ROOT / "modules/logs", folder)
+    variables = folder / "variables.tf"
+    variables.write_text(variables.read_text().replace("Days that events are kept", "Days of memory"))
+    stale = _tables("--check", str(folder))
+    assert stale.returncode == 1
+    assert "regenerate them with: python tests/terraform/readme_tables.py" in stale.stderr
+    assert _tables(str(folder)).returncode == 0
+    assert _tables("--check", str(folder)).returncode == 0
+    assert "Days of memory" in (folder / "README.md").read_text()
+
+
+def test_the_committed_schema_is_what_the_configuration_uses() -> None:
+    named = {
+        name
+        for folder in FOLDERS
+        for path in (ROOT / folder).glob("*.tf")
+        for name in re.findall(r'^(?:resource|data) "(\w+)"', path.read_text(), re.MULTILINE)
+    }
+    kept = set(re.findall(r'^"(aws_\w+)":', (HERE / "aws-6.69.1.json").read_text(), re.MULTILINE))
+    assert named == kept, "trim the schema again: tests/terraform/trim_schema.py"
