@@ -117,10 +117,12 @@ def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
     for result in (*plan.results, *only_hcl):
         if not result.passed:
             failed.setdefault((result.check, result.resource), result)
-    checked = len(plan.results) + len(only_hcl)
+    of_resources = any(_BLOCK.search(result.resource) for result in plan.results)
     ordered = sorted(failed.values(), key=lambda result: (result.resource, result.check))
     errors = tuple(dict.fromkeys((*plan.errors, *hcl.errors)))
-    return Merged(checked=checked if plan.results else 0, failed=tuple(ordered), errors=errors)
+    return Merged(
+        checked=len(plan.results) + len(only_hcl) if of_resources else 0, failed=tuple(ordered), errors=errors
+    )
 
 
 def _existing(subject: Subject) -> Iterator[str]:

@@ -146,11 +146,12 @@ class _Reader:
 
     def _line(self, key: str, start: int = 1) -> int:
         """Return the line of `key` at or after `start`, within its own table; `start` where it is not found."""
+        key_here = re.compile(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]')
         for number, line in enumerate(self._lines[start - 1 :], start):
-            if number > start and re.match(r"\s*\[", line):
-                break
-            if re.match(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]', line):
+            if key_here.match(line):
                 return number
+            if start > 1 and number > start and re.match(r"\s*\[", line):
+                break
         return start
 
     def _wrong(self, key: str, value: object, start: int) -> NoReturn:

@@ -64,7 +64,11 @@ class Judge:
         )
 
     def __call__(
-        self, name: str = "sound", *, edit: Callable[[dict[str, Any]], object] | None = None, today: dt.date = TODAY
+        self,
+        name: str = "sound",
+        *,
+        edit: Callable[[dict[str, Any]], object] | None = None,
+        today: dt.date = TODAY,
     ) -> gates.Decision:
         subject = self.subject(name, edit=edit)
         return gates.evaluate(self.saved(name), subject, gates=(CheckovGate(),), today=today)

@@ -50,7 +50,9 @@ BY_TAG = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server:latest
         pytest.param("CKV_MCLASS_1", TASK, container(image=BY_TAG), id="image by tag"),
         pytest.param("CKV_MCLASS_1", TASK, container(image="nginx@sha256:123"), id="image by half a digest"),
         pytest.param("CKV_MCLASS_2", TASK, container(stopTimeout=None), id="no stop timeout"),
-        pytest.param("CKV_MCLASS_2", TASK, container(stopTimeout=121), id="stop timeout that Fargate refuses"),
+        pytest.param(
+            "CKV_MCLASS_2", TASK, container(stopTimeout=121), id="stop timeout that Fargate refuses"
+        ),
         pytest.param("CKV_MCLASS_2", TASK, container(stopTimeout=0), id="no time to stop"),
         pytest.param("CKV_MCLASS_3", TASK, container(user=None), id="no user"),
         pytest.param("CKV_MCLASS_3", TASK, container(user="0:65532"), id="root by number"),
@@ -64,7 +66,10 @@ BY_TAG = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server:latest
             id="breaker without rollback",
         ),
         pytest.param(
-            "CKV_MCLASS_6", SERVICE, attribute("deployment_minimum_healthy_percent", 0), id="all may stop at once"
+            "CKV_MCLASS_6",
+            SERVICE,
+            attribute("deployment_minimum_healthy_percent", 0),
+            id="all may stop at once",
         ),
         pytest.param(
             "CKV_MCLASS_6", SERVICE, attribute("deployment_maximum_percent", 100), id="no room for a new task"
@@ -73,9 +78,14 @@ BY_TAG = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server:latest
             "CKV_MCLASS_7", SERVICE, attribute("health_check_grace_period_seconds", 0), id="no grace period"
         ),
         pytest.param(
-            "CKV_MCLASS_7", SERVICE, attribute("health_check_grace_period_seconds", None), id="grace period left out"
+            "CKV_MCLASS_7",
+            SERVICE,
+            attribute("health_check_grace_period_seconds", None),
+            id="grace period left out",
         ),
-        pytest.param("CKV_MCLASS_8", BLUE, attribute("deregistration_delay", "0"), id="requests in flight cut"),
+        pytest.param(
+            "CKV_MCLASS_8", BLUE, attribute("deregistration_delay", "0"), id="requests in flight cut"
+        ),
         pytest.param("CKV_MCLASS_8", BLUE, attribute("deregistration_delay", "300"), id="drain nobody chose"),
         pytest.param("CKV_AWS_336", TASK, container(readonlyRootFilesystem=False), id="writable root"),
         pytest.param(

@@ -1,0 +1,350 @@
+"""The Checkov gate on real plans and HCL: what it sees, what it must never let pass, what it leaves alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf import gates
+from mclass_tf.errors import ConfigurationError, GateRefusedError, PlanRefusedError
+from mclass_tf.gates import scan
+from mclass_tf.gates.checkov import CheckovGate, merge
+from mclass_tf.gates.scan import Result, Scan
+
+Values = Callable[[dict[str, Any], str], dict[str, Any]]
+
+LOG_GROUP = "module.service.aws_cloudwatch_log_group.this"
+
+
+def test_a_weak_plan_is_refused_with_every_finding_and_its_fix(judge: Any) -> None:
+    decision = judge("weak")
+    assert decision.approved is None
+    with pytest.raises(GateRefusedError) as refused:
+        decision.require()
+    (verdict,) = decision.verdicts
+    assert {"CKV_AWS_131", "CKV_AWS_338", "CKV_MCLASS_5"} <= {finding.check for finding in verdict.failed}
+    for finding in verdict.failed:
+        assert f"{finding.check} {finding.resource}" in refused.value.message
+        assert f"fix: {finding.fix}" in refused.value.message
+    assert refused.value.exit_code == 5
+
+
+def test_a_finding_names_address_file_and_line(judge: Any, project: Path) -> None:
+    (verdict,) = judge("weak").verdicts
+    found = {(finding.check, finding.resource): finding for finding in verdict.failed}
+    finding = found["CKV_MCLASS_8", 'module.service.aws_lb_target_group.this["green"]']
+    assert finding.file == "modules/service/main.tf"
+    lines = (project / finding.file).read_text().splitlines()
+    assert lines[finding.line - 1] == 'resource "aws_lb_target_group" "this" {'
+
+
+def test_a_rule_that_plan_and_hcl_both_see_broken_is_one_finding_for_each_resource(judge: Any) -> None:
+    (verdict,) = judge("weak").verdicts
+    resources = [finding.resource for finding in verdict.failed if finding.check == "CKV_AWS_378"]
+    assert resources == [
+        f'module.service.aws_lb_target_group.this["{colour}"]' for colour in ("blue", "green")
+    ]
+
+
+def test_a_key_that_the_same_plan_makes_counts_as_set(judge: Any) -> None:
+    assert ("CKV_AWS_158", LOG_GROUP) not in judge.failed("sound")
+    assert ("CKV_AWS_158", LOG_GROUP) in judge.failed("weak")
+
+
+def test_a_value_that_the_provider_will_choose_does_not_count_as_set(judge: Any) -> None:
+    def no_key(document: dict[str, Any]) -> None:
+        calls = document["configuration"]["root_module"]["module_calls"]
+        for block in calls["service"]["module"]["resources"]:
+            block["expressions"].pop("kms_key_id", None)
+
+    assert judge.failed("sound", edit=no_key) == {("CKV_AWS_158", LOG_GROUP)}
+
+
+def test_what_only_the_hcl_shows_is_found_too(judge: Any, project: Path) -> None:
+    file = project / "modules/service/main.tf"
+    file.write_text(file.read_text().replace('["sts:AssumeRole"]', '["*"]'))
+    failed = judge.failed("sound")
+    address = "module.service.data.aws_iam_policy_document.assume"
+    assert ("CKV_AWS_1", address) in failed or ("CKV_AWS_49", address) in failed
+
+
+def test_a_skip_comment_in_the_hcl_excuses_nothing(judge: Any, project: Path) -> None:
+    file = project / "modules/service/main.tf"
+    text = file.read_text().replace('["sts:AssumeRole"]', '["*"]')
+    file.write_text(
+        text.replace(
+            'data "aws_iam_policy_document" "assume" {',
+            'data "aws_iam_policy_document" "assume" {\n  #checkov:skip=CKV_AWS_49:trust me\n',
+        )
+    )
+    assert any(check == "CKV_AWS_49" for check, _ in judge.failed("sound"))
+
+
+def test_the_hcl_of_a_block_that_the_plan_does_not_make_is_no_finding() -> None:
+    hcl = Scan(results=(result("CKV_AWS_1", "module.a.aws_x_y.z", passed=False),), errors=())
+    plan = Scan(results=(result("CKV_AWS_1", "module.b.aws_x_y.z", passed=True),), errors=())
+    assert merge(plan=plan, hcl=hcl, existing=frozenset({"module.b.aws_x_y.z"})).failed == ()
+    assert merge(plan=plan, hcl=hcl, existing=frozenset({"module.a.aws_x_y.z"})).failed == hcl.results
+
+
+def test_the_plan_overrules_what_the_hcl_could_not_render() -> None:
+    hcl = Scan(results=(result("CKV_AWS_1", "aws_x_y.z", passed=False),), errors=())
+    plan = Scan(results=(result("CKV_AWS_1", "aws_x_y.z[0]", passed=True),), errors=())
+    assert merge(plan=plan, hcl=hcl, existing=frozenset({"aws_x_y.z"})).failed == ()
+
+
+def test_a_broken_provider_block_is_found_although_no_plan_lists_providers() -> None:
+    hcl = Scan(results=(result("CKV_AWS_41", "aws.default", passed=False),), errors=())
+    plan = Scan(results=(result("CKV_AWS_1", "aws_x_y.z", passed=True),), errors=())
+    assert merge(plan=plan, hcl=hcl, existing=frozenset()).failed == hcl.results
+
+
+def result(check: str, resource: str, *, passed: bool) -> Result:
+    return Result(
+        check=check, title="Ensure", guideline="", fix="", passed=passed, resource=resource, place=None
+    )
+
+
+def test_a_gate_that_checked_nothing_does_not_pass(judge: Any) -> None:
+    def empty(document: dict[str, Any]) -> None:
+        document["planned_values"] = {"root_module": {}}
+
+    decision = judge("sound", edit=empty)
+    assert decision.approved is None
+    assert "no check was evaluated" in decision.verdicts[0].blocking[0].message
+
+
+def test_an_hcl_file_that_checkov_cannot_read_fails_the_gate(judge: Any, project: Path) -> None:
+    (project / "modules/service/broken.tf").write_text('resource "aws_lb" {{{')
+    decision = judge("sound")
+    assert decision.approved is None
+    assert any("broken.tf" in problem.message for problem in decision.verdicts[0].blocking)
+
+
+def test_a_rule_of_the_project_that_cannot_be_loaded_fails_the_gate(judge: Any, project: Path) -> None:
+    (project / "policy/checks/mclass_service.py").write_text("import nothing_of_that_name")
+    decision = judge("sound")
+    assert decision.approved is None
+    assert any("mclass_service.py" in problem.message for problem in decision.verdicts[0].blocking)
+
+
+def test_a_rule_that_crashes_fails_the_gate(judge: Any, project: Path) -> None:
+    file = project / "policy/checks/mclass_target_group.py"
+    file.write_text(file.read_text().replace("seconds = number(", "seconds = undefined_name("))
+    decision = judge("sound")
+    assert decision.approved is None
+    assert any("CKV_MCLASS_8" in problem.message for problem in decision.verdicts[0].blocking)
+
+
+def test_rules_of_another_project_are_not_applied_to_this_one(judge: Any, project: Path) -> None:
+    assert any(check.startswith("CKV_MCLASS") for check, _ in judge.failed("weak"))
+    for file in (project / "policy/checks").glob("mclass_*.py"):
+        file.unlink()
+    assert not any(check.startswith("CKV_MCLASS") for check, _ in judge.failed("weak"))
+
+
+def test_containers_that_only_the_apply_will_know_are_warned_of(judge: Any, values_of: Values) -> None:
+    address = "module.service.aws_ecs_task_definition.this"
+
+    def unknown(document: dict[str, Any]) -> None:
+        del values_of(document, address)["container_definitions"]
+        (entry,) = (e for e in document["resource_changes"] if e["address"] == address)
+        entry["change"]["after_unknown"]["container_definitions"] = True
+
+    decision = judge("sound", edit=unknown)
+    assert decision.approved is not None
+    assert [address in problem.message for problem in decision.verdicts[0].warnings] == [True]
+
+
+def test_a_plan_that_terraform_could_not_finish_is_refused(judge: Any) -> None:
+    with pytest.raises(PlanRefusedError, match="could not finish"):
+        judge("sound", edit=lambda document: document.update(errored=True))
+
+
+def test_a_plan_of_another_environment_is_refused(judge: Any) -> None:
+    with pytest.raises(PlanRefusedError, match="'weak', not for 'sound'"):
+        gates.evaluate(judge.saved("weak"), judge.subject("sound"))
+
+
+def test_a_plan_whose_bytes_changed_is_refused(judge: Any) -> None:
+    saved = judge.saved("sound")
+    saved.path.write_bytes(b"other bytes")
+    with pytest.raises(PlanRefusedError, match="altered"):
+        gates.evaluate(saved, judge.subject("sound"))
+
+
+def test_checkovs_settings_may_not_skip_a_rule(judge: Any, project: Path) -> None:
+    file = project / "policy/checkov.yaml"
+    file.write_text(file.read_text() + "skip-check:\n  - CKV_AWS_51\n")
+    with pytest.raises(ConfigurationError, match="skip-check") as refused:
+        judge("sound")
+    assert refused.value.key == "skip-check"
+    assert refused.value.line == len(file.read_text().splitlines()) - 1
+
+
+def test_preparing_changes_nothing_about_the_verdict(judge: Any) -> None:
+    gate = CheckovGate()
+    subject = judge.subject("weak")
+    gate.prepare(environment=subject.environment, project=subject.project)
+    prepared = gate.evaluate(subject, today=dt.date(2027, 1, 15))
+    fresh = CheckovGate().evaluate(subject, today=dt.date(2027, 1, 15))
+    assert prepared.failed == fresh.failed
+    assert prepared.checked == fresh.checked
+
+
+def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: Path) -> None:
+    gate = CheckovGate()
+    subject = judge.subject("sound")
+    gate.prepare(environment=subject.environment, project=project)
+    file = project / "modules/service/main.tf"
+    file.write_text(file.read_text().replace('["sts:AssumeRole"]', '["*"]'))
+    verdict = gate.evaluate(subject, today=dt.date(2027, 1, 15))
+    assert any(finding.check == "CKV_AWS_49" for finding in verdict.failed)
+
+
+def test_environments_are_judged_side_by_side_from_several_threads(judge: Any) -> None:
+    gate = CheckovGate()
+    subjects = [judge.subject(name) for name in ("sound", "weak", "sound", "weak")]
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = list(pool.map(lambda s: gate.evaluate(s, today=dt.date(2027, 1, 15)), subjects))
+    assert [bool(verdict.failed) for verdict in verdicts] == [False, True, False, True]
+    assert verdicts[1].failed == verdicts[3].failed
+
+
+def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
+    judge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "correct-horse-battery-staple"
+    assert secret in json.dumps(judge.document("sound"))
+    seen: list[tuple[int, int, str]] = []
+    real = scan._Engine.plan
+
+    def spy(engine: scan._Engine, file: Path) -> Scan:
+        seen.append((file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777, file.read_text()))
+        return real(engine, file)
+
+    monkeypatch.setattr(scan._Engine, "plan", spy)
+    monkeypatch.setattr(scan.tempfile, "tempdir", str(tmp_path))
+    assert judge("sound").approved is not None
+    ((folder_mode, file_mode, text),) = seen
+    assert (folder_mode, file_mode) == (0o700, 0o600)
+    assert secret not in text
+    assert list(tmp_path.glob("mclass-gate-*")) == []
+
+
+def test_the_plan_is_off_the_disk_after_an_interrupt(
+    judge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(engine: scan._Engine, file: Path) -> Scan:
+        assert file.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scan._Engine, "plan", interrupted)
+    monkeypatch.setattr(scan.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        judge("sound")
+    assert list(tmp_path.glob("mclass-gate-*")) == []
+
+
+ALONE = """
+    import json, logging, os, signal, socket, sys, warnings
+    from pathlib import Path
+    from mclass_tf import environment, gates
+    from mclass_tf.plan import Plan, SavedPlan, digest
+
+    def refuse(*_):
+        raise AssertionError("the gate wants the network")
+
+    socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+    project, document = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
+    file = project / "x.tfplan"
+    file.write_bytes(b"plan")
+    saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
+                      has_changes=True, created="")
+
+    def state():
+        root = logging.getLogger()
+        return {
+            "cwd": os.getcwd(),
+            "env": dict(os.environ),
+            "handlers": list(root.handlers),
+            "filters": list(root.filters),
+            "levels": (root.level, logging.root.manager.disable),
+            "checkov": (logging.getLogger("checkov").propagate, list(logging.getLogger("checkov").handlers)),
+            "signals": {s: signal.getsignal(s) for s in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM)},
+            "silenced": [f for f in warnings.filters if f[2] is SyntaxWarning],
+            "path": list(sys.path),
+            "bare": sorted(m for m in sys.modules if m.startswith(("mclass_s", "mclass_ta", "_reading"))),
+            "recursion": sys.getrecursionlimit(),
+            "umask": os.umask(0o22),
+        }
+
+    before = state()
+    target = environment.load(project, "weak")
+    gates.prepare(target, project)
+    decision = gates.evaluate(saved, gates.Subject(plan=Plan.parse(document), environment=target, project=project))
+    after = state()
+    changed = {key for key in before if before[key] != after[key]}
+    assert not changed, changed
+    assert decision.verdicts[0].failed
+"""
+
+
+def test_the_process_is_left_as_it_was_without_network_or_output(project: Path) -> None:
+    plan = Path(__file__).parents[1] / "unit/data/gates/plans/weak.json"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ALONE), str(project), str(plan)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
+    program = """
+        from mclass_tf.gates.serial import Serial
+        import threading
+        serial, started = Serial(name="x"), threading.Event()
+        def first():
+            started.set()
+            threading.main_thread().join()
+        serial.submit(first)
+        serial.submit(lambda: print("second"))
+        started.wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_checkov_never_runs_on_the_main_thread(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+    real = scan._Engine.plan
+
+    def spy(engine: scan._Engine, file: Path) -> Scan:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return real(engine, file)
+
+    monkeypatch.setattr(scan._Engine, "plan", spy)
+    judge("sound")
+    assert threads == [False]

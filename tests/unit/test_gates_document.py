@@ -1,0 +1,149 @@
+"""What of a plan a scanner gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf.gates.document import MASK, UNKNOWN, addresses, for_scanner, unreadable_containers
+
+PLANS = Path(__file__).parent / "data/gates/plans"
+
+
+def plan_of(
+    values: dict[str, Any],
+    *,
+    unknown: dict[str, Any] | None = None,
+    sensitive: dict[str, Any] | None = None,
+    expressions: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    identity = {"address": "aws_x_y.z", "mode": "managed", "type": "aws_x_y", "name": "z"}
+    return {
+        "planned_values": {
+            "root_module": {
+                "resources": [{**identity, "values": values, "sensitive_values": sensitive or {}}]
+            }
+        },
+        "resource_changes": [
+            {
+                **identity,
+                "change": {
+                    "actions": ["create"],
+                    "before": None,
+                    "after": values,
+                    "after_unknown": unknown or {},
+                },
+            }
+        ],
+        "configuration": {"root_module": {"resources": [{**identity, "expressions": expressions or {}}]}},
+    }
+
+
+def scanned(plan: dict[str, Any]) -> dict[str, Any]:
+    (resource,) = for_scanner(plan)["planned_values"]["root_module"]["resources"]
+    values: dict[str, Any] = resource["values"]
+    return values
+
+
+@pytest.mark.parametrize("name", ["sound", "weak"])
+def test_no_secret_of_a_real_plan_gets_through(name: str) -> None:
+    plan = json.loads((PLANS / f"{name}.json").read_text())
+    secret = "correct-horse-battery-staple"
+    assert secret in json.dumps(plan)
+    assert secret not in json.dumps(for_scanner(plan))
+
+
+def test_the_prior_state_and_the_variables_stay_behind() -> None:
+    plan = {
+        **plan_of({}),
+        "prior_state": {"values": {"secret": 1}},
+        "variables": {"password": {"value": "x"}},
+    }
+    assert {"prior_state", "variables"}.isdisjoint(for_scanner(plan))
+
+
+def test_a_sensitive_text_is_masked_at_any_depth() -> None:
+    plan = plan_of(
+        {"a": [{"b": "secret", "c": "open"}], "d": {"e": ["secret"]}, "n": 7},
+        sensitive={"a": [{"b": True}], "d": True, "n": True},
+    )
+    assert scanned(plan) == {"a": [{"b": MASK, "c": "open"}], "d": {"e": [MASK]}, "n": 7}
+
+
+def test_containers_with_a_sensitive_environment_can_still_be_judged() -> None:
+    containers = [{"image": "x@sha256:1", "environment": [{"name": "KEY", "value": "secret"}]}]
+    plan = plan_of(
+        {"container_definitions": json.dumps(containers)}, sensitive={"container_definitions": True}
+    )
+    (container,) = json.loads(scanned(plan)["container_definitions"])
+    assert container == {"image": "x@sha256:1", "environment": [{"name": "KEY", "value": MASK}]}
+
+
+def test_a_value_set_from_another_module_and_not_known_yet_counts_as_set() -> None:
+    plan = plan_of(
+        {}, unknown={"kms_key_id": True}, expressions={"kms_key_id": {"references": ["var.kms_key_arn"]}}
+    )
+    assert scanned(plan) == {"kms_key_id": UNKNOWN}
+
+
+def test_a_value_that_the_configuration_does_not_set_stays_absent() -> None:
+    assert scanned(plan_of({}, unknown={"kms_key_id": True})) == {}
+
+
+def test_a_reference_to_a_resource_is_left_to_the_scanner_to_follow() -> None:
+    plan = plan_of(
+        {},
+        unknown={"vpc_id": True},
+        expressions={"vpc_id": {"references": ["aws_vpc.this.id", "aws_vpc.this"]}},
+    )
+    assert scanned(plan) == {}
+
+
+def test_a_known_value_is_never_replaced() -> None:
+    plan = plan_of({"name": "x"}, unknown={"name": True}, expressions={"name": {"references": ["var.name"]}})
+    assert scanned(plan) == {"name": "x"}
+
+
+def test_nested_blocks_are_filled_as_the_configuration_sets_them() -> None:
+    plan = plan_of(
+        {"encryption": [{"type": "KMS"}]},
+        unknown={"encryption": [{"key": True, "chosen_by_aws": True}]},
+        expressions={"encryption": [{"key": {"references": ["var.key"]}, "type": {"constant_value": "KMS"}}]},
+    )
+    assert scanned(plan) == {"encryption": [{"type": "KMS", "key": UNKNOWN}]}
+
+
+def test_the_content_of_a_dynamic_block_counts_as_set() -> None:
+    plan = plan_of({"configuration": [{}]}, unknown={"configuration": [{"kms_key_id": True}]})
+    assert scanned(plan) == {"configuration": [{"kms_key_id": UNKNOWN}]}
+
+
+def test_the_configuration_of_a_module_with_an_index_is_found() -> None:
+    plan = json.loads((PLANS / "sound.json").read_text())
+    flat = json.dumps(plan).replace("module.service.", 'module.service[\\"a.b\\"].')
+    flat = flat.replace('"address": "module.service"', '"address": "module.service[\\"a.b\\"]"')
+    texts = json.dumps(for_scanner(json.loads(flat)))
+    assert UNKNOWN in json.dumps(for_scanner(plan))
+    assert texts.count(UNKNOWN) == json.dumps(for_scanner(plan)).count(UNKNOWN)
+
+
+def test_addresses_are_those_that_are_made_or_read() -> None:
+    plan = json.loads((PLANS / "sound.json").read_text())
+    found = set(addresses(plan))
+    assert {
+        "aws_kms_key.this[0]",
+        "module.network.aws_flow_log.this[0]",
+        "module.service.data.aws_iam_policy_document.assume",
+    } <= found
+
+
+def test_containers_are_unreadable_only_while_they_are_not_known() -> None:
+    plan = json.loads((PLANS / "sound.json").read_text())
+    assert list(unreadable_containers(plan)) == []
+    for entry in plan["resource_changes"]:
+        if entry["type"] == "aws_ecs_task_definition":
+            entry["change"]["after_unknown"]["container_definitions"] = True
+    assert list(unreadable_containers(plan)) == ["module.service.aws_ecs_task_definition.this"]
