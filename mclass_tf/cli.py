@@ -511,7 +511,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_shared(local=False, json=False, project=".")],
     )
     parser.add_argument("--version", action="version", version=f"mclass-tf {__version__}")
-    parser.set_defaults(all=False, jobs=4, yes=False)
+    parser.set_defaults(all=False, yes=False)
     shared = _shared()
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -526,7 +526,11 @@ def _parser() -> argparse.ArgumentParser:
         if several:
             sub.add_argument("--all", action="store_true", help="every environment, side by side")
             sub.add_argument(
-                "--jobs", type=_positive, metavar="N", help="with --all: at most so many at a time (4)"
+                "--jobs",
+                type=_positive,
+                metavar="N",
+                default=4,
+                help="with --all: at most so many at a time (4)",
             )
         return sub
 

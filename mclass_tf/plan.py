@@ -122,11 +122,11 @@ def digest(path: Path) -> str:
 def state_of(path: Path) -> tuple[str, int]:
     """Return lineage and serial of the state that the plan file at `path` was made from.
 
-    A plan file is a zip archive whose member `tfstate-prev` is that state, in the format of state files.
+    A plan file is a zip archive; its member `tfstate` is that state, which Terraform compares at apply too.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            state = json.loads(archive.read("tfstate-prev"))
+            state = json.loads(archive.read("tfstate"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise PlanRefusedError(
             f"{path} is not a plan that Terraform saved", hint="make one with: plan ENV"

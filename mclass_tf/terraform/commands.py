@@ -54,13 +54,15 @@ def environment(
     """Return the child's whole environment: `parent` without what steers Terraform from outside, plus ours.
 
     `variables` become TF_VAR_*: an environment, unlike an argument list, is not shown to other users.
-    `access` are the AWS variables; where they name an endpoint, none of the parent's AWS settings survive.
+    `access` are the AWS variables; where they hold credentials, none of the parent's AWS settings survive beside them.
     """
-    local = "AWS_ENDPOINT_URL" in access
+    ours = "AWS_ACCESS_KEY_ID" in access
+    # The certificates of the network that leads to AWS are still those; an endpoint on loopback has none.
+    spared = () if "AWS_ENDPOINT_URL" in access else ("AWS_CA_BUNDLE",)
     kept = {
         key: value
         for key, value in parent.items()
-        if not key.startswith(_STRIPPED) and not (local and key.startswith("AWS_"))
+        if not key.startswith(_STRIPPED) and not (ours and key.startswith("AWS_") and key not in spared)
     }
     return (
         kept

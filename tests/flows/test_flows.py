@@ -250,7 +250,7 @@ def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> Non
     done = small.run("plan", "dev", "--local")
 
     assert done.status == 4
-    assert "main.tf:37" in done.stderr
+    assert "main.tf:41" in done.stderr
     assert "retention_in_dyas" in done.stderr
 
 

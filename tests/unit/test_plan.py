@@ -176,7 +176,7 @@ def test_a_plan_that_is_gone_is_refused(tmp_path: Path) -> None:
 
 def test_the_state_that_a_plan_was_made_from_is_read_from_its_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "plan", "w") as archive:
-        archive.writestr("tfstate-prev", json.dumps({"lineage": "abc", "serial": 7}))
+        archive.writestr("tfstate", json.dumps({"lineage": "abc", "serial": 7}))
 
     assert state_of(tmp_path / "plan") == ("abc", 7)
 

@@ -78,15 +78,28 @@ def test_the_child_has_its_own_folders_and_our_variables() -> None:
     assert env["HOME"] == "/h"
 
 
-def test_on_a_named_endpoint_no_setting_meant_for_aws_survives() -> None:
-    parent = {"AWS_PROFILE": "work", "AWS_CA_BUNDLE": "/proxy.pem", "AWS_SECRET_ACCESS_KEY": "real"}
+PARENT = {"AWS_PROFILE": "work", "AWS_CA_BUNDLE": "/proxy.pem", "AWS_SECRET_ACCESS_KEY": "real"}
+KEYS = {"AWS_ACCESS_KEY_ID": "ours", "AWS_SECRET_ACCESS_KEY": "test"}
 
-    env = child(parent, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_SECRET_ACCESS_KEY": "test"})
+
+def test_on_the_local_aws_no_setting_meant_for_aws_survives() -> None:
+    env = child(PARENT, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", **KEYS})
 
     assert "AWS_PROFILE" not in env
     assert "AWS_CA_BUNDLE" not in env
     assert env["AWS_SECRET_ACCESS_KEY"] == "test"
-    assert child(parent, {})["AWS_PROFILE"] == "work"
+
+
+def test_on_aws_credentials_of_a_role_replace_all_others_and_the_network_stays_as_it_is() -> None:
+    env = child(PARENT, KEYS)
+
+    assert "AWS_PROFILE" not in env
+    assert env["AWS_CA_BUNDLE"] == "/proxy.pem"
+    assert env["AWS_SECRET_ACCESS_KEY"] == "test"
+
+
+def test_without_credentials_of_ours_those_of_the_user_stay() -> None:
+    assert child(PARENT, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).items() >= PARENT.items()
 
 
 def mirror(folder: Path) -> Path:

@@ -83,7 +83,9 @@ def test_neither_a_tick_of_the_clock_nor_a_read_is_news() -> None:
     done, tick, reading = said(
         json.dumps({"type": "apply_complete", "@message": "aws_vpc.this: Creation complete"}),
         json.dumps({"type": "apply_progress", "@message": "aws_lb.this: Still creating... [10s elapsed]"}),
-        json.dumps({"type": "apply_start", "@message": "data.aws_region.current: Refreshing...", "hook": read}),
+        json.dumps(
+            {"type": "apply_start", "@message": "data.aws_region.current: Refreshing...", "hook": read}
+        ),
     )
 
     assert done.is_news
