@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import importlib.util
 import json
 import os
 import select
@@ -17,6 +16,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import mclass_tf
@@ -127,7 +127,7 @@ def _locked(home: Path, *, wait: bool = True) -> Iterator[None]:
 
 def _require_dependencies() -> None:
     for package in ("moto", "flask", "flask_cors"):
-        if importlib.util.find_spec(package) is None:
+        if find_spec(package) is None:
             raise MissingDependencyError(package)
 
 

@@ -13,6 +13,8 @@ from mclass_tf.local.http import Reply
 UNSUPPORTED = "UnsupportedOperation"
 UNEXPECTED = "LocalAwsInternalError"
 
+_LONGEST_ERROR = 400
+
 
 def unsupported(call: Call, *, detail: str = "") -> Reply:
     """The local AWS does not model the call."""
@@ -25,7 +27,7 @@ def unexpected(call: Call, *, error: str) -> Reply:
     return refuse(
         call,
         code=UNEXPECTED,
-        message=f"The local AWS failed in {call.name}: {error} (the traceback is in its server.log)",
+        message=f"The local AWS failed in {call.name}: {error[:_LONGEST_ERROR]} (the traceback is in its server.log)",
     )
 
 

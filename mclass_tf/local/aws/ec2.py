@@ -7,6 +7,7 @@ from typing import Any
 
 from moto.ec2 import ec2_backends, urls
 from moto.ec2.exceptions import (
+    EC2ClientError,
     InvalidSecurityGroupNotFoundError,
     InvalidSecurityGroupRuleIdNotFoundError,
 )
@@ -81,6 +82,33 @@ class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc
 
 
 class Backend(EC2Backend):  # type: ignore[misc]
+    def create_vpc_endpoint(
+        self,
+        vpc_id: str,
+        service_name: str,
+        endpoint_type: str | None,
+        *rest: Any,
+        private_dns_enabled: bool | None = None,
+        **named: Any,
+    ) -> Any:
+        """Private names need the VPC's DNS, and the security groups must exist; moto looks at neither.
+
+        https://docs.aws.amazon.com/vpc/latest/privatelink/interface-endpoints.html
+        """
+        vpc = self.get_vpc(vpc_id)
+        wants_names = private_dns_enabled and endpoint_type == "Interface"
+        if wants_names and not (_is_on(vpc.enable_dns_support) and _is_on(vpc.enable_dns_hostnames)):
+            raise EC2ClientError(
+                "InvalidParameter",
+                "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to "
+                f"true for {vpc_id}",
+            )
+        if named.get("security_group_ids"):
+            self.describe_security_groups(group_ids=named["security_group_ids"])
+        return super().create_vpc_endpoint(
+            vpc_id, service_name, endpoint_type, *rest, private_dns_enabled=private_dns_enabled, **named
+        )
+
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
         """Replaces each rule by the one given, whatever it refers to; moto changes address ranges alone.
 
@@ -94,6 +122,11 @@ class Backend(EC2Backend):  # type: ignore[misc]
             if rule is None:
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
             _replace(rule, wanted=wanted)
+
+
+def _is_on(attribute: Any) -> bool:
+    """Moto keeps what came over the wire: a boolean or its text."""
+    return str(attribute).lower() == "true"
 
 
 def _replace(rule: Any, *, wanted: Mapping[str, Any]) -> None:

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from moto.core.exceptions import ServiceException
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
 from moto.elbv2 import urls
+from moto.elbv2.exceptions import ELBClientError
 from moto.elbv2.models import ELBv2Backend, elbv2_backends
 from moto.s3.models import s3_backends
 
@@ -199,13 +199,13 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         vpc_id = load_balancer.vpc_id
         if any(subnet.vpc_id != vpc_id for subnet in load_balancer.subnets):
             raise _error("InvalidSubnet", "All subnets must be in the same VPC")
+        if not load_balancer.security_groups:
+            load_balancer.security_groups = [self.ec2_backend.get_default_security_group(vpc_id).id]
         try:
-            groups = self.ec2_backend.describe_security_groups(
-                group_ids=load_balancer.security_groups or [None]
-            )
+            groups = self.ec2_backend.describe_security_groups(group_ids=load_balancer.security_groups)
         except InvalidSecurityGroupNotFoundError as error:
             raise _error("InvalidSecurityGroup", str(error.message)) from error
-        if load_balancer.security_groups and any(group.vpc_id != vpc_id for group in groups):
+        if any(group.vpc_id != vpc_id for group in groups):
             raise _error("InvalidSecurityGroup", f"All security groups must be in the VPC {vpc_id}")
         gateways = self.ec2_backend.describe_internet_gateways(filters={"attachment.vpc-id": [vpc_id]})
         if load_balancer.scheme == "internet-facing" and not gateways:
@@ -241,7 +241,7 @@ def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
 
 
 def _error(code: str, message: str) -> Exception:
-    error: Exception = ServiceException(code, message)
+    error: Exception = ELBClientError(code, message)
     return error
 
 

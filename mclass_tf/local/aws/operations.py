@@ -84,6 +84,7 @@ S3_MODELLED = frozenset(
         "GetBucketPolicy",
         "GetBucketPolicyStatus",
         "GetBucketReplication",
+        "GetBucketRequestPayment",
         "GetBucketTagging",
         "GetBucketVersioning",
         "GetBucketWebsite",

@@ -1,4 +1,4 @@
-"""S3: bucket policies whose statements have conditions, or speak of an AWS service."""
+"""S3: buckets and their policies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import json
 from typing import Any
 
 from moto.iam.access_control import IAMPolicy, PermissionResult
-from moto.s3 import models
+from moto.s3 import models, urls
+from moto.s3.responses import S3Response
+
+from mclass_tf.local.aws.extend import use_responses
+
+_PAYER = (
+    '<RequestPaymentConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Payer>BucketOwner</Payer>'
+    "</RequestPaymentConfiguration>"
+)
 
 
 class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for us
@@ -24,6 +32,18 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
         return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 
+class Responses(S3Response):  # type: ignore[misc]
+    def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
+        """The owner pays; moto answers this question with a list of the objects.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketRequestPayment.html
+        """
+        if "requestPayment" in querystring:
+            self.backend.get_bucket(bucket_name)
+            return 200, {"Content-Type": "application/xml"}, _PAYER
+        return super()._bucket_response_get(bucket_name, querystring)
+
+
 def _concerns_caller(statement: dict[str, Any]) -> bool:
     """Tell whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
     wants_tls = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
@@ -34,3 +54,5 @@ def _concerns_caller(statement: dict[str, Any]) -> bool:
 
 def install() -> None:
     models.FakeBucket = Bucket
+    use_responses(urls=urls, responses=Responses)
+    models.S3Backend._url_module = urls  # noqa: SLF001  else moto reads the module anew, without our class

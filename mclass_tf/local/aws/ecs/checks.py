@@ -81,15 +81,15 @@ def _check_network(settings: Mapping[str, Any], *, account_id: str, region: str)
     if not network.get("subnets"):
         raise invalid("subnets can not be empty.")
     ec2 = ec2_backends[account_id][region]
+    group_ids = network.get("securityGroups")
     try:
         subnets = ec2.describe_subnets(subnet_ids=network["subnets"])
-        groups = ec2.describe_security_groups(group_ids=network.get("securityGroups") or [None])
+        groups = ec2.describe_security_groups(group_ids=group_ids) if group_ids else []
     except InvalidSubnetIdError as error:
         raise invalid(f"Error retrieving subnet information: {error.message}") from error
     except InvalidSecurityGroupNotFoundError as error:
         raise invalid(f"Error retrieving security group information: {error.message}") from error
-    vpcs = {subnet.vpc_id for subnet in subnets}
-    if len(vpcs) > 1 or (network.get("securityGroups") and {group.vpc_id for group in groups} != vpcs):
+    if len({placed.vpc_id for placed in (*subnets, *groups)}) > 1:
         raise invalid("All subnets and security groups must be in the same VPC.")
 
 

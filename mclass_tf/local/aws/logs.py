@@ -1,0 +1,62 @@
+"""CloudWatch Logs: log groups and their keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.logs import urls
+from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundException
+from moto.logs.models import LogsBackend, logs_backends
+from moto.logs.responses import LogsResponse
+
+from mclass_tf.local.aws import kms
+from mclass_tf.local.aws.extend import use_backend, use_responses
+
+
+class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
+    def create_log_group(self, log_group_name: str, tags: dict[str, str], **kwargs: Any) -> Any:
+        self.check_key(log_group_name, kwargs.get("kmsKeyId"))
+        return super().create_log_group(log_group_name, tags, **kwargs)
+
+    def check_key(self, log_group_name: str, key_arn: str | None) -> None:
+        """The key must exist, be enabled, and let CloudWatch Logs use it: moto takes any text for a key.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+        """
+        if not key_arn:
+            return
+        key = kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key_arn)
+        if key is None or not kms.allows_service(key, service=f"logs.{self.region_name}.amazonaws.com"):
+            arn = f"arn:aws:logs:{self.region_name}:{self.account_id}:log-group:{log_group_name}"
+            raise InvalidParameterException(
+                f"The specified KMS key does not exist or is not allowed to be used with Arn '{arn}'"
+            )
+
+
+class Responses(LogsResponse):  # type: ignore[misc]
+    """Changing the key of a log group, which the provider does in place and moto does not have.
+
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
+    """
+
+    def associate_kms_key(self) -> str:
+        key = self._get_param("kmsKeyId")
+        group = self._group()
+        self.logs_backend.check_key(group.name, key)
+        group.kms_key_id = key
+        return ""
+
+    def disassociate_kms_key(self) -> str:
+        self._group().kms_key_id = None
+        return ""
+
+    def _group(self) -> Any:
+        group = self.logs_backend.groups.get(self._get_param("logGroupName"))
+        if group is None:
+            raise ResourceNotFoundException
+        return group
+
+
+def install() -> None:
+    use_backend(backends=logs_backends, urls=urls, backend=Backend)
+    use_responses(urls=urls, responses=Responses)

@@ -1,0 +1,280 @@
+"""Starting, finding and stopping the local AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mclass_tf import local
+from mclass_tf.local import control
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose server is stopped at the end, whatever the test left."""
+    folder = tmp_path / "home"
+    yield folder
+    local.down(home=folder)
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A live process that is no local AWS."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.communicate(timeout=30)
+
+
+def _record(home: Path, **changes: object) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    record = {
+        "url": "http://127.0.0.1:9",
+        "port": 9,
+        "pid": 1,
+        "instance_id": "none",
+        "started_at": "2026-01-01T00:00:00+00:00",
+    }
+    (home / "server.json").write_text(json.dumps({**record, **changes}))
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_up_starts_a_server_that_says_who_it_is(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    with urllib.request.urlopen(f"{up.url}/_mclass/health", timeout=10) as answer:
+        health = json.load(answer)
+    assert (up.instance_id, up.started_at, "ok") == (
+        health["instance_id"],
+        health["started_at"],
+        health["status"],
+    )
+    assert health["unsupported"] == []
+    assert up == local.status(home=home)
+
+
+def test_the_record_is_readable_by_its_owner_alone(home: Path) -> None:
+    local.up(home=home, port=0)
+    assert stat.S_IMODE((home / "server.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((home / "server.log").stat().st_mode) == 0o600
+
+
+def test_up_returns_the_one_that_is_up(home: Path) -> None:
+    assert local.up(home=home, port=0) == local.up(home=home, port=0)
+
+
+def test_two_homes_have_two_servers(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    try:
+        assert local.up(home=home, port=0).instance_id != local.up(home=other, port=0).instance_id
+    finally:
+        local.down(home=other)
+
+
+def test_callers_at_the_same_time_get_the_same_server(home: Path) -> None:
+    together = threading.Barrier(4)
+
+    def start() -> local.LocalAws:
+        together.wait()
+        return local.up(home=home, port=0)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {pool.submit(start) for _ in range(4)}
+    assert len({future.result() for future in found}) == 1
+
+
+def test_processes_at_the_same_time_get_the_same_server(home: Path) -> None:
+    code = "import sys, pathlib; from mclass_tf import local; print(local.up(home=pathlib.Path(sys.argv[1]), port=0))"
+    callers = [
+        subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE, cwd=_project())
+        for _ in range(2)
+    ]
+    said = [caller.communicate(timeout=60)[0] for caller in callers]
+    assert said[0] == said[1]
+    assert said[0]
+
+
+def test_the_server_outlives_its_starter_and_its_terminal(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    assert os.getsid(up.pid) == up.pid != os.getsid(0)
+
+
+def test_down_frees_the_port_and_forgets(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    assert up == local.down(home=home)
+    assert not _accepts(up.port)
+    assert not (home / "server.json").exists()
+    assert local.status(home=home) is None
+    assert local.down(home=home) is None
+
+
+def test_down_and_status_of_a_home_that_never_was(home: Path) -> None:
+    assert local.status(home=home) is None
+    assert local.down(home=home) is None
+    assert not home.exists()
+
+
+def test_a_server_that_is_told_to_stop_forgets_itself(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    os.kill(up.pid, signal.SIGTERM)
+    _until_gone(up.pid)
+    assert not (home / "server.json").exists()
+
+
+def test_a_record_that_outlived_its_process_is_removed(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    os.kill(up.pid, signal.SIGKILL)
+    _until_gone(up.pid)
+    assert (home / "server.json").exists()
+    assert local.status(home=home) is None
+    assert not (home / "server.json").exists()
+
+
+def test_up_after_a_crash_starts_anew(home: Path) -> None:
+    crashed = local.up(home=home, port=0)
+    os.kill(crashed.pid, signal.SIGKILL)
+    _until_gone(crashed.pid)
+    assert crashed.instance_id != local.up(home=home, port=0).instance_id
+
+
+def test_a_process_that_got_the_same_id_is_not_taken_for_the_server(
+    home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    _record(home, pid=bystander.pid, instance_id="11111111-2222-4333-8444-555555555555")
+    assert local.status(home=home) is None
+
+
+def test_a_process_that_got_the_same_id_is_not_stopped(
+    home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    _record(home, pid=bystander.pid, instance_id="11111111-2222-4333-8444-555555555555")
+    assert local.down(home=home) is None
+    assert bystander.poll() is None
+
+
+def test_a_port_that_another_server_got_is_not_taken_for_the_server(
+    home: Path, server: local.LocalAws
+) -> None:
+    up = local.up(home=home, port=0)
+    record = json.loads((home / "server.json").read_text())
+    (home / "server.json").write_text(json.dumps({**record, "url": server.url, "port": server.port}))
+    assert local.status(home=home) is None
+    assert up.pid == getattr(local.down(home=home), "pid", None)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pid": "x"}'], ids=repr)
+def test_a_record_that_cannot_be_read_is_no_server(home: Path, text: str) -> None:
+    home.mkdir()
+    (home / "server.json").write_text(text)
+    assert local.status(home=home) is None
+    assert local.down(home=home) is None
+
+
+def test_a_port_in_use_is_named_with_its_process(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(local.PortInUseError) as error:
+            local.up(home=home, port=port)
+    assert port == error.value.port
+    assert str(port) in error.value.message
+    assert f"pid {os.getpid()}" in (error.value.process or "")
+    assert not (home / "server.json").exists()
+
+
+def test_without_a_port_4566_is_taken_when_free_and_another_when_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(control, "DEFAULT_PORT", taken.getsockname()[1])
+        assert taken.getsockname()[1] != local.up(home=home).port
+    local.down(home=home)
+    free = _free_port()
+    monkeypatch.setattr(control, "DEFAULT_PORT", free)
+    assert free == local.up(home=home).port
+
+
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flask.py").write_text("raise RuntimeError('flask is broken on purpose')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(local.StartError, match="flask is broken on purpose"):
+        local.up(home=home, port=0)
+    assert not (home / "server.json").exists()
+    assert local.status(home=home) is None
+
+
+def test_a_missing_package_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "find_spec", lambda name: None)
+    with pytest.raises(local.MissingDependencyError) as error:
+        local.up(home=home, port=0)
+    assert "pip install 'mclass-tf[local]'" in error.value.hint
+
+
+def test_variables_of_the_caller_do_not_steer_the_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", "999999999999")
+    up = local.up(home=home, port=0)
+    request = urllib.request.Request(
+        up.url,
+        data=b"Action=GetCallerIdentity&Version=2011-06-15",
+        headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sts/aws4_request"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert b"999999999999" not in answer.read()
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, mclass_tf.local; print(sorted({'moto', 'boto3', 'botocore', 'flask'} & set(sys.modules)))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_project()
+    )
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_stopped_all_the_same(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    os.kill(up.pid, signal.SIGSTOP)
+    assert local.status(home=home) is None
+    assert (home / "server.json").exists()
+    assert up == local.down(home=home)
+    assert not _accepts(up.port)
+
+
+def _project() -> Path:
+    return Path(local.__file__).parents[2]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _until_gone(pid: int) -> None:
+    """Waits for a server that this process started: its exit can be waited for."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {pid} is still there")

@@ -1,0 +1,407 @@
+"""ECS: clusters, task definitions and services keep what they are told, and refuse what they cannot keep."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.conftest import REGION, Account, Network
+
+_SIZE = {"cpu": "256", "memory": "512"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ecs:
+    """A cluster with a task definition, behind a load balancer."""
+
+    account: Account
+    client: Any
+    network: Network
+    target_group: str
+    loose_target_group: str
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """A service like the modules' own."""
+        return {
+            "cluster": "c",
+            "serviceName": "s",
+            "taskDefinition": "t",
+            "desiredCount": 0,
+            "launchType": "FARGATE",
+            "availabilityZoneRebalancing": "ENABLED",
+            "deploymentConfiguration": {
+                "maximumPercent": 200,
+                "minimumHealthyPercent": 50,
+                "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+                "alarms": {"alarmNames": ["a"], "enable": True, "rollback": True},
+            },
+            "enableECSManagedTags": True,
+            "enableExecuteCommand": True,
+            "healthCheckGracePeriodSeconds": 60,
+            "loadBalancers": [
+                {"targetGroupArn": self.target_group, "containerName": "web", "containerPort": 3000}
+            ],
+            "networkConfiguration": {
+                "awsvpcConfiguration": {
+                    "subnets": list(self.network.subnet_ids),
+                    "securityGroups": [self.network.group_id],
+                    "assignPublicIp": "DISABLED",
+                }
+            },
+            "propagateTags": "SERVICE",
+            "tags": [{"key": "team", "value": "mclass"}],
+        }
+
+    def described(self, *, include: tuple[str, ...] = ("TAGS",)) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.describe_services(
+            cluster="c", services=["s"], include=list(include)
+        )["services"][0]
+        return found
+
+
+def _task_definition(**changes: Any) -> dict[str, Any]:
+    return {
+        "family": "t",
+        "requiresCompatibilities": ["FARGATE"],
+        "networkMode": "awsvpc",
+        **_SIZE,
+        "containerDefinitions": [
+            {"name": "web", "image": "example/web", "portMappings": [{"containerPort": 3000}]}
+        ],
+        **changes,
+    }
+
+
+@pytest.fixture
+def ecs(fresh: Account, network: Network) -> Ecs:
+    client, elb = fresh.client("ecs"), fresh.client("elbv2")
+    client.create_cluster(clusterName="c")
+    client.register_task_definition(**_task_definition())
+    balancer = elb.create_load_balancer(Name="l", Subnets=network.subnet_ids)["LoadBalancers"][0]
+    groups = [
+        elb.create_target_group(Name=name, Port=3000, Protocol="HTTP", TargetType="ip", VpcId=network.vpc_id)[
+            "TargetGroups"
+        ][0]["TargetGroupArn"]
+        for name in ("used", "loose")
+    ]
+    elb.create_listener(
+        LoadBalancerArn=balancer["LoadBalancerArn"],
+        Port=80,
+        Protocol="HTTP",
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": groups[0]}],
+    )
+    return Ecs(
+        account=fresh, client=client, network=network, target_group=groups[0], loose_target_group=groups[1]
+    )
+
+
+def test_a_service_is_described_as_it_was_created(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    found = ecs.described()
+    asked = {
+        name: value
+        for name, value in ecs.service.items()
+        if name not in {"cluster", "taskDefinition", "deploymentConfiguration"}
+    }
+    assert asked == {name: found[name] for name in asked}
+    configuration = ecs.service["deploymentConfiguration"]
+    assert configuration == {name: found["deploymentConfiguration"][name] for name in configuration}
+    assert f"arn:aws:ecs:{REGION}:{ecs.account.account_id}:task-definition/t:1" == found["taskDefinition"]
+    assert found["platformVersion"] == "LATEST"
+
+
+def test_a_service_that_names_no_controller_describes_none(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    assert "deploymentController" not in ecs.described()
+
+
+def test_tags_are_described_on_demand_alone(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    assert "tags" not in ecs.described(include=())
+
+
+def test_a_service_counts_no_task_that_does_not_run(ecs: Ecs) -> None:
+    ecs.client.create_service(**{**ecs.service, "desiredCount": 2})
+    found = ecs.described()
+    assert (found["desiredCount"], found["runningCount"], found["pendingCount"]) == (2, 0, 0)
+    assert [entry["rolloutState"] for entry in found["deployments"]] == ["IN_PROGRESS"]
+    assert ecs.client.list_tasks(cluster="c", serviceName="s")["taskArns"] == []
+
+
+def test_a_deployment_of_no_tasks_is_complete(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    found = ecs.described()
+    assert [(entry["status"], entry["rolloutState"]) for entry in found["deployments"]] == [
+        ("PRIMARY", "COMPLETED")
+    ]
+    assert any("has reached a steady state" in event["message"] for event in found["events"])
+
+
+def test_an_update_changes_what_it_names_and_nothing_else(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    before = ecs.described()
+    ecs.client.update_service(cluster="c", service="s", healthCheckGracePeriodSeconds=90)
+    after = ecs.described()
+    assert after["healthCheckGracePeriodSeconds"] == 90
+    assert before["deployments"] == after["deployments"]
+    for name in ("deploymentConfiguration", "loadBalancers", "networkConfiguration", "desiredCount"):
+        assert before[name] == after[name]
+
+
+def test_a_new_task_definition_starts_a_deployment(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    before = ecs.described()["deployments"][0]["id"]
+    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.update_service(cluster="c", service="s", taskDefinition="t")
+    found = ecs.described()
+    assert found["taskDefinition"].endswith("task-definition/t:2")
+    assert before != found["deployments"][0]["id"]
+
+
+def test_update_keeps_the_rest_of_the_deployment_configuration(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    ecs.client.update_service(cluster="c", service="s", deploymentConfiguration={"maximumPercent": 150})
+    found = ecs.described()["deploymentConfiguration"]
+    assert (
+        found["maximumPercent"],
+        found["minimumHealthyPercent"],
+        found["deploymentCircuitBreaker"]["rollback"],
+    ) == (150, 50, True)
+
+
+_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "ec2": ({"launchType": "EC2"}, "Fargate only"),
+    "daemon": ({"schedulingStrategy": "DAEMON"}, "schedulingStrategy"),
+    "controller": ({"deploymentController": {"type": "CODE_DEPLOY"}}, "deployment controller CODE_DEPLOY"),
+    "placement": ({"placementStrategy": [{"type": "random"}]}, "placementStrategy"),
+    "discovery": ({"serviceRegistries": [{"registryArn": "x"}]}, "serviceRegistries"),
+    "connect": ({"serviceConnectConfiguration": {"enabled": True}}, "Service Connect"),
+    "no network": ({"networkConfiguration": {}}, "Network Configuration must be provided"),
+    "no subnet": (
+        {"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-0123456789abcdef0"]}}},
+        "subnet",
+    ),
+    "blocked": (
+        {
+            "availabilityZoneRebalancing": "DISABLED",
+            "deploymentConfiguration": {"maximumPercent": 100, "minimumHealthyPercent": 100},
+        },
+        "cannot be 100",
+    ),
+    "cannot surge": (
+        {"deploymentConfiguration": {"maximumPercent": 100, "minimumHealthyPercent": 0}},
+        "rebalancing",
+    ),
+    "negative": ({"desiredCount": -1}, "Desired count"),
+    "not associated": (
+        {"launchType": "", "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]},
+        "not associated",
+    ),
+    "grace without balancer": ({"loadBalancers": []}, "Health check grace period"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), _REFUSED.values(), ids=_REFUSED.keys())
+def test_a_service_that_cannot_be_honoured_is_an_error(ecs: Ecs, changes: dict[str, Any], words: str) -> None:
+    request = {name: value for name, value in {**ecs.service, **changes}.items() if value != ""}
+    with pytest.raises(ClientError, match=words) as error:
+        ecs.client.create_service(**request)
+    assert error.value.response["Error"]["Code"] == "InvalidParameterException"
+    assert ecs.client.list_services(cluster="c")["serviceArns"] == []
+
+
+_NEWER = {
+    "strategy": {"strategy": "BLUE_GREEN"},
+    "hooks": {"lifecycleHooks": [{"hookTargetArn": "x"}]},
+    "bake": {"bakeTimeInMinutes": 5},
+    "canary": {"canaryConfiguration": {"canaryPercent": 5}},
+}
+
+
+@pytest.mark.parametrize("addition", _NEWER.values(), ids=_NEWER.keys())
+def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
+    ecs: Ecs, addition: dict[str, Any]
+) -> None:
+    request = copy.deepcopy(ecs.service)
+    request["deploymentConfiguration"] |= addition
+    named = "BLUE_GREEN" if "strategy" in addition else next(iter(addition))
+    with pytest.raises(ClientError, match=named):
+        _raw(ecs.client, "CreateService", request)
+
+
+def test_an_unknown_parameter_is_refused_by_name(ecs: Ecs) -> None:
+    with pytest.raises(ClientError, match="somethingNew"):
+        _raw(ecs.client, "CreateService", {**ecs.service, "somethingNew": 1})
+
+
+def _raw(client: Any, operation: str, request: dict[str, Any]) -> None:
+    """Sends a request that the installed SDK would not let pass, as a newer one would."""
+    def replace(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = json.dumps(request).encode()
+
+    event = f"before-call.ecs.{operation}"
+    client.meta.events.register(event, replace)
+    try:
+        client.create_service(serviceName="s")
+    finally:
+        client.meta.events.unregister(event, replace)
+
+
+def test_a_target_group_without_a_load_balancer_is_refused(ecs: Ecs) -> None:
+    request = ecs.service
+    request["loadBalancers"][0]["targetGroupArn"] = ecs.loose_target_group
+    with pytest.raises(ClientError, match="does not have an associated load balancer"):
+        ecs.client.create_service(**request)
+
+
+@pytest.mark.parametrize(
+    ("wiring", "words"),
+    [
+        ({"containerName": "other"}, "container other does not exist"),
+        ({"containerPort": 1}, "container port 1"),
+    ],
+)
+def test_a_container_that_is_not_there_cannot_be_wired(ecs: Ecs, wiring: dict[str, Any], words: str) -> None:
+    request = ecs.service
+    request["loadBalancers"][0] |= wiring
+    with pytest.raises(ClientError, match=words):
+        ecs.client.create_service(**request)
+
+
+def test_an_inactive_task_definition_starts_nothing(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.deregister_task_definition(taskDefinition="t:1")
+    with pytest.raises(ClientError, match="TaskDefinition is inactive"):
+        ecs.client.update_service(cluster="c", service="s", taskDefinition="t:1")
+    with pytest.raises(ClientError, match="TaskDefinition is inactive"):
+        ecs.client.create_service(**{**ecs.service, "serviceName": "other", "taskDefinition": "t:1"})
+
+
+def test_a_service_keeps_the_revision_that_was_deregistered_under_it(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    ecs.client.deregister_task_definition(taskDefinition="t:1")
+    ecs.client.update_service(cluster="c", service="s", desiredCount=1)
+    assert ecs.described()["taskDefinition"].endswith("t:1")
+
+
+def test_a_family_means_its_latest_active_revision(ecs: Ecs) -> None:
+    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.deregister_task_definition(taskDefinition="t:2")
+    found = ecs.client.describe_task_definition(taskDefinition="t")["taskDefinition"]
+    assert found["revision"] == 1
+
+
+def test_a_service_above_zero_is_deleted_by_force_alone(ecs: Ecs) -> None:
+    ecs.client.create_service(**{**ecs.service, "desiredCount": 1})
+    with pytest.raises(ClientError, match="scaled above 0"):
+        ecs.client.delete_service(cluster="c", service="s")
+    ecs.client.delete_service(cluster="c", service="s", force=True)
+    assert ecs.described()["status"] == "INACTIVE"
+    assert ecs.client.list_services(cluster="c")["serviceArns"] == []
+
+
+def test_a_deleted_service_can_be_made_again_and_not_updated(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    ecs.client.delete_service(cluster="c", service="s")
+    with pytest.raises(ClientError, match="ServiceNotActiveException"):
+        ecs.client.update_service(cluster="c", service="s", desiredCount=1)
+    ecs.client.create_service(**ecs.service)
+    assert ecs.described()["status"] == "ACTIVE"
+
+
+def test_a_service_is_made_once(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    with pytest.raises(ClientError, match="not idempotent"):
+        ecs.client.create_service(**ecs.service)
+
+
+def test_a_cluster_with_services_stays(ecs: Ecs) -> None:
+    ecs.client.create_service(**ecs.service)
+    assert ecs.client.describe_clusters(clusters=["c"])["clusters"][0]["activeServicesCount"] == 1
+    with pytest.raises(ClientError, match="ClusterContainsServicesException"):
+        ecs.client.delete_cluster(cluster="c")
+
+
+def test_tasks_of_a_service_that_is_not_there_are_not_listed(ecs: Ecs) -> None:
+    with pytest.raises(ClientError, match="ServiceNotFoundException"):
+        ecs.client.list_tasks(cluster="c", serviceName="other")
+
+
+def test_capacity_providers_of_fargate_exist_and_others_do_not(ecs: Ecs) -> None:
+    found = ecs.client.describe_capacity_providers(capacityProviders=["FARGATE_SPOT", "other"])
+    assert [(entry["name"], entry["status"]) for entry in found["capacityProviders"]] == [
+        ("FARGATE_SPOT", "ACTIVE")
+    ]
+    assert [entry["reason"] for entry in found["failures"]] == ["MISSING"]
+
+
+def test_a_service_without_a_launch_type_takes_the_cluster_s_strategy(ecs: Ecs) -> None:
+    strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+    ecs.client.put_cluster_capacity_providers(
+        cluster="c", capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=strategy
+    )
+    request = ecs.service
+    del request["launchType"]
+    ecs.client.create_service(**request)
+    assert strategy == ecs.described()["capacityProviderStrategy"]
+    assert "launchType" not in ecs.described()
+    with pytest.raises(ClientError, match=r"ResourceInUseException|in use"):
+        ecs.client.put_cluster_capacity_providers(
+            cluster="c", capacityProviders=["FARGATE"], defaultCapacityProviderStrategy=[]
+        )
+
+
+_BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
+    "size": ({"cpu": "256", "memory": "4096"}, "No Fargate configuration exists"),
+    "no size": ({"cpu": "256", "memory": ""}, "'cpu' and 'memory'"),
+    "network": ({"networkMode": "bridge"}, "network mode 'awsvpc'"),
+    "ec2": ({"requiresCompatibilities": ["EC2"]}, "Fargate only"),
+    "stop": (
+        {"containerDefinitions": [{"name": "a", "image": "i", "stopTimeout": 121}]},
+        "stopTimeout",
+    ),
+    "logs without a role": (
+        {"containerDefinitions": [{"name": "a", "image": "i", "logConfiguration": {"logDriver": "awslogs"}}]},
+        "execution role",
+    ),
+    "secrets without a role": (
+        {"containerDefinitions": [{"name": "a", "image": "i", "secrets": [{"name": "S", "valueFrom": "x"}]}]},
+        "executionRoleArn",
+    ),
+    "twins": (
+        {"containerDefinitions": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}]},
+        "unique",
+    ),
+    "volume driver": ({"proxyConfiguration": {"containerName": "a"}}, "proxyConfiguration"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), _BAD_TASKS.values(), ids=_BAD_TASKS.keys())
+def test_a_task_definition_that_fargate_does_not_run_is_refused(
+    fresh: Account, changes: dict[str, Any], words: str
+) -> None:
+    request = {name: value for name, value in _task_definition(**changes).items() if value != ""}
+    with pytest.raises(ClientError, match=words):
+        fresh.client("ecs").register_task_definition(**request)
+
+
+def test_container_insights_are_kept(fresh: Account) -> None:
+    client = fresh.client("ecs")
+    client.create_cluster(clusterName="c", settings=[{"name": "containerInsights", "value": "enhanced"}])
+    found = client.describe_clusters(clusters=["c"], include=["SETTINGS"])["clusters"][0]
+    assert found["settings"] == [{"name": "containerInsights", "value": "enhanced"}]
+
+
+def test_creating_a_cluster_again_keeps_it(fresh: Account) -> None:
+    client = fresh.client("ecs")
+    client.create_cluster(clusterName="c", settings=[{"name": "containerInsights", "value": "enabled"}])
+    client.create_cluster(clusterName="c")
+    found = client.describe_clusters(clusters=["c"], include=["SETTINGS"])["clusters"][0]
+    assert found["settings"] == [{"name": "containerInsights", "value": "enabled"}]
