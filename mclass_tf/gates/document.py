@@ -9,8 +9,8 @@ from typing import Any, Final
 
 MASK: Final = "(sensitive)"
 
-# Checkov's own word for a value that is set and that only the apply will tell: present, and equal to nothing.
-UNKNOWN: Final = "true_after_unknown"
+# Opens the text that stands for a value that only the apply will tell: present, and equal to no other.
+UNKNOWN: Final = "(known after apply: "
 
 
 def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
 
     Left out are the prior state, the drift, the input variables and the outputs: nobody scans them, and they hold secrets.
     A value that the configuration sets and that is not known yet, such as the ARN of a key that the same plan makes,
-    stands there as `UNKNOWN`: without it, it would look as if it were not set.
+    stands there as a text that opens with `UNKNOWN`: without it, it would look as if it were not set.
     """
     configuration = plan.get("configuration", {}).get("root_module", {})
     changes = plan.get("resource_changes", ())
@@ -83,7 +83,7 @@ def _name(address: str) -> str:
 
 
 def _filled(values: Any, unknown: Any, expressions: Any) -> Any:
-    """Put `UNKNOWN` where a value is not known and the configuration sets it, at any depth.
+    """Put a text that says so where a value is not known and the configuration sets it, at any depth.
 
     Not where the expression names a resource or data source: Checkov then puts the reference there, and follows it.
     Not where the configuration is silent: what the provider will choose proves nothing. Terraform's JSON does not show
@@ -102,7 +102,7 @@ def _filled(values: Any, unknown: Any, expressions: Any) -> Any:
         expression = expressions.get(key) if isinstance(expressions, dict) else _DYNAMIC
         if mark is True:
             if values.get(key) is None and _is_set(expression):
-                result[key] = UNKNOWN
+                result[key] = f"{UNKNOWN}{key})"
         elif key in values:
             result[key] = _filled(values[key], mark, expression if expression is not None else _DYNAMIC)
     return result

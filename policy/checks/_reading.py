@@ -7,7 +7,7 @@ from typing import Any
 
 from checkov.common.models.enums import CheckResult
 
-_AFTER_APPLY = "true_after_unknown"
+_AFTER_APPLY = ("(known after apply", "true_after_unknown")  # the gate's word for it, and Checkov's own
 _EXPRESSION = re.compile(r"\$\{|\b(var|local|module|each|data)\.")
 
 
@@ -21,7 +21,9 @@ def first(conf: dict[str, Any], key: str) -> Any:
 
 def unresolved(value: Any) -> bool:
     """Tell a value that is not known here: an expression that was not rendered, or what only the apply will tell."""
-    return isinstance(value, str) and (value == _AFTER_APPLY or _EXPRESSION.search(value) is not None)
+    return isinstance(value, str) and (
+        value.startswith(_AFTER_APPLY) or _EXPRESSION.search(value) is not None
+    )
 
 
 def switched_on(value: Any) -> CheckResult:

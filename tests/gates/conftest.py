@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Judge:
     """Runs `gates.evaluate` on a plan of `project`, changed by `edit` first."""
 
     project: Path
+    gate: CheckovGate = field(default_factory=CheckovGate)
 
     def document(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((DATA / f"plans/{name}.json").read_text())
@@ -71,7 +72,7 @@ class Judge:
         today: dt.date = TODAY,
     ) -> gates.Decision:
         subject = self.subject(name, edit=edit)
-        return gates.evaluate(self.saved(name), subject, gates=(CheckovGate(),), today=today)
+        return gates.evaluate(self.saved(name), subject, gates=(self.gate,), today=today)
 
     def failed(
         self, name: str = "sound", *, edit: Callable[[dict[str, Any]], object] | None = None
@@ -81,9 +82,7 @@ class Judge:
         return {(finding.check, finding.resource) for finding in verdict.failed}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
+def made(folder: Path) -> Path:
     shutil.copytree(DATA / "project", folder)
     shutil.copytree(
         REPOSITORY / "policy", folder / "policy", ignore=shutil.ignore_patterns("__pycache__", "waivers.toml")
@@ -93,8 +92,19 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return made(tmp_path / "project")
+
+
+@pytest.fixture
 def judge(project: Path) -> Judge:
     return Judge(project=project)
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """A judge for tests that change plans and no file: its HCL is scanned once."""
+    return Judge(project=made(tmp_path_factory.mktemp("shared") / "project"))
 
 
 def planned(document: dict[str, Any], address: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Callable
@@ -27,8 +28,8 @@ Values = Callable[[dict[str, Any], str], dict[str, Any]]
 LOG_GROUP = "module.service.aws_cloudwatch_log_group.this"
 
 
-def test_a_weak_plan_is_refused_with_every_finding_and_its_fix(judge: Any) -> None:
-    decision = judge("weak")
+def test_a_weak_plan_is_refused_with_every_finding_and_its_fix(reader: Any) -> None:
+    decision = reader("weak")
     assert decision.approved is None
     with pytest.raises(GateRefusedError) as refused:
         decision.require()
@@ -49,26 +50,26 @@ def test_a_finding_names_address_file_and_line(judge: Any, project: Path) -> Non
     assert lines[finding.line - 1] == 'resource "aws_lb_target_group" "this" {'
 
 
-def test_a_rule_that_plan_and_hcl_both_see_broken_is_one_finding_for_each_resource(judge: Any) -> None:
-    (verdict,) = judge("weak").verdicts
+def test_a_rule_that_plan_and_hcl_both_see_broken_is_one_finding_for_each_resource(reader: Any) -> None:
+    (verdict,) = reader("weak").verdicts
     resources = [finding.resource for finding in verdict.failed if finding.check == "CKV_AWS_378"]
     assert resources == [
         f'module.service.aws_lb_target_group.this["{colour}"]' for colour in ("blue", "green")
     ]
 
 
-def test_a_key_that_the_same_plan_makes_counts_as_set(judge: Any) -> None:
-    assert ("CKV_AWS_158", LOG_GROUP) not in judge.failed("sound")
-    assert ("CKV_AWS_158", LOG_GROUP) in judge.failed("weak")
+def test_a_key_that_the_same_plan_makes_counts_as_set(reader: Any) -> None:
+    assert ("CKV_AWS_158", LOG_GROUP) not in reader.failed("sound")
+    assert ("CKV_AWS_158", LOG_GROUP) in reader.failed("weak")
 
 
-def test_a_value_that_the_provider_will_choose_does_not_count_as_set(judge: Any) -> None:
+def test_a_value_that_the_provider_will_choose_does_not_count_as_set(reader: Any) -> None:
     def no_key(document: dict[str, Any]) -> None:
         calls = document["configuration"]["root_module"]["module_calls"]
         for block in calls["service"]["module"]["resources"]:
             block["expressions"].pop("kms_key_id", None)
 
-    assert judge.failed("sound", edit=no_key) == {("CKV_AWS_158", LOG_GROUP)}
+    assert reader.failed("sound", edit=no_key) == {("CKV_AWS_158", LOG_GROUP)}
 
 
 def test_what_only_the_hcl_shows_is_found_too(judge: Any, project: Path) -> None:
@@ -116,11 +117,11 @@ def result(check: str, resource: str, *, passed: bool) -> Result:
     )
 
 
-def test_a_gate_that_checked_nothing_does_not_pass(judge: Any) -> None:
+def test_a_gate_that_checked_nothing_does_not_pass(reader: Any) -> None:
     def empty(document: dict[str, Any]) -> None:
         document["planned_values"] = {"root_module": {}}
 
-    decision = judge("sound", edit=empty)
+    decision = reader("sound", edit=empty)
     assert decision.approved is None
     assert "no check was evaluated" in decision.verdicts[0].blocking[0].message
 
@@ -154,7 +155,7 @@ def test_rules_of_another_project_are_not_applied_to_this_one(judge: Any, projec
     assert not any(check.startswith("CKV_MCLASS") for check, _ in judge.failed("weak"))
 
 
-def test_containers_that_only_the_apply_will_know_are_warned_of(judge: Any, values_of: Values) -> None:
+def test_containers_that_only_the_apply_will_know_are_warned_of(reader: Any, values_of: Values) -> None:
     address = "module.service.aws_ecs_task_definition.this"
 
     def unknown(document: dict[str, Any]) -> None:
@@ -162,14 +163,14 @@ def test_containers_that_only_the_apply_will_know_are_warned_of(judge: Any, valu
         (entry,) = (e for e in document["resource_changes"] if e["address"] == address)
         entry["change"]["after_unknown"]["container_definitions"] = True
 
-    decision = judge("sound", edit=unknown)
+    decision = reader("sound", edit=unknown)
     assert decision.approved is not None
     assert [address in problem.message for problem in decision.verdicts[0].warnings] == [True]
 
 
-def test_a_plan_that_terraform_could_not_finish_is_refused(judge: Any) -> None:
+def test_a_plan_that_terraform_could_not_finish_is_refused(reader: Any) -> None:
     with pytest.raises(PlanRefusedError, match="could not finish"):
-        judge("sound", edit=lambda document: document.update(errored=True))
+        reader("sound", edit=lambda document: document.update(errored=True))
 
 
 def test_a_plan_of_another_environment_is_refused(judge: Any) -> None:
@@ -213,9 +214,9 @@ def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: 
     assert any(finding.check == "CKV_AWS_49" for finding in verdict.failed)
 
 
-def test_environments_are_judged_side_by_side_from_several_threads(judge: Any) -> None:
+def test_environments_are_judged_side_by_side_from_several_threads(reader: Any) -> None:
     gate = CheckovGate()
-    subjects = [judge.subject(name) for name in ("sound", "weak", "sound", "weak")]
+    subjects = [reader.subject(name) for name in ("sound", "weak", "sound", "weak")]
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(lambda s: gate.evaluate(s, today=dt.date(2027, 1, 15)), subjects))
     assert [bool(verdict.failed) for verdict in verdicts] == [False, True, False, True]
@@ -235,7 +236,7 @@ def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
         return real(engine, file)
 
     monkeypatch.setattr(scan._Engine, "plan", spy)
-    monkeypatch.setattr(scan.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert judge("sound").approved is not None
     ((folder_mode, file_mode, text),) = seen
     assert (folder_mode, file_mode) == (0o700, 0o600)
@@ -251,7 +252,7 @@ def test_the_plan_is_off_the_disk_after_an_interrupt(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scan._Engine, "plan", interrupted)
-    monkeypatch.setattr(scan.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         judge("sound")
     assert list(tmp_path.glob("mclass-gate-*")) == []
@@ -337,7 +338,7 @@ def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_checkov_never_runs_on_the_main_thread(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkov_never_runs_on_the_main_thread(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[bool] = []
     real = scan._Engine.plan
 
@@ -346,5 +347,5 @@ def test_checkov_never_runs_on_the_main_thread(judge: Any, monkeypatch: pytest.M
         return real(engine, file)
 
     monkeypatch.setattr(scan._Engine, "plan", spy)
-    judge("sound")
+    reader("sound")
     assert threads == [False]

@@ -21,8 +21,8 @@ class Judge(Protocol):
     ) -> set[tuple[str, str]]: ...
 
 
-def test_a_sound_plan_breaks_no_rule_but_the_waived_one(judge: Judge) -> None:
-    assert judge.failed() == set()
+def test_a_sound_plan_breaks_no_rule_but_the_waived_one(reader: Judge) -> None:
+    assert reader.failed() == set()
 
 
 def attribute(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -103,9 +103,9 @@ BY_TAG = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server:latest
     ],
 )
 def test_a_protection_taken_away_is_found(
-    judge: Judge, values_of: Values, check: str, address: str, change: Callable[[dict[str, Any]], None]
+    reader: Judge, values_of: Values, check: str, address: str, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    assert judge.failed(edit=lambda document: change(values_of(document, address))) == {(check, address)}
+    assert reader.failed(edit=lambda document: change(values_of(document, address))) == {(check, address)}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,6 @@ def test_a_protection_taken_away_is_found(
     ],
 )
 def test_the_edge_of_a_rule_is_allowed(
-    judge: Judge, values_of: Values, address: str, change: Callable[[dict[str, Any]], None]
+    reader: Judge, values_of: Values, address: str, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    assert judge.failed(edit=lambda document: change(values_of(document, address))) == set()
+    assert reader.failed(edit=lambda document: change(values_of(document, address))) == set()

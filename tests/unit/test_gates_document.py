@@ -86,7 +86,13 @@ def test_a_value_set_from_another_module_and_not_known_yet_counts_as_set() -> No
     plan = plan_of(
         {}, unknown={"kms_key_id": True}, expressions={"kms_key_id": {"references": ["var.kms_key_arn"]}}
     )
-    assert scanned(plan) == {"kms_key_id": UNKNOWN}
+    assert scanned(plan) == {"kms_key_id": f"{UNKNOWN}kms_key_id)"}
+
+
+def test_two_values_that_are_not_known_yet_are_not_taken_for_equal() -> None:
+    expressions = {name: {"references": [f"var.{name}"]} for name in ("execution_role_arn", "task_role_arn")}
+    values = scanned(plan_of({}, unknown=dict.fromkeys(expressions, True), expressions=expressions))
+    assert values["execution_role_arn"] != values["task_role_arn"]
 
 
 def test_a_value_that_the_configuration_does_not_set_stays_absent() -> None:
@@ -113,12 +119,12 @@ def test_nested_blocks_are_filled_as_the_configuration_sets_them() -> None:
         unknown={"encryption": [{"key": True, "chosen_by_aws": True}]},
         expressions={"encryption": [{"key": {"references": ["var.key"]}, "type": {"constant_value": "KMS"}}]},
     )
-    assert scanned(plan) == {"encryption": [{"type": "KMS", "key": UNKNOWN}]}
+    assert scanned(plan) == {"encryption": [{"type": "KMS", "key": f"{UNKNOWN}key)"}]}
 
 
 def test_the_content_of_a_dynamic_block_counts_as_set() -> None:
     plan = plan_of({"configuration": [{}]}, unknown={"configuration": [{"kms_key_id": True}]})
-    assert scanned(plan) == {"configuration": [{"kms_key_id": UNKNOWN}]}
+    assert scanned(plan) == {"configuration": [{"kms_key_id": f"{UNKNOWN}kms_key_id)"}]}
 
 
 def test_the_configuration_of_a_module_with_an_index_is_found() -> None:
