@@ -30,11 +30,7 @@ def describe(plan: Plan, *, title: str) -> str:
         plan.resources, key=lambda change: (list(_SIGNS).index(change.action), change.address)
     ):
         lines += _resource(change)
-    if plan.outputs:
-        lines += [
-            "  outputs",
-            *(f"      {o.name}: {_short(o.before)} → {_short(o.after)}" for o in plan.outputs),
-        ]
+    lines += _outputs(plan)
     return "\n".join([*lines, "", summary(plan)]) if plan.has_changes else f"{title}\n\n{summary(plan)}"
 
 

@@ -60,6 +60,14 @@ def test_a_changed_output_alone_is_a_change() -> None:
     assert summary(made) == "only outputs change."
 
 
+def test_new_outputs_are_counted_not_listed() -> None:
+    new = {"actions": ["create"], "before": None, "after": "x"}
+    text = describe(plan(outputs={"url": new, "arn": new}), title="prod")
+
+    assert "2 new outputs" in text
+    assert "url" not in text
+
+
 def test_an_update_names_each_attribute_with_old_and_new_value() -> None:
     text = told(
         change(["update"], {"idle_timeout": 60, "tags": {"a": "1"}}, {"idle_timeout": 30, "tags": {"a": "2"}})
