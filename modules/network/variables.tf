@@ -9,13 +9,8 @@ variable "availability_zones" {
   }
 
   validation {
-    condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones) && length(var.availability_zones) >= 2, false)
+    condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones) && length(var.availability_zones) >= 2 && alltrue([for zone in var.availability_zones : can(regex("^[a-z]{2,}(-[a-z]+)+-[0-9]+[a-z]$", zone))]), false)
     error_message = "availability_zones must name at least two different zones, so that the service survives the loss of one, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
-  }
-
-  validation {
-    condition     = var.availability_zones == null || try(alltrue([for zone in var.availability_zones : can(regex("^[a-z]{2,}(-[a-z]+)+-[0-9]+[a-z]$", zone))]), false)
-    error_message = "availability_zones must be names of zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
   }
 }
 
@@ -64,18 +59,13 @@ variable "existing_vpc" {
   default = null
 
   validation {
-    condition     = var.existing_vpc == null || try(can(regex("^vpc-[0-9a-f]+$", var.existing_vpc.vpc_id)) && can(cidrhost(var.existing_vpc.cidr_block, 0)), false)
-    error_message = "existing_vpc must have the id and the range of the VPC, for example vpc_id = \"vpc-0123456789abcdef0\" and cidr_block = \"10.0.0.0/16\"."
+    condition     = var.existing_vpc == null || try(can(regex("^vpc-[0-9a-f]+$", var.existing_vpc.vpc_id)) && can(cidrhost(var.existing_vpc.cidr_block, 0)) && alltrue([for id in concat(var.existing_vpc.private_subnet_ids, var.existing_vpc.public_subnet_ids) : can(regex("^subnet-[0-9a-f]+$", id))]), false)
+    error_message = "existing_vpc must have the id and the range of the VPC and the ids of its subnets, for example vpc_id = \"vpc-0123456789abcdef0\", cidr_block = \"10.0.0.0/16\" and private_subnet_ids = [\"subnet-0123456789abcdef0\", ...]."
   }
 
   validation {
     condition     = var.existing_vpc == null || try(length(distinct(var.existing_vpc.private_subnet_ids)) >= 2 && length(distinct(var.existing_vpc.public_subnet_ids)) >= 2, false)
     error_message = "existing_vpc must have at least two private and two public subnets, each in its own zone: a load balancer does not start in one zone."
-  }
-
-  validation {
-    condition     = var.existing_vpc == null || try(alltrue([for id in concat(var.existing_vpc.private_subnet_ids, var.existing_vpc.public_subnet_ids) : can(regex("^subnet-[0-9a-f]+$", id))]), false)
-    error_message = "existing_vpc must name its subnets by their ids, for example \"subnet-0123456789abcdef0\"."
   }
 }
 
@@ -141,13 +131,8 @@ variable "subnet_newbits" {
   nullable    = false
 
   validation {
-    condition     = var.subnet_newbits >= 2 && var.subnet_newbits <= 12 && floor(var.subnet_newbits) == var.subnet_newbits
-    error_message = "subnet_newbits must be a whole number from 2 to 12, for example 4."
-  }
-
-  validation {
-    condition     = pow(2, var.subnet_newbits - 1) >= length(coalesce(var.availability_zones, []))
-    error_message = "subnet_newbits must leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice the number of zones, for example 4 for up to eight."
+    condition     = var.subnet_newbits <= 12 && floor(var.subnet_newbits) == var.subnet_newbits && pow(2, var.subnet_newbits - 1) >= max(2, length(coalesce(var.availability_zones, [])))
+    error_message = "subnet_newbits must be a whole number up to 12 and leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice the number of zones, for example 4 for up to eight."
   }
 }
 

@@ -187,6 +187,12 @@ run "stands_at_no_tasks_before_the_first_image" {
 
   variables {
     image_digest = null
+    task         = { cpu = 16384, memory = 122880 }
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.cpu == "16384" && aws_ecs_task_definition.this.memory == "122880"
+    error_message = "16 vCPU and 120 GiB is a size of Fargate."
   }
 
   assert {
@@ -328,19 +334,6 @@ run "takes_every_option" {
   assert {
     condition     = { for metric in aws_appautoscaling_policy.requests[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.id => try(one(metric.metric_stat[0].metric[0].dimensions).value, metric.expression) } == { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2", busiest = "MAX([FILL(blue, 0), FILL(green, 0)])" }
     error_message = "The busier of the two target groups must be tracked, whichever is in production."
-  }
-}
-
-run "accepts_the_largest_task" {
-  command = plan
-
-  variables {
-    task = { cpu = 16384, memory = 122880 }
-  }
-
-  assert {
-    condition     = aws_ecs_task_definition.this.cpu == "16384" && aws_ecs_task_definition.this.memory == "122880"
-    error_message = "16 vCPU and 120 GiB is a size of Fargate."
   }
 }
 
