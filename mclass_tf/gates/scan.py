@@ -65,8 +65,7 @@ def _checkov(project: Path) -> Iterator[_Engine]:
     """Enter Checkov, with the checks of this project in force. Not for two threads at a time: its registries are global."""
     with quiet(library="checkov", folders=_folders(project)) as logged:
         engine = _engine()
-        broken = engine.activate(project / CHECKS)
-        engine.logged, engine.broken = logged, broken
+        engine.enter(project / CHECKS, logged)
         yield engine
 
 
@@ -99,19 +98,21 @@ class _Engine:
         self._own: set[str] = set()
         self._active: tuple[object, ...] = ()
         self._texts: dict[str, tuple[str, str]] = {}
-        self._problems: tuple[str, ...] = ()
-        self.logged: list[str] = []
-        self.broken: tuple[str, ...] = ()
+        self._broken: tuple[str, ...] = ()
+        self._logged: list[str] = []
 
-    def activate(self, folder: Path) -> tuple[str, ...]:
-        """Put the checks in `folder` in the place of those of another project; return what is wrong with them."""
+    def enter(self, folder: Path, logged: list[str]) -> None:
+        """Put the checks in `folder` in the place of those of another project; `logged` collects what Checkov says."""
+        self._logged = logged
         state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
         if state != self._active:
             self._forget()
-            self._problems = tuple(self._load(folder))
+            unloaded = tuple(self._load(folder))
+            # Said once, when they are loaded; it holds for every scan until the files change.
+            self._broken = (*unloaded, *logged)
+            logged.clear()
             self._texts = {check.id: _texts(check) for check in self._all()}
             self._active = state
-        return self._problems
 
     def _load(self, folder: Path) -> Iterator[str]:
         before = {id(check) for check in self._all()}
@@ -154,16 +155,18 @@ class _Engine:
             download_external_modules=False,
             var_files=variables,
         )
+        lost: list[str] = []
         try:
-            report = self._runners[framework]().run(
+            report = _noting(self._runners[framework], lost)().run(
                 root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
             )
         except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
             return Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
         unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
+        crashed = [f"the check {check} crashed" for check in lost]
         return Scan(
             results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),
-            errors=(*self.broken, *unread, *dict.fromkeys(self.logged)),
+            errors=(*self._broken, *unread, *crashed, *dict.fromkeys(self._logged)),
         )
 
     def _result(self, record: Any) -> Result:
@@ -180,6 +183,24 @@ class _Engine:
             if file.suffix == ".tf"
             else None,
         )
+
+
+def _noting(runner: Any, lost: list[str]) -> Any:
+    """Return a runner that adds to `lost` the graph checks that crash: Checkov drops their results without a word."""
+
+    class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
+        def run_graph_checks_results(self, runner_filter: Any, report_type: str, graph: Any = None) -> Any:
+            results = super().run_graph_checks_results(runner_filter, report_type, graph)
+            ran = {check.id for check in results}
+            wanted = (
+                c
+                for c in self.graph_registry.checks
+                if runner_filter.should_run_check(c, report_type=report_type)
+            )
+            lost.extend(check.id for check in wanted if check.id not in ran)
+            return results
+
+    return Noting
 
 
 @contextmanager

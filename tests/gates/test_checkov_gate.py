@@ -148,6 +148,39 @@ def test_a_rule_that_crashes_fails_the_gate(judge: Any, project: Path) -> None:
     assert any("CKV_MCLASS_8" in problem.message for problem in decision.verdicts[0].blocking)
 
 
+def test_a_rule_that_is_half_loaded_fails_the_gate_each_time(judge: Any, project: Path) -> None:
+    file = project / "policy/checks/mclass_target_group.py"
+    file.write_text(file.read_text() + "\nimport nothing_of_that_name\n")
+    for _ in range(2):
+        decision = judge("sound")
+        assert decision.approved is None
+        assert any("mclass_target_group" in problem.message for problem in decision.verdicts[0].blocking)
+
+
+def test_a_rule_over_several_resources_that_crashes_fails_the_gate(
+    judge: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scan._checkov(judge.project) as engine:
+        (check,) = (check for check in engine._graph.checks if check.id == "CKV2_AWS_11")
+
+    def crash(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(check, "run", crash)
+    decision = judge("sound")
+    assert decision.approved is None
+    assert any("CKV2_AWS_11" in problem.message for problem in decision.verdicts[0].blocking)
+
+
+def test_an_expired_waiver_refuses_the_plan_and_says_what_to_do(reader: Any) -> None:
+    decision = reader("sound", today=dt.date(2027, 7, 1))
+    assert decision.approved is None
+    with pytest.raises(GateRefusedError, match="expired on 2027-06-30") as refused:
+        decision.require()
+    assert "CKV_AWS_378 module.service.aws_lb_target_group.this" in refused.value.message
+    assert "give it a new reason and date" in refused.value.message
+
+
 def test_rules_of_another_project_are_not_applied_to_this_one(judge: Any, project: Path) -> None:
     assert any(check.startswith("CKV_MCLASS") for check, _ in judge.failed("weak"))
     for file in (project / "policy/checks").glob("mclass_*.py"):
