@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
+_DEAD = ("Z", "X")  # states of /proc/PID/stat
 _LISTEN = "0A"  # the state column of /proc/net/tcp
 
 
@@ -46,7 +47,7 @@ def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             _reap(pid)
-            if not is_instance(pid=pid, instance_id=instance_id):
+            if _has_gone(pid=pid, instance_id=instance_id):
                 return True
             time.sleep(0.01)
     return False
@@ -59,6 +60,18 @@ def listener_on(port: int) -> str | None:
             words = (command_line(pid) or "").split()
             return f"{Path(words[0]).name if words else 'a process'} (pid {pid})"
     return None
+
+
+def _has_gone(*, pid: int, instance_id: str) -> bool:
+    """True when the process has let go of everything: it loses its command line before it closes its port."""
+    command = command_line(pid)
+    if command is not None:
+        return instance_id not in command
+    try:
+        state = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in _DEAD
 
 
 def _reap(pid: int) -> None:

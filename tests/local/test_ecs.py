@@ -242,6 +242,7 @@ def test_an_unknown_parameter_is_refused_by_name(ecs: Ecs) -> None:
 
 def _raw(client: Any, operation: str, request: dict[str, Any]) -> None:
     """Sends a request that the installed SDK would not let pass, as a newer one would."""
+
     def replace(params: dict[str, Any], **_: Any) -> None:
         params["body"] = json.dumps(request).encode()
 

@@ -60,7 +60,7 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         security_groups: list[str],
         subnet_ids: list[str],
         subnet_mappings: list[dict[str, str]] | None = None,
-        scheme: str = "internet-facing",
+        scheme: str | None = None,
         loadbalancer_type: str | None = None,
         ip_address_type: str = "ipv4",
         tags: list[dict[str, str]] | None = None,
@@ -76,6 +76,7 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
             )
         if any(entry.name == name for entry in self.load_balancers.values()):
             raise _error("DuplicateLoadBalancerName", f"A load balancer with the same name '{name}' exists")
+        scheme = scheme or "internet-facing"
         load_balancer = super().create_load_balancer(
             name,
             security_groups,
@@ -207,8 +208,8 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
             raise _error("InvalidSecurityGroup", str(error.message)) from error
         if any(group.vpc_id != vpc_id for group in groups):
             raise _error("InvalidSecurityGroup", f"All security groups must be in the VPC {vpc_id}")
-        gateways = self.ec2_backend.describe_internet_gateways(filters={"attachment.vpc-id": [vpc_id]})
-        if load_balancer.scheme == "internet-facing" and not gateways:
+        attached = {gateway.vpc.id for gateway in self.ec2_backend.internet_gateways.values() if gateway.vpc}
+        if load_balancer.scheme == "internet-facing" and vpc_id not in attached:
             raise _error("InvalidSubnet", f"VPC {vpc_id} has no internet gateway")
 
     def _check_log_bucket(self, name: str) -> None:

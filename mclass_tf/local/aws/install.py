@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
-from mclass_tf.local.aws import autoscaling, cloudwatch, ec2, ecr, ecs, elbv2, iam, logs, s3
+from mclass_tf.local.aws import autoscaling, cloudwatch, ec2, ecr, ecs, elbv2, iam, kms, logs, s3
 
 
 @functools.cache
 def install() -> None:
     """Must precede the first use of any account: moto makes a backend of the class that it finds then."""
-    for service in (ec2, iam, s3, cloudwatch, logs, ecr, elbv2, ecs, autoscaling):
+    for service in (ec2, iam, kms, s3, cloudwatch, logs, ecr, elbv2, ecs, autoscaling):
         service.install()

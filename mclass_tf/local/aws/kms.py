@@ -1,11 +1,33 @@
-"""KMS: whether another service may use a key, from the key's state and policy as they were applied."""
+"""KMS: keys, and whether another service may use one, from its state and policy as they were applied."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from moto.kms.models import kms_backends
+from moto.kms import urls
+from moto.kms.models import KmsBackend, kms_backends
+
+from mclass_tf.local.aws.extend import use_backend
+
+
+class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
+    """These calls take a key's id or its ARN; moto fails with a KeyError on the ARN.
+
+    https://docs.aws.amazon.com/kms/latest/APIReference/API_DisableKey.html
+    """
+
+    def disable_key(self, key_id: str) -> None:
+        super().disable_key(self.get_key_id(key_id))
+
+    def enable_key(self, key_id: str) -> None:
+        super().enable_key(self.get_key_id(key_id))
+
+    def cancel_key_deletion(self, key_id: str) -> None:
+        super().cancel_key_deletion(self.get_key_id(key_id))
+
+    def schedule_key_deletion(self, key_id: str, pending_window_in_days: int) -> Any:
+        return super().schedule_key_deletion(self.get_key_id(key_id), pending_window_in_days)
 
 
 def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
@@ -33,3 +55,7 @@ def allows_service(key: Any, *, service: str) -> bool:
 def _services(principal: Any) -> list[str]:
     named = principal.get("Service", []) if isinstance(principal, dict) else []
     return [named] if isinstance(named, str) else list(named)
+
+
+def install() -> None:
+    use_backend(backends=kms_backends, urls=urls, backend=Backend)

@@ -1,0 +1,203 @@
+"""Load balancers: what exists before them is checked, and what protects them holds."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.conftest import REGION, Account, Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elb:
+    account: Account
+    client: Any
+    network: Network
+    arn: str
+    blue: str
+    green: str
+
+    def listen(self, **changes: Any) -> str:
+        request = {"LoadBalancerArn": self.arn, "Port": 80, "Protocol": "HTTP", "DefaultActions": [_NOTHING]}
+        made = self.client.create_listener(**{**request, **changes})
+        return str(made["Listeners"][0]["ListenerArn"])
+
+    def used_by(self, group: str) -> list[str]:
+        found = self.client.describe_target_groups(TargetGroupArns=[group])["TargetGroups"][0]
+        return list(found["LoadBalancerArns"])
+
+    def set(self, **attributes: str) -> None:
+        entries = [{"Key": name.replace("__", "."), "Value": value} for name, value in attributes.items()]
+        self.client.modify_load_balancer_attributes(LoadBalancerArn=self.arn, Attributes=entries)
+
+
+_NOTHING = {
+    "Type": "fixed-response",
+    "FixedResponseConfig": {"StatusCode": "404", "ContentType": "text/plain"},
+}
+
+
+def _forward(blue: str, green: str) -> dict[str, Any]:
+    groups = [{"TargetGroupArn": blue, "Weight": 100}, {"TargetGroupArn": green, "Weight": 0}]
+    return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+
+
+@pytest.fixture
+def elb(fresh: Account, network: Network) -> Elb:
+    client = fresh.client("elbv2")
+    made = client.create_load_balancer(
+        Name="web", Subnets=network.subnet_ids, SecurityGroups=[network.group_id]
+    )
+    groups = [
+        client.create_target_group(
+            Name=name, Port=3000, Protocol="HTTP", TargetType="ip", VpcId=network.vpc_id
+        )["TargetGroups"][0]["TargetGroupArn"]
+        for name in ("blue", "green")
+    ]
+    return Elb(
+        account=fresh,
+        client=client,
+        network=network,
+        arn=made["LoadBalancers"][0]["LoadBalancerArn"],
+        blue=groups[0],
+        green=groups[1],
+    )
+
+
+def test_a_load_balancer_is_active_from_the_first_answer(fresh: Account, network: Network) -> None:
+    made = fresh.client("elbv2").create_load_balancer(Name="web", Subnets=network.subnet_ids)
+    assert made["LoadBalancers"][0]["State"]["Code"] == "active"
+    assert made["LoadBalancers"][0]["CanonicalHostedZoneId"] == "ZWKZPGTI48KDX"
+
+
+def test_a_load_balancer_without_groups_gets_the_vpc_s_own(fresh: Account, network: Network) -> None:
+    made = fresh.client("elbv2").create_load_balancer(Name="web", Subnets=network.subnet_ids)
+    group_ids = made["LoadBalancers"][0]["SecurityGroups"]
+    found = fresh.client("ec2").describe_security_groups(GroupIds=group_ids)["SecurityGroups"]
+    assert [(network.vpc_id, "default")] == [(group["VpcId"], group["GroupName"]) for group in found]
+
+
+def test_attributes_are_described_before_anybody_sets_them(elb: Elb) -> None:
+    found = elb.client.describe_load_balancer_attributes(LoadBalancerArn=elb.arn)["Attributes"]
+    values = {entry["Key"]: entry["Value"] for entry in found}
+    assert values["idle_timeout.timeout_seconds"] == "60"
+    assert values["routing.http.drop_invalid_header_fields.enabled"] == "false"
+
+
+def test_a_name_is_taken_once(elb: Elb) -> None:
+    with pytest.raises(ClientError, match="DuplicateLoadBalancerName"):
+        elb.client.create_load_balancer(Name="web", Subnets=elb.network.subnet_ids)
+
+
+def test_one_zone_is_not_enough(elb: Elb) -> None:
+    with pytest.raises(ClientError, match="two different Availability Zones"):
+        elb.client.create_load_balancer(Name="other", Subnets=elb.network.subnet_ids[:1])
+    names = [entry["LoadBalancerName"] for entry in elb.client.describe_load_balancers()["LoadBalancers"]]
+    assert names == ["web"]
+
+
+def test_the_internet_needs_a_gateway(fresh: Account) -> None:
+    ec2 = fresh.client("ec2")
+    vpc_id = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")[
+            "Subnet"
+        ]["SubnetId"]
+        for number, zone in enumerate("ab")
+    ]
+    client = fresh.client("elbv2")
+    with pytest.raises(ClientError, match="has no internet gateway"):
+        client.create_load_balancer(Name="web", Subnets=subnets)
+    made = client.create_load_balancer(Name="web", Subnets=subnets, Scheme="internal")
+    assert made["LoadBalancers"][0]["DNSName"].startswith("internal-web-")
+
+
+def test_deletion_protection_holds_until_it_is_turned_off(elb: Elb) -> None:
+    elb.set(deletion_protection__enabled="true")
+    with pytest.raises(ClientError, match="OperationNotPermitted"):
+        elb.client.delete_load_balancer(LoadBalancerArn=elb.arn)
+    assert elb.client.describe_load_balancers(LoadBalancerArns=[elb.arn])["LoadBalancers"]
+    elb.set(deletion_protection__enabled="false")
+    elb.client.delete_load_balancer(LoadBalancerArn=elb.arn)
+    with pytest.raises(ClientError, match="LoadBalancerNotFound"):
+        elb.client.describe_load_balancers(LoadBalancerArns=[elb.arn])
+
+
+def test_access_logs_need_a_bucket_that_exists(elb: Elb) -> None:
+    logs = {"access_logs__s3__enabled": "true", "access_logs__s3__bucket": f"logs-{elb.account.account_id}"}
+    with pytest.raises(ClientError, match="Access Denied for bucket"):
+        elb.set(**logs)
+    elb.account.client("s3").create_bucket(
+        Bucket=logs["access_logs__s3__bucket"], CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    elb.set(**logs)
+
+
+def test_https_needs_a_certificate_that_exists(elb: Elb) -> None:
+    arn = f"arn:aws:acm:{REGION}:{elb.account.account_id}:certificate/00000000-0000-4000-8000-000000000001"
+    https: dict[str, Any] = {"Port": 443, "Protocol": "HTTPS"}
+    with pytest.raises(ClientError, match="certificate must be specified"):
+        elb.listen(**https)
+    with pytest.raises(ClientError, match="CertificateNotFound"):
+        elb.listen(**https, Certificates=[{"CertificateArn": arn}])
+    put_certificate(elb.account, arn=arn)
+    elb.listen(**https, Certificates=[{"CertificateArn": arn}])
+
+
+def test_a_certificate_exists_under_the_arn_that_was_asked_for(fresh: Account) -> None:
+    arn = f"arn:aws:acm:{REGION}:{fresh.account_id}:certificate/00000000-0000-4000-8000-000000000001"
+    put_certificate(fresh, arn=arn)
+    acm = fresh.client("acm")
+    first = acm.get_certificate(CertificateArn=arn)["Certificate"]
+    put_certificate(fresh, arn=arn)
+    assert acm.get_certificate(CertificateArn=arn)["Certificate"] == first
+    described = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    assert (described["Status"], described["DomainName"]) == ("ISSUED", "mclass.example")
+
+
+def put_certificate(account: Account, *, arn: str) -> None:
+    body = {
+        "account_id": account.account_id,
+        "region": REGION,
+        "arn": arn,
+        "domain_name": "mclass.example",
+    }
+    request = urllib.request.Request(
+        f"{account.server.url}/_mclass/acm/certificates", data=json.dumps(body).encode(), method="PUT"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+
+
+def test_a_port_is_listened_on_once(elb: Elb) -> None:
+    elb.listen()
+    with pytest.raises(ClientError, match="DuplicateListener"):
+        elb.listen()
+
+
+def test_a_target_group_knows_the_load_balancers_that_use_it(elb: Elb) -> None:
+    listener = elb.listen()
+    assert elb.used_by(elb.green) == []
+    rule = elb.client.create_rule(
+        ListenerArn=listener,
+        Priority=1,
+        Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+        Actions=[_forward(elb.blue, elb.green)],
+    )["Rules"][0]
+    assert elb.used_by(elb.green) == [elb.arn]
+    assert [group["Weight"] for group in rule["Actions"][0]["ForwardConfig"]["TargetGroups"]] == [100, 0]
+    elb.client.delete_rule(RuleArn=rule["RuleArn"])
+    assert elb.used_by(elb.green) == []
+
+
+def test_a_listener_that_is_gone_uses_nothing(elb: Elb) -> None:
+    listener = elb.listen(DefaultActions=[{"Type": "forward", "TargetGroupArn": elb.blue}])
+    assert elb.used_by(elb.blue) == [elb.arn]
+    elb.client.delete_listener(ListenerArn=listener)
+    assert elb.used_by(elb.blue) == []
+    elb.client.delete_target_group(TargetGroupArn=elb.blue)
