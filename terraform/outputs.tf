@@ -33,6 +33,11 @@ output "autoscaling" {
   value       = { min = var.autoscaling.min, max = var.autoscaling.max }
 }
 
+output "availability_zone_rebalancing" {
+  description = "Whether ECS moves tasks back into balance over the zones."
+  value       = var.deployment.availability_zone_rebalancing
+}
+
 output "certificate_arn" {
   description = "ARN of the certificate; null without HTTPS."
   value       = var.certificate_arn
@@ -48,6 +53,11 @@ output "cluster_name" {
   value       = module.service.cluster_name
 }
 
+output "container_insights" {
+  description = "CloudWatch Container Insights of the cluster."
+  value       = var.container_insights
+}
+
 output "container_name" {
   description = "Name of the service's container."
   value       = local.container_name
@@ -56,6 +66,11 @@ output "container_name" {
 output "container_port" {
   description = "Port that the container listens on."
   value       = var.container.port
+}
+
+output "deletion_protection" {
+  description = "Whether the load balancer refuses deletion. Turn it off and apply before a destroy."
+  value       = var.alb.deletion_protection
 }
 
 output "deployment" {
@@ -76,6 +91,11 @@ output "egress" {
 output "environment" {
   description = "Name of the environment."
   value       = var.environment
+}
+
+output "execute_command_enabled" {
+  description = "Whether a shell may be opened in a running container."
+  value       = var.enable_execute_command
 }
 
 output "execution_role_arn" {
@@ -106,6 +126,11 @@ output "log_group_arn" {
 output "log_group_name" {
   description = "Name of the log group that the tasks write to."
   value       = module.task_logs.name
+}
+
+output "log_retention_days" {
+  description = "Days that log events are kept; 0 for ever."
+  value       = var.logs.retention_in_days
 }
 
 output "name" {

@@ -36,6 +36,11 @@ run "names_everything_as_the_guide_does" {
   }
 
   assert {
+    condition     = output.deletion_protection && output.availability_zone_rebalancing && !output.execute_command_enabled && output.container_insights == "enabled" && output.log_retention_days == 365
+    error_message = "The defaults must be the strict ones: protected, balanced, without a shell, with insights and a year of logs."
+  }
+
+  assert {
     condition     = length(module.kms) == 1 && length(module.flow_logs) == 1
     error_message = "By default there must be a key of one's own and a flow log."
   }
