@@ -357,7 +357,7 @@ def _verify(call: Call) -> Outcome:
         if report.failed:
             total = report.passed + report.failed
             error = VerificationError(
-                f"{name}: {report.failed} of {total} checks failed",
+                f"{report.failed} of {total} checks failed",
                 hint="each failed check above says what it expected",
             )
         return Outcome(

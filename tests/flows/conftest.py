@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import ROOT, CommandLine
 
 # Passes every policy check, and is applied in seconds.

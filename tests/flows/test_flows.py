@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+
 from tests.conftest import CommandLine
 
 pytestmark = pytest.mark.slow

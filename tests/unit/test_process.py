@@ -128,8 +128,8 @@ def test_with_no_child_running_an_interrupt_is_a_keyboard_interrupt() -> None:
 
 
 def test_once_interrupted_nothing_is_started() -> None:
-    with pytest.raises(InterruptedByUserError), process.interruptible():
-        try:
+    with process.interruptible():
+        with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-        except KeyboardInterrupt:
+        with pytest.raises(InterruptedByUserError):
             process.run(python("print('never')"))
