@@ -1,6 +1,15 @@
+data "aws_caller_identity" "current" {}
+
 data "aws_partition" "current" {}
 
+data "aws_region" "current" {}
+
 locals {
+  # As ECR will name it: written out, a plan knows the image of a task before the repository exists, and policy checks see
+  # it. The region's id is its name on every supported release of the provider; `name` is deprecated in 6.x.
+  registry = "${data.aws_caller_identity.current.account_id}.dkr.ecr.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"
+  url      = "${local.registry}/${var.name}"
+
   # Rules run in the order of their priority; ECR wants every rule for tagged images to name its tags.
   lifecycle_rules = [
     {

@@ -15,5 +15,8 @@ output "registry_id" {
 
 output "url" {
   description = "URL of the repository, as image references start with it."
-  value       = aws_ecr_repository.this.repository_url
+  value       = local.url
+
+  # Whoever uses the URL waits for the repository.
+  depends_on = [aws_ecr_repository.this]
 }

@@ -1,6 +1,14 @@
 mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111111111111" }
+  }
+
   mock_data "aws_partition" {
-    defaults = { partition = "aws" }
+    defaults = { dns_suffix = "amazonaws.com", partition = "aws" }
+  }
+
+  mock_data "aws_region" {
+    defaults = { id = "ap-northeast-2" }
   }
 }
 
@@ -14,6 +22,11 @@ run "keeps_tags_and_images_safe_by_default" {
   assert {
     condition     = aws_ecr_repository.this.name == "mclass-server" && aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE"
     error_message = "A tag must not be moved to another image."
+  }
+
+  assert {
+    condition     = output.url == "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server"
+    error_message = "A plan must know the repository's URL before the repository exists."
   }
 
   assert {
