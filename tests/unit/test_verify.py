@@ -163,7 +163,11 @@ def test_a_check_that_breaks_off_has_failed_though_everything_before_held() -> N
 
 
 def test_only_the_named_groups_and_checks_run() -> None:
-    (chosen,) = [item for item in verify.checks() if item.name == "the cluster has Container Insights"]
+    (chosen,) = [
+        item
+        for item in verify.checks()
+        if item.name == "the cluster has Container Insights as the outputs say"
+    ]
     report = verify.run(OUTPUTS, OneAnswerAws({}), only=["account", chosen.name])
     assert [result.group for result in report.results] == ["account", "account", "service"]
 

@@ -955,7 +955,12 @@ SERVICE_HARMS = [
         path=(*_CLUSTER, "status"),
         to="INACTIVE",
     ),
-    Harm(name="the cluster has Container Insights", what="off", path=(*_CLUSTER, "settings"), to=[]),
+    Harm(
+        name="the cluster has Container Insights as the outputs say",
+        what="off",
+        path=(*_CLUSTER, "settings"),
+        to=[],
+    ),
     Harm(
         name="the cluster offers Fargate and Fargate Spot and nothing else",
         what="EC2 instances",
@@ -998,13 +1003,16 @@ SERVICE_HARMS = [
     ),
     Harm(name=_WIRED, what="another port", path=(*_SERVICE, "loadBalancers", 0, "containerPort"), to=80),
     Harm(
-        name="the service spreads its tasks over the zones again after one was lost",
+        name="the service spreads its tasks over the zones again after one was lost, as the outputs say",
         what="off",
         path=(*_SERVICE, "availabilityZoneRebalancing"),
         to="DISABLED",
     ),
     Harm(
-        name="nobody can open a shell in a task", what="on", path=(*_SERVICE, "enableExecuteCommand"), to=True
+        name="nobody can open a shell in a task, unless the outputs say so",
+        what="on",
+        path=(*_SERVICE, "enableExecuteCommand"),
+        to=True,
     ),
     Harm(name=_PRIVATE_TASKS, what="public IP", path=(*_VPC_CONFIGURATION, "assignPublicIp"), to="ENABLED"),
     Harm(name=_PRIVATE_TASKS, what="public subnets", path=(*_VPC_CONFIGURATION, "subnets"), to=list(PUBLIC)),
@@ -1377,3 +1385,19 @@ def test_an_internal_load_balancer_is_not_asked_from_outside() -> None:
     balancer["Scheme"] = "internal"
     report = run(answers, only=_ANSWERS, status=None)
     assert report.skipped == 1
+
+
+def test_what_an_environment_opted_out_of_is_compared_with_what_its_outputs_say() -> None:
+    answers = good_world()
+    answers["ecs.describe_services"]["services"][0].update(
+        availabilityZoneRebalancing="DISABLED", enableExecuteCommand=True
+    )
+    answers["ecs.describe_clusters"]["clusters"][0]["settings"][0]["value"] = "disabled"
+    opted_out = {
+        "availability_zone_rebalancing": False,
+        "container_insights": "disabled",
+        "execute_command_enabled": True,
+    }
+    assert run(answers, outputs=opted_out, only="service").failed == 0
+    assert run(answers, only="service").failed == len(opted_out)
+    assert run(good_world(), outputs=opted_out, only="service").failed == len(opted_out)
