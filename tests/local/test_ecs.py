@@ -406,3 +406,18 @@ def test_creating_a_cluster_again_keeps_it(fresh: Account) -> None:
     client.create_cluster(clusterName="c")
     found = client.describe_clusters(clusters=["c"], include=["SETTINGS"])["clusters"][0]
     assert found["settings"] == [{"name": "containerInsights", "value": "enabled"}]
+
+
+def test_tasks_that_do_not_run_are_missing(ecs: Ecs) -> None:
+    found = ecs.client.describe_tasks(cluster="c", tasks=["0123456789abcdef0123456789abcdef"])
+    assert [failure["reason"] for failure in found["failures"]] == ["MISSING"]
+    with pytest.raises(ClientError, match="task was not found"):
+        ecs.client.stop_task(cluster="c", task="0123456789abcdef0123456789abcdef")
+
+
+def test_task_definitions_are_listed_latest_first_on_demand(ecs: Ecs) -> None:
+    for _ in range(10):
+        ecs.client.register_task_definition(**_task_definition())
+    ecs.client.deregister_task_definition(taskDefinition="t:10")
+    found = ecs.client.list_task_definitions(familyPrefix="t", sort="DESC")["taskDefinitionArns"]
+    assert [arn.rsplit(":", 1)[1] for arn in found[:3]] == ["11", "9", "8"]

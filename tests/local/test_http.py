@@ -92,3 +92,10 @@ def test_loopback_is_told_by_name_and_address(authority: str, *, expected: bool)
 
 def test_the_server_listens_on_loopback_alone(server: local.LocalAws) -> None:
     assert server.url.startswith("http://127.0.0.1:")
+
+
+def test_moto_s_own_page_is_closed(server: local.LocalAws) -> None:
+    connection = _connection(server)
+    connection.request("POST", "/moto-api/reset", body=b"")
+    assert connection.getresponse().status == 400
+    connection.close()

@@ -25,6 +25,7 @@ from mclass_tf.local.refusal import unexpected, unsupported
 
 _log = logging.getLogger("mclass_tf.local")
 
+_NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
 _NOT_ROUTED = "X-Mclass-Not-Routed"
 _MESSAGE = re.compile(rb'(?:"[Mm]essage"\s*:\s*"|<Message>)([^"<]*)')
 
@@ -67,6 +68,8 @@ class Aws:
 
     def _answer(self, call: Call, environ: dict[str, Any]) -> Reply:
         reason = operations.refusal(call)
+        if str(environ["PATH_INFO"]).startswith(_NOT_AWS):
+            reason = "it is no call of AWS"
         if reason is not None:
             return self._refuse(call, detail=reason)
         try:

@@ -37,7 +37,6 @@ _FARGATE_ONLY = "tasks run on Fargate only"
 _REFUSED = {
     "ecs:RunTask": _NO_TASKS,
     "ecs:StartTask": _NO_TASKS,
-    "ecs:StopTask": _NO_TASKS,
     "ecs:CreateTaskSet": "the deployment controller is ECS",
     "ecs:CreateCapacityProvider": _FARGATE_ONLY,
     "ecs:RegisterContainerInstance": _FARGATE_ONLY,

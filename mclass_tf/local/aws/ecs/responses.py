@@ -14,6 +14,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 
 from mclass_tf.local.aws.ecs.backend import Backend
 from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS
+from mclass_tf.local.aws.ecs.errors import invalid
 
 
 class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
@@ -82,6 +83,34 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         if request.get("serviceName"):
             self._backend.active_service(cluster=cluster, reference=request["serviceName"])
         return self._json({"taskArns": []})
+
+    def describe_tasks(self) -> str:
+        request = self._request
+        cluster = self._backend.active_cluster(request.get("cluster"))
+        prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:task/{cluster.name}"
+        missing = [
+            {"arn": f"{prefix}/{task.rsplit('/', 1)[-1]}", "reason": "MISSING"}
+            for task in request.get("tasks") or []
+        ]
+        return self._json({"tasks": [], "failures": missing})
+
+    def stop_task(self) -> str:
+        self._backend.active_cluster(self._request.get("cluster"))
+        raise invalid("The referenced task was not found.")
+
+    def list_task_definitions(self) -> str:
+        """In the order of their revisions; moto ignores `sort`, which asks for the latest first."""
+        request = self._request
+        family, status = request.get("familyPrefix"), request.get("status") or "ACTIVE"
+        found = [
+            entry
+            for revisions in self._backend.task_definitions.values()
+            for entry in revisions.values()
+            if family in (None, entry.family) and entry.status == status
+        ]
+        latest_first = request.get("sort") == "DESC"
+        ordered = sorted(found, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
+        return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
 
     def _json(self, document: dict[str, Any]) -> str:
         self.response_headers["Content-Type"] = "application/x-amz-json-1.1"
