@@ -1,0 +1,57 @@
+"""A figure: what was measured, what it is held against, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One row of the report. `limit` is the most that is promised; None for a row that only explains the others."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        return None if self.limit is None else self.value <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one benchmark found, and the single runs that it was computed from (seconds)."""
+
+    benchmark: str
+    figures: tuple[Figure, ...]
+    runs: dict[str, list[float]] = field(default_factory=dict)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = ["| figure | measured | promised | |", "|---|---:|---:|---|"]
+    for result in results:
+        lines += [_row(figure) for figure in result.figures]
+    return "\n".join(lines)
+
+
+def _row(figure: Figure) -> str:
+    promised = "" if figure.limit is None else f"≤ {_number(figure.limit, figure.unit)}"
+    verdict = {
+        None: figure.note,
+        True: _joined("holds", figure.note),
+        False: _joined("**missed**", figure.note),
+    }
+    return f"| {figure.name} | {_number(figure.value, figure.unit)} | {promised} | {verdict[figure.holds]} |"
+
+
+def _joined(verdict: str, note: str) -> str:
+    return f"{verdict}; {note}" if note else verdict
+
+
+def _number(value: float, unit: str) -> str:
+    digits = {"MB": 0, "s": 2, "": 2}[unit]
+    return f"{value:.{digits}f} {unit}".rstrip()

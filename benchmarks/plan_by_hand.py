@@ -1,0 +1,145 @@
+"""How long `plan ENV` takes, against the same steps typed by hand one after the other."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.command import CommandFailedError, Took, run, typical
+from benchmarks.figure import Figure, Result
+from benchmarks.stage import ENVIRONMENTS, PROJECT, Stage, local_aws
+
+LIMIT = 0.80
+_FINDINGS = (0, 1)  # by hand Checkov knows no waivers: it ends with 1 where the gate passes
+STEPS = ("terraform init", "terraform plan", "terraform show", "checkov -f", "checkov -d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """A person at a shell that `local env ENV` has set up, with a data directory of their own."""
+
+    environment: str
+    env: Mapping[str, str]
+    folder: Path
+
+    @classmethod
+    def of(cls, stage: Stage, environment: str) -> Hand:
+        folder = stage.folder / "hand" / environment
+        folder.mkdir(parents=True)
+        # Checkov asks PyPI for a newer Checkov once a day: neither side pays for the network.
+        env = stage.shell(environment) | {
+            "TF_DATA_DIR": str(folder / "data"),
+            "CKV_SKIP_PACKAGE_UPDATE_CHECK": "true",
+        }
+        return cls(environment=environment, env=env, folder=folder)
+
+    def forget_init(self) -> None:
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+    def type_all(self) -> dict[str, Took]:
+        """Type every step; TF_CLI_ARGS_* of the shell name backend.hcl and terraform.tfvars."""
+        plan, document = self.folder / "plan.tfplan", self.folder / "plan.json"
+        variables = PROJECT / "environments" / self.environment / "terraform.tfvars"
+        return {
+            "terraform init": self._terraform("init"),
+            "terraform plan": self._terraform("plan", f"-out={plan}"),
+            "terraform show": self._terraform("show", "-json", str(plan), into=document),
+            "checkov -f": self._checkov("-f", str(document)),
+            "checkov -d": self._checkov("-d", "terraform", "--var-file", str(variables)),
+        }
+
+    def _terraform(self, *arguments: str, into: Path | None = None) -> Took:
+        return run(("terraform", *arguments), folder=PROJECT / "terraform", env=self.env, into=into).took
+
+    def _checkov(self, *arguments: str) -> Took:
+        program = str(Path(sys.executable).with_name("checkov"))
+        argv = (program, "--config-file", "policy/checkov.yaml", *arguments)
+        done = run(argv, folder=PROJECT, env=self.env, allowed=_FINDINGS)
+        if "Passed checks:" not in done.stdout:
+            raise CommandFailedError(f"{' '.join(argv)} checked nothing")
+        return done.took
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A start from which both sides set off: `cold` without a data directory, else initialised."""
+
+    environment: str
+    cold: bool
+
+    def __str__(self) -> str:
+        return f"{self.environment} {'cold' if self.cold else 'warm'}"
+
+
+def measure(rounds: int) -> Result:
+    starts = [Start(environment=name, cold=cold) for name in ENVIRONMENTS for cold in (True, False)]
+    ours: dict[Start, list[Took]] = {start: [] for start in starts}
+    typed: dict[Start, list[dict[str, Took]]] = {start: [] for start in starts}
+    with local_aws() as made:
+        hands = {name: Hand.of(made, name) for name in ENVIRONMENTS}
+        for turn in range(rounds):
+            for start in starts:
+                hand = hands[start.environment]
+                # Whoever goes second finds the files in memory: they take turns.
+                sides = ("ours", "hand") if turn % 2 else ("hand", "ours")
+                for side in sides:
+                    if side == "ours":
+                        ours[start].append(_plan(made, start))
+                    else:
+                        typed[start].append(_type(hand, start))
+    figures = [figure for start in starts for figure in _figures(start, ours[start], typed[start])]
+    return Result(benchmark="plan", figures=tuple(figures), runs=_runs(ours, typed))
+
+
+def _plan(made: Stage, start: Start) -> Took:
+    if start.cold:
+        shutil.rmtree(
+            made.folder / "home" / "work" / "local" / start.environment / "data", ignore_errors=True
+        )
+    return made.mclass_tf("plan", start.environment, "--local").took
+
+
+def _type(hand: Hand, start: Start) -> dict[str, Took]:
+    if start.cold:
+        hand.forget_init()
+    return hand.type_all()
+
+
+def _figures(start: Start, ours: list[Took], typed: list[dict[str, Took]]) -> list[Figure]:
+    steps = {step: typical([took[step] for took in typed]) for step in STEPS}
+    told = ", ".join(f"{step} {took.wall:.1f}" for step, took in steps.items())
+    plan = typical(ours)
+
+    def against(name: str, *left_out: str, limit: float | None = None, note: str = "") -> Figure:
+        hand = sum((took for step, took in steps.items() if step not in left_out), Took(wall=0, cpu=0))
+        said = f"{plan.wall:.1f} s / {hand.wall:.1f} s; CPU {plan.cpu:.1f} s / {hand.cpu:.1f} s"
+        return Figure(
+            name=f"`plan` {start} / {name}",
+            value=plan.wall / hand.wall,
+            unit="",
+            limit=limit,
+            note=said + note,
+        )
+
+    if start.cold:
+        return [
+            against("init, plan, show, both Checkov scans", limit=LIMIT, note=f" ({told})"),
+            against("the same with the plan's scan alone", "checkov -d"),
+        ]
+    return [
+        against("init, plan, show, both Checkov scans", limit=LIMIT, note=f" ({told})"),
+        against("the same without init", "terraform init", limit=LIMIT),
+        against("without init, the plan's scan alone", "terraform init", "checkov -d"),
+    ]
+
+
+def _runs(
+    ours: Mapping[Start, list[Took]], typed: Mapping[Start, list[dict[str, Took]]]
+) -> dict[str, list[float]]:
+    found = {f"plan, {start}": [took.wall for took in runs] for start, runs in ours.items()}
+    for start, runs in typed.items():
+        found |= {f"{step}, {start}": [took[step].wall for took in runs] for step in STEPS}
+    return found
