@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def scan_hcl(*, project: Path, variables_file: Path) -> Scan:
 
 
 def scan_plan(*, project: Path, document: Mapping[str, Any]) -> Scan:
-    """Scan a plan. It stands on disk for as long as Checkov reads it, in a folder that only its owner may enter."""
+    """Scan a plan. It stands on disk only until Checkov has read it, in a folder that only its owner may enter."""
     with _checkov(project) as engine, tempfile.TemporaryDirectory(prefix="mclass-gate-") as folder:
         file = Path(folder, "plan.json")
         file.touch(mode=0o600)
@@ -144,10 +144,18 @@ class _Engine:
         return self._run("terraform", root_folder=str(root), files=None, variables=[str(variables_file)])
 
     def plan(self, file: Path) -> Scan:
-        return self._run("terraform_plan", root_folder=None, files=[str(file)], variables=None)
+        return self._run(
+            "terraform_plan", root_folder=None, files=[str(file)], variables=None, when_read=file.unlink
+        )
 
     def _run(
-        self, framework: str, *, root_folder: str | None, files: list[str] | None, variables: list[str] | None
+        self,
+        framework: str,
+        *,
+        root_folder: str | None,
+        files: list[str] | None,
+        variables: list[str] | None,
+        when_read: Callable[[], None] = lambda: None,
     ) -> Scan:
         selection = self._filter(
             framework=[framework],
@@ -157,7 +165,7 @@ class _Engine:
         )
         lost: list[str] = []
         try:
-            report = _noting(self._runners[framework], lost)().run(
+            report = _noting(self._runners[framework], lost=lost, when_read=when_read)().run(
                 root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
             )
         except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
@@ -185,10 +193,16 @@ class _Engine:
         )
 
 
-def _noting(runner: Any, lost: list[str]) -> Any:
-    """Return a runner that adds to `lost` the graph checks that crash: Checkov drops their results without a word."""
+def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
+    """Return a runner that calls `when_read` when its input is in memory, and adds to `lost` the graph checks that crash:
+    Checkov drops their results without a word.
+    """
 
     class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
+        def check_tf_definition(self, *arguments: Any) -> None:
+            when_read()
+            super().check_tf_definition(*arguments)
+
         def run_graph_checks_results(self, runner_filter: Any, report_type: str, graph: Any = None) -> Any:
             results = super().run_graph_checks_results(runner_filter, report_type, graph)
             ran = {check.id for check in results}

@@ -266,7 +266,9 @@ def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
 
     def spy(engine: scan._Engine, file: Path) -> Scan:
         seen.append((file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777, file.read_text()))
-        return real(engine, file)
+        scanned = real(engine, file)
+        assert not file.exists()
+        return scanned
 
     monkeypatch.setattr(scan._Engine, "plan", spy)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -369,6 +371,22 @@ def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_gates_cost_nothing_to_import() -> None:
+    program = """
+        import sys
+        import mclass_tf.gates
+        print([name for name in ("checkov", "hcl2", "boto3", "yaml", "numpy") if name in sys.modules])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_checkov_never_runs_on_the_main_thread(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
