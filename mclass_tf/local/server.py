@@ -61,9 +61,10 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.
     _say_ready(arguments.ready_fd)
     stopped.wait()
     _log.info("stopping")
-    server.shutdown()
     server.server_close()
     remove_record(home=arguments.home, instance_id=record.instance_id)
+    logging.shutdown()
+    os._exit(0)  # Python would take a second to tidy up what moto holds, and nothing of it is kept
 
 
 def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:

@@ -25,7 +25,9 @@ from mclass_tf.local.refusal import unexpected, unsupported
 
 _log = logging.getLogger("mclass_tf.local")
 
+_LONGEST_WAIT = 50.0  # seconds; below the 60 after which SDKs stop waiting for an answer
 _NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
+_REFUSED_KEPT = 1000
 _NOT_ROUTED = "X-Mclass-Not-Routed"
 _MESSAGE = re.compile(rb'(?:"[Mm]essage"\s*:\s*"|<Message>)([^"<]*)')
 
@@ -59,8 +61,12 @@ class Aws:
     def answer(self, environ: dict[str, Any]) -> Reply:
         call = operations.named(identify(environ), environ)
         started = time.perf_counter()
-        with self._lock:
+        if not self._lock.acquire(timeout=_LONGEST_WAIT):
+            return unexpected(call, error="another call has not come to its end")
+        try:
             reply = self._answer(call, environ)
+        finally:
+            self._lock.release()
         _log.info(
             "%s %s %d %.0f ms", call.region, call.name, reply.status, (time.perf_counter() - started) * 1e3
         )
@@ -85,7 +91,8 @@ class Aws:
 
     def _refuse(self, call: Call, *, detail: str = "") -> Reply:
         _log.warning("refused %s: not modelled %s", call.name, detail)
-        self._refused.setdefault(call.name)
+        if len(self._refused) < _REFUSED_KEPT:
+            self._refused.setdefault(call.name)
         return unsupported(call, detail=detail)
 
 
