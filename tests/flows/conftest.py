@@ -16,47 +16,30 @@ variable "account_id" { default = null }
 variable "environment" {}
 variable "image_digest" { default = null }
 variable "region" { default = "ap-northeast-2" }
-variable "retention" { default = 365 }
+variable "session_seconds" { default = 3600 }
 
 provider "aws" {
   region              = var.region
   allowed_account_ids = var.account_id == null ? null : [var.account_id]
 }
 
-data "aws_caller_identity" "current" {}
+resource "aws_iam_role" "this" {
+  name                 = "small-task"
+  max_session_duration = var.session_seconds
 
-resource "aws_kms_key" "this" {
-  description             = "Encrypts the log group"
-  deletion_window_in_days = 7
-  enable_key_rotation     = true
-  policy = jsonencode({
+  assume_role_policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
-      {
-        Effect    = "Allow"
-        Principal = { AWS = "arn:aws:iam::${data.aws_caller_identity.current.account_id}:root" }
-        Action    = "kms:*"
-        Resource  = "*"
-      },
-      {
-        Effect    = "Allow"
-        Principal = { Service = "logs.${var.region}.amazonaws.com" }
-        Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
-        Resource  = "*"
-      }
-    ]
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
   })
 }
 
-resource "aws_cloudwatch_log_group" "this" {
-  name              = "/ecs/small-task"
-  kms_key_id        = aws_kms_key.this.arn
-  retention_in_days = var.retention
-}
-
 output "image_digest" { value = var.image_digest }
-output "log_group_name" { value = aws_cloudwatch_log_group.this.name }
-output "retention" { value = aws_cloudwatch_log_group.this.retention_in_days }
+output "role_name" { value = aws_iam_role.this.name }
+output "session_seconds" { value = aws_iam_role.this.max_session_duration }
 """
 ACCOUNTS = {"dev": "111111111111", "prod": "222222222222"}
 

@@ -44,14 +44,14 @@ def test_an_environment_is_planned_applied_planned_again_and_destroyed(small: Co
     planned = small.ok("plan", "dev", "--local", "--json").document
     assert planned["has_changes"]
     assert planned["approved"]
-    assert planned["summary"]["create"] == 2
+    assert planned["summary"]["create"] == 1
     assert planned["gates"][0]["passed"]
     assert Path(planned["plan"]).stat().st_mode & 0o077 == 0
 
     applied = small.ok("apply", "dev", "--local", "--json").document
     assert applied["changed"]
-    assert applied["outputs"]["log_group_name"] == "/ecs/small-task"
-    assert small.ok("output", "dev", "retention", "--local").stdout == "365\n"
+    assert applied["outputs"]["role_name"] == "small-task"
+    assert small.ok("output", "dev", "session_seconds", "--local").stdout == "3600\n"
     assert not Path(planned["plan"]).exists(), "an applied plan holds secrets and is of no more use"
 
     again = small.ok("plan", "dev", "--local", "--json").document
@@ -59,14 +59,14 @@ def test_an_environment_is_planned_applied_planned_again_and_destroyed(small: Co
     assert again["state"]["serial"] > planned["state"]["serial"]
     assert "no changes" in small.ok("apply", "dev", "--local").stdout
 
-    change(small, "terraform/main.tf", "365", "400")
+    change(small, "terraform/main.tf", "3600", "7200")
     text = small.ok("plan", "dev", "--local").stdout
-    assert "~ aws_cloudwatch_log_group.this: update in place" in text
-    assert "retention_in_days: 365 → 400" in text
+    assert "~ aws_iam_role.this: update in place" in text
+    assert "max_session_duration: 3600 → 7200" in text
 
-    change(small, "terraform/main.tf", "/ecs/small-task", "/ecs/smaller-task")
+    change(small, "terraform/main.tf", "small-task", "smaller-task")
     text = small.ok("plan", "dev", "--local").stdout
-    assert 'name: "/ecs/small-task" → "/ecs/smaller-task"  ← forces replacement' in text
+    assert 'name: "small-task" → "smaller-task"  ← forces replacement' in text
 
     assert small.ok("destroy", "dev", "--local", "--yes", "--json").document["destroyed"]
     gone = small.run("output", "dev", "--local")
@@ -91,11 +91,11 @@ def test_environments_are_planned_and_applied_side_by_side_and_apart(small: Comm
     small.ok("destroy", "dev", "--local", "--yes")
 
     assert small.run("output", "dev", "--local").status == 3
-    assert small.ok("output", "prod", "retention", "--local").stdout == "365\n"
+    assert small.ok("output", "prod", "session_seconds", "--local").stdout == "3600\n"
 
 
 def test_a_failure_in_one_environment_leaves_the_other_alone(small: CommandLine) -> None:
-    change(small, "environments/prod/terraform.tfvars", '"prod"', '"prod"\nretention = 366')
+    change(small, "environments/prod/terraform.tfvars", '"prod"', '"prod"\nsession_seconds = 1')
 
     done = small.run("plan", "--all", "--local", "--json")
 
@@ -158,7 +158,7 @@ def test_a_plan_that_no_gate_has_approved_is_refused(small: CommandLine, tmp_pat
 
 def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(small: CommandLine) -> None:
     small.ok("plan", "dev", "--local")
-    change(small, "terraform/main.tf", "kms_key_id        = aws_kms_key.this.arn", "")
+    change(small, "terraform/main.tf", 'Service = "ecs-tasks.amazonaws.com"', 'AWS = "*"')
 
     done = small.run("plan", "dev", "--local", "--json")
 
@@ -166,7 +166,7 @@ def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(
     assert not done.document["approved"]
     assert done.document["plan"] is None
     findings = done.document["gates"][0]["failed"]
-    assert [finding["check"] for finding in findings] == ["CKV_AWS_158"]
+    assert [finding["check"] for finding in findings] == ["CKV_AWS_60"]
     assert all(finding["fix"] for finding in findings)
     assert small.run("apply", "dev", "--local").status == 2, (
         "no plan is left that could be applied without asking"
@@ -174,13 +174,13 @@ def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(
 
 
 def test_findings_are_written_as_sarif(small: CommandLine, tmp_path: Path) -> None:
-    change(small, "terraform/main.tf", "kms_key_id        = aws_kms_key.this.arn", "")
+    change(small, "terraform/main.tf", 'Service = "ecs-tasks.amazonaws.com"', 'AWS = "*"')
 
     small.run("plan", "dev", "--local", "--sarif", str(tmp_path / "findings.sarif"))
 
     document = json.loads((tmp_path / "findings.sarif").read_text())
     assert document["version"] == "2.1.0"
-    assert document["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_158"
+    assert document["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_60"
 
 
 def test_a_locked_state_is_told_by_whom_since_when_and_unlock_frees_it(small: CommandLine) -> None:
@@ -211,12 +211,12 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
     change(
         small,
         "terraform/main.tf",
-        'output "retention"',
+        'output "role_name"',
         'resource "terraform_data" "slow" {\n'
-        "  depends_on = [aws_cloudwatch_log_group.this]\n"
+        "  depends_on = [aws_iam_role.this]\n"
         '  provisioner "local-exec" { command = "sleep 600" }\n'
         "}\n\n"
-        'output "retention"',
+        'output "role_name"',
     )
     small.ok("plan", "dev", "--local")
     with subprocess.Popen(
@@ -237,31 +237,29 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
     assert json.loads(stdout)["error"]["exit_code"] == 130
     assert "Two interrupts" not in stderr
     names = small.ok("output", "dev", "--local", "--json").document
-    assert names["log_group_name"] == "/ecs/small-task", "what was made before the interrupt is in the state"
+    assert names["role_name"] == "small-task", "what was made before the interrupt is in the state"
     change(small, "terraform/main.tf", "sleep 600", "true")
     small.ok("plan", "dev", "--local")  # which it could not, were the state locked
     small.ok("apply", "dev", "--local")
 
 
 def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> None:
-    change(
-        small, "terraform/main.tf", "retention_in_days = var.retention", "retention_in_dyas = var.retention"
-    )
+    change(small, "terraform/main.tf", "max_session_duration", "max_session_durration")
 
     done = small.run("plan", "dev", "--local")
 
     assert done.status == 4
-    assert "main.tf:41" in done.stderr
-    assert "retention_in_dyas" in done.stderr
+    assert "main.tf:15" in done.stderr
+    assert "max_session_durration" in done.stderr
 
 
 def test_malformed_variables_are_told_by_terraform_too(small: CommandLine) -> None:
-    change(small, "environments/dev/terraform.tfvars", '"dev"', '"dev"\nretention = "many"')
+    change(small, "environments/dev/terraform.tfvars", '"dev"', '"dev"\nsession_seconds = "many"')
 
     done = small.run("plan", "dev", "--local")
 
     assert done.status == 4
-    assert "retention" in done.stderr
+    assert "max_session_duration" in done.stderr
 
 
 def test_credentials_of_another_account_are_refused_before_anything_runs(small: CommandLine) -> None:
