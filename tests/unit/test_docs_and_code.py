@@ -1,0 +1,172 @@
+"""What the operating guides state as a contract is what the code does: codes, variables, commands, settings, JSON keys."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf import cli, environment, errors
+from mclass_tf.gates import Decision
+from mclass_tf.gates.verdict import Verdict
+from mclass_tf.plan import Plan, SavedPlan
+
+ROOT = Path(__file__).parents[2]
+GUIDES = (ROOT / "docs/operating.md", ROOT / "docs/operating.ko.md")
+
+_OUR_VARIABLE = re.compile(r"\bMCLASS_TF_[A-Z_]+\b")
+
+
+@pytest.fixture(params=GUIDES, ids=lambda path: path.name)
+def guide(request: pytest.FixtureRequest) -> str:
+    path: Path = request.param
+    return path.read_text(encoding="utf-8")
+
+
+def rows(text: str, *, first: str) -> dict[str, list[str]]:
+    """Return the rows of every table of `text` whose first cell matches `first`: that cell to the others."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| ") and re.fullmatch(first, cells[0]):
+            found[cells[0]] = cells[1:]
+    return found
+
+
+def exit_codes(kind: type[errors.MclassError] = errors.MclassError) -> Iterator[int]:
+    yield kind.exit_code
+    for child in kind.__subclasses__():
+        yield from exit_codes(child)
+
+
+def variables_of_the_code() -> set[str]:
+    sources = [*ROOT.glob("mclass_tf/**/*.py")]
+    return {name for source in sources for name in _OUR_VARIABLE.findall(source.read_text(encoding="utf-8"))}
+
+
+def commands(parser: argparse.ArgumentParser, *before: str) -> Iterator[str]:
+    """Yield every command that does something, with the words before it."""
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not nested:
+        yield " ".join(before)
+    for action in nested:
+        for name, child in action.choices.items():
+            yield from commands(child, *before, name)
+
+
+def keys(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_0-9]+)`", text))
+
+
+def test_the_guides_list_the_exit_codes_of_the_code_and_the_one_that_comes_with_releases(guide: str) -> None:
+    documented = {int(code) for code in rows(guide, first=r"\d+")}
+
+    assert documented == {0, *exit_codes(), 6}
+
+
+def test_the_codes_in_the_table_of_refusals_are_codes_that_errors_have(guide: str) -> None:
+    used = {
+        int(cells[1])
+        for line in guide.splitlines()
+        if (cells := [cell.strip() for cell in line.strip("| ").split(" | ")])
+        and len(cells) == 4
+        and cells[1].isdigit()
+    }
+
+    assert used
+    assert used <= set(exit_codes())
+
+
+def test_the_guides_list_the_environment_variables_that_the_code_reads_and_no_others(guide: str) -> None:
+    assert variables_of_the_code()
+    assert set(_OUR_VARIABLE.findall(guide)) == variables_of_the_code()
+    assert set(rows(guide, first=r"`MCLASS_TF_\w+`")) == {f"`{name}`" for name in variables_of_the_code()}
+
+
+def test_the_guides_name_the_json_of_every_command(guide: str) -> None:
+    documented = {name.strip("`") for name in rows(guide, first=r"`[a-z]+( [a-z]+)?`")}
+
+    assert set(commands(cli._parser())) <= documented
+
+
+def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
+    settings = rows(guide, first=r"`(account_id|region|role_arn|promotes_from)`")
+    source = Path(environment.__file__).read_text(encoding="utf-8")
+    read = set(re.findall(r'settings\.(?:required|optional)\(\s*"(\w+)"', source))
+
+    assert {name.strip("`") for name in settings} == read
+
+
+def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
+    planned = _planned()
+    document = cli._plan_document("dev", planned)
+    documented = keys(" ".join(rows(guide, first="`plan`")["`plan`"]))
+
+    assert set(document) <= documented
+    assert {"create", "update", "replace", "delete", "forget"} == set(document["summary"])
+    assert documented <= {
+        *document,
+        *_inner_keys(document),
+        "address",
+        "action",
+        "attributes",
+        "name",
+        "before",
+        "after",
+    }
+
+
+def test_the_guides_list_the_keys_of_an_error(guide: str) -> None:
+    document = cli._failed(errors.UsageError("what", hint="next")).document
+
+    assert f"`error` (`{'`, `'.join(document['error'])}`)" in guide
+
+
+def test_the_guides_list_every_rule_of_the_project(guide: str) -> None:
+    sources = ROOT.glob("policy/checks/*.py")
+    rules = {
+        rule
+        for source in sources
+        for rule in re.findall(r'id="(CKV_MCLASS_\d+)"', source.read_text(encoding="utf-8"))
+    }
+
+    assert rules
+    assert set(rows(guide, first=r"CKV_MCLASS_\d+")) == rules
+
+
+def test_both_guides_have_the_same_code_blocks() -> None:
+    english, korean = (
+        re.findall(r"^```.*?^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for path in GUIDES
+    )
+
+    assert english == korean
+
+
+def _planned() -> Any:
+    from mclass_tf.flows import Planned  # noqa: PLC0415
+
+    verdict = Verdict(gate="checkov", checked=1, failed=(), waived=(), problems=(), seconds=0.0)
+    saved = SavedPlan(
+        path=Path("plan.tfplan"),
+        environment="dev",
+        target="aws",
+        sha256="0" * 64,
+        lineage="",
+        serial=0,
+        has_changes=False,
+        created="2026-01-01T00:00:00+00:00",
+    )
+    return Planned(plan=Plan.parse({}), saved=saved, decision=Decision(verdicts=(verdict,), approved=None))
+
+
+def _inner_keys(document: Any) -> set[str]:
+    if isinstance(document, dict):
+        return set(document) | {key for value in document.values() for key in _inner_keys(value)}
+    if isinstance(document, list):
+        return {key for value in document for key in _inner_keys(value)}
+    return set()
