@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mclass_tf.errors import AccountMismatchError, CredentialsError
+from mclass_tf.errors import AccountMismatchError, CredentialsError, UnreachableError
 
 if TYPE_CHECKING:
     from mypy_boto3_acm import ACMClient
@@ -166,11 +166,17 @@ def _assume(aws: Aws, role_arn: str) -> Access:
 
 @contextmanager
 def _explained(access: Access) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError  # noqa: A004, PLC0415
 
     where = access.endpoint_url or f"AWS in {access.region}"
     try:
         yield
+    except ConnectionError as error:
+        # An endpoint that is gone is not a matter of credentials.
+        raise UnreachableError(
+            f"nothing answers at {where}: {error}",
+            hint="the local AWS: `local up`, and enter it again, or unset AWS_ENDPOINT_URL; AWS: look at the network",
+        ) from None
     except (BotoCoreError, ClientError) as error:
         raise CredentialsError(
             f"{where} does not accept the credentials: {error}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mclass_tf import __version__, environment, process
 from mclass_tf.errors import (
+    ApprovalRefusedError,
     ConfigurationError,
     GateRefusedError,
     InterruptedByUserError,
@@ -28,6 +31,7 @@ from mclass_tf.errors import (
 # What a command needs is imported when it runs, so that --help answers at once.
 if TYPE_CHECKING:
     from mclass_tf import flows
+    from mclass_tf.gates import Verdict
     from mclass_tf.session import Project, Session
 
 _EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraform, 5 a gate said no,
@@ -36,15 +40,44 @@ _EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraf
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one command on one environment came to: text for a person, a document for a machine."""
+    """What a command came to: `text` for a person, `document` for a machine, `problem` for standard error."""
 
     text: str = ""
     document: Mapping[str, Any] = field(default_factory=dict)
-    error: MclassError | None = None
+    problem: str = ""
+    exit_code: int = 0
 
-    @property
-    def exit_code(self) -> int:
-        return 0 if self.error is None else self.error.exit_code
+    @classmethod
+    def failed(
+        cls, error: MclassError, *, use_local: bool, document: Mapping[str, Any] | None = None, text: str = ""
+    ) -> Outcome:
+        """Return the outcome of a command that ended with `error`; `document` where it had something to say all the same."""
+        hint = _commands_in(error.hint, use_local=use_local)
+        told = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "hint": hint,
+            "exit_code": error.exit_code,
+        }
+        return cls(
+            text=text,
+            document={"error": told} if document is None else document,
+            problem=f"{error}\n  next: {hint}" if hint else str(error),
+            exit_code=error.exit_code,
+        )
+
+
+_COMMAND = re.compile(r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local) [^`]*)`")
+
+
+def _commands_in(hint: str, *, use_local: bool) -> str:
+    """Spell out the commands that a hint names, so that they can be typed as they stand, and on the same target."""
+
+    def spelled(found: re.Match[str]) -> str:
+        option = " --local" if use_local and found[2] != "local" else ""
+        return f"`python -m mclass_tf {found[1]}{option}`"
+
+    return _COMMAND.sub(spelled, hint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,36 +118,26 @@ class Reporter:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
+    failed = partial(Outcome.failed, use_local=arguments.local)
     try:
         with process.interruptible():
             outcome = _run(arguments)
     except MclassError as error:
-        outcome = _failed(error)
+        outcome = failed(error)
     except KeyboardInterrupt:
-        outcome = _failed(InterruptedByUserError("interrupted", hint="nothing more was started"))
+        outcome = failed(InterruptedByUserError("interrupted", hint="nothing more was started"))
     except Exception as error:  # the one place where the unexpected ends
         if os.environ.get("MCLASS_TF_DEBUG"):
             raise
         bug = f"{type(error).__name__}: {error}"
-        outcome = _failed(MclassError(bug, hint="this is a bug; MCLASS_TF_DEBUG=1 shows where"))
+        outcome = failed(MclassError(bug, hint="this is a bug; MCLASS_TF_DEBUG=1 shows where"))
     try:
         _print(outcome, as_json=arguments.json)
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again at its own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return outcome.exit_code
-
-
-def _failed(error: MclassError) -> Outcome:
-    document = {
-        "type": type(error).__name__,
-        "message": str(error),
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
-    return Outcome(document={"error": document}, error=error)
 
 
 def _run(arguments: argparse.Namespace) -> Outcome:
@@ -131,11 +154,8 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
     elif outcome.text:
         print(outcome.text)
     sys.stdout.flush()
-    error = outcome.error
-    if error is not None:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  next: {error.hint}", file=sys.stderr)
+    if outcome.problem:
+        print(f"error: {outcome.problem}", file=sys.stderr)
 
 
 # One environment, or all of them side by side
@@ -166,32 +186,31 @@ def _each(call: Call, work: Callable[[str], Outcome]) -> Outcome:
     names = call.names
     if len(names) == 1:
         return work(names[0])
+    use_local = call.arguments.local
+
+    def caught(name: str) -> Outcome:
+        try:
+            return work(name)
+        except MclassError as error:
+            return Outcome.failed(error, use_local=use_local)
+
     with ThreadPoolExecutor(max_workers=min(call.arguments.jobs, len(names))) as pool:
-        outcomes = dict(zip(names, pool.map(partial(_caught, work), names), strict=True))
-    return _together(outcomes)
-
-
-def _caught(work: Callable[[str], Outcome], name: str) -> Outcome:
-    try:
-        return work(name)
-    except MclassError as error:
-        return _failed(error)
+        return _together(dict(zip(names, pool.map(caught, names), strict=True)))
 
 
 def _together(outcomes: Mapping[str, Outcome]) -> Outcome:
-    failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error is not None}
-    error = None
-    if failed:
-        error = max(failed.values(), key=lambda found: found.exit_code)
-        text = "\n".join(f"{name}: {found}\n  next: {found.hint}" for name, found in failed.items())
-        error.args = (text,)
-        error.hint = f"{len(failed)} of {len(outcomes)} environments failed"
+    """Join the outcomes; the exit code is the highest."""
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.exit_code}
+    told = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
     document: dict[str, Any] = {"environments": {name: o.document for name, o in outcomes.items()}}
     flags = [o.document["has_changes"] for o in outcomes.values() if "has_changes" in o.document]
     if flags:
         document["has_changes"] = any(flags)
     return Outcome(
-        text="\n\n".join(o.text for o in outcomes.values() if o.text), document=document, error=error
+        text="\n\n".join(o.text for o in outcomes.values() if o.text),
+        document=document,
+        problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *told]) if failed else "",
+        exit_code=max(outcome.exit_code for outcome in outcomes.values()),
     )
 
 
@@ -225,18 +244,20 @@ def _plan(call: Call) -> Outcome:
     arguments = call.arguments
     if arguments.out is not None and arguments.all:
         raise UsageError("--out takes one plan; with --all there are several")
+    verdicts: dict[str, Sequence[Verdict]] = {}
 
     def one(name: str) -> Outcome:
         session = _open(call, name)
         planned = flows.make_plan(session, image=arguments.image)
-        outcome = _planned(session, planned)
-        if arguments.sarif is not None:
-            _write_sarif(call, planned, arguments.sarif)
-        if arguments.out is not None and outcome.error is None:
+        verdicts[name] = planned.decision.verdicts
+        if arguments.out is not None and planned.decision.approved is not None:
             flows.export_plan(planned, arguments.out)
-        return outcome
+        return _planned(session, planned)
 
-    return _each(call, one)
+    outcome = _each(call, one)
+    if arguments.sarif is not None:
+        _write_sarif(call, dict(sorted(verdicts.items())), arguments.sarif)
+    return outcome
 
 
 def _planned(session: Session, planned: flows.Planned) -> Outcome:
@@ -244,17 +265,16 @@ def _planned(session: Session, planned: flows.Planned) -> Outcome:
     from mclass_tf.gates import table  # noqa: PLC0415
 
     name = session.environment.name
-    text = describe.describe(planned.plan, title=f"{name} on {session.target.label}")
-    verdicts = table.render(planned.decision.verdicts, width=_width())
+    words = describe.describe(planned.plan, title=f"{name} on {session.target.label}")
+    text = f"{words}\n\n{table.render(planned.decision.verdicts, width=_width())}"
+    document = _plan_document(name, planned)
     try:
         planned.decision.require()
     except GateRefusedError as error:
         # The table above has the findings; the error only counts them.
-        refused: GateRefusedError | None = GateRefusedError(str(error).partition("\n")[0], hint=error.hint)
-    else:
-        refused = None
-    document = _plan_document(name, planned)
-    return Outcome(text=f"{text}\n\n{verdicts}", document=document, error=refused)
+        counted = GateRefusedError(str(error).partition("\n")[0], hint=error.hint)
+        return Outcome.failed(counted, use_local=session.target.is_local, document=document, text=text)
+    return Outcome(text=text, document=document)
 
 
 def _plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
@@ -282,10 +302,10 @@ def _plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
     }
 
 
-def _write_sarif(call: Call, planned: flows.Planned, file: Path) -> None:
+def _write_sarif(call: Call, verdicts: Mapping[str, Sequence[Verdict]], file: Path) -> None:
     from mclass_tf.gates import sarif  # noqa: PLC0415
 
-    document = sarif.render(planned.decision.verdicts, call.project.folder)
+    document = sarif.render(verdicts, call.project.folder)
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -308,12 +328,10 @@ def _apply(call: Call) -> Outcome:
         return outcome
 
     planned = _each(call, prepare)
-    if planned.error is not None:
+    if planned.exit_code:
         return planned
     for name in call.names:
         if planned.text and not _confirm(call, f"Apply this in {name} on {sessions[name].target.label}?"):
-            from mclass_tf.errors import ApprovalRefusedError  # noqa: PLC0415
-
             raise ApprovalRefusedError(f"{name} was left as it is", hint="the plan is saved: apply it later")
 
     def one(name: str) -> Outcome:
@@ -353,16 +371,16 @@ def _verify(call: Call) -> Outcome:
 
     def one(name: str) -> Outcome:
         report = flows.verify_environment(_open(call, name))
-        error = None
-        if report.failed:
-            total = report.passed + report.failed
-            error = VerificationError(
-                f"{report.failed} of {total} checks failed",
-                hint="each failed check above says what it expected",
-            )
-        return Outcome(
-            text=verify.render(report), document={"environment": name, **report.to_json()}, error=error
+        document = {"environment": name, **report.to_json()}
+        text = verify.render(report)
+        if report.ok:
+            return Outcome(text=text, document=document)
+        total = report.passed + report.failed
+        error = VerificationError(
+            f"{report.failed} of {total} checks failed",
+            hint="each of them, above, says what it expected and what to do",
         )
+        return Outcome.failed(error, use_local=call.arguments.local, document=document, text=text)
 
     return _each(call, one)
 
@@ -443,18 +461,26 @@ def _local_down(call: Call) -> Outcome:
 def _local_status(call: Call) -> Outcome:
     from mclass_tf import local, target  # noqa: PLC0415
 
-    running = local.status(home=target.local_home(call.project.home))
+    home = target.local_home(call.project.home)
+    running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return Outcome(text="the local AWS is not up", document={"up": False})
-    text = f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})"
-    return Outcome(text=text, document={"up": True, **asdict(running)})
+    text = f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})\nits log: {log}"
+    return Outcome(text=text, document={"up": True, **asdict(running), "log": log})
+
+
+# What an earlier `local env`, or settings meant for AWS, would leave in the shell beside ours.
+_UNSET = (
+    *("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"),
+    *("TF_CLI_ARGS", "TF_WORKSPACE", "TF_VAR_image_digest", "TF_REATTACH_PROVIDERS"),
+)
 
 
 def _local_env(call: Call) -> Outcome:
     session = _open_local(call, call.arguments.environment)
     variables = _shell_variables(session)
-    # A bundle or a profile meant for AWS would be used against loopback.
-    unset = sorted({"AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"} - set(variables))
+    stray = {key for key in os.environ if key.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
+    unset = sorted({*_UNSET, *stray} - set(variables))
     lines = [
         f"unset {' '.join(unset)}",
         *(f"export {k}={shlex.quote(v)}" for k, v in sorted(variables.items())),

@@ -32,6 +32,7 @@ class Backend:
     bucket: str
     key: str
     region: str
+    allowed_account_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,15 @@ def _consistent(environment: Environment, settings: _Settings, known: tuple[str,
             "promotes_from", f"names {source!r}, which is no other environment", f"others: {others}"
         )
     declared = environment.variables.get("environment")
+    backend = environment.backend
+    if backend.allowed_account_ids and environment.account_id not in backend.allowed_account_ids:
+        raise ConfigurationError(
+            f"allowed_account_ids is {list(backend.allowed_account_ids)}, {SETTINGS} says {environment.account_id}",
+            hint="both name the account of this environment: correct the wrong one",
+            file=backend.file,
+            line=line_of(backend.file, "allowed_account_ids"),
+            key="allowed_account_ids",
+        )
     if declared != environment.name:
         file = environment.variables_file
         raise ConfigurationError(
@@ -182,7 +192,14 @@ def _backend(file: Path) -> Backend:
                 line=line_of(file, key),
                 key=key,
             )
-    return Backend(file=file, bucket=values["bucket"], key=values["key"], region=values["region"])
+    allowed = values.get("allowed_account_ids") or ()
+    return Backend(
+        file=file,
+        bucket=values["bucket"],
+        key=values["key"],
+        region=values["region"],
+        allowed_account_ids=tuple(str(account) for account in allowed),
+    )
 
 
 def _hcl(file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
+    │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  no Terraform, or one that is too old
     │   ├── LocalAwsUnavailableError
@@ -15,6 +16,7 @@
     ├── RefusedError                  5
     │   ├── GateRefusedError             a gate found something; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
+    │   ├── ProtectedError               what is to be destroyed is protected
     │   └── ApprovalRefusedError         the user said no
     ├── VerificationError             7  the applied environment is not as its outputs say
     └── InterruptedByUserError      130
@@ -78,6 +80,10 @@ class CredentialsError(ConfigurationError):
     pass
 
 
+class UnreachableError(ConfigurationError):
+    pass
+
+
 class BackendMissingError(ConfigurationError):
     pass
 
@@ -131,7 +137,7 @@ class TerraformError(MclassError):
 
 
 class StateLockedError(TerraformError):
-    """Somebody else holds the state: `lock_id`, `who`, `since` (ISO 8601) and `operation` as Terraform recorded them."""
+    """Somebody else holds the state: `lock_id`, `who`, `since` and `operation` as Terraform recorded them."""
 
     def __init__(
         self, message: str, *, hint: str, command: str, lock_id: str, who: str, since: str, operation: str
@@ -152,6 +158,10 @@ class GateRefusedError(RefusedError):
 
 
 class PlanRefusedError(RefusedError):
+    pass
+
+
+class ProtectedError(RefusedError):
     pass
 
 

@@ -15,7 +15,9 @@ from mclass_tf.errors import (
     MclassError,
     NothingAppliedError,
     PlanRefusedError,
+    ProtectedError,
     StateLockedError,
+    UsageError,
 )
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
@@ -60,16 +62,18 @@ def make_plan(session: Session, *, image: str | None = None) -> Planned:
     file = session.workspace.plan_file
     _discard(file)
     in_force = session.state().outputs.get("image_digest")
-    made = _terraform_plan(session, file, image=image or in_force)
-    saved = _saved(session, file, made)
-    session.report("judging the plan")
-    subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
-    decision = gates.evaluate(saved, subject)
-    if decision.approved is None:
-        # It can never be applied, and a plan holds secrets.
-        _discard(file)
-    else:
-        gates.write_approval(approval_of(file), decision.approved)
+    try:
+        made = _terraform_plan(session, file, image=image or in_force)
+        saved = _saved(session, file, made)
+        session.report("judging the plan")
+        subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
+        decision = gates.evaluate(saved, subject)
+        if decision.approved is not None:
+            gates.write_approval(approval_of(file), decision.approved)
+    finally:
+        if not approval_of(file).is_file():
+            # It can never be applied, and a plan holds secrets.
+            _discard(file)
     return Planned(plan=made, saved=saved, decision=decision)
 
 
@@ -87,6 +91,11 @@ def export_plan(planned: Planned, destination: Path) -> None:
 def apply(session: Session, *, file: Path | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
     path = file or session.workspace.plan_file
+    if not path.is_file():
+        name = session.environment.name
+        raise PlanRefusedError(
+            f"there is no plan {path}", hint=f"nothing was applied; make one: `plan {name}`"
+        )
     approved = gates.read_approval(
         approval_of(path),
         saved_path=path,
@@ -110,7 +119,7 @@ def outputs(session: Session) -> Mapping[str, Any]:
         forgets = "; a local AWS that is started anew is empty" if session.target.is_local else ""
         raise NothingAppliedError(
             f"nothing is applied in {name} on {session.target.label}{forgets}",
-            hint=f"plan {name}, then apply {name}",
+            hint=f"`plan {name}`, then `apply {name}`",
         )
     return found
 
@@ -121,10 +130,20 @@ def verify_environment(session: Session) -> verify.VerifyReport:
 
 
 def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
-    """Destroy everything in the state, after showing it and asking."""
+    """Destroy everything in the state, after showing it and asking.
+
+    Refused at once where the load balancer is protected: Terraform would find that out when the service is gone.
+    """
     file = session.workspace.plan_file
     _discard(file)
-    in_force = session.state().outputs.get("image_digest")
+    applied = session.state().outputs
+    if applied.get("deletion_protection"):
+        raise ProtectedError(
+            f"{session.environment.name} is protected from deletion; nothing was destroyed",
+            hint=f"set deletion_protection = false in {session.environment.variables_file}, waive CKV_AWS_150 in "
+            f"policy/waivers.toml for as long as it takes, apply, then destroy",
+        )
+    in_force = applied.get("image_digest")
     try:
         made = _terraform_plan(session, file, image=in_force, destroy=True)
         if not made.has_changes:
@@ -137,7 +156,15 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
 
 
 def unlock(session: Session, *, lock_id: str) -> None:
-    """Release a lock that a dead process left on the state."""
+    """Release a lock that a dead process left on the state; refuse any other than `lock_id`."""
+    name = session.environment.name
+    held = session.lock()
+    if held is None:
+        raise UsageError(f"the state of {name} is not locked", hint="there is nothing to release")
+    if held != lock_id:
+        raise UsageError(
+            f"the state of {name} is locked by {held}, not by {lock_id}", hint="somebody else works there"
+        )
     session.initialise()
     session.terraform().force_unlock(lock_id=lock_id)
 
@@ -179,7 +206,7 @@ def _current(session: Session, saved: SavedPlan) -> None:
     if now.serial != saved.serial or (now.lineage and now.lineage != saved.lineage):
         raise PlanRefusedError(
             f"the plan of {saved.environment} is stale: made from state {saved.serial}, the state is now {now.serial}",
-            hint=f"somebody applied in between; nothing was done; plan again: plan {saved.environment}",
+            hint=f"somebody applied in between; nothing was done; plan again: `plan {saved.environment}`",
         )
 
 

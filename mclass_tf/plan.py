@@ -104,12 +104,12 @@ class SavedPlan:
         """Raise PlanRefusedError unless the file is there and has not been altered."""
         if not self.path.is_file():
             raise PlanRefusedError(
-                f"the plan {self.path} is gone", hint=f"plan again: plan {self.environment}"
+                f"the plan {self.path} is gone", hint=f"plan again: `plan {self.environment}`"
             )
         if digest(self.path) != self.sha256:
             raise PlanRefusedError(
                 f"the plan {self.path} was altered after the gates approved it",
-                hint=f"nothing was applied; plan again: plan {self.environment}",
+                hint=f"nothing was applied; plan again: `plan {self.environment}`",
             )
 
 
@@ -129,7 +129,7 @@ def state_of(path: Path) -> tuple[str, int]:
             state = json.loads(archive.read("tfstate"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise PlanRefusedError(
-            f"{path} is not a plan that Terraform saved", hint="make one with: plan ENV"
+            f"{path} is not a plan that Terraform saved", hint="make one with: `plan ENV`"
         ) from None
     return str(state.get("lineage", "")), int(state.get("serial", 0))
 

@@ -89,6 +89,9 @@ class Session:
     def state(self) -> state.State:
         return state.read(self.aws, self.environment.backend, environment=self.environment.name)
 
+    def lock(self) -> str | None:
+        return state.lock(self.aws, self.environment.backend)
+
     def initialise(self, *, always: bool = False) -> bool:
         """Run `terraform init` unless nothing that it depends on has changed since; return whether it ran."""
         terraform = self.terraform()

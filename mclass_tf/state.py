@@ -35,7 +35,7 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
         if code == "NoSuchBucket":
             raise BackendMissingError(
                 f"the state bucket {backend.bucket} does not exist",
-                hint=f"make it: bootstrap {environment}",
+                hint=f"make it: `bootstrap {environment}`",
                 file=backend.file,
                 key="bucket",
             ) from None
@@ -47,3 +47,15 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
     document = json.loads(body)
     outputs = {name: output["value"] for name, output in document.get("outputs", {}).items()}
     return State(lineage=document.get("lineage", ""), serial=document.get("serial", 0), outputs=outputs)
+
+
+def lock(aws: Aws, backend: Backend) -> str | None:
+    """Return the id of the lock on the state, None where it is free.
+
+    Terraform's S3 backend locks by an object beside the state (`use_lockfile`) that says who holds it.
+    """
+    try:
+        body = aws.s3.get_object(Bucket=backend.bucket, Key=f"{backend.key}.tflock")["Body"].read()
+    except aws.s3.exceptions.NoSuchKey:
+        return None
+    return str(json.loads(body)["ID"])

@@ -100,5 +100,5 @@ def seed_certificate(target: Target, environment: Environment, *, arn: str) -> N
     except OSError as error:
         raise LocalAwsUnavailableError(
             f"{target.label} did not take the certificate {arn}: {error}",
-            hint="look at its log: local status",
+            hint="look at its log; `local status` says where",
         ) from None

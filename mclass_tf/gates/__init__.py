@@ -77,13 +77,13 @@ def evaluate(
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
             f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",
-            hint=f"plan again: plan {subject.environment.name}",
+            hint=f"plan again: `plan {subject.environment.name}`",
         )
     saved.verify_bytes()
     if subject.plan.document.get("errored"):
         raise PlanRefusedError(
             "Terraform could not finish this plan: it shows only part of what would be",
-            hint=f"mend what Terraform reports and plan again: plan {subject.environment.name}",
+            hint=f"mend what Terraform reports and plan again: `plan {subject.environment.name}`",
         )
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)

@@ -103,7 +103,7 @@ def read_approval(
     Refused are: no record or an unreadable one, other bytes than were approved, another environment or target than is
     meant, a policy that is no longer the one that approved, and a waiver that has expired since.
     """
-    again = f"nothing was applied; plan again: plan {environment}"
+    again = f"nothing was applied; plan again: `plan {environment}`"
     record = _record(path, again)
     try:
         saved = SavedPlan(**{**record["plan"], "path": saved_path})

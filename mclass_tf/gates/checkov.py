@@ -20,7 +20,7 @@ from mclass_tf.gates.gate import Subject
 from mclass_tf.gates.places import Place, places
 from mclass_tf.gates.scan import Result, Scan
 from mclass_tf.gates.serial import Serial
-from mclass_tf.gates.verdict import Finding, Problem, Verdict
+from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
 from mclass_tf.gates.waivers import without_index
 
 # Checkov's registries are global and it arms a signal when it parses on the main thread: one thread of its own serves
@@ -39,15 +39,15 @@ class CheckovGate:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def prepare(self, *, environment: Environment, project: Path) -> None:
-        """Import Checkov and scan the HCL, which need no plan."""
-        self._hcl(environment, project.resolve())
+        """Read the policy, so that what is wrong with it is told before Terraform runs; import Checkov, scan the HCL."""
+        project = project.resolve()
+        self._accepted(environment, project, today=dt.datetime.now(tz=dt.UTC).date())
+        self._hcl(environment, project)
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
         started = time.perf_counter()
         project, environment = subject.project.resolve(), subject.environment
-        config.check(project)
-        known = environments.names(project)
-        accepted = waivers.load(project, environments={*known, environment.name}, today=today)
+        accepted = self._accepted(environment, project, today=today)
         hcl = self._hcl(environment, project)
         document = for_scanner(subject.plan.document)
         plan = _thread.submit(lambda: scan.scan_plan(project=project, document=document))
@@ -63,6 +63,11 @@ class CheckovGate:
             problems=(*_broken(merged), *_unjudged(subject), *applied.problems),
             seconds=time.perf_counter() - started,
         )
+
+    def _accepted(self, environment: Environment, project: Path, *, today: dt.date) -> tuple[Waiver, ...]:
+        config.check(project)
+        known = environments.names(project)
+        return waivers.load(project, environments={*known, environment.name}, today=today)
 
     def _hcl(self, environment: Environment, project: Path) -> Future[Scan]:
         """Return the scan of the HCL as it is now: the one that was started ahead, unless a file has changed since."""

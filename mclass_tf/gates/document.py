@@ -51,6 +51,16 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# What AWS reports back of resources that stand on their own, once they are applied. Each of those is judged itself; seen
+# here a second time, as if written inline, a rule that is waived there would fail every plan after the first apply.
+_MIRRORS: Final[Mapping[str, frozenset[str]]] = {
+    "aws_iam_role": frozenset({"inline_policy", "managed_policy_arns"}),
+    "aws_network_acl": frozenset({"egress", "ingress"}),
+    "aws_route_table": frozenset({"route"}),
+    "aws_security_group": frozenset({"egress", "ingress"}),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Builder:
     unknown: Mapping[str, Any]
@@ -70,7 +80,10 @@ class _Builder:
     def _resource(self, resource: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
         block = blocks.get(f"{resource['type']}.{resource['name']}", {})
         masked = _masked(resource.get("values", {}), resource.get("sensitive_values", {}))
-        filled = _filled(masked, self.unknown.get(resource["address"], {}), block.get("expressions", {}))
+        expressions = block.get("expressions", {})
+        mirrored = _MIRRORS.get(resource["type"], frozenset()) - set(expressions)
+        own = {key: value for key, value in masked.items() if key not in mirrored}
+        filled = _filled(own, self.unknown.get(resource["address"], {}), expressions)
         return {
             **{key: value for key, value in resource.items() if key not in ("values", "sensitive_values")},
             "values": filled,

@@ -28,6 +28,9 @@ class Gate(Protocol):
     def name(self) -> str: ...
 
     def prepare(self, *, environment: Environment, project: Path) -> None:
-        """Start in the background what is slow and needs no plan. Returns at once; `evaluate` never depends on it."""
+        """Start in the background what is slow and needs no plan. Returns at once; `evaluate` never depends on it.
+
+        Raises ConfigurationError where the gate's own settings are wrong.
+        """
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict: ...

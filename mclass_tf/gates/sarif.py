@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +16,16 @@ _ROOT: Final = "PROJECTROOT"
 _FALLBACK: Final = "terraform/main.tf"
 
 
-def render(verdicts: Sequence[Verdict], project: Path) -> dict[str, Any]:
-    """Return the document: one run for each gate. Paths are relative to `project`, the base that the run names."""
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(verdict, project) for verdict in verdicts]}
+def render(verdicts: Mapping[str, Sequence[Verdict]], project: Path) -> dict[str, Any]:
+    """Return the document: one run for each environment's gate. Paths are relative to `project`, the base that a run names.
+
+    Code scanning keeps runs of different `automationDetails.id` apart: findings of prod do not close those of dev.
+    """
+    runs = [_run(verdict, name, project) for name, found in verdicts.items() for verdict in found]
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
 
 
-def _run(verdict: Verdict, project: Path) -> dict[str, Any]:
+def _run(verdict: Verdict, environment: str, project: Path) -> dict[str, Any]:
     findings = [*((f, None) for f in verdict.failed), *((w.finding, w.waiver) for w in verdict.waived)]
     rules = {finding.check: finding for finding, _ in findings}
     order = {check: index for index, check in enumerate(sorted(rules))}
@@ -33,7 +37,7 @@ def _run(verdict: Verdict, project: Path) -> dict[str, Any]:
                 "rules": [_rule(rules[check]) for check in order],
             }
         },
-        "automationDetails": {"id": f"mclass-tf/{verdict.gate}/"},
+        "automationDetails": {"id": f"mclass-tf/{verdict.gate}/{environment}/"},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {_ROOT: {"uri": f"{project.resolve().as_uri()}/"}},
         "invocations": [

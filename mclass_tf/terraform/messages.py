@@ -88,7 +88,7 @@ def _locked(error: Diagnostic, *, command: str, environment: str) -> StateLocked
     operation = info.get("Operation", "unknown").removeprefix("OperationType")
     return StateLockedError(
         f"the state of {environment} is locked by {who} since {since} ({operation}, lock {lock_id})",
-        hint=f"wait for it to end; if it is dead: unlock {environment} {lock_id}",
+        hint=f"wait for it to end; if it is dead: `unlock {environment} {lock_id}`",
         command=command,
         lock_id=lock_id,
         who=who,
@@ -106,9 +106,9 @@ _NEXT_STEPS = (
         r"could not query provider registry|no available releases|not available",
         "a mirror of the provider may be named by MCLASS_TF_PROVIDER_MIRROR",
     ),
-    (r"NoSuchBucket|bucket does not exist", "make the state bucket: bootstrap ENV"),
+    (r"NoSuchBucket|bucket does not exist", "make the state bucket: `bootstrap ENV`"),
     (r"(?i)deletion protection", "set deletion_protection = false, apply, then destroy"),
-    (r"connection refused|no route to host", "is the endpoint up? local status"),
+    (r"connection refused|no route to host", "is the endpoint up? `local status` tells of the local AWS"),
     (
         r"AccessDenied|not authorized|UnauthorizedOperation",
         "the credentials lack a permission that the message names",

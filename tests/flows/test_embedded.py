@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+
 from tests.conftest import CommandLine
 
 pytestmark = pytest.mark.slow

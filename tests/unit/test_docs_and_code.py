@@ -121,7 +121,7 @@ def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
 
 
 def test_the_guides_list_the_keys_of_an_error(guide: str) -> None:
-    document = cli._failed(errors.UsageError("what", hint="next")).document
+    document = cli.Outcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
 
     assert f"`error` (`{'`, `'.join(document['error'])}`)" in guide
 

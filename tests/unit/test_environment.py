@@ -106,6 +106,14 @@ def test_a_missing_file_is_named(project: Path, file: str) -> None:
         ("terraform.tfvars", '"prod"', '"prod', 1, "environment", "not valid HCL"),
         ("backend.hcl", 'bucket = "mclass-tfstate"\n', "", None, "bucket", "bucket is missing"),
         ("backend.hcl", '"mclass.tfstate"', "7", 2, "key", "key is not a text"),
+        (
+            "backend.hcl",
+            "region",
+            'allowed_account_ids = ["1"]\nregion',
+            3,
+            "allowed_account_ids",
+            "222222222222",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_with_file_line_and_key(  # noqa: PLR0917  # one column each

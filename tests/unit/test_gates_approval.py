@@ -86,7 +86,9 @@ def saved(project: Path) -> SavedPlan:
 
 def subject(project: Path) -> gates.Subject:
     folder = project / "environments/dev"
-    backend = Backend(file=folder / "backend.hcl", bucket="b", key="k", region="ap-northeast-2")
+    backend = Backend(
+        file=folder / "backend.hcl", bucket="b", key="k", region="ap-northeast-2", allowed_account_ids=()
+    )
     environment = Environment(
         name="dev",
         directory=folder,

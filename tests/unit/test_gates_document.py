@@ -153,3 +153,15 @@ def test_containers_are_unreadable_only_while_they_are_not_known() -> None:
         if entry["type"] == "aws_ecs_task_definition":
             entry["change"]["after_unknown"]["container_definitions"] = True
     assert list(unreadable_containers(plan)) == ["module.service.aws_ecs_task_definition.this"]
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_rules_of_their_own_that_a_group_reports_back_are_not_taken_for_its_own(*, configured: bool) -> None:
+    plan = plan_of(
+        {"ingress": [{"from_port": 80}], "name": "alb"}, expressions={"ingress": {}} if configured else {}
+    )
+    for part in ("planned_values", "configuration"):
+        (resource,) = plan[part]["root_module"]["resources"]
+        resource |= {"type": "aws_security_group", "address": "aws_security_group.z"}
+
+    assert ("ingress" in scanned(plan)) is configured

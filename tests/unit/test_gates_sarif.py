@@ -137,13 +137,13 @@ SCHEMA = objects(
 
 @pytest.fixture
 def run() -> dict[str, Any]:
-    (only,) = sarif.render([VERDICT], PROJECT)["runs"]
+    (only,) = sarif.render({"prod": [VERDICT]}, PROJECT)["runs"]
     return dict(only)
 
 
 def test_the_document_is_sarif() -> None:
-    jsonschema.validate(sarif.render([VERDICT], PROJECT), SCHEMA)
-    jsonschema.validate(sarif.render([], PROJECT), SCHEMA)
+    jsonschema.validate(sarif.render({"prod": [VERDICT]}, PROJECT), SCHEMA)
+    jsonschema.validate(sarif.render({"prod": []}, PROJECT), SCHEMA)
 
 
 def test_every_result_points_at_its_rule(run: dict[str, Any]) -> None:
@@ -182,7 +182,8 @@ def test_a_waived_finding_is_suppressed_with_the_reason_and_the_end(run: dict[st
 def test_fingerprints_follow_rule_and_resource_and_not_the_line() -> None:
     def prints(verdict: Verdict) -> list[Any]:
         return [
-            result["partialFingerprints"] for result in sarif.render([verdict], PROJECT)["runs"][0]["results"]
+            result["partialFingerprints"]
+            for result in sarif.render({"prod": [verdict]}, PROJECT)["runs"][0]["results"]
         ]
 
     moved = dataclasses.replace(
@@ -197,7 +198,7 @@ def test_a_gate_that_could_not_check_is_no_successful_run(run: dict[str, Any]) -
     blocked = dataclasses.replace(
         VERDICT, problems=(Problem(message="cannot read", fix="mend it", blocking=True),)
     )
-    (invocation,) = sarif.render([blocked], PROJECT)["runs"][0]["invocations"]
+    (invocation,) = sarif.render({"prod": [blocked]}, PROJECT)["runs"][0]["invocations"]
     assert invocation["executionSuccessful"] is False
     assert invocation["toolExecutionNotifications"] == [
         {"level": "error", "message": {"text": "cannot read. Fix: mend it"}}
