@@ -171,7 +171,7 @@ def refused(project: Path, saved: SavedPlan, *, because: str, **changes: Any) ->
     with pytest.raises(PlanRefusedError, match=because) as error:
         read(project, saved, **changes)
     assert error.value.exit_code == 5
-    assert "plan again: plan" in error.value.hint
+    assert "plan again: `plan" in error.value.hint
 
 
 def test_a_plan_that_no_gate_approved_is_refused(project: Path, saved: SavedPlan) -> None:
