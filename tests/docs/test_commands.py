@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf import cli
+from mclass_tf.cli.grammar import parser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -53,7 +53,7 @@ def test_calls_of_our_command_line_are_found_wherever_they_stand_in_a_line() -> 
 def test_our_command_line_takes_what_the_documents_say(command: str) -> None:
     arguments = shlex.split(command)
     try:
-        cli._parser().parse_args(arguments)
+        parser().parse_args(arguments)
     except SystemExit as stopped:
         # --help and --version end the parser too, but well.
         if stopped.code not in (0, None):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf import cli
+from mclass_tf.cli.grammar import parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,14 +28,14 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_shared_options_stand_before_or_after_the_command(argv: list[str]) -> None:
-    parsed = cli._parser().parse_args(argv)
+    parsed = parser().parse_args(argv)
 
     assert (parsed.local, parsed.json, parsed.project) == (True, True, "/p")
     assert parsed.environment == "dev"
 
 
 def test_without_options_a_command_acts_on_aws_here_and_asks() -> None:
-    parsed = cli._parser().parse_args(["apply", "dev"])
+    parsed = parser().parse_args(["apply", "dev"])
 
     assert (parsed.local, parsed.json, parsed.project, parsed.yes, parsed.all) == (
         False,
@@ -113,8 +113,8 @@ def test_inside_a_project_any_folder_will_do() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from mclass_tf import cli\n"
-        "try: cli.main(['--help'])\n"
+        "import sys; from mclass_tf.cli import main\n"
+        "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'boto3', 'checkov', 'hcl2', 'moto', 'python_terraform'} & set(sys.modules)), file=sys.stderr)"
     )

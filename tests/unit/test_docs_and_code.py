@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from mclass_tf import cli, environment, errors
+from mclass_tf import environment, errors
+from mclass_tf.cli.commands import plan_document
+from mclass_tf.cli.grammar import parser
+from mclass_tf.cli.outcome import Outcome
 from mclass_tf.gates import Decision
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import Plan, SavedPlan
@@ -90,7 +93,7 @@ def test_the_guides_list_the_environment_variables_that_the_code_reads_and_no_ot
 def test_the_guides_name_the_json_of_every_command(guide: str) -> None:
     documented = {name.strip("`") for name in rows(guide, first=r"`[a-z]+( [a-z]+)?`")}
 
-    assert set(commands(cli._parser())) <= documented
+    assert set(commands(parser())) <= documented
 
 
 def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
@@ -103,7 +106,7 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
 
 def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
     planned = _planned()
-    document = cli._plan_document("dev", planned)
+    document = plan_document("dev", planned)
     documented = keys(" ".join(rows(guide, first="`plan`")["`plan`"]))
 
     assert set(document) <= documented
@@ -121,7 +124,7 @@ def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
 
 
 def test_the_guides_list_the_keys_of_an_error(guide: str) -> None:
-    document = cli.Outcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
+    document = Outcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
 
     assert f"`error` (`{'`, `'.join(document['error'])}`)" in guide
 

@@ -1,0 +1,103 @@
+"""A command line at work: its environments opened, done side by side, its questions asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from mclass_tf import environment, process
+from mclass_tf.cli.outcome import Outcome, together
+from mclass_tf.errors import ConfigurationError, MclassError, UsageError
+from mclass_tf.session import Project, Session, open_session
+from mclass_tf.terraform import Engine, find_engine
+
+
+class Reporter:
+    """Progress on standard error, a line at a time, each with its environment where there are several."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def line(self, text: str, *, environment: str = "") -> None:
+        prefix = f"[{environment}] " if environment else ""
+        with self._lock:
+            print("\n".join(prefix + part for part in text.splitlines()), file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A parsed command line and the project that it is about."""
+
+    arguments: argparse.Namespace
+    project: Project
+    reporter: Reporter
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        known = environment.names(self.project.folder)
+        if self.arguments.all:
+            if self.arguments.environment is not None:
+                raise UsageError("an environment and --all exclude each other")
+            if not known:
+                raise ConfigurationError(f"there is no environment in {self.project.folder / 'environments'}")
+            return known
+        if self.arguments.environment is None:
+            raise UsageError(
+                "name an environment, or say --all", hint=f"environments: {', '.join(known) or 'none'}"
+            )
+        return (self.arguments.environment,)
+
+
+def open_environment(call: Call, name: str) -> Session:
+    """Open an environment on the target that the command line names."""
+    label = name if len(call.names) > 1 else ""
+    return open_session(
+        call.project,
+        name,
+        use_local=call.arguments.local,
+        engine=engine,
+        report=partial(call.reporter.line, environment=label),
+    )
+
+
+@lru_cache(maxsize=1)
+def engine() -> Engine:
+    """Return the engine, looked for once however many environments there are."""
+    return find_engine(os.environ, run=process.run)
+
+
+def each(call: Call, work: Callable[[str], Outcome]) -> Outcome:
+    """Do `work` for every environment that is asked for, at most --jobs at a time; one failure stops no other."""
+    names = call.names
+    if len(names) == 1:
+        return work(names[0])
+    use_local = call.arguments.local
+
+    def caught(name: str) -> Outcome:
+        try:
+            return work(name)
+        except MclassError as error:
+            return Outcome.failed(error, use_local=use_local)
+
+    with ThreadPoolExecutor(max_workers=min(call.arguments.jobs, len(names))) as pool:
+        return together(dict(zip(names, pool.map(caught, names), strict=True)))
+
+
+def confirm(call: Call, question: str) -> bool:
+    """Ask on standard error; anything but yes is no. `--yes` has answered already."""
+    if call.arguments.yes:
+        return True
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def require_terminal(command: str) -> None:
+    """Refuse to ask where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{command} asks first, and standard input is no terminal", hint="add --yes")

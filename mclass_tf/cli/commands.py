@@ -1,0 +1,204 @@
+"""The commands on environments: each runs a flow and says what came of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mclass_tf import describe, flows, verify
+from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.errors import ApprovalRefusedError, GateRefusedError, UsageError, VerificationError
+from mclass_tf.gates import Verdict, sarif, table
+from mclass_tf.plan import Action
+from mclass_tf.session import Session
+
+
+def bootstrap(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        changed = flows.bootstrap(open_environment(call, name))
+        told = (f"{bucket}: {', '.join(what) or 'as it must be'}" for bucket, what in changed.items())
+        return Outcome(text="\n".join(told), document={"environment": name, "buckets": changed})
+
+    return each(call, one)
+
+
+def init(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        flows.init(open_environment(call, name))
+        return Outcome(text=f"{name} is initialised", document={"environment": name, "initialised": True})
+
+    return each(call, one)
+
+
+def plan(call: Call) -> Outcome:
+    arguments = call.arguments
+    if arguments.out is not None and arguments.all:
+        raise UsageError("--out takes one plan; with --all there are several")
+    verdicts: dict[str, Sequence[Verdict]] = {}
+
+    def one(name: str) -> Outcome:
+        session = open_environment(call, name)
+        planned = flows.make_plan(session, image=arguments.image)
+        verdicts[name] = planned.decision.verdicts
+        if arguments.out is not None and planned.decision.approved is not None:
+            flows.export_plan(planned, arguments.out)
+        return _planned(session, planned)
+
+    outcome = each(call, one)
+    if arguments.sarif is not None:
+        _write_sarif(call, dict(sorted(verdicts.items())), arguments.sarif)
+    return outcome
+
+
+def _planned(session: Session, planned: flows.Planned) -> Outcome:
+    name = session.environment.name
+    words = describe.describe(planned.plan, title=f"{name} on {session.target.label}")
+    text = f"{words}\n\n{table.render(planned.decision.verdicts, width=_width())}"
+    document = plan_document(name, planned)
+    try:
+        planned.decision.require()
+    except GateRefusedError as error:
+        # The table above has the findings; the error only counts them.
+        counted = GateRefusedError(str(error).partition("\n")[0], hint=error.hint)
+        return Outcome.failed(counted, use_local=session.target.is_local, document=document, text=text)
+    return Outcome(text=text, document=document)
+
+
+def plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
+    made, saved = planned.plan, planned.saved
+    return {
+        "environment": name,
+        "has_changes": made.has_changes,
+        "summary": {a.value: made.count(a) for a in Action if a not in (Action.READ, Action.NOTHING)},
+        "resources": [
+            {
+                "address": change.address,
+                "action": change.action.value,
+                "attributes": [asdict(attribute) for attribute in change.attributes],
+            }
+            for change in made.resources
+        ],
+        "outputs": [asdict(output) for output in made.outputs],
+        "approved": planned.decision.approved is not None,
+        "gates": [{**asdict(verdict), "passed": verdict.passed} for verdict in planned.decision.verdicts],
+        "plan": None if planned.decision.approved is None else str(saved.path),
+        "sha256": saved.sha256,
+        "state": {"lineage": saved.lineage, "serial": saved.serial},
+    }
+
+
+def _write_sarif(call: Call, verdicts: Mapping[str, Sequence[Verdict]], file: Path) -> None:
+    document = sarif.render(verdicts, call.project.folder)
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def apply(call: Call) -> Outcome:
+    arguments = call.arguments
+    if arguments.plan is not None and arguments.all:
+        raise UsageError("--plan names one plan; with --all there are several")
+    sessions: dict[str, Session] = {}
+    made: set[str] = set()
+
+    def prepare(name: str) -> Outcome:
+        session = sessions[name] = open_environment(call, name)
+        if arguments.plan is not None or flows.has_saved_plan(session):
+            return Outcome()
+        if not arguments.yes:
+            require_terminal("apply")
+        outcome = _planned(session, flows.make_plan(session))
+        call.reporter.line(outcome.text)
+        made.add(name)
+        return replace(outcome, text="")
+
+    prepared = each(call, prepare)
+    if prepared.exit_code:
+        return prepared
+    for name in sorted(made):
+        if not confirm(call, f"Apply this in {name} on {sessions[name].target.label}?"):
+            raise ApprovalRefusedError(f"{name} was left as it is", hint="the plan is saved: apply it later")
+
+    def one(name: str) -> Outcome:
+        applied = flows.apply(sessions[name], file=arguments.plan)
+        text = f"{name} is applied" if applied.changed else f"{name}: no changes"
+        document = {"environment": name, "changed": applied.changed, "outputs": applied.outputs}
+        return Outcome(text=text, document=document)
+
+    return each(call, one)
+
+
+def output(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        found = flows.outputs(open_environment(call, name))
+        wanted = call.arguments.name
+        if wanted is not None:
+            if wanted not in found:
+                raise UsageError(
+                    f"{name} has no output {wanted!r}", hint=f"outputs: {', '.join(sorted(found))}"
+                )
+            return Outcome(text=_plain(found[wanted]), document={wanted: found[wanted]})
+        width = max(map(len, found))
+        text = "\n".join(f"{key:<{width}}  {_plain(value)}" for key, value in sorted(found.items()))
+        return Outcome(text=text, document=found)
+
+    return each(call, one)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def verify_environment(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        report = flows.verify_environment(open_environment(call, name))
+        document = {"environment": name, **report.to_json()}
+        text = verify.render(report)
+        if report.ok:
+            return Outcome(text=text, document=document)
+        total = report.passed + report.failed
+        error = VerificationError(
+            f"{report.failed} of {total} checks failed",
+            hint="each of them, above, says what it expected and what to do",
+        )
+        return Outcome.failed(error, use_local=call.arguments.local, document=document, text=text)
+
+    return each(call, one)
+
+
+def destroy(call: Call) -> Outcome:
+    if call.arguments.all:
+        raise UsageError("destroy takes one environment at a time")
+    if not call.arguments.yes:
+        require_terminal("destroy")
+
+    def one(name: str) -> Outcome:
+        session = open_environment(call, name)
+        title = f"{name} on {session.target.label}"
+        done = flows.destroy(
+            session,
+            show=lambda made: call.reporter.line(describe.describe(made, title=title)),
+            confirm=partial(confirm, call),
+        )
+        text = f"{name} is destroyed" if done.changed else f"{name}: there is nothing to destroy"
+        return Outcome(text=text, document={"environment": name, "destroyed": done.changed})
+
+    return each(call, one)
+
+
+def unlock(call: Call) -> Outcome:
+    name, lock_id = call.arguments.environment, call.arguments.lock_id
+    if not call.arguments.yes:
+        require_terminal("unlock")
+    if not confirm(call, f"Release lock {lock_id} of {name}? Whoever holds it must be dead."):
+        return Outcome(text="the lock stays", document={"unlocked": False})
+    flows.unlock(open_environment(call, name), lock_id=lock_id)
+    return Outcome(text=f"{name} is unlocked", document={"environment": name, "unlocked": True})
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size((100, 24)).columns, 140)

@@ -1,0 +1,151 @@
+"""The grammar of the command line. Nothing that a command needs is imported before it runs: --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mclass_tf import __version__
+
+if TYPE_CHECKING:
+    from mclass_tf.cli.call import Call
+    from mclass_tf.cli.outcome import Outcome
+
+_EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraform, 5 a gate said no,
+6 rollout failed or rolled back, 7 verification failed, 130 interrupted"""
+
+
+def _later(name: str) -> Callable[[Call], Outcome]:
+    """Return the command `name`, "module.function" of this package, to be imported when it is called."""
+
+    def run(call: Call) -> Outcome:
+        module, _, function = name.partition(".")
+        found: Callable[[Call], Outcome] = getattr(
+            importlib.import_module(f"mclass_tf.cli.{module}"), function
+        )
+        return found(call)
+
+    return run
+
+
+def _shared(**defaults: Any) -> argparse.ArgumentParser:
+    """Return the options that stand before or after the command. Each use needs its own: parents share their defaults."""
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument("--local", action="store_true", help="act on the local AWS, started if it is not up")
+    shared.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    shared.add_argument(
+        "--project", metavar="FOLDER", help="the project (default: the one around this folder)"
+    )
+    shared.set_defaults(**defaults)
+    return shared
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="mclass-tf",
+        description="Plan, gate, apply and verify a container service on Amazon ECS Fargate: on AWS, or on a local AWS.",
+        epilog=_EXIT_CODES,
+        parents=[_shared(local=False, json=False, project=".")],
+    )
+    top.add_argument("--version", action="version", version=f"mclass-tf {__version__}")
+    top.set_defaults(all=False, yes=False)
+    shared = _shared()
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: str, text: str, *, several: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[shared], epilog=_EXIT_CODES)
+        sub.set_defaults(run=_later(run))
+        sub.add_argument(
+            "environment", metavar="ENV", nargs="?" if several else None, help="a folder of environments/"
+        )
+        if several:
+            sub.add_argument("--all", action="store_true", help="every environment, side by side")
+            sub.add_argument(
+                "--jobs",
+                type=_positive,
+                metavar="N",
+                default=4,
+                help="with --all: at most so many at a time (4)",
+            )
+        return sub
+
+    command(
+        "bootstrap",
+        "commands.bootstrap",
+        "make the state bucket: versioned, encrypted, TLS only, no public access",
+    )
+    command("init", "commands.init", "initialise Terraform for an environment")
+    sub = command("plan", "commands.plan", "plan, save the plan, and let the gates judge it")
+    sub.add_argument("--image", type=_digest, metavar="DIGEST", help="the image to release, sha256:…")
+    sub.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write plan and approval here, for apply --plan"
+    )
+    sub.add_argument("--sarif", type=Path, metavar="FILE", help="write the findings as SARIF 2.1.0")
+    sub = command("apply", "commands.apply", "apply the approved plan; without one: plan, gate, show, ask")
+    sub.add_argument("--plan", type=Path, metavar="FILE", help="a plan that plan --out wrote")
+    _yes(sub)
+    sub = command("output", "commands.output", "show the applied outputs", several=False)
+    sub.add_argument("name", nargs="?", metavar="NAME", help="one of them")
+    _yes(
+        command(
+            "destroy", "commands.destroy", "destroy everything in an environment, after asking", several=False
+        )
+    )
+    command("verify", "commands.verify_environment", "run the integration tests against the applied outputs")
+    sub = command(
+        "unlock", "commands.unlock", "release a lock that a dead process left on the state", several=False
+    )
+    sub.add_argument("lock_id", metavar="LOCK", help="the lock's id, as the error told it")
+    _yes(sub)
+    _local_commands(commands, shared)
+    return top
+
+
+def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "the local AWS: start, stop, ask, enter"
+    local = commands.add_parser("local", help=text, description=text, parents=[shared])
+    verbs = local.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, parents=[shared])
+        sub.set_defaults(run=_later(run))
+        return sub
+
+    up = verb(
+        "up", "local_commands.up", "start it in the background, with what every environment takes as given"
+    )
+    up.add_argument(
+        "--port", type=_port, metavar="N", help="listen here (default 4566, or a free one; 0: a free one)"
+    )
+    up.set_defaults(port=None)
+    verb("down", "local_commands.down", "stop it; everything in it is gone")
+    verb("status", "local_commands.status", "tell whether it is up, and where")
+    env = verb("env", "local_commands.env", "print what sets a shell up for it, for eval")
+    env.add_argument("environment", metavar="ENV", help="a folder of environments/")
+
+
+def _yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="do not ask")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    highest = 65535
+    if not text.isdigit() or int(text) > highest:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {highest}")
+    return int(text)
+
+
+def _digest(text: str) -> str:
+    digits = text.removeprefix("sha256:")
+    if not text.startswith("sha256:") or len(digits) != 64 or set(digits) - set("0123456789abcdef"):  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text!r} is not a digest: sha256: and 64 hexadecimal digits")
+    return text

@@ -1,0 +1,79 @@
+"""The commands on the local AWS: start, stop, ask, enter."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict
+
+from mclass_tf import environment, local, target
+from mclass_tf.cli.call import Call, engine
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.session import Session, open_session
+
+
+def up(call: Call) -> Outcome:
+    running = target.start_local(call.project.home, port=call.arguments.port)
+    for name in environment.names(call.project.folder):
+        _open_local(call, name)
+    text = f"the local AWS is up at {running.url} (pid {running.pid})\n" + _HOW_TO_ENTER
+    return Outcome(text=text, document={"up": True, **asdict(running)})
+
+
+_HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"'
+
+
+def down(call: Call) -> Outcome:
+    try:
+        stopped = local.down(home=target.local_home(call.project.home))
+    except local.LocalAwsError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from None
+    text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
+    return Outcome(text=text, document={"up": False, "stopped": stopped and asdict(stopped)})
+
+
+def status(call: Call) -> Outcome:
+    home = target.local_home(call.project.home)
+    running, log = local.status(home=home), str(home / "server.log")
+    if running is None:
+        return Outcome(text="the local AWS is not up", document={"up": False})
+    text = f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})\nits log: {log}"
+    return Outcome(text=text, document={"up": True, **asdict(running), "log": log})
+
+
+# What an earlier `local env`, or settings meant for AWS, would leave in the shell beside ours.
+_UNSET = (
+    *("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"),
+    *("TF_CLI_ARGS", "TF_WORKSPACE", "TF_VAR_image_digest", "TF_REATTACH_PROVIDERS"),
+)
+
+
+def env(call: Call) -> Outcome:
+    session = _open_local(call, call.arguments.environment)
+    variables = _shell_variables(session)
+    stray = {key for key in os.environ if key.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
+    unset = sorted({*_UNSET, *stray} - set(variables))
+    lines = [
+        f"unset {' '.join(unset)}",
+        *(f"export {k}={shlex.quote(v)}" for k, v in sorted(variables.items())),
+    ]
+    return Outcome(text="\n".join(lines), document=variables)
+
+
+def _open_local(call: Call, name: str) -> Session:
+    return open_session(call.project, name, use_local=True, engine=engine, report=call.reporter.line)
+
+
+def _shell_variables(session: Session) -> dict[str, str]:
+    """Return what makes plain `terraform init`, `plan`, `apply` in terraform/, and any AWS client, work as written."""
+    image = session.state().outputs.get("image_digest")
+    child = session.terraform_variables({"image_digest": image} if image else {})
+    ours = {
+        key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
+    }
+    del ours["TF_INPUT"], ours["TF_IN_AUTOMATION"]  # a person is there to be asked
+    ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(session.environment.backend.file))}"
+    for command in ("plan", "apply", "destroy", "refresh", "import", "console"):
+        ours[f"TF_CLI_ARGS_{command}"] = f"-var-file={shlex.quote(str(session.environment.variables_file))}"
+    return ours

@@ -1,0 +1,82 @@
+"""What a command came to, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mclass_tf.errors import MclassError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command came to: `text` for a person, `document` for a machine, `problem` for standard error."""
+
+    text: str = ""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    exit_code: int = 0
+
+    @classmethod
+    def failed(
+        cls, error: MclassError, *, use_local: bool, document: Mapping[str, Any] | None = None, text: str = ""
+    ) -> Outcome:
+        """Return the outcome of a command that ended with `error`; `document` where it had something to say all the same."""
+        hint = _commands_in(error.hint, use_local=use_local)
+        told = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "hint": hint,
+            "exit_code": error.exit_code,
+        }
+        return cls(
+            text=text,
+            document={"error": told} if document is None else document,
+            problem=f"{error}\n  next: {hint}" if hint else str(error),
+            exit_code=error.exit_code,
+        )
+
+
+_COMMAND = re.compile(r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local) [^`]*)`")
+
+
+def _commands_in(hint: str, *, use_local: bool) -> str:
+    """Spell out the commands that a hint names, so that they can be typed as they stand, and on the same target."""
+
+    def spelled(found: re.Match[str]) -> str:
+        option = " --local" if use_local and found[2] != "local" else ""
+        return f"`python -m mclass_tf {found[1]}{option}`"
+
+    return _COMMAND.sub(spelled, hint)
+
+
+def together(outcomes: Mapping[str, Outcome]) -> Outcome:
+    """Join the outcomes; the exit code is the highest."""
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.exit_code}
+    told = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
+    document: dict[str, Any] = {"environments": {name: o.document for name, o in outcomes.items()}}
+    flags = [o.document["has_changes"] for o in outcomes.values() if "has_changes" in o.document]
+    if flags:
+        document["has_changes"] = any(flags)
+    return Outcome(
+        text="\n\n".join(o.text for o in outcomes.values() if o.text),
+        document=document,
+        problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *told]) if failed else "",
+        exit_code=max(outcome.exit_code for outcome in outcomes.values()),
+    )
+
+
+def show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print it: one JSON document or the text on standard output, what went wrong on standard error."""
+    if as_json:
+        print(json.dumps(outcome.document, indent=2, ensure_ascii=False, default=str))
+    elif outcome.text:
+        print(outcome.text)
+    sys.stdout.flush()
+    if outcome.problem:
+        print(f"error: {outcome.problem}", file=sys.stderr)
