@@ -1,0 +1,85 @@
+"""What a person is told when the machine is not as it must be."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, CommandLine
+
+
+def test_a_port_that_is_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    commands = CommandLine(project=ROOT, home=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        done = commands.run("local", "up", "--port", str(port))
+
+    assert done.status == 3
+    assert f"port {port} on 127.0.0.1 is in use" in done.stderr
+    assert "another port" in done.stderr
+    assert not commands.ok("local", "status", "--json").document["up"]
+
+
+def test_a_terraform_that_is_not_there_is_told_with_how_to_get_one(small: CommandLine) -> None:
+    done = small.run("plan", "dev", "--local", MCLASS_TF_TERRAFORM="/missing/terraform")
+
+    assert done.status == 3
+    assert "/missing/terraform, which is no program" in done.stderr
+
+
+def test_a_terraform_that_is_too_old_is_told_with_its_version(small: CommandLine, tmp_path: Path) -> None:
+    old = tmp_path / "bin" / "terraform"
+    old.parent.mkdir()
+    old.write_text('#!/bin/sh\necho \'{"terraform_version": "1.5.7"}\'\n')
+    old.chmod(0o755)
+
+    done = small.run("plan", "dev", "--local", PATH=f"{old.parent}:{os.environ['PATH']}")
+
+    assert done.status == 3
+    assert "version 1.5.7; 1.10 is the oldest" in done.stderr
+
+
+def test_what_is_wrong_with_the_policy_is_told_before_terraform_runs(small: CommandLine) -> None:
+    (small.project / "policy" / "waivers.toml").write_text("[[waiver]]\ncheck = 1\n")
+
+    done = small.run("plan", "dev", "--local")
+
+    assert done.status == 3
+    assert "waivers.toml" in done.stderr
+    assert "planning" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["output", "verify"])
+def test_an_environment_that_was_never_applied_has_nothing_to_show(small: CommandLine, command: str) -> None:
+    done = small.run(command, "dev", "--local")
+
+    assert done.status == 3
+    assert "nothing is applied in dev" in done.stderr
+    assert "`python -m mclass_tf plan dev --local`" in done.stderr
+
+
+def test_an_endpoint_that_is_gone_is_told_as_such(small: CommandLine) -> None:
+    env = small.shell_environment("dev")
+    small.ok("local", "down")
+
+    done = small.run("plan", "dev", **{key: value for key, value in env.items() if key.startswith("AWS_")})
+
+    assert done.status == 3
+    assert "nothing answers at http://127.0.0.1" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_protected_environment_is_not_destroyed(small: CommandLine) -> None:
+    main = small.project / "terraform" / "main.tf"
+    main.write_text(main.read_text() + 'output "deletion_protection" { value = true }\n')
+    small.ok("apply", "dev", "--local", "--yes")
+
+    done = small.run("destroy", "dev", "--local", "--yes")
+
+    assert done.status == 5
+    assert "dev is protected from deletion" in done.stderr
+    assert small.ok("output", "dev", "role_name", "--local").stdout == "small-task\n"
