@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nox
@@ -58,21 +60,29 @@ def apply(session: nox.Session) -> None:
 
 @nox.session
 def checkov(session: nox.Session) -> None:
-    """The security gate without an AWS account, on a plan against the local AWS: `nox -s checkov -- prod`."""
+    """The security gate without an AWS account, on a plan against a local AWS of its own: `nox -s checkov -- prod`."""
     _ready(session)
-    _mclass_tf(session, "plan", "--local", *(session.posargs or ["--all"]))
+    with _local_aws(session, "checkov"):
+        _mclass_tf(session, "plan", "--local", *(session.posargs or ["--all"]))
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """The main job on a local AWS of its own: both environments planned, gated, applied, verified, planned again."""
     _ready(session)
-    session.env["MCLASS_TF_HOME"] = str(HERE / ".mclass" / "demo")
-    try:
-        _mclass_tf(session, "local", "up", "--port", "0")
+    with _local_aws(session, "demo"):
         for command in ("plan", "apply", "verify"):
             _mclass_tf(session, command, "--all", "--local")
         _nothing_to_do(session)
+
+
+@contextmanager
+def _local_aws(session: nox.Session, name: str) -> Iterator[None]:
+    """A local AWS apart from the one that the user may have up; gone at the end."""
+    session.env["MCLASS_TF_HOME"] = str(HERE / ".mclass" / name)
+    _mclass_tf(session, "local", "up", "--port", "0")
+    try:
+        yield
     finally:
         _mclass_tf(session, "local", "down")
 

@@ -56,7 +56,8 @@ def _outputs(plan: Plan) -> Iterator[str]:
         yield "  outputs"
         yield from (f"      {o.name}: {_short(o.before)} → {_short(o.after)}" for o in changed)
     if len(changed) < len(plan.outputs):
-        yield f"  {len(plan.outputs) - len(changed)} new outputs"
+        new = len(plan.outputs) - len(changed)
+        yield f"  {new} new {'output' if new == 1 else 'outputs'}"
 
 
 def _attribute(change: AttributeChange) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ def load(project: Path, name: str) -> Environment:
         )
     settings = _Settings.read(directory / SETTINGS)
     variables = _hcl(directory / VARIABLES)
+    _declared(project / "terraform", directory / VARIABLES, variables)
     _one_owner(settings, directory / VARIABLES, variables)
     environment = Environment(
         name=name,
@@ -115,6 +117,21 @@ def _consistent(environment: Environment, settings: _Settings, known: tuple[str,
             file=file,
             line=line_of(file, "environment"),
             key="environment",
+        )
+
+
+def _declared(root: Path, file: Path, variables: Mapping[str, Any]) -> None:
+    """Refuse a variable that the root does not declare: Terraform only warns, and the value would be lost."""
+    texts = (path.read_text(encoding="utf-8") for path in sorted(root.glob("*.tf")))
+    declared = {name for text in texts for name in re.findall(r'^variable\s+"([^"]+)"', text, re.MULTILINE)}
+    for key in set(variables) - declared - set(OWNED_BY_SETTINGS):
+        near = difflib.get_close_matches(key, declared, n=1)
+        raise ConfigurationError(
+            f"{key} is no variable of {root.name}/",
+            hint=f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(declared))}",
+            file=file,
+            line=line_of(file, key),
+            key=key,
         )
 
 

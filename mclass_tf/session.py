@@ -35,11 +35,24 @@ class Project:
         start = start.resolve()
         for folder in (start, *start.parents):
             if (folder / "terraform").is_dir() and (folder / "environments").is_dir():
-                return cls(folder=folder, home=Path(env.get(HOME_VARIABLE) or folder / HOME).absolute())
+                return cls(
+                    folder=folder, home=_made(Path(env.get(HOME_VARIABLE) or folder / HOME).absolute())
+                )
         raise ConfigurationError(
             f"{start} is not in a project: no folder above it holds terraform/ and environments/",
             hint="change into the project, or name it: --project FOLDER",
         )
+
+
+def _made(home: Path) -> Path:
+    """Make the home folder, readable by its owner alone: what lies in it may hold secrets."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} cannot be made: {error.strerror}", hint=f"{HOME_VARIABLE} names another one"
+        ) from None
+    return home
 
 
 @dataclass(frozen=True)

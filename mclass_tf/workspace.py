@@ -18,9 +18,8 @@ class Workspace:
     @classmethod
     def open(cls, project: Path, *, home: Path, target: str, environment: str) -> Workspace:
         """Make the folders, readable by their owner alone: plans and backend settings hold secrets."""
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = home / target / environment
-        for path in (directory.parent, directory, directory / "plan"):
+        for path in (home, directory.parent, directory, directory / "plan"):
             path.mkdir(mode=0o700, exist_ok=True)
         return cls(project=project, directory=directory)
 

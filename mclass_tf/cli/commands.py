@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -40,6 +41,8 @@ def plan(call: Call) -> Outcome:
     arguments = call.arguments
     if arguments.out is not None and arguments.all:
         raise UsageError("--out takes one plan; with --all there are several")
+    _writable(arguments.out)
+    _writable(arguments.sarif)
     verdicts: dict[str, Sequence[Verdict]] = {}
 
     def one(name: str) -> Outcome:
@@ -54,6 +57,12 @@ def plan(call: Call) -> Outcome:
     if arguments.sarif is not None:
         _write_sarif(call, dict(sorted(verdicts.items())), arguments.sarif)
     return outcome
+
+
+def _writable(file: Path | None) -> None:
+    """Refuse a file that could not be written before anything takes its time."""
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
 
 
 def _planned(session: Session, planned: flows.Planned) -> Outcome:
@@ -111,9 +120,11 @@ def apply(call: Call) -> Outcome:
             return Outcome()
         if not arguments.yes:
             require_terminal("apply")
-        outcome = _planned(session, flows.make_plan(session))
+        planned = flows.make_plan(session)
+        outcome = _planned(session, planned)
         call.reporter.line(outcome.text)
-        made.add(name)
+        if planned.plan.has_changes:
+            made.add(name)
         return replace(outcome, text="")
 
     prepared = each(call, prepare)

@@ -72,7 +72,12 @@ def _shell_variables(session: Session) -> dict[str, str]:
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
     }
-    del ours["TF_INPUT"], ours["TF_IN_AUTOMATION"]  # a person is there to be asked
+    for key in (
+        "GOGC",
+        "TF_INPUT",
+        "TF_IN_AUTOMATION",
+    ):  # the person at the shell decides, and is there to be asked
+        ours.pop(key, None)
     ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(session.environment.backend.file))}"
     for command in ("plan", "apply", "destroy", "refresh", "import", "console"):
         ours[f"TF_CLI_ARGS_{command}"] = f"-var-file={shlex.quote(str(session.environment.variables_file))}"

@@ -91,8 +91,9 @@ def _cut(text: str, width: int) -> str:
 def _counts(verdict: Verdict, style: _Style) -> str:
     word = style.mark("passed" if verdict.passed else "failed")
     return (
-        f"{word}  {verdict.gate}: {_number(verdict.checked, 'check')}, {len(verdict.failed)} failed, "
-        f"{len(verdict.waived)} waived, {_number(len(verdict.problems), 'problem')}, {verdict.seconds:.1f} s"
+        f"{word}  {verdict.gate}: {_number(verdict.checked, 'check')}, "
+        f"{len(verdict.failed) + len(verdict.blocking)} failed, {len(verdict.waived)} waived, "
+        f"{_number(len(verdict.warnings), 'warning')}, {verdict.seconds:.1f} s"
     )
 
 

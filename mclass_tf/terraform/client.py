@@ -61,7 +61,7 @@ class Terraform:
             message = messages.parse(line)
             if message is not None:
                 said.append(message)
-                if message.is_news:
+                if message.is_news or message.is_warning:
                     self.progress(message.text)
 
         done = self._start(arguments, on_stdout=listen)

@@ -30,6 +30,10 @@ class Message:
         reads = self.body.get("hook", {}).get("action") == "read"
         return self.kind in _NEWS and not reads
 
+    @property
+    def is_warning(self) -> bool:
+        return bool(self.body.get("diagnostic", {}).get("severity") == "warning")
+
 
 def parse(line: str) -> Message | None:
     """Return the message of one line, None for a line that is none (a provider's own output)."""

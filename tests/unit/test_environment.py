@@ -25,6 +25,10 @@ def project(tmp_path: Path) -> Path:
         )
         (folder / "terraform.tfvars").write_text(VARIABLES.replace("prod", name))
         (folder / "backend.hcl").write_text(BACKEND)
+    (tmp_path / "terraform").mkdir()
+    (tmp_path / "terraform" / "variables.tf").write_text(
+        'variable "environment" {}\n\nvariable "service" {\n}\n'
+    )
     return tmp_path
 
 
@@ -102,6 +106,7 @@ def test_a_missing_file_is_named(project: Path, file: str) -> None:
             "does not belong",
         ),
         ("terraform.tfvars", "service", 'region = "us-east-1"\nservice', 3, "region", "does not belong"),
+        ("terraform.tfvars", "service", "sevrice", 3, "sevrice", "did you mean service?"),
         ("terraform.tfvars", "256\n}", "256\n", 4, "cpu", "not valid HCL"),
         ("terraform.tfvars", '"prod"', '"prod', 1, "environment", "not valid HCL"),
         ("backend.hcl", 'bucket = "mclass-tfstate"\n', "", None, "bucket", "bucket is missing"),

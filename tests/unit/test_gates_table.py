@@ -60,7 +60,7 @@ def test_findings_stand_under_their_resource_with_place_title_and_fix() -> None:
         "",
         "WAIVED  CKV_AWS_378 module.alb.aws_lb_target_group.this (2 findings) until 2027…",
         "",
-        "FAILED  checkov: 74 checks, 2 failed, 2 waived, 1 problem, 0.3 s",
+        "FAILED  checkov: 74 checks, 2 failed, 2 waived, 1 warning, 0.3 s",
     ]
 
 
@@ -83,7 +83,7 @@ def test_colour_is_there_only_when_asked_for() -> None:
 def test_the_last_line_says_whether_the_gate_passed() -> None:
     passed = dataclasses.replace(VERDICT, failed=(), problems=())
     assert table.render([passed]).splitlines()[-1] == (
-        "PASSED  checkov: 74 checks, 0 failed, 2 waived, 0 problems, 0.3 s"
+        "PASSED  checkov: 74 checks, 0 failed, 2 waived, 0 warnings, 0.3 s"
     )
     nothing = dataclasses.replace(passed, checked=0)
     assert table.render([nothing]).splitlines()[-1].startswith("FAILED")

@@ -65,6 +65,7 @@ def test_new_outputs_are_counted_not_listed() -> None:
     text = describe(plan(outputs={"url": new, "arn": new}), title="prod")
 
     assert "2 new outputs" in text
+    assert "1 new output\n" in describe(plan(outputs={"url": new}), title="prod")
     assert "url" not in text
 
 
