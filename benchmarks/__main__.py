@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
 def main() -> int:
     """Measure; return 1 where a promise is not kept."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped and removed
     facts = machine.facts()
     results = []
     for name in arguments.benchmarks or BENCHMARKS:

@@ -54,7 +54,12 @@ def run(
         child = subprocess.Popen(
             argv, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=errors
         )
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:  # an interrupt: what runs must end before its folder is removed
+            child.terminate()
+            child.wait()
+            raise
         wall = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
