@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-_FOLDERS = ("terraform", "modules", "environments", "policy")
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,24 @@ class CommandLine:
         return {**self.variables(), **found}
 
 
-def copy_project(destination: Path) -> Path:
-    """Copy the configuration, so that a test may change it; what Terraform left behind stays where it is."""
-    ignore = shutil.ignore_patterns(".terraform", "*.tfstate*", "tests", "__pycache__")
-    for name in _FOLDERS:
-        shutil.copytree(ROOT / name, destination / name, ignore=ignore)
-    return destination
+def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> Done:
+    """Run a command and interrupt it, as Ctrl-C does, when a line of its progress holds `at`."""
+    with subprocess.Popen(
+        commands.argv(*arguments),
+        env=commands.variables(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        seen = []
+        for line in running.stderr or ():
+            seen.append(line)
+            if at in line:
+                break
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=120)
+        return Done(running.returncode, stdout, "".join(seen) + stderr)
 
 
 @dataclass(frozen=True)

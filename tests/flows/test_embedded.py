@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-
 import pytest
 
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -32,20 +28,13 @@ def test_an_interrupt_stops_the_embedded_engine_in_order(small: CommandLine) -> 
     slow = 'resource "terraform_data" "slow" {\n  provisioner "local-exec" { command = "sleep 600" }\n}\n'
     main.write_text(main.read_text() + slow)
     small.ok("plan", "dev", "--local", MCLASS_TF_TERRAFORM=EMBEDDED)
-    with subprocess.Popen(
-        small.argv("apply", "dev", "--local", "--json"),
-        env=small.variables(MCLASS_TF_TERRAFORM=EMBEDDED),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as apply:
-        assert apply.stderr is not None
-        for line in apply.stderr:
-            if "terraform_data.slow: Creating" in line:
-                break
-        apply.send_signal(signal.SIGINT)
-        stdout, _ = apply.communicate(timeout=120)
+    stopped = interrupted(
+        small,
+        *("apply", "dev", "--local", "--json"),
+        at="terraform_data.slow: Creating",
+        MCLASS_TF_TERRAFORM=EMBEDDED,
+    )
 
-    assert apply.returncode == 130
-    assert json.loads(stdout)["error"]["exit_code"] == 130
+    assert stopped.status == 130
+    assert stopped.document["error"]["exit_code"] == 130
     small.ok("plan", "dev", "--local")  # which it could not, were the state locked

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -219,23 +219,11 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
         'output "role_name"',
     )
     small.ok("plan", "dev", "--local")
-    with subprocess.Popen(
-        small.argv("apply", "dev", "--local", "--json"),
-        env=small.variables(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as apply:
-        assert apply.stderr is not None
-        for line in apply.stderr:
-            if "terraform_data.slow: Creating" in line:
-                break
-        apply.send_signal(signal.SIGINT)
-        stdout, stderr = apply.communicate(timeout=120)
+    stopped = interrupted(small, "apply", "dev", "--local", "--json", at="terraform_data.slow: Creating")
 
-    assert apply.returncode == 130
-    assert json.loads(stdout)["error"]["exit_code"] == 130
-    assert "Two interrupts" not in stderr
+    assert stopped.status == 130
+    assert stopped.document["error"]["exit_code"] == 130
+    assert "Two interrupts" not in stopped.stderr
     names = small.ok("output", "dev", "--local", "--json").document
     assert names["role_name"] == "small-task", "what was made before the interrupt is in the state"
     change(small, "terraform/main.tf", "sleep 600", "true")
