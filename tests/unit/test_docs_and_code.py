@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,19 @@ GUIDES = (ROOT / "docs/operating.md", ROOT / "docs/operating.ko.md")
 _OUR_VARIABLE = re.compile(r"\bMCLASS_TF_[A-Z_]+\b")
 
 
+def phrases() -> Iterator[str]:
+    """Yield what the texts of the code say literally, between the values that are put into them: two words at least."""
+    for source in ROOT.glob("mclass_tf/**/*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                phrase = node.value.strip()
+                if len(phrase) >= 10 and " " in phrase:
+                    yield phrase
+
+
+PHRASES = frozenset(phrases())
+
+
 @pytest.fixture(params=GUIDES, ids=lambda path: path.name)
 def guide(request: pytest.FixtureRequest) -> str:
     path: Path = request.param
@@ -38,6 +52,12 @@ def rows(text: str, *, first: str) -> dict[str, list[str]]:
         if line.startswith("| ") and re.fullmatch(first, cells[0]):
             found[cells[0]] = cells[1:]
     return found
+
+
+def messages(text: str) -> list[str]:
+    """Return the messages that the table of refusals quotes."""
+    cells = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines())
+    return [row[2].strip("`") for row in cells if len(row) == 4 and row[1].isdigit() and row[2][0] == "`"]
 
 
 def exit_codes(kind: type[errors.MclassError] = errors.MclassError) -> Iterator[int]:
@@ -82,6 +102,22 @@ def test_the_codes_in_the_table_of_refusals_are_codes_that_errors_have(guide: st
 
     assert used
     assert used <= set(exit_codes())
+
+
+def test_both_guides_quote_the_same_messages() -> None:
+    english, korean = (messages(path.read_text(encoding="utf-8")) for path in GUIDES)
+
+    assert len(english) > 30
+    assert english == korean
+
+
+@pytest.mark.parametrize("message", messages(GUIDES[0].read_text(encoding="utf-8")))
+def test_a_message_that_the_guides_quote_stands_in_the_code(message: str) -> None:
+    assert any(phrase in message for phrase in PHRASES)
+
+
+def test_a_message_that_the_code_does_not_have_is_noticed() -> None:
+    assert not any(phrase in "yesterday went by without notice" for phrase in PHRASES)
 
 
 def test_the_guides_list_the_environment_variables_that_the_code_reads_and_no_others(guide: str) -> None:
