@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.command import Took
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,11 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one benchmark found, and the single runs that it was computed from (seconds)."""
+    """What one benchmark found, and the single runs that it was computed from, by command."""
 
     benchmark: str
     figures: tuple[Figure, ...]
-    runs: dict[str, list[float]] = field(default_factory=dict)
+    runs: Mapping[str, Sequence[Took]]
 
 
 def table(results: Sequence[Result]) -> str:

@@ -33,7 +33,7 @@ def measure(rounds: int) -> Result:
             ),
         ),
         runs={
-            f"{verb} {what}": [took.wall for took in runs[what]]
+            f"{verb} {what}": runs[what]
             for verb, runs in (("plan", plans), ("apply", applies))
             for what in runs
         },
