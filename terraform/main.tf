@@ -15,6 +15,9 @@ locals {
   # can say how the images are encrypted before the key exists.
   kms_key_arn = var.customer_managed_key.enabled ? join("", [module.kms[0].key_arn]) : null
 
+  # A session of ECS Exec reaches Systems Manager, and the key that encrypts it, from inside the task.
+  execute_command_endpoints = var.enable_execute_command ? concat(["ssmmessages"], var.customer_managed_key.enabled ? ["kms"] : []) : []
+
   # Endpoints answer inside the VPC and S3 by its prefix list: tasks need no way to the internet then.
   egress = {
     for name, rule in {
@@ -71,7 +74,7 @@ module "network" {
   egress              = var.network.egress
   existing_vpc        = var.network.existing_vpc
   flow_log            = local.flow_log ? { log_group_arn = module.flow_logs[0].arn } : null
-  interface_endpoints = setunion(var.network.interface_endpoints, var.enable_execute_command ? ["ssmmessages"] : [])
+  interface_endpoints = setunion(var.network.interface_endpoints, local.execute_command_endpoints)
   name                = var.name
   single_nat_gateway  = var.network.single_nat_gateway
 }

@@ -62,7 +62,7 @@ variable "certificate_arn" {
 }
 
 variable "container" {
-  description = "The service's container: the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable."
+  description = "The service's container: the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable, each of which the image must declare as a VOLUME that the user owns."
   type = object({
     port                     = optional(number, 3000)
     readonly_root_filesystem = optional(bool)
@@ -109,7 +109,7 @@ variable "desired_count" {
 }
 
 variable "enable_execute_command" {
-  description = "Allow `aws ecs execute-command`, a shell in a running container."
+  description = "Allow `aws ecs execute-command`, a shell in a running container; needs container.readonly_root_filesystem = false."
   type        = bool
   default     = false
   nullable    = false

@@ -115,7 +115,9 @@ resource "aws_iam_role_policy_attachment" "task" {
   policy_arn = each.value
 }
 
-# With it ECS moves the listener rules' weights in a blue/green, linear or canary deployment.
+# With it ECS moves the listener rules' weights in a blue/green, linear or canary deployment. AWS documents the trust
+# without a condition, and not that ECS says for whom it acts here: a condition on what may be absent would end every
+# such deployment. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
 resource "aws_iam_role" "infrastructure" {
   name        = "${var.name}-infrastructure"
   description = "Lets ECS shift the traffic of ${var.name} between its target groups"
@@ -125,7 +127,7 @@ resource "aws_iam_role" "infrastructure" {
       Effect    = "Allow"
       Principal = { Service = "ecs.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = local.assume_role_condition
+      Condition = { for operator, keys in local.assume_role_condition : "${operator}IfExists" => keys }
     }]
   })
   tags = var.tags

@@ -74,7 +74,7 @@ variable "capacity_providers" {
 }
 
 variable "container" {
-  description = "The service's container: its name, the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable (each an empty volume of the task)."
+  description = "The service's container: its name, the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable (each an empty volume of the task). Fargate gives an empty volume to root: the image must declare each path as a VOLUME that the user owns."
   type = object({
     name                     = string
     port                     = optional(number, 3000)
@@ -216,10 +216,15 @@ variable "egress" {
 }
 
 variable "enable_execute_command" {
-  description = "Allow `aws ecs execute-command`, a shell in a running container. Off, unless somebody needs it for a while."
+  description = "Allow `aws ecs execute-command`, a shell in a running container. Off, unless somebody needs it for a while: its agent writes to the container's root file system."
   type        = bool
   default     = false
   nullable    = false
+
+  validation {
+    condition     = !var.enable_execute_command || !var.container.readonly_root_filesystem
+    error_message = "enable_execute_command needs container.readonly_root_filesystem = false: the agent of ECS Exec writes to the root file system, and AWS supports no session where it is read-only."
+  }
 }
 
 variable "environment_variables" {

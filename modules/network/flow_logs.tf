@@ -42,10 +42,18 @@ resource "aws_iam_role_policy" "flow_log" {
   role = aws_iam_role.flow_log[0].id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect   = "Allow"
-      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = [local.flow_log.log_group_arn, "${local.flow_log.log_group_arn}:*"]
-    }]
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [local.flow_log.log_group_arn, "${local.flow_log.log_group_arn}:*"]
+      },
+      {
+        # The delivery looks for its group among all of them.
+        Effect   = "Allow"
+        Action   = ["logs:DescribeLogGroups"]
+        Resource = ["${join(":", slice(split(":", local.flow_log.log_group_arn), 0, 5))}:log-group:*"]
+      },
+    ]
   })
 }

@@ -71,6 +71,35 @@ run "suffixes_everything_where_environments_share_an_account" {
   }
 }
 
+run "opens_the_way_of_a_shell_in_a_container" {
+  command = plan
+
+  variables {
+    container              = { readonly_root_filesystem = false }
+    enable_execute_command = true
+  }
+
+  assert {
+    condition     = setsubtract(keys(output.vpc_endpoint_ids), ["ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager", "ssm"]) == toset(["kms", "ssmmessages"])
+    error_message = "Without the internet a session must reach Systems Manager, and the key that encrypts it, by endpoints."
+  }
+}
+
+run "needs_no_way_to_a_key_that_is_aws_s_own" {
+  command = plan
+
+  variables {
+    container              = { readonly_root_filesystem = false }
+    customer_managed_key   = { enabled = false }
+    enable_execute_command = true
+  }
+
+  assert {
+    condition     = contains(keys(output.vpc_endpoint_ids), "ssmmessages") && !contains(keys(output.vpc_endpoint_ids), "kms")
+    error_message = "The endpoint of the key service must be there for a key of one's own alone."
+  }
+}
+
 run "uses_an_existing_vpc" {
   command = plan
 

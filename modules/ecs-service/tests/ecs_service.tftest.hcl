@@ -132,10 +132,15 @@ run "runs_a_safe_service_by_default" {
   }
 
   assert {
-    condition = alltrue([for role in [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.infrastructure] :
+    condition = alltrue([for role in [aws_iam_role.execution, aws_iam_role.task] :
       jsondecode(role.assume_role_policy).Statement[0].Condition == { ArnLike = { "aws:SourceArn" = "arn:aws:ecs:ap-northeast-2:111111111111:*" }, StringEquals = { "aws:SourceAccount" = "111111111111" } }
     ])
     error_message = "ECS may take the roles only for this account and region."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.infrastructure.assume_role_policy).Statement[0].Condition == { ArnLikeIfExists = { "aws:SourceArn" = "arn:aws:ecs:ap-northeast-2:111111111111:*" }, StringEqualsIfExists = { "aws:SourceAccount" = "111111111111" } }
+    error_message = "ECS must be able to take the infrastructure role when it does not say for whom it acts."
   }
 
   assert {
@@ -426,6 +431,16 @@ run "refuses_loads_bases_and_architectures_that_do_not_exist" {
     var.shutdown,
     var.task,
   ]
+}
+
+run "refuses_a_shell_whose_agent_could_not_write" {
+  command = plan
+
+  variables {
+    enable_execute_command = true
+  }
+
+  expect_failures = [var.enable_execute_command]
 }
 
 run "refuses_more_tasks_than_autoscaling_allows" {

@@ -154,6 +154,11 @@ run "takes_every_option_and_shares_one_nat_gateway" {
   }
 
   assert {
+    condition     = [for statement in slice(jsondecode(aws_iam_role_policy.flow_log[0].policy).Statement, 1, 2) : [statement.Action, statement.Resource]] == [[["logs:DescribeLogGroups"], ["arn:aws:logs:ap-northeast-2:111111111111:log-group:*"]]]
+    error_message = "The flow log's delivery must find its group."
+  }
+
+  assert {
     condition     = jsondecode(aws_iam_role.flow_log[0].assume_role_policy).Statement[0].Condition == { StringEquals = { "aws:SourceAccount" = "111111111111" } }
     error_message = "The flow log's role must be taken only for this account."
   }
