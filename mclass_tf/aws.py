@@ -61,25 +61,30 @@ class Aws:
 
     def _client(self, service: str) -> Any:
         import boto3  # noqa: PLC0415
+        import botocore.session  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
         access = self.access
+        # Where the credentials are given, a profile that AWS_PROFILE names is none of our business: it need not exist.
+        given = {"profile": (None, None, None, None)} if access.access_key_id is not None else None
         session = boto3.session.Session(
+            botocore_session=botocore.session.Session(session_vars=given),
             aws_access_key_id=access.access_key_id,
             aws_secret_access_key=access.secret_access_key,
             aws_session_token=access.session_token,
             region_name=access.region,
         )
-        local = access.endpoint_url is not None
+        named = access.endpoint_url is not None
         config = Config(
             retries={"mode": "standard", "max_attempts": 5},
             connect_timeout=10,
             # An endpoint that is named is reached directly, whatever proxy stands before the internet.
-            proxies={} if local else None,
+            proxies={} if named else None,
         )
         make: Any = session.client  # chosen by name here; the properties below give the type back
-        # No TLS on loopback, so no bundle of certificates is read.
-        return make(service, endpoint_url=access.endpoint_url, config=config, verify=False if local else None)
+        # Where there is no TLS no bundle of certificates is read.
+        plain = (access.endpoint_url or "").startswith("http://")
+        return make(service, endpoint_url=access.endpoint_url, config=config, verify=False if plain else None)
 
     @cached_property
     def acm(self) -> ACMClient:

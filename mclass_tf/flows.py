@@ -85,12 +85,14 @@ def export_plan(planned: Planned, destination: Path) -> None:
         (approval_of(planned.saved.path), approval_of(destination)),
     ):
         copy.touch(mode=0o600)
+        copy.chmod(0o600)  # it may have been there before
         shutil.copyfile(source, copy)
 
 
 def apply(session: Session, *, file: Path | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
-    path = file or session.workspace.plan_file
+    # Terraform runs in the root's folder, where a path relative to ours would lead elsewhere.
+    path = (file or session.workspace.plan_file).absolute()
     if not path.is_file():
         name = session.environment.name
         raise PlanRefusedError(

@@ -81,13 +81,18 @@ class _Interrupts:
             self._told.discard(child.pid)
             return told
 
+    def tell(self, child: subprocess.Popen[str]) -> None:
+        """Ask the child to stop, once."""
+        with self._lock:
+            if child.pid not in self._told:
+                self._told.add(child.pid)
+                child.send_signal(signal.SIGINT)
+
     def handle(self, _number: int, _frame: FrameType | None) -> None:
         with self._lock:
             self._raised = True
-            for pid, child in self._children.items():
-                if pid not in self._told:
-                    self._told.add(pid)
-                    child.send_signal(signal.SIGINT)
+            for child in self._children.values():
+                self.tell(child)
             if not self._children:
                 raise KeyboardInterrupt
 
@@ -127,8 +132,11 @@ def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> 
         status = child.wait()
         drain.join()
     except BaseException:
-        child.kill()
+        # To kill Terraform would lose what it has done and leave its state locked: it is asked, and heard to its end.
+        _interrupts.tell(child)
+        _lines(child.stdout or (), None)
         child.wait()
+        drain.join()
         _interrupts.finish(child)
         raise
     finally:

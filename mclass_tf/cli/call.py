@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -26,7 +27,8 @@ class Reporter:
 
     def line(self, text: str, *, environment: str = "") -> None:
         prefix = f"[{environment}] " if environment else ""
-        with self._lock:
+        # A terminal that was closed, or a reader that has gone, stops no work.
+        with self._lock, suppress(OSError):
             print("\n".join(prefix + part for part in text.splitlines()), file=sys.stderr, flush=True)
 
 

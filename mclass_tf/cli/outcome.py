@@ -71,12 +71,16 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     )
 
 
-def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print it: one JSON document or the text on standard output, what went wrong on standard error."""
+def show_result(outcome: Outcome, *, as_json: bool) -> None:
+    """Print one JSON document, or the text, on standard output."""
     if as_json:
         print(json.dumps(outcome.document, indent=2, ensure_ascii=False, default=str))
     elif outcome.text:
         print(outcome.text)
     sys.stdout.flush()
+
+
+def show_problem(outcome: Outcome) -> None:
+    """Print what went wrong, if anything did, on standard error."""
     if outcome.problem:
         print(f"error: {outcome.problem}", file=sys.stderr)

@@ -6,14 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mclass_tf import process
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome, show
-from mclass_tf.errors import InterruptedByUserError, MclassError
+from mclass_tf.cli.outcome import Outcome, show_problem, show_result
+from mclass_tf.errors import ConfigurationError, InterruptedByUserError, MclassError
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
@@ -35,12 +37,26 @@ def main(argv: Sequence[str]) -> int:
             raise
         bug = f"{type(error).__name__}: {error}"
         outcome = failed(MclassError(bug, hint="this is a bug; MCLASS_TF_DEBUG=1 shows where"))
+    return _show(outcome, as_json=arguments.json)
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> int:
+    """Print the outcome; return the exit code, which is not 0 where the answer could not be written."""
+    exit_code = outcome.exit_code
     try:
-        show(outcome, as_json=arguments.json)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again at its own exit.
+        show_result(outcome, as_json=as_json)
+    except OSError as error:
+        # Python would try again at its own exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return outcome.exit_code
+        # A reader that has gone has read what it wanted.
+        if not isinstance(error, BrokenPipeError):
+            exit_code = exit_code or ConfigurationError.exit_code
+            outcome = replace(
+                outcome, problem=f"standard output cannot be written: {error.strerror}\n{outcome.problem}"
+            )
+    with suppress(OSError):
+        show_problem(outcome)
+    return exit_code
 
 
 def _run(arguments: argparse.Namespace) -> Outcome:

@@ -36,10 +36,10 @@ def find_source(env: Mapping[str, str], *, opt: Path = Path("/opt")) -> Provider
                 f"{VARIABLE} is {named}, which holds no {_SOURCE}",
                 hint="make one with: terraform -chdir=terraform providers mirror FOLDER",
             )
-        return ProviderSource(mirror=mirror)
+        return ProviderSource(mirror=mirror.absolute())
     config = Path(env.get("TF_CLI_CONFIG_FILE") or Path(env.get("HOME", "/")) / ".terraformrc")
     if config.is_file():
-        return ProviderSource(user_config=config)
+        return ProviderSource(user_config=config.absolute())
     if any((folder / _SOURCE).is_dir() for folder in _implied(env)):
         return ProviderSource()
     found = sorted(folder for folder in opt.glob("*") if (folder / _SOURCE).is_dir())

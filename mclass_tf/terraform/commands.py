@@ -57,8 +57,8 @@ def environment(
     `access` are the AWS variables; where they hold credentials, none of the parent's AWS settings survive beside them.
     """
     ours = "AWS_ACCESS_KEY_ID" in access
-    # The certificates of the network that leads to AWS are still those; an endpoint on loopback has none.
-    spared = () if "AWS_ENDPOINT_URL" in access else ("AWS_CA_BUNDLE",)
+    # The certificates of the network that leads to AWS are still those; an endpoint without TLS has none.
+    spared = () if access.get("AWS_ENDPOINT_URL", "").startswith("http://") else ("AWS_CA_BUNDLE",)
     kept = {
         key: value
         for key, value in parent.items()

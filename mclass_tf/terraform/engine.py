@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.errors import EngineError
+from mclass_tf.errors import EngineError, InterruptedByUserError
 from mclass_tf.process import Command, Runner
 
 VARIABLE = "MCLASS_TF_TERRAFORM"
@@ -59,15 +59,20 @@ def _named(env: Mapping[str, str]) -> tuple[str, ...] | None:
         raise EngineError(
             f"{VARIABLE} names {name}, which is no program", hint=f"unset {VARIABLE}, or correct it"
         )
-    return (path,)
+    return (_absolute(path),)
 
 
 def _on_path(env: Mapping[str, str]) -> tuple[str, ...] | None:
     for name in ("terraform", "tofu"):
         path = shutil.which(name, path=env.get("PATH"))
         if path is not None:
-            return (path,)
+            return (_absolute(path),)
     return None
+
+
+def _absolute(path: str) -> str:
+    """Terraform starts in the root's folder: a name relative to ours, or one found by a relative PATH, would not do."""
+    return str(Path(path).absolute())
 
 
 def _embedded() -> tuple[str, ...] | None:
@@ -82,6 +87,8 @@ def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> s
     }
     try:
         done = run(Command(argv=(*argv, "version", "-json"), cwd=Path("/"), env=clean))
+        if done.interrupted:
+            raise InterruptedByUserError("interrupted", hint="nothing more was started")
         return str(json.loads(done.stdout)["terraform_version"])
     except (OSError, ValueError, KeyError):
         raise EngineError(f"{argv[0]} does not answer `version` as Terraform does", hint=_INSTALL) from None

@@ -58,7 +58,7 @@ def failure(
 ) -> TerraformError:
     """Turn a failed command into the error that says most about it."""
     errors = [diagnostic for diagnostic in found if diagnostic.severity == "error"]
-    locked = next((error for error in errors if "state lock" in error.summary.lower()), None)
+    locked = next((error for error in errors if "acquiring the state lock" in error.summary.lower()), None)
     if locked is not None:
         return _locked(locked, command=command, environment=environment)
     text = (

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.conftest import CommandLine, interrupted
+from tests.conftest import ROOT, CommandLine, interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +135,17 @@ def test_a_stale_plan_is_refused(small: CommandLine, tmp_path: Path) -> None:
     assert "plan dev" in done.stderr
 
 
+def test_a_plan_is_found_from_where_the_user_stands(
+    small: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+
+    small.ok("plan", "dev", "--local", "--out", "here.tfplan")
+
+    assert small.ok("apply", "dev", "--local", "--json", "--plan", "here.tfplan").document["changed"]
+
+
 def test_a_plan_of_another_environment_is_refused(small: CommandLine, tmp_path: Path) -> None:
     small.ok("plan", "dev", "--local", "--out", str(tmp_path / "dev.tfplan"))
 
@@ -229,6 +240,21 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
     change(small, "terraform/main.tf", "sleep 600", "true")
     small.ok("plan", "dev", "--local")  # which it could not, were the state locked
     small.ok("apply", "dev", "--local")
+
+
+def test_an_apply_goes_on_when_nobody_reads_its_progress(small: CommandLine, tmp_path: Path) -> None:
+    small.ok("plan", "dev", "--local")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        argv = small.argv("apply", "dev", "--local")
+        done = subprocess.run(argv, env=small.variables(), stdout=writing, stderr=writing, check=False)
+    finally:
+        os.close(writing)
+
+    assert done.returncode == 0
+    assert small.ok("output", "dev", "role_name", "--local").stdout == "small-task\n"
+    small.ok("plan", "dev", "--local")  # which it could not, were the state locked
 
 
 def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> None:

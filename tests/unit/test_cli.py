@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,15 @@ ROOT = Path(__file__).parents[2]
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "mclass_tf", *arguments]
     return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+PROGRAM = f"{shlex.quote(sys.executable)} -m mclass_tf"
+
+
+def shell(script: str, *, home: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "MCLASS_TF_HOME": str(home)}
+    argv = ["bash", "-c", script]
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +120,37 @@ def test_inside_a_project_any_folder_will_do() -> None:
     done = run("plan", "staging", "--project", str(ROOT / "terraform"))
 
     assert "dev, prod" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_code(closed: str, tmp_path: Path) -> None:
+    done = shell(f"{PROGRAM} local status --json {closed}", home=tmp_path)
+
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert ">&-" in closed.replace("2>&-", "") or not json.loads(done.stdout)["up"]
+
+
+def test_an_answer_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
+    done = shell(f"{PROGRAM} local status > /dev/full", home=tmp_path)
+
+    assert done.returncode == 3
+    assert "standard output cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [*shlex.split(PROGRAM), "local", "status"]
+    env = {**os.environ, "MCLASS_TF_HOME": str(tmp_path)}
+    try:
+        done = subprocess.run(argv, cwd=ROOT, env=env, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+
+    assert done.returncode == 0
+    assert not done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

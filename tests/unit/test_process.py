@@ -76,6 +76,28 @@ def test_a_listener_that_fails_does_not_leave_the_child_behind() -> None:
         os.kill(pids[0], 0)
 
 
+def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(tmp_path: Path) -> None:
+    kept = tmp_path / "state"
+    code = (
+        "import pathlib, signal, sys\n"
+        "def save(*_):\n"
+        "    print('x' * 200_000, flush=True)\n"
+        f"    pathlib.Path({str(kept)!r}).write_text('saved')\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGINT, save)\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()\n"
+    )
+
+    def fail(line: str) -> None:
+        raise RuntimeError("listener")
+
+    with pytest.raises(RuntimeError, match="listener"):
+        process.run(python(code), on_stdout=fail)
+
+    assert kept.read_text() == "saved"
+
+
 # The parent whose signals are tried: it runs a child that counts the interrupts it gets until its input closes.
 PARENT = """
 import os, signal, sys

@@ -98,6 +98,21 @@ def test_on_aws_credentials_of_a_role_replace_all_others_and_the_network_stays_a
     assert env["AWS_SECRET_ACCESS_KEY"] == "test"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "kept"), [("http://127.0.0.1:4566", False), ("https://vpce.example.com", True)]
+)
+def test_the_certificates_stay_for_an_endpoint_with_tls(endpoint: str, kept: bool) -> None:
+    child = commands.environment(
+        {"AWS_CA_BUNDLE": "/ca.pem"},
+        data_dir=Path("/w/data"),
+        cli_config=Path("/w/rc"),
+        variables={},
+        access={"AWS_ACCESS_KEY_ID": "a", "AWS_ENDPOINT_URL": endpoint},
+    )
+
+    assert ("AWS_CA_BUNDLE" in child) is kept
+
+
 def test_without_credentials_of_ours_those_of_the_user_stay() -> None:
     assert child(PARENT, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).items() >= PARENT.items()
 
@@ -112,6 +127,22 @@ def test_the_mirror_that_is_named_wins(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), cliconfig.VARIABLE: str(named)}
 
     assert cliconfig.find_source(env, opt=found.parent).mirror == named
+
+
+def test_what_is_named_from_here_is_found_from_terraforms_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mirror/registry.terraform.io/hashicorp/aws").mkdir(parents=True)
+    Path("rc").touch()
+    Path(program(tmp_path, "terraform")).chmod(0o755)
+    answer = Answering('{"terraform_version": "1.11.4"}')
+
+    assert cliconfig.find_source({"MCLASS_TF_PROVIDER_MIRROR": "mirror"}).mirror == tmp_path / "mirror"
+    assert cliconfig.find_source({"TF_CLI_CONFIG_FILE": "rc"}).user_config == tmp_path / "rc"
+    assert find_engine({"PATH": "."}, run=answer).argv == (str(tmp_path / "terraform"),)
+    named = find_engine({"PATH": "", "MCLASS_TF_TERRAFORM": "./terraform"}, run=answer)
+    assert named.argv == (str(tmp_path / "terraform"),)
 
 
 def test_a_named_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_a_locked_state_is_told_by_whom_since_when_and_how_to_unlock() -> None:
     assert "unlock prod 5b1c7a52-8f4b-4c1f-9d5e-3b5f4d8f5a11" in error.hint
 
 
+def test_a_lock_that_could_not_be_released_is_no_lock_of_somebody_else() -> None:
+    """What was applied is applied: "nothing was done, wait for it to end" would be wrong."""
+    error = failure(line("Error releasing the state lock", "Error message: failed to retrieve lock info"))
+
+    assert not isinstance(error, StateLockedError)
+
+
 def test_an_error_is_told_with_its_file_and_line() -> None:
     place = {"filename": "main.tf", "start": {"line": 12, "column": 3}}
 
