@@ -8,9 +8,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from mclass_tf.local.aws import ecr
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.http import Reply
 from mclass_tf.local.record import LocalAws
+from mclass_tf.local.registry.tokens import Principal
 
 PREFIX = "/_mclass/"
 
@@ -24,6 +26,8 @@ class Admin:
         self._routes: dict[tuple[str, str], Callable[[Any], Reply]] = {
             ("GET", "health"): self._health,
             ("PUT", "acm/certificates"): self._put_certificate,
+            ("PUT", "ecr/scan-findings"): self._put_scan_findings,
+            ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
         }
 
     def answer(self, environ: dict[str, Any]) -> Reply | None:
@@ -56,6 +60,24 @@ class Admin:
             domain_name=str(body["domain_name"]),
         )
         return _json(HTTPStatus.OK, {"arn": body["arn"]})
+
+    def _put_scan_findings(self, body: Any) -> Reply:
+        """What the image scanner finds from here on, in one image or, without a digest, in all of a repository."""
+        with self._aws.exclusive():
+            owner = Principal(account_id=str(body["account_id"]), region=str(body["region"]))
+            ecr.backend_of(owner).tell_findings(
+                ecr.Findings(
+                    repository=str(body["repository"]),
+                    digest=body.get("digest"),
+                    findings=tuple({"severity": str(one["severity"]), **one} for one in body["findings"]),
+                )
+            )
+        return _json(HTTPStatus.OK, {"findings": len(body["findings"])})
+
+    def _put_token_lifetime(self, body: Any) -> Reply:
+        """How long authorization tokens of ECR are valid that are issued from here on."""
+        ecr.tokens.valid_seconds = float(body["seconds"])
+        return _json(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
 
 
 def _version() -> str:

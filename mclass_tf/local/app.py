@@ -1,30 +1,45 @@
-"""Decides who answers a request: the guard, the admin endpoint or AWS."""
+"""Decides who answers a request: the guard, the admin endpoint, the registry or AWS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
 
 from mclass_tf.local import admin, guard
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.http import Reply
 from mclass_tf.local.record import LocalAws
+from mclass_tf.local.registry.api import Registry
+from mclass_tf.local.registry.store import Store
 
 
-def build_app(record: LocalAws) -> Callable[[dict[str, Any]], Reply]:
+class Application:
     """The application of one instance: each part answers a request or passes it on (None)."""
-    aws = Aws()
-    parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
-        guard.check,
-        admin.Admin(record=record, aws=aws).answer,
-        aws.answer,
-    )
 
-    def app(environ: dict[str, Any]) -> Reply:
-        for part in parts:
+    def __init__(self, *, record: LocalAws, home: Path) -> None:
+        aws = Aws()
+        self._store = Store(home / "registry")
+        self._registry = Registry(store=self._store, exclusive=aws.exclusive)
+        self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
+            guard.check,
+            admin.Admin(record=record, aws=aws).answer,
+            self._registry.answer,
+            aws.answer,
+        )
+
+    def answer(self, environ: dict[str, Any]) -> Reply:
+        for part in self._parts:
             reply = part(environ)
             if reply is not None:
                 return reply
         raise AssertionError("the last part answers everything")
 
-    return app
+    def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
+        """Where the body of a request goes as it arrives, where a part wants it so."""
+        return self._registry.sink(environ) if guard.check(environ) is None else None
+
+    def close(self) -> None:
+        """Remove what is kept on disk."""
+        self._store.remove()

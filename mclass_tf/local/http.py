@@ -7,16 +7,19 @@ the connection after every reply.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
+from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -29,29 +32,51 @@ _PIECE = 1024 * 1024
 _LONGEST_LINE = 65536
 
 
+class MalformedBodyError(ValueError):
+    """The body of a request does not follow HTTP."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePart:
+    """`length` bytes of a file from `offset` on."""
+
+    path: Path
+    offset: int
+    length: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A whole answer; Content-Length is added on the wire."""
+    """A whole answer; Content-Length is added on the wire. `file`, where given, is the body, and never in memory."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = field(default=())
+    file: FilePart | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.body) if self.file is None else self.file.length
 
 
 App = Callable[[dict[str, Any]], Reply]
 """Answers a request, which comes as a WSGI environment with the whole body in `wsgi.input`."""
+
+Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
+"""Says where the body of a request goes as it arrives, by its head alone; None: it is kept for the application."""
 
 
 class Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *, listener: socket.socket, app: App) -> None:
+    def __init__(self, *, listener: socket.socket, app: App, sink: Sink = lambda _environ: None) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.app = app
+        self.sink = sink
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
         """A client that hangs up is no news; everything else is logged with its traceback."""
@@ -68,16 +93,23 @@ class _Handler(BaseHTTPRequestHandler):
     rbufsize = 64 * 1024
 
     def answer(self) -> None:
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
-            try:
-                _copy_body(source=self.rfile, headers=self.headers, target=body)
-            except ValueError as error:
-                self.close_connection = True
-                self._send(Reply(status=HTTPStatus.BAD_REQUEST, body=f"{error}\n".encode()))
+        environ = self._environ()
+        sink = self.server.sink(environ)
+        try:
+            if sink is not None:
+                with sink as target:
+                    _copy_body(source=self.rfile, headers=self.headers, target=target)
+                self._send(self.server.app(environ))
                 return
-            length = body.tell()
-            body.seek(0)
-            self._send(self.server.app(self._environ(body=body, length=length)))
+            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
+                _copy_body(source=self.rfile, headers=self.headers, target=body)
+                environ["CONTENT_LENGTH"] = str(body.tell())
+                body.seek(0)
+                environ["wsgi.input"] = body
+                self._send(self.server.app(environ))
+        except MalformedBodyError as error:
+            self.close_connection = True
+            self._send(Reply(status=HTTPStatus.BAD_REQUEST, body=f"{error}\n".encode()))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
 
@@ -99,25 +131,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Date", self.date_time_string())
         bodiless = reply.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
         if self.command == "HEAD":
-            self.send_header("Content-Length", _header(reply, "content-length") or str(len(reply.body)))
+            self.send_header("Content-Length", _header(reply, "content-length") or str(reply.length))
         elif not bodiless:
-            self.send_header("Content-Length", str(len(reply.body)))
+            self.send_header("Content-Length", str(reply.length))
         if self.close_connection:
             self.send_header("Connection", "close")
         buffered: list[bytes] = self._headers_buffer  # type: ignore[attr-defined]
         if not bodiless and self.command != "HEAD":
             buffered.append(b"\r\n" + reply.body)
             self.flush_headers()
+            if reply.file is not None and reply.file.length:
+                with reply.file.path.open("rb") as file:
+                    self.connection.sendfile(file, reply.file.offset, reply.file.length)
         else:
             self.end_headers()
 
-    def _environ(self, *, body: IO[bytes], length: int) -> dict[str, Any]:
+    def _environ(self) -> dict[str, Any]:
         url = urlsplit(self.path) if not self.path.startswith("//") else urlsplit(f"http://x{self.path}")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.input": body,
+            "wsgi.input": io.BytesIO(),
             "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
@@ -133,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             "SERVER_NAME": str(host),
             "SERVER_PORT": str(port),
             "SERVER_PROTOCOL": self.request_version,
-            "CONTENT_LENGTH": str(length),
+            "CONTENT_LENGTH": "0",
         }
         environ.update(_header_variables(self.headers))
         return environ
@@ -170,7 +205,7 @@ def _copy_body(*, source: BufferedIOBase, headers: Message, target: IO[bytes]) -
         return
     stated = headers.get("Content-Length", "0").strip()
     if not stated.isdigit():
-        raise ValueError(f"invalid Content-Length: {stated}")
+        raise MalformedBodyError(f"invalid Content-Length: {stated}")
     _copy(source=source, target=target, length=int(stated))
 
 
@@ -180,7 +215,7 @@ def _copy_chunks(*, source: BufferedIOBase, target: IO[bytes]) -> None:
         try:
             length = int(line.split(b";", 1)[0].strip() or b"x", 16)
         except ValueError:
-            raise ValueError(f"invalid chunk size: {line[:32]!r}") from None
+            raise MalformedBodyError(f"invalid chunk size: {line[:32]!r}") from None
         if length == 0:
             break
         _copy(source=source, target=target, length=length)

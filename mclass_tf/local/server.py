@@ -50,11 +50,12 @@ def main(argv: list[str]) -> int:
 
 def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.Event) -> None:
     # Imported here: the arguments are checked and the signals handled before the seconds that moto costs.
-    from mclass_tf.local.app import build_app  # noqa: PLC0415
+    from mclass_tf.local.app import Application  # noqa: PLC0415
     from mclass_tf.local.http import Server  # noqa: PLC0415
 
     record = _record(arguments=arguments, listener=listener)
-    server = Server(listener=listener, app=build_app(record))
+    application = Application(record=record, home=arguments.home)
+    server = Server(listener=listener, app=application.answer, sink=application.sink)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
@@ -62,6 +63,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.
     stopped.wait()
     _log.info("stopping")
     server.server_close()
+    application.close()
     remove_record(home=arguments.home, instance_id=record.instance_id)
     logging.shutdown()
     os._exit(0)  # Python would take a second to tidy up what moto holds, and nothing of it is kept

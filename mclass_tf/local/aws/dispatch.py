@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -53,6 +54,12 @@ class Aws:
     def refused(self) -> list[str]:
         """The calls refused so far because they are not modelled, each once, in order."""
         return list(self._refused)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every call off moto's state, for a part that reads or changes it beside the API."""
+        with self._lock:
+            yield
 
     def put_certificate(self, *, account_id: str, region: str, arn: str, domain_name: str) -> None:
         with self._lock:

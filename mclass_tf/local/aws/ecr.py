@@ -1,18 +1,116 @@
-"""ECR: repositories; images come with the registry."""
+"""ECR: repositories, and the images that the registry takes into them.
+
+Layers come through the registry alone: what moto keeps of them is which digests a repository holds.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Any
 
-from moto.core.exceptions import JsonRESTError
+from moto.core.exceptions import JsonRESTError, ServiceException
+from moto.core.responses import ActionResult
 from moto.ecr import urls
-from moto.ecr.models import ECRBackend, ecr_backends
+from moto.ecr.exceptions import ImageNotFoundException, InvalidParameterException, ScanNotFoundException
+from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
+from moto.ecr.responses import ECRResponse
 
 from mclass_tf.local.aws import kms
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.registry.tokens import Principal, Tokens
+
+tokens = Tokens()
+
+_INDEXES = frozenset(
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    ]
+)
+
+
+class TagTakenError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "ImageTagAlreadyExistsException"
+
+    def __init__(self, *, tag: str, repository: str) -> None:
+        super().__init__(
+            f"The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten "
+            "because the repository is immutable."
+        )
+
+
+class MissingLayersError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "LayersNotFoundException"
+
+
+class MissingImagesError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "ReferencedImagesNotFoundException"
+
+
+class DigestDiffersError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "ImageDigestDoesNotMatchException"
+
+
+class AlreadyThereError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "ImageAlreadyExistsException"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the scanner is to say of the images of a repository; `digest` None: of all of them."""
+
+    repository: str
+    digest: str | None
+    findings: tuple[dict[str, Any], ...]
+
+
+class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
+    """An image as DescribeImages shows it."""
+
+    scan_findings: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def artifact_media_type(self) -> str | None:
+        manifest = json.loads(self.image_manifest)
+        kind: str | None = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType")
+        return kind
+
+    @property
+    def image_scan_status(self) -> dict[str, str] | None:
+        return None if self.last_scan is None else _COMPLETE
+
+    @property
+    def image_scan_findings_summary(self) -> dict[str, Any] | None:
+        if self.last_scan is None:
+            return None
+        return {
+            "imageScanCompletedAt": self.last_scan,
+            "vulnerabilitySourceUpdatedAt": self.last_scan,
+            "findingSeverityCounts": dict(Counter(finding["severity"] for finding in self.scan_findings)),
+        }
+
+    def get_image_size_in_bytes(self) -> int | None:
+        """The sum of the layers and the configuration; an index has no size of its own."""
+        manifest = json.loads(self.image_manifest)
+        if "layers" not in manifest:
+            return None
+        parts = (*manifest["layers"], manifest.get("config", {}))
+        return sum(int(part.get("size", 0)) for part in parts)
+
+
+_COMPLETE = {"status": "COMPLETE", "description": "The scan was completed successfully."}
 
 
 class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.told_findings: list[Findings] = []
+
     def create_repository(
         self,
         *,
@@ -41,6 +139,186 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
             image_tag_mutability_exclusion_filters,
         )
 
+    def put_image(
+        self,
+        repository_name: str,
+        image_manifest: str,
+        image_tag: str | None,
+        image_manifest_mediatype: str | None = None,
+        digest: str | None = None,
+    ) -> Image:
+        """Moto makes digests up, deletes the image that loses its tag, and takes manifests of layers it has not.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
+        """
+        repository = self._get_repository(repository_name)
+        found = digest_of(image_manifest)
+        if digest is not None and digest != found:
+            raise DigestDiffersError(
+                f"The specified image digest '{digest}' does not match the digest '{found}' that is computed for the image."
+            )
+        known = next((image for image in repository.images if image.image_digest == found), None)
+        holder = next((image for image in repository.images if image_tag in image.image_tags), None)
+        if holder is not None and _is_immutable(repository, str(image_tag)):
+            raise TagTakenError(tag=str(image_tag), repository=repository_name)
+        if known is not None and (image_tag is None or known is holder):
+            raise AlreadyThereError(
+                f"Image with digest '{found}' and tag '{image_tag}' already exists in the repository with name "
+                f"'{repository_name}' in registry with id '{self.account_id}'"
+            )
+        media_type = _check_manifest(repository, image_manifest, image_manifest_mediatype)
+        if holder is not None:
+            holder.remove_tag(str(image_tag))  # it stays, untagged
+        if known is None:
+            return self._add(repository, image_manifest, tag=image_tag, media_type=media_type, digest=found)
+        known.update_tag(image_tag)
+        return known
+
+    def _add(
+        self, repository: Repository, manifest: str, *, tag: str | None, media_type: str, digest: str
+    ) -> Image:
+        image = StoredImage(self.account_id, tag, manifest, repository.name, media_type, digest)
+        image.scan_findings = self._findings_of(repository, digest)
+        frequency = repository.scanning_config["scanFrequency"]
+        on_push = repository.image_scanning_configuration.get("scanOnPush") or frequency == "SCAN_ON_PUSH"
+        if on_push and media_type not in _INDEXES:
+            image.last_scan = dt.datetime.now(dt.UTC)
+        repository.images.append(image)
+        return image
+
+    def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
+        told = (f for f in reversed(self.told_findings) if f.repository == repository.name)
+        return next((f.findings for f in told if f.digest in (None, digest)), ())
+
+    def tell_findings(self, findings: Findings) -> None:
+        """From here on the scanner finds these, in the images that are there too."""
+        self.told_findings.append(findings)
+        for image in (
+            self.repositories[findings.repository].images if findings.repository in self.repositories else ()
+        ):
+            if findings.digest in (None, image.image_digest):
+                image.scan_findings = findings.findings
+
+    def describe_image_scan_findings(
+        self, registry_id: str, repository_name: str, image_id: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Moto finds the same made-up CVE in every image."""
+        repository = self._get_repository(repository_name, registry_id)
+        image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
+        if image.last_scan is None:
+            asked = f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            raise ScanNotFoundException(
+                image_id=asked, repository_name=repository_name, registry_id=repository.registry_id
+            )
+        return {
+            "registryId": repository.registry_id,
+            "repositoryName": repository_name,
+            "imageId": {"imageDigest": image.image_digest, **image_id},
+            "imageScanStatus": _COMPLETE,
+            "imageScanFindings": {
+                **image.image_scan_findings_summary,
+                "findings": list(image.scan_findings),
+            },
+        }
+
+    def batch_get_image(
+        self,
+        repository_name: str,
+        registry_id: str | None = None,
+        image_ids: list[dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Moto answers with every tag but the one that was asked for."""
+        repository = self._get_repository(repository_name, registry_id)
+        answer: dict[str, Any] = {"images": [], "failures": []}
+        for image_id in image_ids or []:
+            try:
+                image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
+            except ImageNotFoundException:
+                failure = {"failureCode": "ImageNotFound", "failureReason": "Requested image not found"}
+                answer["failures"].append({"imageId": image_id, **failure})
+                continue
+            answer["images"].append(
+                {
+                    "registryId": repository.registry_id,
+                    "repositoryName": repository_name,
+                    "imageId": {"imageDigest": image.image_digest, **image_id},
+                    "imageManifest": image.image_manifest,
+                    "imageManifestMediaType": image.image_manifest_media_type,
+                }
+            )
+        return answer
+
+    def initiate_layer_upload(self, repository_name: str, registry_id: str | None = None) -> Any:
+        """Moto takes layers into memory, where no client could pull them from."""
+        raise NotImplementedError("push layers through the registry, as docker and podman do")
+
+
+def digest_of(manifest: str) -> str:
+    return f"sha256:{sha256(manifest.encode()).hexdigest()}"
+
+
+def _is_immutable(repository: Repository, tag: str) -> bool:
+    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html ."""
+    filters = repository.image_tag_mutability_exclusion_filters or []
+    excluded = any(fnmatchcase(tag, str(one["filter"])) for one in filters)
+    return bool(repository.is_tag_immutable()) != excluded
+
+
+def _check_manifest(repository: Repository, text: str, media_type: str | None) -> str:
+    """Return the media type of a manifest all of whose parts the repository holds."""
+    try:
+        manifest = json.loads(text)
+        found = media_type or manifest.get("mediaType")
+        parts = [*manifest.get("layers", []), *([manifest["config"]] if "config" in manifest else [])]
+        layers = [part["digest"] for part in parts if not part.get("urls")]
+        images = [part["digest"] for part in manifest.get("manifests", [])]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidParameterException(
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid image manifest provided'"
+        ) from None
+    if not found or not (layers or "manifests" in manifest):
+        raise InvalidParameterException(
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid image manifest provided'"
+        )
+    where = f"repository with name '{repository.name}' in the registry with id '{repository.registry_id}'"
+    absent = [digest for digest in layers if digest not in repository.layers]
+    if absent:
+        raise MissingLayersError(
+            f"Layers with digests '[{', '.join(absent)}]' required for pushing image into {where} do not exist"
+        )
+    held = {image.image_digest for image in repository.images}
+    absent = [digest for digest in images if digest not in held]
+    if absent:
+        raise MissingImagesError(
+            f"Images with digests '[{', '.join(absent)}]' required for pushing image into {where} do not exist"
+        )
+    return str(found)
+
+
+class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
+    def get_authorization_token(self) -> ActionResult:
+        """Moto's token has expired in 2015 and says nothing that a registry could check.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
+        """
+        token = tokens.issue(Principal(account_id=self.current_account, region=self.region))
+        answer = [
+            {
+                "authorizationToken": token.authorization,
+                "expiresAt": token.expires_at,
+                "proxyEndpoint": f"https://{registry}.dkr.ecr.{self.region}.amazonaws.com",
+            }
+            for registry in self._get_param("registryIds") or [self.current_account]
+        ]
+        return ActionResult({"authorizationData": answer})
+
+
+def backend_of(principal: Principal) -> Backend:
+    """The repositories that a token opens."""
+    backend: Backend = ecr_backends[principal.account_id][principal.region]
+    return backend
+
 
 def install() -> None:
     use_backend(backends=ecr_backends, urls=urls, backend=Backend)
+    use_responses(urls=urls, responses=Responses)

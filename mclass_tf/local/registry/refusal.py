@@ -1,0 +1,47 @@
+"""Refusals of the registry, in the form and with the codes of the OCI distribution API.
+
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from mclass_tf.local.http import Reply
+
+HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error; `headers` go with it."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+
+    def reply(self) -> Reply:
+        document = {"errors": [{"code": self.code, "message": self.message}]}
+        return Reply(
+            status=self.status,
+            headers=(*HEADERS, ("Content-Type", "application/json"), *self.headers),
+            body=json.dumps(document).encode(),
+        )
+
+
+def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RefusedError:
+    challenge = ("WWW-Authenticate", 'Basic realm="Amazon ECR",service="ecr.amazonaws.com"')
+    return RefusedError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
+
+
+def no_repository(name: str, *, account_id: str) -> RefusedError:
+    return RefusedError(
+        HTTPStatus.NOT_FOUND,
+        "NAME_UNKNOWN",
+        f"The repository with name '{name}' does not exist in the registry with id '{account_id}'",
+    )
