@@ -1,0 +1,109 @@
+"""What happens to every request: it is counted, identified, logged, and told to move on when the service ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.faults import Errors
+from app.lifecycle import Lifecycle
+from app.logs import request_fields
+from app.web import PROBES
+
+_log = logging.getLogger("app.requests")
+# Taken over from the caller only if it is fit to be a header of the answer.
+_REQUEST_ID = re.compile(rb"[\w.:=+/-]{1,128}", re.ASCII)
+_TRACE_ID = re.compile(rb"[\x20-\x7e]{1,512}")
+_SERVER_ERROR = 500
+
+
+class Requests:
+    """ASGI middleware around the endpoints."""
+
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, errors: Errors) -> None:
+        self._app = app
+        self._lifecycle = lifecycle
+        self._errors = errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._lifecycle.entered()
+        ids = _ids(scope)
+        token = request_fields.set(ids)
+        answer = _Answer(send, lifecycle=self._lifecycle, request_id=ids["request_id"].encode())
+        started = time.perf_counter()
+        try:
+            await self._served(scope, receive, answer)
+        finally:
+            self._lifecycle.left()
+            _written(scope, status=answer.status, seconds=time.perf_counter() - started)
+            request_fields.reset(token)
+
+    async def _served(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        app = self._app
+        if scope["path"] not in PROBES and self._errors.next():
+            app = JSONResponse({"error": "a fault was asked for"}, status_code=500)
+        try:
+            await app(scope, receive, answer)
+        except asyncio.CancelledError:
+            # The drain is over its limit. An answer is better than a connection that breaks.
+            _log.error("cut off: the request took longer than MCLASS_LONGEST_REQUEST_SECONDS")
+            if answer.status is None:
+                await JSONResponse({"error": "the service ends"}, status_code=503)(scope, receive, answer)
+        except Exception:  # noqa: BLE001 - logged with the ids; uvicorn would log it without
+            # Starlette has answered with 500 already, or the answer is broken off: the record is what is left to do.
+            _log.exception("failed")
+
+
+class _Answer:
+    """Passes the answer on, with our headers, and remembers its status."""
+
+    def __init__(self, send: Send, *, lifecycle: Lifecycle, request_id: bytes) -> None:
+        self.status: int | None = None
+        self._send = send
+        self._lifecycle = lifecycle
+        self._request_id = request_id
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+            if self._lifecycle.closing:
+                message["headers"].append((b"connection", b"close"))
+        await self._send(message)
+
+
+def _ids(scope: Scope) -> dict[str, str]:
+    request_id = trace_id = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode("ascii")
+        elif name == b"x-amzn-trace-id" and _TRACE_ID.fullmatch(value):
+            trace_id = value.decode("ascii")
+    ids = {"request_id": request_id or uuid.uuid4().hex}
+    return ids if trace_id is None else {**ids, "trace_id": trace_id}
+
+
+def _written(scope: Scope, *, status: int | None, seconds: float) -> None:
+    """Write the access log. The query stays out of it, it may hold secrets; a probe that is well is noise."""
+    path = scope["path"]
+    if status is None or status >= _SERVER_ERROR:
+        level = logging.WARNING
+    else:
+        level = logging.DEBUG if path in PROBES else logging.INFO
+    if _log.isEnabledFor(level):
+        fields = {
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        _log.log(level, "request", extra={"fields": fields})

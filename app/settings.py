@@ -1,0 +1,193 @@
+"""The service's settings, read from the environment and judged before anything is opened."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app import __version__
+
+PREFIX = "MCLASS_"
+FAULT_PREFIX = "MCLASS_FAULT_"
+_OF_THE_TOOL = "MCLASS_TF_"  # the deployment tool's own variables, which a developer's shell may hold
+_CLOSING = 2  # seconds beyond the longest request until the last connection is closed
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What goes wrong on purpose, in rehearsals. None, False and 0 are off; times in seconds."""
+
+    crash_after: float | None = None
+    error_rate: float = 0
+    exit_on_sigterm: bool = False
+    keep_alive: int | None = None
+    leak_mib_per_second: float = 0
+    slow_start: float = 0
+    unhealthy_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the service runs; times in seconds. The defaults are those of modules/ecs-service and modules/alb."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - the container's own network; the security group says who reaches it
+    port: int = 3000
+    version: str = __version__
+    revision: str = "unknown"
+    log_level: str = "INFO"
+    idle_timeout: int = 60
+    keep_alive: int = 75
+    lame_duck: float = 10
+    longest_request: float = 30
+    stop_timeout: float = 60
+    metadata_uri: str | None = None
+    faults: Faults = Faults()
+    asked_faults: tuple[str, ...] = ()
+
+    @property
+    def effective_keep_alive(self) -> int:
+        return self.keep_alive if self.faults.keep_alive is None else self.faults.keep_alive
+
+
+class SettingsError(Exception):
+    """Settings with which the service must not start: every problem, each with what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class _Reader:
+    """Reads variables one by one and keeps what is wrong, so that all of it is told at once. Empty means unset."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+        self.known: set[str] = set()
+        self.problems: list[str] = []
+
+    def given(self, name: str) -> str | None:
+        self.known.add(name)
+        return self.env.get(name, "").strip() or None
+
+    def text(self, name: str, *, default: str, pattern: str, example: str) -> str:
+        value = self.given(name)
+        if value is None or re.fullmatch(pattern, value):
+            return value or default
+        self.problems.append(f"{name} is {value!r}; it must look like {example}")
+        return default
+
+    def number(self, name: str, *, default: float, least: float, most: float) -> float:
+        value = self.optional(name, least=least, most=most)
+        return default if value is None else value
+
+    def whole(self, name: str, *, default: int, least: int, most: int) -> int:
+        value = self.optional_whole(name, least=least, most=most)
+        return default if value is None else value
+
+    def optional(self, name: str, *, least: float, most: float) -> float | None:
+        return self._bounded(name, kind="a number", pattern=r"\d+(\.\d+)?", least=least, most=most)
+
+    def optional_whole(self, name: str, *, least: int, most: int) -> int | None:
+        value = self._bounded(name, kind="a whole number", pattern=r"\d+", least=least, most=most)
+        return None if value is None else int(value)
+
+    def flag(self, name: str) -> bool:
+        value = self.given(name)
+        if value is not None and value.lower() not in _FLAGS:
+            self.problems.append(f"{name} is {value!r}; it must be true or false")
+            return False
+        return value is not None and _FLAGS[value.lower()]
+
+    def refuse_unknown(self) -> None:
+        """A setting with a slip in its name would otherwise be dropped without a word."""
+        for name in sorted(self.env):
+            if name.startswith(PREFIX) and not name.startswith(_OF_THE_TOOL) and name not in self.known:
+                near = difflib.get_close_matches(name, self.known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(self.known))}"
+                self.problems.append(f"{name} is no setting of this service; {hint}")
+
+    def _bounded(self, name: str, *, kind: str, pattern: str, least: float, most: float) -> float | None:
+        value = self.given(name)
+        if value is None:
+            return None
+        if re.fullmatch(pattern, value, re.ASCII) and least <= float(value) <= most:
+            return float(value)
+        self.problems.append(f"{name} is {value!r}; it must be {kind} from {least:g} to {most:g}")
+        return None
+
+
+def load(env: Mapping[str, str]) -> Settings:
+    """Return the settings, or raise SettingsError with every problem that there is."""
+    reader = _Reader(env)
+    settings = Settings(
+        host=reader.text(
+            "MCLASS_HOST", default=Settings.host, pattern=r"[0-9a-fA-F.:]+", example="0.0.0.0 or ::"
+        ),
+        port=reader.whole("MCLASS_PORT", default=Settings.port, least=0, most=65535),
+        version=reader.text(
+            "MCLASS_VERSION", default=Settings.version, pattern=r"[\w.+-]{1,128}", example="1.2.3"
+        ),
+        revision=reader.text(
+            "MCLASS_REVISION", default=Settings.revision, pattern=r"[\w.+-]{1,128}", example="a commit's id"
+        ),
+        log_level=reader.text(
+            "MCLASS_LOG_LEVEL",
+            default=Settings.log_level,
+            pattern=r"(?i)debug|info|warning|error",
+            example="DEBUG, INFO, WARNING or ERROR",
+        ).upper(),
+        idle_timeout=reader.whole(
+            "MCLASS_IDLE_TIMEOUT_SECONDS", default=Settings.idle_timeout, least=1, most=4000
+        ),
+        keep_alive=reader.whole("MCLASS_KEEP_ALIVE_SECONDS", default=Settings.keep_alive, least=1, most=4100),
+        lame_duck=reader.number("MCLASS_LAME_DUCK_SECONDS", default=Settings.lame_duck, least=0, most=120),
+        longest_request=reader.number(
+            "MCLASS_LONGEST_REQUEST_SECONDS", default=Settings.longest_request, least=0, most=120
+        ),
+        stop_timeout=reader.number(
+            "MCLASS_STOP_TIMEOUT_SECONDS", default=Settings.stop_timeout, least=2, most=120
+        ),
+        metadata_uri=env.get("ECS_CONTAINER_METADATA_URI_V4") or None,
+        faults=_faults(reader),
+        asked_faults=tuple(sorted(name for name in env if name.startswith(FAULT_PREFIX) and env[name])),
+    )
+    reader.refuse_unknown()
+    # What could not be read has a default here, against which the rest would be judged wrongly.
+    problems = reader.problems or _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _faults(reader: _Reader) -> Faults:
+    return Faults(
+        crash_after=reader.optional("MCLASS_FAULT_CRASH_AFTER_SECONDS", least=0, most=86400),
+        error_rate=reader.number("MCLASS_FAULT_ERROR_RATE", default=0, least=0, most=1),
+        exit_on_sigterm=reader.flag("MCLASS_FAULT_EXIT_ON_SIGTERM"),
+        keep_alive=reader.optional_whole("MCLASS_FAULT_KEEP_ALIVE_SECONDS", least=1, most=60),
+        leak_mib_per_second=reader.number("MCLASS_FAULT_LEAK_MIB_PER_SECOND", default=0, least=0, most=4096),
+        slow_start=reader.number("MCLASS_FAULT_SLOW_START_SECONDS", default=0, least=0, most=3600),
+        unhealthy_after=reader.optional("MCLASS_FAULT_UNHEALTHY_AFTER_SECONDS", least=0, most=86400),
+    )
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Return what is wrong with settings that are sound one by one."""
+    problems = []
+    if settings.keep_alive <= settings.idle_timeout:
+        problems.append(
+            f"MCLASS_KEEP_ALIVE_SECONDS is {settings.keep_alive}; it must be above the load balancer's idle "
+            f"timeout, MCLASS_IDLE_TIMEOUT_SECONDS ({settings.idle_timeout}), or connections close under requests (502)"
+        )
+    needed = settings.lame_duck + settings.longest_request + _CLOSING
+    if needed > settings.stop_timeout:
+        problems.append(
+            f"MCLASS_LAME_DUCK_SECONDS ({settings.lame_duck:g}), MCLASS_LONGEST_REQUEST_SECONDS "
+            f"({settings.longest_request:g}) and {_CLOSING} s for closing are more than MCLASS_STOP_TIMEOUT_SECONDS "
+            f"({settings.stop_timeout:g}): SIGKILL would cut requests off. Raise the task definition's stopTimeout "
+            "(shutdown.stop_timeout, at most 120) and MCLASS_STOP_TIMEOUT_SECONDS with it, or lower the others"
+        )
+    return problems

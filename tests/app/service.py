@@ -1,0 +1,86 @@
+"""The service in a process of its own, with whatever settings a test wants."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30  # seconds until a test gives up on what it waits for; nothing takes as long
+# Short enough for a test, long enough to act in.
+QUICK = {"MCLASS_LAME_DUCK_SECONDS": "0.2", "MCLASS_LONGEST_REQUEST_SECONDS": "10"}
+
+
+class Service:
+    """A running service: its log as it comes, a client, and its end."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "app"),
+            cwd=ROOT,
+            env={**kept, "MCLASS_HOST": "127.0.0.1", "MCLASS_PORT": "0", **QUICK, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.records: list[dict[str, Any]] = []
+        self._coming: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._coming.put(json.loads(line))
+        self._coming.put(None)
+
+    def logged(self, message: str, **fields: object) -> dict[str, Any]:
+        """Wait for the next record with this message and these fields."""
+        while True:
+            record = self._coming.get(timeout=PATIENCE)
+            assert record is not None, f"the service ended without {message!r}: {self.records}"
+            self.records.append(record)
+            if record["message"] == message and fields.items() <= record.items():
+                return record
+
+    def listening(self) -> Service:
+        self.port = int(self.logged("listening")["port"])
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=headers, timeout=PATIENCE)
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Wait for the end; all that was logged is in `records` then."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        while (record := self._coming.get(timeout=PATIENCE)) is not None:
+            self.records.append(record)
+        return status
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(PATIENCE)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+Start = Callable[..., Service]
