@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ PYTHON = str(SHARED / "bin" / "python")
 
 
 def _ready(session: nox.Session) -> None:
-    """Make the shared environment, or bring it up to date; put its programs first on PATH."""
+    """Make the shared environment, or bring it up to date."""
     wanted = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
     digest = hashlib.sha256(wanted + sys.version.encode()).hexdigest()
     stamp = SHARED / "made-from.sha256"
@@ -37,7 +36,6 @@ def _ready(session: nox.Session) -> None:
             external=True,
         )
         stamp.write_text(digest, encoding="ascii")
-    session.env["PATH"] = os.pathsep.join((str(SHARED / "bin"), os.environ.get("PATH", "")))
 
 
 def _mclass_tf(session: nox.Session, *arguments: str) -> None:
@@ -107,7 +105,7 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Format, lint, types, and the format of the HCL."""
     _ready(session)
-    session.run("ruff", "format", "--check", ".", external=True)
-    session.run("ruff", "check", ".", external=True)
-    session.run("mypy", external=True)
+    session.run(PYTHON, "-m", "ruff", "format", "--check", ".", external=True)
+    session.run(PYTHON, "-m", "ruff", "check", ".", external=True)
+    session.run(PYTHON, "-m", "mypy", external=True)
     session.run("terraform", "fmt", "-check", "-recursive", ".", external=True)

@@ -69,6 +69,13 @@ class CommandLine:
         return {**self.variables(), **found}
 
 
+def pytest_configure() -> None:
+    """Heed interrupts, and let children heed them: a shell that runs the tests in its background has both ignore them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> Done:
     """Run a command and interrupt it, as Ctrl-C does, when a line of its progress holds `at`."""
     with subprocess.Popen(
