@@ -67,11 +67,13 @@ resource "aws_ecs_service" "this" {
 
   tags = var.tags
 
-  # A task can start, log and answer only when these are there; on the way down they outlive the last task.
+  # A task can start, log, work and answer only when these are there; on the way down they outlive the last task.
   depends_on = [
     aws_ecs_cluster_capacity_providers.this,
+    aws_iam_role_policy.execute_command,
     aws_iam_role_policy.execution,
     aws_iam_role_policy_attachment.infrastructure,
+    aws_iam_role_policy_attachment.task,
     aws_vpc_security_group_egress_rule.from_load_balancer,
     aws_vpc_security_group_egress_rule.this,
     aws_vpc_security_group_ingress_rule.load_balancer,

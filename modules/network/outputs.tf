@@ -21,11 +21,23 @@ output "nat_public_ips" {
 output "private_subnet_ids" {
   description = "Ids of the private subnets, one in each zone."
   value       = local.private_subnet_ids
+
+  # A task that starts before its way to the registry is there fails, and one that outlives it loses its log.
+  depends_on = [
+    aws_route.nat,
+    aws_route_table_association.private,
+    aws_vpc_endpoint.interface,
+    aws_vpc_endpoint.s3,
+    aws_vpc_security_group_ingress_rule.endpoints,
+  ]
 }
 
 output "public_subnet_ids" {
   description = "Ids of the public subnets, one in each zone."
   value       = local.public_subnet_ids
+
+  # An internet-facing load balancer is refused where there is no internet gateway yet.
+  depends_on = [aws_route.internet, aws_route_table_association.public]
 }
 
 output "s3_prefix_list_id" {

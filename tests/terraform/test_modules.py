@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,34 @@ def test_the_root_initialises_without_changing_its_lock_file(project: Project, r
         folder=project.folder("terraform"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        ("module.alb.aws_lb.this", "module.network.aws_route.internet"),
+        ("module.service.aws_ecs_service.this", "module.network.aws_route.nat"),
+        ("module.service.aws_ecs_service.this", "module.network.aws_vpc_endpoint.interface"),
+        ("module.service.aws_ecs_service.this", "module.network.aws_vpc_endpoint.s3"),
+        ("module.service.aws_ecs_service.this", "module.alb.aws_lb_listener_rule.production"),
+        ("module.service.aws_ecs_service.this", "module.service.aws_iam_role_policy_attachment.task"),
+    ],
+)
+def test_nothing_is_made_before_what_it_needs(
+    later: str, earlier: str, project: Project, newest: Terraform
+) -> None:
+    folder = project.folder("terraform")
+    (folder / "backend.tf").unlink()
+    newest.init(folder)
+    done = newest.run("graph", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    needs: dict[str, set[str]] = {}
+    for source, target in re.findall(r'"([^"]+)" -> "([^"]+)"', done.stdout):
+        needs.setdefault(source, set()).add(target)
+    reached: set[str] = set()
+    waiting = [later]
+    while waiting:
+        found = needs.get(waiting.pop(), set()) - reached
+        reached |= found
+        waiting.extend(found)
+    assert earlier in reached
