@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mclass_tf.errors import AccountMismatchError, CredentialsError, UnreachableError
+from mclass_tf.errors import (
+    AccountMismatchError,
+    ConfigurationError,
+    CredentialsError,
+    MclassError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_acm import ACMClient
@@ -167,6 +173,24 @@ def _assume(aws: Aws, role_arn: str) -> Access:
         secret_access_key=found["SecretAccessKey"],
         session_token=found["SessionToken"],
     )
+
+
+def refusal(error: Exception) -> MclassError | None:
+    """Return what an answer of AWS that stopped a command tells the user; None where `error` is none of AWS's."""
+    from botocore.exceptions import (  # noqa: PLC0415
+        ClientError,
+        ConnectionError,  # noqa: A004
+        HTTPClientError,
+    )
+
+    if isinstance(error, (ConnectionError, HTTPClientError)):
+        return UnreachableError(f"AWS stopped answering: {error}", hint="look at the network, and try again")
+    if isinstance(error, ClientError):
+        return ConfigurationError(
+            f"AWS refused a call: {error}",
+            hint="the message is AWS's own: it names the permission, the limit or the resource that is in the way",
+        )
+    return None
 
 
 @contextmanager

@@ -22,7 +22,18 @@ OWNED_BY_SETTINGS = ("account_id", "region", "image_digest")
 _ACCOUNT = re.compile(r"\d{12}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET_RULE = "the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens"
+
+# The inputs of Terraform that are read here too, before Terraform can judge them.
+_READ_HERE = {
+    "access_logs_bucket": (_BUCKET, _BUCKET_RULE),
+    "certificate_arn": (
+        re.compile(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/.+"),
+        'the ARN of a certificate, "arn:aws:acm:<region>:<account>:certificate/<id>"',
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +75,11 @@ def load(project: Path, name: str) -> Environment:
     """Read and check the environment `name`; raise ConfigurationError with file, line and key where it is wrong."""
     known = names(project)
     directory = project / "environments" / name
+    if name in known and not _NAME.fullmatch(name):
+        raise UnknownEnvironmentError(
+            f"{name!r} cannot be the name of an environment",
+            hint="rename the folder: at most 31 lowercase letters, digits and hyphens, a letter first",
+        )
     if not _NAME.fullmatch(name) or (name not in known and not directory.is_dir()):
         raise UnknownEnvironmentError(
             f"unknown environment {name!r}",
@@ -73,6 +89,7 @@ def load(project: Path, name: str) -> Environment:
     variables = _hcl(directory / VARIABLES)
     _declared(project / "terraform", directory / VARIABLES, variables)
     _one_owner(settings, directory / VARIABLES, variables)
+    _texts(directory / VARIABLES, variables)
     environment = Environment(
         name=name,
         directory=directory,
@@ -147,6 +164,20 @@ def _one_owner(settings: _Settings, file: Path, variables: Mapping[str, Any]) ->
             )
 
 
+def _texts(file: Path, variables: Mapping[str, Any]) -> None:
+    """Refuse what is no literal text of its kind where this package must know the value."""
+    for key, (pattern, rule) in _READ_HERE.items():
+        value = variables.get(key)
+        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+            raise ConfigurationError(
+                f"{key} is {value!r}",
+                hint=f"{key} is {rule}, or null",
+                file=file,
+                line=line_of(file, key),
+                key=key,
+            )
+
+
 class _Settings:
     """environment.toml while it is being read: remembers which keys were asked for."""
 
@@ -209,7 +240,23 @@ def _backend(file: Path) -> Backend:
                 line=line_of(file, key),
                 key=key,
             )
+    if not _BUCKET.fullmatch(values["bucket"]):
+        raise ConfigurationError(
+            f"bucket is {values['bucket']!r}",
+            hint=f"bucket is {_BUCKET_RULE}",
+            file=file,
+            line=line_of(file, "bucket"),
+            key="bucket",
+        )
     allowed = values.get("allowed_account_ids") or ()
+    if isinstance(allowed, str):
+        raise ConfigurationError(
+            f"allowed_account_ids is {allowed!r}",
+            hint=f'allowed_account_ids is a list: ["{allowed}"]',
+            file=file,
+            line=line_of(file, "allowed_account_ids"),
+            key="allowed_account_ids",
+        )
     return Backend(
         file=file,
         bucket=values["bucket"],
@@ -254,7 +301,7 @@ def _line_of_parse_error(error: Exception, text: str) -> int:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError:
         raise ConfigurationError(
             "the file is missing",

@@ -21,6 +21,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
+from mclass_tf.state import State
 from mclass_tf.workspace import approval_of
 
 Confirm = Callable[[str], bool]
@@ -38,7 +39,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What is in force now; `changed` tells whether anything had to be done."""
+    """What is in force now, secrets left out; `changed` tells whether anything had to be done."""
 
     environment: str
     changed: bool
@@ -113,10 +114,10 @@ def has_saved_plan(session: Session) -> bool:
     return session.workspace.plan_file.is_file()
 
 
-def outputs(session: Session) -> Mapping[str, Any]:
-    """Return the applied outputs; raise NothingAppliedError where there are none."""
-    found = session.state().outputs
-    if not found:
+def applied_state(session: Session) -> State:
+    """Return the state with the applied outputs; raise NothingAppliedError where there are none."""
+    found = session.state()
+    if not found.outputs:
         name = session.environment.name
         forgets = "; a local AWS that is started anew is empty" if session.target.is_local else ""
         raise NothingAppliedError(
@@ -128,7 +129,7 @@ def outputs(session: Session) -> Mapping[str, Any]:
 
 def verify_environment(session: Session) -> verify.VerifyReport:
     """Run the integration tests against the applied outputs."""
-    return verify.run(outputs(session), session.aws)
+    return verify.run(applied_state(session).outputs, session.aws)
 
 
 def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
@@ -216,7 +217,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
     saved.verify_bytes()
     if not saved.has_changes:
         _discard(saved.path)
-        return Applied(environment=saved.environment, changed=False, outputs=session.state().outputs)
+        return Applied(environment=saved.environment, changed=False, outputs=session.state().shown)
     session.initialise()
     session.report("applying")
     try:
@@ -246,6 +247,7 @@ def _discard(file: Path) -> None:
 __all__ = [
     "Applied",
     "Planned",
+    "applied_state",
     "apply",
     "bootstrap",
     "destroy",
@@ -253,7 +255,6 @@ __all__ = [
     "has_saved_plan",
     "init",
     "make_plan",
-    "outputs",
     "unlock",
     "verify_environment",
 ]

@@ -14,11 +14,20 @@ from mclass_tf.errors import BackendMissingError
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Lineage and serial tell one version of a state from every other; `outputs` maps name to value."""
+    """Lineage and serial tell one version of a state from every other; `outputs` maps name to value.
+
+    `sensitive` are the names of the outputs that are shown to nobody who does not ask for them by name.
+    """
 
     lineage: str
     serial: int
     outputs: Mapping[str, Any]
+    sensitive: frozenset[str] = frozenset()
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The outputs, None in the place of every secret: as `terraform apply -json` tells them."""
+        return {name: None if name in self.sensitive else value for name, value in self.outputs.items()}
 
 
 EMPTY = State(lineage="", serial=0, outputs={})
@@ -45,8 +54,13 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
             file=backend.file,
         ) from None
     document = json.loads(body)
-    outputs = {name: output["value"] for name, output in document.get("outputs", {}).items()}
-    return State(lineage=document.get("lineage", ""), serial=document.get("serial", 0), outputs=outputs)
+    outputs = document.get("outputs", {})
+    return State(
+        lineage=document.get("lineage", ""),
+        serial=document.get("serial", 0),
+        outputs={name: output["value"] for name, output in outputs.items()},
+        sensitive=frozenset(name for name, output in outputs.items() if output.get("sensitive")),
+    )
 
 
 def lock(aws: Aws, backend: Backend) -> str | None:
@@ -56,6 +70,6 @@ def lock(aws: Aws, backend: Backend) -> str | None:
     """
     try:
         body = aws.s3.get_object(Bucket=backend.bucket, Key=f"{backend.key}.tflock")["Body"].read()
-    except aws.s3.exceptions.NoSuchKey:
+    except (aws.s3.exceptions.NoSuchKey, aws.s3.exceptions.NoSuchBucket):
         return None
     return str(json.loads(body)["ID"])

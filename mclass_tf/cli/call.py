@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from mclass_tf import environment, process
-from mclass_tf.cli.outcome import Outcome, together
+from mclass_tf.cli.outcome import Outcome, together, unexpected
 from mclass_tf.errors import ConfigurationError, MclassError, UsageError
 from mclass_tf.session import Project, Session, open_session
 from mclass_tf.terraform import Engine, find_engine
@@ -86,6 +86,8 @@ def each(call: Call, work: Callable[[str], Outcome]) -> Outcome:
             return work(name)
         except MclassError as error:
             return Outcome.failed(error, use_local=use_local)
+        except Exception as error:  # noqa: BLE001  (a bug met in one environment hides nothing of the others)
+            return Outcome.failed(unexpected(error), use_local=use_local)
 
     with ThreadPoolExecutor(max_workers=min(call.arguments.jobs, len(names))) as pool:
         return together(dict(zip(names, pool.map(caught, names), strict=True)))

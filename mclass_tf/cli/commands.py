@@ -145,7 +145,8 @@ def apply(call: Call) -> Outcome:
 
 def output(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
-        found = flows.outputs(open_environment(call, name))
+        state = flows.applied_state(open_environment(call, name))
+        found = state.outputs
         wanted = call.arguments.name
         if wanted is not None:
             if wanted not in found:
@@ -154,7 +155,10 @@ def output(call: Call) -> Outcome:
                 )
             return Outcome(text=_plain(found[wanted]), document={wanted: found[wanted]})
         width = max(map(len, found))
-        text = "\n".join(f"{key:<{width}}  {_plain(value)}" for key, value in sorted(found.items()))
+        text = "\n".join(
+            f"{key:<{width}}  {'(sensitive)' if key in state.sensitive else _plain(value)}"
+            for key, value in sorted(found.items())
+        )
         return Outcome(text=text, document=found)
 
     return each(call, one)

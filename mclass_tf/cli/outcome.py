@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mclass_tf import aws
 from mclass_tf.errors import MclassError
 
 
@@ -40,6 +42,14 @@ class Outcome:
             problem=f"{error}\n  next: {hint}" if hint else str(error),
             exit_code=error.exit_code,
         )
+
+
+def unexpected(error: Exception) -> MclassError:
+    """Return the error to show for one that no command expected: what AWS refused, else a bug of ours."""
+    if os.environ.get("MCLASS_TF_DEBUG"):
+        raise error
+    bug = MclassError(f"{type(error).__name__}: {error}", hint="this is a bug; MCLASS_TF_DEBUG=1 shows where")
+    return aws.refusal(error) or bug
 
 
 _COMMAND = re.compile(r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local) [^`]*)`")

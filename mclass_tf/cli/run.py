@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mclass_tf import process
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome, show_problem, show_result
+from mclass_tf.cli.outcome import Outcome, show_problem, show_result, unexpected
 from mclass_tf.errors import ConfigurationError, InterruptedByUserError, MclassError
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ def main(argv: Sequence[str]) -> int:
         outcome = failed(error)
     except KeyboardInterrupt:
         outcome = failed(InterruptedByUserError("interrupted", hint="nothing more was started"))
-    except Exception as error:  # the one place where the unexpected ends
-        if os.environ.get("MCLASS_TF_DEBUG"):
-            raise
-        bug = f"{type(error).__name__}: {error}"
-        outcome = failed(MclassError(bug, hint="this is a bug; MCLASS_TF_DEBUG=1 shows where"))
+    except Exception as error:  # noqa: BLE001  (the one place where the unexpected ends)
+        outcome = failed(unexpected(error))
     return _show(outcome, as_json=arguments.json)
 
 

@@ -34,7 +34,7 @@ def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple
     """Read the waivers of the project; no file means none. Raise ConfigurationError with file, line and key."""
     file = project / "policy" / FILE
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:

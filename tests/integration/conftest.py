@@ -86,7 +86,7 @@ def outputs(chosen: Chosen, session: Session) -> Mapping[str, Any]:
         found: Mapping[str, Any] = json.loads(chosen.outputs.read_text(encoding="utf-8"))
         return found
     try:
-        return flows.outputs(session)
+        return flows.applied_state(session).outputs
     except MclassError as error:
         pytest.fail(f"{error}\nnext: {error.hint}", pytrace=False)
 

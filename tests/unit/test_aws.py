@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from mclass_tf.aws import Access, Aws
+from mclass_tf.aws import Access, Aws, refusal
 
 KEYS = {"access_key_id": "a", "secret_access_key": "b"}
 
@@ -38,3 +39,25 @@ def test_an_endpoint_with_tls_must_prove_who_it_is(
     client = Aws(access(endpoint)).s3
 
     assert bool(client._endpoint.http_session._verify) is verified  # type: ignore[attr-defined]
+
+
+def test_what_aws_refuses_is_no_bug_of_ours() -> None:
+    answer = {"Error": {"Code": "AccessDenied", "Message": "not yours"}}
+
+    error = refusal(ClientError(answer, "PutBucketPolicy"))  # type: ignore[arg-type]
+
+    assert error is not None
+    assert error.exit_code == 3
+    assert "PutBucketPolicy" in str(error)
+    assert "not yours" in str(error)
+
+
+def test_an_aws_that_stops_answering_is_no_bug_of_ours() -> None:
+    error = refusal(ConnectTimeoutError(endpoint_url="https://s3.example.com"))
+
+    assert error is not None
+    assert error.exit_code == 3
+
+
+def test_an_error_of_ours_is_none_of_aws() -> None:
+    assert refusal(KeyError("x")) is None

@@ -144,3 +144,49 @@ def test_a_file_that_is_not_text_is_refused(project: Path) -> None:
     (project / "environments" / "prod" / "terraform.tfvars").write_bytes(b"\xff\xfe\x00")
 
     assert "cannot be read" in str(refused(project))
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_matter(project: Path) -> None:
+    for file in (project / "environments" / "prod").iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+
+    loaded = environment.load(project, "prod")
+
+    assert loaded.account_id == "222222222222"
+    assert loaded.backend.bucket == "mclass-tfstate"
+
+
+@pytest.mark.parametrize("value", ["5", '["a-bucket"]', "var.bucket", '"a-${1 + 1}"', '"Upper_Case"'])
+@pytest.mark.parametrize("key", ["access_logs_bucket", "certificate_arn"])
+def test_an_input_that_is_read_before_terraform_is_a_literal_of_its_kind(
+    project: Path, key: str, value: str
+) -> None:
+    with (project / "terraform" / "variables.tf").open("a") as file:
+        file.write(f'variable "{key}" {{}}\n')
+    change(project, "terraform.tfvars", VARIABLES, f"{VARIABLES}{key} = {value}\n")
+
+    error = refused(project)
+
+    assert (error.key, error.line) == (key, VARIABLES.count("\n") + 1)
+    assert "or null" in error.hint
+
+
+def test_a_state_bucket_that_cannot_exist_is_refused(project: Path) -> None:
+    change(project, "backend.hcl", "mclass-tfstate", "State_Bucket")
+
+    assert refused(project).key == "bucket"
+
+
+def test_accounts_that_are_no_list_are_told_how_to_be_one(project: Path) -> None:
+    change(project, "backend.hcl", BACKEND, f'{BACKEND}allowed_account_ids = "222222222222"\n')
+
+    assert '["222222222222"]' in refused(project).hint
+
+
+def test_a_folder_whose_name_no_environment_may_have_is_told_the_rule(project: Path) -> None:
+    (project / "environments" / "prod").rename(project / "environments" / "Prod copy")
+
+    error = refused(project, "Prod copy")
+
+    assert "cannot be the name" in str(error)
+    assert "lowercase" in error.hint

@@ -101,7 +101,7 @@ def test_on_aws_credentials_of_a_role_replace_all_others_and_the_network_stays_a
 @pytest.mark.parametrize(
     ("endpoint", "kept"), [("http://127.0.0.1:4566", False), ("https://vpce.example.com", True)]
 )
-def test_the_certificates_stay_for_an_endpoint_with_tls(endpoint: str, kept: bool) -> None:
+def test_the_certificates_stay_for_an_endpoint_with_tls(endpoint: str, kept: bool) -> None:  # noqa: FBT001
     child = commands.environment(
         {"AWS_CA_BUNDLE": "/ca.pem"},
         data_dir=Path("/w/data"),
