@@ -65,7 +65,7 @@ class Client:
         return requests.request(
             method,
             self.account.server.url + where,
-            params=query,
+            params={"from" if key == "source" else key: value for key, value in query.items()},
             data=data,
             headers={"Authorization": self.authorization, **(headers or {})},
             timeout=30,

@@ -359,6 +359,10 @@ def test_a_service_without_a_launch_type_takes_the_cluster_s_strategy(ecs: Ecs) 
         )
 
 
+def _container(**settings: Any) -> dict[str, Any]:
+    return {"containerDefinitions": [{"name": "a", "image": "i", **settings}]}
+
+
 _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"cpu": "256", "memory": "4096"}, "No Fargate configuration exists"),
     "no size": ({"cpu": "256", "memory": ""}, "'cpu' and 'memory'"),
@@ -380,6 +384,33 @@ _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
         {"containerDefinitions": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}]},
         "unique",
     ),
+    "family": ({"family": "a b"}, "invalid characters"),
+    "role of another account": (
+        {"taskRoleArn": "arn:aws:iam::999999999999:role/r"},
+        "Cross-account pass role is not allowed",
+    ),
+    "nothing essential": (
+        {"containerDefinitions": [{"name": "a", "image": "i", "essential": False}]},
+        "essential",
+    ),
+    "tmpfs": (_container(linuxParameters={"tmpfs": [{"containerPath": "/tmp", "size": 1}]}), "tmpfs"),
+    "privileged": (_container(privileged=True), "privileged"),
+    "capability": (_container(linuxParameters={"capabilities": {"add": ["NET_ADMIN"]}}), "SYS_PTRACE"),
+    "volume": (_container(mountPoints=[{"sourceVolume": "v", "containerPath": "/v"}]), "Unknown volume 'v'"),
+    "host": ({"volumes": [{"name": "v", "host": {"sourcePath": "/v"}}]}, "no host"),
+    "one name twice": (
+        {
+            **_container(
+                environment=[{"name": "A", "value": "1"}], secrets=[{"name": "A", "valueFrom": "x"}]
+            ),
+            "executionRoleArn": "r",
+        },
+        "must be unique",
+    ),
+    "health command": (_container(healthCheck={"command": ["true"]}), "must start with CMD"),
+    "health interval": (_container(healthCheck={"command": ["CMD", "x"], "interval": 1}), "from 5 to 300"),
+    "storage": ({"ephemeralStorage": {"sizeInGiB": 20}}, "from 21 to 200"),
+    "architecture": ({"runtimePlatform": {"cpuArchitecture": "RISCV"}}, "ARM64"),
     "volume driver": ({"proxyConfiguration": {"containerName": "a"}}, "proxyConfiguration"),
 }
 

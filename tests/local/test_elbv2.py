@@ -94,6 +94,16 @@ def test_a_name_is_taken_once(elb: Elb) -> None:
         elb.client.create_load_balancer(Name="web", Subnets=elb.network.subnet_ids)
 
 
+@pytest.mark.parametrize("name", ["internal-web", "-web", "web-", "w" * 33, "web_1"])
+def test_a_name_that_aws_does_not_take_is_refused(elb: Elb, name: str) -> None:
+    with pytest.raises(ClientError, match="ValidationError"):
+        elb.client.create_load_balancer(
+            Name=name,
+            Subnets=list(elb.network.subnet_ids),
+            SecurityGroups=[elb.network.group_id],
+        )
+
+
 def test_one_zone_is_not_enough(elb: Elb) -> None:
     with pytest.raises(ClientError, match="two different Availability Zones"):
         elb.client.create_load_balancer(Name="other", Subnets=elb.network.subnet_ids[:1])

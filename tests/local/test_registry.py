@@ -208,8 +208,8 @@ def test_a_blob_is_mounted_from_another_repository_and_uploaded_where_it_is_not_
     digest = digest_of(b"shared")
     assert other.call("HEAD", f"blobs/{digest}").status_code == 404, "a repository holds its own blobs only"
 
-    mounted = other.call("POST", "blobs/uploads/", mount=digest, **{"from": "web"})
-    absent = other.call("POST", "blobs/uploads/", mount=digest_of(b"absent"), **{"from": "web"})
+    mounted = other.call("POST", "blobs/uploads/", mount=digest, source="web")
+    absent = other.call("POST", "blobs/uploads/", mount=digest_of(b"absent"), source="web")
 
     assert (mounted.status_code, mounted.headers["Docker-Content-Digest"]) == (201, digest)
     assert other.call("GET", f"blobs/{digest}").content == b"shared"

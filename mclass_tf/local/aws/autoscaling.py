@@ -12,14 +12,67 @@ from moto.core.exceptions import JsonRESTError
 
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
+_ECS_METRICS = (
+    "ALBRequestCountPerTarget",
+    "ECSServiceAverageCPUUtilization",
+    "ECSServiceAverageMemoryUtilization",
+)
+
 
 class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.tags: dict[str, dict[str, str]] = {}
 
-    def register_scalable_target(self, *args: Any, **kwargs: Any) -> Any:
-        return super().register_scalable_target(*args, **kwargs)
+    def register_scalable_target(  # noqa: PLR0917  moto's signature
+        self,
+        namespace: str,
+        r_id: str,
+        dimension: str,
+        min_capacity: int | None,
+        max_capacity: int | None,
+        role_arn: str,
+        suspended_state: str,
+    ) -> Any:
+        """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html"""
+        known = self.targets.get(dimension, {}).get(r_id)
+        lowest = known.min_capacity if min_capacity is None and known else min_capacity
+        highest = known.max_capacity if max_capacity is None and known else max_capacity
+        if lowest is None or highest is None:
+            raise _error(
+                "ValidationException", "MinCapacity and MaxCapacity are required for a new scalable target"
+            )
+        if lowest > highest:
+            raise _error("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+        return super().register_scalable_target(
+            namespace, r_id, dimension, min_capacity, max_capacity, role_arn, suspended_state
+        )
+
+    def put_scaling_policy(  # noqa: PLR0917  moto's signature
+        self,
+        policy_name: str,
+        service_namespace: str,
+        resource_id: str,
+        scalable_dimension: str,
+        policy_body: dict[str, Any] | None,
+        policy_type: str | None,
+    ) -> Any:
+        """A policy scales a target that is registered.
+
+        https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html
+        """
+        if resource_id not in self.targets.get(scalable_dimension, {}):
+            raise _error(
+                "ObjectNotFoundException",
+                f"No scalable target registered for service namespace: {service_namespace}, resource ID: "
+                f"{resource_id}, scalable dimension: {scalable_dimension}",
+            )
+        named = ((policy_body or {}).get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
+        if service_namespace == "ecs" and named not in (None, *_ECS_METRICS):
+            raise _error("ValidationException", f"Metric {named} is not one of: {', '.join(_ECS_METRICS)}")
+        return super().put_scaling_policy(
+            policy_name, service_namespace, resource_id, scalable_dimension, policy_body, policy_type
+        )
 
     def require_target(self, arn: str) -> None:
         known = {target.arn for targets in self.targets.values() for target in targets.values()}

@@ -13,6 +13,7 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.models import EC2Backend, security_groups
 
+from mclass_tf.local.aws import in_use
 from mclass_tf.local.aws.extend import use_backend
 
 _WITHOUT_PORTS = "-1"
@@ -122,6 +123,26 @@ class Backend(EC2Backend):  # type: ignore[misc]
             if rule is None:
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
             _replace(rule, wanted=wanted)
+
+    # ---- what is in use stays
+
+    def delete_security_group(self, name: str | None = None, group_id: str | None = None) -> Any:
+        found = self.get_security_group_by_name_or_id(group_id or name)
+        if found is not None:
+            in_use.refuse_group(self, found.id)
+        return super().delete_security_group(name, group_id)
+
+    def delete_subnet(self, subnet_id: str) -> Any:
+        in_use.refuse_subnet(self, subnet_id)
+        return super().delete_subnet(subnet_id)
+
+    def detach_internet_gateway(self, internet_gateway_id: str, vpc_id: str) -> None:
+        in_use.refuse_detachment(self, vpc_id)
+        super().detach_internet_gateway(internet_gateway_id, vpc_id)
+
+    def release_address(self, address: str | None = None, allocation_id: str | None = None) -> None:
+        in_use.refuse_release(self, allocation_id)
+        super().release_address(address, allocation_id)
 
 
 def _is_on(attribute: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +50,7 @@ _HOSTED_ZONES = {
 }
 
 _ZONES_NEEDED = 2
+_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 
 
 class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
@@ -73,6 +75,12 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
         if loadbalancer_type not in (None, "application"):
             raise _error(
                 "ValidationError", f"The local AWS does not model {loadbalancer_type} load balancers"
+            )
+        if not _NAME.fullmatch(name) or name.startswith("internal-"):
+            raise _error(
+                "ValidationError",
+                f"The load balancer name '{name}' must be at most 32 letters, digits and hyphens, neither begin nor end "
+                "with a hyphen and not begin with 'internal-'",
             )
         if any(entry.name == name for entry in self.load_balancers.values()):
             raise _error("DuplicateLoadBalancerName", f"A load balancer with the same name '{name}' exists")

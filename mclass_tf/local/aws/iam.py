@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from moto.iam import urls
 from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.exceptions import ValidationError
 from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
+from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from mclass_tf.local.aws.extend import use_backend
 
+_ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
 
 
@@ -19,6 +23,37 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
 
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
     """
+
+    def create_role(  # noqa: PLR0917  moto's signature
+        self,
+        role_name: str,
+        assume_role_policy_document: str,
+        path: str,
+        permissions_boundary: str | None,
+        description: str,
+        tags: list[dict[str, str]],
+        max_session_duration: str | None,
+        linked_service: str | None = None,
+    ) -> Any:
+        """The name is short and the trust policy one that can be read; moto takes any text for either.
+
+        https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
+        """
+        if not _ROLE_NAME.fullmatch(role_name):
+            raise ValidationError(
+                f"Value '{role_name}' at 'roleName' failed to satisfy constraint: at most 64 of [\\w+=,.@-]"
+            )
+        IAMTrustPolicyDocumentValidator(assume_role_policy_document).validate()
+        return super().create_role(
+            role_name,
+            assume_role_policy_document,
+            path,
+            permissions_boundary,
+            description,
+            tags,
+            max_session_duration,
+            linked_service,
+        )
 
     def get_policy(self, policy_arn: str) -> Any:
         self._load(policy_arn)

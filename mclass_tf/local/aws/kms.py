@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from moto.core.exceptions import JsonRESTError
 from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 
 from mclass_tf.local.aws.extend import use_backend
+
+_SHORTEST_WINDOW = 7  # days
+_LONGEST_WINDOW = 30
 
 
 class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
@@ -27,6 +31,11 @@ class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
         super().cancel_key_deletion(self.get_key_id(key_id))
 
     def schedule_key_deletion(self, key_id: str, pending_window_in_days: int) -> Any:
+        if not _SHORTEST_WINDOW <= pending_window_in_days <= _LONGEST_WINDOW:
+            raise JsonRESTError(
+                "ValidationException",
+                f"PendingWindowInDays must be from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}, not {pending_window_in_days}.",
+            )
         return super().schedule_key_deletion(self.get_key_id(key_id), pending_window_in_days)
 
 

@@ -12,11 +12,24 @@ from moto.logs.responses import LogsResponse
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
+_RETENTIONS = frozenset(
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
+)
+
 
 class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
     def create_log_group(self, log_group_name: str, tags: dict[str, str], **kwargs: Any) -> Any:
         self.check_key(log_group_name, kwargs.get("kmsKeyId"))
         return super().create_log_group(log_group_name, tags, **kwargs)
+
+    def put_retention_policy(self, log_group_name: str, retention_in_days: Any) -> None:
+        """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
+        if int(retention_in_days) not in _RETENTIONS:
+            raise InvalidParameterException(
+                f"1 validation error detected: Value '{retention_in_days}' at 'retentionInDays' failed to satisfy "
+                f"constraint: Member must satisfy enum value set: {sorted(_RETENTIONS)}"
+            )
+        super().put_retention_policy(log_group_name, retention_in_days)
 
     def check_key(self, log_group_name: str, key_arn: str | None) -> None:
         """The key must exist, be enabled, and let CloudWatch Logs use it: moto takes any text for a key.

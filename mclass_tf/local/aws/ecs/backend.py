@@ -102,7 +102,7 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
 
     def register(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.REGISTER_TASK_DEFINITION)
-        task_definition.check_task_definition(request)
+        task_definition.check_task_definition(request, account_id=self.account_id)
         registered = super().register_task_definition(
             family=request["family"],
             container_definitions=[

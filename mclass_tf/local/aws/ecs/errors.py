@@ -13,6 +13,10 @@ def client(message: str) -> Exception:
     return _error("ClientException", message)
 
 
+def denied(message: str) -> Exception:
+    return _error("AccessDeniedException", message)
+
+
 def unknown_service(message: str = "Service not found.") -> Exception:
     return _error("ServiceNotFoundException", message)
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs.errors import client, invalid
+from mclass_tf.local.aws.ecs.errors import client, denied, invalid
 
 _GIB = 1024
 _LONGEST_STOP_TIMEOUT = 120
+_EPHEMERAL_GIB = range(21, 200 + 1)
+_ARCHITECTURES = ("ARM64", "X86_64")
+_FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_HEALTH_BOUNDS = {
+    "interval": range(5, 300 + 1),
+    "retries": range(1, 10 + 1),
+    "startPeriod": range(300 + 1),
+    "timeout": range(2, 60 + 1),
+}
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
 FARGATE_MEMORY: dict[int, tuple[int, ...]] = {
@@ -22,8 +32,13 @@ FARGATE_MEMORY: dict[int, tuple[int, ...]] = {
 }
 
 
-def check_task_definition(request: Mapping[str, Any]) -> None:
+def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> None:
     """Raises what ECS raises; moto registers all of these."""
+    if not _FAMILY.fullmatch(str(request.get("family"))):
+        raise client("Family contains invalid characters, or more than 255 of them.")
+    for role in (request.get("executionRoleArn"), request.get("taskRoleArn")):
+        if role and role.startswith("arn:") and f":iam::{account_id}:role/" not in role:
+            raise denied("Cross-account pass role is not allowed.")
     if request.get("requiresCompatibilities") != ["FARGATE"]:
         raise invalid("The local AWS runs tasks on Fargate only: requiresCompatibilities must be [FARGATE].")
     if request.get("networkMode") != "awsvpc":
@@ -35,7 +50,12 @@ def check_task_definition(request: Mapping[str, Any]) -> None:
     names = [container.get("name") for container in containers]
     if len(set(names)) != len(names):
         raise client("Container names must be unique within a task definition.")
+    if not any(container.get("essential", True) for container in containers):
+        raise client("At least one container in a task definition must be marked as essential.")
+    _check_host(request)
     for container in containers:
+        _check_fargate(container, volumes={volume.get("name") for volume in request.get("volumes") or []})
+        _check_health(container)
         _check_container(container, has_execution_role=bool(request.get("executionRoleArn")))
 
 
@@ -56,6 +76,52 @@ def _check_size(*, cpu: str, memory: str) -> None:
             f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. "
             "See the Amazon ECS documentation for the valid values."
         )
+
+
+def _check_host(request: Mapping[str, Any]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html"""
+    storage = (request.get("ephemeralStorage") or {}).get("sizeInGiB")
+    if storage is not None and storage not in _EPHEMERAL_GIB:
+        raise client(f"Ephemeral storage must be from 21 to 200 GiB, not {storage}.")
+    architecture = (request.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64"
+    if architecture not in _ARCHITECTURES:
+        raise client(f"cpuArchitecture must be one of {', '.join(_ARCHITECTURES)}, not {architecture}.")
+    for volume in request.get("volumes") or []:
+        if (volume.get("host") or {}).get("sourcePath") or volume.get("dockerVolumeConfiguration"):
+            raise client(f"Volume '{volume.get('name')}': Fargate has no host to take a volume from.")
+
+
+def _check_fargate(container: Mapping[str, Any], *, volumes: Collection[str | None]) -> None:
+    name = container.get("name")
+    linux = container.get("linuxParameters") or {}
+    if container.get("privileged"):
+        raise client(f"Container '{name}': Fargate does not support privileged containers.")
+    for unsupported in ("devices", "maxSwap", "sharedMemorySize", "swappiness", "tmpfs"):
+        if linux.get(unsupported):
+            raise client(f"Container '{name}': Fargate does not support linuxParameters.{unsupported}.")
+    if set((linux.get("capabilities") or {}).get("add") or []) - {"SYS_PTRACE"}:
+        raise client(f"Container '{name}': Fargate adds no capability but SYS_PTRACE.")
+    for mount in container.get("mountPoints") or []:
+        if mount.get("sourceVolume") not in volumes:
+            raise client(f"Unknown volume '{mount.get('sourceVolume')}'.")
+    plain = {entry.get("name") for entry in container.get("environment") or []}
+    if plain & {entry.get("name") for entry in container.get("secrets") or []}:
+        raise client("The secret name must be unique and not shared with any new or existing environment variables.")
+
+
+def _check_health(container: Mapping[str, Any]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html"""
+    check = container.get("healthCheck")
+    if not check:
+        return
+    command = check.get("command") or [""]
+    if command[0] not in {"CMD", "CMD-SHELL", "NONE"}:
+        raise client(f"Container '{container.get('name')}': healthCheck.command must start with CMD or CMD-SHELL.")
+    for setting, bounds in _HEALTH_BOUNDS.items():
+        if check.get(setting) is not None and check[setting] not in bounds:
+            raise client(
+                f"Container '{container.get('name')}': healthCheck.{setting} must be from {bounds[0]} to {bounds[-1]}."
+            )
 
 
 def _check_container(container: Mapping[str, Any], *, has_execution_role: bool) -> None:
