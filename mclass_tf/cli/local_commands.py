@@ -10,6 +10,7 @@ from mclass_tf import environment, local, target
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import ConfigurationError
+from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 
 
@@ -51,7 +52,7 @@ _UNSET = (
 
 def env(call: Call) -> Outcome:
     session = _open_local(call, call.arguments.environment)
-    variables = _shell_variables(session)
+    variables = {**_shell_variables(session), **_registry_variables(session)}
     stray = {key for key in os.environ if key.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
     unset = sorted({*_UNSET, *stray} - set(variables))
     lines = [
@@ -59,6 +60,17 @@ def env(call: Call) -> Outcome:
         *(f"export {k}={shlex.quote(v)}" for k, v in sorted(variables.items())),
     ]
     return Outcome(text="\n".join(lines), document=variables)
+
+
+def _registry_variables(session: Session) -> dict[str, str]:
+    """Return what makes docker, podman, buildah and skopeo find the local AWS where they are told ECR's name."""
+    folder = target.local_home(session.project.home) / "bin"
+    clients.install(folder)
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place != str(folder)]
+    return {
+        "PATH": os.pathsep.join([str(folder), *places]),
+        clients.ADDRESS_VARIABLE: (session.target.endpoint_url or "").partition("//")[2],
+    }
 
 
 def _open_local(call: Call, name: str) -> Session:
