@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def load(project: Path, name: str) -> Environment:
     )
     settings.nothing_else()
     _consistent(environment, settings, known)
+    _own_state(environment, others=[other for other in known if other != name])
     return environment
 
 
@@ -135,6 +136,24 @@ def _consistent(environment: Environment, settings: _Settings, known: tuple[str,
             line=line_of(file, "environment"),
             key="environment",
         )
+
+
+def _own_state(environment: Environment, *, others: Sequence[str]) -> None:
+    """Refuse a state that is another environment's too: each would destroy what the other made."""
+    own = environment.backend
+    for other in others:
+        try:
+            theirs = _backend(environment.directory.with_name(other) / BACKEND)
+        except ConfigurationError:
+            continue  # it is told when that environment is opened
+        if (theirs.bucket, theirs.key) == (own.bucket, own.key):
+            raise ConfigurationError(
+                f"the state s3://{own.bucket}/{own.key} is that of {other}",
+                hint=f'give each environment its own: key = "{environment.name}/terraform.tfstate"',
+                file=own.file,
+                line=line_of(own.file, "key"),
+                key="key",
+            )
 
 
 def _declared(root: Path, file: Path, variables: Mapping[str, Any]) -> None:

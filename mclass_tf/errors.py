@@ -12,7 +12,8 @@
     │   ├── LocalAwsUnavailableError
     │   └── NothingAppliedError
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
-    │   └── StateLockedError
+    │   ├── StateLockedError
+    │   └── BusyError                    another command of this machine works on the environment
     ├── RefusedError                  5
     │   ├── GateRefusedError             a gate found something; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
@@ -147,6 +148,10 @@ class StateLockedError(TerraformError):
         self.who = who
         self.since = since
         self.operation = operation
+
+
+class BusyError(TerraformError):
+    pass
 
 
 class RefusedError(MclassError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mclass_tf import gates, verify
 from mclass_tf.errors import (
@@ -26,6 +27,20 @@ from mclass_tf.workspace import approval_of
 
 Confirm = Callable[[str], bool]
 """Asks the user a question that yes or no answers."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _alone(step: Callable[Concatenate[Session, _P], _T]) -> Callable[Concatenate[Session, _P], _T]:
+    """Let `step` have the environment's working folders for itself."""
+
+    @functools.wraps(step)
+    def held(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with session.workspace.alone():
+            return step(session, *args, **kwargs)
+
+    return held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +66,14 @@ def bootstrap(session: Session) -> Mapping[str, tuple[str, ...]]:
     return provide_givens(session)
 
 
+@_alone
 def init(session: Session) -> None:
     """Initialise Terraform for the environment, whether or not it seems necessary."""
     session.state()
     session.initialise(always=True)
 
 
+@_alone
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
     """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
     gates.prepare(session.environment, session.project.folder)
@@ -90,6 +107,7 @@ def export_plan(planned: Planned, destination: Path) -> None:
         shutil.copyfile(source, copy)
 
 
+@_alone
 def apply(session: Session, *, file: Path | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
     # Terraform runs in the root's folder, where a path relative to ours would lead elsewhere.
@@ -132,6 +150,7 @@ def verify_environment(session: Session) -> verify.VerifyReport:
     return verify.run(applied_state(session).outputs, session.aws)
 
 
+@_alone
 def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
     """Destroy everything in the state, after showing it and asking.
 
@@ -158,6 +177,7 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
         _discard(file)
 
 
+@_alone
 def unlock(session: Session, *, lock_id: str) -> None:
     """Release a lock that a dead process left on the state; refuse any other than `lock_id`."""
     name = session.environment.name

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from mclass_tf.errors import BusyError
 
 HOME = ".mclass"
 
@@ -22,6 +27,22 @@ class Workspace:
         for path in (home, directory.parent, directory, directory / "plan"):
             path.mkdir(mode=0o700, exist_ok=True)
         return cls(project=project, directory=directory)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folders for one command; raise BusyError where another one has them.
+
+        Two would overwrite each other's plan: one that no gate has seen could take the place of an approved one.
+        """
+        with (self.directory / "lock").open("a", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(
+                    f"another command works on {self.directory.name} in {self.directory}",
+                    hint="wait for it to end; nothing was done",
+                ) from None
+            yield
 
     @property
     def root(self) -> Path:

@@ -24,7 +24,9 @@ def project(tmp_path: Path) -> Path:
             SETTINGS if name == "prod" else SETTINGS.rpartition("promotes")[0]
         )
         (folder / "terraform.tfvars").write_text(VARIABLES.replace("prod", name))
-        (folder / "backend.hcl").write_text(BACKEND)
+        (folder / "backend.hcl").write_text(
+            BACKEND if name == "prod" else BACKEND.replace("mclass.tfstate", "dev.tfstate")
+        )
     (tmp_path / "terraform").mkdir()
     (tmp_path / "terraform" / "variables.tf").write_text(
         'variable "environment" {}\n\nvariable "service" {\n}\n'
@@ -178,7 +180,8 @@ def test_a_state_bucket_that_cannot_exist_is_refused(project: Path) -> None:
 
 
 def test_accounts_that_are_no_list_are_told_how_to_be_one(project: Path) -> None:
-    change(project, "backend.hcl", BACKEND, f'{BACKEND}allowed_account_ids = "222222222222"\n')
+    with (project / "environments" / "prod" / "backend.hcl").open("a") as file:
+        file.write('allowed_account_ids = "222222222222"\n')
 
     assert '["222222222222"]' in refused(project).hint
 
@@ -190,3 +193,18 @@ def test_a_folder_whose_name_no_environment_may_have_is_told_the_rule(project: P
 
     assert "cannot be the name" in str(error)
     assert "lowercase" in error.hint
+
+
+def test_a_state_that_is_another_environments_is_refused(project: Path) -> None:
+    change(project, "backend.hcl", "mclass.tfstate", "dev.tfstate")
+
+    error = refused(project)
+
+    assert (error.key, error.line) == ("key", 2)
+    assert "is that of dev" in str(error)
+
+
+def test_what_is_wrong_with_another_environment_is_no_matter_here(project: Path) -> None:
+    (project / "environments" / "dev" / "backend.hcl").write_text("bucket = ")
+
+    assert environment.load(project, "prod").name == "prod"
