@@ -106,7 +106,85 @@ def test_a_nat_gateway_is_available_at_once(fresh: Account, network: Network) ->
     assert [entry["State"] for entry in found] == ["available"]
 
 
+def test_a_group_that_another_refers_to_stays(fresh: Account, network: Network) -> None:
+    ec2 = fresh.client("ec2")
+    other = ec2.create_security_group(GroupName="o", Description="o", VpcId=network.vpc_id)["GroupId"]
+    rule = ec2.authorize_security_group_ingress(
+        GroupId=network.group_id,
+        IpPermissions=[
+            {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": other}]}
+        ],
+    )["SecurityGroupRules"][0]
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_security_group(GroupId=other)
+    ec2.revoke_security_group_ingress(
+        GroupId=network.group_id, SecurityGroupRuleIds=[rule["SecurityGroupRuleId"]]
+    )
+    ec2.delete_security_group(GroupId=other)
+
+
+def test_the_network_of_a_load_balancer_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+    ec2, elb = fresh.client("ec2"), fresh.client("elbv2")
+    gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
+    made = elb.create_load_balancer(
+        Name="web", Subnets=list(network.subnet_ids), SecurityGroups=[network.group_id]
+    )["LoadBalancers"][0]["LoadBalancerArn"]
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_security_group(GroupId=network.group_id)
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc_id)
+    elb.delete_load_balancer(LoadBalancerArn=made)
+    ec2.delete_security_group(GroupId=network.group_id)
+    ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc_id)
+
+
+def test_the_address_of_a_nat_gateway_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+    ec2 = fresh.client("ec2")
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    made = ec2.create_nat_gateway(SubnetId=network.subnet_ids[0], AllocationId=address)["NatGateway"]
+    with pytest.raises(ClientError, match="InUse"):
+        ec2.release_address(AllocationId=address)
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+    ec2.delete_nat_gateway(NatGatewayId=made["NatGatewayId"])
+    ec2.release_address(AllocationId=address)
+    ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+
+
+def test_the_network_of_an_endpoint_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+    ec2 = fresh.client("ec2")
+    made = ec2.create_vpc_endpoint(
+        VpcId=network.vpc_id,
+        VpcEndpointType="Interface",
+        ServiceName=f"com.amazonaws.{REGION}.logs",
+        SubnetIds=[network.subnet_ids[0]],
+        SecurityGroupIds=[network.group_id],
+        PrivateDnsEnabled=False,
+    )["VpcEndpoint"]["VpcEndpointId"]
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_security_group(GroupId=network.group_id)
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[made])
+    ec2.delete_security_group(GroupId=network.group_id)
+    ec2.delete_subnet(SubnetId=network.subnet_ids[0])
+
+
 # ---- IAM
+
+
+@pytest.mark.parametrize(
+    ("name", "trust", "words"),
+    [("r" * 65, "", "ValidationError"), ("r", '{"nonsense": 1}', "MalformedPolicyDocument")],
+)
+def test_a_role_that_aws_does_not_take_is_refused(fresh: Account, name: str, trust: str, words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        fresh.client("iam").create_role(
+            RoleName=name, AssumeRolePolicyDocument=trust or _trust("ecs.amazonaws.com")
+        )
 
 
 @pytest.mark.parametrize(
@@ -183,6 +261,23 @@ def test_the_key_of_a_log_group_can_be_changed(fresh: Account) -> None:
     assert "kmsKeyId" not in logs.describe_log_groups()["logGroups"][0]
 
 
+def test_a_retention_that_does_not_exist_is_refused(fresh: Account) -> None:
+    logs = fresh.client("logs")
+    logs.create_log_group(logGroupName="/a")
+    logs.put_retention_policy(logGroupName="/a", retentionInDays=7)
+    with pytest.raises(ClientError, match="InvalidParameterException"):
+        logs.put_retention_policy(logGroupName="/a", retentionInDays=8)
+    assert logs.describe_log_groups()["logGroups"][0]["retentionInDays"] == 7
+
+
+def test_a_key_is_not_deleted_sooner_than_in_a_week(fresh: Account) -> None:
+    kms = fresh.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    with pytest.raises(ClientError, match="ValidationException"):
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=6)
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+
+
 def test_a_repository_refuses_a_key_that_does_not_exist(fresh: Account) -> None:
     ecr, key = fresh.client("ecr"), _key(fresh, services=())
     encryption = {"encryptionType": "KMS", "kmsKey": key}
@@ -245,8 +340,15 @@ def test_cloudwatch_speaks_json_to_newer_clients(fresh: Account) -> None:
 # ---- Application Auto Scaling
 
 
-def test_a_scalable_target_has_tags(fresh: Account, network: Network) -> None:
-    ecs, scaling = fresh.client("ecs"), fresh.client("application-autoscaling")
+_TARGET = {
+    "ServiceNamespace": "ecs",
+    "ResourceId": "service/c/s",
+    "ScalableDimension": "ecs:service:DesiredCount",
+}
+
+
+def _make_service(account: Account, network: Network) -> None:
+    ecs = account.client("ecs")
     ecs.create_cluster(clusterName="c")
     ecs.register_task_definition(
         family="t",
@@ -263,19 +365,55 @@ def test_a_scalable_target_has_tags(fresh: Account, network: Network) -> None:
         launchType="FARGATE",
         networkConfiguration={"awsvpcConfiguration": {"subnets": list(network.subnet_ids)}},
     )
-    target = {
-        "ServiceNamespace": "ecs",
-        "ResourceId": "service/c/s",
-        "ScalableDimension": "ecs:service:DesiredCount",
-    }
-    arn = scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=3, Tags={"a": "1", "b": "2"})[
-        "ScalableTargetARN"
-    ]
+
+
+def test_a_scalable_target_has_bounds_in_order(fresh: Account, network: Network) -> None:
+    _make_service(fresh, network)
+    scaling = fresh.client("application-autoscaling")
+    with pytest.raises(ClientError, match="ValidationException"):
+        scaling.register_scalable_target(**_TARGET, MinCapacity=3, MaxCapacity=1)
+    with pytest.raises(ClientError, match="ValidationException"):
+        scaling.register_scalable_target(**_TARGET, MinCapacity=1)
+    scaling.register_scalable_target(**_TARGET, MinCapacity=1, MaxCapacity=3)
+    scaling.register_scalable_target(**_TARGET, MaxCapacity=4)
+    found = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"][0]
+    assert (found["MinCapacity"], found["MaxCapacity"]) == (1, 4)
+
+
+def test_a_policy_needs_a_target_and_a_metric_that_exist(fresh: Account, network: Network) -> None:
+    _make_service(fresh, network)
+    scaling = fresh.client("application-autoscaling")
+
+    def put(metric: str) -> None:
+        scaling.put_scaling_policy(
+            **_TARGET,
+            PolicyName="p",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": 50,
+                "PredefinedMetricSpecification": {"PredefinedMetricType": metric},
+            },
+        )
+
+    with pytest.raises(ClientError, match="ObjectNotFoundException"):
+        put("ECSServiceAverageCPUUtilization")
+    scaling.register_scalable_target(**_TARGET, MinCapacity=1, MaxCapacity=3)
+    with pytest.raises(ClientError, match="ValidationException"):
+        put("ECSServiceAverageLuck")
+    put("ECSServiceAverageCPUUtilization")
+
+
+def test_a_scalable_target_has_tags(fresh: Account, network: Network) -> None:
+    _make_service(fresh, network)
+    scaling = fresh.client("application-autoscaling")
+    arn = scaling.register_scalable_target(
+        **_TARGET, MinCapacity=1, MaxCapacity=3, Tags={"a": "1", "b": "2"}
+    )["ScalableTargetARN"]
     assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == {"a": "1", "b": "2"}
     scaling.tag_resource(ResourceARN=arn, Tags={"c": "3"})
     scaling.untag_resource(ResourceARN=arn, TagKeys=["a"])
     assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == {"b": "2", "c": "3"}
-    scaling.deregister_scalable_target(**target)
+    scaling.deregister_scalable_target(**_TARGET)
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         scaling.list_tags_for_resource(ResourceARN=arn)
 

@@ -50,7 +50,8 @@ def refuse_detachment(ec2: Any, vpc_id: str) -> None:
 
 def refuse_release(ec2: Any, allocation_id: str | None) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html"""
-    if any(allocation_id and gateway.allocation_id == allocation_id for gateway in _nat_gateways(ec2)):
+    held = {address.get("allocationId") for gateway in _nat_gateways(ec2) for address in gateway.address_set}
+    if allocation_id in held - {None}:
         raise EC2ClientError("InvalidIPAddress.InUse", f"Address {allocation_id} is in use.")
 
 

@@ -106,7 +106,9 @@ def _check_fargate(container: Mapping[str, Any], *, volumes: Collection[str | No
             raise client(f"Unknown volume '{mount.get('sourceVolume')}'.")
     plain = {entry.get("name") for entry in container.get("environment") or []}
     if plain & {entry.get("name") for entry in container.get("secrets") or []}:
-        raise client("The secret name must be unique and not shared with any new or existing environment variables.")
+        raise client(
+            "The secret name must be unique and not shared with any new or existing environment variables."
+        )
 
 
 def _check_health(container: Mapping[str, Any]) -> None:
@@ -116,7 +118,9 @@ def _check_health(container: Mapping[str, Any]) -> None:
         return
     command = check.get("command") or [""]
     if command[0] not in {"CMD", "CMD-SHELL", "NONE"}:
-        raise client(f"Container '{container.get('name')}': healthCheck.command must start with CMD or CMD-SHELL.")
+        raise client(
+            f"Container '{container.get('name')}': healthCheck.command must start with CMD or CMD-SHELL."
+        )
     for setting, bounds in _HEALTH_BOUNDS.items():
         if check.get(setting) is not None and check[setting] not in bounds:
             raise client(
