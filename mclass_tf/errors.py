@@ -10,7 +10,17 @@
     │   ├── BackendMissingError
     │   ├── EngineError                  no Terraform, or one that is too old
     │   ├── LocalAwsUnavailableError
-    │   └── NothingAppliedError
+    │   ├── NothingAppliedError
+    │   ├── BuilderError                 nothing here builds an image, or what does so failed
+    │   ├── RevisionError                no git revision to name an image by
+    │   ├── NoImageError                 the image is not on this machine
+    │   ├── CorruptedImageError          bytes are not what their digest says, here or on the way
+    │   ├── DiskFullError
+    │   └── RegistryError                the registry refused
+    │       ├── LoginRefusedError
+    │       ├── RepositoryMissingError
+    │       ├── TagTakenError            the tag names another image, and is immutable
+    │       └── ImageRefusedError        an image of the built-in builder, which AWS cannot run
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
     │   ├── StateLockedError
     │   └── BusyError                    another command of this machine works on the environment
@@ -98,6 +108,46 @@ class LocalAwsUnavailableError(ConfigurationError):
 
 
 class NothingAppliedError(ConfigurationError):
+    pass
+
+
+class BuilderError(ConfigurationError):
+    pass
+
+
+class RevisionError(ConfigurationError):
+    pass
+
+
+class NoImageError(ConfigurationError):
+    pass
+
+
+class CorruptedImageError(ConfigurationError):
+    pass
+
+
+class DiskFullError(ConfigurationError):
+    pass
+
+
+class RegistryError(ConfigurationError):
+    pass
+
+
+class LoginRefusedError(RegistryError):
+    pass
+
+
+class RepositoryMissingError(RegistryError):
+    pass
+
+
+class TagTakenError(RegistryError):
+    pass
+
+
+class ImageRefusedError(RegistryError):
     pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,38 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("lock_id", metavar="LOCK", help="the lock's id, as the error told it")
     _yes(sub)
+    sub = command(
+        "push", "image_commands.push", "push the image that was built to the environment's repository"
+    )
+    sub.add_argument(
+        "--image", type=_digest, metavar="DIGEST", help="one that was built here (default: the last)"
+    )
+    sub.add_argument("--tag", type=_tag, metavar="TAG", help="tag it so (default: as it was built)")
+    _build_command(commands, shared)
     _local_commands(commands, shared)
     return top
+
+
+def _build_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "build the image of the service; print its digest"
+    build = commands.add_parser("build", help=text, description=text, parents=[shared], epilog=_EXIT_CODES)
+    build.set_defaults(run=_later("image_commands.build"))
+    build.add_argument("--tag", type=_tag, metavar="TAG", help="name it so (default: the git revision)")
+    build.add_argument(
+        "--builder",
+        choices=("docker", "podman", "buildah", "builtin"),
+        help="build with this one (default: the first that works; with --local, the built-in one where none does)",
+    )
+    build.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the Dockerfile"
+    )
+    build.add_argument(
+        "--build-context",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a context of the Dockerfile",
+    )
 
 
 def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -142,6 +173,12 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > highest:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {highest}")
     return int(text)
+
+
+def _tag(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a tag: letters, digits and . _ -, at most 128")
+    return text
 
 
 def _digest(text: str) -> str:

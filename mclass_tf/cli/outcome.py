@@ -52,7 +52,9 @@ def unexpected(error: Exception) -> MclassError:
     return aws.refusal(error) or bug
 
 
-_COMMAND = re.compile(r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local) [^`]*)`")
+_COMMAND = re.compile(
+    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build) [^`]*|build)`"
+)
 
 
 def _commands_in(hint: str, *, use_local: bool) -> str:

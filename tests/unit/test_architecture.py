@@ -15,7 +15,7 @@ LAYERS = (
     {"cli"},
     {"flows"},
     {"session"},
-    {"describe", "gates", "buckets", "state", "target", "terraform", "verify"},
+    {"describe", "gates", "buckets", "image", "state", "target", "terraform", "verify"},
     {"aws", "environment", "local", "plan", "process", "workspace"},
     {"errors"},
 )

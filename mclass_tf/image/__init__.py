@@ -1,0 +1,20 @@
+"""The image of the service: built, kept as an OCI layout, pushed by digest."""
+
+from mclass_tf.image.builder import BUILDERS, Inputs, build
+from mclass_tf.image.layout import Image, Images
+from mclass_tf.image.registry import Pushed, Registry, log_in
+from mclass_tf.image.revision import UNKNOWN, Revision, read_revision
+
+__all__ = [
+    "BUILDERS",
+    "UNKNOWN",
+    "Image",
+    "Images",
+    "Inputs",
+    "Pushed",
+    "Registry",
+    "Revision",
+    "build",
+    "log_in",
+    "read_revision",
+]

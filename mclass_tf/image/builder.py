@@ -1,0 +1,193 @@
+"""Builds the image with whichever builder is there: docker, podman, buildah, or the built-in one."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.errors import BuilderError, DiskFullError
+from mclass_tf.image.builtin import Builtin
+from mclass_tf.image.layout import Image, Images
+from mclass_tf.image.revision import Revision
+from mclass_tf.process import Command, Completed, Runner
+
+_CONTAINER_BUILDERS = ("docker", "podman", "buildah")
+BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
+_FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+_REASON_LINES = 5
+# What says that a builder works, not only that it is installed: docker asks its daemon, podman and buildah their storage.
+_PROBES: Mapping[str, tuple[str, ...]] = {
+    "docker": ("docker", "version", "--format", "{{.Server.Version}}"),
+    "podman": ("podman", "info", "--format", "{{.Store.GraphDriverName}}"),
+    "buildah": ("buildah", "info", "--format", "{{.store.GraphDriverName}}"),
+}
+_INSTALL = "start Docker, or install podman or buildah"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What an image is made of; `arguments` and `contexts` are the Dockerfile's build arguments and contexts."""
+
+    project: Path
+    revision: Revision
+    tag: str
+    arguments: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+
+
+def build(
+    inputs: Inputs,
+    *,
+    images: Images,
+    builder: str | None,
+    may_use_builtin: bool,
+    env: Mapping[str, str],
+    run: Runner,
+    report: Callable[[str], None],
+) -> Image:
+    """Build with `builder`, or with the first one that works; return the image, kept among `images`."""
+    chosen = choose(builder, may_use_builtin=may_use_builtin, cwd=inputs.project, env=env, run=run)
+    report(f"building with {'the built-in builder' if chosen == 'builtin' else chosen}")
+    with told_when_full(images.folder), images.draft() as draft:
+        layout = draft / "layout"
+        layout.mkdir()
+        if chosen == "builtin":
+            maker = Builtin(project=inputs.project, images=images, env=env, run=run, report=report)
+            maker.write(layout, revision=inputs.revision.name)
+        else:
+            _build_in_container(chosen, inputs, draft=draft, env=env, run=run, report=report)
+        return images.keep(layout, tag=inputs.tag, revision=inputs.revision.name, builder=chosen)
+
+
+def choose(
+    wanted: str | None, *, may_use_builtin: bool, cwd: Path, env: Mapping[str, str], run: Runner
+) -> str:
+    """Return the builder to use; raise BuilderError that says, of each, why it cannot be used."""
+    if wanted == "builtin":
+        return wanted
+    problems = {}
+    for name in (wanted,) if wanted else _CONTAINER_BUILDERS:
+        problem = _problem(name, cwd=cwd, env=env, run=run)
+        if problem is None:
+            return name
+        problems[name] = problem
+    told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    if wanted:
+        raise BuilderError(
+            f"{wanted} cannot build: {problems[wanted]}", hint=f"{_INSTALL}, or choose another --builder"
+        )
+    if may_use_builtin:
+        return "builtin"
+    raise BuilderError(
+        f"there is no builder that works ({told})",
+        hint=f"{_INSTALL}; for the local AWS alone, --local needs neither",
+    )
+
+
+def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> str | None:
+    """Why the builder cannot be used; None where it can."""
+    try:
+        done = run(Command(argv=_PROBES[name], cwd=cwd, env=env))
+    except FileNotFoundError:
+        return "not installed"
+    if done.status == 0:
+        return None
+    reason = _reason(done)
+    return f"its daemon does not answer: {reason}" if name == "docker" else reason
+
+
+def build_command(name: str, inputs: Inputs, *, id_file: Path) -> tuple[str, ...]:
+    """The command that builds from the Dockerfile and writes the image's id. Timestamps are the commit's."""
+    revision = inputs.revision
+    arguments = (
+        f"REVISION={revision.name}",
+        f"SOURCE={revision.source}",
+        f"SOURCE_DATE_EPOCH={revision.time}",
+        *inputs.arguments,
+    )
+    own: tuple[str, ...] = ()
+    if name != "docker":
+        # Docker's format, its default, is the other one; HEALTHCHECK, which OCI lacks, is ECS's task definition's.
+        own = ("--format", "oci", "--layers", "--timestamp", str(revision.time))
+    return (
+        *(name, "build", *own, "--iidfile", str(id_file), "--file", "Dockerfile"),
+        *(word for argument in arguments for word in ("--build-arg", argument)),
+        *(word for context in inputs.contexts for word in ("--build-context", context)),
+        ".",
+    )
+
+
+def export_command(name: str, image_id: str, *, layout: Path) -> tuple[str, ...]:
+    """The command that writes the image's OCI layout: docker into the archive `layout`.tar, the others into the folder."""
+    match name:
+        case "docker":
+            return ("docker", "save", "--output", f"{layout}.tar", image_id)
+        case "podman":
+            return ("podman", "save", "--quiet", "--format", "oci-dir", "--output", str(layout), image_id)
+        case _:
+            return ("buildah", "push", "--quiet", image_id, f"oci:{layout}")
+
+
+def _build_in_container(
+    name: str,
+    inputs: Inputs,
+    *,
+    draft: Path,
+    env: Mapping[str, str],
+    run: Runner,
+    report: Callable[[str], None],
+) -> None:
+    if not (inputs.project / "Dockerfile").is_file():
+        raise BuilderError(f"there is no {inputs.project / 'Dockerfile'}", hint=f"{name} builds from it")
+    id_file, layout = draft / "id", draft / "layout"
+    # Attestations would make an index of a single image, with the time of the build in it.
+    child = {**env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "SOURCE_DATE_EPOCH": str(inputs.revision.time)}
+
+    def must(argv: tuple[str, ...]) -> None:
+        done = run(Command(argv=argv, cwd=inputs.project, env=child), on_stdout=report)
+        if done.status != 0:
+            reason = _reason(done)
+            if "no space left on device" in reason.lower():
+                raise DiskFullError(
+                    f"{name} has no space left: {reason}", hint=f"free some: {name} system prune"
+                )
+            raise BuilderError(
+                f"{' '.join(argv[:2])} failed: {reason}",
+                hint="the whole output is above; nothing was kept",
+            )
+
+    must(build_command(name, inputs, id_file=id_file))
+    must(export_command(name, id_file.read_text(encoding="ascii").strip(), layout=layout))
+    if name == "docker":
+        with tarfile.open(f"{layout}.tar") as archive:
+            archive.extractall(layout, filter="data")
+    if not (layout / "oci-layout").is_file():
+        raise BuilderError(
+            f"{name} did not write an OCI layout", hint="it takes Docker 25 or later, or podman or buildah"
+        )
+
+
+def _reason(done: Completed) -> str:
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return " ".join(lines[-_REASON_LINES:]) or f"exit status {done.status}"
+
+
+@contextmanager
+def told_when_full(folder: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says which one and how much is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        free = shutil.disk_usage(place).free // 2**20
+        raise DiskFullError(
+            f"no space left for {error.filename or folder}: {error.strerror}, {free} MiB are free",
+            hint=f"free some; {folder} itself may be deleted; nothing was kept of this image",
+        ) from None

@@ -1,0 +1,261 @@
+"""The built-in builder: an image of the app for the local AWS of this machine, made without containers.
+
+A real OCI image, laid out as the Dockerfile lays it out (`/srv/lib` the dependencies, `/srv/app` the app), but without an
+operating system and without Python: whoever runs it unpacks the layers and starts `python -m app` in `/srv` with this
+machine's Python and the configuration's environment. It is deterministic: the same inputs, on the same Python, give the
+same digest. Layers are not compressed, since compressors differ and loopback is fast.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from mclass_tf.errors import BuilderError
+from mclass_tf.image.layout import BUILDER, MANIFEST, Descriptor, Images, blob_path
+from mclass_tf.process import Command, Runner
+
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_FORMAT = "1"  # of what is cached: a change makes everything anew
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_NOT_IN_THE_IMAGE = frozenset(["precompile.py", "requirements.in", "requirements.txt"])
+_REASON_LINES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builtin:
+    """What it works with: the project, the folder of images (with its cache), and who runs programs."""
+
+    project: Path
+    images: Images
+    env: Mapping[str, str]
+    run: Runner
+    report: Callable[[str], None]
+
+    def write(self, layout: Path, *, revision: str) -> None:
+        """Write the image's layout into an empty folder."""
+        app = self.project / "app"
+        requirements = app / "requirements.txt"
+        if not requirements.is_file():
+            raise BuilderError(
+                f"there is no {requirements}", hint="the built-in builder needs the app and its requirements"
+            )
+        layers = [
+            self._cached("dependencies", [requirements], self._dependencies),
+            self._cached("app", _app_files(app), self._app),
+        ]
+        (layout / "blobs" / "sha256").mkdir(parents=True)
+        for layer in layers:
+            _link(layer.path, blob_path(layout, layer.descriptor.digest))
+        _write_image(layout, [layer.descriptor for layer in layers], revision=revision)
+
+    def _cached(self, name: str, inputs: Iterable[Path], make: Callable[[Path], None]) -> _Layer:
+        """The layer that `make` fills a root folder for, made once for the same inputs."""
+        machine = f"{sys.version} {sysconfig.get_platform()}"
+        key = hashlib.sha256(f"{_FORMAT} {name} {machine}".encode())
+        for path in inputs:
+            data = path.read_bytes()
+            key.update(f"{path.relative_to(self.project)}\0{len(data)}\0".encode() + data)
+        place = self.images.folder / "cache" / f"{name}-{key.hexdigest()}"
+        if not place.is_dir():
+            self.report(f"making the layer of the {name}")
+            with self.images.draft() as draft:
+                (draft / "root").mkdir()
+                make(draft / "root")
+                done = draft / "layer"
+                done.mkdir()
+                digest = _write_tar(draft / "root", done / "layer.tar")
+                (done / "digest").write_text(digest, encoding="ascii")
+                _move_in(done, place)
+            self._forget_others(name, place)
+        return _Layer(place)
+
+    def _forget_others(self, name: str, place: Path) -> None:
+        for other in place.parent.glob(f"{name}-*"):
+            if other != place:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _dependencies(self, root: Path) -> None:
+        target = root / "srv" / "lib"
+        target.mkdir(parents=True)
+        self._python(
+            *("-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", "--no-deps"),
+            *("--no-compile", "--no-input", "--quiet", "--disable-pip-version-check"),
+            *("--target", str(target), "--requirement", str(self.project / "app" / "requirements.txt")),
+            failed="pip could not install the app's dependencies",
+        )
+        # Scripts name this machine's Python, and nothing runs them.
+        shutil.rmtree(target / "bin", ignore_errors=True)
+        for record in target.glob("*.dist-info/RECORD"):
+            lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if not line.startswith(("bin/", "../../bin/"))]
+            record.write_text("".join(kept), encoding="utf-8")
+        self._compile(root, "srv/lib")
+
+    def _app(self, root: Path) -> None:
+        for path in _app_files(self.project / "app"):
+            copy = root / "srv" / path.relative_to(self.project)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        self._compile(root, "srv/app")
+
+    def _compile(self, root: Path, folder: str) -> None:
+        """Compile ahead, so that a task starts as fast as from an image of the Dockerfile."""
+        self._python(
+            *("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(root), "-p", "/", str(root / folder)),
+            failed=f"{folder} does not compile",
+        )
+
+    def _python(self, *arguments: str, failed: str) -> None:
+        # Without a fixed seed the order of sets in compiled files differs from run to run.
+        env = {**self.env, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+        done = self.run(Command(argv=(sys.executable, *arguments), cwd=self.project, env=env))
+        if done.status != 0:
+            told = (done.stderr or done.stdout).strip().splitlines()[-_REASON_LINES:]
+            if "No space left on device" in done.stderr:
+                raise OSError(errno.ENOSPC, "No space left on device", str(self.images.folder))
+            raise BuilderError(
+                f"{failed}: {' '.join(line.strip() for line in told)}",
+                hint="the dependencies come from the package index, pinned by hash in app/requirements.txt",
+            )
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A finished layer in the cache."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "layer.tar"
+
+    @property
+    def descriptor(self) -> Descriptor:
+        digest = (self.folder / "digest").read_text(encoding="ascii")
+        return Descriptor(media_type=_LAYER, digest=digest, size=self.path.stat().st_size)
+
+
+def _app_files(app: Path) -> list[Path]:
+    found = (path for path in app.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path for path in found if path.name not in _NOT_IN_THE_IMAGE)
+
+
+def _move_in(folder: Path, place: Path) -> None:
+    """Put a finished folder in its place, unless another build was first."""
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+class _Hashing:
+    """A file that knows the digest of what was written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.hash.update(data)
+        return self._file.write(data)
+
+
+def _write_tar(root: Path, target: Path) -> str:
+    """Write the files below `root`, the same bytes for the same files whoever and whenever; return the digest."""
+    with target.open("wb") as file:
+        hashing = _Hashing(file)
+        with tarfile.open(
+            fileobj=cast("IO[bytes]", hashing), mode="w|", format=tarfile.PAX_FORMAT
+        ) as archive:
+            for path, entry in _entries(root):
+                if path.is_dir():
+                    archive.addfile(entry)
+                else:
+                    with path.open("rb") as content:
+                        archive.addfile(entry, content)
+    return f"sha256:{hashing.hash.hexdigest()}"
+
+
+def _entries(root: Path) -> Iterator[tuple[Path, tarfile.TarInfo]]:
+    for path in sorted(root.rglob("*")):
+        entry = tarfile.TarInfo(path.relative_to(root).as_posix())
+        if path.is_dir():
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        else:
+            status = path.stat()
+            entry.size = status.st_size
+            entry.mode = 0o755 if status.st_mode & 0o100 else 0o644
+        yield path, entry
+
+
+def _write_image(layout: Path, layers: list[Descriptor], *, revision: str) -> None:
+    """Write configuration, manifest and index."""
+    config = _add_json(layout, _configuration(layers, revision=revision), media_type=_CONFIG)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+        "annotations": {BUILDER: "builtin"},
+    }
+    made = _add_json(layout, manifest, media_type=MANIFEST)
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}', encoding="ascii")
+    index = {"schemaVersion": 2, "manifests": [made.to_json()]}
+    (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _configuration(layers: list[Descriptor], *, revision: str) -> dict[str, Any]:
+    machine = platform.machine().lower()
+    return {
+        "architecture": _ARCHITECTURES.get(machine, machine),
+        "os": platform.system().lower(),
+        "config": {
+            "Entrypoint": ["python", "-m", "app"],
+            "Env": ["PYTHONPATH=/srv/lib", "PYTHONUNBUFFERED=1", f"MCLASS_REVISION={revision}"],
+            "ExposedPorts": {"3000/tcp": {}},
+            "Labels": {
+                BUILDER: "builtin",
+                "mclass-tf.python": f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}",
+                "org.opencontainers.image.revision": revision,
+                "org.opencontainers.image.title": "mclass-server",
+            },
+            "StopSignal": "SIGTERM",
+            "User": "10001:10001",
+            "WorkingDir": "/srv",
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+        "history": [
+            {"created_by": "mclass-tf: dependencies"},
+            {"created_by": "mclass-tf: app"},
+        ],
+    }
+
+
+def _add_json(layout: Path, document: dict[str, Any], *, media_type: str) -> Descriptor:
+    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    blob_path(layout, digest).write_bytes(data)
+    return Descriptor(media_type=media_type, digest=digest, size=len(data))

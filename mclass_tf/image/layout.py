@@ -1,0 +1,194 @@
+"""Images on disk as OCI image layouts, one folder each, named by their digest.
+
+https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.errors import BuilderError, CorruptedImageError, NoImageError
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEXES = frozenset(
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    ]
+)
+BUILDER = "mclass-tf.builder"
+"""The annotation of the manifest, and the label of the configuration, that say who made the image, if it was us."""
+_TAG = "org.opencontainers.image.ref.name"
+_REVISION = "org.opencontainers.image.revision"
+_KEPT = 5
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    media_type: str
+    digest: str
+    size: int
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Descriptor:
+        return cls(media_type=document["mediaType"], digest=document["digest"], size=int(document["size"]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A built image: `digest` names it, `tag` is what it is to be tagged with, `blobs` is all but the manifest."""
+
+    folder: Path
+    manifest: Descriptor
+    blobs: tuple[Descriptor, ...]
+    tag: str
+    revision: str
+    builder: str
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def size(self) -> int:
+        """Bytes, of configuration and layers."""
+        return sum(blob.size for blob in self.blobs)
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it holds no more than this machine's local AWS needs to run it."""
+        manifest: dict[str, Any] = json.loads(self.path(self.digest).read_bytes())
+        return bool(manifest.get("annotations", {}).get(BUILDER) == "builtin")
+
+    def path(self, digest: str) -> Path:
+        return blob_path(self.folder, digest)
+
+    def verify(self, blob: Descriptor) -> None:
+        """Raise CorruptedImageError where the file is not what its digest says."""
+        found = digest_of_file(self.path(blob.digest))
+        if found != blob.digest:
+            raise CorruptedImageError(
+                f"{self.path(blob.digest)} is damaged: its digest is {found}",
+                hint="build the image again: `build`",
+            )
+
+
+def blob_path(folder: Path, digest: str) -> Path:
+    return folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def digest_of_file(path: Path) -> str:
+    seen = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            seen.update(piece)
+    return f"sha256:{seen.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that were built here, below one folder, which may be deleted at any time."""
+
+    folder: Path
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A folder to make a layout in; what is not kept goes with it."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep(self, layout: Path, *, tag: str, revision: str, builder: str) -> Image:
+        """Take a finished layout in, whole or not at all, as the latest image."""
+        manifest = _only_manifest(layout)
+        notes = {_TAG: tag, _REVISION: revision, BUILDER: builder}
+        index = {
+            "schemaVersion": 2,
+            "manifests": [{**manifest.to_json(), "annotations": notes}],
+        }
+        (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        name = manifest.digest.removeprefix("sha256:")
+        place = self.folder / name
+        if place.exists():
+            # The same image under another tag; its blobs are what they are.
+            (layout / "index.json").replace(place / "index.json")
+        else:
+            layout.rename(place)
+        os.utime(place)
+        draft = self.folder / f".latest-{os.getpid()}"
+        draft.write_text(name, encoding="ascii")
+        draft.replace(self.folder / "latest")
+        self._prune(keep=name)
+        return self.read(manifest.digest)
+
+    def latest(self) -> Image:
+        """The image that was built last; raise NoImageError where there is none."""
+        try:
+            name = (self.folder / "latest").read_text(encoding="ascii")
+        except OSError:
+            raise NoImageError("there is no image yet", hint="build one: `build`") from None
+        return self.read(f"sha256:{name}")
+
+    def read(self, digest: str) -> Image:
+        """Return the image of that digest; raise NoImageError where it is not here."""
+        folder = self.folder / digest.removeprefix("sha256:")
+        try:
+            (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        except OSError:
+            raise NoImageError(
+                f"the image {digest} is not on this machine", hint="build it: `build`"
+            ) from None
+        manifest = Descriptor.parse(entry)
+        document = json.loads(blob_path(folder, manifest.digest).read_bytes())
+        notes = entry["annotations"]
+        parts = (document["config"], *document["layers"])
+        return Image(
+            folder=folder,
+            manifest=manifest,
+            # Two layers may be the same.
+            blobs=tuple(dict.fromkeys(Descriptor.parse(part) for part in parts)),
+            tag=notes[_TAG],
+            revision=notes[_REVISION],
+            builder=notes[BUILDER],
+        )
+
+    def _prune(self, *, keep: str) -> None:
+        layouts = sorted(
+            (path for path in self.folder.iterdir() if (path / "oci-layout").is_file()),
+            key=lambda path: path.stat().st_mtime,
+            reverse=True,
+        )
+        for path in layouts[_KEPT:]:
+            if path.name != keep and not path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _only_manifest(layout: Path) -> Descriptor:
+    """The one image in a layout. Docker wraps it into an index, beside attestations for no platform."""
+    entries: list[Mapping[str, Any]] = json.loads((layout / "index.json").read_bytes())["manifests"]
+    while True:
+        images = [entry for entry in entries if entry.get("platform", {}).get("architecture") != "unknown"]
+        if len(images) != 1:
+            raise BuilderError(
+                f"the builder made {len(images)} images where one was expected",
+                hint="build for one platform",
+            )
+        if images[0]["mediaType"] not in _INDEXES:
+            return Descriptor.parse(images[0])
+        entries = json.loads(blob_path(layout, images[0]["digest"]).read_bytes())["manifests"]

@@ -1,0 +1,342 @@
+"""Pushes an image to ECR by the OCI distribution API, over the client of the ORAS project.
+
+Credentials come from GetAuthorizationToken and stay in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from mclass_tf.aws import Aws
+from mclass_tf.errors import (
+    CorruptedImageError,
+    CredentialsError,
+    DiskFullError,
+    LoginRefusedError,
+    RegistryError,
+    RepositoryMissingError,
+    TagTakenError,
+    UnreachableError,
+)
+from mclass_tf.image.layout import Descriptor, Image
+
+if TYPE_CHECKING:
+    import requests
+
+Report = Callable[[str], None]
+_TRIES = 4
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 300.0  # between two bytes: ECR takes its time to check a large layer
+_PIECE = 1024 * 1024
+_TOLD_EVERY = 32 * 1024 * 1024
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A registry that was logged in to; `host` is host[:port]. The password stays out of `repr`."""
+
+    host: str
+    is_tls: bool
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """What a push came to; `sent` counts the bytes of blobs. Nothing `changed` where the tag named the image already."""
+
+    digest: str
+    reference: str
+    tag: str
+    sent: int
+    changed: bool
+
+
+class BrokenOffError(Exception):
+    """The connection broke in the middle of a request."""
+
+
+def log_in(aws: Aws) -> Login:
+    """Ask ECR for a token. On an endpoint that is named, the registry is there too, whatever ECR calls it."""
+    import base64  # noqa: PLC0415
+
+    try:
+        found = aws.ecr.get_authorization_token()["authorizationData"][0]
+    except aws.ecr.exceptions.ClientError as error:
+        raise CredentialsError(
+            f"ECR gives no authorization token: {error}",
+            hint="the credentials need ecr:GetAuthorizationToken; sign in again if they have expired",
+        ) from None
+    place = urlsplit(aws.access.endpoint_url or found["proxyEndpoint"])
+    user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
+    return Login(host=place.netloc, is_tls=place.scheme == "https", user=user, password=password)
+
+
+class Registry:
+    """One repository of a registry. Raises RegistryError and its kin."""
+
+    def __init__(
+        self,
+        login: Login,
+        repository: str,
+        *,
+        environment: str,
+        report: Report,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._repository = repository
+        self._environment = environment
+        self._report = report
+        self._sleep = sleep
+        self._base = f"{'https' if login.is_tls else 'http'}://{login.host}/v2/{repository}/"
+        self._client = _client(login)
+
+    def push(self, image: Image, *, tag: str) -> Pushed:
+        """Push the blobs that are not there, then the manifest under `tag`: before that, nothing can be seen of it."""
+        there = self._digest_of(tag)
+        if there == image.digest:
+            return self._pushed(image, tag=tag, sent=0, changed=False)
+        if there is not None:
+            self._refuse_taken(tag, there)
+        missing = [blob for blob in image.blobs if not self._has(blob)]
+        size = sum(blob.size for blob in missing)
+        self._report(
+            f"{len(missing)} of {len(image.blobs)} blobs to send, {_megabytes(size)} of {_megabytes(image.size)}"
+        )
+        for blob in missing:
+            image.verify(blob)
+            self._send(image, blob)
+        self._send_manifest(image, tag)
+        return self._pushed(image, tag=tag, sent=size, changed=True)
+
+    def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> Pushed:
+        return Pushed(
+            digest=image.digest,
+            reference=f"{self._repository}@{image.digest}",
+            tag=tag,
+            sent=sent,
+            changed=changed,
+        )
+
+    def _refuse_taken(self, tag: str, there: str) -> None:
+        raise TagTakenError(
+            f"the tag {tag} of {self._repository} names another image already: {there}",
+            hint="tags are immutable: commit what has changed and build again, or name the image with --tag TAG",
+        )
+
+    def _digest_of(self, tag: str) -> str | None:
+        """The digest that the tag names; None where there is none."""
+        accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json, */*"}
+        answer = self._again("HEAD", f"manifests/{tag}", headers=accepted)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            self._require_repository()
+            return None
+        self._check(answer, HTTPStatus.OK)
+        return str(answer.headers["Docker-Content-Digest"])
+
+    def _require_repository(self) -> None:
+        """A HEAD says nothing but 404, whether the tag is missing or the repository."""
+        self._check(self._again("GET", "tags/list?n=1"), HTTPStatus.OK)
+
+    def _has(self, blob: Descriptor) -> bool:
+        answer = self._again("HEAD", f"blobs/{blob.digest}")
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return False
+        self._check(answer, HTTPStatus.OK)
+        return True
+
+    def _send(self, image: Image, blob: Descriptor) -> None:
+        """Send a blob; where the connection breaks, go on from the byte that the registry has got to."""
+        place, offset = self._start(), 0
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with image.path(blob.digest).open("rb") as file:
+                    place = self._send_from(file, blob, place=place, offset=offset)
+                break
+            except BrokenOffError as error:
+                if attempt == _TRIES:
+                    raise self._unreachable(error) from None
+                self._sleep(2.0 ** (attempt - 1))
+                place, offset = self._resume(place)
+                self._report(f"the connection broke; going on from {_megabytes(offset)}")
+        query = urlencode({"digest": blob.digest})
+        joined = f"{place}{'&' if '?' in place else '?'}{query}"
+        answer = self._again("PUT", joined)
+        self._check(answer, HTTPStatus.CREATED)
+
+    def _start(self) -> str:
+        answer = self._again("POST", "blobs/uploads/")
+        self._check(answer, HTTPStatus.ACCEPTED)
+        return self._location(answer)
+
+    def _send_from(self, file: IO[bytes], blob: Descriptor, *, place: str, offset: int) -> str:
+        file.seek(offset)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
+        if offset:
+            headers["Content-Range"] = f"{offset}-{blob.size - 1}"
+        body = _Watched(file, size=blob.size, offset=offset, report=self._report)
+        answer = self._call("PATCH", place, headers=headers, data=body)
+        self._check(answer, HTTPStatus.ACCEPTED)
+        return self._location(answer)
+
+    def _resume(self, place: str) -> tuple[str, int]:
+        """Where and from which byte an upload goes on; a new one where the registry does not know the old one."""
+        try:
+            answer = self._call("GET", place)
+        except BrokenOffError:
+            return place, 0
+        reached = answer.headers.get("Range", "").partition("-")[2]
+        if answer.status_code != HTTPStatus.NO_CONTENT or not reached.isdigit() or reached == "0":
+            return self._start(), 0
+        return self._location(answer), int(reached) + 1
+
+    def _send_manifest(self, image: Image, tag: str) -> None:
+        image.verify(image.manifest)
+        data = image.path(image.digest).read_bytes()
+        headers = {"Content-Type": image.manifest.media_type}
+        answer = self._again("PUT", f"manifests/{tag}", headers=headers, data=data)
+        self._check(answer, HTTPStatus.CREATED)
+        found = answer.headers.get("Docker-Content-Digest", image.digest)
+        if found != image.digest:
+            raise CorruptedImageError(
+                f"the registry took {found} for {image.digest}",
+                hint="the manifest was damaged on its way: push again",
+            )
+
+    def _again(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
+    ) -> requests.Response:
+        """Make a call that may be repeated, and is where the connection breaks."""
+        for attempt in range(1, _TRIES):
+            try:
+                return self._call(method, path, headers=headers, data=data)
+            except BrokenOffError:
+                self._sleep(2.0 ** (attempt - 1))
+        try:
+            return self._call(method, path, headers=headers, data=data)
+        except BrokenOffError as error:
+            raise self._unreachable(error) from None
+
+    def _call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
+    ) -> requests.Response:
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        try:
+            answer: requests.Response = self._client.do_request(
+                urljoin(self._base, path), method, data=data, headers=dict(headers or {})
+            )
+        except (RequestException, OSError) as error:
+            raise BrokenOffError(str(error)) from None
+        return answer
+
+    def _location(self, answer: requests.Response) -> str:
+        """Registries give whole URLs or paths."""
+        return urljoin(self._base, answer.headers["Location"])
+
+    def _unreachable(self, error: BrokenOffError) -> UnreachableError:
+        return UnreachableError(
+            f"the registry at {urlsplit(self._base).netloc} does not answer: {error}",
+            hint="push again: what has arrived is not sent again",
+        )
+
+    def _check(self, answer: requests.Response, expected: HTTPStatus) -> None:
+        """Raise what a refusal means."""
+        if answer.status_code == expected:
+            return
+        code, message = _told(answer)
+        what = f"the registry refused to push to {self._repository}: {message}"
+        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise LoginRefusedError(
+                what, hint="the token has expired or may not push: sign in and push again"
+            )
+        if code == "NAME_UNKNOWN":
+            raise RepositoryMissingError(
+                f"there is no repository {self._repository}: {message}",
+                hint=f"it comes with the infrastructure: `apply {self._environment}`",
+            )
+        if code == "TAG_INVALID":
+            raise TagTakenError(
+                what, hint="tags are immutable: build again, or name the image with --tag TAG"
+            )
+        if code == "DIGEST_INVALID":
+            raise CorruptedImageError(what, hint="the blob was damaged on its way: push again")
+        if answer.status_code == HTTPStatus.INSUFFICIENT_STORAGE:
+            raise DiskFullError(
+                what, hint="free some space where the registry keeps its blobs, then push again"
+            )
+        raise RegistryError(f"{what} ({answer.status_code} {code})".strip(), hint="push again")
+
+
+class _Watched:
+    """A file that tells how far it has been read. It has a length, so that the request states it."""
+
+    def __init__(self, file: IO[bytes], *, size: int, offset: int, report: Report) -> None:
+        self._file = file
+        self._size = size
+        self._sent = offset
+        self._told = offset
+        self._report = report
+
+    def __len__(self) -> int:
+        return self._size - self._sent
+
+    def __iter__(self) -> Any:
+        while piece := self.read(_PIECE):
+            yield piece
+
+    def read(self, length: int = _PIECE) -> bytes:
+        piece = self._file.read(max(length, _PIECE))
+        self._sent += len(piece)
+        if self._sent - self._told >= _TOLD_EVERY:
+            self._told = self._sent
+            self._report(f"sent {_megabytes(self._sent)} of {_megabytes(self._size)}")
+        return piece
+
+
+def _client(login: Login) -> Any:
+    """A client of the ORAS project that asks with the token at once, and does not wait for ever."""
+    from oras.provider import Registry as OrasRegistry  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class Patient(HTTPAdapter):
+        def send(  # noqa: PLR0917  # the library has no timeout of its own
+            self,
+            request: requests.PreparedRequest,
+            stream: bool = False,  # noqa: FBT001, FBT002  # requests' signature
+            timeout: Any = None,
+            verify: bool | str = True,  # noqa: FBT001, FBT002
+            cert: Any = None,
+            proxies: dict[str, str] | None = None,
+        ) -> requests.Response:
+            limits = timeout or (_CONNECT_SECONDS, _ANSWER_SECONDS)
+            return super().send(request, stream, limits, verify, cert, proxies)
+
+    client = OrasRegistry(hostname=login.host, insecure=not login.is_tls, auth_backend="basic")
+    client.auth.set_basic_auth(login.user, login.password)
+    client.session.auth = (login.user, login.password)
+    # Loopback is reached directly, whatever proxy stands before the internet.
+    client.session.trust_env = login.is_tls
+    for prefix in ("http://", "https://"):
+        client.session.mount(prefix, Patient())
+    return client
+
+
+def _told(answer: requests.Response) -> tuple[str, str]:
+    """Code and message of a refusal."""
+    try:
+        first = json.loads(answer.content)["errors"][0]
+        return str(first["code"]), str(first["message"])
+    except (ValueError, LookupError, TypeError):
+        return "", f"{answer.status_code} {answer.reason}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEGABYTE:.1f} MB"

@@ -1,0 +1,62 @@
+"""The git revision that an image is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mclass_tf.errors import RevisionError
+from mclass_tf.process import Command, Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """`name` is the commit's id, with `-dirty` where files differ from it; `time` its time in Unix seconds."""
+
+    name: str
+    time: int
+    source: str = ""
+
+    @property
+    def is_dirty(self) -> bool:
+        return self.name.endswith("-dirty")
+
+
+def read_revision(folder: Path, *, env: Mapping[str, str], run: Runner) -> Revision:
+    """Return the revision of the work tree; raise RevisionError where there is none."""
+
+    def git(arguments: tuple[str, ...]) -> str:
+        try:
+            # Never a lock: another git may be at work in the same tree.
+            child = {**env, "GIT_OPTIONAL_LOCKS": "0"}
+            done = run(Command(argv=("git", *arguments), cwd=folder, env=child))
+        except FileNotFoundError:
+            raise RevisionError(
+                "git is not installed", hint="install it, or name the image: --tag TAG"
+            ) from None
+        if done.status != 0:
+            raise RevisionError(
+                f"{folder} has no git revision: {done.stderr.strip()}",
+                hint="commit, or name the image: --tag TAG",
+            )
+        return done.stdout.strip()
+
+    commit, time = git(("log", "-1", "--format=%H %ct")).split()
+    dirty = "-dirty" if git(("status", "--porcelain")) else ""
+    return Revision(name=f"{commit}{dirty}", time=int(time), source=_source(git))
+
+
+def _source(git: Callable[[tuple[str, ...]], str]) -> str:
+    """Where the repository comes from, without the credentials that its URL may hold; empty where it has no origin."""
+    try:
+        url = urlsplit(git(("remote", "get-url", "origin")))
+    except RevisionError:
+        return ""
+    host = (url.hostname or "") + (f":{url.port}" if url.port else "")
+    return url._replace(netloc=host).geturl() if url.scheme in {"http", "https", "ssh"} else ""
+
+
+UNKNOWN = Revision(name="unknown", time=0)
+"""What stands for a revision where the image is named by hand outside of a repository."""
