@@ -53,7 +53,7 @@ class Pushed:
     """What a push came to; `sent` counts the bytes of blobs. Nothing `changed` where the tag named the image already."""
 
     digest: str
-    reference: str
+    repository: str
     tag: str
     sent: int
     changed: bool
@@ -119,7 +119,7 @@ class Registry:
     def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> Pushed:
         return Pushed(
             digest=image.digest,
-            reference=f"{self._repository}@{image.digest}",
+            repository=self._repository,
             tag=tag,
             sent=sent,
             changed=changed,
