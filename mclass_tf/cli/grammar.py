@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mclass_tf import __version__
+from mclass_tf.errors import UsageError
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraform, 5 a gate said no,
 6 rollout failed or rolled back, 7 verification failed, 130 interrupted"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would exit; commands made of it are parsers of this kind too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise UsageError(message, hint=f"{self.prog} --help")
 
 
 def _later(name: str) -> Callable[[Call], Outcome]:
@@ -32,9 +42,9 @@ def _later(name: str) -> Callable[[Call], Outcome]:
     return run
 
 
-def _shared(**defaults: Any) -> argparse.ArgumentParser:
+def _shared(**defaults: Any) -> _Parser:
     """Return the options that stand before or after the command. Each use needs its own: parents share their defaults."""
-    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument("--local", action="store_true", help="act on the local AWS, started if it is not up")
     shared.add_argument("--json", action="store_true", help="one JSON document on standard output")
     shared.add_argument(
@@ -45,8 +55,9 @@ def _shared(**defaults: Any) -> argparse.ArgumentParser:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="mclass-tf",
+        allow_abbrev=False,  # half the name of an option may become another option's tomorrow
         description="Plan, gate, apply and verify a container service on Amazon ECS Fargate: on AWS, or on a local AWS.",
         epilog=_EXIT_CODES,
         parents=[_shared(local=False, json=False, project=".")],
@@ -57,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: str, text: str, *, several: bool = True) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, parents=[shared], epilog=_EXIT_CODES)
+        sub = commands.add_parser(
+            name, allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
+        )
         sub.set_defaults(run=_later(run))
         sub.add_argument(
             "environment", metavar="ENV", nargs="?" if several else None, help="a folder of environments/"
@@ -115,7 +128,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _build_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     text = "build the image of the service; print its digest"
-    build = commands.add_parser("build", help=text, description=text, parents=[shared], epilog=_EXIT_CODES)
+    build = commands.add_parser(
+        "build", allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
+    )
     build.set_defaults(run=_later("image_commands.build"))
     build.add_argument("--tag", type=_tag, metavar="TAG", help="name it so (default: the git revision)")
     build.add_argument(
@@ -137,11 +152,13 @@ def _build_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     text = "the local AWS: start, stop, ask, enter"
-    local = commands.add_parser("local", help=text, description=text, parents=[shared])
+    local = commands.add_parser("local", allow_abbrev=False, help=text, description=text, parents=[shared])
     verbs = local.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def verb(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, parents=[shared])
+        sub: argparse.ArgumentParser = verbs.add_parser(
+            name, allow_abbrev=False, help=text, description=text, parents=[shared]
+        )
         sub.set_defaults(run=_later(run))
         return sub
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mclass_tf import process
 from mclass_tf.cli.grammar import parser
 from mclass_tf.cli.outcome import Outcome, show_problem, show_result, unexpected
-from mclass_tf.errors import ConfigurationError, InterruptedByUserError, MclassError
+from mclass_tf.errors import ConfigurationError, InterruptedByUserError, MclassError, UsageError
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
-    arguments = parser().parse_args(argv)
+    try:
+        arguments = parser().parse_args(argv)
+    except UsageError as error:
+        return _show(Outcome.failed(error, use_local="--local" in argv), as_json="--json" in argv)
     failed = partial(Outcome.failed, use_local=arguments.local)
     try:
         with process.interruptible():

@@ -109,6 +109,25 @@ def test_with_json_an_error_is_one_document_too() -> None:
     assert "dev, prod" in error["hint"]
 
 
+@pytest.mark.parametrize("arguments", [("plan", "dev", "--bogus"), ("pln",), ("plan", "dev", "--jobs", "0")])
+def test_with_json_a_command_line_that_makes_no_sense_is_told_as_a_document_too(
+    arguments: tuple[str, ...],
+) -> None:
+    done = run("--json", *arguments)
+
+    error = json.loads(done.stdout)["error"]
+    assert (error["type"], error["exit_code"]) == ("UsageError", 2)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: mclass-tf")
+
+
+def test_half_the_name_of_an_option_is_no_option() -> None:
+    done = run("apply", "dev", "--ye")
+
+    assert done.returncode == 2
+    assert "--ye" in done.stderr
+
+
 def test_outside_a_project_the_command_line_says_so(tmp_path: Path) -> None:
     done = run("plan", "dev", "--project", str(tmp_path))
 
