@@ -12,7 +12,7 @@ variable "access_logs" {
   }
 
   validation {
-    condition     = var.access_logs == null || try(var.access_logs.prefix == null || (!startswith(var.access_logs.prefix, "/") && !endswith(var.access_logs.prefix, "/") && !strcontains(var.access_logs.prefix, "AWSLogs")), false)
+    condition     = !can(regex("^/|/$|AWSLogs", try(coalesce(var.access_logs.prefix), "")))
     error_message = "access_logs.prefix must neither start nor end with \"/\" nor contain \"AWSLogs\", which the load balancer adds, for example \"mclass\"."
   }
 }

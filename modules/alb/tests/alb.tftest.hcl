@@ -310,3 +310,26 @@ run "refuses_production_on_the_port_that_redirects_to_it" {
 
   expect_failures = [var.production_port]
 }
+
+run "refuses_the_arn_of_a_bucket_for_its_name" {
+  command = plan
+
+  variables {
+    access_logs = { bucket = "arn:aws:s3:::mclass-logs-222222222222", prefix = "mclass" }
+  }
+
+  expect_failures = [var.access_logs]
+}
+
+run "takes_a_bucket_without_a_prefix" {
+  command = plan
+
+  variables {
+    access_logs = { bucket = "mclass-logs-222222222222" }
+  }
+
+  assert {
+    condition     = aws_lb.this.access_logs[0].bucket == "mclass-logs-222222222222" && aws_lb.this.access_logs[0].prefix == null
+    error_message = "A bucket may be given to the access log alone."
+  }
+}

@@ -515,3 +515,13 @@ run "refuses_a_negative_number_of_tasks" {
 
   expect_failures = [var.desired_count]
 }
+
+run "refuses_half_a_task" {
+  command = plan
+
+  variables {
+    desired_count = 2.5
+  }
+
+  expect_failures = [var.desired_count]
+}
