@@ -134,11 +134,17 @@ def apply(session: Session, *, file: Path | None = None) -> Applied:
         approval_of(path),
         saved_path=path,
         environment=session.environment.name,
-        target=session.target.identity,
+        target=_place(session),
         project=session.project.folder,
     )
     _current(session, approved.saved)
     return _apply(session, approved.saved)
+
+
+@_alone
+def discard_plan(session: Session) -> None:
+    """Forget the saved plan: the next apply makes one anew, and asks."""
+    _discard(session.workspace.plan_file)
 
 
 def has_saved_plan(session: Session) -> bool:
@@ -270,12 +276,18 @@ def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy:
     return Plan.parse(terraform.show(plan_file=file))
 
 
+def _place(session: Session) -> str:
+    """Return what a plan is bound to: a saved plan carries its own backend, and would be applied to that state."""
+    backend = session.environment.backend
+    return f"{session.target.identity}, state s3://{backend.bucket}/{backend.key}"
+
+
 def _saved(session: Session, file: Path, made: Plan) -> SavedPlan:
     lineage, serial = state_of(file)
     return SavedPlan(
         path=file,
         environment=session.environment.name,
-        target=session.target.identity,
+        target=_place(session),
         sha256=digest(file),
         lineage=lineage,
         serial=serial,
@@ -335,6 +347,7 @@ __all__ = [
     "bootstrap",
     "build_image",
     "destroy",
+    "discard_plan",
     "export_plan",
     "has_saved_plan",
     "init",

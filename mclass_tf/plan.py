@@ -88,7 +88,7 @@ class Plan:
 class SavedPlan:
     """A plan file and what it is bound to: an environment, a target, the state's lineage and serial, its own bytes.
 
-    `target` is "aws" or the identity of one run of the local AWS; `lineage` is empty before the first apply.
+    `target` names AWS, or one run of the local AWS, and where the state lies; `lineage` is empty before the first apply.
     """
 
     path: Path

@@ -130,9 +130,7 @@ def apply(call: Call) -> Outcome:
     prepared = each(call, prepare)
     if prepared.exit_code:
         return prepared
-    for name in sorted(made):
-        if not confirm(call, f"Apply this in {name} on {sessions[name].target.label}?"):
-            raise ApprovalRefusedError(f"{name} was left as it is", hint="the plan is saved: apply it later")
+    _ask(call, {name: sessions[name] for name in sorted(made)})
 
     def one(name: str) -> Outcome:
         applied = flows.apply(sessions[name], file=arguments.plan)
@@ -141,6 +139,16 @@ def apply(call: Call) -> Outcome:
         return Outcome(text=text, document=document)
 
     return each(call, one)
+
+
+def _ask(call: Call, made: Mapping[str, Session]) -> None:
+    """Ask before plans that were made just now are applied; raise ApprovalRefusedError at the first no."""
+    for name, session in made.items():
+        if not confirm(call, f"Apply this in {name} on {session.target.label}?"):
+            # Were the plans kept, the next apply would take them without asking.
+            for planned in made.values():
+                flows.discard_plan(planned)
+            raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 
 
 def output(call: Call) -> Outcome:

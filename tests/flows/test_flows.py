@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -110,6 +111,38 @@ def test_plan_alone_asks_nothing_and_apply_alone_asks_first(small: CommandLine) 
     assert done.status == 2
     assert "--yes" in done.stderr
     assert small.ok("apply", "dev", "--local", "--yes", "--json").document["changed"]
+
+
+def test_who_said_no_is_asked_again(small: CommandLine) -> None:
+    for _ in range(2):
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, b"n\n")
+            done = subprocess.run(
+                small.argv("apply", "dev", "--local"),
+                env=small.variables(),
+                stdin=theirs,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+        assert done.returncode == 5, done.stderr
+        assert "[y/N]" in done.stderr
+
+
+def test_a_plan_made_for_another_state_is_refused(small: CommandLine) -> None:
+    small.ok("plan", "dev", "--local")
+    change(small, "environments/dev/backend.hcl", "small.tfstate", "moved.tfstate")
+
+    done = small.run("apply", "dev", "--local")
+
+    assert done.status == 5
+    assert "small.tfstate" in done.stderr
+    assert "moved.tfstate" in done.stderr
 
 
 def test_an_altered_plan_is_refused_and_nothing_is_applied(small: CommandLine) -> None:
