@@ -41,7 +41,8 @@ def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id
         "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
         "Action": "s3:PutObject",
         "Resource": folders,
-        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+        # Not every region's delivery is documented to name the account; where it does, it must be this one.
+        "Condition": {"StringEqualsIfExists": {"aws:SourceAccount": account_id}},
     }
     return tuple(
         _ensure(s3, name, region=region, statements=[_tls_only(name), delivery], expire_after_days=365)

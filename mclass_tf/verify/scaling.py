@@ -23,9 +23,11 @@ MEASURES = {
     hint="autoscaling in terraform.tfvars; somebody changed the scalable target since the last apply",
 )
 def bounds(world: World) -> Iterator[Comparison]:
-    expected = _required(world)
+    asked = _required(world)
+    # At 0 tasks, before the first release, another minimum would have started tasks.
+    lowest = asked["min"] if world.service["desiredCount"] else 0
     found = (world.scalable_target["MinCapacity"], world.scalable_target["MaxCapacity"])
-    yield equal("minimum and maximum", expected=(expected["min"], expected["max"]), found=found)
+    yield equal("minimum and maximum", expected=(lowest, asked["max"]), found=found)
     sane = 0 <= found[0] <= found[1] and found[1] > 0
     yield holds("order of the bounds", sane, expected="0 <= minimum <= maximum", found=found)
 

@@ -5,12 +5,19 @@ locals {
 }
 
 resource "aws_appautoscaling_target" "this" {
-  min_capacity       = var.autoscaling.min
+  # Registering a minimum raises the service to it at once, whatever its desired count: before the first image there would be
+  # tasks that cannot start. So it begins at 0 then, and the first release sets it along with the desired count.
+  min_capacity       = var.image_digest == null ? 0 : var.autoscaling.min
   max_capacity       = var.autoscaling.max
   resource_id        = "service/${aws_ecs_cluster.this.name}/${aws_ecs_service.this.name}"
   scalable_dimension = "ecs:service:DesiredCount"
   service_namespace  = "ecs"
   tags               = var.tags
+
+  lifecycle {
+    # Otherwise a plan that is made without the digest would lower a live service's minimum to 0.
+    ignore_changes = [min_capacity]
+  }
 }
 
 resource "aws_appautoscaling_policy" "predefined" {

@@ -380,6 +380,19 @@ def test_a_scalable_target_has_bounds_in_order(fresh: Account, network: Network)
     assert (found["MinCapacity"], found["MaxCapacity"]) == (1, 4)
 
 
+@pytest.mark.parametrize(("lowest", "highest", "expected"), [(0, 4, 1), (3, 4, 3), (0, 0, 0)])
+def test_a_service_is_brought_within_bounds_when_they_are_registered(
+    fresh: Account, network: Network, lowest: int, highest: int, expected: int
+) -> None:
+    _make_service(fresh, network)
+    ecs, scaling = fresh.client("ecs"), fresh.client("application-autoscaling")
+    ecs.update_service(cluster="c", service="s", desiredCount=1)
+
+    scaling.register_scalable_target(**_TARGET, MinCapacity=lowest, MaxCapacity=highest)
+
+    assert ecs.describe_services(cluster="c", services=["s"])["services"][0]["desiredCount"] == expected
+
+
 def test_a_policy_needs_a_target_and_a_metric_that_exist(fresh: Account, network: Network) -> None:
     _make_service(fresh, network)
     scaling = fresh.client("application-autoscaling")

@@ -1197,6 +1197,7 @@ OTHER_HARMS = [
         to=GONE,
     ),
     Harm(name=_BOUNDS, what="minimum", path=(*_TARGET, 0, "MinCapacity"), to=1),
+    Harm(name=_BOUNDS, what="a minimum above no tasks", path=(*_SERVICE, "desiredCount"), to=0),
     Harm(name=_BOUNDS, what="no target", path=_TARGET, to=[]),
     Harm(name=_FOLLOWS, what="none", path=_POLICIES, to=[]),
     Harm(name=_FOLLOWS, what="without CPU", path=(*_POLICIES, 0), to=GONE),
@@ -1369,6 +1370,7 @@ def test_a_nat_gateway_that_failed_is_no_way_out() -> None:
 
 def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_no_tasks() -> None:
     answers = good_world()
+    answers["application-autoscaling.describe_scalable_targets"]["ScalableTargets"][0]["MinCapacity"] = 0
     answers["ecs.describe_services"]["services"][0].update(desiredCount=0, runningCount=0)
     container = answers[f"ecs.describe_task_definition {TASK}:7"]["taskDefinition"]["containerDefinitions"][0]
     container["image"] = f"{REPOSITORY_URL}@sha256:{'0' * 64}"

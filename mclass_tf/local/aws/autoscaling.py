@@ -9,6 +9,7 @@ from moto.applicationautoscaling import urls
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend, applicationautoscaling_backends
 from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from moto.core.exceptions import JsonRESTError
+from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
@@ -44,9 +45,24 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
             )
         if lowest > highest:
             raise _error("ValidationException", "Maximum capacity cannot be less than minimum capacity")
-        return super().register_scalable_target(
+        registered = super().register_scalable_target(
             namespace, r_id, dimension, min_capacity, max_capacity, role_arn, suspended_state
         )
+        if namespace == "ecs":
+            self._keep_within(r_id, lowest=lowest, highest=highest)
+        return registered
+
+    def _keep_within(self, resource_id: str, *, lowest: int, highest: int) -> None:
+        """Bounds hold from the moment that they are registered: a service outside of them is scaled to the nearer one.
+
+        https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
+        """
+        _, cluster, name = resource_id.split("/")
+        ecs: Any = ecs_backends[self.account_id][self.region_name]
+        service = ecs.active_service(cluster=ecs.active_cluster(cluster), reference=name)
+        wanted = min(max(service.desired_count, lowest), highest)
+        if wanted != service.desired_count:
+            service.update({"desiredCount": wanted}, force=False)
 
     def put_scaling_policy(  # noqa: PLR0917  moto's signature
         self,

@@ -211,8 +211,8 @@ run "stands_at_no_tasks_before_the_first_image" {
   }
 
   assert {
-    condition     = aws_appautoscaling_target.this.min_capacity == 2
-    error_message = "The bounds must not depend on the image: a plan without one would lower a live service's minimum."
+    condition     = aws_appautoscaling_target.this.min_capacity == 0 && aws_appautoscaling_target.this.max_capacity == 6
+    error_message = "Without an image the minimum must be 0: registering another one starts tasks."
   }
 }
 
