@@ -2,7 +2,7 @@
 
 from mclass_tf.image.builder import BUILDERS, Inputs, build
 from mclass_tf.image.layout import Image, Images
-from mclass_tf.image.registry import Pushed, Registry, log_in
+from mclass_tf.image.registry import Login, Pushed, Registry, log_in
 from mclass_tf.image.revision import UNKNOWN, Revision, read_revision
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Image",
     "Images",
     "Inputs",
+    "Login",
     "Pushed",
     "Registry",
     "Revision",

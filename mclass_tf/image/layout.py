@@ -116,6 +116,7 @@ class Images:
 
     def keep(self, layout: Path, *, tag: str, revision: str, builder: str) -> Image:
         """Take a finished layout in, whole or not at all, as the latest image."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manifest = _only_manifest(layout)
         notes = {_TAG: tag, _REVISION: revision, BUILDER: builder}
         index = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ Report = Callable[[str], None]
 _TRIES = 4
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0  # between two bytes: ECR takes its time to check a large layer
+_BUSY = frozenset([429, 500, 502, 503, 504])
 _PIECE = 1024 * 1024
 _TOLD_EVERY = 32 * 1024 * 1024
 _MEGABYTE = 1_000_000
@@ -138,11 +140,13 @@ class Registry:
         if answer.status_code == HTTPStatus.NOT_FOUND:
             self._require_repository()
             return None
+        if answer.status_code != HTTPStatus.OK:
+            self._require_repository()
         self._check(answer, HTTPStatus.OK)
         return str(answer.headers["Docker-Content-Digest"])
 
     def _require_repository(self) -> None:
-        """A HEAD says nothing but 404, whether the tag is missing or the repository."""
+        """A refused HEAD has no body that says why, and 404 is a missing tag or a missing repository: ask again."""
         self._check(self._again("GET", "tags/list?n=1"), HTTPStatus.OK)
 
     def _has(self, blob: Descriptor) -> bool:
@@ -188,10 +192,7 @@ class Registry:
 
     def _resume(self, place: str) -> tuple[str, int]:
         """Where and from which byte an upload goes on; a new one where the registry does not know the old one."""
-        try:
-            answer = self._call("GET", place)
-        except BrokenOffError:
-            return place, 0
+        answer = self._again("GET", place)
         reached = answer.headers.get("Range", "").partition("-")[2]
         if answer.status_code != HTTPStatus.NO_CONTENT or not reached.isdigit() or reached == "0":
             return self._start(), 0
@@ -213,12 +214,13 @@ class Registry:
     def _again(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
     ) -> requests.Response:
-        """Make a call that may be repeated, and is where the connection breaks."""
+        """Make a call that may be repeated, and is where the connection breaks or the registry is busy."""
         for attempt in range(1, _TRIES):
-            try:
-                return self._call(method, path, headers=headers, data=data)
-            except BrokenOffError:
-                self._sleep(2.0 ** (attempt - 1))
+            with suppress(BrokenOffError):
+                answer = self._call(method, path, headers=headers, data=data)
+                if answer.status_code not in _BUSY:
+                    return answer
+            self._sleep(2.0 ** (attempt - 1))
         try:
             return self._call(method, path, headers=headers, data=data)
         except BrokenOffError as error:
@@ -230,8 +232,9 @@ class Registry:
         from requests.exceptions import RequestException  # noqa: PLC0415
 
         try:
-            answer: requests.Response = self._client.do_request(
-                urljoin(self._base, path), method, data=data, headers=dict(headers or {})
+            # Without the client's own retries, which would send what is left of a half-read file as if it were all.
+            answer: requests.Response = self._client.do_request.__wrapped__(
+                self._client, urljoin(self._base, path), method, data=data, headers=dict(headers or {})
             )
         except (RequestException, OSError) as error:
             raise BrokenOffError(str(error)) from None

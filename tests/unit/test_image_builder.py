@@ -1,0 +1,328 @@
+"""Which builder builds, what it is told, and what a person is told when it cannot."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from mclass_tf import process
+from mclass_tf.errors import (
+    BuilderError,
+    CorruptedImageError,
+    DiskFullError,
+    NoImageError,
+    RevisionError,
+)
+from mclass_tf.image import Image, Images, Inputs, Revision, build, builder, read_revision
+from mclass_tf.process import Command, Completed
+
+REVISION = Revision(name="a" * 40, time=1_700_000_000)
+
+
+class Machine:
+    """A machine with some builders, each with the exit status and the words of its probe."""
+
+    def __init__(self, **builders: tuple[int, str]) -> None:
+        self.builders = builders
+        self.asked: list[str] = []
+
+    def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        name = command.argv[0]
+        self.asked.append(name)
+        if name not in self.builders:
+            raise FileNotFoundError(name)
+        status, words = self.builders[name]
+        return Completed(status=status, stdout="", stderr=words, interrupted=False)
+
+    def choose(self, wanted: str | None = None, *, local: bool = False) -> str:
+        return builder.choose(wanted, may_use_builtin=local, cwd=Path(), env={}, run=self.run)
+
+
+def test_the_first_builder_that_works_builds() -> None:
+    assert Machine(docker=(0, ""), podman=(0, "")).choose() == "docker"
+    assert Machine(docker=(1, "no daemon"), podman=(0, "")).choose() == "podman"
+    assert Machine(buildah=(0, "")).choose() == "buildah"
+    assert Machine(buildah=(0, "")).choose(local=True) == "buildah"
+    assert Machine().choose(local=True) == "builtin"
+
+
+def test_a_builder_that_is_named_is_the_only_one_asked() -> None:
+    machine = Machine(docker=(0, ""), podman=(0, ""))
+
+    assert machine.choose("podman") == "podman"
+    assert machine.choose("builtin") == "builtin"
+    assert machine.asked == ["podman"]
+
+
+def test_without_a_builder_each_is_named_with_its_reason() -> None:
+    with pytest.raises(BuilderError) as told:
+        Machine(docker=(1, "Cannot connect to the Docker daemon")).choose()
+
+    assert "docker: its daemon does not answer: Cannot connect to the Docker daemon" in told.value.message
+    assert "podman: not installed; buildah: not installed" in told.value.message
+    assert "--local needs neither" in told.value.hint
+    assert told.value.exit_code == 3
+
+
+def test_a_named_builder_that_does_not_work_is_not_replaced() -> None:
+    machine = Machine(docker=(1, "Is the docker daemon running?"), podman=(0, ""))
+
+    with pytest.raises(BuilderError, match="docker cannot build: its daemon does not answer"):
+        machine.choose("docker", local=True)
+
+
+def test_the_dockerfile_is_told_revision_and_time() -> None:
+    inputs = Inputs(
+        project=Path(), revision=REVISION, tag="v1", arguments=("BASE=x",), contexts=("wheels=w",)
+    )
+
+    docker = builder.build_command("docker", inputs, id_file=Path("id"))
+    podman = builder.build_command("podman", inputs, id_file=Path("id"))
+
+    assert docker[:2] == ("docker", "build")
+    assert docker[-1] == "."
+    for argument in (f"REVISION={REVISION.name}", "SOURCE_DATE_EPOCH=1700000000", "BASE=x"):
+        assert ("--build-arg", argument) in itertools.pairwise(docker)
+    assert ("--build-context", "wheels=w") in itertools.pairwise(podman)
+    assert ("--timestamp", "1700000000") in itertools.pairwise(podman)
+    assert "--timestamp" not in docker, "docker takes SOURCE_DATE_EPOCH"
+
+
+def _container_build(project: Path, run: process.Runner) -> None:
+    (project / "Dockerfile").write_text("FROM scratch\n")
+    build(
+        Inputs(project=project, revision=REVISION, tag="v1"),
+        images=Images(project / "images"),
+        builder="podman",
+        may_use_builtin=False,
+        env={},
+        run=run,
+        report=lambda _line: None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("Error: COPY: no such file", BuilderError),
+        ("write /var: no space left on device", DiskFullError),
+    ],
+)
+def test_a_build_that_fails_says_why_and_keeps_nothing(
+    tmp_path: Path, words: str, error: type[Exception]
+) -> None:
+    def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        failed = command.argv[1] == "build"
+        return Completed(status=int(failed), stdout="", stderr=words if failed else "", interrupted=False)
+
+    with pytest.raises(error, match=words.rpartition(": ")[2]):
+        _container_build(tmp_path, run)
+
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_its_folder(tmp_path: Path) -> None:
+    def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        if command.argv[1] == "build":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "images" / "blob"))
+        return Completed(status=0, stdout="", stderr="", interrupted=False)
+
+    with pytest.raises(DiskFullError, match=r"no space left for .*blob: .*MiB are free"):
+        _container_build(tmp_path, run)
+
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An app that needs one package, which lies beside it, pinned by hash; a first commit."""
+    folder = tmp_path / "project"
+    (folder / "app").mkdir(parents=True)
+    (folder / "app" / "__main__.py").write_text("import dependency\nprint(dependency.VALUE)\n")
+    wheel = folder / "dependency-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("dependency.py", "VALUE = 'ran'\nNAMES = frozenset({'a', 'b', 'c'})\n")
+        archive.writestr(
+            "dependency-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: dependency\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "dependency-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(
+            "dependency-1.0.dist-info/entry_points.txt",
+            "[console_scripts]\ndependency = dependency:main\n",
+        )
+        archive.writestr("dependency-1.0.dist-info/RECORD", "")
+    digest = sha256(wheel.read_bytes()).hexdigest()
+    (folder / "app" / "requirements.txt").write_text(f"dependency==1.0 --hash=sha256:{digest}\n")
+    (folder / ".gitignore").write_text("images*/\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    return folder
+
+
+def make(project: Path, *, images: str = "images", tag: str = "v1", **env: str) -> Image:
+    offline = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project), **env}
+    return build(
+        Inputs(project=project, revision=REVISION, tag=tag),
+        images=Images(project / images),
+        builder="builtin",
+        may_use_builtin=True,
+        env=offline,
+        run=process.run,
+        report=lambda _line: None,
+    )
+
+
+def test_the_built_in_image_is_the_same_for_the_same_inputs(project: Path) -> None:
+    first = make(project)
+    for path in (project / "app").iterdir():
+        os.utime(path, (1, 1))
+        path.chmod(0o600)
+    second = make(project, images="images-elsewhere", PYTHONHASHSEED="7")
+
+    assert first.digest == second.digest
+    (project / "app" / "__main__.py").write_text("print('changed')\n")
+    third = make(project)
+    assert third.digest != first.digest
+    assert third.blobs[1] == first.blobs[1], "the dependencies are a layer of their own"
+
+
+def test_the_built_in_image_is_a_whole_oci_image_and_says_what_it_is(project: Path) -> None:
+    image = make(project)
+
+    for blob in (image.manifest, *image.blobs):
+        image.verify(blob)
+        assert image.path(blob.digest).stat().st_size == blob.size
+    config = json.loads(image.path(image.blobs[0].digest).read_bytes())
+    assert config["rootfs"]["diff_ids"] == [blob.digest for blob in image.blobs[1:]]
+    assert config["config"]["Labels"]["mclass-tf.builder"] == "builtin"
+    assert f"MCLASS_REVISION={REVISION.name}" in config["config"]["Env"]
+    assert image.is_builtin
+    assert (image.folder / "oci-layout").is_file()
+
+
+def test_the_built_in_image_runs_where_it_is_unpacked(project: Path, tmp_path: Path) -> None:
+    image = make(project)
+    for layer in image.blobs[1:]:
+        subprocess.run(["tar", "-xf", str(image.path(layer.digest)), "-C", str(tmp_path)], check=True)
+
+    argv = [sys.executable, "-m", "app"]
+    env = {"PYTHONPATH": str(tmp_path / "srv" / "lib")}
+    done = subprocess.run(argv, cwd=tmp_path / "srv", env=env, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "ran\n"
+    assert not (tmp_path / "srv" / "lib" / "bin").exists(), "scripts name the builder's Python"
+    assert list((tmp_path / "srv" / "lib" / "__pycache__").iterdir()), "compiled ahead"
+
+
+def test_what_is_not_as_its_hash_says_is_not_installed(project: Path) -> None:
+    requirements = project / "app" / "requirements.txt"
+    requirements.write_text("dependency==1.0 --hash=sha256:" + "0" * 64 + "\n")
+
+    with pytest.raises(BuilderError, match="pip could not install"):
+        make(project)
+
+    assert [path.name for path in (project / "images").iterdir()] == []
+
+
+def test_an_app_that_does_not_compile_is_no_image(project: Path) -> None:
+    (project / "app" / "__main__.py").write_text("def\n")
+
+    with pytest.raises(BuilderError, match="srv/app does not compile"):
+        make(project)
+
+
+def test_the_last_image_and_those_before_it_are_found(project: Path) -> None:
+    images = Images(project / "images")
+    with pytest.raises(NoImageError, match="there is no image yet"):
+        images.latest()
+    first = make(project)
+    (project / "app" / "__main__.py").write_text("print(2)\n")
+    second = make(project)
+
+    assert images.latest() == second
+    assert images.read(first.digest) == first
+    with pytest.raises(NoImageError, match="not on this machine"):
+        images.read("sha256:" + "0" * 64)
+    assert make(project, tag="v2").tag == "v2", "the same image under another tag"
+    assert images.latest().tag == "v2"
+
+
+def test_old_images_go(project: Path) -> None:
+    for number in range(7):
+        (project / "app" / "__main__.py").write_text(f"print({number})\n")
+        last = make(project)
+
+    kept = [path for path in (project / "images").iterdir() if (path / "oci-layout").is_file()]
+
+    assert len(kept) == 5
+    assert last.folder in kept
+
+
+def test_a_damaged_blob_is_noticed(project: Path) -> None:
+    image = make(project)
+    layer = image.blobs[1]
+    damaged = image.path(layer.digest)
+    data = bytearray(damaged.read_bytes())
+    data[100] ^= 1
+    damaged.unlink()
+    damaged.write_bytes(data)
+
+    with pytest.raises(CorruptedImageError, match="is damaged"):
+        image.verify(layer)
+
+
+def read(folder: Path) -> Revision:
+    return read_revision(folder, env=dict(os.environ), run=process.run)
+
+
+def test_a_revision_says_whether_the_tree_is_dirty(project: Path) -> None:
+    clean = read(project)
+    (project / "new.py").write_text("")
+    dirty = read(project)
+
+    assert len(clean.name) == 40
+    assert not clean.is_dirty
+    assert dirty.name == f"{clean.name}-dirty"
+    assert dirty.is_dirty
+    assert dirty.time == clean.time > 0
+
+
+def test_a_source_holds_no_credentials(project: Path) -> None:
+    git(project, "remote", "add", "origin", "https://user:secret@git.example.com:8443/team/mclass.git")
+
+    assert read(project).source == "https://git.example.com:8443/team/mclass.git"
+
+
+def test_a_folder_without_revision_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RevisionError, match="has no git revision") as told:
+        read_revision(
+            tmp_path,
+            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
+            run=process.run,
+        )
+
+    assert "--tag" in told.value.hint
+
+
+def test_without_git_there_is_no_revision(tmp_path: Path) -> None:
+    with pytest.raises(RevisionError, match="git is not installed"):
+        read_revision(tmp_path, env={}, run=Machine().run)
