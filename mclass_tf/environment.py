@@ -158,6 +158,12 @@ def _own_state(environment: Environment, *, others: Sequence[str]) -> None:
 
 def _declared(root: Path, file: Path, variables: Mapping[str, Any]) -> None:
     """Refuse a variable that the root does not declare: Terraform only warns, and the value would be lost."""
+    for stray in sorted([*root.glob("*.auto.tfvars*"), *root.glob("terraform.tfvars*")]):
+        raise ConfigurationError(
+            "Terraform would read this file for every environment",
+            hint=f"move what it sets to {VARIABLES} of the environments that it is meant for, and delete it",
+            file=stray,
+        )
     texts = (path.read_text(encoding="utf-8") for path in sorted(root.glob("*.tf")))
     declared = {name for text in texts for name in re.findall(r'^variable\s+"([^"]+)"', text, re.MULTILINE)}
     for key in set(variables) - declared - set(OWNED_BY_SETTINGS):
@@ -266,6 +272,14 @@ def _backend(file: Path) -> Backend:
             file=file,
             line=line_of(file, "bucket"),
             key="bucket",
+        )
+    if values.get("use_lockfile") is not True and not values.get("dynamodb_table"):
+        raise ConfigurationError(
+            "use_lockfile is not true: two applies at once would not keep each other out",
+            hint="write use_lockfile = true",
+            file=file,
+            line=line_of(file, "use_lockfile"),
+            key="use_lockfile",
         )
     allowed = values.get("allowed_account_ids") or ()
     if isinstance(allowed, str):

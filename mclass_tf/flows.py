@@ -123,13 +123,17 @@ def export_plan(planned: Planned, destination: Path) -> None:
 @_alone
 def apply(session: Session, *, file: Path | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
-    # Terraform runs in the root's folder, where a path relative to ours would lead elsewhere.
-    path = (file or session.workspace.plan_file).absolute()
+    if file is None:
+        return _apply_approved(session, session.workspace.plan_file)
+    try:
+        return _apply_approved(session, _taken_in(session, file))
+    finally:
+        _discard(session.workspace.given_plan)
+
+
+def _apply_approved(session: Session, path: Path) -> Applied:
     if not path.is_file():
-        name = session.environment.name
-        raise PlanRefusedError(
-            f"there is no plan {path}", hint=f"nothing was applied; make one: `plan {name}`"
-        )
+        raise _no_plan(session, path)
     approved = gates.read_approval(
         approval_of(path),
         saved_path=path,
@@ -139,6 +143,24 @@ def apply(session: Session, *, file: Path | None = None) -> Applied:
     )
     _current(session, approved.saved)
     return _apply(session, approved.saved)
+
+
+def _taken_in(session: Session, file: Path) -> Path:
+    """Copy a plan and its approval from elsewhere, so that nobody can change between the check and the apply what is applied."""
+    own = session.workspace.given_plan
+    _discard(own)
+    for source, copy in ((file, own), (approval_of(file), approval_of(own))):
+        if source.is_file():
+            copy.touch(mode=0o600)
+            shutil.copyfile(source, copy)
+        elif source == file:
+            raise _no_plan(session, file)
+    return own
+
+
+def _no_plan(session: Session, path: Path) -> PlanRefusedError:
+    hint = f"nothing was applied; make one: `plan {session.environment.name}`"
+    return PlanRefusedError(f"there is no plan {path}", hint=hint)
 
 
 @_alone

@@ -59,6 +59,11 @@ class Workspace:
         return self.directory / "plan" / "plan.tfplan"
 
     @property
+    def given_plan(self) -> Path:
+        """A plan that was made elsewhere, while it is applied."""
+        return self.directory / "plan" / "given.tfplan"
+
+    @property
     def cli_config(self) -> Path:
         return self.directory / "terraform.rc"
 

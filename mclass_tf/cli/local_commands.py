@@ -9,7 +9,7 @@ from dataclasses import asdict
 from mclass_tf import environment, local, target
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 
@@ -17,7 +17,11 @@ from mclass_tf.session import Session, open_session
 def up(call: Call) -> Outcome:
     running = target.start_local(call.project.home, port=call.arguments.port)
     for name in environment.names(call.project.folder):
-        _open_local(call, name)
+        try:
+            _open_local(call, name)
+        except MclassError as error:
+            # The local AWS serves the others all the same; commands on this one will say the same again.
+            call.reporter.line(f"{name} is not ready: {error}")
     text = f"the local AWS is up at {running.url} (pid {running.pid})\n" + _HOW_TO_ENTER
     return Outcome(text=text, document={"up": True, **asdict(running)})
 

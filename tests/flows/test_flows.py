@@ -179,6 +179,16 @@ def test_a_plan_is_found_from_where_the_user_stands(
     assert small.ok("apply", "dev", "--local", "--json", "--plan", "here.tfplan").document["changed"]
 
 
+def test_a_plan_from_elsewhere_is_applied_and_left_where_it_is(small: CommandLine, tmp_path: Path) -> None:
+    given = tmp_path / "dev.tfplan"
+    small.ok("plan", "dev", "--local", "--out", str(given))
+
+    assert small.ok("apply", "dev", "--local", "--plan", str(given), "--json").document["changed"]
+
+    assert given.is_file()
+    assert not list(small.home.rglob("given.tfplan*"))
+
+
 def test_a_plan_of_another_environment_is_refused(small: CommandLine, tmp_path: Path) -> None:
     small.ok("plan", "dev", "--local", "--out", str(tmp_path / "dev.tfplan"))
 

@@ -11,7 +11,9 @@ from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
 
 SETTINGS = 'account_id = "222222222222"\nregion = "ap-northeast-2"\npromotes_from = "dev"\n'
 VARIABLES = 'environment = "prod"\n\nservice = {\n  cpu = 256\n}\n'
-BACKEND = 'bucket = "mclass-tfstate"\nkey    = "mclass.tfstate"\nregion = "ap-northeast-2"\n'
+BACKEND = (
+    'bucket = "mclass-tfstate"\nkey    = "mclass.tfstate"\nregion = "ap-northeast-2"\nuse_lockfile = true\n'
+)
 
 
 @pytest.fixture
@@ -113,6 +115,8 @@ def test_a_missing_file_is_named(project: Path, file: str) -> None:
         ("terraform.tfvars", '"prod"', '"prod', 1, "environment", "not valid HCL"),
         ("backend.hcl", 'bucket = "mclass-tfstate"\n', "", None, "bucket", "bucket is missing"),
         ("backend.hcl", '"mclass.tfstate"', "7", 2, "key", "key is not a text"),
+        ("backend.hcl", "true", "false", 4, "use_lockfile", "two applies at once"),
+        ("backend.hcl", "use_lockfile = true", "", None, "use_lockfile", "two applies at once"),
         (
             "backend.hcl",
             "region",
@@ -208,3 +212,15 @@ def test_what_is_wrong_with_another_environment_is_no_matter_here(project: Path)
     (project / "environments" / "dev" / "backend.hcl").write_text("bucket = ")
 
     assert environment.load(project, "prod").name == "prod"
+
+
+@pytest.mark.parametrize("name", ["terraform.tfvars", "all.auto.tfvars", "all.auto.tfvars.json"])
+def test_variables_that_terraform_would_read_for_every_environment_are_refused(
+    project: Path, name: str
+) -> None:
+    (project / "terraform" / name).write_text("")
+
+    error = refused(project)
+
+    assert error.file == project / "terraform" / name
+    assert "every environment" in str(error)
