@@ -182,6 +182,19 @@ def test_there_must_be_an_image_and_a_repository(commands: CommandLine) -> None:
     assert "apply dev --local" in no_repository.stderr
 
 
+def test_a_shell_of_the_local_aws_finds_its_registry_under_the_name_of_ecr(commands: CommandLine) -> None:
+    try:
+        env = commands.shell_environment("dev")
+        again = commands.ok("local", "env", "dev", "--json", PATH=env["PATH"]).document
+    finally:
+        commands.ok("local", "down")
+
+    docker = Path(str(shutil.which("docker", path=env["PATH"])))
+    assert docker.parent == commands.home / "local" / "bin"
+    assert env["MCLASS_TF_LOCAL_REGISTRY"] == env["AWS_ENDPOINT_URL"].removeprefix("http://")
+    assert again["PATH"] == env["PATH"], "a second time changes nothing"
+
+
 @pytest.fixture
 def applied(commands: CommandLine) -> Iterator[CommandLine]:
     """The small project with a repository, applied on a local AWS of its own."""
