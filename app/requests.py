@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,7 +88,7 @@ def _ids(scope: Scope) -> dict[str, str]:
             request_id = value.decode("ascii")
         elif name == b"x-amzn-trace-id" and _TRACE_ID.fullmatch(value):
             trace_id = value.decode("ascii")
-    ids = {"request_id": request_id or uuid.uuid4().hex}
+    ids = {"request_id": request_id or os.urandom(16).hex()}
     return ids if trace_id is None else {**ids, "trace_id": trace_id}
 
 

@@ -25,11 +25,11 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one benchmark found, and the single runs that it was computed from, by command."""
+    """What one benchmark found, and the single runs that it was computed from, by command or by what was counted."""
 
     benchmark: str
     figures: tuple[Figure, ...]
-    runs: Mapping[str, Sequence[Took]]
+    runs: Mapping[str, Sequence[Took] | Sequence[float]]
 
 
 def table(results: Sequence[Result]) -> str:
@@ -55,5 +55,5 @@ def _joined(verdict: str, note: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"MB": 0, "s": 2, "": 2}[unit]
+    digits = {"/s": 0, "MB": 0, "ms": 2, "s": 2, "": 2}[unit]
     return f"{value:.{digits}f} {unit}".rstrip()

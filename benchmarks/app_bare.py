@@ -1,0 +1,33 @@
+"""The floor of the service's figures: uvicorn and nothing else, `python -m benchmarks.app_bare FD [log]`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+_BODY = b'{"version":"1.0.0","revision":"unknown"}'  # what the service's /version answers
+_HEADERS = [
+    (b"content-length", str(len(_BODY)).encode()),
+    (b"content-type", b"application/json"),
+]
+
+
+async def app(_: Any, __: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    await send({"type": "http.response.body", "body": _BODY})
+
+
+def main(number: str, *options: str) -> None:
+    listener = socket.socket(fileno=int(number))
+    config = uvicorn.Config(
+        app, access_log="log" in options, http="httptools", loop="uvloop", lifespan="off", ws="none"
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
