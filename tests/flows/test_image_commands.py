@@ -135,22 +135,24 @@ def elsewhere(commands: CommandLine) -> Iterator[dict[str, str]]:
     """An endpoint that is not the local AWS of this home, as AWS is not; credentials of dev."""
     home = commands.project / "elsewhere"
     server = local.up(home=home, port=0)
-    factory = boto3.client
-    sts = factory(
-        "sts",
-        endpoint_url=server.url,
-        region_name="ap-northeast-2",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    keys = sts.assume_role(RoleArn="arn:aws:iam::111111111111:role/t", RoleSessionName="tests")["Credentials"]
-    yield {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": keys["SessionToken"],
-    }
-    local.down(home=home)
+    try:
+        sts = boto3.client(
+            "sts",
+            endpoint_url=server.url,
+            region_name="ap-northeast-2",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        role = "arn:aws:iam::111111111111:role/t"
+        keys = sts.assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]
+        yield {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
+    finally:
+        local.down(home=home)
 
 
 def test_an_image_of_the_built_in_builder_is_refused_where_no_local_aws_is(
