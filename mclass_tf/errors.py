@@ -12,6 +12,7 @@
     │   ├── LocalAwsUnavailableError
     │   ├── NothingAppliedError
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
+    │   │   └── BaseImageError           the registry of the base image cannot be reached
     │   ├── RevisionError                no git revision to name an image by
     │   ├── NoImageError                 the image is not on this machine
     │   ├── CorruptedImageError          bytes are not what their digest says, here or on the way
@@ -112,6 +113,10 @@ class NothingAppliedError(ConfigurationError):
 
 
 class BuilderError(ConfigurationError):
+    pass
+
+
+class BaseImageError(BuilderError):
     pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.errors import BuilderError, DiskFullError
+from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
 from mclass_tf.image.builtin import Builtin
 from mclass_tf.image.layout import Image, Images
 from mclass_tf.image.revision import Revision
@@ -20,6 +21,10 @@ _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _REASON_LINES = 5
+# How podman, buildah and docker say that they could not ask a registry for the base image.
+_UNREACHABLE = re.compile(
+    r"pinging container registry|failed to resolve source metadata|failed to do request"
+)
 # What says that a builder works, not only that it is installed: docker asks its daemon, podman and buildah their storage.
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "docker": ("docker", "version", "--format", "{{.Server.Version}}"),
@@ -52,6 +57,24 @@ def build(
 ) -> Image:
     """Build with `builder`, or with the first one that works; return the image, kept among `images`."""
     chosen = choose(builder, may_use_builtin=may_use_builtin, cwd=inputs.project, env=env, run=run)
+    try:
+        return _build_with(chosen, inputs, images=images, env=env, run=run, report=report)
+    except BaseImageError as error:
+        if builder is not None or not may_use_builtin:
+            raise
+        report(f"{error}\nthe built-in builder needs no base image, and its image will do for the local AWS")
+        return _build_with("builtin", inputs, images=images, env=env, run=run, report=report)
+
+
+def _build_with(
+    chosen: str,
+    inputs: Inputs,
+    *,
+    images: Images,
+    env: Mapping[str, str],
+    run: Runner,
+    report: Callable[[str], None],
+) -> Image:
     report(f"building with {'the built-in builder' if chosen == 'builtin' else chosen}")
     with told_when_full(images.folder), images.draft() as draft:
         layout = draft / "layout"
@@ -155,6 +178,11 @@ def _build_in_container(
             if "no space left on device" in reason.lower():
                 raise DiskFullError(
                     f"{name} has no space left: {reason}", hint=f"free some: {name} system prune"
+                )
+            if _UNREACHABLE.search(reason):
+                raise BaseImageError(
+                    f"{name} cannot get the base image: {reason}",
+                    hint="is its registry reachable? `build --build-arg BASE=IMAGE` takes another one",
                 )
             raise BuilderError(
                 f"{' '.join(argv[:2])} failed: {reason}",

@@ -17,6 +17,7 @@ import pytest
 
 from mclass_tf import process
 from mclass_tf.errors import (
+    BaseImageError,
     BuilderError,
     CorruptedImageError,
     DiskFullError,
@@ -146,6 +147,51 @@ def test_a_full_disk_is_told_with_its_folder(tmp_path: Path) -> None:
 def git(folder: Path, *arguments: str) -> None:
     who = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+UNREACHABLE = "Error: initializing source docker://python: pinging container registry: no such host"
+
+
+class _Offline:
+    """podman works, but its registry is not there; what the built-in builder runs is run."""
+
+    def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        if command.argv[0] in {"docker", "buildah"}:
+            raise FileNotFoundError(command.argv[0])
+        if command.argv[0] != "podman":
+            return process.run(command, on_stdout=on_stdout)
+        builds = command.argv[1] == "build"
+        return Completed(
+            status=int(builds), stdout="", stderr=UNREACHABLE if builds else "", interrupted=False
+        )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "local", "made"), [(None, True, True), (None, False, False), ("podman", True, False)]
+)
+def test_for_the_local_aws_alone_a_base_image_out_of_reach_is_done_without(
+    project: Path, *, wanted: str | None, local: bool, made: bool
+) -> None:
+    (project / "Dockerfile").write_text("FROM python\n")
+    said: list[str] = []
+
+    def attempt() -> Image:
+        return build(
+            Inputs(project=project, revision=REVISION, tag="v1"),
+            images=Images(project / "images"),
+            builder=wanted,
+            may_use_builtin=local,
+            env={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project)},
+            run=_Offline().run,
+            report=said.append,
+        )
+
+    if made:
+        assert attempt().is_builtin
+        assert "podman cannot get the base image" in said[1]
+    else:
+        with pytest.raises(BaseImageError, match="no such host"):
+            attempt()
 
 
 @pytest.fixture
