@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,18 +43,21 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         pytest.skip(f"{' and '.join(missing)} not there: apt-get install {' '.join(_NEEDED)}")
     if os.geteuid() != 0:
         pytest.skip("debootstrap and the vfs store need root")
-    podman = Podman(store=tmp_path_factory.mktemp("store"))
-    podman("import", str(archive()), _BASE)
-    wheels = tmp_path_factory.mktemp("wheels")
-    subprocess.run(
-        (
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
-            *("--python-version", "3.11", "--dest", str(wheels), "--require-hashes"),
-            *("--requirement", str(ROOT / "app" / "requirements.txt")),
-        ),
-        check=True,
-    )
-    tag = "localhost/mclass-server:test"
-    digest = podman.build(ROOT, base=_BASE, wheels=wheels, tag=tag, REVISION=REVISION)
-    yield Image(podman=podman, tag=tag, digest=digest, wheels=wheels)
-    shutil.rmtree(podman.store)  # a gigabyte, of which pytest would keep three
+    # podman takes a run root of 50 characters at most, and pytest's folders for parallel workers are longer.
+    podman = Podman(store=Path(tempfile.mkdtemp(prefix="mclass-")))
+    try:
+        podman("import", str(archive()), _BASE)
+        wheels = tmp_path_factory.mktemp("wheels")
+        subprocess.run(
+            (
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
+                *("--python-version", "3.11", "--dest", str(wheels), "--require-hashes"),
+                *("--requirement", str(ROOT / "app" / "requirements.txt")),
+            ),
+            check=True,
+        )
+        tag = "localhost/mclass-server:test"
+        digest = podman.build(ROOT, base=_BASE, wheels=wheels, tag=tag, REVISION=REVISION)
+        yield Image(podman=podman, tag=tag, digest=digest, wheels=wheels)
+    finally:
+        shutil.rmtree(podman.store)  # a gigabyte, of which pytest would keep three
