@@ -108,18 +108,18 @@ def _make_the_execution_role_an_administrator(aws: Aws, outputs: Mapping[str, An
     return lambda: aws.iam.delete_role_policy(RoleName=role, PolicyName="tampered")
 
 
-def _lower_the_scaling_minimum(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
-    def put(minimum: int) -> Any:
+def _raise_the_scaling_maximum(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
+    def put(maximum: int) -> Any:
         return aws.autoscaling.register_scalable_target(
             ServiceNamespace="ecs",
             ResourceId=f"service/{outputs['cluster_name']}/{outputs['service_name']}",
             ScalableDimension="ecs:service:DesiredCount",
-            MinCapacity=minimum,
-            MaxCapacity=outputs["autoscaling"]["max"],
+            MaxCapacity=maximum,
         )
 
-    put(0)
-    return lambda: put(outputs["autoscaling"]["min"])
+    asked = outputs["autoscaling"]["max"]
+    put(asked + 1)
+    return lambda: put(asked)
 
 
 def _switch_the_circuit_breaker_off(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
@@ -160,7 +160,7 @@ CASES = [
         noticed_by="no role has an administrator's permissions",
     ),
     Case(
-        tamper=_lower_the_scaling_minimum, noticed_by="the service scales between the bounds of the outputs"
+        tamper=_raise_the_scaling_maximum, noticed_by="the service scales between the bounds of the outputs"
     ),
     Case(
         tamper=_switch_the_circuit_breaker_off,
