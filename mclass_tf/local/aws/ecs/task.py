@@ -1,0 +1,96 @@
+"""A task as ECS keeps and describes it.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mclass_tf.local.network import Interface
+
+
+@dataclass(kw_only=True)
+class Container:
+    """One container of a task. `runtime_id` is empty until it was started."""
+
+    name: str
+    arn: str
+    image: str
+    image_digest: str | None = None
+    runtime_id: str = ""
+    last_status: str = "PENDING"
+    health_status: str = "UNKNOWN"
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A target group that a task is to be registered in, by the service's wiring at its start."""
+
+    target_group_arn: str
+    container_name: str
+    container_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What starts a task: for a service's deployment, or alone (`run-task`).
+
+    `settings` are the service's, as ECS names them (networkConfiguration, platformVersion, capacityProviderStrategy,
+    healthCheckGracePeriodSeconds, …), as they are at the start.
+    """
+
+    account_id: str
+    region: str
+    cluster_name: str
+    cluster_arn: str
+    definition: Any
+    group: str
+    started_by: str
+    settings: Mapping[str, Any]
+    registrations: tuple[Registration, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(kw_only=True)
+class Task:
+    """Read and changed under the lock of the calls (`Aws.exclusive`) alone. Times in seconds since the epoch.
+
+    `started_by` is the id of the deployment ("ecs-svc/…"). `is_registered`: it stands in its target groups;
+    `is_draining`: it was taken out of them and may still work on what it has.
+    """
+
+    id: str
+    arn: str
+    launch: Launch
+    created_at: float
+    containers: list[Container]
+    last_status: str = "PROVISIONING"
+    desired_status: str = "RUNNING"
+    health_status: str = "UNKNOWN"
+    availability_zone: str = ""
+    capacity_provider: str | None = None
+    interface: Interface | None = None
+    is_registered: bool = False
+    is_draining: bool = False
+    stop_code: str | None = None
+    stopped_reason: str | None = None
+    pull_started_at: float | None = None
+    pull_stopped_at: float | None = None
+    started_at: float | None = None
+    stopping_at: float | None = None
+    stopped_at: float | None = None
+    execution_stopped_at: float | None = None
+
+    @property
+    def deployment_id(self) -> str:
+        return self.launch.started_by
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.last_status == "STOPPED"

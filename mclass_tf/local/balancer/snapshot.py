@@ -1,0 +1,126 @@
+"""What the control plane tells the load balancers' process: all of it, at every change.
+
+One JSON document a line on its standard input; its reports (`report.py`) come back the same way on standard output.
+Conditions and actions are in the API's own shape: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """`address` is where it answers on this machine; None: packets get no answer (no such task, or a closed security group)."""
+
+    ip: str
+    port: int
+    address: tuple[str, int] | None
+    is_draining: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """Times in seconds as AWS counts them. `matcher` as in the API: "200", "200,204", "200-299"."""
+
+    protocol: str = "HTTP"
+    path: str = "/"
+    port: str = "traffic-port"
+    interval: float = 30
+    timeout: float = 5
+    healthy_threshold: int = 5
+    unhealthy_threshold: int = 2
+    matcher: str = "200"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetGroup:
+    """`attributes` by their names in the API, such as "slow_start.duration_seconds"."""
+
+    arn: str
+    name: str
+    protocol: str
+    health_check: HealthCheck
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`priority` None: the listener's default, which has no conditions."""
+
+    arn: str
+    priority: int | None
+    conditions: tuple[Mapping[str, Any], ...]
+    actions: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """`rules` in the order in which they are tried, the default last. PEM texts where `protocol` is HTTPS."""
+
+    arn: str
+    port: int
+    protocol: str
+    rules: tuple[Rule, ...]
+    certificate: str | None = None
+    private_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadBalancer:
+    """`attributes` by their names in the API, such as "idle_timeout.timeout_seconds"."""
+
+    arn: str
+    name: str
+    dns_name: str
+    listeners: tuple[Listener, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """`speed` is the clock's: health check intervals, slow start and draining run so much faster than in AWS."""
+
+    version: int
+    speed: float
+    load_balancers: tuple[LoadBalancer, ...]
+    target_groups: tuple[TargetGroup, ...]
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Snapshot:
+        found = json.loads(text)
+        return cls(
+            version=found["version"],
+            speed=found["speed"],
+            load_balancers=tuple(_load_balancer(entry) for entry in found["load_balancers"]),
+            target_groups=tuple(_target_group(entry) for entry in found["target_groups"]),
+        )
+
+
+def _load_balancer(found: dict[str, Any]) -> LoadBalancer:
+    return LoadBalancer(**{**found, "listeners": tuple(_listener(entry) for entry in found["listeners"])})
+
+
+def _listener(found: dict[str, Any]) -> Listener:
+    rules = tuple(
+        Rule(**{**rule, "conditions": tuple(rule["conditions"]), "actions": tuple(rule["actions"])})
+        for rule in found["rules"]
+    )
+    return Listener(**{**found, "rules": rules})
+
+
+def _target_group(found: dict[str, Any]) -> TargetGroup:
+    targets = tuple(
+        Target(**{**target, "address": target["address"] and (target["address"][0], target["address"][1])})
+        for target in found["targets"]
+    )
+    return TargetGroup(**{**found, "health_check": HealthCheck(**found["health_check"]), "targets": targets})

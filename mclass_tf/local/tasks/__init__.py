@@ -1,0 +1,1 @@
+"""Containers of tasks on this machine: how one is started, watched, checked and ended."""

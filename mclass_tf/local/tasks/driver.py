@@ -1,0 +1,101 @@
+"""What runs containers: a `Driver`, and what it is told and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class PullError(Exception):
+    """An image cannot be had; the message is what stands in brackets after ECS's CannotPullContainerError."""
+
+
+class StartError(Exception):
+    """A container cannot be started; the message is what stands after ECS's CannotStartContainerError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What to run.
+
+    `environment` is all that the task definition, its secrets and ECS itself set; the image's own stands below it.
+    `ports` are the container's; `memory_mib` the limit above which it is killed, None for none.
+    `output` takes each line that it writes to standard output or error, without its end, in the driver's event loop.
+    """
+
+    name: str
+    task_id: str
+    manifest_digest: str
+    environment: Mapping[str, str]
+    output: Callable[[str], None]
+    command: Sequence[str] | None = None
+    entry_point: Sequence[str] | None = None
+    working_directory: str | None = None
+    user: str | None = None
+    is_root_read_only: bool = False
+    writable_paths: Sequence[str] = ()
+    ports: Sequence[int] = ()
+    memory_mib: int | None = None
+    cpu_units: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a container ended: as a shell counts (137: SIGKILL, 143: SIGTERM)."""
+
+    code: int
+    is_out_of_memory: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """`memory_bytes` in use now; `cpu_seconds` since the start."""
+
+    memory_bytes: int
+    cpu_seconds: float
+
+
+class Running(Protocol):
+    """A container that was started. Every method may be called after its end, and does nothing then."""
+
+    @property
+    def addresses(self) -> Mapping[int, tuple[str, int]]:
+        """By container port, where it answers on this machine."""
+
+    async def wait(self) -> Exit:
+        """Return when it has ended and all of its output was handed over."""
+
+    async def terminate(self) -> None:
+        """Send the image's stop signal, by default SIGTERM."""
+
+    async def kill(self) -> None:
+        """Send SIGKILL to all of it."""
+
+    async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
+        """Run a health check's command ("CMD", …) inside; return its exit status and the end of its output."""
+
+    def usage(self) -> Usage: ...
+
+
+class Images(Protocol):
+    """Where the bytes of images are: the registry's store."""
+
+    def blob(self, digest: str) -> Path: ...
+
+
+class Driver(Protocol):
+    """Runs containers in one way. All coroutines run in one event loop."""
+
+    name: str
+
+    async def pull(self, manifest_digest: str) -> None:
+        """Make the image ready to be started, once however often it is asked for; raise PullError."""
+
+    async def start(self, container: Container) -> Running:
+        """Start it; raise StartError."""
+
+    async def close(self) -> None:
+        """Kill what still runs and remove what was unpacked."""
