@@ -1,4 +1,4 @@
-"""The verbs: each a short list of steps that hands the next one a frozen value."""
+"""The verbs on an environment: made, planned, applied, verified, destroyed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from mclass_tf import gates, image, process, verify
+from mclass_tf import gates, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
-    ImageRefusedError,
     MclassError,
     NothingAppliedError,
     PlanRefusedError,
     ProtectedError,
-    RevisionError,
     StateLockedError,
     UsageError,
 )
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
-from mclass_tf.session import Project, Report, Session, provide_givens
+from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
 from mclass_tf.workspace import approval_of
 
@@ -61,17 +59,6 @@ class Applied:
     environment: str
     changed: bool
     outputs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """How an image is to be built; `builder` None: with the first one that works."""
-
-    tag: str | None
-    builder: str | None
-    may_use_builtin: bool
-    arguments: tuple[str, ...] = ()
-    contexts: tuple[str, ...] = ()
 
 
 def bootstrap(session: Session) -> Mapping[str, tuple[str, ...]]:
@@ -189,55 +176,6 @@ def applied_state(session: Session) -> State:
 def verify_environment(session: Session) -> verify.VerifyReport:
     """Run the integration tests against the applied outputs."""
     return verify.run(applied_state(session).outputs, session.aws)
-
-
-def build_image(
-    project: Project, *, request: BuildRequest, report: Report, env: Mapping[str, str]
-) -> image.Image:
-    """Build the image of the service from the work tree and keep it on this machine. Its tag is the git revision."""
-    try:
-        revision = image.read_revision(project.folder, env=env, run=process.run)
-    except RevisionError:
-        if request.tag is None:
-            raise
-        revision = image.UNKNOWN
-    if revision.is_dirty:
-        report("the work tree differs from its last commit: the revision is marked -dirty")
-    inputs = image.Inputs(
-        project=project.folder,
-        revision=revision,
-        tag=request.tag or revision.name,
-        arguments=request.arguments,
-        contexts=request.contexts,
-    )
-    return image.build(
-        inputs,
-        images=image.Images(project.home / "images"),
-        builder=request.builder,
-        may_use_builtin=request.may_use_builtin,
-        env=env,
-        run=process.run,
-        report=report,
-    )
-
-
-def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.Pushed:
-    """Push an image that was built here, by default the last one, to the environment's repository."""
-    images = image.Images(session.project.home / "images")
-    built = images.latest() if digest is None else images.read(digest)
-    if built.is_builtin and not session.target.is_local:
-        raise ImageRefusedError(
-            f"{built.digest} was made by the built-in builder, for the local AWS of this machine: it has no operating "
-            f"system and no Python, and cannot run on {session.target.label}",
-            hint="build it with docker, podman or buildah: `build --builder podman`; or push to the local AWS: --local",
-        )
-    registry = image.Registry(
-        image.log_in(session.aws),
-        applied_state(session).outputs["repository_name"],
-        environment=session.environment.name,
-        report=session.report,
-    )
-    return registry.push(built, tag=tag or built.tag)
 
 
 @_alone
@@ -358,23 +296,3 @@ def _with_rescued_state(session: Session, error: MclassError) -> MclassError:
 def _discard(file: Path) -> None:
     file.unlink(missing_ok=True)
     approval_of(file).unlink(missing_ok=True)
-
-
-__all__ = [
-    "Applied",
-    "BuildRequest",
-    "Planned",
-    "applied_state",
-    "apply",
-    "bootstrap",
-    "build_image",
-    "destroy",
-    "discard_plan",
-    "export_plan",
-    "has_saved_plan",
-    "init",
-    "make_plan",
-    "push_image",
-    "unlock",
-    "verify_environment",
-]

@@ -1,0 +1,39 @@
+"""The verbs: each a short list of steps that hands the next one a frozen value."""
+
+from mclass_tf.flows.environments import (
+    Applied,
+    Confirm,
+    Planned,
+    applied_state,
+    apply,
+    bootstrap,
+    destroy,
+    discard_plan,
+    export_plan,
+    has_saved_plan,
+    init,
+    make_plan,
+    unlock,
+    verify_environment,
+)
+from mclass_tf.flows.images import BuildRequest, build_image, push_image
+
+__all__ = [
+    "Applied",
+    "BuildRequest",
+    "Confirm",
+    "Planned",
+    "applied_state",
+    "apply",
+    "bootstrap",
+    "build_image",
+    "destroy",
+    "discard_plan",
+    "export_plan",
+    "has_saved_plan",
+    "init",
+    "make_plan",
+    "push_image",
+    "unlock",
+    "verify_environment",
+]

@@ -1,0 +1,71 @@
+"""The verbs on the image: build it, push it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mclass_tf import image, process
+from mclass_tf.errors import ImageRefusedError, RevisionError
+from mclass_tf.flows.environments import applied_state
+from mclass_tf.session import Project, Report, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """How an image is to be built; `builder` None: with the first one that works."""
+
+    tag: str | None
+    builder: str | None
+    may_use_builtin: bool
+    arguments: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+
+
+def build_image(
+    project: Project, *, request: BuildRequest, report: Report, env: Mapping[str, str]
+) -> image.Image:
+    """Build the image of the service from the work tree and keep it on this machine. Its tag is the git revision."""
+    try:
+        revision = image.read_revision(project.folder, env=env, run=process.run)
+    except RevisionError:
+        if request.tag is None:
+            raise
+        revision = image.UNKNOWN
+    if revision.is_dirty:
+        report("the work tree differs from its last commit: the revision is marked -dirty")
+    inputs = image.Inputs(
+        project=project.folder,
+        revision=revision,
+        tag=request.tag or revision.name,
+        arguments=request.arguments,
+        contexts=request.contexts,
+    )
+    return image.build(
+        inputs,
+        images=image.Images(project.home / "images"),
+        builder=request.builder,
+        may_use_builtin=request.may_use_builtin,
+        env=env,
+        run=process.run,
+        report=report,
+    )
+
+
+def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.Pushed:
+    """Push an image that was built here, by default the last one, to the environment's repository."""
+    images = image.Images(session.project.home / "images")
+    built = images.latest() if digest is None else images.read(digest)
+    if built.is_builtin and not session.target.is_local:
+        raise ImageRefusedError(
+            f"{built.digest} was made by the built-in builder, for the local AWS of this machine: it has no operating "
+            f"system and no Python, and cannot run on {session.target.label}",
+            hint="build it with docker, podman or buildah: `build --builder podman`; or push to the local AWS: --local",
+        )
+    registry = image.Registry(
+        image.log_in(session.aws),
+        applied_state(session).outputs["repository_name"],
+        environment=session.environment.name,
+        report=session.report,
+    )
+    return registry.push(built, tag=tag or built.tag)
