@@ -51,7 +51,10 @@ ARG REVISION=unknown
 ARG SOURCE=""
 ARG VERSION=""
 ENV MCLASS_REVISION=${REVISION} MCLASS_VERSION=${VERSION}
-LABEL org.opencontainers.image.title="mclass-server" \
+# What the local AWS tells a task by, where it runs as a process: the address of its own, and the port.
+LABEL mclass-tf.host-variable="MCLASS_HOST" \
+      mclass-tf.port-variable="MCLASS_PORT" \
+      org.opencontainers.image.title="mclass-server" \
       org.opencontainers.image.description="The service that mclass-tf deploys" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}" \

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mclass_tf import image, process
 from mclass_tf.errors import ImageRefusedError, RevisionError
@@ -13,13 +13,17 @@ from mclass_tf.session import Project, Report, Session
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """How an image is to be built; `builder` None: with the first one that works."""
+    """How an image is to be built; `builder` None: with the first one that works.
+
+    `variables` go into the image's environment, over what is there; the built-in builder alone takes them.
+    """
 
     tag: str | None
     builder: str | None
     may_use_builtin: bool
     arguments: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_image(
@@ -40,6 +44,7 @@ def build_image(
         tag=request.tag or revision.name,
         arguments=request.arguments,
         contexts=request.contexts,
+        variables=request.variables,
     )
     return image.build(
         inputs,

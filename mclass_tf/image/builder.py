@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
@@ -21,6 +21,7 @@ _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _REASON_LINES = 5
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # How podman, buildah and docker say that they could not ask a registry for the base image.
 _UNREACHABLE = re.compile(
     r"pinging container registry|failed to resolve source metadata|failed to do request"
@@ -36,13 +37,18 @@ _INSTALL = "start Docker, or install podman or buildah"
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What an image is made of; `arguments` and `contexts` are the Dockerfile's build arguments and contexts."""
+    """What an image is made of.
+
+    `arguments` and `contexts` are the Dockerfile's build arguments and contexts; `variables` the built-in builder's:
+    more environment variables, in the image's configuration and so in its digest.
+    """
 
     project: Path
     revision: Revision
     tag: str
     arguments: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -56,6 +62,7 @@ def build(
     report: Callable[[str], None],
 ) -> Image:
     """Build with `builder`, or with the first one that works; return the image, kept among `images`."""
+    _check_variables(inputs.variables, builder=builder)
     chosen = choose(builder, may_use_builtin=may_use_builtin, cwd=inputs.project, env=env, run=run)
     try:
         return _build_with(chosen, inputs, images=images, env=env, run=run, report=report)
@@ -81,10 +88,26 @@ def _build_with(
         layout.mkdir()
         if chosen == "builtin":
             maker = Builtin(project=inputs.project, images=images, env=env, run=run, report=report)
-            maker.write(layout, revision=inputs.revision.name)
+            maker.write(layout, revision=inputs.revision.name, variables=inputs.variables)
         else:
             _build_in_container(chosen, inputs, draft=draft, env=env, run=run, report=report)
         return images.keep(layout, tag=inputs.tag, revision=inputs.revision.name, builder=chosen)
+
+
+def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> None:
+    """Refuse what would be dropped, or not mean what it says."""
+    if variables and builder != "builtin":
+        raise BuilderError(
+            f"{builder or 'a builder that is not named'} takes no variables ({', '.join(sorted(variables))})",
+            hint="only the built-in builder puts them into the image: --builder builtin; "
+            "elsewhere set them in the Dockerfile or in environment_variables of terraform.tfvars",
+        )
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise BuilderError(
+                f"{name!r} cannot be an environment variable with the value {value!r}",
+                hint="a name is made of letters, digits and _, and begins with no digit: MCLASS_LOG_LEVEL",
+            )
 
 
 def choose(

@@ -44,8 +44,8 @@ class Builtin:
     run: Runner
     report: Callable[[str], None]
 
-    def write(self, layout: Path, *, revision: str) -> None:
-        """Write the image's layout into an empty folder."""
+    def write(self, layout: Path, *, revision: str, variables: Mapping[str, str]) -> None:
+        """Write the image's layout into an empty folder; `variables` go over the environment that it has by itself."""
         app = self.project / "app"
         requirements = app / "requirements.txt"
         if not requirements.is_file():
@@ -59,7 +59,7 @@ class Builtin:
         (layout / "blobs" / "sha256").mkdir(parents=True)
         for layer in layers:
             _link(layer.path, blob_path(layout, layer.descriptor.digest))
-        _write_image(layout, [layer.descriptor for layer in layers], revision=revision)
+        _write_image(layout, [layer.descriptor for layer in layers], revision=revision, variables=variables)
 
     def _cached(self, name: str, inputs: Iterable[Path], make: Callable[[Path], None]) -> _Layer:
         """The layer that `make` fills a root folder for, made once for the same inputs."""
@@ -211,9 +211,12 @@ def _entries(root: Path) -> Iterator[tuple[Path, tarfile.TarInfo]]:
         yield path, entry
 
 
-def _write_image(layout: Path, layers: list[Descriptor], *, revision: str) -> None:
+def _write_image(
+    layout: Path, layers: list[Descriptor], *, revision: str, variables: Mapping[str, str]
+) -> None:
     """Write configuration, manifest and index."""
-    config = _add_json(layout, _configuration(layers, revision=revision), media_type=_CONFIG)
+    configuration = _configuration(layers, revision=revision, variables=variables)
+    config = _add_json(layout, configuration, media_type=_CONFIG)
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -227,17 +230,27 @@ def _write_image(layout: Path, layers: list[Descriptor], *, revision: str) -> No
     (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _configuration(layers: list[Descriptor], *, revision: str) -> dict[str, Any]:
+def _configuration(
+    layers: list[Descriptor], *, revision: str, variables: Mapping[str, str]
+) -> dict[str, Any]:
     machine = platform.machine().lower()
+    env = {
+        "PYTHONPATH": "/srv/lib",
+        "PYTHONUNBUFFERED": "1",
+        "MCLASS_REVISION": revision,
+        **dict(sorted(variables.items())),
+    }
     return {
         "architecture": _ARCHITECTURES.get(machine, machine),
         "os": platform.system().lower(),
         "config": {
             "Entrypoint": ["python", "-m", "app"],
-            "Env": ["PYTHONPATH=/srv/lib", "PYTHONUNBUFFERED=1", f"MCLASS_REVISION={revision}"],
+            "Env": [f"{name}={value}" for name, value in env.items()],
             "ExposedPorts": {"3000/tcp": {}},
             "Labels": {
                 BUILDER: "builtin",
+                "mclass-tf.host-variable": "MCLASS_HOST",
+                "mclass-tf.port-variable": "MCLASS_PORT",
                 "mclass-tf.python": f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}",
                 "org.opencontainers.image.revision": revision,
                 "org.opencontainers.image.title": "mclass-server",

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -224,12 +224,20 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def make(project: Path, *, images: str = "images", tag: str = "v1", **env: str) -> Image:
+def make(
+    project: Path,
+    *,
+    images: str = "images",
+    tag: str = "v1",
+    variables: Mapping[str, str] | None = None,
+    builder: str | None = "builtin",
+    **env: str,
+) -> Image:
     offline = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project), **env}
     return build(
-        Inputs(project=project, revision=REVISION, tag=tag),
+        Inputs(project=project, revision=REVISION, tag=tag, variables=variables or {}),
         images=Images(project / images),
-        builder="builtin",
+        builder=builder,
         may_use_builtin=True,
         env=offline,
         run=process.run,
@@ -259,10 +267,44 @@ def test_the_built_in_image_is_a_whole_oci_image_and_says_what_it_is(project: Pa
         assert image.path(blob.digest).stat().st_size == blob.size
     config = json.loads(image.path(image.blobs[0].digest).read_bytes())
     assert config["rootfs"]["diff_ids"] == [blob.digest for blob in image.blobs[1:]]
-    assert config["config"]["Labels"]["mclass-tf.builder"] == "builtin"
+    labels = config["config"]["Labels"]
+    assert labels["mclass-tf.builder"] == "builtin"
+    assert labels["mclass-tf.host-variable"] == "MCLASS_HOST"
+    assert labels["mclass-tf.port-variable"] == "MCLASS_PORT"
     assert f"MCLASS_REVISION={REVISION.name}" in config["config"]["Env"]
     assert image.is_builtin
     assert (image.folder / "oci-layout").is_file()
+
+
+def environment(image: Image) -> list[str]:
+    config = json.loads(image.path(image.blobs[0].digest).read_bytes())
+    found: list[str] = config["config"]["Env"]
+    return found
+
+
+def test_variables_are_in_the_built_in_image_and_decide_its_digest(project: Path) -> None:
+    plain = make(project)
+    bad = make(project, variables={"MCLASS_FAULT_ERROR_RATE": "0.5", "MCLASS_REVISION": "bad"})
+    same = make(project, variables={"MCLASS_REVISION": "bad", "MCLASS_FAULT_ERROR_RATE": "0.5"})
+
+    assert environment(bad)[-2:] == ["MCLASS_REVISION=bad", "MCLASS_FAULT_ERROR_RATE=0.5"]
+    assert "MCLASS_FAULT_ERROR_RATE=0.5" not in environment(plain)
+    assert plain.digest != bad.digest == same.digest
+    assert plain.blobs[1:] == bad.blobs[1:]
+
+
+@pytest.mark.parametrize("other", ["podman", None])
+def test_variables_are_refused_by_other_builders(project: Path, other: str | None) -> None:
+    with pytest.raises(BuilderError, match="takes no variables") as told:
+        make(project, builder=other, variables={"MCLASS_VERSION": "2"})
+
+    assert "--builder builtin" in told.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "1A", "A-B"])
+def test_a_variable_needs_the_name_of_one(project: Path, name: str) -> None:
+    with pytest.raises(BuilderError, match="cannot be an environment variable"):
+        make(project, variables={name: "x"})
 
 
 def test_the_built_in_image_runs_where_it_is_unpacked(project: Path, tmp_path: Path) -> None:
