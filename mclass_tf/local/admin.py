@@ -20,9 +20,10 @@ PREFIX = "/_mclass/"
 class Admin:
     """Answers below `/_mclass/` and passes everything else on."""
 
-    def __init__(self, *, record: LocalAws, aws: Aws) -> None:
+    def __init__(self, *, record: LocalAws, aws: Aws, problems: Callable[[], list[str]]) -> None:
         self._record = record
         self._aws = aws
+        self._problems = problems
         self._routes: dict[tuple[str, str], Callable[[Any], Reply]] = {
             ("GET", "health"): self._health,
             ("PUT", "acm/certificates"): self._put_certificate,
@@ -49,6 +50,7 @@ class Admin:
             "started_at": self._record.started_at,
             "version": _version(),
             "unsupported": self._aws.refused,
+            "problems": self._problems(),
         }
         return _json(HTTPStatus.OK, health)
 

@@ -1,4 +1,4 @@
-"""Decides who answers a request: the guard, the admin endpoint, the registry or AWS."""
+"""Decides who answers a request: the guard, the admin endpoint, the registry or AWS. What lives between requests runs beside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from mclass_tf.local import admin, guard
+from mclass_tf.local import admin, guard, parts
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.http import Reply
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.api import Registry
 from mclass_tf.local.registry.store import Store
+from mclass_tf.local.runtime import Runtime
 
 
 class Application:
@@ -22,9 +23,13 @@ class Application:
         aws = Aws()
         self._store = Store(home / "registry")
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
+        surroundings = parts.Surroundings(
+            aws=aws, images=self._store, home=home, url=record.url, driver=record.tasks
+        )
+        self._runtime = Runtime(lambda: parts.build(surroundings))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
-            admin.Admin(record=record, aws=aws).answer,
+            admin.Admin(record=record, aws=aws, problems=lambda: self._runtime.problems).answer,
             self._registry.answer,
             aws.answer,
         )
@@ -40,6 +45,11 @@ class Application:
         """Where the body of a request goes as it arrives, where a part wants it so."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
 
+    def start(self) -> None:
+        """Start what lives between requests."""
+        self._runtime.start()
+
     def close(self) -> None:
-        """Remove what is kept on disk."""
+        """End what lives, and remove what is kept on disk."""
+        self._runtime.close()
         self._store.remove()

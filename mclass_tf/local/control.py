@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import mclass_tf
+from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.errors import MissingDependencyError, PortInUseError, StartError, StopError
 from mclass_tf.local.process import is_instance, listener_on, stop_instance
 from mclass_tf.local.record import LocalAws, read_record, remove_record
@@ -35,22 +36,28 @@ _BACKLOG = 128
 _READY = b"ready\n"
 
 
-def up(*, home: Path, port: int | None = None) -> LocalAws:
+def up(*, home: Path, port: int | None = None, speed: float | None = None, tasks: str = "") -> LocalAws:
     """The running local AWS of this home, started if need be.
 
-    `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. Raises PortInUseError,
-    StartError or MissingDependencyError.
+    `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. `speed` is the clock's: how much faster
+    than AWS the control plane's timers run; None leaves it as it is, 1 at the start. `tasks` is what runs them ("process", "podman",
+    "docker"); "" chooses by the image. Raises PortInUseError, StartError or MissingDependencyError.
     """
+    if speed is not None and not SLOWEST <= speed <= FASTEST:
+        raise StartError(
+            f"a speed of {speed:g} is not possible",
+            hint=f"choose one from {SLOWEST:g} to {FASTEST:g}",
+        )
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(home):
         running = _running(home)
         if running is not None:
-            return running
+            return _adapted(running, speed=speed, tasks=tasks)
         _stop_recorded(home)
         _require_dependencies()
         with _listening_socket(port) as listener:
-            return _start(home=home, listener=listener)
+            return _start(home=home, listener=listener, settings=_settings(speed=speed, tasks=tasks))
 
 
 def down(*, home: Path) -> LocalAws | None:
@@ -69,6 +76,39 @@ def status(*, home: Path) -> LocalAws | None:
     if running is None and read_record(home) is not None:
         _forget_dead(home)
     return running
+
+
+def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
+    """The running one, with the speed that is asked for."""
+    if tasks and tasks != running.tasks:
+        raise StartError(
+            f"the local AWS is up already and runs tasks by {running.tasks or 'what the image asks for'}, not by {tasks}",
+            hint="take it down first",
+        )
+    if speed is not None:
+        _set_speed(running.url, speed)
+    return running
+
+
+def _set_speed(url: str, speed: float) -> None:
+    request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
+        f"{url}/_mclass/clock", data=json.dumps({"speed": speed}).encode(), method="PUT"
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(request, timeout=_HEALTH_SECONDS).close()
+    except OSError as error:
+        raise StartError(
+            f"the local AWS did not take the speed {speed:g}: {error}", hint="take it down and up again"
+        ) from error
+
+
+def _settings(*, speed: float | None, tasks: str) -> list[str]:
+    """The server's arguments for what the caller asks for."""
+    return [
+        *(["--speed", str(speed)] if speed is not None else []),
+        *(["--tasks", tasks] if tasks else []),
+    ]
 
 
 def _running(home: Path) -> LocalAws | None:
@@ -157,12 +197,12 @@ def _bound(port: int) -> socket.socket:
     return listener
 
 
-def _start(*, home: Path, listener: socket.socket) -> LocalAws:
+def _start(*, home: Path, listener: socket.socket, settings: list[str]) -> LocalAws:
     log = home / "server.log"
     ready_in, ready_out = os.pipe()
     with os.fdopen(ready_in, "rb") as ready:
         try:
-            child = _spawn(home=home, listener=listener, ready=ready_out, log=log)
+            child = _spawn(home=home, listener=listener, ready=ready_out, log=log, settings=settings)
         finally:
             os.close(ready_out)
         try:
@@ -187,13 +227,16 @@ def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
     return record
 
 
-def _spawn(*, home: Path, listener: socket.socket, ready: int, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    *, home: Path, listener: socket.socket, ready: int, log: Path, settings: list[str]
+) -> subprocess.Popen[bytes]:
     command = [
         *(sys.executable, "-m", "mclass_tf.local.server"),
         *("--home", str(home)),
         *("--instance-id", str(uuid.uuid4())),
         *("--listen-fd", str(listener.fileno())),
         *("--ready-fd", str(ready)),
+        *settings,
     ]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         return subprocess.Popen(

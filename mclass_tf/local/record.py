@@ -11,13 +11,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAws:
-    """A running local AWS; `started_at` is ISO 8601 in UTC."""
+    """A running local AWS; `started_at` is ISO 8601 in UTC, `tasks` what runs them ("": chosen by the image)."""
 
     url: str
     port: int
     pid: int
     instance_id: str
     started_at: str
+    tasks: str = ""
 
 
 def record_path(home: Path) -> Path:
@@ -34,6 +35,7 @@ def read_record(home: Path) -> LocalAws | None:
             pid=int(fields["pid"]),
             instance_id=str(fields["instance_id"]),
             started_at=str(fields["started_at"]),
+            tasks=str(fields.get("tasks", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

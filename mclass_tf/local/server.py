@@ -35,6 +35,8 @@ class Arguments:
     instance_id: str
     listen_fd: int
     ready_fd: int
+    speed: float
+    tasks: str
 
 
 def main(argv: list[str]) -> int:
@@ -52,9 +54,12 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.
     # Imported here: the arguments are checked and the signals handled before the seconds that moto costs.
     from mclass_tf.local.app import Application  # noqa: PLC0415
     from mclass_tf.local.http import Server  # noqa: PLC0415
+    from mclass_tf.local.live import live  # noqa: PLC0415
 
+    live.clock.speed = arguments.speed
     record = _record(arguments=arguments, listener=listener)
     application = Application(record=record, home=arguments.home)
+    application.start()
     server = Server(listener=listener, app=application.answer, sink=application.sink)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     write_record(home=arguments.home, record=record)
@@ -77,6 +82,7 @@ def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
         pid=os.getpid(),
         instance_id=arguments.instance_id,
         started_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+        tasks=arguments.tasks,
     )
 
 
@@ -103,12 +109,16 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--instance-id", required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--tasks", default="")
     found = parser.parse_args(argv)
     return Arguments(
         home=found.home,
         instance_id=found.instance_id,
         listen_fd=found.listen_fd,
         ready_fd=found.ready_fd,
+        speed=found.speed,
+        tasks=found.tasks,
     )
 
 
