@@ -11,6 +11,8 @@
     │   ├── EngineError                  no Terraform, or one that is too old
     │   ├── LocalAwsUnavailableError
     │   ├── NothingAppliedError
+    │   ├── EndpointError                no load balancer of the local AWS has that name and port
+    │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
     │   │   └── BaseImageError           the registry of the base image cannot be reached
     │   ├── RevisionError                no git revision to name an image by
@@ -29,7 +31,14 @@
     │   ├── GateRefusedError             a gate found something; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
     │   ├── ProtectedError               what is to be destroyed is protected
+    │   ├── DeploymentInProgressError    somebody else's deployment of the service is not over
     │   └── ApprovalRefusedError         the user said no
+    ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
+    │   ├── RolledBackError              ECS has gone back to the earlier revision, or has tried to
+    │   ├── SupersededError              somebody else's deployment has taken its place
+    │   ├── RolloutStoppedError          somebody has stopped it, and nothing was put back
+    │   ├── StalledError                 nothing has moved for too long; ECS goes on
+    │   └── NotServingError              ECS calls it done, but something else answers
     ├── VerificationError             7  the applied environment is not as its outputs say
     └── InterruptedByUserError      130
 
@@ -38,6 +47,7 @@ Every error says what failed and where (`message`) and what to do next (`hint`).
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +119,14 @@ class LocalAwsUnavailableError(ConfigurationError):
 
 
 class NothingAppliedError(ConfigurationError):
+    pass
+
+
+class EndpointError(ConfigurationError):
+    pass
+
+
+class ReleaseMissingError(ConfigurationError):
     pass
 
 
@@ -225,8 +243,55 @@ class ProtectedError(RefusedError):
     pass
 
 
+class DeploymentInProgressError(RefusedError):
+    pass
+
+
 class ApprovalRefusedError(RefusedError):
     pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceEvent:
+    """One of ECS's own messages about a service."""
+
+    id: str
+    at: dt.datetime
+    message: str
+
+
+class RolloutError(MclassError):
+    """A rollout that did not end well: `cause` in one sentence, and what ECS said meanwhile."""
+
+    exit_code = 6
+    outcome: ClassVar[str] = "failed"
+
+    def __init__(
+        self, message: str, *, hint: str = "", cause: str = "", events: Sequence[ServiceEvent] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause
+        self.events = tuple(events)
+
+
+class RolledBackError(RolloutError):
+    outcome = "rolled back"
+
+
+class SupersededError(RolloutError):
+    outcome = "superseded"
+
+
+class RolloutStoppedError(RolloutError):
+    outcome = "stopped"
+
+
+class StalledError(RolloutError):
+    outcome = "stalled"
+
+
+class NotServingError(RolloutError):
+    outcome = "not serving"
 
 
 class VerificationError(MclassError):

@@ -17,12 +17,17 @@ from mclass_tf.flows.environments import (
     verify_environment,
 )
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
+from mclass_tf.flows.release import Choice, OnInterrupt, Released, Show, release
 
 __all__ = [
     "Applied",
     "BuildRequest",
+    "Choice",
     "Confirm",
+    "OnInterrupt",
     "Planned",
+    "Released",
+    "Show",
     "applied_state",
     "apply",
     "bootstrap",
@@ -34,6 +39,7 @@ __all__ = [
     "init",
     "make_plan",
     "push_image",
+    "release",
     "unlock",
     "verify_environment",
 ]

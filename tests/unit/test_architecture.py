@@ -15,7 +15,8 @@ LAYERS = (
     {"cli"},
     {"flows"},
     {"session"},
-    {"describe", "gates", "buckets", "image", "state", "target", "terraform", "verify"},
+    {"endpoint", "ledger", "rollout"},
+    {"describe", "gates", "buckets", "image", "service", "state", "target", "terraform", "verify"},
     {"aws", "environment", "local", "plan", "process", "workspace"},
     {"errors"},
 )

@@ -1,0 +1,162 @@
+"""Where a URL of a load balancer really is: on AWS the URL itself, on the local AWS a port of this machine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from mclass_tf.errors import EndpointError
+from mclass_tf.target import Target
+
+_PORTS = {"http": 80, "https": 443}
+_ASK_SECONDS = 10.0
+_BODY_LIMIT = 64 * 1024  # of an answer that is looked into
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where to connect (`host`, `port`) and what to say there: `host_header`, and `server_name` for TLS.
+
+    `certificates` are PEM texts, one of which the server must show. Without them any is accepted: the load balancer's
+    certificate is for the service's own domain, and the URL has the load balancer's name.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    host_header: str
+    server_name: str
+    certificates: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back; of the body at most 64 KiB."""
+
+    status: int
+    body: bytes
+
+
+def resolve(target: Target, url: str) -> Endpoint:
+    """Return where `url` is; raise EndpointError where nothing on the local AWS has its name and port."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or _PORTS[parts.scheme]
+    if not target.is_local:
+        return Endpoint(scheme=parts.scheme, host=host, port=port, host_header=parts.netloc, server_name=host)
+    found = [balancer for balancer in load_balancers(target) if balancer.dns_name == host]
+    listeners = [(balancer, own) for balancer in found for own in balancer.listeners if own.port == port]
+    if not listeners:
+        raise EndpointError(
+            f"no load balancer of {target.label} listens at {url}",
+            hint="`local status` lists those that do; a local AWS that was started anew has none",
+        )
+    balancer, listener = listeners[0]
+    return Endpoint(
+        scheme=parts.scheme,
+        host=listener.host,
+        port=listener.local_port,
+        host_header=parts.netloc,
+        server_name=host,
+        certificates=balancer.certificates,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """`port` is the one that AWS would listen on, `host` and `local_port` where it is on this machine."""
+
+    port: int
+    protocol: str
+    host: str
+    local_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadBalancer:
+    name: str
+    dns_name: str
+    account_id: str
+    listeners: tuple[Listener, ...]
+    certificates: tuple[str, ...]
+
+
+def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
+    """Return the load balancers of the local AWS, of all accounts."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{target.endpoint_url}/_mclass/load-balancers", timeout=_ASK_SECONDS) as answer:
+            document: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise EndpointError(
+            f"{target.label} does not say where its load balancers are: {error}",
+            hint="look at its log; `local status` says where",
+        ) from None
+    return tuple(
+        LoadBalancer(
+            name=item["name"],
+            dns_name=item["dns_name"],
+            account_id=item["account_id"],
+            listeners=tuple(
+                Listener(
+                    port=int(listener["port"]),
+                    protocol=listener["protocol"],
+                    host=listener["host"],
+                    local_port=int(listener["local_port"]),
+                )
+                for listener in item["listeners"]
+                if listener["local_port"]
+            ),
+            certificates=tuple(item["certificates"]),
+        )
+        for item in document["load_balancers"]
+    )
+
+
+def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
+    """GET `path`, over a connection of its own, without following a redirect; raise OSError where nothing answers."""
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
+    try:
+        connection.sock = _connected(endpoint, seconds=seconds)
+        headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
+        connection.request("GET", path or "/", headers=headers)
+        answer = connection.getresponse()
+        return Answer(status=answer.status, body=answer.read(_BODY_LIMIT))
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
+    finally:
+        connection.close()
+
+
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Return what a client of `endpoint` trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if endpoint.certificates:
+        # The certificate itself is what is trusted, be it self-signed or not.
+        context.load_verify_locations(cadata="\n".join(endpoint.certificates))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    else:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:
+    plain = socket.create_connection((endpoint.host, endpoint.port), timeout=seconds)
+    if endpoint.scheme != "https":
+        return plain
+    try:
+        return tls_context(endpoint).wrap_socket(plain, server_hostname=endpoint.server_name)
+    except BaseException:
+        plain.close()
+        raise
