@@ -3,6 +3,16 @@ data "aws_caller_identity" "current" {}
 locals {
   container_name = "${var.name}-server"
 
+  # The service is told what the load balancer and ECS do to it, so that no two places say it. Its keep-alive outlasts the
+  # load balancer's: otherwise a connection closes under a request, a 502.
+  service_times = { for name, seconds in {
+    MCLASS_IDLE_TIMEOUT_SECONDS    = var.alb.idle_timeout
+    MCLASS_KEEP_ALIVE_SECONDS      = var.alb.idle_timeout + 15
+    MCLASS_LAME_DUCK_SECONDS       = var.shutdown.lame_duck
+    MCLASS_LONGEST_REQUEST_SECONDS = var.shutdown.longest_request
+    MCLASS_STOP_TIMEOUT_SECONDS    = var.shutdown.stop_timeout
+  } : name => tostring(seconds) }
+
   log_group_names = {
     execute_command = "/ecs/${var.name}-exec"
     flow            = "/vpc/${var.name}"
@@ -132,7 +142,7 @@ module "service" {
   desired_count                   = var.desired_count
   egress                          = local.egress
   enable_execute_command          = var.enable_execute_command
-  environment_variables           = var.environment_variables
+  environment_variables           = merge(var.environment_variables, local.service_times)
   image_digest                    = var.image_digest
   load_balancer_security_group_id = module.alb.security_group_id
   log_group_arn                   = module.task_logs.arn

@@ -127,10 +127,15 @@ variable "environment" {
 }
 
 variable "environment_variables" {
-  description = "Environment variables of the container. What is secret belongs into `secrets`."
+  description = "Environment variables of the container. What is secret belongs into `secrets`; the times that the service must know come from `alb` and `shutdown`."
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = length(setintersection(keys(var.environment_variables), keys(local.service_times))) == 0
+    error_message = "environment_variables must not name ${join(", ", keys(local.service_times))}: they are made of alb.idle_timeout and shutdown. For example shutdown = { lame_duck = 5 } instead of MCLASS_LAME_DUCK_SECONDS."
+  }
 }
 
 variable "health_check" {
@@ -241,7 +246,7 @@ variable "secrets" {
 }
 
 variable "shutdown" {
-  description = "How a task ends, in seconds: the load balancer drains it for `deregistration_delay`; after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`."
+  description = "How a task ends, in seconds: the load balancer drains it for `deregistration_delay`; after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`, at least 2 s more than both together. The service is told all but the first."
   type = object({
     deregistration_delay = optional(number, 60)
     lame_duck            = optional(number, 10)

@@ -340,7 +340,7 @@ variable "secrets" {
 }
 
 variable "shutdown" {
-  description = "How a task ends, in seconds: after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`."
+  description = "How a task ends, in seconds: after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`, at least 2 s more than both together."
   type = object({
     lame_duck       = optional(number, 10)
     longest_request = optional(number, 30)
@@ -360,8 +360,8 @@ variable "shutdown" {
   }
 
   validation {
-    condition     = var.shutdown.stop_timeout >= var.shutdown.lame_duck + var.shutdown.longest_request
-    error_message = "shutdown.stop_timeout must be at least shutdown.lame_duck + shutdown.longest_request, or SIGKILL cuts requests off, for example 60 with 10 and 30."
+    condition     = var.shutdown.stop_timeout >= var.shutdown.lame_duck + var.shutdown.longest_request + 2
+    error_message = "shutdown.stop_timeout must be at least shutdown.lame_duck + shutdown.longest_request + 2 s to close the last connections, or SIGKILL cuts requests off, for example 60 with 10 and 30."
   }
 }
 

@@ -100,6 +100,27 @@ run "needs_no_way_to_a_key_that_is_aws_s_own" {
   }
 }
 
+run "tells_the_service_what_the_load_balancer_and_ecs_do_to_it" {
+  command = plan
+
+  variables {
+    alb                   = { idle_timeout = 4000 }
+    environment_variables = { MCLASS_LOG_LEVEL = "DEBUG" }
+    shutdown              = { lame_duck = 2.5, longest_request = 40, stop_timeout = 45 }
+  }
+
+  assert {
+    condition = local.service_times == {
+      MCLASS_IDLE_TIMEOUT_SECONDS    = "4000"
+      MCLASS_KEEP_ALIVE_SECONDS      = "4015"
+      MCLASS_LAME_DUCK_SECONDS       = "2.5"
+      MCLASS_LONGEST_REQUEST_SECONDS = "40"
+      MCLASS_STOP_TIMEOUT_SECONDS    = "45"
+    }
+    error_message = "Service, load balancer and task definition must have the same times, and the service keep connections longer."
+  }
+}
+
 run "uses_an_existing_vpc" {
   command = plan
 
@@ -134,5 +155,22 @@ run "refuses_what_is_no_account_environment_name_or_region" {
     shutdown     = { deregistration_delay = 10, longest_request = 30 }
   }
 
-  expect_failures = [var.account_id, var.environment, var.health_check, var.name, var.region, var.shutdown]
+  expect_failures = [
+    var.account_id,
+    var.environment,
+    var.health_check,
+    var.name,
+    var.region,
+    var.shutdown,
+  ]
+}
+
+run "refuses_a_second_place_for_a_time" {
+  command = plan
+
+  variables {
+    environment_variables = { MCLASS_LAME_DUCK_SECONDS = "5" }
+  }
+
+  expect_failures = [var.environment_variables]
 }

@@ -51,6 +51,23 @@ def test_the_defaults_are_those_of_the_modules(setting: str, module: str, name: 
     assert getattr(Settings(), setting) == default_of(module, name)
 
 
+def test_the_times_that_the_root_configuration_tells_are_settings_of_the_service() -> None:
+    text = (ROOT / "terraform" / "main.tf").read_text(encoding="utf-8")
+    told = re.search(r"service_times = \{(.*?)\n  \}", text, re.DOTALL)
+    assert told
+    names = re.findall(r"^ +(MCLASS_\w+) +=", told[1], re.MULTILINE)
+
+    (problem,) = problems(MCLASS_QQQQQQQQQQQQQQQQQQQQQQQQ="")
+    settings = re.findall(r"MCLASS_\w+_SECONDS", problem)
+    assert names == [name for name in settings if not name.startswith("MCLASS_FAULT_")]
+
+
+def test_the_longest_idle_timeout_that_terraform_takes_leaves_room_for_the_keep_alive() -> None:
+    env = {"MCLASS_IDLE_TIMEOUT_SECONDS": "4000", "MCLASS_KEEP_ALIVE_SECONDS": "4015"}
+
+    assert load(env).keep_alive == 4015
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

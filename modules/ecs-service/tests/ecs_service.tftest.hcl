@@ -252,7 +252,7 @@ run "takes_every_option" {
       DB_PASSWORD = "arn:aws:secretsmanager:ap-northeast-2:111111111111:secret:mclass/db-AbCdEf:password::"
       DB_USER     = "arn:aws:secretsmanager:ap-northeast-2:111111111111:secret:mclass/db-AbCdEf:username::"
     }
-    shutdown              = { lame_duck = 15, longest_request = 60, stop_timeout = 120 }
+    shutdown              = { lame_duck = 58, longest_request = 60, stop_timeout = 120 }
     tags                  = { Team = "mclass" }
     task                  = { cpu = 8192, cpu_architecture = "ARM64", ephemeral_storage_gib = 50, memory = 61440 }
     task_role_policy_arns = { uploads = "arn:aws:iam::111111111111:policy/mclass-uploads" }
@@ -396,7 +396,7 @@ run "refuses_a_deployment_that_cannot_move" {
     egress                = { all = { cidr_ipv4 = "0.0.0.0/0", description = "All", port = 0 } }
     environment_variables = { PASSWORD = "hunter2" }
     secrets               = { PASSWORD = "arn:aws:ssm:ap-northeast-2:111111111111:parameter/mclass/password" }
-    shutdown              = { lame_duck = 30, longest_request = 60, stop_timeout = 60 }
+    shutdown              = { lame_duck = 29, longest_request = 30, stop_timeout = 60 }
     task                  = { cpu = 8192, memory = 18432 }
   }
 
