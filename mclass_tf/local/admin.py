@@ -1,16 +1,21 @@
-"""The admin endpoint `/_mclass/…`: health, and what must exist before Terraform but has no useful API call."""
+"""The admin endpoint `/_mclass/…`: health, the clock, the traffic, and what must exist before Terraform but has no useful API call."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from mclass_tf.local.aws import ecr
+from mclass_tf.local.aws import ecr, reports, snapshot
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.balancer.report import Listening
+from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.http import Reply
+from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.tokens import Principal
 
@@ -29,6 +34,10 @@ class Admin:
             ("PUT", "acm/certificates"): self._put_certificate,
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
+            ("GET", "clock"): self._clock,
+            ("PUT", "clock"): self._put_clock,
+            ("GET", "load-balancers"): self._load_balancers,
+            ("GET", "failures"): self._failures,
         }
 
     def answer(self, environ: dict[str, Any]) -> Reply | None:
@@ -39,7 +48,8 @@ class Admin:
         if route is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
         try:
-            return route(json.loads(environ["wsgi.input"].read() or b"{}"))
+            query = dict(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", ""))))
+            return route({**query, **json.loads(environ["wsgi.input"].read() or b"{}")})
         except (ValueError, TypeError, KeyError) as error:
             return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
 
@@ -50,7 +60,7 @@ class Admin:
             "started_at": self._record.started_at,
             "version": _version(),
             "unsupported": self._aws.refused,
-            "problems": self._problems(),
+            "problems": [*self._problems(), *live.problems],
         }
         return _json(HTTPStatus.OK, health)
 
@@ -80,6 +90,60 @@ class Admin:
         """How long authorization tokens of ECR are valid that are issued from here on."""
         ecr.tokens.valid_seconds = float(body["seconds"])
         return _json(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
+
+    def _clock(self, _body: Any) -> Reply:
+        return _json(HTTPStatus.OK, {"speed": live.clock.speed})
+
+    def _put_clock(self, body: Any) -> Reply:
+        """How much faster than AWS's the control plane's timers run from here on."""
+        speed = float(body["speed"])
+        if not SLOWEST <= speed <= FASTEST:
+            raise ValueError(f"speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}")
+        live.clock.speed = speed
+        live.changed("elbv2")
+        return self._clock(body)
+
+    def _load_balancers(self, _body: Any) -> Reply:
+        """Where the load balancers really are, and what their TLS clients must trust."""
+        listening = live.traffic.listening
+        with self._aws.exclusive():
+            found = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
+        return _json(HTTPStatus.OK, {"load_balancers": found})
+
+    def _failures(self, body: Any) -> Reply:
+        """The requests that load balancers answered with an error of their own, or broke off."""
+        found = []
+        for failure in live.traffic.failures(since=float(body.get("since", 0))):
+            account_id, region = reports.owner(failure.load_balancer_arn)
+            found.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
+        return _json(HTTPStatus.OK, {"failures": found})
+
+
+def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:
+    entry = owned.load_balancer
+    certificates = {
+        snapshot.certificate(owned, listener.certificate)[0]
+        for listener in entry.listeners.values()
+        if listener.protocol == "HTTPS"
+    }
+    return {
+        "arn": entry.arn,
+        "name": entry.name,
+        "dns_name": entry.dns_name,
+        "account_id": owned.account_id,
+        "region": owned.region,
+        "listeners": [
+            {
+                "arn": listener.arn,
+                "port": int(listener.port),
+                "protocol": listener.protocol,
+                "host": listening[listener.arn].host if listener.arn in listening else None,
+                "local_port": listening[listener.arn].port if listener.arn in listening else None,
+            }
+            for listener in entry.listeners.values()
+        ],
+        "certificates": sorted(certificates),
+    }
 
 
 def _version() -> str:

@@ -14,9 +14,23 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, security_groups
 
 from mclass_tf.local.aws import in_use
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.extend import announce, use_backend
 
 _WITHOUT_PORTS = "-1"
+
+# What decides whether a load balancer reaches its targets.
+_FILTERS = (
+    "authorize_security_group_egress",
+    "authorize_security_group_ingress",
+    "create_network_acl_entry",
+    "delete_network_acl_entry",
+    "modify_managed_prefix_list",
+    "modify_security_group_rules",
+    "replace_network_acl_association",
+    "replace_network_acl_entry",
+    "revoke_security_group_egress",
+    "revoke_security_group_ingress",
+)
 
 
 class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
@@ -168,4 +182,5 @@ def _replace(rule: Any, *, wanted: Mapping[str, Any]) -> None:
 
 def install() -> None:
     security_groups.SecurityGroupRule = SecurityGroupRule
+    announce(backend=Backend, methods=_FILTERS, topic="elbv2")
     use_backend(backends=ec2_backends, urls=urls, backend=Backend)

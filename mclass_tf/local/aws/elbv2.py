@@ -9,11 +9,12 @@ from typing import Any
 
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
 from moto.elbv2 import urls
-from moto.elbv2.exceptions import ELBClientError
-from moto.elbv2.models import ELBv2Backend, elbv2_backends
+from moto.elbv2.models import elbv2_backends
 from moto.s3.models import s3_backends
 
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.extend import announce, use_backend
+from mclass_tf.local.aws.target_groups import TargetGroups
+from mclass_tf.local.aws.target_groups import error as _error
 
 # What DescribeLoadBalancerAttributes says of an application load balancer that nobody touched.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
@@ -53,7 +54,27 @@ _ZONES_NEEDED = 2
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 
 
-class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
+# What changes how a load balancer carries traffic, beside the targets.
+_MUTATIONS = (
+    "create_listener",
+    "create_load_balancer",
+    "create_rule",
+    "delete_listener",
+    "delete_load_balancer",
+    "delete_rule",
+    "delete_target_group",
+    "modify_listener",
+    "modify_load_balancer_attributes",
+    "modify_rule",
+    "modify_target_group",
+    "modify_target_group_attributes",
+    "set_rule_priorities",
+    "set_security_groups",
+    "set_subnets",
+)
+
+
+class Backend(TargetGroups):
     """Each method says what AWS does and moto does not."""
 
     def create_load_balancer(  # noqa: PLR0917  moto's signature
@@ -196,7 +217,10 @@ class Backend(ELBv2Backend):  # type: ignore[misc]  # moto is not typed for us
                 if arn in used:
                     used[arn].append(load_balancer.arn)
         for arn, load_balancers in used.items():
-            self.target_groups[arn].load_balancer_arns = load_balancers
+            group = self.target_groups[arn]
+            if group.load_balancer_arns and not load_balancers:
+                self.restart_health(arn)
+            group.load_balancer_arns = load_balancers
 
     def _check_place(self, load_balancer: Any) -> None:
         zones = {subnet.availability_zone for subnet in load_balancer.subnets}
@@ -249,10 +273,6 @@ def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
     return found
 
 
-def _error(code: str, message: str) -> Exception:
-    error: Exception = ELBClientError(code, message)
-    return error
-
-
 def install() -> None:
+    announce(backend=Backend, methods=_MUTATIONS, topic="elbv2")
     use_backend(backends=elbv2_backends, urls=urls, backend=Backend)

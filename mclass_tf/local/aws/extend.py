@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
+
+from mclass_tf.local.live import live
 
 
 def use_responses(*, urls: ModuleType, responses: type[Any]) -> None:
@@ -17,3 +21,19 @@ def use_backend(*, backends: Any, urls: ModuleType, backend: type[Any]) -> None:
     # moto derives the module of the URLs from the name of the class's module, which a subclass elsewhere breaks.
     backend._url_module = urls  # noqa: SLF001
     backends.backend = backend
+
+
+def announce(*, backend: type[Any], methods: Iterable[str], topic: str) -> None:
+    """Has each of these methods say, once it has changed something, that the topic has changed."""
+    for name in methods:
+        setattr(backend, name, _announcing(getattr(backend, name), topic))
+
+
+def _announcing(method: Callable[..., Any], topic: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def announcing(*arguments: Any, **named: Any) -> Any:
+        result = method(*arguments, **named)
+        live.changed(topic)
+        return result
+
+    return announcing

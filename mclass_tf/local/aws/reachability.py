@@ -1,0 +1,172 @@
+"""Whether packets of a load balancer get to a target: security groups and network ACLs on the way.
+
+Both ends are in one VPC, whose local route always exists.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from mclass_tf.local.live import live
+from mclass_tf.local.network import Interface
+
+_TCP = {"tcp", "6", "-1"}
+_ANY_PROTOCOL = "-1"
+_EPHEMERAL = (1024, 65535)  # what the nodes of a load balancer send from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule of a security group. Whom it lets in or out: a range, a prefix list's ranges, or the members of a group."""
+
+    protocol: str
+    ports: tuple[int, int] | None = None
+    ranges: tuple[str, ...] = ()
+    group_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry of a network ACL, in one direction. The lowest number that matches decides."""
+
+    number: int
+    protocol: str
+    is_allow: bool
+    range: str
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """One end of a connection: the range that its address is in, and the security groups that it has."""
+
+    range: IPv4Network
+    group_ids: frozenset[str] = frozenset()
+
+
+def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
+    """Whether some rule lets TCP through on that port, from or to all of the other end's range."""
+    return any(_rule_allows(rule, other=other, port=port) for rule in rules)
+
+
+def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
+    if rule.protocol not in _TCP:
+        return False
+    if rule.protocol != _ANY_PROTOCOL and not _covers(rule.ports, (port, port)):
+        return False
+    if rule.group_id is not None:
+        return rule.group_id in other.group_ids
+    return any(other.range.subnet_of(IPv4Network(entry, strict=False)) for entry in rule.ranges)
+
+
+def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
+    """Whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
+    """
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        if entry.protocol not in _TCP:
+            continue
+        whole = IPv4Network(entry.range, strict=False)
+        on = None if entry.protocol == _ANY_PROTOCOL else entry.ports
+        if entry.is_allow and other.subnet_of(whole) and (on is None or _covers(on, ports)):
+            return True
+        if not entry.is_allow and other.overlaps(whole) and (on is None or _overlaps(on, ports)):
+            return False
+    return False
+
+
+def _covers(wide: tuple[int, int] | None, narrow: tuple[int, int]) -> bool:
+    # EC2 takes -1 for all ports.
+    return wide is not None and (wide == (-1, -1) or (wide[0] <= narrow[0] and narrow[1] <= wide[1]))
+
+
+def _overlaps(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one == (-1, -1) or (one[0] <= other[1] and other[0] <= one[1])
+
+
+# ---- of moto's objects
+
+
+def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, int] | None:
+    """Return where a target answers on this machine, or None where the load balancer's packets get no answer."""
+    interface = live.interfaces.find(vpc_id=load_balancer.vpc_id, private_ip=ip)
+    if interface is None or port not in interface.ports:
+        return None
+    if not all(
+        _is_open(ec2, load_balancer, subnet, interface=interface, port=port)
+        for subnet in load_balancer.subnets
+    ):
+        return None
+    return interface.ports[port]
+
+
+def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface, port: int) -> bool:
+    node = End(range=IPv4Network(subnet.cidr_block), group_ids=frozenset(load_balancer.security_groups or ()))
+    task = End(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
+    if not rules_allow(_rules(ec2, node.group_ids, egress=True), other=task, port=port):
+        return False
+    if not rules_allow(_rules(ec2, task.group_ids, egress=False), other=node, port=port):
+        return False
+    if subnet.id == interface.subnet_id:
+        return True  # an ACL sees only what enters or leaves its subnet
+    there, back = (port, port), _EPHEMERAL
+    return (
+        entries_allow(_entries(ec2, subnet.id, egress=True), other=task.range, ports=there)
+        and entries_allow(_entries(ec2, interface.subnet_id, egress=False), other=node.range, ports=there)
+        and entries_allow(_entries(ec2, interface.subnet_id, egress=True), other=node.range, ports=back)
+        and entries_allow(_entries(ec2, subnet.id, egress=False), other=task.range, ports=back)
+    )
+
+
+def _rules(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
+    for group_id in group_ids:
+        group = ec2.get_security_group_from_id(group_id)
+        if group is None:
+            continue
+        for rule in group.egress_rules if egress else group.ingress_rules:
+            yield Rule(
+                protocol=str(rule.ip_protocol),
+                ports=None if rule.from_port is None else (int(rule.from_port), int(rule.to_port)),
+                ranges=_ranges(ec2, rule),
+                group_id=(rule.source_group or {}).get("GroupId"),
+            )
+
+
+def _ranges(ec2: Any, rule: Any) -> tuple[str, ...]:
+    if rule.prefix_list_id:
+        return tuple(_prefixes(ec2, rule.prefix_list_id))
+    cidr = (rule.ip_range or {}).get("CidrIp")
+    return (cidr,) if cidr else ()
+
+
+def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
+    found = ec2.managed_prefix_lists.get(prefix_list_id)
+    entries = found.entries.get(found.version) if found is not None else None
+    return [entry["Cidr"] for entry in entries or []]
+
+
+def _entries(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
+    """Of the subnet's network ACL; moto gives every subnet one."""
+    for acl in ec2.network_acls.values():
+        if subnet_id not in {association.subnet_id for association in acl.associations}:
+            continue
+        for entry in acl.network_acl_entries:
+            if _is_true(entry.egress) == egress and entry.cidr_block:
+                yield Entry(
+                    number=int(entry.rule_number),
+                    protocol=str(entry.protocol),
+                    is_allow=entry.rule_action == "allow",
+                    range=entry.cidr_block,
+                    ports=None
+                    if entry.port_range_from is None
+                    else (int(entry.port_range_from), int(entry.port_range_to)),
+                )
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"

@@ -1,0 +1,33 @@
+"""Takes what the load balancers' process reports to where it belongs."""
+
+from __future__ import annotations
+
+from moto.elbv2.models import elbv2_backends
+
+from mclass_tf.local.balancer.report import AccessLog, Applied, Failure, Health, Listening, Metrics, Report
+from mclass_tf.local.live import live
+
+
+def take(report: Report) -> None:
+    """Call it under the lock of the calls."""
+    match report:
+        case Health():
+            _take_health(report)
+        case Listening():
+            live.traffic.take_listening(report)
+        case Failure():
+            live.traffic.take_failure(report)
+        case Metrics() | AccessLog() | Applied():
+            pass
+
+
+def _take_health(report: Health) -> None:
+    account_id, region = owner(report.target_group_arn)
+    if elbv2_backends[account_id][region].take_health(report):
+        live.changed("targets")
+
+
+def owner(arn: str) -> tuple[str, str]:
+    """Return the account and the region that an ARN names."""
+    parts = arn.split(":")
+    return parts[4], parts[3]

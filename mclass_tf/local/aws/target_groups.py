@@ -1,0 +1,242 @@
+"""Target groups of Elastic Load Balancing: what they may be, and the targets in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import Any
+
+from moto.elbv2.exceptions import ELBClientError, TargetGroupNotFoundError
+from moto.elbv2.models import ELBv2Backend, FakeHealthStatus
+
+from mclass_tf.local.aws import targets
+from mclass_tf.local.aws.targets import TargetHealth, Targets
+from mclass_tf.local.balancer.report import Health
+from mclass_tf.local.live import live
+
+_HIGHEST_PORT = 65535
+
+
+class TargetStatus(FakeHealthStatus):  # type: ignore[misc]  # moto is not typed for us
+    """One entry of DescribeTargetHealth, with the zone of the target."""
+
+    zone: str | None = None
+
+    @property
+    def target(self) -> dict[str, str]:
+        described: dict[str, str] = super().target
+        return {**described, "AvailabilityZone": self.zone} if self.zone else described
+
+
+class TargetGroups(ELBv2Backend):  # type: ignore[misc]
+    """The part of the backend that keeps target groups."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self._targets: dict[str, Targets] = {}
+
+    def create_target_group(self, name: str, **settings: Any) -> Any:
+        """Tasks on Fargate are targets by their address, and speak HTTP/1.1 here."""
+        kind, protocol = settings.get("target_type"), settings.get("protocol")
+        if kind == "lambda" or protocol not in ("HTTP", "HTTPS", None):
+            raise error("ValidationError", f"The local AWS does not model {protocol or kind} target groups")
+        if settings.get("protocol_version") not in (None, "HTTP1"):
+            raise error(
+                "ValidationError",
+                f"The local AWS does not model the protocol version {settings['protocol_version']}",
+            )
+        _check_health_port(settings.get("healthcheck_port"), port=settings.get("port"))
+        return super().create_target_group(name, **settings)
+
+    def modify_target_group(self, arn: str, *arguments: Any, **settings: Any) -> Any:
+        group = self.target_groups.get(arn)
+        if group is not None:
+            _check_health_port(settings.get("health_check_port"), port=group.port)
+        return super().modify_target_group(arn, *arguments, **settings)
+
+    def delete_target_group(self, target_group_arn: str) -> Any:
+        deleted = super().delete_target_group(target_group_arn)
+        self._targets.pop(target_group_arn, None)
+        return deleted
+
+    # ---- targets
+
+    def register_targets(self, target_group_arn: str, instances: Sequence[Mapping[str, Any]]) -> None:
+        """All of them or none; a target that drains is registered anew, one that is registered stays as it is.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
+        """
+        group = self._group(target_group_arn)
+        wanted = [(str(entry["Id"]), _port(entry, group)) for entry in instances]
+        for position, entry in enumerate(instances):
+            self._check_target(group, entry, position=position + 1)
+        now = time.time()
+        for ip, port in wanted:
+            self._targets_of(group).register(ip, port, now=now)
+        live.changed("elbv2")
+
+    def deregister_targets(self, target_group_arn: str, instances: Sequence[Mapping[str, Any]]) -> None:
+        """A target that does not exist is no error. Without a port, all ports of that target.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+        """
+        group = self._group(target_group_arn)
+        known, now = self._targets_of(group), time.time()
+        for entry in instances:
+            for found in known.all(now=now, delay=_delay(group)):
+                if found.ip != entry["Id"] or found.port != int(entry.get("Port") or found.port):
+                    continue
+                if group.load_balancer_arns:
+                    known.deregister(found.ip, found.port, now=now)
+                else:
+                    known.remove(found.ip, found.port)
+        live.changed("elbv2")
+
+    def target_health(self, target_group_arn: str) -> list[TargetHealth]:
+        """Return the targets that are registered or drain; any other is unused."""
+        group = self._group(target_group_arn)
+        found = self._targets_of(group).all(now=time.time(), delay=_delay(group))
+        return [self._in_use(group, entry) for entry in found]
+
+    def take_health(self, health: Health) -> bool:
+        """Note what the load balancer's health checks found; return whether it is news."""
+        group = self.target_groups.get(health.target_group_arn)
+        return group is not None and self._targets_of(group).take(health, now=time.time())
+
+    def next_drained(self, target_group_arn: str) -> float | None:
+        """Return when (seconds since the epoch) the next target of the group will have drained."""
+        group = self._group(target_group_arn)
+        return self._targets_of(group).next_end(delay=_delay(group))
+
+    def describe_target_health(
+        self, target_group_arn: str, targets: Sequence[Mapping[str, Any]]
+    ) -> list[TargetStatus]:
+        """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html"""
+        group = self._group(target_group_arn)
+        known = self.target_health(target_group_arn)
+        found = known
+        if targets:
+            by_address = {(entry.ip, entry.port): entry for entry in known}
+            asked = [(str(entry["Id"]), _port(entry, group)) for entry in targets]
+            found = [by_address.get(address) or _unregistered(*address) for address in asked]
+        return [self._status(group, entry) for entry in found]
+
+    def restart_health(self, target_group_arn: str) -> None:
+        """Have the targets' health found anew: the load balancer that checked them is gone."""
+        self._targets_of(self._group(target_group_arn)).restart(now=time.time())
+
+    # ---- helpers
+
+    def _group(self, arn: str) -> Any:
+        group = self.target_groups.get(arn)
+        if group is None:
+            raise TargetGroupNotFoundError
+        return group
+
+    def _targets_of(self, group: Any) -> Targets:
+        return self._targets.setdefault(group.arn, Targets())
+
+    def _in_use(self, group: Any, entry: TargetHealth) -> TargetHealth:
+        """The target as it is, or why nobody sends it anything."""
+        if entry.is_draining:
+            return entry
+        if not group.load_balancer_arns:
+            return _as(entry, targets.NOT_IN_USE)
+        zone = self._zone(group, entry.ip)
+        enabled = {
+            subnet.availability_zone
+            for arn in group.load_balancer_arns
+            for subnet in self.load_balancers[arn].subnets
+        }
+        return entry if zone is None or zone in enabled else _as(entry, targets.ZONE_NOT_ENABLED)
+
+    def _zone(self, group: Any, ip: str) -> str | None:
+        for subnets in self.ec2_backend.subnets.values():
+            for subnet in subnets.values():
+                if subnet.vpc_id == group.vpc_id and IPv4Address(ip) in IPv4Network(subnet.cidr_block):
+                    return str(subnet.availability_zone)
+        return None
+
+    def _status(self, group: Any, entry: TargetHealth) -> TargetStatus:
+        checked = entry.port if group.health_check_port == "traffic-port" else group.health_check_port
+        status = TargetStatus(
+            entry.ip, entry.port, str(checked), entry.state, entry.reason, entry.description
+        )
+        status.zone = self._zone(group, entry.ip) if _is_address(entry.ip) else None
+        return status
+
+    def _check_target(self, group: Any, entry: Mapping[str, Any], *, position: int) -> None:
+        """In AWS's words, as far as they are known.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
+        """
+        ip, port, zone = str(entry["Id"]), _port(entry, group), entry.get("AvailabilityZone")
+        if group.target_type != "ip":
+            raise error("ValidationError", f"Instance ID '{ip}' is not valid")
+        if not 1 <= port <= _HIGHEST_PORT:
+            bound = "greater than or equal to 1" if port < 1 else f"less than or equal to {_HIGHEST_PORT}"
+            raise error(
+                "ValidationError",
+                f"1 validation error detected: Value '{port}' at 'targets.{position}.member.port' failed to satisfy "
+                f"constraint: Member must have value {bound}",
+            )
+        if not _is_address(ip):
+            raise error("ValidationError", f"The IP address '{ip}' is not a valid IPv4 address")
+        inside = self._zone(group, ip)
+        if inside is None and zone is None:
+            raise error(
+                "ValidationError",
+                f"The Availability Zone is required for IP address '{ip}' because it is not in the VPC",
+            )
+        if inside is not None and zone not in (None, inside):
+            raise error(
+                "ValidationError",
+                f"The IP address '{ip}' is within the VPC, and cannot have its Availability Zone overridden to '{zone}' "
+                f"from '{inside}'",
+            )
+        if inside is None and not IPv4Address(ip).is_private:
+            raise error("ValidationError", f"The IP address '{ip}' is not in a private range")
+
+
+def _unregistered(ip: str, port: int) -> TargetHealth:
+    state, reason, description = targets.NOT_REGISTERED
+    return TargetHealth(
+        ip=ip, port=port, state=state, reason=reason, description=description, since=time.time()
+    )
+
+
+def _as(entry: TargetHealth, status: tuple[str, str, str]) -> TargetHealth:
+    state, reason, description = status
+    return TargetHealth(
+        ip=entry.ip, port=entry.port, state=state, reason=reason, description=description, since=entry.since
+    )
+
+
+def _port(entry: Mapping[str, Any], group: Any) -> int:
+    return int(entry["Port"] if entry.get("Port") is not None else group.port)
+
+
+def _delay(group: Any) -> float:
+    return live.clock.real(float(group.attributes["deregistration_delay.timeout_seconds"]))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _check_health_port(asked: Any, *, port: Any) -> None:
+    if asked is not None and str(asked) not in ("traffic-port", str(port)):
+        raise error(
+            "ValidationError", "The local AWS checks the health of targets on their traffic port alone"
+        )
+
+
+def error(code: str, message: str) -> Exception:
+    """Return an error of Elastic Load Balancing."""
+    found: Exception = ELBClientError(code, message)
+    return found

@@ -1,0 +1,157 @@
+"""The control plane's side of the load balancers' process: starts it, tells it what is to be, and hears what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from mclass_tf.local.aws import reports, snapshot
+from mclass_tf.local.aws.snapshot import Built
+from mclass_tf.local.balancer.report import Applied, Report, from_json
+from mclass_tf.local.balancer.snapshot import Snapshot
+from mclass_tf.local.live import live
+
+_log = logging.getLogger("mclass_tf.local")
+
+COMMAND = (sys.executable, "-m", "mclass_tf.local.balancer")
+
+_TOPICS = {"elbv2", "ecs"}
+_LONGEST_LINE = 64 * 1024 * 1024  # of a report
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it is started again
+_LONG_ENOUGH = 10.0  # seconds after which a start counts as a success
+_PATIENCE = 1.0  # seconds for it to end by itself
+
+
+class Balancer:
+    """Keeps one child process running until `run` is cancelled.
+
+    `build` makes the snapshot and `take` takes reports; both are called under the lock of the calls, `exclusive`.
+    """
+
+    def __init__(
+        self,
+        *,
+        exclusive: Callable[[], AbstractContextManager[None]],
+        build: Callable[[int], Built] = snapshot.build,
+        take: Callable[[Report], None] = reports.take,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._exclusive = exclusive
+        self._build = build
+        self._take = take
+        self._command = command
+        self._version = 0
+        self._applied = 0
+        self._due = asyncio.Event()
+
+    @property
+    def applied(self) -> int:
+        """The version of the snapshot that is in force."""
+        return self._applied
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def notice(topic: str) -> None:
+            if topic in _TOPICS:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self._due.set)
+
+        unlisten = live.listen(notice)
+        try:
+            await self._keep_running()
+        finally:
+            unlisten()
+            live.traffic.forget_listening()
+
+    async def _keep_running(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            started = time.monotonic()
+            status = await self._run_once()
+            live.traffic.forget_listening()
+            live.problems.append(
+                f"the load balancers' process ended with status {status}; it was started again"
+            )
+            _log.error("the load balancers' process ended with status %d", status)
+            pause = _FIRST_PAUSE if time.monotonic() - started > _LONG_ENOUGH else pause
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _run_once(self) -> int:
+        """Run the child to its end; return its exit status."""
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert child.stdin is not None  # noqa: S101  for the types: it is a pipe
+        assert child.stdout is not None  # noqa: S101
+        telling = asyncio.create_task(self._tell(child.stdin))
+        hearing = asyncio.create_task(self._hear(child.stdout))
+        try:
+            await asyncio.wait([telling, hearing], return_when=asyncio.FIRST_COMPLETED)
+            for task in (telling, hearing):
+                if task.done():
+                    task.result()  # raises what must not go unnoticed: a bug of ours
+        finally:
+            for task in (telling, hearing):
+                task.cancel()
+            await asyncio.shield(_end(child))
+        return child.returncode or 0
+
+    async def _tell(self, pipe: asyncio.StreamWriter) -> None:
+        """Send a snapshot whenever it differs from the last one."""
+        told: Snapshot | None = None
+        with contextlib.suppress(ConnectionError):  # the child has ended, which `_hear` notices too
+            while True:
+                self._due.clear()
+                with self._exclusive():
+                    built = self._build(0)
+                if built.snapshot != told:
+                    told = built.snapshot
+                    self._version += 1
+                    pipe.write(replace(told, version=self._version).to_json().encode() + b"\n")
+                    await pipe.drain()
+                await self._next(built)
+
+    async def _next(self, built: Built) -> None:
+        """Wait for a change, or for the end of the next target's draining."""
+        if built.next_end is None:
+            await self._due.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._due.wait(), max(0.0, built.next_end - time.time()) + 0.001)
+            return
+        live.changed("targets")
+
+    async def _hear(self, pipe: asyncio.StreamReader) -> None:
+        while line := await pipe.readline():
+            report = from_json(line)
+            if isinstance(report, Applied):
+                self._applied = report.version
+                live.changed("balancer")
+            with self._exclusive():
+                self._take(report)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Ask it to end, by the end of its input, and make it."""
+    if child.stdin is not None:
+        child.stdin.close()
+    for force in (child.terminate, child.kill):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), _PATIENCE)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            force()
+    await child.wait()

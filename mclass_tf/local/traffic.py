@@ -1,0 +1,44 @@
+"""What is known of the traffic: where listeners answer on this machine, and which requests failed."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+
+from mclass_tf.local.balancer.report import Failure, Listening
+
+_FAILURES_KEPT = 20_000
+
+
+class Traffic:
+    """Written by the balancer's part, read by the admin endpoint. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listening: dict[str, Listening] = {}
+        self._failures: deque[Failure] = deque(maxlen=_FAILURES_KEPT)
+
+    def take_listening(self, report: Listening) -> None:
+        with self._lock:
+            self._listening[report.listener_arn] = report
+
+    def forget_listening(self) -> None:
+        """The process that listened is gone."""
+        with self._lock:
+            self._listening.clear()
+
+    @property
+    def listening(self) -> Mapping[str, Listening]:
+        """By the listener's ARN; a listener that is deleted may still stand here."""
+        with self._lock:
+            return dict(self._listening)
+
+    def take_failure(self, report: Failure) -> None:
+        with self._lock:
+            self._failures.append(report)
+
+    def failures(self, *, since: float = 0) -> tuple[Failure, ...]:
+        """Return those from `since` (seconds since the epoch) on, in the order in which they were told; the last 20,000 are kept."""
+        with self._lock:
+            return tuple(failure for failure in self._failures if failure.at >= since)

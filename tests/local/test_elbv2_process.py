@@ -1,0 +1,148 @@
+"""The control plane's side of the load balancers' process, with a process that stands in for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mclass_tf.local.aws.snapshot import Built
+from mclass_tf.local.balancer.process import Balancer
+from mclass_tf.local.balancer.report import Applied, Report
+from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
+from mclass_tf.local.live import live
+
+_FAKE = Path(__file__).with_name("fake_balancer.py")
+_DEADLINE = 20.0
+
+
+@dataclass(kw_only=True)
+class State:
+    """What the control plane would build snapshots of, and what it hears."""
+
+    folder: Path
+    speed: float = 1
+    targets: tuple[Target, ...] = ()
+    next_end: float | None = None
+    reports: list[Report] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def build(self, version: int) -> Built:
+        assert self.lock.locked()
+        group = TargetGroup(
+            arn="arn:group",
+            name="web",
+            protocol="HTTP",
+            health_check=HealthCheck(),
+            targets=self.targets,
+        )
+        snapshot = Snapshot(version=version, speed=self.speed, load_balancers=(), target_groups=(group,))
+        return Built(snapshot=snapshot, next_end=self.next_end)
+
+    def take(self, report: Report) -> None:
+        assert self.lock.locked()
+        self.reports.append(report)
+
+    def told(self) -> list[Snapshot]:
+        return [Snapshot.from_json(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self.lock:
+            yield
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(folder=tmp_path)
+
+
+@contextlib.asynccontextmanager
+async def running(state: State) -> AsyncIterator[Balancer]:
+    balancer = Balancer(
+        exclusive=state.exclusive,
+        build=state.build,
+        take=state.take,
+        command=(sys.executable, str(_FAKE), str(state.folder)),
+    )
+    task = asyncio.create_task(balancer.run())
+    try:
+        yield balancer
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to this"
+        await asyncio.sleep(0.01)
+
+
+def test_it_is_told_what_has_changed_and_nothing_twice(state: State) -> None:
+    async def scenario() -> None:
+        async with running(state) as balancer:
+            await until(lambda: balancer.applied == 1)
+            for topic in ("elbv2", "ecs", "targets"):
+                live.changed(topic)
+            state.targets = (Target(ip="10.0.0.7", port=3000, address=("127.0.0.1", 9)),)
+            live.changed("elbv2")
+            await until(lambda: balancer.applied == 2)
+            state.speed = 10
+            live.changed("elbv2")
+            await until(lambda: balancer.applied == 3)
+
+    asyncio.run(scenario())
+    assert [(1, 1.0, 0), (2, 1.0, 1), (3, 10.0, 1)] == [
+        (told.version, told.speed, len(told.target_groups[0].targets)) for told in state.told()
+    ]
+    assert Applied(version=2) in state.reports
+
+
+def test_a_target_that_has_drained_leaves_without_anybody_saying_so(state: State) -> None:
+    async def scenario() -> None:
+        state.targets = (Target(ip="10.0.0.7", port=3000, address=None, is_draining=True),)
+        state.next_end = time.time() + 0.3
+        async with running(state) as balancer:
+            await until(lambda: balancer.applied == 1)
+            state.targets, state.next_end = (), None
+            await until(lambda: balancer.applied == 2)
+
+    asyncio.run(scenario())
+    assert [1, 0] == [len(told.target_groups[0].targets) for told in state.told()]
+
+
+def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> None:
+    before = len(live.problems)
+
+    async def scenario() -> None:
+        (state.folder / "die").touch()
+        async with running(state) as balancer:
+            await until(lambda: balancer.applied == 2)
+
+    asyncio.run(scenario())
+    first, second = state.told()
+    assert first.target_groups == second.target_groups
+    assert ["the load balancers' process ended with status 7; it was started again"] == list(live.problems)[
+        before:
+    ]
+
+
+def test_it_ends_with_the_part_that_runs_it(state: State) -> None:
+    async def scenario() -> None:
+        async with running(state) as balancer:
+            await until(lambda: balancer.applied == 1)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert others == set()
+
+    asyncio.run(scenario())
+    assert live.traffic.listening == {}
