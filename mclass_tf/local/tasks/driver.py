@@ -21,7 +21,8 @@ class Container:
     """What to run.
 
     `environment` is all that the task definition, its secrets and ECS itself set; the image's own stands below it.
-    `ports` are the container's; `memory_mib` the limit above which it is killed, None for none.
+    `ports` are the container's; `memory_mib` the limit above which it is killed, None for none. `has_init`: ECS puts an init
+    process in front of it (initProcessEnabled).
     `output` takes each line that it writes to standard output or error, without its end, in the driver's event loop.
     """
 
@@ -39,6 +40,7 @@ class Container:
     ports: Sequence[int] = ()
     memory_mib: int | None = None
     cpu_units: int = 0
+    has_init: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,7 +65,7 @@ class Running(Protocol):
 
     @property
     def addresses(self) -> Mapping[int, tuple[str, int]]:
-        """By container port, where it answers on this machine."""
+        """By container port, where it answers on this machine; nothing else listens there while it runs."""
 
     async def wait(self) -> Exit:
         """Return when it has ended and all of its output was handed over."""
@@ -75,7 +77,10 @@ class Running(Protocol):
         """Send SIGKILL to all of it."""
 
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
-        """Run a health check's command ("CMD", …) inside; return its exit status and the end of its output."""
+        """Run a health check's command ("CMD", …) inside; return its exit status and the end of its output.
+
+        The status is -1, as docker has it, where the command was not done in time. Nothing of it is left then.
+        """
 
     def usage(self) -> Usage: ...
 

@@ -1,0 +1,204 @@
+"""Starts child processes that cannot outlive this one, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.local.tasks.output import Pipe, Tail, finish
+
+_HERE = Path(__file__).parent
+_ISOLATED = (
+    sys.executable,
+    "-I",
+    "-S",
+)  # neither the caller's variables nor installed packages: it starts at once
+_REASON = 500  # bytes
+_PATIENCE = (
+    2.0  # seconds for output to end after its process, where something that left the group still holds it
+)
+_FATAL = 128  # a shell's status for the end by signal N is 128 + N
+
+
+class ExecError(Exception):
+    """The program could not be executed; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What to execute: `argv[0]` is its path; the environment is all of it. Outputs are taken as they come."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    stdout: Callable[[bytes], None]
+    stderr: Callable[[bytes], None]
+
+
+class Child:
+    """A process that leads a session and a group of its own. Nothing is sent to it once it has ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipes: tuple[Pipe, ...]) -> None:
+        self.pid = process.pid
+        self.cpu_seconds = 0.0
+        self._process = process
+        self._pipes = pipes
+        self._loop = asyncio.get_running_loop()
+        self._exited: asyncio.Future[int] = self._loop.create_future()
+        self._watch()
+
+    @property
+    def is_running(self) -> bool:
+        return not self._exited.done()
+
+    async def wait(self) -> int:
+        """Return its status, as a shell counts, when it has ended and all of its output was taken."""
+        status = await asyncio.shield(self._exited)
+        await finish(self._pipes, seconds=_PATIENCE)
+        return status
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole group."""
+        if self.is_running:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        # macOS refuses a group of which only the dead leader is left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _watch(self) -> None:
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # a kernel before 5.3, or a sandbox
+                self._watch_descriptor(os.pidfd_open(self.pid))
+                return
+        threading.Thread(target=self._watch_in_thread, name=f"wait-{self.pid}", daemon=True).start()
+
+    def _watch_descriptor(self, descriptor: int) -> None:
+        def ended() -> None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+            # Before its status is collected no other process or group can have its id.
+            self._kill_group()
+            self._reaped(*os.wait4(self.pid, 0)[1:])
+
+        self._loop.add_reader(descriptor, ended)
+
+    def _watch_in_thread(self) -> None:
+        _, status, usage = os.wait4(self.pid, 0)
+        self._kill_group()
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._reaped, status, usage)
+
+    def _reaped(self, status: int, usage: object) -> None:
+        self.cpu_seconds = getattr(usage, "ru_utime", 0.0) + getattr(usage, "ru_stime", 0.0)
+        code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = code
+        self._exited.set_result(code if code >= 0 else _FATAL - code)
+
+
+class Nursery:
+    """Must be used in one thread, whose end the kernel takes for this process's."""
+
+    def __init__(self) -> None:
+        self._warden: subprocess.Popen[bytes] | None = None
+        self._children: set[Child] = set()
+        self._following: set[asyncio.Task[None]] = set()
+
+    async def start(self, program: Program) -> Child:
+        """Return when the program runs; raise ExecError."""
+        reading, writing = os.pipe()
+        refusal = Tail(_REASON)
+        try:
+            child = self._fork(program, report=writing)
+        except OSError as error:
+            os.close(reading)
+            raise ExecError(str(error.strerror or error)) from None
+        finally:
+            os.close(writing)
+        told = Pipe(reading, refusal.take)
+        try:
+            await told.ended
+        except BaseException:
+            told.close()
+            child.kill()
+            raise
+        if refusal.text:
+            await child.wait()
+            raise ExecError(refusal.text)
+        return child
+
+    async def close(self) -> None:
+        """Kill what still runs, and return when it is gone."""
+        for child in self._children:
+            child.kill()
+        if self._following:
+            await asyncio.wait(self._following)
+        if self._warden is not None and self._warden.stdin is not None:
+            self._warden.stdin.close()
+            await asyncio.to_thread(self._warden.wait)
+            self._warden = None
+
+    def _fork(self, program: Program, *, report: int) -> Child:
+        out, child_out = os.pipe()
+        err, child_err = os.pipe()
+        launcher = (*_ISOLATED, str(_HERE / "launcher.py"), str(os.getpid()), str(report))
+        try:
+            process = subprocess.Popen(
+                (*launcher, *program.argv),
+                cwd=program.cwd,
+                env=dict(program.env),
+                stdin=subprocess.DEVNULL,
+                stdout=child_out,
+                stderr=child_err,
+                pass_fds=(report,),
+                start_new_session=True,
+                umask=0o022,
+            )
+        except BaseException:
+            os.close(out)
+            os.close(err)
+            raise
+        finally:
+            os.close(child_out)
+            os.close(child_err)
+        self._tell_warden(f"+{process.pid}")
+        child = Child(process, (Pipe(out, program.stdout), Pipe(err, program.stderr)))
+        self._children.add(child)
+        following = asyncio.create_task(self._follow(child))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+        return child
+
+    async def _follow(self, child: Child) -> None:
+        await child.wait()
+        self._children.discard(child)
+        self._tell_warden(f"-{child.pid}")
+
+    def _tell_warden(self, line: str) -> None:
+        if self._warden is None:
+            self._warden = subprocess.Popen(
+                (*_ISOLATED, str(_HERE / "warden.py")),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
+            )
+        if self._warden.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._warden.stdin.write(f"{line}\n".encode())

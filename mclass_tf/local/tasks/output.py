@@ -1,0 +1,106 @@
+"""What a process writes: read as it comes, and cut into lines or kept by its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+
+LONGEST_LINE = 262_118
+"""Bytes of the largest event that CloudWatch Logs takes; the awslogs driver cuts longer lines into pieces of it."""
+_PIECE = 64 * 1024
+_CONTINUES = 0x80  # the two upper bits of a byte inside a character of UTF-8
+_UPPER_BITS = 0xC0
+
+
+class Pipe:
+    """Hands over what arrives on a descriptor, which it owns, until its end.
+
+    No more is read than was handed over: a process that writes faster than that waits, as on any pipe.
+    """
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        self._descriptor = descriptor
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        os.set_blocking(descriptor, False)
+        self._loop.add_reader(descriptor, self._read)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if not self.ended.done():
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self.ended.set_result(None)
+
+    def _read(self) -> None:
+        try:
+            piece = os.read(self._descriptor, _PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            piece = b""
+        if piece:
+            self._take(piece)
+        else:
+            self.close()
+
+
+async def finish(pipes: tuple[Pipe, ...], *, seconds: float) -> None:
+    """Wait until all have ended, or close what something still holds open after some seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*(asyncio.shield(pipe.ended) for pipe in pipes))
+    for pipe in pipes:
+        pipe.close()
+
+
+class Lines:
+    """Cuts bytes into lines of UTF-8; what is none of UTF-8 is replaced, and lines that are too long are cut."""
+
+    def __init__(self, output: Callable[[str], None], *, longest: int = LONGEST_LINE) -> None:
+        self._output = output
+        self._longest = longest
+        self._held = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        *whole, rest = piece.split(b"\n")
+        for line in whole:
+            self._hold(line)
+            self._output(bytes(self._held).decode(errors="replace"))
+            self._held.clear()
+        self._hold(rest)
+
+    def finish(self) -> None:
+        """Hand over the last line, where it has no end."""
+        if self._held:
+            self._output(bytes(self._held).decode(errors="replace"))
+            self._held.clear()
+
+    def _hold(self, part: bytes) -> None:
+        self._held += part
+        while len(self._held) > self._longest:
+            end = self._longest
+            # Not inside a character, of four bytes at most.
+            while end > self._longest - 4 and self._held[end] & _UPPER_BITS == _CONTINUES:
+                end -= 1
+            self._output(bytes(self._held[:end]).decode(errors="replace"))
+            del self._held[:end]
+
+
+class Tail:
+    """Keeps the last bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        self._kept += piece
+        del self._kept[: -self._size]
+
+    @property
+    def text(self) -> str:
+        return bytes(self._kept).decode(errors="replace")

@@ -1,0 +1,111 @@
+"""How a container becomes a process: every value of it as the process is to have it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.local.tasks.driver import Container, StartError
+from mclass_tf.local.tasks.image import HOST_VARIABLE, PORT_VARIABLE, Image
+from mclass_tf.local.tasks.nursery import Program
+from mclass_tf.local.tasks.unpack import inside
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTHON = re.compile(r"(/usr(/local)?/bin/)?python(3(\.\d+)?)?")
+_OF_FILES = ("PYTHONPATH", "PYTHONPYCACHEPREFIX")
+_NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which some builds of Python do not start
+_HERE = r"(?<![\w.-])(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\])"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a container becomes a process: every value as the process is to have it."""
+
+    image: Image
+    container: Container
+    root: Path
+    python: Path
+    place: Path
+    addresses: Mapping[int, tuple[str, int]]
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes of memory."""
+        mib = self.container.memory_mib
+        return None if mib is None else mib * 2**20
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command, its program resolved; as in docker, another entry point leaves the image's command out."""
+        given = self.container.entry_point
+        entry_point = self.image.entry_point if given is None else given
+        own = self.image.command if given is None else ()
+        command = own if self.container.command is None else self.container.command
+        return self.resolved((*entry_point, *command))
+
+    def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
+        """The command with the path of its program in front; raise StartError."""
+        if not argv or not argv[0]:
+            raise StartError("no command specified")
+        name = argv[0]
+        if _PYTHON.fullmatch(name):
+            return (str(self.python), *argv[1:])
+        if "/" in name and (own := inside(self.root, name)).is_file():
+            return (str(own), *argv[1:])
+        found = shutil.which(name, path=self._search_path)
+        if found is None:
+            raise StartError(cannot_execute(name, "executable file not found in $PATH"))
+        return (found, *argv[1:])
+
+    def program(
+        self, argv: tuple[str, ...], *, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]
+    ) -> Program:
+        return Program(argv=argv, cwd=self._cwd, env=self._env, stdout=stdout, stderr=stderr)
+
+    def local(self, word: str) -> str:
+        """A word of a health check: its addresses of the container's own ports are those on this machine."""
+        for port, (host, here) in self.addresses.items():
+            word = re.sub(rf"{_HERE}:{port}\b", f"{host}:{here}", word)
+        return word
+
+    @property
+    def _search_path(self) -> str:
+        return f"{self.python.parent}:{_PATH}"
+
+    @property
+    def _cwd(self) -> Path:
+        wanted = self.container.working_directory or self.image.working_directory
+        folder = inside(self.root, wanted)
+        if not folder.is_dir():
+            raise StartError(f"the working directory {wanted} is not in the image")
+        return folder
+
+    @property
+    def _env(self) -> dict[str, str]:
+        """Nothing of the developer's own; the variables that name files name those of the unpacked image."""
+        env = {name: os.environ[name] for name in _NEEDED if name in os.environ}
+        env |= {"TZ": "UTC", **self.image.env, **self.container.environment}
+        for name in _OF_FILES:
+            if name in env:
+                env[name] = ":".join(self._below_root(entry) for entry in env[name].split(":"))
+        temporary = str(self.place)
+        env |= {"PATH": self._search_path, "HOME": temporary, "TMPDIR": temporary}
+        for host, port in tuple(self.addresses.values())[:1]:
+            env[self.image.labels.get(HOST_VARIABLE, "MCLASS_HOST")] = host
+            env[self.image.labels.get(PORT_VARIABLE, "MCLASS_PORT")] = str(port)
+        return env
+
+    def _below_root(self, entry: str) -> str:
+        return str(inside(self.root, entry)) if entry.startswith("/") else entry
+
+
+def cannot_execute(name: str, reason: str) -> str:
+    """What containerd says, for ECS to quote."""
+    return (
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+        f'unable to start container process: exec: "{name}": {reason}: unknown'
+    )

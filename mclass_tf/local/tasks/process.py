@@ -1,0 +1,274 @@
+"""Runs images of the built-in builder as processes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mclass_tf.local.tasks import usage
+from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
+from mclass_tf.local.tasks.driver import (
+    Container,
+    Exit,
+    Images,
+    PullError,
+    Running,
+    StartError,
+    Usage,
+)
+from mclass_tf.local.tasks.image import PYTHON, Image, read
+from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery
+from mclass_tf.local.tasks.output import Lines, Tail
+from mclass_tf.local.tasks.plan import Plan, cannot_execute
+from mclass_tf.local.tasks.signals import heeds
+from mclass_tf.local.tasks.unpack import remove, unpack
+
+CHECK_TIMED_OUT = -1
+"""What docker says of a health check that was not done in time."""
+_MEASURED_EVERY = 0.25  # seconds
+_NOT_FOUND = 127  # a shell's status for a command that is not there
+_SIGKILL = 128 + signal.SIGKILL
+_CHECK_OUTPUT = 4096  # bytes, as docker keeps
+
+
+class ProcessDriver:
+    """The files of an image are shared by its tasks; each task has an address and a folder for temporary files of its own."""
+
+    name = "process"
+
+    def __init__(self, *, home: Path, images: Images) -> None:
+        """Everything of an earlier instance goes: it is of no use, and may be incomplete."""
+        self._folder = home / "tasks"
+        self._images = images
+        remove(self._folder)
+        for name in ("images", "running"):
+            (self._folder / name).mkdir(mode=0o700, parents=True)
+        self._nursery = Nursery()
+        self._addresses = Addresses()
+        self._pulls: dict[str, asyncio.Task[Image]] = {}
+        self._python: asyncio.Task[Path] | None = None
+        self._running: set[_Process] = set()
+        self._measuring: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def pull(self, manifest_digest: str) -> None:
+        await self._pulled(manifest_digest)
+
+    async def start(self, container: Container) -> Running:
+        if self._is_closed:
+            raise StartError("the local AWS is going down")
+        image = await self._pulled(container.manifest_digest)
+        _check(image)
+        if self._python is None:
+            self._python = asyncio.create_task(asyncio.to_thread(_make_python, self._folder / "python"))
+        python = await asyncio.shield(self._python)
+        try:
+            addresses = self._addresses.take(container.ports)
+        except NoAddressError as error:
+            raise StartError(str(error)) from None
+        place = Path(tempfile.mkdtemp(prefix=f"{container.name}-", dir=self._folder / "running"))
+        try:
+            plan = Plan(
+                image=image,
+                container=container,
+                root=self._root(image.digest),
+                python=python,
+                place=place,
+                addresses=addresses,
+            )
+            started = await self._start(plan)
+        except BaseException:
+            self._forget(addresses, place)
+            raise
+        return started
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self._nursery.close()
+        for running in tuple(self._running):
+            await running.wait()
+        for task in (self._measuring, self._python, *self._pulls.values()):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        await asyncio.to_thread(remove, self._folder)
+
+    async def _pulled(self, digest: str) -> Image:
+        """Unpack the image unless that was done, or is being done; what failed is tried again."""
+        pull = self._pulls.get(digest)
+        if pull is None or (pull.done() and (pull.cancelled() or pull.exception() is not None)):
+            pull = self._pulls[digest] = asyncio.create_task(asyncio.to_thread(self._unpack, digest))
+        return await asyncio.shield(pull)
+
+    def _unpack(self, digest: str) -> Image:
+        image = read(self._images, digest)
+        if not image.is_builtin:
+            return image
+        root = self._root(digest)
+        draft = root.with_name(f"{root.name}.draft")
+        try:
+            draft.mkdir()
+            unpack(image, images=self._images, root=draft)
+            draft.chmod(0o700)  # macOS renames no folder that cannot be written to
+            draft.rename(root)
+            root.chmod(0o555)
+        except OSError as error:
+            raise PullError(f"{digest} cannot be unpacked: {error.strerror}") from None
+        finally:
+            remove(draft)
+        return image
+
+    def _root(self, digest: str) -> Path:
+        return self._folder / "images" / digest.removeprefix("sha256:")
+
+    async def _start(self, plan: Plan) -> _Process:
+        try:
+            lines = [Lines(plan.container.output) for _ in range(2)]
+            out, err = lines
+            program = plan.program(plan.argv, stdout=out.take, stderr=err.take)
+            child = await self._nursery.start(program)
+        except ExecError as error:
+            raise StartError(cannot_execute(plan.argv[0], str(error))) from None
+        process = _Process(child=child, plan=plan, nursery=self._nursery)
+        self._running.add(process)
+        process.follow(lines, self._ended)
+        if self._measuring is None:
+            self._measuring = asyncio.create_task(self._measure())
+        return process
+
+    def _ended(self, process: _Process) -> None:
+        self._running.discard(process)
+        self._forget(process.addresses, process.plan.place)
+
+    def _forget(self, addresses: Mapping[int, tuple[str, int]], place: Path) -> None:
+        self._addresses.give_back(addresses)
+        remove(place)
+
+    async def _measure(self) -> None:
+        """Kill what uses more memory than its limit, as the kernel does in a container."""
+        while True:
+            await asyncio.sleep(_MEASURED_EVERY)
+            limited = {running.pid: running for running in self._running if running.plan.limit is not None}
+            limits = {pid: running.plan.limit or 0 for pid, running in limited.items()}
+            for pid in await asyncio.to_thread(_above, limits):
+                limited[pid].kill_for_memory()
+
+
+class _Process:
+    """One container as a process."""
+
+    def __init__(self, *, child: Child, plan: Plan, nursery: Nursery) -> None:
+        self.plan = plan
+        self._child = child
+        self._nursery = nursery
+        self._is_out_of_memory = False
+        self._checks: set[Child] = set()
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def addresses(self) -> Mapping[int, tuple[str, int]]:
+        return self.plan.addresses
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def terminate(self) -> None:
+        number = self.plan.image.stop_signal
+        if self.plan.container.has_init or heeds(self.pid, number):
+            self._child.send(number)
+
+    async def kill(self) -> None:
+        self._child.kill()
+
+    def kill_for_memory(self) -> None:
+        if self._child.is_running:
+            self._is_out_of_memory = True
+            self._child.kill()
+
+    async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
+        tail = Tail(_CHECK_OUTPUT)
+        try:
+            argv = self.plan.resolved(_check_argv([self.plan.local(word) for word in command]))
+            check = await self._nursery.start(self.plan.program(argv, stdout=tail.take, stderr=tail.take))
+        except (ExecError, StartError) as error:
+            return _NOT_FOUND, str(error)
+        self._checks.add(check)
+        try:
+            if not self._child.is_running:
+                check.kill()
+            async with asyncio.timeout(seconds):
+                return await check.wait(), tail.text
+        except TimeoutError:
+            return CHECK_TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s): {tail.text}"
+        finally:
+            check.kill()
+            self._checks.discard(check)
+
+    def usage(self) -> Usage:
+        if self._child.is_running:
+            return usage.measure(self.pid)
+        return Usage(memory_bytes=0, cpu_seconds=self._child.cpu_seconds)
+
+    def follow(self, lines: Sequence[Lines], ended: Callable[[_Process], None]) -> None:
+        self._following = asyncio.create_task(self._follow(lines, ended))
+
+    async def _follow(self, lines: Sequence[Lines], ended: Callable[[_Process], None]) -> None:
+        code = await self._child.wait()
+        for check in self._checks:  # a container takes everything in it along
+            check.kill()
+        for line in lines:
+            line.finish()
+        ended(self)
+        is_out_of_memory = self._is_out_of_memory and code == _SIGKILL
+        self._exit.set_result(Exit(code=code, is_out_of_memory=is_out_of_memory))
+
+
+def _check(image: Image) -> None:
+    """Raise StartError for an image that this machine cannot run as a process."""
+    if not image.is_builtin:
+        raise StartError(
+            "it is an image with an operating system of its own, which a process of this machine cannot be: "
+            "install podman or docker and run `local up` without --tasks, or build it by `build --builder builtin`"
+        )
+    here = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
+    made = image.labels.get(PYTHON, here)
+    if made != here:
+        raise StartError(
+            f"exec format error: the image was built for {made}, and this machine's Python is {here}: build it again here"
+        )
+
+
+def _check_argv(command: Sequence[str]) -> Sequence[str]:
+    match command:
+        case ("CMD-SHELL", *words):
+            return ("/bin/sh", "-c", " ".join(words))
+        case ("CMD", *words):
+            return words
+        case _:
+            return command
+
+
+def _make_python(folder: Path) -> Path:
+    """This machine's Python without the packages that are installed here: a task has those of its image alone."""
+    venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
+    return folder / "bin" / "python"
+
+
+def _above(limits: Mapping[int, int]) -> list[int]:
+    """The processes that use more bytes of memory than they may."""
+    return [
+        pid
+        for pid, limit in limits.items()
+        if usage.measure(pid).memory_bytes > limit and usage.exact_memory(pid) > limit
+    ]
