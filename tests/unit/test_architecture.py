@@ -16,7 +16,7 @@ LAYERS = (
     {"flows"},
     {"session"},
     {"endpoint", "ledger", "rollout"},
-    {"describe", "gates", "buckets", "image", "service", "state", "target", "terraform", "verify"},
+    {"describe", "gates", "buckets", "image", "rehearsal", "service", "state", "target", "terraform", "verify"},
     {"aws", "environment", "local", "plan", "process", "workspace"},
     {"errors"},
 )

@@ -1,0 +1,196 @@
+"""Sends one request and says how it ended. It never tries again: what fails, fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import cycle
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+
+from mclass_tf.rehearsal.plan import LoadPlan, Where
+from mclass_tf.rehearsal.tally import Outcome
+
+# Below the load balancer's idle timeout (60 s by default): the client's own connections must not be what goes idle for too long.
+_CLIENT_KEEP_ALIVE = 50.0
+_OK = 200
+_MOST_OF_A_VERSION = 60
+
+STEADY, LONG, PROBE = "steady", "long", "probe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request to be sent: what, over which connections ("new", "kept", "probe"), and when it is due."""
+
+    part: str
+    path: str
+    number: int
+    due: float
+    over: str
+    asked_seconds: float = 0.0
+
+    @property
+    def url_path(self) -> str:
+        """The path with the request's number, by which the load balancer's own report of a failure finds it again."""
+        return f"{self.path}{'&' if '?' in self.path else '?'}n={self.number}"
+
+
+class Requests:
+    """The connections: new ones, kept-alive ones that take turns, and those that only the probe uses."""
+
+    def __init__(self, plan: LoadPlan, *, clock: Callable[[], float]) -> None:
+        self._plan = plan
+        self._clock = clock
+        context = tls_context(plan.where)
+        self._new = _session(plan, context, force_close=True)
+        self._kept = [_session(plan, context) for _ in range(max(1, plan.connections))]
+        self._probe = _session(plan, context)
+        self._turns: Iterator[aiohttp.ClientSession] = cycle(self._kept)
+
+    async def close(self) -> None:
+        for session in (self._new, self._probe, *self._kept):
+            await session.close()
+
+    def not_sent(self, ask: Ask) -> Outcome:
+        """Say that it was not even tried: too much is in flight already."""
+        now = self._clock()
+        return Outcome(
+            part=ask.part,
+            path=ask.path,
+            number=ask.number,
+            due=ask.due,
+            begun=now,
+            ended=now,
+            kind="not_sent",
+            connection="new",
+            is_measured=False,
+        )
+
+    def _session(self, over: str) -> aiohttp.ClientSession:
+        if over == "kept":
+            return next(self._turns)
+        return self._new if over == "new" else self._probe
+
+    async def send(self, ask: Ask) -> Outcome:
+        """Send it now."""
+        begun = self._clock()
+        used = SimpleNamespace(reused=False)
+        kind, version = await self._tried(ask, used)
+        # Time that a refusal took is no latency of the service; time until we gave up is.
+        is_measured = kind in {"", "timeout", "wrong_answer"} or kind.startswith("http_")
+        return Outcome(
+            part=ask.part,
+            path=ask.path,
+            number=ask.number,
+            due=ask.due,
+            begun=begun,
+            ended=self._clock(),
+            kind=kind,
+            connection="reused" if used.reused else "new",
+            version=version,
+            asked_seconds=ask.asked_seconds,
+            is_measured=is_measured,
+        )
+
+    async def _tried(self, ask: Ask, used: SimpleNamespace) -> tuple[str, str]:
+        where = self._plan.where
+        headers = {"Host": where.host_header} if where.host_header else {}
+        try:
+            async with self._session(ask.over).get(
+                where.base + ask.url_path,
+                headers=headers,
+                allow_redirects=False,
+                server_hostname=where.server_name or None,
+                trace_request_ctx=used,
+            ) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return kind_of(error), ""
+        if answer.status != _OK:
+            return f"http_{answer.status}", ""
+        return _judged(ask, body)
+
+
+def _judged(ask: Ask, body: bytes) -> tuple[str, str]:
+    """Return the kind of failure and the version of an answer with status 200; a page of something else is no good answer."""
+    try:
+        document: Any = json.loads(body)
+    except ValueError:
+        return "wrong_answer", ""
+    if not isinstance(document, dict):
+        return "wrong_answer", ""
+    if ask.part == LONG:
+        return ("" if "worked_ms" in document else "wrong_answer"), ""
+    version = document.get("revision")
+    return ("", version[:_MOST_OF_A_VERSION]) if isinstance(version, str) else ("wrong_answer", "")
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the kind of a failure without an answer."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "connect_refused" if isinstance(error.os_error, ConnectionRefusedError) else "connect_failed"
+    return next((kind for kinds, kind in _KINDS if isinstance(error, kinds)), "protocol")
+
+
+# In this order: some of the first are also of the types of the last.
+_KINDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((asyncio.TimeoutError, TimeoutError), "timeout"),
+    ((aiohttp.ServerDisconnectedError,), "closed"),
+    ((aiohttp.ClientPayloadError,), "cut_off"),
+    ((ConnectionResetError, BrokenPipeError), "reset"),
+    ((ConnectionRefusedError,), "connect_refused"),
+)
+
+
+def tls_context(where: Where) -> ssl.SSLContext | None:
+    """Return what the client trusts: the certificates themselves, self-signed or not; None without TLS."""
+    if where.scheme != "https":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if where.certificates:
+        context.load_verify_locations(cadata="\n".join(where.certificates))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    else:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _session(
+    plan: LoadPlan, context: ssl.SSLContext | None, *, force_close: bool = False
+) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        ssl=context if context is not None else False,
+        limit=0,
+        keepalive_timeout=None if force_close else _CLIENT_KEEP_ALIVE,
+        force_close=force_close,
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=plan.timeout),
+        trace_configs=[_watch_connections()],
+        trust_env=False,
+        headers={"User-Agent": "mclass-tf-rehearsal"},
+    )
+    # By itself it repeats a GET whose kept-alive connection was closed under it, which is what is to be seen here.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def _watch_connections() -> aiohttp.TraceConfig:
+    watch = aiohttp.TraceConfig()
+
+    async def reused(_session: Any, context: Any, _parameters: Any) -> None:
+        with suppress(AttributeError):
+            context.trace_request_ctx.reused = True
+
+    watch.on_connection_reuseconn.append(reused)
+    return watch

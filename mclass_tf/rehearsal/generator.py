@@ -1,0 +1,192 @@
+"""The load process, as the rehearsal sees it: started, told of phases, stopped, its findings read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+from mclass_tf.errors import MclassError
+from mclass_tf.rehearsal.plan import LoadPlan
+from mclass_tf.rehearsal.result import FailedRequest, Latency, Load, Phase, Sample, Sender
+
+_READY_SECONDS = 30.0
+_STOP_GRACE = 15.0
+_ERROR_LINES = 10
+# An hour at a sample a second; a longer rehearsal forgets its beginning on the charts, and nothing of the counts.
+_MOST_SAMPLES = 3600
+
+
+class LoadError(MclassError):
+    """The load process ended by itself, or says nothing."""
+
+
+class Generator:
+    """Use it as a context: at its end the process is gone, whatever happened."""
+
+    def __init__(self, plan: LoadPlan, *, env: Mapping[str, str] | None = None) -> None:
+        self._plan = plan
+        self._env = dict(os.environ if env is None else env)
+        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._failed: list[FailedRequest] = []
+        self._end: dict[str, Any] | None = None
+        self._ready = threading.Event()
+        self._over = threading.Event()
+        self._changed = threading.Condition()
+        self._errors: deque[str] = deque(maxlen=_ERROR_LINES)
+        self._sent = 0
+        self._bad = 0
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            (sys.executable, "-m", "mclass_tf.rehearsal.load"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._env,
+            text=True,
+            # Ctrl-C is the rehearsal's: it stops the load when it has put things right.
+            start_new_session=True,
+        )
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._read, self._read_errors)
+        ]
+        for thread in self._threads:
+            thread.start()
+        try:
+            self._say(json.loads(self._plan.to_json()))
+            self._wait_until_ready()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _wait_until_ready(self) -> None:
+        if not self._ready.wait(_READY_SECONDS) or self._over.is_set():
+            raise self._ended_early()
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def sent(self) -> int:
+        """Requests of the seconds that are over."""
+        return self._sent
+
+    @property
+    def failed(self) -> int:
+        return self._bad
+
+    def enter(self, phase: str) -> None:
+        """Say that a phase begins now."""
+        self._say({"phase": phase})
+
+    def wait(self, *, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Let the load go on for so long, or until `until` says so at a sample; raise LoadError where it has ended."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not until() and (left := deadline - time.monotonic()) > 0:
+                if self._over.is_set():
+                    raise self._ended_early()
+                self._changed.wait(min(left, 1.0))
+
+    def stop(self) -> Load:
+        """Stop the load, wait for what is in flight, return what was found."""
+        self._say({"stop": True})
+        if not self._over.wait(self._plan.timeout + _STOP_GRACE) or self._end is None:
+            raise self._ended_early()
+        return _load(self._end, samples=tuple(self._samples), failed=tuple(self._failed))
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._ended_early() from None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101
+        for line in self._process.stdout:
+            self._take(json.loads(line))
+        self._over.set()
+        self._ready.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "sample" in message:
+            sample = Sample(**message["sample"])
+            with self._changed:
+                self._samples.append(sample)
+                self._sent += sample.sent
+                self._bad += sample.failed
+                self._changed.notify_all()
+        elif "failed" in message:
+            self._failed.append(FailedRequest(**message["failed"]))
+        elif "end" in message:
+            self._end = message["end"]
+        elif "ready" in message:
+            self._ready.set()
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101
+        for line in self._process.stderr:
+            self._errors.append(line.rstrip())
+
+    def _ended_early(self) -> LoadError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        told = " | ".join(self._errors) or "it says nothing"
+        return LoadError(
+            f"the process that sends the load failed (status {self._process.poll()}): {told}",
+            hint="this is a bug, unless the machine is out of memory; the rehearsal was broken off",
+        )
+
+    def _close(self) -> None:
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        if not self._over.is_set():
+            self._process.kill()
+        try:
+            self._process.wait(_STOP_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _load(end: Mapping[str, Any], *, samples: tuple[Sample, ...], failed: tuple[FailedRequest, ...]) -> Load:
+    return Load(
+        started_at=end["started_at"],
+        ended_at=end["ended_at"],
+        phases=tuple(_phase(phase) for phase in end["phases"]),
+        samples=samples,
+        failed=failed,
+        left_out=end["left_out"],
+        sender=Sender(**end["sender"]),
+        connections_new=end["connections_new"],
+        connections_reused=end["connections_reused"],
+    )
+
+
+def _phase(found: Mapping[str, Any]) -> Phase:
+    return Phase(
+        **{
+            **found,
+            "latency": found["latency"] and Latency(**found["latency"]),
+            "long_latency": found["long_latency"] and Latency(**found["long_latency"]),
+        }
+    )

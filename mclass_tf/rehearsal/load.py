@@ -1,0 +1,200 @@
+"""`python -m mclass_tf.rehearsal.load`: sends the load, in a process of its own so that nothing else disturbs its timing.
+
+Standard input: the plan (`LoadPlan`) as one line of JSON, then `{"phase": NAME}` at the begin of each phase and `{"stop": true}`;
+its end stops too. Standard output, a line each: `{"ready": …}`, `{"phase": …}`, `{"sample": …}`, `{"failed": …}`, `{"end": …}`.
+
+The load is open: a request is begun when it is due, whatever has become of those before it, and its latency counts from the moment
+at which it was due. So a service that stalls is seen to stall by every request that came meanwhile (no coordinated omission).
+https://www.scylladb.com/2021/04/22/on-coordinated-omission/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from mclass_tf.rehearsal.client import LONG, PROBE, STEADY, Ask, Requests
+from mclass_tf.rehearsal.plan import LoadPlan, Probe
+from mclass_tf.rehearsal.tally import Tally
+
+# Above it the sender would run out of descriptors: what is due then fails at once.
+_MOST_IN_FLIGHT = 8000
+_TELL_SECONDS = 0.25
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Load:
+    """Sends what a plan says until it is stopped."""
+
+    def __init__(self, plan: LoadPlan, *, tell: Tell) -> None:
+        self._plan = plan
+        self._tell = tell
+        # The loop's own clock counts whole milliseconds.
+        self._clock = time.monotonic
+        self._stopped = asyncio.Event()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._numbers = 0
+        now = self._clock()
+        self._started = self._frontier = now
+        self._tally = Tally(wall=time.time() - now, now=now)
+        self._requests = Requests(plan, clock=self._clock)
+
+    def heed(self, message: dict[str, Any]) -> None:
+        """Do what the rehearsal says."""
+        if message.get("stop"):
+            self._stopped.set()
+        elif "phase" in message:
+            self._tally.enter(str(message["phase"]), now=self._clock())
+            self._tell({"phase": message["phase"], "at": time.time()})
+
+    async def run(self) -> None:
+        """Send until told to stop, wait for what is in flight, and tell what came of it all."""
+        self._tell({"ready": True, "at": time.time()})
+        background = [asyncio.create_task(self._tell_samples())]
+        if self._plan.probe is not None:
+            background.append(asyncio.create_task(self._bursts(self._plan.probe)))
+        await self._pace()
+        stopped = self._clock()
+        for task in background:
+            task.cancel()
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+        await self._requests.close()
+        for sample in self._tally.samples(now=self._clock(), is_over=True):
+            self._tell({"sample": asdict(sample)})
+        self._tell({"end": self._tally.end(rate=self._plan.rate, now=stopped)})
+
+    async def _pace(self) -> None:
+        """Begin each request when it is due; after a delay of our own all that are due by then, counted from when they were."""
+        asks = self._asks()
+        ask = next(asks)
+        while not self._stopped.is_set():
+            now = self._clock()
+            while ask.due <= now:
+                self._begin(ask)
+                ask = next(asks)
+            self._frontier = ask.due
+            await asyncio.sleep(max(0.0, ask.due - self._clock()))
+
+    def _asks(self) -> Iterator[Ask]:
+        """Yield the steady requests in order. Which is long and which opens a connection is drawn, with a seed."""
+        plan, draw = self._plan, random.Random(self._plan.seed)  # noqa: S311  # no secret
+        number = 0
+        while True:
+            due = self._started + number / plan.rate
+            number += 1
+            over = "new" if draw.random() < plan.new_connection_share else "kept"
+            if draw.random() < plan.long_share:
+                yield self._ask(
+                    part=LONG,
+                    path=f"{plan.long_path}?ms={plan.long_ms}",
+                    due=due,
+                    over=over,
+                    asked_seconds=plan.long_ms / 1000,
+                )
+            else:
+                yield self._ask(part=STEADY, path=plan.paths[number % len(plan.paths)], due=due, over=over)
+
+    def _ask(self, *, part: str, path: str, due: float, over: str, asked_seconds: float = 0.0) -> Ask:
+        self._numbers += 1
+        return Ask(
+            part=part, path=path, number=self._numbers, due=due, over=over, asked_seconds=asked_seconds
+        )
+
+    async def _bursts(self, probe: Probe) -> None:
+        """Use many connections at once, leave them idle, use them again."""
+        number = 0
+        due = self._clock()
+        while True:
+            for _ in range(probe.connections):
+                path = self._plan.paths[0]
+                self._begin(self._ask(part=PROBE, path=path, due=self._clock(), over="probe"))
+            due += probe.intervals[number % len(probe.intervals)]
+            number += 1
+            await asyncio.sleep(max(0.0, due - self._clock()))
+
+    def _begin(self, ask: Ask) -> None:
+        self._tally.began(part=ask.part, due=ask.due, begun=self._clock())
+        task = asyncio.create_task(self._sent(ask))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+
+    async def _sent(self, ask: Ask) -> None:
+        if len(self._in_flight) > _MOST_IN_FLIGHT:
+            outcome = self._requests.not_sent(ask)
+        else:
+            outcome = await self._requests.send(ask)
+        failed = self._tally.ended(outcome)
+        if failed is not None:
+            self._tell({"failed": asdict(failed)})
+
+    async def _tell_samples(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            # What is due and not begun yet, because we are late, belongs to its second all the same.
+            for sample in self._tally.samples(now=min(self._frontier, self._clock())):
+                self._tell({"sample": asdict(sample)})
+
+
+async def _listen(heed: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on each line of standard input; its end says stop."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        heed(json.loads(line))
+    heed({"stop": True})
+
+
+def _tell(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+async def _run(plan: LoadPlan) -> None:
+    load = Load(plan, tell=_tell)
+    listening = asyncio.create_task(_listen(load.heed))
+    # Whoever listens no more wants no more load.
+    listening.add_done_callback(partial(_stop, load))
+    # What is there now stays: the collector need not look at it again and again.
+    gc.freeze()
+    await load.run()
+    listening.cancel()
+
+
+def _stop(load: Load, _task: asyncio.Task[None]) -> None:
+    load.heed({"stop": True})
+
+
+def main() -> None:
+    """Read the plan, and do it."""
+    # Not a byte beyond the line: what follows is for `_listen`.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:
+        plan = LoadPlan.from_json(unbuffered.readline())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * _MOST_IN_FLIGHT)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(plan))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  # not everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

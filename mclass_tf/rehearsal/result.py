@@ -1,0 +1,243 @@
+"""What a rehearsal found: values only. Times are seconds since the epoch, latencies milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PHASES = ("warm-up", "before", "prepare", "during", "after")
+"""In order. "prepare" is what stands between the steady state and the rollout: planning takes a processor of its own."""
+
+COMPARED = ("before", "during", "after")
+"""The phases whose latencies are told and compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Of the answered requests and of those that were given up, from the moment at which each was to be sent."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What was sent while it lasted, and what failed in it: a request counts as sent where it was to begin, as failed where it ended.
+
+    `latency` is that of the steady short requests; `long_latency` what long ones took beyond what was asked of them.
+    `late` counts the steady requests that were begun late, by the fault of the sender.
+    """
+
+    name: str
+    started_at: float
+    ended_at: float
+    sent: int
+    steady: int
+    failed: int
+    late: int
+    by_kind: Mapping[str, int]
+    latency: Latency | None
+    long_latency: Latency | None
+    histogram: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One second: the requests that were to begin in it. Percentiles None where nothing was answered."""
+
+    at: float
+    sent: int
+    failed: int
+    p50: float | None
+    p99: float | None
+    max: float | None
+    versions: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRequest:
+    """One that got no good answer. `kind`: "http_502", "connect_refused", …; `connection`: "new" or "reused"; `part`: "steady", "long", "probe"."""
+
+    started_at: float
+    ended_at: float
+    phase: str
+    kind: str
+    path: str
+    connection: str
+    part: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """How well the load was sent. `is_behind`: so badly that latencies and timeouts may be its own; `why` says how."""
+
+    late: int
+    worst_ms: float
+    p99_ms: float
+    rate: float
+    achieved_rate: float
+    is_behind: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """All that the load process found; `failed` holds the first failures, `left_out` counts the others."""
+
+    started_at: float
+    ended_at: float
+    phases: tuple[Phase, ...]
+    samples: tuple[Sample, ...]
+    failed: tuple[FailedRequest, ...]
+    left_out: int
+    sender: Sender
+    connections_new: int = 0
+    connections_reused: int = 0
+
+    @property
+    def sent(self) -> int:
+        return sum(phase.sent for phase in self.phases)
+
+    @property
+    def failures(self) -> int:
+        return sum(phase.failed for phase in self.phases)
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for phase in self.phases:
+            for kind, count in phase.by_kind.items():
+                found[kind] = found.get(kind, 0) + count
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def phase(self, name: str) -> Phase | None:
+        return next((phase for phase in self.phases if phase.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetState:
+    """The state of a target from `at` on, as DescribeTargetHealth gives it; "" once it is not listed any more."""
+
+    at: float
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTimeline:
+    """One task, from its creation to its end. None: not yet, or never seen. `revision` is its task definition's number."""
+
+    id: str
+    revision: int
+    created_at: float
+    private_ip: str = ""
+    started_at: float | None = None
+    stopping_at: float | None = None
+    stopped_at: float | None = None
+    stop_code: str = ""
+    stopped_reason: str = ""
+    exit_code: int | None = None
+    container_reason: str = ""
+    target: tuple[TargetState, ...] = ()
+
+    @property
+    def left_at(self) -> float | None:
+        """When it ceased to be a target for new requests."""
+        left = (state.at for state in self.target if state.state in {"draining", "unused", ""})
+        return next(left, None)
+
+    @property
+    def healthy_at(self) -> float | None:
+        return next((state.at for state in self.target if state.state == "healthy"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something on the time axis. `source`: "ecs" for a service event, "rehearsal" for what the rehearsal did."""
+
+    at: float
+    source: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancerFailure:
+    """A request that the load balancer itself answered with an error or broke off; fields as in the local AWS's report."""
+
+    at: float
+    reason: str
+    status: int
+    target: str
+    target_is_draining: bool
+    path: str
+    in_flight_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings in force, in AWS's seconds where they are AWS's; None where they are not known."""
+
+    speed: float
+    desired_count: int
+    minimum_healthy_percent: int
+    maximum_percent: int
+    grace_period: int
+    deregistration_delay: int
+    idle_timeout: int
+    health_check_interval: int
+    healthy_threshold: int
+    unhealthy_threshold: int
+    stop_timeout: int | None = None
+    circuit_breaker: bool = True
+    keep_alive: float | None = None
+    lame_duck: float | None = None
+    longest_request: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What came of the release under traffic. `outcome`: "released", "unchanged", "failed"; `exit_code` what `release` would end with."""
+
+    outcome: str
+    digest: str
+    cause: str = ""
+    error: str = ""
+    exit_code: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    old_version: str = ""
+    new_version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """What a scenario did to one task on purpose: `kind` "killed" (nobody told) or "stopped" (by StopTask)."""
+
+    at: float
+    kind: str
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """One run: what was done, what was sent, what was seen."""
+
+    environment: str
+    target: str
+    scenario: str
+    started_at: float
+    ended_at: float
+    load: Load
+    settings: Settings
+    release: Release | None
+    tasks: tuple[TaskTimeline, ...] = ()
+    events: tuple[Event, ...] = ()
+    balancer_failures: tuple[BalancerFailure, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    notes: tuple[str, ...] = field(default=())
