@@ -14,7 +14,7 @@ from mclass_tf.local.network import Interface
 
 @dataclass(kw_only=True)
 class Container:
-    """One container of a task. `runtime_id` is empty until it was started."""
+    """One container of a task. `runtime_id` is empty until it was started; times in seconds since the epoch."""
 
     name: str
     arn: str
@@ -23,6 +23,11 @@ class Container:
     runtime_id: str = ""
     last_status: str = "PENDING"
     health_status: str = "UNKNOWN"
+    health_since: float | None = None
+    health_exit_code: int | None = None
+    health_output: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
     exit_code: int | None = None
     reason: str | None = None
 
@@ -56,19 +61,38 @@ class Launch:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[Mapping[str, str], ...] = ()
 
+    @property
+    def execution_role_arn(self) -> str | None:
+        """The role with which ECS starts the task."""
+        return self._role("executionRoleArn", "execution_role_arn")
+
+    @property
+    def task_role_arn(self) -> str | None:
+        """The role of the containers themselves."""
+        return self._role("taskRoleArn", "task_role_arn")
+
+    def _role(self, override: str, attribute: str) -> str | None:
+        found = self.overrides.get(override) or getattr(
+            self.definition, attribute, None
+        )  # moto sets it if it is given
+        if not found:
+            return None
+        return str(found) if str(found).startswith("arn:") else f"arn:aws:iam::{self.account_id}:role/{found}"
+
 
 @dataclass(kw_only=True)
 class Task:
     """Read and changed under the lock of the calls (`Aws.exclusive`) alone. Times in seconds since the epoch.
 
     `started_by` is the id of the deployment ("ecs-svc/…"). `is_registered`: it stands in its target groups;
-    `is_draining`: it was taken out of them and may still work on what it has.
+    `is_draining`: it was taken out of them and may still work on what it has. `attachment_id`: that of its interface.
     """
 
     id: str
     arn: str
     launch: Launch
     created_at: float
+    attachment_id: str
     containers: list[Container]
     last_status: str = "PROVISIONING"
     desired_status: str = "RUNNING"

@@ -1,0 +1,174 @@
+"""The containers of one task: started in the order of their dependencies, watched, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from mclass_tf.local.aws.ecs import container_health
+from mclass_tf.local.aws.ecs.task import Container
+from mclass_tf.local.clock import Clock
+from mclass_tf.local.tasks import driver
+
+_STOP_TIMEOUT = 30  # seconds, on Fargate: API_ContainerDefinition.html
+_START_TIMEOUT = 180
+_OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+
+
+class DependencyError(Exception):
+    """What a container waits for will not come."""
+
+
+class Run:
+    """One container. Its `state` is what ECS describes, and is changed under the lock alone."""
+
+    def __init__(
+        self,
+        *,
+        definition: Mapping[str, Any],
+        state: Container,
+        exclusive: Callable[[], AbstractContextManager[None]],
+        changed: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self.definition = definition
+        self.state = state
+        self.check = container_health.of_container(definition)
+        self.running: driver.Running | None = None
+        self.started = asyncio.Event()
+        self.healthy = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._exclusive = exclusive
+        self._changed = changed
+        self._clock = clock
+        self._watchers: list[asyncio.Task[None]] = []
+
+    @property
+    def is_essential(self) -> bool:
+        return bool(self.definition.get("essential", True))
+
+    @property
+    def is_alive(self) -> bool:
+        return self.started.is_set() and not self.ended.is_set()
+
+    @property
+    def dependencies(self) -> list[tuple[str, str]]:
+        """By container, the condition that it must fulfil before this one starts."""
+        return [
+            (entry["containerName"], entry["condition"]) for entry in self.definition.get("dependsOn") or []
+        ]
+
+    async def start(self, runner: driver.Driver, container: driver.Container) -> None:
+        """Raise driver.StartError. A start that is cancelled comes to its end first: nothing runs unknown."""
+        starting = asyncio.ensure_future(runner.start(container))
+        try:
+            running = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(driver.StartError):
+                self._has_started(await starting)
+            raise
+        self._has_started(running)
+
+    def _has_started(self, running: driver.Running) -> None:
+        self.running = running
+        with self._exclusive():
+            self.state.last_status = "RUNNING"
+            self.state.started_at = time.time()
+        self._watchers.append(asyncio.create_task(self._watch_end(running)))
+        if self.check is not None:
+            watching = container_health.watch(
+                self.check, running=running, clock=self._clock, found=self._note_health
+            )
+            self._watchers.append(asyncio.create_task(watching))
+        self.started.set()
+        self._changed()
+
+    async def _watch_end(self, running: driver.Running) -> None:
+        found = await running.wait()
+        with self._exclusive():
+            self.state.last_status = "STOPPED"
+            self.state.exit_code = found.code
+            self.state.finished_at = time.time()
+            if found.is_out_of_memory:
+                self.state.reason = _OUT_OF_MEMORY
+        for watcher in self._watchers[1:]:
+            watcher.cancel()
+        self.ended.set()
+        self._changed()
+
+    def _note_health(self, result: container_health.Result) -> None:
+        with self._exclusive():
+            self.state.health_exit_code = result.exit_code
+            self.state.health_output = result.output
+            if self.state.health_status == result.status:
+                return
+            self.state.health_status = result.status
+            self.state.health_since = time.time()
+        if result.status == container_health.HEALTHY:
+            self.healthy.set()
+        self._changed()
+
+    async def end(self) -> None:
+        """Send SIGTERM, and SIGKILL when stopTimeout is over; return when it has ended."""
+        if not self.is_alive or self.running is None:
+            return
+        timeout = self.definition.get("stopTimeout")
+        await self.running.terminate()
+        try:
+            await asyncio.wait_for(self.ended.wait(), _STOP_TIMEOUT if timeout is None else timeout)
+        except TimeoutError:
+            await self.running.kill()
+            await self.ended.wait()
+
+    async def forget(self) -> None:
+        """Watch no more."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+
+async def wait_for_dependencies(run: Run, runs: Mapping[str, Run]) -> None:
+    """Return when every container that this one depends on is as it asks; raise DependencyError when one cannot be.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+    """
+    for name, condition in run.dependencies:
+        await _wait_for(runs[name], condition)
+
+
+async def _wait_for(other: Run, condition: str) -> None:
+    wanted = {
+        "START": other.started,
+        "COMPLETE": other.ended,
+        "SUCCESS": other.ended,
+        "HEALTHY": other.healthy,
+    }[condition]
+    waits = [asyncio.ensure_future(event.wait()) for event in {wanted, other.ended}]
+    timeout = other.definition.get("startTimeout") or _START_TIMEOUT
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    failed = condition == "SUCCESS" and other.state.exit_code != 0
+    if failed or not wanted.is_set():
+        raise DependencyError(other.state.name)
+
+
+async def end_all(runs: Iterable[Run]) -> None:
+    """End the containers, each only when those that depend on it have ended."""
+    entries = list(runs)
+
+    async def end(run: Run) -> None:
+        name = run.state.name
+        dependents = [other for other in entries if name in {needed for needed, _ in other.dependencies}]
+        for dependent in dependents:
+            if dependent.is_alive:
+                await dependent.ended.wait()
+        await run.end()
+
+    await asyncio.gather(*(end(run) for run in entries))

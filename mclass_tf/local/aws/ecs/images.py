@@ -1,0 +1,151 @@
+"""Where the image of a container is: the references of task definitions, resolved as a pull resolves them.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from moto.ecr.models import ecr_backends
+
+_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
+
+
+class NoImageError(Exception):
+    """No image is there by the reference; the message is what stands after ECS's CannotPullContainerError."""
+
+
+class Blobs(Protocol):
+    """Where the bytes of images are: the registry's store."""
+
+    def blob(self, digest: str) -> Path: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image in a repository of ECR, as a task definition names it. `text` is what the runtime calls it."""
+
+    text: str
+    account_id: str
+    region: str
+    repository: str
+    tag: str
+    digest: str
+
+    @property
+    def host(self) -> str:
+        return self.text.partition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """What the registry is asked for: the digest goes before the tag."""
+        return self.digest or self.tag
+
+    @property
+    def repository_arn(self) -> str:
+        return f"arn:aws:ecr:{self.region}:{self.account_id}:repository/{self.repository}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What a reference leads to: `digest` is what it names (of an index, perhaps), `manifest_digest` what is run."""
+
+    digest: str
+    manifest_digest: str
+    manifest: str
+    size_bytes: int
+
+
+def parse(text: str) -> Reference:
+    """Raise NoImageError for an image that is not in ECR: nothing else can be reached from the local AWS."""
+    found = _ECR.fullmatch(text)
+    if found is None:
+        raise NoImageError(
+            f"pull image manifest has been retried 5 time(s): failed to resolve ref {text}: the local AWS pulls from "
+            "Amazon ECR alone; push the image to a repository of it"
+        )
+    return Reference(
+        text=text,
+        account_id=found["account"],
+        region=found["region"],
+        repository=found["repository"],
+        tag=found["tag"] or ("" if found["digest"] else "latest"),
+        digest=found["digest"] or "",
+    )
+
+
+def resolve(reference: Reference, *, architecture: str) -> Image:
+    """Return the image for the platform; raise NoImageError. It reads moto's state: call it under the lock."""
+    repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
+    found = None if repository is None else _find(repository, reference)
+    if found is None:
+        raise NoImageError(
+            f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: not found"
+        )
+    text, digest = found.image_manifest, found.image_digest
+    manifest = json.loads(text)
+    if "manifests" not in manifest:
+        return Image(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
+    chosen = _for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
+    if chosen is None:
+        raise NoImageError(
+            "pull image manifest has been retried 7 time(s): image Manifest does not contain descriptor matching "
+            f"platform 'linux/{_ARCHITECTURES[architecture]}'"
+        )
+    return Image(
+        digest=digest,
+        manifest_digest=chosen.image_digest,
+        manifest=chosen.image_manifest,
+        size_bytes=_size(json.loads(chosen.image_manifest)),
+    )
+
+
+def check_storage(image: Image, *, gib: int) -> None:
+    """Raise NoImageError for an image whose layers alone exceed the task's ephemeral storage."""
+    if image.size_bytes > gib * 1024**3:
+        raise NoImageError(
+            "ref pull has been retried 1 time(s): failed to extract layer: write: no space left on device: unknown"
+        )
+
+
+def store_manifest(image: Image, *, blobs: Blobs) -> None:
+    """Put the manifest, which ECR's state holds, among the blobs, where a driver finds what it runs."""
+    path = blobs.blob(image.manifest_digest)
+    if path.exists():
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(image.manifest.encode())
+    partial.replace(path)
+
+
+def _find(repository: Any, reference: Reference) -> Any:
+    for image in repository.images:
+        if reference.digest and image.image_digest == reference.digest:
+            return image
+        if not reference.digest and reference.tag in image.image_tags:
+            return image
+    return None
+
+
+def _for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
+    held = {image.image_digest: image for image in repository.images}
+    for entry in index["manifests"]:
+        platform = entry.get("platform") or {}
+        if platform.get("os") == "linux" and platform.get("architecture") == architecture:
+            return held.get(entry["digest"])
+    return None
+
+
+def _size(manifest: Mapping[str, Any]) -> int:
+    return sum(int(part.get("size", 0)) for part in manifest.get("layers", []))

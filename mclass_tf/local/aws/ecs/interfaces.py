@@ -1,0 +1,83 @@
+"""The network interface of a task: in which subnet, under which address.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from moto.ec2 import ec2_backends
+from moto.ec2.exceptions import InvalidSubnetIdError
+
+from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.network import Interface
+
+_RESERVED_BY_AWS = 4  # the first of a subnet's addresses; the last one too
+
+
+class NoInterfaceError(Exception):
+    """The interface cannot be made; the message is ECS's."""
+
+
+def create(task: Task, *, others: Iterable[Task]) -> Interface:
+    """Make the interface in EC2's state, in the zone that holds the fewest of the group's tasks. Call it under the lock."""
+    network = (task.launch.settings.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+    ec2 = ec2_backends[task.launch.account_id][task.launch.region]
+    try:
+        subnets = [ec2.get_subnet(subnet_id) for subnet_id in network.get("subnets") or []]
+    except InvalidSubnetIdError as error:
+        raise NoInterfaceError(f"The subnet ID '{error.message.split(chr(39))[1]}' does not exist") from error
+    taken = {interface.private_ip_address for interface in ec2.enis.values()}
+    places = [(subnet, address) for subnet in subnets if (address := _free(subnet, taken=taken))]
+    if not places:
+        raise NoInterfaceError(
+            "Unexpected EC2 error while attempting to Create Network Interface in subnet "
+            f"'{subnets[-1].id if subnets else ''}': InsufficientFreeAddressesInSubnet"
+        )
+    in_zone = Counter(other.availability_zone for other in others)
+    subnet, address = min(places, key=lambda place: in_zone[place[0].availability_zone])
+    return _make(task, ec2=ec2, subnet=subnet, address=address, network=network)
+
+
+def delete(task: Task) -> None:
+    """Take the interface out of EC2's state. Call it under the lock."""
+    if task.interface is not None:
+        ec2_backends[task.launch.account_id][task.launch.region].enis.pop(task.interface.id, None)
+
+
+def _make(task: Task, *, ec2: Any, subnet: Any, address: str, network: Mapping[str, Any]) -> Interface:
+    made = ec2.create_network_interface(
+        subnet,
+        address,
+        group_ids=list(network.get("securityGroups") or []),
+        description=f"arn:aws:ecs:{task.launch.region}:{task.launch.account_id}:attachment/{task.attachment_id}",
+        public_ip_auto_assign=network.get("assignPublicIp") == "ENABLED",
+    )
+    made.requester_managed = True
+    made.status = "in-use"
+    return Interface(
+        id=made.id,
+        private_ip=address,
+        mac_address=made.mac_address,
+        subnet_id=subnet.id,
+        vpc_id=subnet.vpc_id,
+        availability_zone=subnet.availability_zone,
+        security_group_ids=tuple(group.id for group in made.group_set),
+    )
+
+
+def _free(subnet: Any, *, taken: Collection[str]) -> str | None:
+    addresses = ipaddress.IPv4Network(subnet.cidr_block)
+    held = {*taken, *subnet._subnet_ips}  # noqa: SLF001  moto's own record of what instances hold
+    return next(
+        (
+            str(addresses[number])
+            for number in range(_RESERVED_BY_AWS, addresses.num_addresses - 1)
+            if str(addresses[number]) not in held
+        ),
+        None,
+    )

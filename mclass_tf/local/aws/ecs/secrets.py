@@ -1,0 +1,126 @@
+"""The secrets of a container: what their references name, and what they hold.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive-data.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from moto.core.exceptions import JsonRESTError, ServiceException
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.ssm.models import ssm_backends
+
+_PARTS_OF_SECRET = 7  # arn:aws:secretsmanager:region:account:secret:name
+_ALL_PARTS = 10  # … :json-key:version-stage:version-id
+
+
+class NoSecretError(Exception):
+    """The secret cannot be had; the message is what stands after ECS's "unable to pull secrets or registry auth"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What `valueFrom` names: a secret of Secrets Manager, or a parameter of Systems Manager."""
+
+    service: str
+    account_id: str
+    region: str
+    arn: str
+    name: str
+    json_key: str = ""
+    version_stage: str = ""
+    version_id: str = ""
+
+
+def parse(value_from: str, *, account_id: str, region: str) -> Reference:
+    """A parameter of the task's own region may be named without its ARN."""
+    parts = value_from.split(":")
+    if not value_from.startswith("arn:"):
+        arn = f"arn:aws:ssm:{region}:{account_id}:parameter/{value_from.removeprefix('/')}"
+        return Reference(service="ssm", account_id=account_id, region=region, arn=arn, name=value_from)
+    if parts[2] == "ssm":
+        return Reference(service="ssm", account_id=parts[4], region=parts[3], arn=value_from, name=value_from)
+    if parts[2] != "secretsmanager" or len(parts) not in {_PARTS_OF_SECRET, _ALL_PARTS}:
+        raise NoSecretError(
+            f"unable to retrieve secret from asm: trying to retrieve secret with value {value_from} resulted in error: "
+            "an invalid ARN format for the AWS Secrets Manager secret was specified. Specify a valid ARN and try again."
+        )
+    json_key, stage, version = (parts[_PARTS_OF_SECRET:] + [""] * 3)[:3]
+    return Reference(
+        service="secretsmanager",
+        account_id=parts[4],
+        region=parts[3],
+        arn=":".join(parts[:_PARTS_OF_SECRET]),
+        name=parts[6],
+        json_key=json_key,
+        version_stage=stage,
+        version_id=version,
+    )
+
+
+def read(reference: Reference) -> str:
+    """Return the value; raise NoSecretError. It reads moto's state: call it under the lock."""
+    return _parameter(reference) if reference.service == "ssm" else _secret(reference)
+
+
+def key_of(reference: Reference) -> str | None:
+    """The customer's key that encrypts it; None for AWS's own key, or where there is no such secret."""
+    if reference.service == "ssm":
+        parameter = ssm_backends[reference.account_id][reference.region].get_parameter(reference.name)
+        secure = parameter is not None and parameter.parameter_type == "SecureString"
+        key = parameter.keyid if secure else None
+    else:
+        secret = secretsmanager_backends[reference.account_id][reference.region].secrets.get(reference.arn)
+        key = None if secret is None else secret.kms_key_id
+    return None if not key or "alias/aws/" in key else str(key)
+
+
+def _parameter(reference: Reference) -> str:
+    found = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
+    if not found:
+        raise NoSecretError(
+            "unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems Manager. "
+            f"invalid parameters: {reference.name}"
+        )
+    parameter = found[reference.name]
+    return str(parameter.decrypt(parameter.value))
+
+
+def _secret(reference: Reference) -> str:
+    backend = secretsmanager_backends[reference.account_id][reference.region]
+    try:
+        answer = backend.get_secret_value(
+            reference.arn, reference.version_id or None, reference.version_stage or None
+        )
+    except (ServiceException, JsonRESTError) as error:
+        code = getattr(error, "code", None) or getattr(error, "error_type", "")
+        raise NoSecretError(
+            f"unable to retrieve secret from asm: {_fetching(reference)}operation error Secrets Manager: GetSecretValue, "
+            f"https response error StatusCode: 400, {code}: {error.message}"
+        ) from None
+    value = answer.get("SecretString")
+    if value is None:
+        raise NoSecretError(
+            f"unable to retrieve secret from asm: {_fetching(reference)}secret is binary, not a string"
+        )
+    return _by_key(str(value), reference) if reference.json_key else str(value)
+
+
+def _by_key(value: str, reference: Reference) -> str:
+    try:
+        document = json.loads(value)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or reference.json_key not in document:
+        raise NoSecretError(
+            "unable to retrieve secret from asm: retrieved secret from Secrets Manager did not contain json key "
+            f"{reference.json_key}"
+        )
+    found = document[reference.json_key]
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _fetching(reference: Reference) -> str:
+    return f"failed to fetch secret {reference.arn} from secrets manager: "

@@ -1,0 +1,87 @@
+"""What a driver is told of a container: the task definition's settings under the task's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs import variables
+from mclass_tf.local.aws.ecs.task import Launch, Task
+from mclass_tf.local.tasks.driver import Container
+
+_STORAGE_GIB = 20  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
+
+
+def of_container(
+    task: Task,
+    definition: Mapping[str, Any],
+    *,
+    manifest_digest: str,
+    output: Callable[[str], None],
+    url: str,
+    token: str,
+) -> Container:
+    """Raises secrets.NoSecretError. It reads moto's state: call it under the lock."""
+    launch = task.launch
+    override = _override(launch, definition["name"])
+    return Container(
+        name=definition["name"],
+        task_id=task.id,
+        manifest_digest=manifest_digest,
+        environment=variables.of_container(
+            definition,
+            launch=launch,
+            override=override,
+            metadata_url=f"{url}/v4/{token}",
+            endpoint_url=url,
+            credentials_url=f"{url}/v2/credentials/{token}" if launch.task_role_arn else None,
+        ),
+        output=output,
+        command=override.get("command") or definition.get("command") or None,
+        entry_point=definition.get("entryPoint") or None,
+        working_directory=definition.get("workingDirectory"),
+        user=definition.get("user"),
+        is_root_read_only=bool(definition.get("readonlyRootFilesystem")),
+        writable_paths=_writable_paths(definition),
+        ports=tuple(mapping["containerPort"] for mapping in definition.get("portMappings") or []),
+        memory_mib=int(override.get("memory") or definition.get("memory") or memory_mib(launch)),
+        cpu_units=int(override.get("cpu") or definition.get("cpu") or cpu_units(launch)),
+        has_init=bool((definition.get("linuxParameters") or {}).get("initProcessEnabled")),
+        labels=labels(task, definition),
+    )
+
+
+def labels(task: Task, definition: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of the definition, and those that ECS adds."""
+    registered = task.launch.definition
+    return {
+        **(definition.get("dockerLabels") or {}),
+        "com.amazonaws.ecs.cluster": task.launch.cluster_arn,
+        "com.amazonaws.ecs.container-name": definition["name"],
+        "com.amazonaws.ecs.task-arn": task.arn,
+        "com.amazonaws.ecs.task-definition-family": registered.family,
+        "com.amazonaws.ecs.task-definition-version": str(registered.revision),
+    }
+
+
+def memory_mib(launch: Launch) -> int:
+    return int(launch.overrides.get("memory") or launch.definition.memory)
+
+
+def cpu_units(launch: Launch) -> int:
+    return int(launch.overrides.get("cpu") or launch.definition.cpu)
+
+
+def storage_gib(launch: Launch) -> int:
+    storage = launch.overrides.get("ephemeralStorage") or launch.definition.ephemeral_storage or {}
+    return int(storage.get("sizeInGiB") or _STORAGE_GIB)
+
+
+def _override(launch: Launch, name: str) -> Mapping[str, Any]:
+    found: Iterable[Mapping[str, Any]] = launch.overrides.get("containerOverrides") or []
+    return next((entry for entry in found if entry.get("name") == name), {})
+
+
+def _writable_paths(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    mounts = definition.get("mountPoints") or []
+    return tuple(mount["containerPath"] for mount in mounts if not mount.get("readOnly"))

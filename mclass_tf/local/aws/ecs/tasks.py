@@ -1,0 +1,165 @@
+"""All tasks of the local AWS: started, stopped and found."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from mclass_tf.local.aws.ecs import capacity, images
+from mclass_tf.local.aws.ecs.lifecycle import Life, Surroundings
+from mclass_tf.local.aws.ecs.task import Container, Launch, Task
+from mclass_tf.local.aws.ecs.task_logs import TaskLogs
+from mclass_tf.local.live import Live, live
+from mclass_tf.local.tasks.driver import Driver, Usage
+
+_SEEN_AFTER_STOP = 3600.0  # AWS's seconds: API_DescribeTasks.html
+_STOPPED_KEPT = 500
+_INTERRUPTED = "Your Spot Task was interrupted."
+
+
+class Tasks:
+    """Made in the loop's thread; `run` is a part of the runtime. What takes or gives tasks is called under the lock."""
+
+    def __init__(
+        self,
+        *,
+        exclusive: Callable[[], AbstractContextManager[None]],
+        driver: Driver,
+        blobs: images.Blobs,
+        url: str,
+        state: Live = live,
+    ) -> None:
+        self._surroundings = Surroundings(
+            exclusive=exclusive,
+            driver=driver,
+            blobs=blobs,
+            logs=TaskLogs(exclusive=exclusive),
+            live=state,
+            url=url,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._lives: dict[str, Life] = {}
+        self._stopped: dict[str, Task] = {}
+        self._tokens: dict[str, tuple[Task, Container]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Write the logs until the end; then kill what still runs: nothing is kept."""
+        try:
+            await self._surroundings.logs.run()
+        finally:
+            for running in self._running.values():
+                running.cancel()
+            await self._surroundings.driver.close()
+
+    # ---- under the lock
+
+    def launch(self, launch: Launch) -> Task:
+        """Start a task; it is PROVISIONING."""
+        task = self._new(launch)
+        tokens = {container.name: secrets.token_hex(16) for container in task.containers}
+        for container in task.containers:
+            self._tokens[tokens[container.name]] = (task, container)
+        life = Life(
+            task=task,
+            tokens=tokens,
+            surroundings=self._surroundings,
+            others=lambda: [other for other in self._siblings(launch) if other is not task],
+            loop=self._loop,
+        )
+        self._lives[task.id] = life
+        self._loop.call_soon_threadsafe(self._begin, life)
+        return task
+
+    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None:
+        """Stop a task; nothing happens to one that is stopping.
+
+        `drain` is the service scheduler's way: out of the target groups, the deregistration delay, then SIGTERM. Without it,
+        as StopTask and Spot do, SIGTERM comes first.
+        """
+        life = self._lives.get(task.id)
+        if life is not None:
+            life.request_stop(code=code, reason=reason, drain=drain)
+
+    def interrupt(self, task: Task) -> None:
+        """Take the capacity away, as Fargate Spot does.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-interruption-errors.html
+        """
+        self.stop(task, code="SpotInterruption", reason=_INTERRUPTED, drain=False)
+
+    def all(self, account_id: str, region: str) -> list[Task]:
+        """Every task that is not stopped, and those that have stopped within the hour."""
+        self._forget_old()
+        found = [life.task for life in self._lives.values()] + list(self._stopped.values())
+        return [
+            task for task in found if (task.launch.account_id, task.launch.region) == (account_id, region)
+        ]
+
+    def usage(self) -> list[tuple[Task, Usage]]:
+        """What every task uses whose containers run."""
+        found = [(life.task, life.usage()) for life in self._lives.values()]
+        return [(task, usage) for task, usage in found if usage is not None]
+
+    def by_token(self, token: str) -> tuple[Task, Container] | None:
+        """The container whose metadata the token opens."""
+        return self._tokens.get(token)
+
+    def _new(self, launch: Launch) -> Task:
+        task_id = uuid.uuid4().hex
+        prefix = f"arn:aws:ecs:{launch.region}:{launch.account_id}"
+        changed_images = {
+            entry["name"]: entry["image"]
+            for entry in launch.overrides.get("containerOverrides") or []
+            if entry.get("image")
+        }
+        strategy = launch.settings.get("capacityProviderStrategy") or []
+        return Task(
+            id=task_id,
+            arn=f"{prefix}:task/{launch.cluster_name}/{task_id}",
+            launch=launch,
+            created_at=time.time(),
+            attachment_id=str(uuid.uuid4()),
+            capacity_provider=capacity.choose(
+                strategy, others=(other.capacity_provider for other in self._siblings(launch))
+            ),
+            containers=[
+                Container(
+                    name=definition["name"],
+                    arn=f"{prefix}:container/{launch.cluster_name}/{task_id}/{uuid.uuid4()}",
+                    image=changed_images.get(definition["name"], definition["image"]),
+                )
+                for definition in launch.definition.container_definitions
+            ],
+        )
+
+    def _siblings(self, launch: Launch) -> list[Task]:
+        """The tasks of the same service, or family, that are not stopped."""
+        wanted = (launch.cluster_arn, launch.group)
+        tasks = (life.task for life in self._lives.values())
+        return [task for task in tasks if (task.launch.cluster_arn, task.launch.group) == wanted]
+
+    def _forget_old(self) -> None:
+        now, seen = time.time(), self._surroundings.live.clock.real(_SEEN_AFTER_STOP)
+        old = [task for task in self._stopped.values() if now - (task.stopped_at or now) > seen]
+        beyond = list(self._stopped.values())[: max(0, len(self._stopped) - _STOPPED_KEPT)]
+        for task in (*old, *beyond):
+            self._stopped.pop(task.id, None)
+
+    # ---- in the loop
+
+    def _begin(self, life: Life) -> None:
+        self._running[life.task.id] = asyncio.create_task(self._live(life), name=f"task {life.task.id}")
+
+    async def _live(self, life: Life) -> None:
+        await life.run()
+        with self._surroundings.exclusive():
+            self._stopped[life.task.id] = self._lives.pop(life.task.id).task
+            self._tokens = {
+                token: entry for token, entry in self._tokens.items() if entry[0] is not life.task
+            }
+        self._running.pop(life.task.id, None)

@@ -1,0 +1,54 @@
+"""What stands in the environment of a container: the task definition's, its secrets, and ECS's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs import secrets
+from mclass_tf.local.aws.ecs.task import Launch
+
+
+def of_container(
+    definition: Mapping[str, Any],
+    *,
+    launch: Launch,
+    override: Mapping[str, Any],
+    metadata_url: str,
+    endpoint_url: str,
+    credentials_url: str | None,
+) -> dict[str, str]:
+    """Raises secrets.NoSecretError. It reads moto's state: call it under the lock."""
+    return {
+        **{entry["name"]: str(entry["value"]) for entry in definition.get("environment") or []},
+        **{entry["name"]: str(entry["value"]) for entry in override.get("environment") or []},
+        **{
+            entry["name"]: secrets.read(
+                secrets.parse(entry["valueFrom"], account_id=launch.account_id, region=launch.region)
+            )
+            for entry in definition.get("secrets") or []
+        },
+        **_of_ecs(launch, metadata_url=metadata_url),
+        **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
+    }
+
+
+def _of_ecs(launch: Launch, *, metadata_url: str) -> dict[str, str]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-metadata.html"""
+    return {
+        "AWS_DEFAULT_REGION": launch.region,
+        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+        "AWS_REGION": launch.region,
+        "ECS_AGENT_URI": metadata_url.replace("/v4/", "/api/"),
+        "ECS_CONTAINER_METADATA_URI": metadata_url.replace("/v4/", "/v3/"),
+        "ECS_CONTAINER_METADATA_URI_V4": metadata_url,
+    }
+
+
+def _of_local_aws(*, endpoint_url: str, credentials_url: str | None) -> dict[str, str]:
+    """On AWS the credentials have a relative address, of a host that is nowhere else; SDKs take a whole one of loopback too.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+    """
+    local = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": endpoint_url}
+    return {**local, "AWS_CONTAINER_CREDENTIALS_FULL_URI": credentials_url} if credentials_url else local

@@ -1,0 +1,107 @@
+"""The local AWS in the process of the tests: its calls through boto3, its state and its lock at hand."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.config import Config
+
+from mclass_tf.local.aws.dispatch import Aws
+
+REGION = "ap-northeast-2"
+
+_numbers = itertools.count()
+_URL = "http://127.0.0.1:1"  # nothing listens there: every request is answered before it is sent
+
+
+@cache
+def aws() -> Aws:
+    """The one of this process: moto's backends are the process's too."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}.items():
+        os.environ.setdefault(name, value)
+    return Aws()
+
+
+def new_account() -> str:
+    """An account that no other test of this process uses."""
+    return f"{400_000_000_000 + next(_numbers)}"
+
+
+def client(account_id: str, service: str, *, region: str = REGION) -> Any:
+    """A client whose calls act in that account."""
+    keys = _keys(account_id)
+    return _client(service, region, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+
+
+@cache
+def _keys(account_id: str) -> Mapping[str, str]:
+    sts = _client("sts", REGION, "local", "local", None)
+    answer = sts.assume_role(RoleArn=f"arn:aws:iam::{account_id}:role/tests", RoleSessionName="tests")
+    keys: Mapping[str, str] = answer["Credentials"]
+    return keys
+
+
+def _client(service: str, region: str, key: str, secret: str, token: str | None) -> Any:
+    factory: Any = boto3.client
+    made = factory(
+        service,
+        endpoint_url=_URL,
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    made.meta.events.register("before-send", _answer)
+    return made
+
+
+def _answer(request: Any, **_kwargs: Any) -> AWSResponse:
+    reply = aws().answer(_environ(request))
+    headers: Any = HeadersDict(dict(reply.headers))
+    return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
+
+
+class _Raw(io.BytesIO):
+    """A body as botocore reads it from a connection."""
+
+    def stream(self, **_kwargs: Any) -> Any:
+        while piece := self.read(65536):
+            yield piece
+
+
+def _environ(request: Any) -> dict[str, Any]:
+    url = urlsplit(request.url)
+    body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+    headers = {
+        f"HTTP_{name.upper().replace('-', '_')}": value.decode() if isinstance(value, bytes) else value
+        for name, value in request.headers.items()
+    }
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": url.path or "/",
+        "QUERY_STRING": url.query,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "1",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": headers.get("HTTP_CONTENT_TYPE", ""),
+        "HTTP_HOST": url.netloc,
+        **headers,
+    }
