@@ -1,0 +1,89 @@
+"""`python -m mclass_tf.local.balancer`: snapshots come in on standard input, reports go out on standard output.
+
+It ends when its standard input does, hence with the process that started it, or at SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import cast
+
+from mclass_tf.local.balancer.report import Report, to_json
+from mclass_tf.local.balancer.server import DataPlane
+from mclass_tf.local.balancer.snapshot import Snapshot
+
+try:
+    import uvloop
+except ImportError:
+    _new_loop = asyncio.new_event_loop
+else:
+    _new_loop = uvloop.new_event_loop
+
+_log = logging.getLogger(__name__)
+
+
+class _Lines(asyncio.Protocol):
+    """Puts every line of standard input into a queue; None is its end."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._parts: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        first, *others = data.split(b"\n")
+        self._parts.append(first)
+        for part in others:
+            self.lines.put_nowait(b"".join(self._parts))
+            self._parts = [part]
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self.lines.put_nowait(None)
+
+
+class _Reports(asyncio.BaseProtocol):
+    """Standard output; writing to it never blocks."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def send(self, report: Report) -> None:
+        self._transport.write(to_json(report).encode() + b"\n")
+
+
+async def run() -> None:
+    """Serve until standard input ends."""
+    loop = asyncio.get_running_loop()
+    _, lines = await loop.connect_read_pipe(_Lines, os.fdopen(0, "rb", buffering=0))
+    _, reports = await loop.connect_write_pipe(_Reports, os.fdopen(1, "wb", buffering=0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lines.lines.put_nowait, None)
+    plane = DataPlane(reports.send)
+    telemetry = loop.create_task(plane.telemetry.run())
+    while (line := await lines.lines.get()) is not None:
+        if line.strip():
+            await _apply(plane, line)
+    telemetry.cancel()
+    plane.close()
+    plane.telemetry.flush()
+
+
+async def _apply(plane: DataPlane, line: bytes) -> None:
+    """Apply a snapshot; one that cannot be applied leaves the one before in force."""
+    try:
+        await plane.apply(Snapshot.from_json(line))
+    except Exception:  # noqa: BLE001
+        _log.exception("a snapshot could not be applied")
+
+
+def main() -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(run())
+
+
+if __name__ == "__main__":
+    main()

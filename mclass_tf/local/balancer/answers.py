@@ -1,0 +1,90 @@
+"""Answers that the load balancer gives by itself, as an Application Load Balancer words them."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+from mclass_tf.local.balancer.request import Request
+
+REASONS = {
+    200: "OK",
+    301: "Moved Permanently",
+    302: "Found",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Time-out",
+    414: "Request-URI Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+    505: "HTTP Version Not Supported",
+    507: "Insufficient Storage",
+}
+
+
+class _Date:
+    """The Date header's value, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = b""
+
+    def now(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+_date = _Date()
+
+
+def page(status: int) -> bytes:
+    """Return the body of an error."""
+    title = f"{status} {REASONS.get(status, '')}".rstrip()
+    lines = (
+        "<html>",
+        f"<head><title>{title}</title></head>",
+        "<body>",
+        f"<center><h1>{title}</h1></center>",
+        "</body>",
+        "</html>",
+        "",
+    )
+    return "\r\n".join(lines).encode()
+
+
+def compose(
+    status: int,
+    *,
+    body: bytes,
+    content_type: str | None,
+    keeps_alive: bool,
+    is_head: bool = False,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """Return a whole answer."""
+    head = [f"HTTP/1.1 {status} {REASONS.get(status, '')}", "Server: awselb/2.0"]
+    head.append(f"Date: {_date.now().decode()}")
+    if content_type is not None:
+        head.append(f"Content-Type: {content_type}")
+    head.append(f"Content-Length: {len(body)}")
+    head.append(f"Connection: {'keep-alive' if keeps_alive else 'close'}")
+    head += (f"{name}: {value}" for name, value in headers)
+    return "\r\n".join((*head, "", "")).encode("latin-1") + (b"" if is_head else body)
+
+
+def error(status: int, request: Request | None, *, keeps_alive: bool) -> bytes:
+    """Return an error's answer; `request` None: there was none that could be read."""
+    return compose(
+        status,
+        body=page(status),
+        content_type="text/html",
+        keeps_alive=keeps_alive,
+        is_head=request is not None and request.method == b"HEAD",
+    )

@@ -1,0 +1,218 @@
+"""Target groups as they are now: their targets' health and load, and which target gets the next request.
+
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mclass_tf.local.balancer.settings import GroupSettings
+from mclass_tf.local.balancer.snapshot import Target, TargetGroup
+
+if TYPE_CHECKING:
+    from mclass_tf.local.balancer.exchange import Exchange
+    from mclass_tf.local.balancer.target import TargetConnection
+
+_FINE = 1 << 20  # steps of a random share
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """A target's health in the words of DescribeTargetHealth."""
+
+    state: str
+    reason: str | None = None
+    description: str | None = None
+
+
+INITIAL = State(
+    state="initial", reason="Elb.InitialHealthChecking", description="Initial health checks in progress"
+)
+HEALTHY = State(state="healthy")
+DRAINING = State(
+    state="draining",
+    reason="Target.DeregistrationInProgress",
+    description="Target deregistration is in progress",
+)
+UNUSED = State(
+    state="unused",
+    reason="Target.NotInUse",
+    description="Target group is not configured to receive traffic from the load balancer",
+)
+
+
+class TargetState:
+    """One registered target. `idle` are its pooled connections, the one used last at the end."""
+
+    __slots__ = (
+        "address",
+        "exchanges",
+        "group",
+        "health",
+        "idle",
+        "ip",
+        "is_draining",
+        "is_gone",
+        "name",
+        "port",
+        "slow_from",
+    )
+
+    def __init__(self, group: Group, target: Target) -> None:
+        self.group = group
+        self.ip, self.port = target.ip, target.port
+        self.name = f"{target.ip}:{target.port}"
+        self.address = target.address
+        self.is_draining = target.is_draining
+        self.is_gone = False
+        self.health = INITIAL
+        self.slow_from: float | None = None  # since when it gets a growing share
+        self.idle: list[TargetConnection] = []
+        self.exchanges: set[Exchange] = set()
+
+    @property
+    def state(self) -> State:
+        if self.is_draining:
+            return DRAINING
+        return self.health if self.group.is_used else UNUSED
+
+    def start_anew(self) -> None:
+        """Forget its health: nobody checks it any more."""
+        self.health, self.slow_from = INITIAL, None
+
+    def close_idle(self) -> None:
+        for connection in tuple(self.idle):
+            connection.close()
+        self.idle.clear()
+
+
+class Group:
+    """A target group; lives as long as snapshots name it, so that its targets keep their state."""
+
+    def __init__(self, found: TargetGroup, *, now: Callable[[], float]) -> None:
+        self._now = now
+        self.arn = found.arn
+        self.name = found.name
+        self.is_used = True
+        self.speed = 1.0
+        self.targets: dict[tuple[str, int], TargetState] = {}
+        self._available: list[TargetState] = []
+        self._turn = 0
+        self.found = found
+        self.settings = GroupSettings.of(found.attributes)
+        self.tls = client_tls() if found.protocol == "HTTPS" else None
+
+    def update(self, found: TargetGroup) -> list[TargetState]:
+        """Take over settings and targets; return the targets that are no longer registered."""
+        self.found = found
+        self.settings = GroupSettings.of(found.attributes)
+        registered = {(target.ip, target.port): target for target in found.targets}
+        gone = [state for key, state in self.targets.items() if key not in registered]
+        for state in gone:
+            state.is_gone = True
+            del self.targets[state.ip, state.port]
+        for key, target in registered.items():
+            if key in self.targets:
+                self._refresh(self.targets[key], target)
+            else:
+                self.targets[key] = TargetState(self, target)
+        self.arrange()
+        return gone
+
+    def retire(self) -> list[TargetState]:
+        """The group is deleted; return its targets, which are gone with it."""
+        targets = list(self.targets.values())
+        for target in targets:
+            target.is_gone = True
+        self.targets.clear()
+        self.arrange()
+        return targets
+
+    def arrange(self) -> None:
+        """Settle which targets get requests: the healthy ones, or all where too few are healthy.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html
+        """
+        registered = [target for target in self.targets.values() if not target.is_draining]
+        healthy = [target for target in registered if target.health is HEALTHY]
+        fewest = max(
+            self.settings.fewest_healthy,
+            math.ceil(len(registered) * self.settings.fewest_healthy_percentage / 100),
+        )
+        self._available = healthy if len(healthy) >= fewest else registered
+
+    def health_changed(self, target: TargetState) -> None:
+        """Settle anew who gets requests; one that has become healthy begins its slow start.
+
+        But for the first healthy target: somebody has to take the load.
+        """
+        self.arrange()
+        if target.health is not HEALTHY:
+            target.slow_from = None
+            return
+        others = (other for other in self.targets.values() if other is not target)
+        steady = any(other.health is HEALTHY and not self._is_slow(other) for other in others)
+        target.slow_from = self._now() if self.settings.slow_start and steady else None
+
+    def choose(self) -> TargetState | None:
+        """Return the target for the next request; None where there is none."""
+        available = self._available
+        if len(available) < 2:  # noqa: PLR2004
+            return available[0] if available else None
+        if self.settings.algorithm == "least_outstanding_requests":
+            self._turn += 1
+            start = self._turn % len(available)
+            return min(available[start:] + available[:start], key=lambda target: len(target.exchanges))
+        return self._next()
+
+    def find(self, name: str) -> TargetState | None:
+        """Return the target of that `ip:port` if it may get requests."""
+        return next((target for target in self._available if target.name == name), None)
+
+    def _next(self) -> TargetState:
+        """Round robin; a target in slow start lets as many turns pass as its share is too small."""
+        available = self._available
+        for _ in range(len(available)):
+            self._turn = (self._turn + 1) % len(available)
+            target = available[self._turn]
+            if target.slow_from is None or secrets.randbelow(_FINE) < self._share(target) * _FINE:
+                return target
+        return available[self._turn]
+
+    def _share(self, target: TargetState) -> float:
+        if target.slow_from is None or not self.settings.slow_start:
+            return 1.0
+        share = (self._now() - target.slow_from) * self.speed / self.settings.slow_start
+        if share >= 1:
+            target.slow_from = None
+        return share
+
+    def _is_slow(self, target: TargetState) -> bool:
+        return self._share(target) < 1
+
+    @staticmethod
+    def _refresh(state: TargetState, target: Target) -> None:
+        state.is_draining = target.is_draining
+        if state.address != target.address:
+            state.address = target.address
+            state.close_idle()
+        if state.is_draining:
+            state.slow_from = None
+            state.close_idle()
+
+
+def client_tls() -> ssl.SSLContext:
+    """Return the settings towards targets: encrypted, but whoever answers is believed.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#target-group-routing-configuration
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

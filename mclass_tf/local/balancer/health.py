@@ -1,0 +1,157 @@
+"""Health checks of the targets.
+
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, Group, State, TargetState, client_tls
+from mclass_tf.local.balancer.snapshot import HealthCheck
+
+_log = logging.getLogger(__name__)
+_AGENT = "ELB-HealthChecker/2.0"
+
+TIMED_OUT = State(state="unhealthy", reason="Target.Timeout", description="Request timed out")
+FAILED = State(state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed")
+
+
+def mismatched(status: int) -> State:
+    return State(
+        state="unhealthy",
+        reason="Target.ResponseCodeMismatch",
+        description=f"Health checks failed with these codes: [{status}]",
+    )
+
+
+@dataclass(kw_only=True)
+class Checks:
+    """The checks of one target: each is sent on time, whether or not the one before has been answered."""
+
+    target: TargetState
+    changed: Callable[[TargetState], None]
+    successes: int = 0
+    failures: int = 0
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._next = self._loop.time()
+        self._timer = self._loop.call_soon(self._send)
+        self._speed = self.target.group.speed
+
+    def reschedule(self) -> None:
+        """Follow the clock where its speed has changed."""
+        group = self.target.group
+        if group.speed == self._speed:
+            return
+        now = self._loop.time()
+        self._next = now + max(self._next - now, 0) * self._speed / group.speed
+        self._speed = group.speed
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._next, self._send)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        for task in self._under_way:
+            task.cancel()
+
+    def _send(self) -> None:
+        group = self.target.group
+        task = self._loop.create_task(self._check(group))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        now = self._loop.time()
+        self._next = max(self._next + group.found.health_check.interval / group.speed, now)
+        self._timer = self._loop.call_at(self._next, self._send)
+
+    async def _check(self, group: Group) -> None:
+        found = await check(self.target, group.found.health_check)
+        self._take(found, group.found.health_check)
+
+    def _take(self, found: State, settings: HealthCheck) -> None:
+        """A new target needs one success, one that has failed as many as are configured."""
+        target, before = self.target, self.target.health
+        if found is HEALTHY:
+            self.successes, self.failures = self.successes + 1, 0
+            enough = before.state == INITIAL.state or self.successes >= settings.healthy_threshold
+        else:
+            self.successes, self.failures = 0, self.failures + 1
+            enough = before.state == "unhealthy" or self.failures >= settings.unhealthy_threshold
+        if enough and found != before:
+            target.health = found
+            self.changed(target)
+
+
+async def check(target: TargetState, settings: HealthCheck) -> State:
+    """Send one health check, on a connection of its own."""
+    try:
+        async with asyncio.timeout(settings.timeout):
+            status = await _ask(target, settings)
+    except TimeoutError:
+        return TIMED_OUT
+    except (OSError, httptools.HttpParserError, EOFError):
+        return FAILED
+    except Exception:  # noqa: BLE001
+        _log.exception("a health check of %s failed", target.name)
+        return State(
+            state="unhealthy",
+            reason="Elb.InternalError",
+            description="Health checks failed due to an internal error",
+        )
+    return HEALTHY if matches(status, settings.matcher) else mismatched(status)
+
+
+def matches(status: int, matcher: str) -> bool:
+    """Whether the status is one of "200", "200,204" or "200-299"."""
+    for part in matcher.split(","):
+        first, _, last = part.strip().partition("-")
+        if int(first) <= status <= int(last or first):
+            return True
+    return False
+
+
+async def _ask(target: TargetState, settings: HealthCheck) -> int:
+    if target.address is None:
+        await asyncio.Event().wait()  # packets get no answer
+    host, own_port = cast("tuple[str, int]", target.address)
+    port = own_port if settings.port in {"traffic-port", str(target.port)} else int(settings.port)
+    tls = client_tls() if settings.protocol == "HTTPS" else None
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        writer.write(
+            f"GET {settings.path} HTTP/1.1\r\nHost: {target.ip}:{port if tls is None else target.port}\r\n"
+            f"Connection: close\r\nUser-Agent: {_AGENT}\r\nAccept-Encoding: gzip, compressed\r\n\r\n".encode()
+        )
+        return await _read_status(reader)
+    finally:
+        writer.transport.abort()
+
+
+class _Head:
+    """Notices when the answer's head is whole."""
+
+    def __init__(self) -> None:
+        self.is_whole = False
+
+    def on_headers_complete(self) -> None:
+        self.is_whole = True
+
+
+async def _read_status(reader: asyncio.StreamReader) -> int:
+    """Read the whole answer's head; raises EOFError where it does not come."""
+    head = _Head()
+    parser = httptools.HttpResponseParser(head)
+    while not head.is_whole:
+        data = await reader.read(65536)
+        if not data:
+            raise EOFError
+        parser.feed_data(data)
+    return parser.get_status_code()

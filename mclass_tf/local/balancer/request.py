@@ -1,0 +1,223 @@
+"""A request's head as it came from a client: what rules look at, and what is passed on to a target."""
+
+from __future__ import annotations
+
+import re
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_LINE, _HEADER, _HEAD = 16 * 1024, 16 * 1024, 64 * 1024
+_VALID_NAME = re.compile(rb"[-A-Za-z0-9]+")
+_ADDRESSES = 30  # in X-Forwarded-For
+
+
+class RefusedError(Exception):
+    """The load balancer answers the request itself with `status`, because of the request."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Request:
+    """`headers` are triples: the name in lower case, the name as it came, the value.
+
+    Limits: https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html
+    """
+
+    __slots__ = (
+        "connection",
+        "content_length",
+        "cookies",
+        "expects_continue",
+        "forwarded_for",
+        "has_invalid_headers",
+        "has_upgrade",
+        "headers",
+        "host",
+        "is_chunked",
+        "keeps_alive",
+        "method",
+        "path",
+        "query",
+        "received_at",
+        "size",
+        "started",
+        "target",
+        "trace",
+        "version",
+    )
+
+    def __init__(self, *, received_at: float, started: float) -> None:
+        self.received_at = received_at  # seconds since the epoch
+        self.started = started  # of the event loop's clock
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes, bytes]] = []
+        self.size = 0
+        self.method = b""
+        self.version = "1.1"
+        self.keeps_alive = True
+        self.path, self.query = b"", b""
+        self.host: bytes | None = None
+        self.connection = b""
+        self.content_length: bytes | None = None
+        self.is_chunked = False
+        self.expects_continue = False
+        self.forwarded_for = b""
+        self.trace = b""
+        self.cookies = b""
+        self.has_upgrade = False
+        self.has_invalid_headers = False
+
+    def add_target(self, part: bytes) -> None:
+        """Take a part of the request line's target, in the order in which they come."""
+        self.target += part
+        if len(self.target) > _LINE:
+            raise RefusedError(414)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        size = len(name) + len(value) + 4
+        self.size += size
+        if size > _HEADER or self.size > _HEAD:
+            raise RefusedError(400)
+        self.headers.append((name.lower(), name, value))
+
+    def complete(self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool) -> None:
+        """Read the head, which is whole now; raises RefusedError where it may not be passed on."""
+        self.method, self.version = method, version
+        self.keeps_alive, self.has_upgrade = keeps_alive, has_upgrade
+        self._take_target()
+        for lower, _, value in self.headers:
+            take = _TAKEN.get(lower)
+            if take is not None:
+                take(self, value)
+        self.size += len(method) + len(self.target) + 14
+        self._check()
+
+    @property
+    def is_websocket(self) -> bool:
+        return self.has_upgrade and self.value(b"upgrade").lower() == b"websocket"
+
+    @property
+    def has_body(self) -> bool:
+        return self.is_chunked or self.content_length not in {None, b"0"}
+
+    def value(self, wanted: bytes) -> bytes:
+        """Return the header's value, the first where there are several; empty where there is none."""
+        return next((value for lower, _, value in self.headers if lower == wanted), b"")
+
+    def values(self, wanted: bytes) -> list[bytes]:
+        return [value for lower, _, value in self.headers if lower == wanted]
+
+    def dropped(self) -> frozenset[bytes]:
+        """Return the names of the headers that concern this connection alone."""
+        if not self.connection:
+            return HOP_BY_HOP
+        named = (part.strip().lower() for part in self.connection.split(b","))
+        return HOP_BY_HOP.union(named) - {b"host", b"content-length", b"close"}
+
+    def lines(self, *, drops_invalid: bool) -> list[bytes]:
+        """Return the header lines that go to the target as they are."""
+        dropped = self.dropped()
+        lines = []
+        for lower, name, value in self.headers:
+            if lower in _REWRITTEN or lower in dropped:
+                continue
+            if _VALID_NAME.fullmatch(name) is None:
+                self.has_invalid_headers = True
+                if drops_invalid:
+                    continue
+            lines.append(b"%b: %b\r\n" % (name, value))
+        return lines
+
+    def _take_target(self) -> None:
+        target = self.target
+        if target[:1] != b"/" and target != b"*":
+            target = self._take_authority(target)
+        self.path, _, self.query = target.partition(b"?")
+
+    def _take_authority(self, target: bytes) -> bytes:
+        """Turn the absolute form into a path: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2."""
+        scheme, separator, rest = target.partition(b"://")
+        if not separator or scheme.lower() not in {b"http", b"https"}:
+            raise RefusedError(400)
+        host, slash, path = rest.partition(b"/")
+        self.headers = [header for header in self.headers if header[0] != b"host"]
+        self.headers.append((b"host", b"Host", host))
+        self.target = slash + path or b"/"
+        return self.target
+
+    def _take_host(self, value: bytes) -> None:
+        if self.host is not None:
+            raise RefusedError(400)
+        self.host = value.lower()
+
+    def _take_connection(self, value: bytes) -> None:
+        self.connection = b"%b,%b" % (self.connection, value) if self.connection else value
+
+    def _take_length(self, value: bytes) -> None:
+        self.content_length = value
+
+    def _take_encoding(self, value: bytes) -> None:
+        if value.strip().lower() != b"chunked":
+            raise RefusedError(501)
+        self.is_chunked = True
+
+    def _take_expect(self, value: bytes) -> None:
+        self.expects_continue = value.lower() == b"100-continue"
+
+    def _take_forwarded_for(self, value: bytes) -> None:
+        self.forwarded_for = b"%b, %b" % (self.forwarded_for, value) if self.forwarded_for else value
+
+    def _take_trace(self, value: bytes) -> None:
+        self.trace = value
+
+    def _take_cookie(self, value: bytes) -> None:
+        self.cookies = b"%b; %b" % (self.cookies, value) if self.cookies else value
+
+    def _check(self) -> None:
+        """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html."""
+        if self.version not in {"1.1", "1.0"}:
+            raise RefusedError(505)
+        if self.method == b"TRACE":
+            raise RefusedError(405)
+        if self.method == b"CONNECT" or (self.host is None and self.version == "1.1"):
+            raise RefusedError(400)
+        if self.is_chunked and self.version == "1.0":
+            raise RefusedError(400)
+        if self.has_upgrade and self.has_body:
+            raise RefusedError(400)  # the parser cannot tell where such a body ends
+        if self.forwarded_for and self.forwarded_for.count(b",") >= _ADDRESSES:
+            raise RefusedError(463)
+
+
+_TAKEN = {
+    b"host": Request._take_host,  # noqa: SLF001
+    b"connection": Request._take_connection,  # noqa: SLF001
+    b"content-length": Request._take_length,  # noqa: SLF001
+    b"transfer-encoding": Request._take_encoding,  # noqa: SLF001
+    b"expect": Request._take_expect,  # noqa: SLF001
+    b"x-forwarded-for": Request._take_forwarded_for,  # noqa: SLF001
+    b"x-amzn-trace-id": Request._take_trace,  # noqa: SLF001
+    b"cookie": Request._take_cookie,  # noqa: SLF001
+}
+_REWRITTEN = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"expect",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-port",
+        b"x-amzn-trace-id",
+    )
+)

@@ -1,0 +1,277 @@
+"""Listener rules: which one a request matches, and what is to be done with it.
+
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf.local.balancer import snapshot
+from mclass_tf.local.balancer.groups import Group
+from mclass_tf.local.balancer.request import Request
+
+_log = logging.getLogger(__name__)
+
+Condition = Callable[[Request, str], bool]
+"""Whether a request, which came from that address, matches."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Share:
+    """A target group's part in a forward action; `credit` is how far its next turn has come."""
+
+    group: Group
+    weight: int
+    credit: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forward:
+    """Requests go to the groups in proportion to their weights. `sticky_seconds` 0: no group stickiness."""
+
+    shares: tuple[Share, ...]
+    sticky_seconds: int = 0
+
+    def choose(self) -> Group | None:
+        """Return the group whose turn it is; None where all weights are 0."""
+        shares = self.shares
+        if len(shares) == 1:
+            return shares[0].group
+        best = None
+        for share in shares:
+            share.credit += share.weight
+            if share.weight and (best is None or share.credit > best.credit):
+                best = share
+        if best is None:
+            return None
+        best.credit -= sum(share.weight for share in shares)
+        return best.group
+
+    def find(self, arn: str) -> Group | None:
+        """Return that group if it still gets traffic."""
+        return next((share.group for share in self.shares if share.weight and share.group.arn == arn), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Redirect:
+    """Parts of the URL, with `#{host}` and the like for what stays as it was."""
+
+    protocol: str
+    host: str
+    port: str
+    path: str
+    query: str
+    status: int
+
+    def location(self, request: Request, *, protocol: str, port: str) -> str:
+        host = (request.host or b"").partition(b":")[0].decode("latin-1")
+        known = {
+            "protocol": protocol.lower(),
+            "host": host,
+            "port": port,
+            "path": request.path[1:].decode("latin-1"),
+            "query": request.query.decode("latin-1"),
+        }
+
+        def fill(text: str) -> str:
+            return re.sub(r"#\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)
+
+        query = fill(self.query)
+        return (
+            f"{fill(self.protocol).lower()}://{fill(self.host)}:{fill(self.port)}{fill(self.path)}"
+            f"{'?' if query else ''}{query}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FixedResponse:
+    """An answer of the load balancer's own."""
+
+    status: int
+    content_type: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsupported:
+    """An action that is not modelled: AWS's own error for what goes wrong in an action."""
+
+    kind: str
+
+
+Action = Forward | Redirect | FixedResponse | Unsupported
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """`priority` 0: the listener's default."""
+
+    priority: int
+    conditions: tuple[Condition, ...]
+    action: Action
+
+
+def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
+    """Prepare a rule; of several actions the last one answers, the others would only authenticate."""
+    actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
+    return Rule(
+        priority=rule.priority or 0,
+        conditions=tuple(_condition(condition) for condition in rule.conditions),
+        action=_action(actions, groups),
+    )
+
+
+def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
+    """Return the first rule whose conditions all hold; the default has none, and is the last."""
+    for rule in rules:
+        for condition in rule.conditions:
+            if not condition(request, source):
+                break
+        else:
+            return rule
+    raise LookupError("a listener without a default rule")
+
+
+def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
+    """Yield the target groups that the rules name, those of weight 0 too."""
+    for rule in rules:
+        for action in rule.actions:
+            yield from (arn for arn, _ in _weights(action))
+
+
+def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Action:
+    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Group]], Action]] = {
+        "forward": _forward,
+        "redirect": _redirect,
+        "fixed-response": _fixed,
+    }
+    unknown = [str(action["Type"]) for action in actions if action["Type"] not in make]
+    if unknown:
+        _log.error("The action %s is not modelled: such requests get a 500.", unknown[0])
+        return Unsupported(kind=unknown[0])
+    return make[actions[-1]["Type"]](actions[-1], groups)
+
+
+def _weights(action: Mapping[str, Any]) -> list[tuple[str, int]]:
+    listed = action.get("ForwardConfig", {}).get("TargetGroups") or []
+    if not listed and action.get("TargetGroupArn"):
+        return [(action["TargetGroupArn"], 1)]
+    return [(entry["TargetGroupArn"], int(entry.get("Weight", 1))) for entry in listed]
+
+
+def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
+    stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig") or {}
+    is_sticky = str(stickiness.get("Enabled", False)).lower() == "true"
+    return Forward(
+        shares=tuple(
+            Share(group=groups[arn], weight=weight) for arn, weight in _weights(action) if arn in groups
+        ),
+        sticky_seconds=int(stickiness.get("DurationSeconds", 3600)) if is_sticky else 0,
+    )
+
+
+def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
+    found = action["RedirectConfig"]
+    return Redirect(
+        protocol=found.get("Protocol") or "#{protocol}",
+        host=found.get("Host") or "#{host}",
+        port=found.get("Port") or "#{port}",
+        path=found.get("Path") or "/#{path}",
+        query=found.get("Query", "#{query}"),
+        status=int(found["StatusCode"].removeprefix("HTTP_")),
+    )
+
+
+def _fixed(action: Mapping[str, Any], _: Mapping[str, Group]) -> FixedResponse:
+    found = action["FixedResponseConfig"]
+    kind = found.get("ContentType") or "text/plain"
+    body = (found.get("MessageBody") or "").encode()
+    return FixedResponse(status=int(found["StatusCode"]), content_type=f"{kind}; charset=utf-8", body=body)
+
+
+def _condition(found: Mapping[str, Any]) -> Condition:
+    make = {
+        "host-header": _host,
+        "path-pattern": _path,
+        "http-header": _header,
+        "http-request-method": _method,
+        "query-string": _query,
+        "source-ip": _source,
+    }.get(found["Field"])
+    if make is None or "RegexValues" in str(found):
+        _log.error("The condition %s is not modelled: it never holds.", found)
+        return lambda _, __: False
+    return make(found)
+
+
+def _values(found: Mapping[str, Any], config: str) -> list[Any]:
+    """Return the condition's values, which stand in its own object, or the old way directly in it."""
+    return list(found.get(config, {}).get("Values") or found.get("Values") or ())
+
+
+def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) -> re.Pattern[bytes]:
+    """`*` stands for any characters, `?` for one; with `escapes` a backslash takes their meaning away."""
+    pieces = re.compile(r"\\[*?]|." if escapes else ".", re.DOTALL)
+    meant = {"*": ".*", "?": "."}
+
+    def one(value: str) -> str:
+        return "".join(meant.get(piece) or re.escape(piece[-1]) for piece in pieces.findall(value))
+
+    return re.compile("|".join(f"(?:{one(value)})" for value in values).encode(), flags | re.DOTALL)
+
+
+def _host(found: Mapping[str, Any]) -> Condition:
+    matches = _pattern(_values(found, "HostHeaderConfig"), flags=re.IGNORECASE).fullmatch
+    return lambda request, _: matches((request.host or b"").partition(b":")[0]) is not None
+
+
+def _path(found: Mapping[str, Any]) -> Condition:
+    values = _values(found, "PathPatternConfig")
+    if "/*" in values or "*" in values:
+        return lambda request, _: request.path[:1] == b"/"
+    matches = _pattern(values).fullmatch
+    return lambda request, _: matches(request.path) is not None
+
+
+def _header(found: Mapping[str, Any]) -> Condition:
+    name = found["HttpHeaderConfig"]["HttpHeaderName"].lower().encode()
+    matches = _pattern(_values(found, "HttpHeaderConfig"), flags=re.IGNORECASE).fullmatch
+    return lambda request, _: any(matches(value) for value in request.values(name))
+
+
+def _method(found: Mapping[str, Any]) -> Condition:
+    methods = frozenset(value.encode() for value in _values(found, "HttpRequestMethodConfig"))
+    return lambda request, _: request.method in methods
+
+
+def _query(found: Mapping[str, Any]) -> Condition:
+    wanted = [
+        (_optional(value.get("Key")), _optional(value["Value"]))
+        for value in found["QueryStringConfig"]["Values"]
+    ]
+
+    def holds(request: Request, _: str) -> bool:
+        pairs = [pair.partition(b"=")[::2] for pair in request.query.split(b"&") if pair]
+        return any(
+            (key is None or key.fullmatch(name)) and (value is None or value.fullmatch(given))
+            for name, given in pairs
+            for key, value in wanted
+        )
+
+    return holds
+
+
+def _optional(text: str | None) -> re.Pattern[bytes] | None:
+    return None if text is None else _pattern([text], flags=re.IGNORECASE, escapes=True)
+
+
+def _source(found: Mapping[str, Any]) -> Condition:
+    networks = [ipaddress.ip_network(value, strict=False) for value in _values(found, "SourceIpConfig")]
+    return lambda _, source: any(ipaddress.ip_address(source) in network for network in networks)

@@ -1,0 +1,132 @@
+"""The data plane as a whole: puts snapshots into force and reports what happens."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mclass_tf.local.balancer import rules
+from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.health import Checks
+from mclass_tf.local.balancer.listener import Listener
+from mclass_tf.local.balancer.report import Applied, Health
+from mclass_tf.local.balancer.settings import BalancerSettings
+from mclass_tf.local.balancer.snapshot import Snapshot
+from mclass_tf.local.balancer.telemetry import Send, Telemetry
+
+
+class DataPlane:
+    """Everything is replaced piece by piece, so that what did not change goes on undisturbed."""
+
+    def __init__(self, send: Send) -> None:
+        self.telemetry = Telemetry(send)
+        self._send = send
+        self._groups: dict[str, Group] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._checks: dict[TargetState, Checks] = {}
+        self._told: dict[TargetState, object] = {}
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Put it into force for every request from now on."""
+        gone = self._apply_groups(snapshot)
+        opened = self._apply_listeners(snapshot)
+        for target in gone:
+            self._forget(target)
+        for listener in opened:
+            await listener.open()
+        self._send(Applied(version=snapshot.version))
+
+    def close(self) -> None:
+        for checks in self._checks.values():
+            checks.stop()
+        for listener in self._listeners.values():
+            listener.close()
+
+    def _apply_groups(self, snapshot: Snapshot) -> list[TargetState]:
+        """Take over groups and targets; return the targets that are no longer registered."""
+        now = asyncio.get_running_loop().time
+        used = {
+            arn
+            for load_balancer in snapshot.load_balancers
+            for listener in load_balancer.listeners
+            for arn in rules.group_arns(listener.rules)
+        }
+        gone: list[TargetState] = []
+        for found in snapshot.target_groups:
+            group = self._groups.setdefault(found.arn, Group(found, now=now))
+            group.speed, group.is_used = snapshot.speed, found.arn in used
+            gone += group.update(found)
+        named = {found.arn for found in snapshot.target_groups}
+        for arn in self._groups.keys() - named:
+            gone += self._groups.pop(arn).retire()
+        for group in self._groups.values():
+            for target in group.targets.values():
+                self._supervise(target)
+        return gone
+
+    def _supervise(self, target: TargetState) -> None:
+        """Check the health of a target that may get requests, and of no other."""
+        if target.group.is_used and not target.is_draining:
+            checks = self._checks.get(target)
+            if checks is None:
+                self._checks[target] = Checks(target=target, changed=self._health_changed)
+            else:
+                checks.reschedule()
+        else:
+            self._stop_checks(target)
+        self._tell(target)
+
+    def _stop_checks(self, target: TargetState) -> None:
+        checks = self._checks.pop(target, None)
+        if checks is not None:
+            checks.stop()
+            target.start_anew()
+
+    def _health_changed(self, target: TargetState) -> None:
+        target.group.health_changed(target)
+        self._tell(target)
+
+    def _tell(self, target: TargetState) -> None:
+        state = target.state
+        if self._told.get(target) == state:
+            return
+        self._told[target] = state
+        self._send(
+            Health(
+                target_group_arn=target.group.arn,
+                ip=target.ip,
+                port=target.port,
+                state=state.state,
+                reason=state.reason,
+                description=state.description,
+            )
+        )
+
+    def _forget(self, target: TargetState) -> None:
+        self._stop_checks(target)
+        self._told.pop(target, None)
+        target.close_idle()
+        for exchange in tuple(target.exchanges):
+            exchange.target_gone()
+
+    def _apply_listeners(self, snapshot: Snapshot) -> list[Listener]:
+        """Take over listeners and rules; return the listeners that are to be opened."""
+        found = {
+            listener.arn: (load_balancer, listener)
+            for load_balancer in snapshot.load_balancers
+            for listener in load_balancer.listeners
+        }
+        for arn in tuple(self._listeners):
+            if arn not in found or found[arn][1].protocol != self._listeners[arn].protocol:
+                self._listeners.pop(arn).close()
+        opened = []
+        for arn, (load_balancer, listener) in found.items():
+            if arn not in self._listeners:
+                self._listeners[arn] = Listener(arn, telemetry=self.telemetry)
+                opened.append(self._listeners[arn])
+            self._listeners[arn].update(
+                listener,
+                load_balancer=load_balancer,
+                settings=BalancerSettings.of(load_balancer.attributes),
+                rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
+            )
+        return opened

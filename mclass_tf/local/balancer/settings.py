@@ -1,0 +1,76 @@
+"""Attributes of load balancers and target groups, read once: how the data plane is to behave.
+
+https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
+https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CONNECT_TIMEOUT = 10.0  # seconds, for a connection to a target; not configurable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BalancerSettings:
+    """Times in seconds; none of them is scaled, since clients and targets feel them."""
+
+    idle_timeout: float = 60
+    client_keep_alive: float = 3600
+    drops_invalid_headers: bool = False
+    preserves_host: bool = False
+    forwarded_for: str = "append"
+    forwards_client_port: bool = False
+    adds_tls_headers: bool = False
+    logs_access: bool = False
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, str]) -> BalancerSettings:
+        return cls(
+            idle_timeout=float(attributes.get("idle_timeout.timeout_seconds", 60)),
+            client_keep_alive=float(attributes.get("client_keep_alive.seconds", 3600)),
+            drops_invalid_headers=_on(attributes, "routing.http.drop_invalid_header_fields.enabled"),
+            preserves_host=_on(attributes, "routing.http.preserve_host_header.enabled"),
+            forwarded_for=attributes.get("routing.http.xff_header_processing.mode", "append"),
+            forwards_client_port=_on(attributes, "routing.http.xff_client_port.enabled"),
+            adds_tls_headers=_on(attributes, "routing.http.x_amzn_tls_version_and_cipher_suite.enabled"),
+            logs_access=_on(attributes, "access_logs.s3.enabled"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSettings:
+    """`slow_start` is scaled by the clock, the durations of cookies are not."""
+
+    algorithm: str = "round_robin"
+    slow_start: float = 0
+    is_sticky: bool = False
+    stickiness_type: str = "lb_cookie"
+    stickiness_seconds: int = 86400
+    application_cookie: bytes = b""
+    fewest_healthy: int = 1
+    fewest_healthy_percentage: float = 0
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, str]) -> GroupSettings:
+        kind = attributes.get("stickiness.type", "lb_cookie")
+        routing = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
+        return cls(
+            algorithm=attributes.get("load_balancing.algorithm.type", "round_robin"),
+            slow_start=float(attributes.get("slow_start.duration_seconds", 0)),
+            is_sticky=_on(attributes, "stickiness.enabled"),
+            stickiness_type=kind,
+            stickiness_seconds=int(attributes.get(f"stickiness.{kind}.duration_seconds", 86400)),
+            application_cookie=attributes.get("stickiness.app_cookie.cookie_name", "").encode(),
+            fewest_healthy=int(attributes.get(f"{routing}.count", 1)),
+            fewest_healthy_percentage=_percentage(attributes.get(f"{routing}.percentage", "off")),
+        )
+
+
+def _on(attributes: Mapping[str, str], name: str) -> bool:
+    return attributes.get(name, "false") == "true"
+
+
+def _percentage(text: str) -> float:
+    return 0 if text == "off" else float(text)
