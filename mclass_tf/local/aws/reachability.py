@@ -108,22 +108,23 @@ def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, i
 def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface, port: int) -> bool:
     node = End(range=IPv4Network(subnet.cidr_block), group_ids=frozenset(load_balancer.security_groups or ()))
     task = End(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
-    if not rules_allow(_rules(ec2, node.group_ids, egress=True), other=task, port=port):
+    if not rules_allow(rules_of(ec2, node.group_ids, egress=True), other=task, port=port):
         return False
-    if not rules_allow(_rules(ec2, task.group_ids, egress=False), other=node, port=port):
+    if not rules_allow(rules_of(ec2, task.group_ids, egress=False), other=node, port=port):
         return False
     if subnet.id == interface.subnet_id:
         return True  # an ACL sees only what enters or leaves its subnet
     there, back = (port, port), _EPHEMERAL
     return (
-        entries_allow(_entries(ec2, subnet.id, egress=True), other=task.range, ports=there)
-        and entries_allow(_entries(ec2, interface.subnet_id, egress=False), other=node.range, ports=there)
-        and entries_allow(_entries(ec2, interface.subnet_id, egress=True), other=node.range, ports=back)
-        and entries_allow(_entries(ec2, subnet.id, egress=False), other=task.range, ports=back)
+        entries_allow(entries_of(ec2, subnet.id, egress=True), other=task.range, ports=there)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=False), other=node.range, ports=there)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=True), other=node.range, ports=back)
+        and entries_allow(entries_of(ec2, subnet.id, egress=False), other=task.range, ports=back)
     )
 
 
-def _rules(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
+def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
+    """Yield the rules of the groups that are there, in one direction."""
     for group_id in group_ids:
         group = ec2.get_security_group_from_id(group_id)
         if group is None:
@@ -146,11 +147,14 @@ def _ranges(ec2: Any, rule: Any) -> tuple[str, ...]:
 
 def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
     found = ec2.managed_prefix_lists.get(prefix_list_id)
-    entries = found.entries.get(found.version) if found is not None else None
-    return [entry["Cidr"] for entry in entries or []]
+    if found is None:
+        return []
+    latest = [*found.entries.values()][-1:]  # moto gives AWS's own lists no version
+    entries = found.entries.get(found.version) or (latest[0] if latest else [])
+    return [entry["Cidr"] for entry in entries]
 
 
-def _entries(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
+def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
     """Of the subnet's network ACL; moto gives every subnet one."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
