@@ -5,7 +5,8 @@ The only module that imports boto3; the import is late, since it costs a quarter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,33 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
+
+
+_CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 20
+_NO_SUCCESS = 300
+_ERRORS_OF_SERVERS = 500
+# Codes with which AWS says: not now, ask again.
+_THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "ServerException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +93,74 @@ class Aws:
     def __init__(self, access: Access) -> None:
         self.access = access
 
-    def _client(self, service: str) -> Any:
+    def _session(self) -> Any:
         import boto3  # noqa: PLC0415
         import botocore.session  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
 
         access = self.access
         # Where the credentials are given, a profile that AWS_PROFILE names is none of our business: it need not exist.
         given = {"profile": (None, None, None, None)} if access.access_key_id is not None else None
-        session = boto3.session.Session(
+        return boto3.session.Session(
             botocore_session=botocore.session.Session(session_vars=given),
             aws_access_key_id=access.access_key_id,
             aws_secret_access_key=access.secret_access_key,
             aws_session_token=access.session_token,
             region_name=access.region,
         )
+
+    def _client(self, service: str) -> Any:
+        from botocore.config import Config  # noqa: PLC0415
+
+        access = self.access
         named = access.endpoint_url is not None
         config = Config(
             retries={"mode": "standard", "max_attempts": 5},
-            connect_timeout=10,
+            connect_timeout=_CONNECT_SECONDS,
             # An endpoint that is named is reached directly, whatever proxy stands before the internet.
             proxies={} if named else None,
         )
-        make: Any = session.client  # chosen by name here; the properties below give the type back
-        # Where there is no TLS no bundle of certificates is read.
-        plain = (access.endpoint_url or "").startswith("http://")
-        return make(service, endpoint_url=access.endpoint_url, config=config, verify=False if plain else None)
+        make: Any = self._session().client  # chosen by name here; the properties below give the type back
+        return make(
+            service,
+            endpoint_url=access.endpoint_url,
+            config=config,
+            verify=False if self._is_plain else None,
+        )
+
+    @property
+    def _is_plain(self) -> bool:
+        """Where there is no TLS no bundle of certificates is read."""
+        return (self.access.endpoint_url or "").startswith("http://")
+
+    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a call of ECS by its name and return the answer as it came, times in seconds since the epoch.
+
+        ECS speaks AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks calls and fields of later years
+        (docs/adr/0011); what is sent and read here goes through no model. Raises botocore's own errors, once: nothing
+        is asked again here.
+        """
+        return self._ecs_wire.call(action, request)
+
+    @cached_property
+    def _ecs_wire(self) -> _JsonWire:
+        from botocore.httpsession import URLLib3Session  # noqa: PLC0415
+        from botocore.utils import get_environ_proxies  # noqa: PLC0415
+
+        session = self._session()
+        url = str(self.ecs.meta.endpoint_url)
+        bundle = session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # boto3 has no other way to it
+        return _JsonWire(
+            url=url,
+            prefix="AmazonEC2ContainerServiceV20141113",
+            service="ecs",
+            region=self.access.region,
+            credentials=session.get_credentials(),
+            http=URLLib3Session(
+                verify=False if self._is_plain else bundle or True,
+                proxies={} if self.access.endpoint_url else get_environ_proxies(url),
+                timeout=_ANSWER_SECONDS,
+            ),
+        )
 
     @cached_property
     def acm(self) -> ACMClient:
@@ -146,6 +216,79 @@ class Aws:
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
         return client
+
+
+@dataclass(frozen=True, kw_only=True)
+class _JsonWire:
+    """AWS's JSON 1.1 protocol, signed and sent by botocore, without its models of services.
+
+    https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
+    """
+
+    url: str
+    prefix: str
+    service: str
+    region: str
+    credentials: Any = field(repr=False)
+    http: Any = field(repr=False)
+
+    def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        from botocore.auth import SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
+
+        if self.credentials is None:
+            raise NoCredentialsError
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"{self.prefix}.{action}"}
+        unsigned = AWSRequest(method="POST", url=self.url, data=json.dumps(request).encode(), headers=headers)
+        SigV4Auth(self.credentials, self.service, self.region).add_auth(unsigned)
+        answer = self.http.send(unsigned.prepare())
+        try:
+            document = json.loads(answer.content)
+        except ValueError:
+            document = {}
+        if answer.status_code >= _NO_SUCCESS:
+            raise _client_error(action, status=answer.status_code, document=document)
+        found: dict[str, Any] = document
+        return found
+
+
+def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> Exception:
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    code = str(document.get("__type") or status).rpartition("#")[2]
+    message = str(document.get("message") or document.get("Message") or "")
+    answer: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, action)
+
+
+def error_code(error: Exception) -> str:
+    """Return AWS's own code of an error, such as "AccessDeniedException"; empty where AWS did not answer."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
+
+
+def error_message(error: Exception) -> str:
+    """Return AWS's own words of an error, or what the error says of itself."""
+    response = getattr(error, "response", None)
+    told = response.get("Error", {}).get("Message", "") if isinstance(response, Mapping) else ""
+    return str(told or error)
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
+    from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
+
+    if isinstance(error, (ConnectionError, HTTPClientError)):
+        return not isinstance(error, SSLError)
+    response = getattr(error, "response", None)
+    if not isinstance(response, Mapping):
+        return False
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status) >= _ERRORS_OF_SERVERS or error_code(error) in _THROTTLED
 
 
 def connect(base: Access, *, account_id: str, role_arn: str | None) -> Aws:

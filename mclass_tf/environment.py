@@ -24,6 +24,8 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PATH = re.compile(r"/[!-~]*")
+_STALL = (30.0, 86400.0)
 _BUCKET_RULE = "the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens"
 
 # The inputs of Terraform that are read here too, before Terraform can judge them.
@@ -48,6 +50,17 @@ class Backend:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReleaseSettings:
+    """How releases are watched: `stall_after` seconds without progress are the end (None: by the service's own times).
+
+    `version_path` is what the load balancer is asked for when ECS is done.
+    """
+
+    stall_after: float | None = None
+    version_path: str = "/version"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """One environment. `variables` are the literal values of terraform.tfvars, as HCL gives them."""
 
@@ -59,6 +72,7 @@ class Environment:
     promotes_from: str | None
     backend: Backend
     variables: Mapping[str, Any]
+    release: ReleaseSettings = ReleaseSettings()
 
     @property
     def variables_file(self) -> Path:
@@ -103,11 +117,23 @@ def load(project: Path, name: str) -> Environment:
         promotes_from=settings.optional("promotes_from", _NAME, 'the name of an environment, such as "dev"'),
         backend=_backend(directory / BACKEND),
         variables=variables,
+        release=_release(settings.table("release")),
     )
     settings.nothing_else()
     _consistent(environment, settings, known)
     _own_state(environment, others=[other for other in known if other != name])
     return environment
+
+
+def _release(settings: _Settings) -> ReleaseSettings:
+    default = ReleaseSettings()
+    found = ReleaseSettings(
+        stall_after=settings.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
+        version_path=settings.optional("version_path", _PATH, 'a path of the service, such as "/version"')
+        or default.version_path,
+    )
+    settings.nothing_else()
+    return found
 
 
 def _consistent(environment: Environment, settings: _Settings, known: tuple[str, ...]) -> None:
@@ -242,6 +268,25 @@ class _Settings:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return value
+
+    def number(self, key: str, bounds: tuple[float, float], rule: str) -> float | None:
+        self._asked.add(key)
+        value = self.values.get(key)
+        if value is None:
+            return None
+        # In Python true is a number.
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not bounds[0] <= value <= bounds[1]:
+            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+        return float(value)
+
+    def table(self, key: str) -> _Settings:
+        """Return what stands below `[key]`; nothing where there is no such table."""
+        self._asked.add(key)
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, f"is {value!r}", f"{key} is a table: [{key}]")
+        return _Settings(self.file, value)
 
     def nothing_else(self) -> None:
         for key in self.values:

@@ -12,6 +12,7 @@
     │   ├── LocalAwsUnavailableError
     │   ├── NothingAppliedError
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
+    │   ├── LedgerError                  the record of a release could not be written
     │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
     │   │   └── BaseImageError           the registry of the base image cannot be reached
@@ -123,6 +124,10 @@ class NothingAppliedError(ConfigurationError):
 
 
 class EndpointError(ConfigurationError):
+    pass
+
+
+class LedgerError(ConfigurationError):
     pass
 
 
@@ -261,7 +266,10 @@ class ServiceEvent:
 
 
 class RolloutError(MclassError):
-    """A rollout that did not end well: `cause` in one sentence, and what ECS said meanwhile."""
+    """A rollout that did not end well: `cause` in one sentence, what ECS said meanwhile, and what it was a rollout of.
+
+    `record` is where the ledger has it.
+    """
 
     exit_code = 6
     outcome: ClassVar[str] = "failed"
@@ -272,6 +280,10 @@ class RolloutError(MclassError):
         super().__init__(message, hint=hint)
         self.cause = cause
         self.events = tuple(events)
+        self.digest = ""
+        self.task_definition_arn = ""
+        self.service_deployment_arn = ""
+        self.record = ""
 
 
 class RolledBackError(RolloutError):

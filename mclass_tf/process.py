@@ -42,6 +42,29 @@ class Runner(Protocol):
     def __call__(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed: ...
 
 
+class Deferred:
+    """An interrupt that waits to be asked for. The next one, before it was cleared, raises KeyboardInterrupt after all."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Event()
+        self.number = 0
+
+    def wait(self, seconds: float) -> bool:
+        """Return True as soon as there is an interrupt, else False when the seconds are over."""
+        return self._arrived.wait(seconds)
+
+    def clear(self) -> None:
+        self._arrived.clear()
+
+    def take(self, number: int) -> bool:
+        """Keep the signal for `wait`; return False where one is there already."""
+        if self._arrived.is_set():
+            return False
+        self.number = number
+        self._arrived.set()
+        return True
+
+
 class _Interrupts:
     """The children that run now, and whether the user has interrupted."""
 
@@ -51,6 +74,7 @@ class _Interrupts:
         self._children: dict[int, subprocess.Popen[str]] = {}
         self._told: set[int] = set()
         self._raised = False
+        self.deferred: Deferred | None = None
 
     def start(self, command: Command) -> subprocess.Popen[str]:
         with self._lock:
@@ -88,8 +112,10 @@ class _Interrupts:
                 self._told.add(child.pid)
                 child.send_signal(signal.SIGINT)
 
-    def handle(self, _number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, _frame: FrameType | None) -> None:
         with self._lock:
+            if self.deferred is not None and not self._children and self.deferred.take(number):
+                return
             self._raised = True
             for child in self._children.values():
                 self.tell(child)
@@ -118,6 +144,18 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Deferred]:
+    """In the main thread, within `interruptible`: let the first interrupt wait until it is asked for, instead of raising."""
+    deferred = Deferred()
+    if threading.current_thread() is threading.main_thread():
+        _interrupts.deferred = deferred
+    try:
+        yield deferred
+    finally:
+        _interrupts.deferred = None
 
 
 def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:

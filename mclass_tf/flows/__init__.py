@@ -1,5 +1,6 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
+from mclass_tf.flows.deploy import OnInterrupt, Show
 from mclass_tf.flows.environments import (
     Applied,
     Confirm,
@@ -17,7 +18,10 @@ from mclass_tf.flows.environments import (
     verify_environment,
 )
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
-from mclass_tf.flows.release import Choice, OnInterrupt, Released, Show, release
+from mclass_tf.flows.inspect import ServiceStatus, render, status
+from mclass_tf.flows.release import Released, leave, release
+from mclass_tf.flows.rollback import rollback
+from mclass_tf.rollout import Choice
 
 __all__ = [
     "Applied",
@@ -27,6 +31,7 @@ __all__ = [
     "OnInterrupt",
     "Planned",
     "Released",
+    "ServiceStatus",
     "Show",
     "applied_state",
     "apply",
@@ -37,9 +42,13 @@ __all__ = [
     "export_plan",
     "has_saved_plan",
     "init",
+    "leave",
     "make_plan",
     "push_image",
     "release",
+    "render",
+    "rollback",
+    "status",
     "unlock",
     "verify_environment",
 ]

@@ -7,10 +7,12 @@ import functools
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
-from mclass_tf import gates, verify
+from mclass_tf import endpoint, gates, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
     MclassError,
@@ -23,6 +25,7 @@ from mclass_tf.errors import (
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
+from mclass_tf.target import Target
 from mclass_tf.workspace import approval_of
 
 Confirm = Callable[[str], bool]
@@ -76,6 +79,11 @@ def init(session: Session) -> None:
 @_alone
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
     """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
+    return plan_within(session, image=image)
+
+
+def plan_within(session: Session, *, image: str | None) -> Planned:
+    """Do what `make_plan` does, for a caller who holds the working folders."""
     gates.prepare(session.environment, session.project.folder)
     file = session.workspace.plan_file
     _discard(file)
@@ -111,11 +119,16 @@ def export_plan(planned: Planned, destination: Path) -> None:
 def apply(session: Session, *, file: Path | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
     if file is None:
-        return _apply_approved(session, session.workspace.plan_file)
+        return apply_within(session)
     try:
         return _apply_approved(session, _taken_in(session, file))
     finally:
         _discard(session.workspace.given_plan)
+
+
+def apply_within(session: Session) -> Applied:
+    """Apply the environment's own saved plan, for a caller who holds the working folders."""
+    return _apply_approved(session, session.workspace.plan_file)
 
 
 def _apply_approved(session: Session, path: Path) -> Applied:
@@ -153,6 +166,11 @@ def _no_plan(session: Session, path: Path) -> PlanRefusedError:
 @_alone
 def discard_plan(session: Session) -> None:
     """Forget the saved plan: the next apply makes one anew, and asks."""
+    discard_plan_within(session)
+
+
+def discard_plan_within(session: Session) -> None:
+    """Do what `discard_plan` does, for a caller who holds the working folders."""
     _discard(session.workspace.plan_file)
 
 
@@ -175,7 +193,13 @@ def applied_state(session: Session) -> State:
 
 def verify_environment(session: Session) -> verify.VerifyReport:
     """Run the integration tests against the applied outputs."""
-    return verify.run(applied_state(session).outputs, session.aws)
+    return verify.run(applied_state(session).outputs, session.aws, fetch=partial(_fetch, session.target))
+
+
+def _fetch(target: Target, url: str, *, seconds: float) -> int:
+    parts = urlsplit(url)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return endpoint.get(endpoint.resolve(target, url), path, seconds=seconds).status
 
 
 @_alone

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import datetime as dt
-import enum
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mclass_tf import verify
-from mclass_tf.errors import ServiceEvent
-from mclass_tf.flows.environments import Confirm
-from mclass_tf.rollout import View
+from mclass_tf import image, verify
+from mclass_tf.aws import error_code
+from mclass_tf.errors import (
+    ApprovalRefusedError,
+    DeploymentInProgressError,
+    NoImageError,
+    ServiceEvent,
+)
+from mclass_tf.flows.attempt import Attempt, begun, recorded
+from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.environments import (
+    Confirm,
+    Planned,
+    applied_state,
+    apply_within,
+    discard_plan_within,
+    plan_within,
+)
+from mclass_tf.rollout import Choice, Order, Started
+from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 
-Show = Callable[[View], None]
-"""Takes every change of a rollout."""
-
-
-class Choice(enum.Enum):
-    """What is to become of a rollout whose command was interrupted. LEAVE: ECS goes on by itself, and the command ends."""
-
-    KEEP = "keep going"
-    ROLL_BACK = "roll back"
-    LEAVE = "leave"
-
-
-OnInterrupt = Callable[[], Choice]
-"""Asks what an interrupt means; called once for each."""
+RELEASED, UNCHANGED = "released", "unchanged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """What a release came to. `outcome` is "released" or "unchanged"; `record` is where the ledger has it (s3://…)."""
+    """What a release or a rollback came to. `outcome` is "released", "unchanged" or "rolled back".
+
+    It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
+    (s3://…).
+    """
 
     environment: str
     digest: str
@@ -46,8 +53,13 @@ class Released:
     cause: str = ""
 
 
-def leave(*_: object) -> Choice:
+def leave() -> Choice:
+    """Leave an interrupted rollout to ECS."""
     return Choice.LEAVE
+
+
+def _unshown(_: Planned) -> None:
+    pass
 
 
 def release(
@@ -58,10 +70,138 @@ def release(
     show: Show,
     on_interrupt: OnInterrupt = leave,
     stall_after: float | None = None,
+    show_plan: Callable[[Planned], None] = _unshown,
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
     `stall_after` is how many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin
-    (exit 6), VerificationError (7), NoImageError (3) where the repository does not have the image.
+    (exit 6), NoImageError (3) where the repository does not have the image, DeploymentInProgressError (5) where
+    somebody else's deployment is not over.
     """
-    raise NotImplementedError
+    wanted = digest or image.Images(session.project.home / "images").latest().digest
+    outputs = verify.Outputs.parse(applied_state(session).outputs)
+    require_pushed(session, outputs, wanted)
+    deployer = Deployer.of(session, outputs)
+    _require_free(deployer, wanted)
+    before = deployer.service()
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    with ExitStack() as held:
+        held.enter_context(session.workspace.alone())
+        planned = plan_within(session, image=wanted)
+        planned.decision.require()
+        if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
+            show_plan(planned)
+            _ask(session, confirm, wanted)
+        saved, verdicts = planned.saved, planned.decision.verdicts
+        first = begun(session, command="release", digest=wanted, plan_sha256=saved.sha256, verdicts=verdicts)
+        with recorded(session, first) as attempt:
+            apply_within(session)
+            held.close()  # from here on it is ECS that works
+            report = _roll_out(session, attempt, watching, before=before)
+    return result(session, attempt, report)
+
+
+def _roll_out(
+    session: Session, attempt: Attempt, watching: Watching, *, before: Service
+) -> verify.VerifyReport:
+    """Bring what was applied into service, if it is not there."""
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    wanted = attempt.task_definition_arn = deployer.outputs.task_definition_arn
+    service, current = deployer.service(), deployer.ongoing()
+    attempt.outcome = UNCHANGED
+    if current is not None or not runs(service, wanted):
+        started, back_to = _started(deployer, current, service=service, before=before)
+        end = deployer.follow(started, watching, attempt, back_to=back_to)
+        deployer.require_success(end, watching, task_definition_arn=wanted, back_to=back_to)
+        attempt.outcome = RELEASED
+    deployer.set_scaling_minimum()
+    return deployer.prove(attempt, digest=attempt.digest)
+
+
+def _started(
+    deployer: Deployer, current: ServiceDeployment | None, *, service: Service, before: Service
+) -> tuple[Started, int | None]:
+    """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
+    wanted = deployer.outputs.task_definition_arn
+    if current is not None:
+        revision = deployer.task_definition_of(current)
+        if revision == wanted and current.status not in ROLLING_BACK:
+            started = deployer.take_up(current.arn, task_definition_arn=wanted)
+            return started, 0 if deployer.came_from_nothing(current) else None
+        # What the service ran before, deployed anew, is the apply's own doing: it changed the service in place.
+        if revision != before.task_definition_arn:
+            raise _not_free(deployer, current, revision)
+    is_first = service.desired == 0
+    order = Order(task_definition_arn=wanted, desired=deployer.outputs.desired_count if is_first else None)
+    return deployer.start(order), 0 if is_first else None
+
+
+def runs(service: Service, task_definition_arn: str) -> bool:
+    """Tell whether the service has come to run that task definition, and runs any tasks at all."""
+    primary = service.primary
+    return (
+        primary is not None
+        and primary.task_definition_arn == task_definition_arn
+        and primary.rollout_state in ("COMPLETED", "")
+        and service.desired > 0
+    )
+
+
+def _require_free(deployer: Deployer, wanted: str) -> None:
+    """Refuse to interfere with somebody else's deployment; one of the same image is taken up."""
+    current = deployer.ongoing()
+    if current is None:
+        return
+    outputs, revision = deployer.outputs, deployer.task_definition_of(current)
+    same = (outputs.task_definition_arn, outputs.image_digest) == (revision, wanted)
+    if not same or current.status in ROLLING_BACK:
+        raise _not_free(deployer, current, revision)
+
+
+def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> DeploymentInProgressError:
+    name = deployer.session.environment.name
+    doing = "being rolled back" if current.status in ROLLING_BACK else "under way"
+    return DeploymentInProgressError(
+        f"a deployment of {revision.rsplit('/', 1)[-1]} is {doing} in {name} since "
+        f"{current.created_at:%Y-%m-%d %H:%M:%S} UTC; the service was left as it is",
+        hint=f"wait for it to end (`status {name}`), or take it back: `rollback {name}`",
+    )
+
+
+def _ask(session: Session, confirm: Confirm, digest: str) -> None:
+    name = session.environment.name
+    if not confirm(f"Release {digest} in {name} on {session.target.label}?"):
+        discard_plan_within(session)
+        raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
+
+
+def require_pushed(session: Session, outputs: verify.Outputs, digest: str) -> None:
+    """Raise NoImageError where the environment's repository does not have the image."""
+    name = session.environment.name
+    try:
+        session.aws.ecr.describe_images(
+            repositoryName=outputs.repository_name, imageIds=[{"imageDigest": digest}]
+        )
+    except Exception as error:
+        if error_code(error) != "ImageNotFoundException":
+            raise
+        raise NoImageError(
+            f"the repository {outputs.repository_name} of {name} does not have the image {digest}",
+            hint=f"push it: `push {name} --image {digest}`; nothing was changed",
+        ) from None
+
+
+def result(session: Session, attempt: Attempt, report: verify.VerifyReport) -> Released:
+    return Released(
+        environment=session.environment.name,
+        digest=attempt.digest,
+        outcome=attempt.outcome,
+        cause=attempt.cause,
+        task_definition_arn=attempt.task_definition_arn,
+        service_deployment_arn=attempt.service_deployment_arn or None,
+        started_at=attempt.started_at,
+        ended_at=dt.datetime.now(dt.UTC),
+        events=attempt.events,
+        verification=report,
+        record=attempt.record,
+    )

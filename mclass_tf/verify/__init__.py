@@ -1,12 +1,16 @@
 """Integration tests of an applied environment: AWS compared with the outputs, the same for AWS and the local AWS."""
 
 from mclass_tf.verify.check import Check
+from mclass_tf.verify.outputs import Outputs
 from mclass_tf.verify.report import Result, Status, VerifyReport, render
 from mclass_tf.verify.runner import checks, judge, open_world, run
+from mclass_tf.verify.task_definition import PLACEHOLDER
 from mclass_tf.verify.world import World
 
 __all__ = [
+    "PLACEHOLDER",
     "Check",
+    "Outputs",
     "Result",
     "Status",
     "VerifyReport",

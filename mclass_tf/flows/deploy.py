@@ -1,0 +1,242 @@
+"""Brings one task definition into service: started or taken up, followed to its end, proven."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mclass_tf import rollout, verify
+from mclass_tf.errors import (
+    InterruptedByUserError,
+    RolledBackError,
+    RolloutError,
+    RolloutStoppedError,
+    StalledError,
+    SupersededError,
+)
+from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.environments import verify_environment
+from mclass_tf.flows.probe import require_answers
+from mclass_tf.process import deferred_interrupts
+from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
+from mclass_tf.service import Ecs, Service, ServiceDeployment
+from mclass_tf.session import Session
+
+Show = Callable[[View], None]
+"""Takes every change of a rollout."""
+
+OnInterrupt = Callable[[], Choice]
+"""Asks what an interrupt means; called once for each. A further one while it asks means LEAVE."""
+
+# Starting an image, and what ECS itself takes for a step, on top of the service's own grace period.
+_STALL_SECONDS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """How a rollout is watched. `stall_after` None takes the environment's, or goes by the service's own times."""
+
+    show: Show
+    on_interrupt: OnInterrupt
+    stall_after: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployer:
+    """The service of one environment, and what was applied there."""
+
+    session: Session
+    outputs: verify.Outputs
+    ecs: Ecs
+    patience: Patience
+
+    @classmethod
+    def of(cls, session: Session, outputs: verify.Outputs) -> Deployer:
+        return cls(
+            session=session,
+            outputs=outputs,
+            ecs=Ecs(session.aws, cluster=outputs.cluster_name, name=outputs.service_name),
+            patience=Patience(tell=session.report),
+        )
+
+    def service(self) -> Service:
+        return self.patience(self.ecs.service)
+
+    def ongoing(self) -> ServiceDeployment | None:
+        """Return the service deployment that is not over, None where the service is at rest."""
+        return self.patience(lambda: rollout.ongoing(self.ecs))
+
+    def task_definition_of(self, deployment: ServiceDeployment) -> str:
+        """Return what a service deployment brings into service."""
+        return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
+
+    def came_from_nothing(self, deployment: ServiceDeployment) -> bool:
+        """Tell whether all that ran before is what stands for an image until there is one, and cannot start."""
+        sources = self.sources_of(deployment)
+        return all(self.image_of(source).endswith(verify.PLACEHOLDER) for source in sources)
+
+    def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
+        """Return the task definitions that ran when a service deployment began."""
+        whole = self.patience(lambda: self.ecs.service_deployment(deployment.arn))
+        return tuple(self.ecs.revision_task_definition(arn) for arn in whole.source_revision_arns)
+
+    def image_of(self, task_definition: str) -> str:
+        """Return the reference of the service's image in a task definition."""
+        containers = self.ecs.task_definition(task_definition)["containerDefinitions"]
+        return next(
+            (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
+        )
+
+    def start(self, order: Order) -> Started:
+        return rollout.start(self.ecs, order, patience=self.patience)
+
+    def take_up(self, arn: str, *, task_definition_arn: str) -> Started:
+        """Return a service deployment that is under way already as if it had been started here."""
+        seen = frozenset(event.id for event in self.service().events)
+        return Started(
+            service_deployment_arn=arn,
+            task_definition_arn=task_definition_arn,
+            seen=seen,
+            at=time.monotonic(),
+        )
+
+    def follow(self, started: Started, watching: Watching, attempt: Attempt, *, back_to: int | None) -> End:
+        """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS."""
+        attempt.task_definition_arn = started.task_definition_arn
+        attempt.service_deployment_arn = started.service_deployment_arn
+        watch = Watch(self.ecs, started, stall_after=self._stall_after(watching))
+        try:
+            with deferred_interrupts() as interruption:
+                end = rollout.follow(
+                    watch,
+                    self.ecs,
+                    show=watching.show,
+                    interruption=interruption,
+                    on_interrupt=watching.on_interrupt,
+                    patience=self.patience,
+                    back_to=back_to,
+                )
+        except KeyboardInterrupt:
+            end = None  # a second one, while the first was asked about
+        finally:
+            attempt.events = tuple(watch.events)
+        if end is None:
+            raise self._left()
+        return end
+
+    def require_success(
+        self, end: End, watching: Watching, *, task_definition_arn: str, back_to: int | None
+    ) -> None:
+        """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks."""
+        if end.outcome is Outcome.SUCCEEDED:
+            return
+        error = self._explained(end, self._stall_after(watching), task_definition_arn)
+        if back_to is not None and end.outcome is not Outcome.SUPERSEDED:
+            self.patience(lambda: self.ecs.update(task_definition=None, desired=back_to))
+            error = type(error)(
+                f"{error.message}; the service is back at {back_to} tasks", hint=error.hint, cause=error.cause
+            )
+        raise error
+
+    def prove(self, attempt: Attempt, *, digest: str) -> verify.VerifyReport:
+        """Make sure that the released revision alone serves, and that the environment is as its outputs say."""
+        session = self.session
+        session.report("asking the load balancer which revision answers")
+        tasks = rollout.require_alone(
+            self.ecs,
+            task_definition_arn=attempt.task_definition_arn,
+            container=self.outputs.container_name,
+            digest=digest,
+            patience=self.patience,
+        )
+        require_answers(session, self.outputs, tasks=tasks, revision=attempt.revision)
+        session.report("verifying")
+        report = verify_environment(session)
+        attempt.is_verified = report.ok
+        return report
+
+    def set_scaling_minimum(self) -> None:
+        """Register the minimum of the outputs, which Terraform leaves to the first release (docs/adr/0006)."""
+        bounds = self.outputs.autoscaling
+        if bounds is None or bounds.get("min") is None:
+            return
+        minimum = int(bounds["min"] or 0)
+        resource = f"service/{self.outputs.cluster_name}/{self.outputs.service_name}"
+        scaling = self.session.aws.autoscaling
+        found = scaling.describe_scalable_targets(
+            ServiceNamespace="ecs", ResourceIds=[resource], ScalableDimension="ecs:service:DesiredCount"
+        )["ScalableTargets"]
+        if [target["MinCapacity"] for target in found] != [minimum]:
+            self.session.report(f"the scaling's minimum is {minimum} from now on")
+            scaling.register_scalable_target(
+                ServiceNamespace="ecs",
+                ResourceId=resource,
+                ScalableDimension="ecs:service:DesiredCount",
+                MinCapacity=minimum,
+            )
+
+    def _stall_after(self, watching: Watching) -> float:
+        chosen = watching.stall_after or self.session.environment.release.stall_after
+        return chosen or _STALL_SECONDS + self.service().grace_period
+
+    def _explained(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
+        name, last = self.session.environment.name, end.last
+        stopped = [
+            task
+            for task in self.patience(lambda: self.ecs.tasks(stopped=True))
+            if task.task_definition_arn == task_definition_arn
+        ]
+        cause = rollout.explain(
+            stopped=stopped,
+            deployment=last.deployment,
+            primary=last.service.primary,
+            events=last.service.events,
+            log_group=self.outputs.log_group_name,
+        )
+        match end.outcome:
+            case Outcome.ROLLED_BACK:
+                return RolledBackError(
+                    f"ECS has rolled back what was to run in {name}: {cause.sentence}",
+                    hint=cause.hint,
+                    cause=cause.sentence,
+                )
+            case Outcome.ROLLBACK_FAILED:
+                return RolledBackError(
+                    f"ECS could not go back to what ran before in {name}: {cause.sentence}",
+                    hint=f"`rollback {name} --to TASK_DEFINITION` names what is to run. {cause.hint}",
+                    cause=cause.sentence,
+                )
+            case Outcome.SUPERSEDED:
+                return self._superseded(end)
+            case Outcome.STALLED:
+                return StalledError(
+                    f"nothing has moved in {name} for {stall_after:g} s: {cause.sentence}",
+                    hint=f"ECS goes on: `status {name}`; `rollback {name}` takes it back. {cause.hint}",
+                    cause=f"nothing has moved for {stall_after:g} s: {cause.sentence}",
+                )
+            case _:
+                return RolloutStoppedError(
+                    f"the deployment in {name} was stopped: {cause.sentence}",
+                    hint=f"`status {name}` shows what runs; `rollback {name}` takes it back. {cause.hint}",
+                    cause=cause.sentence,
+                )
+
+    def _superseded(self, end: End) -> RolloutError:
+        by = end.by
+        revision = "" if by is None else by.target_revision_arn
+        what = self.ecs.revision_task_definition(revision) if revision else "another deployment"
+        cause = f"{what.rsplit('/', 1)[-1]} was deployed meanwhile"
+        name = self.session.environment.name
+        return SupersededError(
+            f"somebody else's deployment has taken the place of this one in {name}: {cause}",
+            hint=f"`status {name}` shows what runs; ask who released, and release again if need be",
+            cause=cause,
+        )
+
+    def _left(self) -> InterruptedByUserError:
+        name = self.session.environment.name
+        return InterruptedByUserError(
+            f"interrupted; ECS goes on with the rollout in {name} by itself",
+            hint=f"`status {name}` follows it, `rollback {name}` takes it back; the same release again takes it up",
+        )

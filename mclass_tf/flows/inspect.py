@@ -1,0 +1,107 @@
+"""The verbs that only look: what is applied as ECS takes it, what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf import endpoint, rollout, verify
+from mclass_tf.errors import EndpointError
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.environments import applied_state
+from mclass_tf.rollout import Tasks
+from mclass_tf.service import ServiceDeployment
+from mclass_tf.session import Session
+
+# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
+_READ_ONLY = frozenset(
+    {
+        "compatibilities",
+        "deregisteredAt",
+        "registeredAt",
+        "registeredBy",
+        "requiresAttributes",
+        "revision",
+        "status",
+        "taskDefinitionArn",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """What runs. `digest` is the image's of the task definition in force, "" before there is one.
+
+    `targets` counts the load balancer's targets by state; `address` is where the URL really is, on the local AWS.
+    `deployment` is the service deployment that is under way.
+    """
+
+    environment: str
+    digest: str
+    task_definition_arn: str
+    desired: int
+    running: int
+    pending: int
+    deployments: tuple[Tasks, ...]
+    targets: Mapping[str, int]
+    url: str
+    address: str
+    deployment: ServiceDeployment | None
+
+
+def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
+    """Return the applied task definition as `aws ecs register-task-definition --cli-input-json` takes it.
+
+    `digest` replaces that of the service's image.
+    """
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    outputs = deployer.outputs
+    described = deployer.ecs.task_definition(outputs.task_definition_arn)
+    document = {key: value for key, value in described.items() if key not in _READ_ONLY}
+    if not document.get("tags"):
+        document.pop("tags", None)  # an empty list of them is refused
+    for container in document["containerDefinitions"]:
+        if digest is not None and container["name"] == outputs.container_name:
+            container["image"] = f"{outputs.repository_url}@{digest}"
+    return document
+
+
+def status(session: Session) -> ServiceStatus:
+    """Return what runs now."""
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    outputs, ecs = deployer.outputs, deployer.ecs
+    service = deployer.service()
+    states = ecs.target_states(service.target_group_arns)
+    found = list(states.values())
+    image = deployer.image_of(service.task_definition_arn).rpartition("@")[2]
+    return ServiceStatus(
+        environment=session.environment.name,
+        digest="" if image == verify.PLACEHOLDER else image,
+        task_definition_arn=service.task_definition_arn,
+        desired=service.desired,
+        running=service.running,
+        pending=service.pending,
+        deployments=rollout.tasks_of(
+            service,
+            running=ecs.tasks(),
+            target_states=states,
+            task_definition_arn=service.task_definition_arn,
+        ),
+        targets={state: found.count(state) for state in sorted(set(found))},
+        url=outputs.url,
+        address=_address(session, outputs.url),
+        deployment=deployer.ongoing(),
+    )
+
+
+def _address(session: Session, url: str) -> str:
+    """Return where the URL is on this machine; "" on AWS, where it is what it says."""
+    if not session.target.is_local:
+        return ""
+    try:
+        found = endpoint.resolve(session.target, url)
+    except EndpointError:
+        return ""
+    return f"{found.scheme}://{found.address}"

@@ -1,0 +1,96 @@
+"""Asks the service through its load balancer until it is the released revision that answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+from mclass_tf import verify
+from mclass_tf.endpoint import Answer, Endpoint, get, resolve
+from mclass_tf.errors import NotServingError
+from mclass_tf.service import Task
+from mclass_tf.session import Session
+
+_SECONDS = 10.0  # for one answer
+_WITHIN = 15.0  # for all of them to be as they must be
+_PAUSE = 0.5
+_ANSWERS_A_TASK = 2
+_OK, _NOT_FOUND, _REDIRECT = 200, 404, 300
+
+
+def require_answers(
+    session: Session, outputs: verify.Outputs, *, tasks: Sequence[Task], revision: str
+) -> None:
+    """Return when enough answers in a row have come from the revision; raise NotServingError where they do not.
+
+    Enough: twice as many as there are tasks, so that with a round robin each is met. An answer that names its revision
+    must name this one, and one that names its task, one of these; a service that names neither must answer with success.
+    """
+    if _is_internal(session, outputs):
+        session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
+        return
+    endpoint = resolve(session.target, outputs.url)
+    path = session.environment.release.version_path
+    if _ask(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
+        path = _health_path(session, outputs)
+    known = {task.id for task in tasks}
+
+    def wrong() -> str:
+        return _ask(endpoint, path, tasks=known, revision=revision)
+
+    _require(wrong, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
+
+
+def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:
+    """Return when `wrong` has said "" so many times in a row."""
+    deadline = time.monotonic() + _WITHIN
+    good = 0
+    while good < times:
+        problem = wrong()
+        good = 0 if problem else good + 1
+        if problem and time.monotonic() >= deadline:
+            raise NotServingError(
+                f"the tasks run, but at {what} {problem}",
+                hint="`status ENV` and `verify ENV` show what is between the load balancer and the tasks",
+                cause=problem,
+            )
+        if problem:
+            time.sleep(_PAUSE)
+
+
+def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revision: str = "") -> str:
+    """Return what is wrong with an answer, "" where nothing is."""
+    try:
+        answer = get(endpoint, path, seconds=_SECONDS)
+    except OSError as error:
+        return f"nothing answers: {error}"
+    if not _OK <= answer.status < _REDIRECT:
+        return f"{path} answers with {answer.status}"
+    told = _document(answer)
+    found, task = told.get("revision"), told.get("task")
+    if revision and isinstance(found, str) and found != revision:
+        return f"{path} answers with revision {found}, not {revision}"
+    if tasks and isinstance(task, str) and task not in tasks:
+        return f"{path} answers from the task {task}, which is none of the release's"
+    return ""
+
+
+def _document(answer: Answer) -> dict[str, object]:
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_internal(session: Session, outputs: verify.Outputs) -> bool:
+    found = session.aws.elbv2.describe_load_balancers(LoadBalancerArns=[outputs.alb_arn])
+    return found["LoadBalancers"][0]["Scheme"] == "internal"
+
+
+def _health_path(session: Session, outputs: verify.Outputs) -> str:
+    """Return the path of the health check, for a service that does not tell its version."""
+    arns = sorted(outputs.target_group_arns.values())[:1]
+    found = session.aws.elbv2.describe_target_groups(TargetGroupArns=arns)
+    return found["TargetGroups"][0].get("HealthCheckPath", "/")

@@ -1,0 +1,178 @@
+"""The verb that goes back: to the previous proven release, or to the one that is named. It needs no Terraform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from mclass_tf import verify
+from mclass_tf.errors import NoImageError, ReleaseMissingError, RolloutError
+from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
+from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.environments import applied_state, verify_environment
+from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
+from mclass_tf.ledger import Record, proven_releases
+from mclass_tf.rollout import End, Order, Outcome
+from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
+from mclass_tf.session import Session
+
+ROLLED_BACK = "rolled back"
+_LOOKED_BACK = 50  # attempts; the repository keeps no more releases than that
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is to run again."""
+
+    task_definition_arn: str
+    digest: str
+
+
+def rollback(
+    session: Session,
+    *,
+    to: str | None,
+    show: Show,
+    on_interrupt: OnInterrupt = leave,
+    stall_after: float | None = None,
+) -> Released:
+    """Go back, and return when what ran before serves again.
+
+    `to` is a digest, or a task definition (FAMILY:REVISION or ARN). Without it: a deployment that is under way is taken
+    back by ECS; else the service returns to the release that was proven before the one in force. Raises
+    ReleaseMissingError (3) where there is nothing to go back to, RolloutError and its kin (6).
+    """
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    current = deployer.ongoing()
+    if current is not None and to is None:
+        return _take_back(deployer, current, watching)
+    service = deployer.service()
+    goal = _named(deployer, to) if to is not None else _previous(deployer, service)
+    return _go_to(deployer, goal, watching, service=service)
+
+
+def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watching) -> Released:
+    """Let ECS undo the deployment that is under way."""
+    session = deployer.session
+    undone = deployer.task_definition_of(current)
+    from_nothing = deployer.came_from_nothing(current)
+    sources = deployer.sources_of(current)
+    digest = "" if from_nothing else _digest(deployer, sources[0])
+    with recorded(session, begun(session, command="rollback", digest=digest)) as attempt:
+        started = deployer.take_up(current.arn, task_definition_arn=undone)
+        if current.status not in ROLLING_BACK:
+            deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
+        end = deployer.follow(started, watching, attempt, back_to=0 if from_nothing else None)
+        attempt.task_definition_arn = end.last.service.task_definition_arn
+        if end.outcome is not Outcome.ROLLED_BACK:
+            _refuse_end(deployer, end, watching, undone)
+        report = _proven(deployer, attempt, is_empty=from_nothing)
+    return result(session, attempt, report)
+
+
+def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
+    """Raise what tells why a deployment was not taken back."""
+    if end.outcome is Outcome.SUCCEEDED:
+        name = deployer.session.environment.name
+        raise RolloutError(
+            f"the deployment in {name} was over before ECS could take it back: {undone.rsplit('/', 1)[-1]} runs",
+            hint=f"`rollback {name}` once more returns to the release before it",
+            cause="the deployment was over already",
+        )
+    deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
+
+
+def _go_to(deployer: Deployer, goal: Goal, watching: Watching, *, service: Service) -> Released:
+    """Point the service at what it is to run again."""
+    session = deployer.session
+    _require_usable(deployer, goal)
+    with recorded(session, begun(session, command="rollback", digest=goal.digest)) as attempt:
+        attempt.task_definition_arn = goal.task_definition_arn
+        if runs(service, goal.task_definition_arn) and deployer.ongoing() is None:
+            attempt.outcome = UNCHANGED
+            report = deployer.prove(attempt, digest=goal.digest)
+        else:
+            desired = None if service.desired else deployer.outputs.desired_count
+            order = Order(task_definition_arn=goal.task_definition_arn, desired=desired)
+            back_to = None if service.desired else 0
+            end = deployer.follow(deployer.start(order), watching, attempt, back_to=back_to)
+            deployer.require_success(
+                end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
+            )
+            report = _proven(deployer, attempt, is_empty=False)
+    return result(session, attempt, report)
+
+
+def _proven(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
+    """Prove what runs again. Where nothing has ever run, nothing is there to prove, nor to return to later."""
+    attempt.outcome = ROLLED_BACK
+    if not is_empty:
+        return deployer.prove(attempt, digest=attempt.digest)
+    deployer.session.report("the service is back at 0 tasks: nothing ran before")
+    return verify_environment(deployer.session)
+
+
+def _previous(deployer: Deployer, service: Service) -> Goal:
+    """Return the proven release before the one that runs."""
+    name = deployer.session.environment.name
+    looked_at = islice(ledger_of(deployer.session).latest_first(), _LOOKED_BACK)
+    stack = proven_releases(list(looked_at)[::-1])
+    if stack and _task_definition(stack[-1]) == service.task_definition_arn:
+        stack.pop()
+    if not stack:
+        raise ReleaseMissingError(
+            f"there is no proven release of {name} before the one that runs",
+            hint=f"`release {name} --image DIGEST` releases another; "
+            f"`rollback {name} --to TASK_DEFINITION` names any revision",
+        )
+    return Goal(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
+
+
+def _named(deployer: Deployer, to: str) -> Goal:
+    """Return what `to` names: the latest proven release of a digest, or a revision of the environment's own family."""
+    name = deployer.session.environment.name
+    if to.startswith("sha256:"):
+        records = ledger_of(deployer.session).latest_first()
+        found = next((each for each in records if each.is_proven and each.begun.digest == to), None)
+        if found is None:
+            raise ReleaseMissingError(
+                f"no release of {to} was proven in {name}",
+                hint=f"release it: `release {name} --image {to}`",
+            )
+        return Goal(task_definition_arn=_task_definition(found), digest=to)
+    described = deployer.ecs.task_definition(to)
+    family = deployer.outputs.task_definition_family
+    if described["family"] != family:
+        raise ReleaseMissingError(
+            f"{to} is of the family {described['family']}, the service's is {family}",
+            hint=f"name a revision of it: {family}:REVISION",
+        )
+    arn = str(described["taskDefinitionArn"])
+    return Goal(task_definition_arn=arn, digest=_digest(deployer, arn))
+
+
+def _require_usable(deployer: Deployer, goal: Goal) -> None:
+    """Raise ReleaseMissingError where ECS could not start what is to run again."""
+    name = goal.task_definition_arn.rsplit("/", 1)[-1]
+    status = deployer.ecs.task_definition(goal.task_definition_arn).get("status")
+    if status != "ACTIVE":
+        raise ReleaseMissingError(
+            f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
+            hint=f"release the image anew: `release {deployer.session.environment.name} --image {goal.digest}`",
+        )
+    try:
+        require_pushed(deployer.session, deployer.outputs, goal.digest)
+    except NoImageError as error:
+        raise ReleaseMissingError(
+            f"{name} cannot run again: {error.message}; nothing was changed",
+            hint="the repository keeps the latest releases alone; name a later one with --to",
+        ) from None
+
+
+def _digest(deployer: Deployer, task_definition: str) -> str:
+    return deployer.image_of(task_definition).rpartition("@")[2]
+
+
+def _task_definition(record: Record) -> str:
+    return record.ended.task_definition_arn if record.ended else ""

@@ -1,0 +1,111 @@
+"""Why a rollout failed, in one sentence, and what to do next: read from stopped tasks, then from what ECS says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mclass_tf.errors import ServiceEvent
+from mclass_tf.service import Container, Deployment, ServiceDeployment, Task
+
+# What the scheduler stops because it is no longer wanted has not failed.
+_UNWANTED = "Scaling activity initiated by"
+_SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
+_LONGEST = 400
+
+# What a cause says, and what to do about it. The first that fits counts.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+_HINTS = (
+    (
+        r"CannotPullContainer|ImageNotFound|pull image",
+        "is the image in the repository, and may the execution role pull it? `push ENV`, `verify ENV`",
+    ),
+    (
+        r"ResourceInitialization",
+        "a task could not reach ECR, its logs or its secrets: `verify ENV` checks routes, endpoints and roles",
+    ),
+    (r"OutOfMemory|memory usage", "give it more memory: `task` in terraform.tfvars; or find what eats it"),
+    (
+        r"ELB health checks|health checks",
+        (
+            "the path of the health check must answer in time; the log says what the service did: LOGS; "
+            "a slow starter needs health_check.grace_period and start_period in terraform.tfvars"
+        ),
+    ),
+    (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
+    (r"alarm", "see what the alarm measured; release again when it is mended"),
+    (r"exited|exit code", "its log says why: LOGS"),
+)
+_OTHERWISE = "the log of the tasks may say more: LOGS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """`sentence` is one sentence, without a period; `hint` what to do next."""
+
+    sentence: str
+    hint: str
+
+
+def explain(
+    *,
+    stopped: Iterable[Task],
+    deployment: ServiceDeployment,
+    primary: Deployment | None,
+    events: Sequence[ServiceEvent],
+    log_group: str,
+) -> Cause:
+    """Return the cause; `stopped` are the tasks of the revision that failed."""
+    sentence = _of_tasks(stopped) or _of_events(events) or _of_ecs(deployment, primary)
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence)), _OTHERWISE)
+    return Cause(sentence=sentence, hint=hint.replace("LOGS", f"aws logs tail {log_group} --since 1h"))
+
+
+def _of_tasks(stopped: Iterable[Task]) -> str:
+    """Return what most of the tasks died of; the latest of them where that is undecided."""
+    failed = [task for task in stopped if not task.stopped_reason.startswith(_UNWANTED)]
+    failed.sort(key=lambda task: task.stopped_at.timestamp() if task.stopped_at else 0.0, reverse=True)
+    counted = Counter(filter(None, map(_of_task, failed)))
+    if not counted:
+        return ""
+    ((sentence, count),) = counted.most_common(1)
+    return f"{count} {'task' if count == 1 else 'tasks'} failed: {sentence}"
+
+
+def _of_task(task: Task) -> str:
+    told = [words for words in map(_of_container, task.containers) if words]
+    # That a container exited is what ECS says of every such task; how is what the container says.
+    if told and (not task.stopped_reason or "Essential container" in task.stopped_reason):
+        return _one_line("; ".join(told))
+    return _one_line("; ".join([task.stopped_reason, *told] if task.stopped_reason else told))
+
+
+def _of_container(container: Container) -> str:
+    code = container.exit_code
+    if not code and not container.reason:
+        return ""
+    if code is None:
+        return container.reason
+    by_signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
+    exited = f"the container {container.name} exited with {code}{by_signal}"
+    return f"{exited}: {container.reason}" if container.reason else exited
+
+
+def _of_events(events: Sequence[ServiceEvent]) -> str:
+    """Return the latest event that says why no task could be started at all."""
+    placed = [event.message for event in events if "unable to" in event.message]
+    return _one_line(placed[-1]) if placed else ""
+
+
+def _of_ecs(deployment: ServiceDeployment, primary: Deployment | None) -> str:
+    if deployment.alarms:
+        return f"alarms went off: {', '.join(deployment.alarms)}"
+    said = (deployment.rollback_reason, deployment.status_reason, primary.rollout_reason if primary else "")
+    return _one_line(next(filter(None, said), "ECS gives no reason")).rstrip(".")
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,71 @@
+"""What a rollout asks of ECS, and how long it bears with it when it does not answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from mclass_tf.aws import error_message, is_transient
+from mclass_tf.errors import RolloutError
+from mclass_tf.service import Service, ServiceDeployment, Task
+
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds in which AWS may fail to answer before a rollout is given up
+_SHORTEST, _LONGEST = 0.5, 5.0
+
+
+class Client(Protocol):
+    """One service; see `service.Ecs`."""
+
+    def service(self) -> Service: ...
+    def service_deployments(self) -> Sequence[ServiceDeployment]: ...
+    def service_deployment(self, arn: str, /) -> ServiceDeployment: ...
+    def revision_task_definition(self, arn: str, /) -> str: ...
+    def tasks(self, *, stopped: bool = False) -> Sequence[Task]: ...
+    def target_states(self, target_group_arns: Sequence[str], /) -> Mapping[str, str]: ...
+    def update(self, *, task_definition: str | None, desired: int | None, force: bool = False) -> None: ...
+    def roll_back(self, arn: str, /) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Asks again, more and more slowly, as long as AWS is throttling or in trouble, and tells so."""
+
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], object] = time.sleep
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns; raise RolloutError where AWS has not answered for `PATIENCE` seconds."""
+        began = self.clock()
+        pause = _SHORTEST
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                if self.clock() - began >= PATIENCE:
+                    raise out_of_patience(error) from None
+                self.tell(trouble(error))
+                self.wait(pause)
+                pause = next_pause(pause)
+
+
+def next_pause(pause: float) -> float:
+    return min(2 * pause, _LONGEST)
+
+
+def trouble(error: Exception) -> str:
+    return f"AWS does not answer, asking again: {error_message(error)}"
+
+
+def out_of_patience(error: Exception) -> RolloutError:
+    return RolloutError(
+        f"AWS has not answered for {PATIENCE:g} s: {error_message(error)}",
+        hint="ECS goes on by itself with what it was told; `status ENV` shows what came of it",
+        cause="AWS did not answer",
+    )

@@ -1,0 +1,73 @@
+"""Follows a rollout to its end, showing what changes, and does what its user decides when interrupted."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol
+
+from mclass_tf.aws import error_message
+from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.view import View
+from mclass_tf.rollout.watch import End, Watch
+
+
+class Choice(enum.Enum):
+    """What is to become of a rollout whose command was interrupted. LEAVE: ECS goes on by itself, and the command ends."""
+
+    KEEP = "keep going"
+    ROLL_BACK = "roll back"
+    LEAVE = "leave"
+
+
+class Interruption(Protocol):
+    """`wait` returns True as soon as the user has interrupted, else False when the seconds are over."""
+
+    def wait(self, seconds: float, /) -> bool: ...
+    def clear(self) -> None: ...
+
+
+def follow(
+    watch: Watch,
+    client: Client,
+    *,
+    show: Callable[[View], None],
+    interruption: Interruption,
+    on_interrupt: Callable[[], Choice],
+    patience: Patience,
+    back_to: int | None = None,
+) -> End | None:
+    """Return the end of the rollout; None where the user leaves it to ECS.
+
+    `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
+    it would roll back to cannot start.
+    """
+    while True:
+        view = watch.look()
+        if view is not None:
+            show(view)
+        if back_to is not None and watch.is_rolling_back:
+            count, back_to = back_to, None
+            _lower(client, count, patience=patience)
+        if watch.end is not None:
+            return watch.end
+        if not interruption.wait(watch.pause):
+            continue
+        choice = on_interrupt()
+        interruption.clear()
+        if choice is Choice.LEAVE:
+            return None
+        if choice is Choice.ROLL_BACK:
+            _roll_back(client, watch, patience=patience)
+
+
+def _lower(client: Client, count: int, *, patience: Patience) -> None:
+    patience(lambda: client.update(task_definition=None, desired=count))
+
+
+def _roll_back(client: Client, watch: Watch, *, patience: Patience) -> None:
+    """Tell ECS to roll back; where it will not, say so and go on watching."""
+    try:
+        patience(lambda: client.roll_back(watch.service_deployment_arn))
+    except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
+        patience.tell(f"ECS does not roll it back: {error_message(error)}")

@@ -1,0 +1,79 @@
+"""Makes sure, once ECS says that it is done, that the revision which was released is the one that serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from mclass_tf.errors import NotServingError
+from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.service import Service, Task
+
+_SETTLED_WITHIN = 10.0  # seconds in which what ECS answers to different calls becomes consistent
+_PAUSE = 0.5
+
+
+def require_alone(
+    client: Client,
+    *,
+    task_definition_arn: str,
+    container: str,
+    digest: str,
+    patience: Patience,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], object] = time.sleep,
+) -> tuple[Task, ...]:
+    """Return the tasks that run, all of `task_definition_arn`; raise NotServingError where others do, or too few."""
+    began = clock()
+    while True:
+        service = patience(client.service)
+        tasks = tuple(task for task in patience(client.tasks) if task.last_status == "RUNNING")
+        states = patience(lambda: client.target_states(service.target_group_arns))  # noqa: B023  # called at once
+        wrong = [
+            *_of_service(service, task_definition_arn),
+            *_of_tasks(tasks, task_definition_arn, container=container, digest=digest),
+            *_of_targets(tasks, dict(states), service),
+        ]
+        if not wrong:
+            return tasks
+        if clock() - began >= _SETTLED_WITHIN:
+            raise NotServingError(
+                f"ECS calls the deployment successful, but {wrong[0]}",
+                hint="`status ENV` shows what runs; somebody may have changed the service since",
+                cause="; ".join(wrong),
+            )
+        wait(_PAUSE)
+
+
+def _of_service(service: Service, task_definition_arn: str) -> Iterator[str]:
+    primary = service.primary
+    found = "nothing" if primary is None else primary.task_definition_arn
+    if found != task_definition_arn:
+        yield f"the service is to run {found}"
+    elif primary is not None and primary.rollout_state not in ("", "COMPLETED"):
+        yield f"its deployment is {primary.rollout_state}"
+    if service.running < service.desired:
+        yield f"{service.running} of {service.desired} tasks run"
+
+
+def _of_tasks(
+    tasks: tuple[Task, ...], task_definition_arn: str, *, container: str, digest: str
+) -> Iterator[str]:
+    for task in tasks:
+        if task.task_definition_arn != task_definition_arn:
+            yield f"the task {task.id} runs {task.task_definition_arn}"
+        for own in task.containers:
+            if own.name == container and digest not in (own.digest, own.image.rpartition("@")[2]):
+                yield f"the task {task.id} runs the image {own.digest or own.image}"
+
+
+def _of_targets(tasks: tuple[Task, ...], states: dict[str, str], service: Service) -> Iterator[str]:
+    """Yield what the load balancer sends requests to that is none of the tasks, and which of them it does not reach."""
+    if not service.target_group_arns:
+        return
+    addresses = {task.address for task in tasks}
+    healthy = {address for address, state in states.items() if state == "healthy"}
+    if healthy - addresses:
+        yield f"the load balancer also sends requests to {', '.join(sorted(healthy - addresses))}"
+    if not healthy:
+        yield "the load balancer has no healthy target"

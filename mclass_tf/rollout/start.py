@@ -1,0 +1,80 @@
+"""Starts a service deployment and finds which one it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mclass_tf.errors import RolloutError
+from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.service import ONGOING, ServiceDeployment
+
+_FOUND_WITHIN = 60.0  # seconds; ECS takes a moment to list what UpdateService has started
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the service is told: the task definition to run, and how many; `desired` None: as many as now."""
+
+    task_definition_arn: str
+    desired: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A service deployment under way. `seen` are the ids of the service's events from before, `at` is the clock's."""
+
+    service_deployment_arn: str
+    task_definition_arn: str
+    seen: frozenset[str]
+    at: float
+
+
+def ongoing(client: Client) -> ServiceDeployment | None:
+    """Return the service deployment that is not over; None where the service is at rest."""
+    return next((each for each in client.service_deployments() if each.status in ONGOING), None)
+
+
+def start(
+    client: Client,
+    order: Order,
+    *,
+    patience: Patience,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], object] = time.sleep,
+) -> Started:
+    """Update the service; return the service deployment that came of it.
+
+    Of several that are new, ours is the one whose revision runs our task definition: somebody else may have updated the
+    service at the same time. Asked to run what it runs already, ECS would start none, so it is told to.
+    """
+    before = patience(client.service)
+    known = {each.arn for each in patience(client.service_deployments)}
+    began = clock()
+    force = before.task_definition_arn == order.task_definition_arn
+    patience(
+        lambda: client.update(task_definition=order.task_definition_arn, desired=order.desired, force=force)
+    )
+    while clock() - began < _FOUND_WITHIN:
+        # The oldest first: a later one would be somebody's who has started the same again.
+        for found in reversed(patience(client.service_deployments)):
+            if found.arn not in known and _runs(client, found, order, patience=patience):
+                return Started(
+                    service_deployment_arn=found.arn,
+                    task_definition_arn=order.task_definition_arn,
+                    seen=frozenset(event.id for event in before.events),
+                    at=began,
+                )
+        wait(_PAUSE)
+    raise RolloutError(
+        f"ECS lists no service deployment of {order.task_definition_arn} {_FOUND_WITHIN:g} s after it was asked for one",
+        hint="somebody else may have updated the service at the same moment: `status ENV`",
+        cause="the service deployment did not start",
+    )
+
+
+def _runs(client: Client, found: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
+    revision = patience(lambda: client.revision_task_definition(found.target_revision_arn))
+    return revision == order.task_definition_arn

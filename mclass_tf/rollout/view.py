@@ -1,0 +1,113 @@
+"""How a rollout is seen: its stage in a few words, the tasks of each revision, what ECS says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mclass_tf.errors import ServiceEvent
+from mclass_tf.service import Service, ServiceDeployment, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """The tasks of one of the service's deployments. `healthy` counts those that are healthy targets.
+
+    `is_new`: they run the task definition that is being released. `failed` counts the tasks that ECS gave up.
+    """
+
+    task_definition_arn: str
+    is_new: bool
+    desired: int
+    pending: int
+    running: int
+    failed: int
+    healthy: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A rollout as it is now. `stage` is a few words, `status` ECS's own; `events` are new since the last view.
+
+    `elapsed` is in seconds since the rollout began. `notice` tells what stands in the way of watching, if anything does.
+    """
+
+    stage: str
+    status: str
+    tasks: tuple[Tasks, ...]
+    events: tuple[ServiceEvent, ...]
+    elapsed: float
+    notice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Everything that was read at one time. `target_states` is by address."""
+
+    deployment: ServiceDeployment
+    service: Service
+    running: tuple[Task, ...]
+    target_states: Mapping[str, str]
+
+
+def tasks_of(
+    service: Service,
+    *,
+    running: Sequence[Task],
+    target_states: Mapping[str, str],
+    task_definition_arn: str,
+) -> tuple[Tasks, ...]:
+    """Return the tasks of each deployment, those of `task_definition_arn` marked as new."""
+    return tuple(
+        Tasks(
+            task_definition_arn=own.task_definition_arn,
+            is_new=own.task_definition_arn == task_definition_arn,
+            desired=own.desired,
+            pending=own.pending,
+            running=own.running,
+            failed=own.failed,
+            healthy=_healthy([task for task in running if task.started_by == own.id], service, target_states),
+        )
+        for own in service.deployments
+    )
+
+
+def _healthy(tasks: Sequence[Task], service: Service, target_states: Mapping[str, str]) -> int:
+    if not service.target_group_arns:
+        return sum(task.last_status == "RUNNING" for task in tasks)
+    return sum(target_states.get(task.address) == "healthy" for task in tasks)
+
+
+def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
+    """Return in a few words what the rollout is at."""
+    if deployment.status != "IN_PROGRESS":
+        return _STATUSES.get(deployment.status, _words(deployment.status))
+    return _words(deployment.stage) if deployment.stage else _rolling_stage(tasks)
+
+
+def _rolling_stage(tasks: Sequence[Tasks]) -> str:
+    """Return what a rolling update is at, for which ECS has no names."""
+    new = [each for each in tasks if each.is_new]
+    running, healthy = sum(each.running for each in new), sum(each.healthy for each in new)
+    if running < sum(each.desired for each in new):
+        return "starting new tasks"
+    if healthy < running:
+        return "waiting for health"
+    if any(each.running for each in tasks if not each.is_new):
+        return "draining old tasks"
+    return "settling"
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
+_STATUSES = {
+    "PENDING": "waiting for ECS",
+    "STOP_REQUESTED": "stopping",
+    "ROLLBACK_REQUESTED": "rolling back",
+    "ROLLBACK_IN_PROGRESS": "rolling back",
+    "SUCCESSFUL": "done",
+    "ROLLBACK_SUCCESSFUL": "rolled back",
+    "ROLLBACK_FAILED": "rollback failed",
+}

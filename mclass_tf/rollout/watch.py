@@ -1,0 +1,197 @@
+"""Looks at one service deployment until it is over, whatever the service does besides."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mclass_tf.aws import is_transient
+from mclass_tf.errors import ServiceEvent
+from mclass_tf.rollout.client import PATIENCE, Client, next_pause, out_of_patience, trouble
+from mclass_tf.rollout.start import Started
+from mclass_tf.rollout.view import Snapshot, Tasks, View, stage, tasks_of
+from mclass_tf.service import ROLLING_BACK, ServiceDeployment
+
+PAUSE = 0.5  # seconds between two looks
+
+
+class Outcome(enum.Enum):
+    """How a rollout ended; only the first is success."""
+
+    SUCCEEDED = "succeeded"
+    ROLLED_BACK = "rolled back"
+    ROLLBACK_FAILED = "rollback failed"
+    SUPERSEDED = "superseded"
+    STOPPED = "stopped"
+    STALLED = "stalled"
+
+
+_OUTCOMES = {
+    "SUCCESSFUL": Outcome.SUCCEEDED,
+    "ROLLBACK_SUCCESSFUL": Outcome.ROLLED_BACK,
+    "ROLLBACK_FAILED": Outcome.ROLLBACK_FAILED,
+    "STOPPED": Outcome.STOPPED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """The end of a rollout, with all that was read last; `by` is the service deployment that has superseded it."""
+
+    outcome: Outcome
+    last: Snapshot
+    by: ServiceDeployment | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Progress:
+    """What only grows while a rollout gets on. Its failures count: the circuit breaker decides by them."""
+
+    status: str
+    stage: str
+    started: int
+    healthy: int
+    gone: int
+    failures: int
+
+
+class Watch:
+    """`look` reads once and returns what has changed; `end` is set when there is no more to see."""
+
+    def __init__(
+        self,
+        client: Client,
+        started: Started,
+        *,
+        stall_after: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.end: End | None = None
+        self.pause = PAUSE
+        self.events: list[ServiceEvent] = []
+        self._client = client
+        self._started = started
+        self._clock = clock
+        self._stall_after = stall_after
+        self._seen = set(started.seen)
+        self._shown: View | None = None
+        self._trouble_since: float | None = None
+        self._progress: _Progress | None = None
+        self._progress_at = clock()
+
+    @property
+    def service_deployment_arn(self) -> str:
+        return self._started.service_deployment_arn
+
+    def look(self) -> View | None:
+        """Return the rollout as it is now where that differs from what was returned last, else None.
+
+        Raises RolloutError where AWS has not answered for half a minute.
+        """
+        try:
+            snapshot = self._read()
+            by = self._successor(snapshot)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return self._troubled(error)
+        self._trouble_since, self.pause = None, PAUSE
+        tasks = tasks_of(
+            snapshot.service,
+            running=snapshot.running,
+            target_states=snapshot.target_states,
+            task_definition_arn=self._started.task_definition_arn,
+        )
+        self.end = self._judge(snapshot, tasks, by)
+        return self._changed(
+            View(
+                stage=stage(snapshot.deployment, tasks),
+                status=snapshot.deployment.status,
+                tasks=tasks,
+                events=self._new_events(snapshot.service.events),
+                elapsed=self._elapsed,
+            )
+        )
+
+    @property
+    def is_rolling_back(self) -> bool:
+        return self._shown is not None and self._shown.status in ROLLING_BACK
+
+    @property
+    def _elapsed(self) -> float:
+        return self._clock() - self._started.at
+
+    def _read(self) -> Snapshot:
+        client = self._client
+        deployment = client.service_deployment(self._started.service_deployment_arn)
+        service = client.service()
+        return Snapshot(
+            deployment=deployment,
+            service=service,
+            running=tuple(client.tasks()),
+            target_states=client.target_states(service.target_group_arns),
+        )
+
+    def _successor(self, snapshot: Snapshot) -> ServiceDeployment | None:
+        """Return the later service deployment that has taken this one's place, if one has."""
+        own, primary = snapshot.deployment, snapshot.service.primary
+        displaced = primary is not None and primary.task_definition_arn != self._started.task_definition_arn
+        stopped = own.status in ("STOPPED", "STOP_REQUESTED")
+        if not stopped and (not displaced or own.status != "IN_PROGRESS"):
+            return None
+        later = (each for each in self._client.service_deployments() if each.created_at > own.created_at)
+        return next((each for each in later if each.arn != own.arn), None)
+
+    def _judge(self, snapshot: Snapshot, tasks: Sequence[Tasks], by: ServiceDeployment | None) -> End | None:
+        if by is not None:
+            return End(outcome=Outcome.SUPERSEDED, last=snapshot, by=by)
+        outcome = _OUTCOMES.get(snapshot.deployment.status)
+        if outcome is None and self._has_stalled(snapshot.deployment, tasks):
+            outcome = Outcome.STALLED
+        return None if outcome is None else End(outcome=outcome, last=snapshot)
+
+    def _has_stalled(self, deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> bool:
+        best = self._progress
+        now = _Progress(
+            status=deployment.status,
+            stage=deployment.stage,
+            started=sum(each.running for each in tasks if each.is_new),
+            healthy=sum(each.healthy for each in tasks if each.is_new),
+            gone=-sum(each.running for each in tasks if not each.is_new),
+            failures=deployment.failures,
+        )
+        if best is None or (now.status, now.stage) != (best.status, best.stage):
+            self._progress, self._progress_at = now, self._clock()
+            return False
+        better = replace(
+            now,
+            started=max(now.started, best.started),
+            healthy=max(now.healthy, best.healthy),
+            gone=max(now.gone, best.gone),
+            failures=max(now.failures, best.failures),
+        )
+        if better != best:
+            self._progress, self._progress_at = better, self._clock()
+        return self._clock() - self._progress_at >= self._stall_after
+
+    def _new_events(self, events: Sequence[ServiceEvent]) -> tuple[ServiceEvent, ...]:
+        new = tuple(event for event in events if event.id not in self._seen)
+        self._seen.update(event.id for event in new)
+        self.events += new
+        return new
+
+    def _troubled(self, error: Exception) -> View | None:
+        now = self._clock()
+        self._trouble_since = now if self._trouble_since is None else self._trouble_since
+        if now - self._trouble_since >= PATIENCE:
+            raise out_of_patience(error) from None
+        self.pause = next_pause(self.pause)
+        last = self._shown or View(stage="", status="", tasks=(), events=(), elapsed=0.0)
+        return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=trouble(error)))
+
+    def _changed(self, view: View) -> View | None:
+        before, self._shown = self._shown, view
+        same = before is not None and replace(before, elapsed=view.elapsed, events=()) == view
+        return None if same else view

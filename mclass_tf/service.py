@@ -1,0 +1,309 @@
+"""An ECS service as values: its deployments, tasks and targets, read and changed over the API."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf.aws import Aws, error_code
+from mclass_tf.errors import ConfigurationError, ServiceEvent
+
+# A service deployment in one of these is not over.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
+ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+
+_TASKS_A_CALL = 100
+_LOOKED_BACK = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What a service runs of one revision. `id` is "ecs-svc/…", `status` PRIMARY, ACTIVE or INACTIVE.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    """
+
+    id: str
+    status: str
+    task_definition_arn: str
+    desired: int
+    pending: int
+    running: int
+    failed: int
+    rollout_state: str
+    rollout_reason: str
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Deployment:
+        return cls(
+            id=item["id"],
+            status=item["status"],
+            task_definition_arn=item["taskDefinition"],
+            desired=int(item.get("desiredCount") or 0),
+            pending=int(item.get("pendingCount") or 0),
+            running=int(item.get("runningCount") or 0),
+            failed=int(item.get("failedTasks") or 0),
+            rollout_state=item.get("rolloutState") or "",
+            rollout_reason=item.get("rolloutStateReason") or "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service as it is now; `events` are the latest hundred, the oldest first; `grace_period` is in seconds."""
+
+    arn: str
+    name: str
+    task_definition_arn: str
+    desired: int
+    pending: int
+    running: int
+    grace_period: int
+    deployments: tuple[Deployment, ...]
+    events: tuple[ServiceEvent, ...]
+    target_group_arns: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Service:
+        events = (
+            ServiceEvent(id=event["id"], at=_time(event["createdAt"]), message=event["message"])
+            for event in item.get("events", ())
+        )
+        return cls(
+            arn=item["serviceArn"],
+            name=item["serviceName"],
+            task_definition_arn=item["taskDefinition"],
+            desired=int(item["desiredCount"]),
+            pending=int(item["pendingCount"]),
+            running=int(item["runningCount"]),
+            grace_period=int(item.get("healthCheckGracePeriodSeconds") or 0),
+            deployments=tuple(map(Deployment.parse, item.get("deployments", ()))),
+            events=tuple(sorted(events, key=lambda event: event.at)),
+            target_group_arns=tuple(_target_groups(item.get("loadBalancers", ()))),
+        )
+
+    @property
+    def primary(self) -> Deployment | None:
+        return next((own for own in self.deployments if own.status == "PRIMARY"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceDeployment:
+    """One change of a service from its beginning to its end. `stage` is the lifecycle stage, "" where there is none.
+
+    `failures` are those that the circuit breaker has counted.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
+    """
+
+    arn: str
+    status: str
+    status_reason: str
+    stage: str
+    created_at: dt.datetime
+    target_revision_arn: str
+    source_revision_arns: tuple[str, ...]
+    rollback_reason: str
+    failures: int
+    alarms: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
+        revision = item.get("targetServiceRevision") or {}
+        return cls(
+            arn=item["serviceDeploymentArn"],
+            status=item["status"],
+            status_reason=item.get("statusReason") or "",
+            stage=item.get("lifecycleStage") or "",
+            created_at=_time(item["createdAt"]),
+            # The list of them has the ARN alone.
+            target_revision_arn=revision.get("arn") or item.get("targetServiceRevisionArn") or "",
+            source_revision_arns=tuple(each["arn"] for each in item.get("sourceServiceRevisions") or ()),
+            rollback_reason=(item.get("rollback") or {}).get("reason") or "",
+            failures=int((item.get("deploymentCircuitBreaker") or {}).get("failureCount") or 0),
+            alarms=tuple((item.get("alarms") or {}).get("triggeredAlarmNames") or ()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """`image` is the reference that the task definition has, `digest` what was pulled, where it is known."""
+
+    name: str
+    image: str
+    digest: str
+    exit_code: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task; `address` is its private one, "" before it has any. `stop_code` and `stopped_reason` are ECS's."""
+
+    arn: str
+    task_definition_arn: str
+    last_status: str
+    started_by: str
+    address: str
+    stop_code: str
+    stopped_reason: str
+    stopped_at: dt.datetime | None
+    containers: tuple[Container, ...]
+
+    @property
+    def id(self) -> str:
+        return self.arn.rsplit("/", 1)[-1]
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Task:
+        return cls(
+            arn=item["taskArn"],
+            task_definition_arn=item["taskDefinitionArn"],
+            last_status=item["lastStatus"],
+            started_by=item.get("startedBy") or "",
+            address=_address(item),
+            stop_code=item.get("stopCode") or "",
+            stopped_reason=item.get("stoppedReason") or "",
+            stopped_at=_time(item["stoppedAt"]) if item.get("stoppedAt") else None,
+            containers=tuple(
+                Container(
+                    name=container["name"],
+                    image=container.get("image") or "",
+                    digest=container.get("imageDigest") or "",
+                    exit_code=container.get("exitCode"),
+                    reason=container.get("reason") or "",
+                )
+                for container in item.get("containers", ())
+            ),
+        )
+
+
+class Ecs:
+    """One service over the API of ECS, and its targets over that of the load balancer."""
+
+    def __init__(self, aws: Aws, *, cluster: str, name: str) -> None:
+        self._aws = aws
+        self._cluster = cluster
+        self._name = name
+
+    def service(self) -> Service:
+        found = self._call("DescribeServices", {"cluster": self._cluster, "services": [self._name]})
+        active = [item for item in found.get("services", ()) if item["status"] == "ACTIVE"]
+        if not active:
+            raise ConfigurationError(
+                f"there is no service {self._name} in the cluster {self._cluster}",
+                hint="somebody has deleted it; `plan` says what is to be made anew",
+            )
+        return Service.parse(active[0])
+
+    def service_deployments(self) -> tuple[ServiceDeployment, ...]:
+        """Return the latest ones, the latest first; some of their fields are empty, as ECS lists them."""
+        request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
+        found = self._call("ListServiceDeployments", request)
+        parsed = map(ServiceDeployment.parse, found.get("serviceDeployments", ()))
+        return tuple(sorted(parsed, key=lambda each: each.created_at, reverse=True))
+
+    def service_deployment(self, arn: str) -> ServiceDeployment:
+        found = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
+        if not found.get("serviceDeployments"):
+            raise ConfigurationError(
+                f"ECS does not know the service deployment {arn}", hint="was the service deleted meanwhile?"
+            )
+        return ServiceDeployment.parse(found["serviceDeployments"][0])
+
+    def revision_task_definition(self, arn: str) -> str:
+        """Return the ARN of the task definition that a service revision runs."""
+        found = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
+        return str(found["serviceRevisions"][0]["taskDefinition"])
+
+    def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
+        """Return the service's tasks that are to run, or those that were stopped in the last hour or so."""
+        request: dict[str, Any] = {
+            "cluster": self._cluster,
+            "serviceName": self._name,
+            "desiredStatus": "STOPPED" if stopped else "RUNNING",
+        }
+        arns: list[str] = []
+        while True:
+            found = self._call("ListTasks", request)
+            arns += found.get("taskArns", ())
+            if not found.get("nextToken"):
+                break
+            request["nextToken"] = found["nextToken"]
+        return tuple(task for part in _parts(arns) for task in self._described(part))
+
+    def _described(self, arns: Sequence[str]) -> Iterator[Task]:
+        found = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
+        yield from map(Task.parse, found.get("tasks", ()))
+
+    def target_states(self, target_group_arns: Sequence[str]) -> Mapping[str, str]:
+        """Return by address what the load balancer says of each registered target: "healthy", "draining", …"""
+        states: dict[str, str] = {}
+        for arn in target_group_arns:
+            found = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
+            for target in found["TargetHealthDescriptions"]:
+                states[target["Target"]["Id"]] = target["TargetHealth"]["State"]
+        return states
+
+    def task_definition(self, reference: str) -> dict[str, Any]:
+        """Return a task definition as ECS describes it, with its tags; raise ConfigurationError where there is none."""
+        try:
+            found = self._call("DescribeTaskDefinition", {"taskDefinition": reference, "include": ["TAGS"]})
+        except Exception as error:
+            if error_code(error) == "ClientException":
+                raise ConfigurationError(
+                    f"there is no task definition {reference}", hint="name one as FAMILY:REVISION"
+                ) from None
+            raise
+        document: dict[str, Any] = found["taskDefinition"]
+        return {**document, "tags": found.get("tags") or []}
+
+    def update(self, *, task_definition: str | None, desired: int | None, force: bool = False) -> None:
+        """Point the service at a task definition, set its desired count; what is None stays as it is."""
+        request: dict[str, Any] = {"cluster": self._cluster, "service": self._name}
+        if task_definition is not None:
+            request["taskDefinition"] = task_definition
+        if desired is not None:
+            request["desiredCount"] = desired
+        if force:
+            request["forceNewDeployment"] = True
+        self._call("UpdateService", request)
+
+    def roll_back(self, arn: str) -> None:
+        """Tell ECS to take a service deployment back.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
+        """
+        self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
+
+    def _call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._aws.call_ecs(action, request)
+
+
+def _time(value: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(float(value), tz=dt.UTC)
+
+
+def _target_groups(balancers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the groups that tasks are registered in: with the native strategies there are two."""
+    for balancer in balancers:
+        other = (balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
+        yield from (arn for arn in (balancer.get("targetGroupArn"), other) if arn)
+
+
+def _address(task: Mapping[str, Any]) -> str:
+    """Return the private address, from the network interface that ECS has attached to the task."""
+    details = (
+        detail
+        for attachment in task.get("attachments", ())
+        if attachment.get("type") == "ElasticNetworkInterface"
+        for detail in attachment.get("details", ())
+    )
+    return next((str(d["value"]) for d in details if d["name"] == "privateIPv4Address"), "")
+
+
+def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), _TASKS_A_CALL):
+        yield items[start : start + _TASKS_A_CALL]
