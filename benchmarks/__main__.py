@@ -10,11 +10,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import app_requests, help_text, local_up, machine, module_tests, plan_by_hand, side_by_side
+from benchmarks import (
+    app_requests,
+    balancer,
+    help_text,
+    local_up,
+    machine,
+    module_tests,
+    plan_by_hand,
+    side_by_side,
+)
 from benchmarks.figure import Result, table
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "app": app_requests.measure,
+    "balancer": balancer.measure,
     "help": help_text.measure,
     "local-up": local_up.measure,
     "plan": plan_by_hand.measure,

@@ -42,7 +42,7 @@ def measure(rounds: int) -> Result:
     for turn in range(rounds):
         for name in sorted(loads, reverse=bool(turn % 2)):
             with _server(name) as (port, start):
-                loads[name].append(_load(port))
+                loads[name].append(load(port))
                 starts += [start] if name == _OURS else []
     rates = {name: median(load.rate for load in found) for name, found in loads.items()}
     latest = {name: median(load.p99 for load in found) for name, found in loads.items()}
@@ -83,7 +83,7 @@ def _server(name: str) -> Iterator[tuple[int, float]]:
             pass_fds=inherited,
         )
     try:
-        _answered(port, server)
+        answered(port, server)
         yield port, time.perf_counter() - before
     finally:
         server.kill()
@@ -103,7 +103,7 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("MCLASS_")}
 
 
-def _answered(port: int, server: subprocess.Popen[bytes]) -> None:
+def answered(port: int, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and server.poll() is None:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{_PATH}", timeout=1):
@@ -112,7 +112,7 @@ def _answered(port: int, server: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"no answer on port {port}; the server's exit code is {server.poll()}")
 
 
-def _load(port: int) -> Load:
+def load(port: int) -> Load:
     """Load the server; a process of its own each time, so that the client is the same for all."""
     url = f"http://127.0.0.1:{port}{_PATH}"
     if shutil.which("wrk") is None:

@@ -34,7 +34,7 @@ def line(client: ClientConnection, exchange: Exchange) -> str:
         listener.load_balancer_arn.partition("loadbalancer/")[2],
         f"{client.source}:{client.source_port}",
         target_name,
-        *_durations(client, exchange),
+        *_durations(exchange),
         str(exchange.status or "-"),
         target_status,
         str(request.size + exchange.received),
@@ -61,7 +61,7 @@ def line(client: ClientConnection, exchange: Exchange) -> str:
     return " ".join(fields)
 
 
-def _durations(client: ClientConnection, exchange: Exchange) -> tuple[str, str, str]:
+def _durations(exchange: Exchange) -> tuple[str, str, str]:
     """Return the request, target and response processing times; -1 where it came to nothing."""
     if not exchange.sent_at or not exchange.answered_at:
         return "-1", "-1", "-1"

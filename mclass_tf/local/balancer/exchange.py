@@ -570,7 +570,8 @@ class Exchange:
 
 
 def _dropped(answer: Answer) -> frozenset[bytes]:
-    connection = next((value for lower, _, value in answer.headers if lower == b"connection"), b"")
-    if not connection:
+    """Return the names of the headers that concern the target's connection alone."""
+    if not answer.connection:
         return HOP_BY_HOP
-    return HOP_BY_HOP.union(part.strip().lower() for part in connection.split(b",")) - {b"content-length"}
+    named = (part.strip().lower() for part in answer.connection.split(b","))
+    return HOP_BY_HOP.union(named) - {b"content-length"}

@@ -20,17 +20,36 @@ _SWITCHING = 101
 class Answer:
     """The head of a target's answer."""
 
-    __slots__ = ("content_length", "has_body", "headers", "is_chunked", "reason", "size", "status", "version")
+    __slots__ = (
+        "connection",
+        "content_length",
+        "has_body",
+        "headers",
+        "is_chunked",
+        "reason",
+        "size",
+        "status",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.status = 0
         self.reason = b""
         self.version = "1.1"
         self.headers: list[tuple[bytes, bytes, bytes]] = []
+        self.connection = b""
         self.content_length: bytes | None = None
         self.is_chunked = False
         self.has_body = True
         self.size = 0
+
+    @property
+    def stays_open(self) -> bool:
+        """Whether the target takes another request on the connection."""
+        if not self.connection:
+            return self.version == "1.1"
+        tokens = {token.strip().lower() for token in self.connection.split(b",")}
+        return b"close" not in tokens and (self.version == "1.1" or b"keep-alive" in tokens)
 
 
 class MalformedAnswerError(Exception):
@@ -159,6 +178,8 @@ class TargetConnection(asyncio.Protocol):
             answer.is_chunked = value.strip().lower() == b"chunked"
             if not answer.is_chunked:
                 raise MalformedAnswerError
+        elif lower == b"connection":
+            answer.connection = b"%b,%b" % (answer.connection, value) if answer.connection else value
         answer.headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
@@ -224,13 +245,8 @@ class TargetConnection(asyncio.Protocol):
         answer = self._answer
         self.exchange = None
         if not answer.has_body and (answer.is_chunked or answer.content_length not in {None, b"0"}):
-            self._parser = httptools.HttpResponseParser(
-                self
-            )  # the old one waits for a body that will not come
-            reusable = not self._is_dirty and _stays_open(answer)
-        else:
-            reusable = not self._is_dirty and self._parser.should_keep_alive()
-        if reusable and exchange.request_is_sent and not self.is_closed:
+            self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body that will not come
+        if answer.stays_open and exchange.request_is_sent and not (self._is_dirty or self.is_closed):
             self._rest()
         else:
             self.close()
@@ -263,13 +279,3 @@ class TargetConnection(asyncio.Protocol):
         if self in self.target.idle:
             self.target.idle.remove(self)
         self.close()
-
-
-def _stays_open(answer: Answer) -> bool:
-    tokens = {
-        token.strip().lower()
-        for lower, _, value in answer.headers
-        if lower == b"connection"
-        for token in value.split(b",")
-    }
-    return b"close" not in tokens and (answer.version == "1.1" or b"keep-alive" in tokens)
