@@ -164,9 +164,14 @@ class Life:
 
     def _check_preconditions(self) -> None:
         with self._surroundings.exclusive():
-            reason = preconditions.unmet(self.task)
+            self._require(preconditions.unmet(self.task))
+            for place, options in task_logs.destinations(self.task):
+                task_logs.create_stream(place, create_group=options.get("awslogs-create-group") == "true")
+
+    @staticmethod
+    def _require(reason: str | None, *, container: str | None = None) -> None:
         if reason is not None:
-            raise FailedToStartError(reason)
+            raise FailedToStartError(reason, container=container)
 
     async def _pull(self) -> dict[str, str]:
         """Pull every image; return the manifests' digests by container."""
@@ -182,7 +187,10 @@ class Life:
         architecture = (self.task.launch.definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
         try:
             with self._surroundings.exclusive():
-                image = images.resolve(images.parse(state.image), architecture=architecture)
+                reference = images.parse(state.image)
+                self._require(preconditions.unmet_by_pull(self.task, reference), container=name)
+                image = images.resolve(reference, architecture=architecture)
+                self._require(preconditions.unmet_by_layers(self.task, reference), container=name)
                 images.check_storage(image, gib=specification.storage_gib(self.task.launch))
                 images.store_manifest(image, blobs=self._surroundings.blobs)
                 state.image_digest = image.digest
@@ -235,7 +243,9 @@ class Life:
         place = task_logs.destination(
             definition, account_id=launch.account_id, region=launch.region, task_id=self.task.id
         )
-        return _drop if place is None else self._surroundings.logs.writer(place)
+        if place is None or not preconditions.may_put_events(self.task, place):
+            return _drop
+        return self._surroundings.logs.writer(place)
 
     def _activate(self) -> None:
         ports = {
@@ -346,4 +356,4 @@ class Life:
 
 
 def _drop(_line: str) -> None:
-    """Without a log driver nobody reads it."""
+    """Without a log driver, or the permission to log, nobody reads it."""

@@ -77,12 +77,18 @@ def key_of(reference: Reference) -> str | None:
     return None if not key or "alias/aws/" in key else str(key)
 
 
+def full_arn(reference: Reference) -> str | None:
+    """The ARN of the secret that is there: its reference may lack the six characters at its end."""
+    found = secretsmanager_backends[reference.account_id][reference.region].secrets.get(reference.arn)
+    return None if found is None else str(found.arn)
+
+
 def _parameter(reference: Reference) -> str:
     found = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
     if not found:
         raise NoSecretError(
-            "unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems Manager. "
-            f"invalid parameters: {reference.name}"
+            "unable to retrieve secrets from ssm: service call has been retried 1 time(s): invalid ssm parameters: "
+            f"{reference.name}"
         )
     parameter = found[reference.name]
     return str(parameter.decrypt(parameter.value))

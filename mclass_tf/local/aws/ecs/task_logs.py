@@ -9,12 +9,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from moto.logs.models import logs_backends
+
+from mclass_tf.local.aws.ecs.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 
@@ -50,6 +52,15 @@ def destination(
         group=options.get("awslogs-group", ""),
         stream=f"{prefix}/{definition['name']}/{task_id}",
     )
+
+
+def destinations(task: Task) -> Iterator[tuple[Destination, Mapping[str, str]]]:
+    """Every stream of the task's containers, with the options of the driver."""
+    launch = task.launch
+    for definition in launch.definition.container_definitions:
+        place = destination(definition, account_id=launch.account_id, region=launch.region, task_id=task.id)
+        if place is not None:
+            yield place, definition["logConfiguration"].get("options") or {}
 
 
 def create_stream(place: Destination, *, create_group: bool) -> None:

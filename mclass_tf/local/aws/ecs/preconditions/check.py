@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+from mclass_tf.local.aws.ecs import images
+from mclass_tf.local.aws.ecs.preconditions import logs, registry, roles, secrets
+from mclass_tf.local.aws.ecs.preconditions.policy import NotModelledError
 from mclass_tf.local.aws.ecs.task import Task
 
 
-def unmet(_task: Task) -> str | None:
-    """Return why the task cannot start, in ECS's words, or None. It reads moto's state: call it under the lock."""
-    return None
+def unmet(task: Task) -> str | None:
+    """Return why nothing of the task can be prepared, in ECS's words, or None. It reads moto's state: call it under the lock."""
+    try:
+        return next((reason for reason in _reasons(task) if reason is not None), None)
+    except NotModelledError as error:
+        return _not_modelled(error)
+
+
+def unmet_by_pull(task: Task, reference: images.Reference) -> str | None:
+    """Return why the image cannot be found; the same rules."""
+    return _told(registry.unfindable, task, reference)
+
+
+def unmet_by_layers(task: Task, reference: images.Reference) -> str | None:
+    """Return why the layers of an image that was found cannot be fetched; the same rules."""
+    return _told(registry.unfetchable, task, reference)
+
+
+def _reasons(task: Task) -> Iterator[str | None]:
+    for role_arn in (task.launch.execution_role_arn, task.launch.task_role_arn):
+        yield roles.unassumable(task, role_arn) if role_arn else None
+    yield registry.unauthorized(task)
+    yield from secrets.unreadable(task)
+    yield from logs.unwritable(task)
+
+
+def _told(
+    find: Callable[[Task, images.Reference], str | None], task: Task, reference: images.Reference
+) -> str | None:
+    try:
+        return find(task, reference)
+    except NotModelledError as error:
+        return _not_modelled(error)
+
+
+def _not_modelled(error: NotModelledError) -> str:
+    return f"ResourceInitializationError: the local AWS does not model {error}, of a policy that concerns the task"

@@ -1,0 +1,206 @@
+"""The way from a task's interface to a service of AWS: endpoints, routes, security groups, network ACLs.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/verify-connectivity.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from moto.ec2 import ec2_backends
+
+from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.reachability import End, entries_allow, entries_of, rules_allow, rules_of
+from mclass_tf.local.network import Interface
+
+_HTTPS = 443
+_EPHEMERAL = (1024, 65535)
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+_PUBLIC = IPv4Address("203.0.113.10")  # stands for an address of AWS: RFC 5737
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocked:
+    """No packet gets through: `address` is what the task tried, `cause` what is in its way."""
+
+    address: str
+    cause: str
+
+
+def blocked(task: Task, *, service: str, region: str) -> Blocked | None:
+    """Return what keeps the task from `service` (as endpoints name it: "ecr.api", "s3", …), or None."""
+    ec2 = ec2_backends[task.launch.account_id][task.launch.region]
+    if task.interface is None:
+        raise AssertionError("the way is that of an interface")
+    way = _Way(ec2=ec2, task=task, interface=task.interface)
+    if str(ec2.get_vpc(way.interface.vpc_id).enable_dns_support).lower() != "true":
+        return Blocked(address=str(_PUBLIC), cause=f"enableDnsSupport of {way.interface.vpc_id} is off")
+    name = f"com.amazonaws.{region}.{service}"
+    endpoint = way.endpoint(name)
+    if endpoint is not None:
+        return way.to_endpoint(endpoint)
+    gateway = way.gateway_endpoint(name)
+    return way.to_gateway(gateway) if gateway is not None else way.to_internet(service)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    ec2: Any
+    task: Task
+    interface: Interface
+
+    # ---- what there is
+
+    def endpoint(self, name: str) -> Any:
+        """The interface endpoint that answers under the service's own name: DNS leads there, with no other way beside."""
+        found = (entry for entry in self._endpoints(name) if _kind(entry) == "interface")
+        return next((entry for entry in found if str(entry.private_dns_enabled).lower() == "true"), None)
+
+    def gateway_endpoint(self, name: str) -> Any:
+        table = self._route_table(self.interface.subnet_id)
+        found = (entry for entry in self._endpoints(name) if _kind(entry) == "gateway")
+        return next((entry for entry in found if table.id in (entry.route_table_ids or [])), None)
+
+    def _endpoints(self, name: str) -> Iterator[Any]:
+        for entry in self.ec2.vpc_end_points.values():
+            is_there = entry.vpc_id == self.interface.vpc_id and entry.state not in {"deleted", "deleting"}
+            if is_there and entry.service_name == name:
+                yield entry
+
+    def _route_table(self, subnet_id: str) -> Any:
+        """The table that the subnet is associated with, else the VPC's main one."""
+        tables = [entry for entry in self.ec2.route_tables.values() if entry.vpc_id == self.interface.vpc_id]
+        explicit = [
+            entry
+            for entry in tables
+            if subnet_id in {association.get("SubnetId") for association in entry.associations}
+        ]
+        main = [entry for entry in tables if entry.main_association_id is not None]
+        return (explicit or main)[0]
+
+    # ---- the three ways
+
+    def to_endpoint(self, endpoint: Any) -> Blocked | None:
+        groups = frozenset(endpoint.security_group_ids)
+        for subnet_id in endpoint.subnet_ids or []:
+            there = End(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
+            address = str(there.range[10])
+            if not rules_allow(self._egress(), other=there, port=_HTTPS):
+                return Blocked(
+                    address=address, cause=f"no egress rule of {self._groups()} leads to {endpoint.id}"
+                )
+            ingress = rules_of(self.ec2, groups, egress=False)
+            if not rules_allow(ingress, other=self._here(), port=_HTTPS):
+                return Blocked(
+                    address=address,
+                    cause=f"no ingress rule of {', '.join(sorted(groups))}, the security group of {endpoint.id}, "
+                    f"lets {self.interface.private_ip} in",
+                )
+            if subnet_id != self.interface.subnet_id and not self._acls_allow(subnet_id, there.range):
+                return Blocked(address=address, cause=f"a network ACL is in the way to {endpoint.id}")
+        if not endpoint.subnet_ids:
+            return Blocked(address=str(_PUBLIC), cause=f"{endpoint.id} is in no subnet")
+        return None
+
+    def to_gateway(self, endpoint: Any) -> Blocked | None:
+        """S3's addresses are public, and the security group's rule may name them by AWS's prefix list."""
+        prefixes = self.ec2.managed_prefix_lists.get(endpoint.destination_prefix_list_id)
+        entries: list[dict[str, str]] = [] if prefixes is None else next(iter(prefixes.entries.values()), [])
+        there = IPv4Network(entries[0]["Cidr"]) if entries else _ANYWHERE
+        if not rules_allow(self._egress(), other=End(range=there), port=_HTTPS):
+            return Blocked(
+                address=str(there[10]),
+                cause=f"no egress rule of {self._groups()} leads to {endpoint.destination_prefix_list_id}",
+            )
+        if not self._acl_allows(self.interface.subnet_id, there):
+            return Blocked(
+                address=str(there[10]),
+                cause=f"the network ACL of {self.interface.subnet_id} is in the way to S3",
+            )
+        return None
+
+    def to_internet(self, service: str) -> Blocked | None:
+        cause = self._no_route(service)
+        if cause is None and not rules_allow(self._egress(), other=End(range=_ANYWHERE), port=_HTTPS):
+            cause = f"no egress rule of {self._groups()} allows HTTPS to anywhere"
+        if cause is None and not self._acl_allows(self.interface.subnet_id, _ANYWHERE):
+            cause = f"the network ACL of {self.interface.subnet_id} is in the way"
+        return None if cause is None else Blocked(address=str(_PUBLIC), cause=cause)
+
+    # ---- routes
+
+    def _no_route(self, service: str) -> str | None:
+        """Why the task's subnet has no way to the internet: a NAT gateway in a public subnet, or a public address."""
+        subnet_id = self.interface.subnet_id
+        route = self._default_route(subnet_id)
+        if route is None:
+            return f"{subnet_id} has no default route, and {self.interface.vpc_id} no endpoint for {service}"
+        if route.nat_gateway is not None:
+            return self._nat_fault(route.nat_gateway)
+        if self._is_internet_gateway(route.gateway):
+            network = (self.task.launch.settings.get("networkConfiguration") or {}).get("awsvpcConfiguration")
+            if (network or {}).get("assignPublicIp") == "ENABLED":
+                return None
+            return f"{subnet_id} is public, but the task has no public IP: assignPublicIp is DISABLED"
+        return f"the default route of {subnet_id} leads to no NAT or internet gateway"
+
+    def _nat_fault(self, gateway: Any) -> str | None:
+        found = self.ec2.nat_gateways.get(gateway.id)
+        if found is None or found.state != "available":
+            return f"the default route leads to {gateway.id}, which is not there"
+        if found.connectivity_type == "private":
+            return f"{gateway.id} is a private NAT gateway"
+        route = self._default_route(found.subnet_id)
+        if route is None or not self._is_internet_gateway(route.gateway):
+            return f"{found.subnet_id}, the subnet of {gateway.id}, has no route to an internet gateway"
+        if not self._acl_allows(found.subnet_id, _ANYWHERE):
+            return f"the network ACL of {found.subnet_id}, the subnet of {gateway.id}, is in the way"
+        return None
+
+    def _default_route(self, subnet_id: str) -> Any:
+        routes = self._route_table(subnet_id).routes
+        return next((route for route in routes if route.destination_cidr_block == str(_ANYWHERE)), None)
+
+    def _is_internet_gateway(self, gateway: Any) -> bool:
+        found = self.ec2.internet_gateways.get(getattr(gateway, "id", None))
+        return found is not None and found.vpc is not None and found.vpc.id == self.interface.vpc_id
+
+    # ---- security groups and network ACLs
+
+    def _here(self) -> End:
+        return End(
+            range=IPv4Network(self.interface.private_ip),
+            group_ids=frozenset(self.interface.security_group_ids),
+        )
+
+    def _egress(self) -> Iterator[Any]:
+        return rules_of(self.ec2, self.interface.security_group_ids, egress=True)
+
+    def _groups(self) -> str:
+        return ", ".join(sorted(self.interface.security_group_ids))
+
+    def _acl_allows(self, subnet_id: str, other: IPv4Network) -> bool:
+        """Out to HTTPS, and the answers back in."""
+        out = entries_of(self.ec2, subnet_id, egress=True)
+        back = entries_of(self.ec2, subnet_id, egress=False)
+        return entries_allow(out, other=other, ports=(_HTTPS, _HTTPS)) and entries_allow(
+            back, other=other, ports=_EPHEMERAL
+        )
+
+    def _acls_allow(self, subnet_id: str, other: IPv4Network) -> bool:
+        """Both subnets' ACLs, between the task and an interface in the other subnet."""
+        here = self._here().range
+        into = entries_of(self.ec2, subnet_id, egress=False)
+        back = entries_of(self.ec2, subnet_id, egress=True)
+        return (
+            self._acl_allows(self.interface.subnet_id, other)
+            and entries_allow(into, other=here, ports=(_HTTPS, _HTTPS))
+            and entries_allow(back, other=here, ports=_EPHEMERAL)
+        )
+
+
+def _kind(endpoint: Any) -> str:
+    return str(endpoint.vpc_endpoint_type or "Gateway").lower()

@@ -1,0 +1,127 @@
+"""What policies of IAM decide: statements, their actions, resources, principals and conditions.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+_IF_EXISTS = "IfExists"
+
+
+class NotModelledError(Exception):
+    """A policy says something that is not evaluated here."""
+
+
+class Decision(Enum):
+    """What a set of policies says to a request."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"  # by a statement
+    NOT_ALLOWED = "not allowed"  # by none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Who wants to do what, with which. `principals` are the names under which a resource's policy may mean the caller."""
+
+    action: str
+    resource: str = "*"
+    principals: tuple[str, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def decide(documents: Iterable[str], request: Request) -> Decision:
+    """Return what the policies (JSON texts) say together; raise NotModelledError."""
+    effects = {
+        statement.get("Effect")
+        for document in documents
+        for statement in _listed(json.loads(document).get("Statement"))
+        if _applies(statement, request)
+    }
+    if "Deny" in effects:
+        return Decision.DENIED
+    return Decision.ALLOWED if "Allow" in effects else Decision.NOT_ALLOWED
+
+
+def _applies(statement: Mapping[str, Any], request: Request) -> bool:
+    return (
+        _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
+        and _concerns(statement, "Resource", lambda pattern: matches(pattern, request.resource))
+        and _concerns(statement, "Principal", lambda named: named == "*" or named in request.principals)
+        and all(
+            _holds(operator, key, _listed(wanted), request.context)
+            for operator, keys in (statement.get("Condition") or {}).items()
+            for key, wanted in keys.items()
+        )
+    )
+
+
+def _concerns(statement: Mapping[str, Any], element: str, is_meant: Callable[[str], bool]) -> bool:
+    """Whether one element of the statement means the request; one that is absent (a principal, mostly) means all."""
+    if f"Not{element}" in statement:
+        return not any(is_meant(entry) for entry in _named(statement[f"Not{element}"]))
+    return element not in statement or any(is_meant(entry) for entry in _named(statement[element]))
+
+
+def _named(value: Any) -> list[str]:
+    """The entries of an element; principals come by kind (AWS, Service)."""
+    kinds = value.values() if isinstance(value, Mapping) else [value]
+    return [str(entry) for entries in kinds for entry in _listed(entries)]
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether `*` and `?` of the pattern make it the text."""
+    parts = (".*" if piece == "*" else "." if piece == "?" else re.escape(piece) for piece in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
+
+
+# ---- conditions: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+
+
+def _equals(wanted: str, value: str) -> bool:
+    return wanted == value
+
+
+def _equals_in_any_case(wanted: str, value: str) -> bool:
+    return wanted.lower() == value.lower()
+
+
+_OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
+    "ArnEquals": (matches, True),
+    "ArnLike": (matches, True),
+    "ArnNotEquals": (matches, False),
+    "ArnNotLike": (matches, False),
+    "Bool": (_equals_in_any_case, True),
+    "StringEquals": (_equals, True),
+    "StringEqualsIgnoreCase": (_equals_in_any_case, True),
+    "StringLike": (matches, True),
+    "StringNotEquals": (_equals, False),
+    "StringNotLike": (matches, False),
+}
+
+
+def _holds(operator: str, key: str, wanted: Sequence[Any], context: Mapping[str, str]) -> bool:
+    """A key that is absent fails the condition, unless that is negated or says IfExists."""
+    found = next((value for name, value in context.items() if name.lower() == key.lower()), None)
+    if operator == "Null":
+        return any((str(entry).lower() == "true") == (found is None) for entry in wanted)
+    name = operator.removesuffix(_IF_EXISTS)
+    if name not in _OPERATORS:
+        raise NotModelledError(f"the condition operator {operator}")
+    compare, is_positive = _OPERATORS[name]
+    if found is None:
+        return operator.endswith(_IF_EXISTS) or not is_positive
+    return any(compare(str(entry), found) for entry in wanted) == is_positive

@@ -1,0 +1,113 @@
+"""Whether the task can pull: the token, the image and its layers, each by role, repository policy and network.
+
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/ECR_on_ECS.html
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html
+"""
+
+from __future__ import annotations
+
+from moto.ecr.models import ecr_backends
+
+from mclass_tf.local.aws.ecs import images
+from mclass_tf.local.aws.ecs.preconditions import network, roles, words
+from mclass_tf.local.aws.ecs.preconditions.policy import Decision, Request, decide
+from mclass_tf.local.aws.ecs.task import Container, Task
+
+_TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  an action, no secret
+_PULL = "CannotPullContainerError: "
+
+
+def unauthorized(task: Task) -> str | None:
+    """Return why there is no token for the registry; where no image is of ECR, none is needed."""
+    found = next((entry for entry in map(_reference, task.containers) if entry is not None), None)
+    if found is None:
+        return None
+    blocked = network.blocked(task, service="ecr.api", region=found.region)
+    if blocked is not None:
+        return (
+            f"{words.UNPREPARED}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
+            "the task and Amazon ECR. Check your task network configuration. "
+            + words.unsent(
+                "ECR: GetAuthorizationToken", host=f"api.ecr.{found.region}.amazonaws.com", blocked=blocked
+            )
+        )
+    denial = roles.denial(task, action=_TOKEN)
+    if denial is None:
+        return None
+    error = words.refused("ECR: GetAuthorizationToken", f"AccessDeniedException: {denial}")
+    return (
+        f"{words.UNPREPARED}execution resource retrieval failed: unable to retrieve ecr registry auth: service call has "
+        f"been retried 1 time(s): {error}"
+    )
+
+
+def unfindable(task: Task, reference: images.Reference) -> str | None:
+    """Return why the registry does not give the manifest."""
+    blocked = network.blocked(task, service="ecr.dkr", region=reference.region)
+    if blocked is not None:
+        return (
+            f"{_PULL}The task cannot pull '{reference.text}' from the Amazon ECR repository "
+            f"'{reference.host}/{reference.repository}'. There is a connection issue between the task and Amazon ECR. "
+            f"Check your task network configuration. failed to do request: Head "
+            f'"https://{reference.host}/v2/{reference.repository}/manifests/{reference.version}": '
+            f"dial tcp {blocked.address}:443: i/o timeout{words.found_here(blocked.cause)}"
+        )
+    denial = _denial(task, reference, action="ecr:BatchGetImage")
+    if denial is None:
+        return None
+    return (
+        f"{_PULL}pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: pulling from "
+        f"host {reference.host} failed with status code [manifests {reference.version}]: 403 Forbidden"
+        f"{words.found_here(denial)}"
+    )
+
+
+def unfetchable(task: Task, reference: images.Reference) -> str | None:
+    """Return why the layers do not arrive: ECR names their place, and they come from S3."""
+    copying = f"{_PULL}ref pull has been retried {{}} time(s): failed to copy: httpReadSeeker: failed open: "
+    denial = _denial(task, reference, action="ecr:GetDownloadUrlForLayer")
+    if denial is not None:
+        url = f"https://{reference.host}/v2/{reference.repository}/blobs/"
+        return f"{copying.format(1)}unexpected status code {url}: 403 Forbidden{words.found_here(denial)}"
+    blocked = network.blocked(task, service="s3", region=reference.region)
+    if blocked is None:
+        return None
+    return (
+        f"{copying.format(5)}failed to do request: Get {reference.text}: dial tcp {blocked.address}:443: i/o timeout"
+        f"{words.found_here(blocked.cause)}"
+    )
+
+
+def _reference(container: Container) -> images.Reference | None:
+    try:
+        return images.parse(container.image)
+    except images.NoImageError:
+        return None
+
+
+def _denial(task: Task, reference: images.Reference, *, action: str) -> str | None:
+    """Why the role may not; a repository of another account must let it in by its own policy too.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
+    """
+    denial = roles.denial(task, action=action, resource=reference.repository_arn)
+    repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
+    if denial is not None or repository is None:
+        return denial
+    account_id = task.launch.account_id
+    role_arn = task.launch.execution_role_arn or ""
+    request = Request(
+        action=action,
+        resource=reference.repository_arn,
+        principals=(account_id, f"arn:aws:iam::{account_id}:root", role_arn, roles.caller(task)),
+    )
+    found = decide([repository.policy] if repository.policy else [], request)
+    if found is Decision.ALLOWED or (found is Decision.NOT_ALLOWED and reference.account_id == account_id):
+        return None
+    cause = "with an explicit deny in a resource-based policy"
+    if found is Decision.NOT_ALLOWED:
+        cause = f"because no resource-based policy allows the {action} action"
+    return (
+        f"User: {roles.caller(task)} is not authorized to perform: {action} on resource: "
+        f"{reference.repository_arn} {cause}"
+    )
