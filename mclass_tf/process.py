@@ -56,6 +56,11 @@ class Deferred:
     def clear(self) -> None:
         self._arrived.clear()
 
+    @property
+    def is_final(self) -> bool:
+        """Whether this process was told to end, by something else than Ctrl-C: nobody is to be asked then."""
+        return self.number != signal.SIGINT
+
     def take(self, number: int) -> bool:
         """Keep the signal for `wait`; return False where one is there already."""
         if self._arrived.is_set():

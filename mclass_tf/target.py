@@ -72,10 +72,12 @@ def of_local(running: local.LocalAws) -> Target:
     return Target(kind="local", identity=f"local {running.instance_id}", endpoint_url=running.url)
 
 
-def start_local(home: Path, *, port: int | None = None) -> local.LocalAws:
-    """Return the running local AWS, started if need be."""
+def start_local(
+    home: Path, *, port: int | None = None, speed: float | None = None, tasks: str = ""
+) -> local.LocalAws:
+    """Return the running local AWS, started if need be; `speed` None and `tasks` "" leave what is chosen as it is."""
     try:
-        return local.up(home=local_home(home), port=port)
+        return local.up(home=local_home(home), port=port, speed=speed, tasks=tasks)
     except local.LocalAwsError as error:
         raise LocalAwsUnavailableError(error.message, hint=error.hint) from None
 

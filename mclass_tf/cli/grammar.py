@@ -121,6 +121,36 @@ def parser() -> argparse.ArgumentParser:
         "--image", type=_digest, metavar="DIGEST", help="one that was built here (default: the last)"
     )
     sub.add_argument("--tag", type=_tag, metavar="TAG", help="tag it so (default: as it was built)")
+    sub = command(
+        "release",
+        "release_commands.release",
+        "plan, gate and apply an image, roll it out, watch, verify, record",
+        several=False,
+    )
+    sub.add_argument(
+        "--image", type=_digest, metavar="DIGEST", help="the image (default: the last that was built)"
+    )
+    _yes(sub)
+    sub = command(
+        "rollback",
+        "release_commands.rollback",
+        "go back to the previous proven release, or take back the rollout that is under way",
+        several=False,
+    )
+    sub.add_argument(
+        "--to",
+        type=_release,
+        metavar="RELEASE",
+        help="go back to this one: a digest, or a task definition (FAMILY:REVISION or ARN)",
+    )
+    sub = command(
+        "render",
+        "release_commands.render",
+        "print task-definition.json, as `aws ecs register-task-definition` takes it",
+        several=False,
+    )
+    sub.add_argument("--image", type=_digest, metavar="DIGEST", help="with this image instead")
+    command("status", "release_commands.status", "tell what runs, and where it answers")
     _build_command(commands, shared)
     _local_commands(commands, shared)
     return top
@@ -168,7 +198,19 @@ def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--port", type=_port, metavar="N", help="listen here (default 4566, or a free one; 0: a free one)"
     )
-    up.set_defaults(port=None)
+    up.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="N",
+        help="run the timers of ECS and the load balancer N times as fast as AWS's (1); changes one that is up",
+    )
+    up.add_argument(
+        "--tasks",
+        choices=("process", "podman", "docker"),
+        default="",
+        help="what runs the tasks (default: chosen by the image)",
+    )
+    up.set_defaults(port=None, speed=None)
     verb("down", "local_commands.down", "stop it; everything in it is gone")
     verb("status", "local_commands.status", "tell whether it is up, and where")
     env = verb("env", "local_commands.env", "print what sets a shell up for it, for eval")
@@ -190,6 +232,21 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > highest:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {highest}")
     return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _release(text: str) -> str:
+    if text.startswith("sha256:"):
+        return _digest(text)
+    if not re.fullmatch(r"(arn:\S+/)?[A-Za-z0-9_-]+:\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a digest, sha256:…, nor FAMILY:REVISION")
+    return text
 
 
 def _tag(text: str) -> str:

@@ -6,16 +6,19 @@ import os
 import shlex
 from dataclasses import asdict
 
-from mclass_tf import environment, local, target
+from mclass_tf import endpoint, environment, local, target
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import ConfigurationError, MclassError
+from mclass_tf.errors import ConfigurationError, EndpointError, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 
 
 def up(call: Call) -> Outcome:
-    running = target.start_local(call.project.home, port=call.arguments.port)
+    arguments = call.arguments
+    running = target.start_local(
+        call.project.home, port=arguments.port, speed=arguments.speed, tasks=arguments.tasks
+    )
     for name in environment.names(call.project.folder):
         try:
             _open_local(call, name)
@@ -43,8 +46,28 @@ def status(call: Call) -> Outcome:
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return Outcome(text="the local AWS is not up", document={"up": False})
-    text = f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})\nits log: {log}"
-    return Outcome(text=text, document={"up": True, **asdict(running), "log": log})
+    balancers = _load_balancers(running)
+    lines = [
+        f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
+        f"its log: {log}",
+        *(_listener_line(balancer, listener) for balancer in balancers for listener in balancer.listeners),
+    ]
+    document = {"up": True, **asdict(running), "log": log, "load_balancers": [asdict(b) for b in balancers]}
+    return Outcome(text="\n".join(lines), document=document)
+
+
+def _load_balancers(running: local.LocalAws) -> tuple[endpoint.LoadBalancer, ...]:
+    try:
+        return endpoint.load_balancers(target.of_local(running))
+    except EndpointError:
+        return ()  # it is up all the same; its log tells
+
+
+def _listener_line(balancer: endpoint.LoadBalancer, listener: endpoint.Listener) -> str:
+    scheme = listener.protocol.lower()
+    return (
+        f"{scheme}://{balancer.dns_name}:{listener.port} is {scheme}://{listener.host}:{listener.local_port}"
+    )
 
 
 # What an earlier `local env`, or settings meant for AWS, would leave in the shell beside ours.

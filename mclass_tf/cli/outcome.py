@@ -53,7 +53,8 @@ def unexpected(error: Exception) -> MclassError:
 
 
 _COMMAND = re.compile(
-    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build) [^`]*|build)`"
+    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build|release|rollback|render|status) "
+    r"[^`]*|build)`"
 )
 
 

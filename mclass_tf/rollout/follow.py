@@ -21,7 +21,13 @@ class Choice(enum.Enum):
 
 
 class Interruption(Protocol):
-    """`wait` returns True as soon as the user has interrupted, else False when the seconds are over."""
+    """`wait` returns True as soon as the user has interrupted, else False when the seconds are over.
+
+    `is_final`: this process is to end, and nobody can be asked.
+    """
+
+    @property
+    def is_final(self) -> bool: ...
 
     def wait(self, seconds: float, /) -> bool: ...
     def clear(self) -> None: ...
@@ -53,7 +59,7 @@ def follow(
             return watch.end
         if not interruption.wait(watch.pause):
             continue
-        choice = on_interrupt()
+        choice = Choice.LEAVE if interruption.is_final else on_interrupt()
         interruption.clear()
         if choice is Choice.LEAVE:
             return None

@@ -1,0 +1,85 @@
+"""Shows a rollout while it goes on: a block that is redrawn on a terminal, one line per change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from mclass_tf.errors import ServiceEvent
+from mclass_tf.rollout import Tasks, View
+
+_UP_AND_CLEAR = "\x1b[1A\x1b[2K"
+
+
+class Live:
+    """Takes each view of a rollout; `width` is that of the terminal, None where there is none."""
+
+    def __init__(self, stream: TextIO, *, width: int | None) -> None:
+        self._stream = stream
+        self._width = width
+        self._drawn = 0
+        self._line = ""
+
+    def show(self, view: View) -> None:
+        lines = [event_line(event) for event in view.events]
+        if self._width is None:
+            line = one_line(view)
+            # The clock alone is no news.
+            told = line.partition("  ")[2]
+            lines += [] if told == self._line else [line]
+            self._line = told
+            self._write(lines)
+            return
+        drawn = [cut(line, self._width) for line in block(view)]
+        self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *drawn])])
+        self._drawn = len(drawn)
+
+    def keep(self) -> None:
+        """Leave what is drawn where it is: what is written next comes below it."""
+        self._drawn = 0
+
+    def _write(self, lines: Sequence[str]) -> None:
+        # A terminal that was closed, or a reader that has gone, stops no work.
+        with suppress(OSError):
+            for line in lines:
+                print(line, file=self._stream)
+            self._stream.flush()
+
+
+def block(view: View) -> list[str]:
+    """Return the rollout as a few lines: the stage, then the tasks of each revision."""
+    head = f"{_seconds(view.elapsed)}  {view.stage or 'waiting for ECS'}"
+    rows = [f"  {'new' if each.is_new else 'old'}  {_name(each):<24} {_counts(each)}" for each in view.tasks]
+    return [head, *rows, *([f"  {view.notice}"] if view.notice else [])]
+
+
+def one_line(view: View) -> str:
+    """Return the rollout as one line."""
+    told = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
+    words = "; ".join([*told, *([view.notice] if view.notice else [])])
+    return f"{_seconds(view.elapsed)}  {view.stage or 'waiting for ECS'}{': ' if words else ''}{words}"
+
+
+def event_line(event: ServiceEvent) -> str:
+    return f"{event.at:%H:%M:%S}  {event.message}"
+
+
+def cut(line: str, width: int) -> str:
+    """Cut a line that the terminal would wrap: the redrawing counts lines."""
+    return line if len(line) < width else f"{line[: width - 2]}…"
+
+
+def _counts(tasks: Tasks) -> str:
+    parts = [f"{tasks.running}/{tasks.desired} running", f"{tasks.healthy} healthy"]
+    parts += [f"{tasks.pending} pending"] if tasks.pending else []
+    parts += [f"{tasks.failed} failed"] if tasks.failed else []
+    return ", ".join(parts)
+
+
+def _name(tasks: Tasks) -> str:
+    return tasks.task_definition_arn.rsplit("/", 1)[-1]
+
+
+def _seconds(elapsed: float) -> str:
+    return f"{elapsed:6.1f} s"

@@ -1,0 +1,198 @@
+"""The commands on what runs: release, roll back, render, tell."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from mclass_tf import describe, flows
+from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
+from mclass_tf.cli.live import Live
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.errors import RolloutError, ServiceEvent, VerificationError
+from mclass_tf.flows import Choice, Planned, Released
+from mclass_tf.gates import table
+from mclass_tf.session import Session
+
+
+def release(call: Call) -> Outcome:
+    if not call.arguments.yes:
+        require_terminal("release")
+
+    def work(session: Session, live: Live) -> Released:
+        return flows.release(
+            session,
+            digest=call.arguments.image,
+            confirm=partial(confirm, call),
+            show=live.show,
+            on_interrupt=partial(_ask_what_now, live),
+            show_plan=partial(_show_plan, call, session),
+        )
+
+    return _rolled_out(call, work)
+
+
+def rollback(call: Call) -> Outcome:
+    def work(session: Session, live: Live) -> Released:
+        return flows.rollback(
+            session,
+            to=call.arguments.to,
+            show=live.show,
+            on_interrupt=partial(_ask_what_now, live),
+        )
+
+    return _rolled_out(call, work)
+
+
+def _rolled_out(call: Call, work: Callable[[Session, Live], Released]) -> Outcome:
+    session = open_environment(call, call.arguments.environment)
+    width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
+    try:
+        released = work(session, Live(sys.stderr, width=width))
+    except RolloutError as error:
+        failed = Outcome.failed(error, use_local=session.target.is_local)
+        return replace(
+            failed, document={**failed_document(session.environment.name, error), **failed.document}
+        )
+    document = released_document(released)
+    if released.verification.ok:
+        return Outcome(text=_told(released), document=document)
+    report = released.verification
+    total = report.passed + report.failed
+    unverified = VerificationError(
+        f"{released.digest} serves in {released.environment}, but {report.failed} of {total} checks failed",
+        hint=f"`verify {released.environment}` says which; it is not a proven release",
+    )
+    failed = Outcome.failed(unverified, use_local=session.target.is_local)
+    return replace(failed, document={**document, **failed.document}, text=_told(released))
+
+
+def released_document(released: Released) -> dict[str, Any]:
+    report = released.verification
+    return {
+        "environment": released.environment,
+        "digest": released.digest,
+        "outcome": released.outcome,
+        "cause": released.cause,
+        "task_definition": released.task_definition_arn,
+        "service_deployment": released.service_deployment_arn,
+        "started_at": released.started_at.isoformat(),
+        "ended_at": released.ended_at.isoformat(),
+        "events": _events(released.events),
+        "verification": {"passed": report.passed, "failed": report.failed, "skipped": report.skipped},
+        "record": released.record,
+    }
+
+
+def failed_document(environment: str, error: RolloutError) -> dict[str, Any]:
+    return {
+        "environment": environment,
+        "digest": error.digest,
+        "outcome": error.outcome,
+        "cause": error.cause,
+        "task_definition": error.task_definition_arn,
+        "service_deployment": error.service_deployment_arn or None,
+        "events": _events(error.events),
+        "record": error.record,
+    }
+
+
+def _events(events: tuple[ServiceEvent, ...]) -> list[dict[str, str]]:
+    return [{"at": event.at.isoformat(), "message": event.message} for event in events]
+
+
+def _told(released: Released) -> str:
+    name, seconds = released.environment, (released.ended_at - released.started_at).total_seconds()
+    revision = released.task_definition_arn.rsplit("/", 1)[-1]
+    what = {
+        "released": f"{released.digest} is released in {name} ({revision}, {seconds:.0f} s)",
+        "unchanged": f"{name} runs {released.digest} already ({revision}): nothing to do",
+        "rolled back": f"{name} runs {released.digest or 'nothing'} again ({revision}, {seconds:.0f} s)",
+    }[released.outcome]
+    return f"{what}\nrecorded in {released.record}"
+
+
+def _show_plan(call: Call, session: Session, planned: Planned) -> None:
+    if not planned.plan.has_changes:
+        return
+    words = describe.describe(planned.plan, title=f"{session.environment.name} on {session.target.label}")
+    verdicts = table.render(
+        planned.decision.verdicts, width=min(shutil.get_terminal_size((100, 24)).columns, 140)
+    )
+    call.reporter.line(f"{words}\n\n{verdicts}")
+
+
+def _ask_what_now(live: Live) -> Choice:
+    """Ask what an interrupt means. Who cannot be asked, leaves the rollout to ECS; a second interrupt does so too."""
+    live.keep()
+    if not sys.stdin.isatty():
+        return Choice.LEAVE
+    while True:
+        question = "Keep going (k), or roll back (r)? Ctrl-C leaves it to ECS. "
+        print(f"\n{question}", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        match answer.strip().lower():
+            case "k" | "keep":
+                return Choice.KEEP
+            case "r" | "roll back" | "rollback":
+                return Choice.ROLL_BACK
+        if not answer:  # the terminal has gone
+            return Choice.LEAVE
+
+
+def render(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        document = flows.render(open_environment(call, name), digest=call.arguments.image)
+        return Outcome(text=json.dumps(document, indent=2, ensure_ascii=False), document=document)
+
+    return each(call, one)
+
+
+def status(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        found = flows.status(open_environment(call, name))
+        return Outcome(text=_status_text(found), document=status_document(found))
+
+    return each(call, one)
+
+
+def status_document(found: flows.ServiceStatus) -> dict[str, Any]:
+    current = found.deployment
+    return {
+        "environment": found.environment,
+        "digest": found.digest or None,
+        "task_definition": found.task_definition_arn,
+        "desired": found.desired,
+        "running": found.running,
+        "pending": found.pending,
+        "deployments": [asdict(each) for each in found.deployments],
+        "targets": dict(found.targets),
+        "url": found.url,
+        "address": found.address or None,
+        "service_deployment": current and {"arn": current.arn, "status": current.status},
+    }
+
+
+def _status_text(found: flows.ServiceStatus) -> str:
+    revision = found.task_definition_arn.rsplit("/", 1)[-1]
+    lines = [
+        f"{found.environment} runs {found.digest or 'no image yet'} ({revision})",
+        f"  tasks    {found.running} of {found.desired} running, {found.pending} pending",
+        *(
+            f"           {each.task_definition_arn.rsplit('/', 1)[-1]}: {each.running} of {each.desired} running, "
+            f"{each.healthy} healthy, {each.failed} failed"
+            for each in found.deployments
+        ),
+        f"  targets  {', '.join(f'{count} {state}' for state, count in found.targets.items()) or 'none'}",
+        f"  url      {found.url}",
+    ]
+    lines += [f"           on this machine: {found.address}"] if found.address else []
+    if found.deployment is not None:
+        stage = found.deployment.status.lower().replace("_", " ")
+        lines.append(f"  rollout  {stage} since {found.deployment.created_at:%H:%M:%S} UTC")
+    return "\n".join(lines)
