@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.image.builder import Inputs, build
+from mclass_tf.image.builder import build
+from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
 from mclass_tf.image.revision import Revision
-from mclass_tf.process import Command, Completed, run
+from mclass_tf.process import run
 
 ROOT = Path(__file__).parents[2]
 TAR = "application/vnd.oci.image.layer.v1.tar"
@@ -37,13 +38,9 @@ def app_image(**variables: str) -> Image:
             builder="builtin",
             may_use_builtin=True,
             env=os.environ,
-            run=_run,
+            run=run,
             report=lambda _: None,
         )
-
-
-def _run(command: Command) -> Completed:
-    return run(command)
 
 
 @dataclass(frozen=True)

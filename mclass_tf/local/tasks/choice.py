@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import shutil
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import Container, Driver, Images, Running
+from mclass_tf.local.tasks.driver import Container, Driver, Images, Running, StartError
+from mclass_tf.local.tasks.engine import Engine
+from mclass_tf.local.tasks.image import Image, read
+from mclass_tf.local.tasks.nursery import ExecError, Nursery
+from mclass_tf.local.tasks.podman import CommandError, Commands, ContainerDriver
 from mclass_tf.local.tasks.process import ProcessDriver
 
 KINDS = ("process", "podman", "docker")
+_ENGINES = ("podman", "docker")
+_REMEDY = "install podman, or start Docker, and start the task again; or build for processes: `build --builder builtin`"
 
 
 class Drivers:
@@ -18,19 +27,71 @@ class Drivers:
 
     def __init__(self, *, home: Path, images: Images, kind: str | None = None, instance_id: str) -> None:
         self.name = kind or "automatic"
+        self._home = home
         self._images = images
-        self._process = ProcessDriver(home=home, images=images)
-        self._kind = kind
+        self._kind = kind or ""
         self._instance_id = instance_id
+        self._process = ProcessDriver(home=home, images=images)
+        self._nursery = Nursery()
+        self._containers: ContainerDriver | None = None
+        self._choosing = asyncio.Lock()
+        self._read: dict[str, Image] = {}
 
     async def pull(self, manifest_digest: str) -> None:
-        await self._driver(manifest_digest).pull(manifest_digest)
+        """Make the image ready for what runs it; where nothing can, `start` says so."""
+        driver = await self._driver(manifest_digest)
+        if not isinstance(driver, StartError):
+            await driver.pull(manifest_digest)
 
     async def start(self, container: Container) -> Running:
-        return await self._driver(container.manifest_digest).start(container)
+        driver = await self._driver(container.manifest_digest)
+        if isinstance(driver, StartError):
+            raise driver
+        return await driver.start(container)
 
     async def close(self) -> None:
+        if self._containers is not None:
+            await self._containers.close()
         await self._process.close()
+        await self._nursery.close()
 
-    def _driver(self, _manifest_digest: str) -> Driver:
-        return self._process
+    async def _driver(self, manifest_digest: str) -> Driver | StartError:
+        """The driver for the image, or why there is none."""
+        image = self._read.get(manifest_digest)
+        if image is None:
+            image = self._read[manifest_digest] = await asyncio.to_thread(read, self._images, manifest_digest)
+        if self._kind == "process" or (image.is_builtin and not self._kind):
+            return self._process
+        if image.is_builtin:
+            return StartError(
+                f"the image was made by the built-in builder, which leaves out what {self._kind} needs, an operating "
+                f"system: build it by `build --builder {self._kind}`, or start the local AWS without --tasks"
+            )
+        async with self._choosing:
+            return self._containers or await self._engine()
+
+    async def _engine(self) -> Driver | StartError:
+        """The first engine that works. One that does not is asked again next time: it may have been started since."""
+        problems = []
+        for name in (self._kind,) if self._kind else _ENGINES:
+            path = shutil.which(name)
+            problem = "not installed" if path is None else await self._problem(name, path)
+            if path is not None and problem is None:
+                home = hashlib.sha256(str(self._home.resolve()).encode()).hexdigest()[:12]
+                engine = Engine(name=name, path=path, home=home, instance_id=self._instance_id)
+                folder = self._home / "tasks" / name
+                self._containers = ContainerDriver(engine, folder=folder, images=self._images)
+                return self._containers
+            problems.append(f"{name}: {problem}")
+        return StartError(
+            f"an image with an operating system needs podman or docker ({'; '.join(problems)}): {_REMEDY}"
+        )
+
+    async def _problem(self, name: str, path: str) -> str | None:
+        """Why the engine does not work; None where it does. docker asks its daemon, podman its storage."""
+        probe = (path, "version", "--format", "{{.Server.Version}}") if name == "docker" else (path, "info")
+        try:
+            await Commands(self._nursery, cwd=self._home).must(probe)
+        except (CommandError, ExecError) as error:
+            return str(error)
+        return None

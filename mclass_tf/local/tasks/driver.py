@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+CHECK_TIMED_OUT = -1
+"""The status of a health check that was not done in time, as docker has it."""
+
 
 class PullError(Exception):
     """An image cannot be had; the message is what stands in brackets after ECS's CannotPullContainerError."""
@@ -79,7 +82,7 @@ class Running(Protocol):
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
         """Run a health check's command ("CMD", …) inside; return its exit status and the end of its output.
 
-        The status is -1, as docker has it, where the command was not done in time. Nothing of it is left then.
+        The status is CHECK_TIMED_OUT where it was not done in time.
         """
 
     def usage(self) -> Usage: ...
@@ -104,3 +107,14 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Kill what still runs and remove what was unpacked."""
+
+
+def check_argv(command: Sequence[str]) -> Sequence[str]:
+    """Return what a health check's command runs: ECS has ["CMD", program, …] and ["CMD-SHELL", line]."""
+    match command:
+        case ("CMD-SHELL", *words):
+            return ("/bin/sh", "-c", " ".join(words))
+        case ("CMD", *words):
+            return words
+        case _:
+            return command

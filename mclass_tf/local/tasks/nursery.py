@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -141,6 +142,10 @@ class Nursery:
             await child.wait()
             raise ExecError(refusal.text)
         return child
+
+    def at_the_end(self, argv: tuple[str, ...]) -> None:
+        """Have a command run when this process is gone, or has closed the nursery."""
+        self._tell_warden(f"!{json.dumps(argv)}")
 
     async def close(self) -> None:
         """Kill what still runs, and return when it is gone."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from mclass_tf.local.tasks import usage
 from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
 from mclass_tf.local.tasks.driver import (
+    CHECK_TIMED_OUT,
     Container,
     Exit,
     Images,
@@ -21,6 +22,7 @@ from mclass_tf.local.tasks.driver import (
     Running,
     StartError,
     Usage,
+    check_argv,
 )
 from mclass_tf.local.tasks.image import PYTHON, Image, read
 from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery
@@ -29,8 +31,6 @@ from mclass_tf.local.tasks.plan import Plan, cannot_execute
 from mclass_tf.local.tasks.signals import heeds
 from mclass_tf.local.tasks.unpack import remove, unpack
 
-CHECK_TIMED_OUT = -1
-"""What docker says of a health check that was not done in time."""
 _MEASURED_EVERY = 0.25  # seconds
 _NOT_FOUND = 127  # a shell's status for a command that is not there
 _SIGKILL = 128 + signal.SIGKILL
@@ -199,7 +199,7 @@ class _Process:
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
         tail = Tail(_CHECK_OUTPUT)
         try:
-            argv = self.plan.resolved(_check_argv([self.plan.local(word) for word in command]))
+            argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))
             check = await self._nursery.start(self.plan.program(argv, stdout=tail.take, stderr=tail.take))
         except (ExecError, StartError) as error:
             return _NOT_FOUND, str(error)
@@ -247,16 +247,6 @@ def _check(image: Image) -> None:
         raise StartError(
             f"exec format error: the image was built for {made}, and this machine's Python is {here}: build it again here"
         )
-
-
-def _check_argv(command: Sequence[str]) -> Sequence[str]:
-    match command:
-        case ("CMD-SHELL", *words):
-            return ("/bin/sh", "-c", " ".join(words))
-        case ("CMD", *words):
-            return words
-        case _:
-            return command
 
 
 def _make_python(folder: Path) -> Path:

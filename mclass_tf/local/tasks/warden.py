@@ -1,15 +1,18 @@
-"""A script that kills process groups when the process that started it is gone, however it went.
+"""A script that ends what a process has started when that process is gone, however it went.
 
-It reads `+GROUP` and `-GROUP` by the line; at the end of its input, which comes when the other end of the pipe closes, it kills
-the groups that are left. The kernel kills the child of a dead parent by itself (`launcher`), on Linux; what that child had
-started, and any child on macOS, only this one does.
+It reads lines: `+GROUP` and `-GROUP` of process groups, `!["program", …]` of a command. At the end of its input, which comes when the
+other end of the pipe closes, it kills the groups that are left and runs the commands, which end what is nobody's child, such as
+containers. The kernel kills the child of a dead parent by itself (`launcher`), on Linux; what that child had started, and any
+child on macOS, only this one does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
 
 
@@ -17,11 +20,24 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
+    commands: list[list[str]] = []
     for line in sys.stdin:
-        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+        if line[0] == "!":
+            commands.append(json.loads(line[1:]))
+        else:
+            (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+    for command in commands:
+        with contextlib.suppress(OSError):
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""The command lines of podman and docker, which are the same but for a few options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mclass_tf.local.tasks.driver import Container
+
+HOME = "mclass-tf.home"
+_INSTANCE = "mclass-tf.instance"
+# What these programs heed themselves: such a variable of a container must not be one of the program that starts it.
+_HEEDED = ("PATH", "HOME", "TMPDIR", "XDG_", "CONTAINER", "DOCKER_", "STORAGE_", "LD_", "LC_", "LANG", "SSH_", "BUILDAH_", "REGISTRY_AUTH_FILE", "NO_PROXY", "GODEBUG", "no_proxy")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """`name` is podman or docker; `path` the program. `home` and `instance_id` say whose the containers are."""
+
+    name: str
+    path: str
+    home: str
+    instance_id: str
+
+    @property
+    def is_podman(self) -> bool:
+        return self.name == "podman"
+
+    @property
+    def repository(self) -> str:
+        """The name of the images that this home has loaded."""
+        return f"localhost/mclass-tf/{self.home}"
+
+    def reference(self, manifest_digest: str) -> str:
+        return f"{self.repository}:{manifest_digest.removeprefix('sha256:')}"
+
+    def create(
+        self, container: Container, *, name: str, environment: Mapping[str, str], hosts: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """The command that makes the container ready to be started.
+
+        Its ports are published on a free port of 127.0.0.1: a container's own address cannot be reached where the engine runs
+        without root or in a virtual machine, as on macOS. Values of variables stand in no command line, which every user of the
+        machine could read: the program takes them from its own environment (`variables`).
+        """
+        entry_point = tuple(container.entry_point or ())
+        options = [
+            *("--name", name, "--pull", "never"),
+            *("--label", f"{HOME}={self.home}", "--label", f"{_INSTANCE}={self.instance_id}"),
+            *(word for key, value in container.labels.items() for word in ("--label", f"{key}={value}")),
+            *(word for port in container.ports for word in ("--publish", f"127.0.0.1::{port}")),
+            *(word for host, ip in hosts.items() for word in ("--add-host", f"{host}:{ip}")),
+            *(word for path in container.writable_paths for word in ("--volume", path)),
+            *(word for entry in _entries(environment) for word in ("--env", entry)),
+            *self._limits(container),
+            *(("--user", container.user) if container.user else ()),
+            *(("--workdir", container.working_directory) if container.working_directory else ()),
+            *(("--init",) if container.has_init else ()),
+            *(("--entrypoint", entry_point[0]) if entry_point else ()),
+        ]
+        command = (*entry_point[1:], *(container.command or ()))
+        return (self.path, "create", *options, self.reference(container.manifest_digest), *command)
+
+    def _limits(self, container: Container) -> list[str]:
+        found = []
+        if container.memory_mib is not None:
+            # As much with swap as without: Fargate has none.
+            found += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
+        if container.cpu_units:
+            found += [f"--cpu-shares={container.cpu_units}"]
+        if container.is_root_read_only:
+            found += ["--read-only"]
+        if self.is_podman:
+            found += ["--read-only-tmpfs=false", "--http-proxy=false"]
+        return found
+
+    def start(self, name: str) -> tuple[str, ...]:
+        """The command that starts the container and passes on what it writes until it ends."""
+        return (self.path, "start", "--attach", name)
+
+    def signal(self, name: str, number: int) -> tuple[str, ...]:
+        return (self.path, "kill", "--signal", str(number), name)
+
+    def inspect(self, name: str) -> tuple[str, ...]:
+        return (self.path, "container", "inspect", name)
+
+    def execute(self, name: str, command: tuple[str, ...]) -> tuple[str, ...]:
+        return (self.path, "exec", name, *command)
+
+    def load(self, archive: str) -> tuple[str, ...]:
+        return (self.path, "load", "--quiet", "--input", archive)
+
+    def remove(self, *names: str) -> tuple[str, ...]:
+        """The command that kills and removes containers, with the volumes that only they have."""
+        own = ("--time", "0") if self.is_podman else ()
+        return (self.path, "rm", "--force", "--volumes", *own, *names)
+
+    def containers(self) -> tuple[str, ...]:
+        """The command that lists the containers of this home, of earlier instances too."""
+        return (self.path, "ps", "--all", "--quiet", "--filter", f"label={HOME}={self.home}")
+
+    def images(self) -> tuple[str, ...]:
+        """The command that lists the names of the images of this home."""
+        reference = f"reference={self.repository}"
+        return (self.path, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", reference)
+
+    def remove_images(self, *names: str) -> tuple[str, ...]:
+        return (self.path, "rmi", "--force", *names)
+
+    def remove_all(self) -> tuple[str, ...]:
+        """One command that removes the containers of this instance, for when nobody is left to do it in two."""
+        label = f"label={_INSTANCE}={self.instance_id}"
+        own = "--time 0" if self.is_podman else ""
+        script = f'ids=$("$1" ps --all --quiet --filter "$2") && [ -n "$ids" ] && "$1" rm --force --volumes {own} $ids'
+        return ("/bin/sh", "-c", script, "sh", self.path, label)
+
+    def gateway(self) -> tuple[str, ...]:
+        """The command that tells the address of this machine on the network of containers; empty lines aside."""
+        ranges = ".Subnets" if self.is_podman else ".IPAM.Config"
+        network = "podman" if self.is_podman else "bridge"
+        return (
+            self.path,
+            "network",
+            "inspect",
+            network,
+            "--format",
+            f"{{{{range {ranges}}}}}{{{{.Gateway}}}} {{{{end}}}}",
+        )
+
+    def rootless(self) -> tuple[str, ...]:
+        """The command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
+        field = ".Host.Security.Rootless" if self.is_podman else "json .SecurityOptions"
+        return (self.path, "info", "--format", f"{{{{{field}}}}}")
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """What of a container's environment the program that creates it has to have in its own."""
+        return {name: value for name, value in environment.items() if not name.startswith(_HEEDED)}
+
+
+def _entries(environment: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" if key.startswith(_HEEDED) else key for key, value in environment.items()]

@@ -1,0 +1,359 @@
+"""Runs images as containers, by podman or docker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.local.tasks import archive, usage
+from mclass_tf.local.tasks.driver import (
+    CHECK_TIMED_OUT,
+    Container,
+    Exit,
+    Images,
+    PullError,
+    Running,
+    StartError,
+    Usage,
+    check_argv,
+)
+from mclass_tf.local.tasks.engine import Engine
+from mclass_tf.local.tasks.image import Image, read
+from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery, Program
+from mclass_tf.local.tasks.output import Lines, Tail
+from mclass_tf.local.tasks.relay import Relay
+
+_OUTPUT = 4096  # bytes, as docker keeps of a health check's
+_DOCUMENT = 4 * 1024 * 1024
+_POLL = 0.1  # seconds
+_MEASURED_EVERY = 0.25
+_SIGKILL = 128 + signal.SIGKILL
+_NEVER = "0001-01-01"
+_NEARLY = 0.8  # of the limit, for a kernel that kills between two measurements
+_HERE = r"http://(?:127\.0\.0\.1|localhost)"
+_LOCAL = re.compile(rf"{_HERE}:(\d+)")
+_NAME = "aws.localhost"  # which the local AWS takes for this machine
+_OF_THE_LOCAL_AWS = ("ECS_CONTAINER_METADATA_URI", "AWS_ENDPOINT_URL")
+
+
+class ContainerDriver:
+    """Containers and images are named after the home: what an earlier instance of it has left is removed."""
+
+    def __init__(self, engine: Engine, *, folder: Path, images: Images) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._folder = folder
+        self._images = images
+        self._nursery = Nursery()
+        self._commands = Commands(self._nursery, cwd=folder)
+        self._loads: dict[str, asyncio.Task[Image]] = {}
+        self._ready: asyncio.Task[Relay | None] | None = None
+        self._running: set[_Container] = set()
+        self._is_closed = False
+
+    async def pull(self, manifest_digest: str) -> None:
+        await self._loaded(manifest_digest)
+
+    async def start(self, container: Container) -> Running:
+        if self._is_closed:
+            raise StartError("the local AWS is going down")
+        image = await self._loaded(container.manifest_digest)
+        relay = await self._prepared()
+        environment, hosts = await _reachable(container.environment, relay)
+        name = f"mclass-tf-{container.name}-{uuid.uuid4().hex[:12]}"
+        create = self._engine.create(container, name=name, environment=environment, hosts=hosts)
+        running = _Container(
+            name=name, plan=container, image=image, engine=self._engine, commands=self._commands
+        )
+        try:
+            await self._commands.must(create, env=self._engine.variables(environment))
+            await running.start(self._nursery)
+        except BaseException as error:
+            await self._commands.run(self._engine.remove(name))
+            if isinstance(error, CommandError | ExecError):
+                raise StartError(str(error)) from None
+            raise
+        self._running.add(running)
+        running.follow(self._running.discard)
+        return running
+
+    async def close(self) -> None:
+        self._is_closed = True
+        tasks = [*self._loads.values(), *([self._ready] if self._ready else [])]
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait([task])
+        if self._ready is not None:
+            await self._remove_leftovers()
+            for running in tuple(self._running):
+                await running.wait()
+            if (
+                not self._ready.cancelled()
+                and self._ready.exception() is None
+                and (relay := self._ready.result())
+            ):
+                relay.close()
+        await self._nursery.close()
+
+    async def _loaded(self, digest: str) -> Image:
+        load = self._loads.get(digest)
+        if load is None or (load.done() and (load.cancelled() or load.exception() is not None)):
+            load = self._loads[digest] = asyncio.create_task(self._load(digest))
+        return await asyncio.shield(load)
+
+    async def _load(self, digest: str) -> Image:
+        await self._prepared()
+        image = await asyncio.to_thread(read, self._images, digest)
+        path = self._folder / f"{digest.removeprefix('sha256:')}.tar"
+        try:
+            reference = self._engine.reference(digest)
+            await asyncio.to_thread(archive.write, image, images=self._images, path=path, reference=reference)
+            await self._commands.must(self._engine.load(str(path)))
+        except (CommandError, ExecError, OSError) as error:
+            raise PullError(f"{self.name} cannot load the image: {error}") from None
+        finally:
+            path.unlink(missing_ok=True)
+        return image
+
+    async def _prepared(self) -> Relay | None:
+        """Once: remove what is left of earlier instances, and find how containers reach this machine."""
+        if self._ready is None:
+            self._ready = asyncio.create_task(self._prepare())
+        return await asyncio.shield(self._ready)
+
+    async def _prepare(self) -> Relay | None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        await self._remove_leftovers()
+        self._nursery.at_the_end(self._engine.remove_all())
+        if sys.platform != "linux":
+            return None
+        try:
+            if "rootless" in (told := await self._commands.must(self._engine.rootless())) or "true" in told:
+                return None
+            gateways = (await self._commands.must(self._engine.gateway())).split()
+        except (CommandError, ExecError):
+            return None
+        return Relay(gateways[0]) if gateways else None
+
+    async def _remove_leftovers(self) -> None:
+        for listing, removal in (
+            (self._engine.containers(), self._engine.remove),
+            (self._engine.images(), self._engine.remove_images),
+        ):
+            with contextlib.suppress(CommandError, ExecError):
+                if names := (await self._commands.must(listing)).split():
+                    await self._commands.must(removal(*names))
+
+
+class _Container:
+    """One container. `State` is what `inspect` says of it."""
+
+    def __init__(
+        self, *, name: str, plan: Container, image: Image, engine: Engine, commands: Commands
+    ) -> None:
+        self._name = name
+        self._plan = plan
+        self._image = image
+        self._engine = engine
+        self._commands = commands
+        self._client: Child | None = None
+        self._pid = 0
+        self._highest = Usage(memory_bytes=0, cpu_seconds=0.0)
+        self._was_killed = False
+        self._addresses: dict[int, tuple[str, int]] = {}
+        self._lines = (Lines(plan.output), Lines(self._err))
+        self._held: list[str] | None = []
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._following: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
+
+    @property
+    def addresses(self) -> Mapping[int, tuple[str, int]]:
+        return self._addresses
+
+    async def start(self, nursery: Nursery) -> None:
+        """Return when it runs; raise CommandError with what the engine says."""
+        out, err = self._lines
+        program = self._commands.program(self._engine.start(self._name), stdout=out.take, stderr=err.take)
+        self._client = await nursery.start(program)
+        while True:
+            is_running = self._client.is_running
+            found = await self._inspect()
+            if not str(found["State"].get("StartedAt", _NEVER)).startswith(_NEVER):
+                break
+            if not is_running:
+                await self._client.wait()
+                err.finish()
+                told = _said(" ".join(self._held or ())) or str(found["State"].get("Error", ""))
+                raise CommandError(told or "the engine does not say why")
+            await asyncio.sleep(_POLL)
+        for line in self._held or ():
+            self._plan.output(line)
+        self._held = None
+        self._pid = int(found["State"].get("Pid") or 0)
+        self._addresses = _published(found, self._plan.ports)
+
+    def follow(self, ended: Callable[[_Container], None]) -> None:
+        self._following = asyncio.create_task(self._follow(ended))
+        self._measuring = asyncio.create_task(self._measure())
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def terminate(self) -> None:
+        if not self._exit.done():
+            await self._commands.run(self._engine.signal(self._name, self._image.stop_signal))
+
+    async def kill(self) -> None:
+        if not self._exit.done():
+            self._was_killed = True
+            await self._commands.run(self._engine.signal(self._name, signal.SIGKILL))
+
+    async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
+        argv = self._engine.execute(self._name, tuple(check_argv(command)))
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._commands.run(argv)
+        except TimeoutError:
+            return CHECK_TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s)"
+
+    def usage(self) -> Usage:
+        if not self._exit.done() and (found := self._measured()).memory_bytes:
+            return found
+        return Usage(memory_bytes=0, cpu_seconds=self._highest.cpu_seconds)
+
+    def _measured(self) -> Usage:
+        """What its processes use. Those in a virtual machine cannot be seen from here."""
+        if sys.platform == "linux" and self._pid:
+            return usage.measure(self._pid)
+        return Usage(memory_bytes=0, cpu_seconds=0.0)
+
+    def _err(self, line: str) -> None:
+        """Until the container runs, what arrives is the engine's own complaint."""
+        if self._held is None:
+            self._plan.output(line)
+        else:
+            self._held.append(line)
+
+    async def _inspect(self) -> dict[str, Any]:
+        (found,) = json.loads(await self._commands.must(self._engine.inspect(self._name)))
+        return dict(found)
+
+    async def _measure(self) -> None:
+        while not self._exit.done():
+            found = await asyncio.to_thread(self._measured)
+            self._highest = Usage(
+                memory_bytes=max(found.memory_bytes, self._highest.memory_bytes),
+                cpu_seconds=max(found.cpu_seconds, self._highest.cpu_seconds),
+            )
+            await asyncio.sleep(_MEASURED_EVERY)
+
+    async def _follow(self, ended: Callable[[_Container], None]) -> None:
+        code = await self._client.wait() if self._client else 0
+        for line in self._lines:
+            line.finish()
+        is_out_of_memory = False
+        with contextlib.suppress(CommandError, ExecError):  # it is being removed
+            state = (await self._inspect())["State"]
+            code = int(state["ExitCode"])
+            is_out_of_memory = bool(state.get("OOMKilled")) or self._ran_out_of_memory(code)
+        await self._commands.run(self._engine.remove(self._name))
+        ended(self)
+        self._exit.set_result(Exit(code=code, is_out_of_memory=is_out_of_memory))
+
+    def _ran_out_of_memory(self, code: int) -> bool:
+        """Whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
+        limit = (self._plan.memory_mib or 0) * 2**20
+        is_near = self._highest.memory_bytes >= _NEARLY * limit
+        return bool(limit) and code == _SIGKILL and not self._was_killed and is_near
+
+
+class CommandError(Exception):
+    """podman or docker has failed; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Runs podman's and docker's commands to their end; they end with this process."""
+
+    nursery: Nursery
+    cwd: Path
+
+    def program(
+        self,
+        argv: tuple[str, ...],
+        *,
+        stdout: Callable[[bytes], None],
+        stderr: Callable[[bytes], None],
+        env: Mapping[str, str] | None = None,
+    ) -> Program:
+        """They have this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
+        return Program(
+            argv=argv, cwd=self.cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
+        )
+
+    async def must(self, argv: tuple[str, ...], *, env: Mapping[str, str] | None = None) -> str:
+        """Return the standard output; raise CommandError."""
+        out, err = Tail(_DOCUMENT), Tail(_OUTPUT)
+        status = await self._wait(self.program(argv, stdout=out.take, stderr=err.take, env=env))
+        if status != 0:
+            raise CommandError(_said(err.text) or f"{' '.join(argv[:2])} ended with {status}")
+        return out.text
+
+    async def run(self, argv: tuple[str, ...]) -> tuple[int, str]:
+        """Return the status and the end of all output."""
+        tail = Tail(_OUTPUT)
+        return await self._wait(self.program(argv, stdout=tail.take, stderr=tail.take)), tail.text
+
+    async def _wait(self, program: Program) -> int:
+        child = await self.nursery.start(program)
+        try:
+            return await child.wait()
+        finally:
+            child.kill()
+
+
+async def _reachable(
+    environment: Mapping[str, str], relay: Relay | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables with addresses of this machine as containers reach it, and the names that they need for it.
+
+    Where they cannot reach it, the variables that lead to the local AWS are left out.
+    """
+    if relay is None:
+        kept = {name: value for name, value in environment.items() if not _leads_here(name, value)}
+        return kept, {}
+    changed = {}
+    for name, value in environment.items():
+        changed[name] = value
+        for port in set(_LOCAL.findall(value)):
+            there = f"http://{_NAME}:{await relay.port(int(port))}"
+            changed[name] = re.sub(rf"{_HERE}:{port}\b", there, changed[name])
+    return changed, {_NAME: relay.gateway}
+
+
+def _leads_here(name: str, value: str) -> bool:
+    return name.startswith(_OF_THE_LOCAL_AWS) and _LOCAL.search(value) is not None
+
+
+def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
+    bindings = found["NetworkSettings"]["Ports"] or {}
+    return {
+        port: (entry["HostIp"], int(entry["HostPort"]))
+        for port in ports
+        for entry in (bindings.get(f"{port}/tcp") or ())[:1]
+    }
+
+
+def _said(text: str) -> str:
+    return " ".join(text.split()).removeprefix("Error: ")
