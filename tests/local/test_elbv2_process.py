@@ -102,8 +102,10 @@ def test_it_is_told_what_has_changed_and_nothing_twice(state: State) -> None:
             await until(lambda: balancer.applied == 3)
 
     asyncio.run(scenario())
-    assert [(1, 1.0, 0), (2, 1.0, 1), (3, 10.0, 1)] == [
-        (told.version, told.speed, len(told.target_groups[0].targets)) for told in state.told()
+    assert [(told.version, told.speed, len(told.target_groups[0].targets)) for told in state.told()] == [
+        (1, 1.0, 0),
+        (2, 1.0, 1),
+        (3, 10.0, 1),
     ]
     assert Applied(version=2) in state.reports
 
@@ -118,7 +120,7 @@ def test_a_target_that_has_drained_leaves_without_anybody_saying_so(state: State
             await until(lambda: balancer.applied == 2)
 
     asyncio.run(scenario())
-    assert [1, 0] == [len(told.target_groups[0].targets) for told in state.told()]
+    assert [len(told.target_groups[0].targets) for told in state.told()] == [1, 0]
 
 
 def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> None:
@@ -132,8 +134,8 @@ def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> Non
     asyncio.run(scenario())
     first, second = state.told()
     assert first.target_groups == second.target_groups
-    assert ["the load balancers' process ended with status 7; it was started again"] == list(live.problems)[
-        before:
+    assert list(live.problems)[before:] == [
+        "the load balancers' process ended with status 7; it was started again"
     ]
 
 

@@ -30,7 +30,7 @@ def test_a_new_target_is_initial_until_it_was_checked(targets: Targets) -> None:
     assert _states(targets, now=100) == [("10.0.0.7", "initial", "Elb.RegistrationInProgress")]
     assert targets.take(_HEALTHY, now=101)
     assert _states(targets, now=101) == [("10.0.0.7", "healthy", None)]
-    assert [101.0] == [entry.since for entry in targets.all(now=102, delay=_DELAY)]
+    assert [entry.since for entry in targets.all(now=102, delay=_DELAY)] == [101.0]
 
 
 def test_what_is_known_already_is_no_news(targets: Targets) -> None:

@@ -1,29 +1,64 @@
-"""Application Auto Scaling: scalable targets and policies, with their tags."""
+"""Application Auto Scaling: scalable targets and policies, and what they do to the services."""
 
 from __future__ import annotations
 
-import json
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from moto.applicationautoscaling import urls
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend, applicationautoscaling_backends
-from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from moto.core.exceptions import JsonRESTError
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.scaling import COOLDOWN, Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.tracking_alarms import REQUESTS, Policy
+from mclass_tf.local.live import live
 
 _ECS_METRICS = (
     "ALBRequestCountPerTarget",
     "ECSServiceAverageCPUUtilization",
     "ECSServiceAverageMemoryUtilization",
 )
+_DIMENSION = "ecs:service:DesiredCount"
+_ACTIVITIES_KEPT = 1000
+
+# The newest value of what an alarm watches, None where there is none.
+ValueOf = Callable[[Any], float | None]
+
+
+@dataclass(kw_only=True)
+class Activity:
+    """A scaling activity. Times in seconds since the epoch.
+
+    https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ScalingActivity.html
+    """
+
+    id: str
+    resource_id: str
+    capacity: int
+    before: int
+    cause: str
+    started_at: float
+    ended_at: float | None = None
+
+    @property
+    def status_message(self) -> str:
+        outcome = (
+            "Waiting for change to be fulfilled by ecs."
+            if self.ended_at is None
+            else ("Change successfully fulfilled by ecs.")
+        )
+        return f"Successfully set desired count to {self.capacity}. {outcome}"
 
 
 class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.tags: dict[str, dict[str, str]] = {}
+        self.activities: deque[Activity] = deque(maxlen=_ACTIVITIES_KEPT)
 
     def register_scalable_target(  # noqa: PLR0917  moto's signature
         self,
@@ -52,17 +87,47 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
             self._keep_within(r_id, lowest=lowest, highest=highest)
         return registered
 
+    def deregister_scalable_target(self, namespace: str, r_id: str, dimension: str) -> None:
+        """Its policies go with it; moto keeps them.
+
+        https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DeregisterScalableTarget.html
+        """
+        super().deregister_scalable_target(namespace, r_id, dimension)
+        for policy in list(self.policies.values()):
+            if (policy.resource_id, policy.scalable_dimension) == (r_id, dimension):
+                self.delete_scaling_policy(policy.policy_name, namespace, r_id, dimension)
+
     def _keep_within(self, resource_id: str, *, lowest: int, highest: int) -> None:
         """Bounds hold from the moment that they are registered: a service outside of them is scaled to the nearer one.
 
         https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
         """
-        _, cluster, name = resource_id.split("/")
-        ecs: Any = ecs_backends[self.account_id][self.region_name]
-        service = ecs.active_service(cluster=ecs.active_cluster(cluster), reference=name)
+        service = self.service(resource_id)
         wanted = min(max(service.desired_count, lowest), highest)
         if wanted != service.desired_count:
-            service.update({"desiredCount": wanted}, force=False)
+            bound = "minimum" if wanted == lowest else "maximum"
+            self.scale(resource_id, wanted, cause=f"{bound} capacity was set to {wanted}", now=time.time())
+
+    def service(self, resource_id: str) -> Any:
+        """Return the ECS service of a resource id, service/CLUSTER/NAME."""
+        _, cluster, name = resource_id.split("/")
+        ecs: Any = ecs_backends[self.account_id][self.region_name]
+        return ecs.active_service(cluster=ecs.active_cluster(cluster), reference=name)
+
+    def scale(self, resource_id: str, capacity: int, *, cause: str, now: float) -> None:
+        service = self.service(resource_id)
+        activity = Activity(
+            id=str(uuid.uuid4()),
+            resource_id=resource_id,
+            capacity=capacity,
+            before=service.desired_count,
+            cause=cause,
+            started_at=now,
+        )
+        self.activities.append(activity)
+        service.update({"desiredCount": capacity}, force=False)
+        live.changed("ecs")
+        live.changed("autoscaling")
 
     def put_scaling_policy(  # noqa: PLR0917  moto's signature
         self,
@@ -73,7 +138,7 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         policy_body: dict[str, Any] | None,
         policy_type: str | None,
     ) -> Any:
-        """A policy scales a target that is registered.
+        """A policy scales a target that is registered. A changed one keeps its ARN, and its alarms are made anew.
 
         https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html
         """
@@ -83,9 +148,13 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
                 f"No scalable target registered for service namespace: {service_namespace}, resource ID: "
                 f"{resource_id}, scalable dimension: {scalable_dimension}",
             )
-        named = ((policy_body or {}).get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
-        if service_namespace == "ecs" and named not in (None, *_ECS_METRICS):
-            raise _error("ValidationException", f"Metric {named} is not one of: {', '.join(_ECS_METRICS)}")
+        key = Policy.formulate_key(service_namespace, resource_id, scalable_dimension, policy_name)
+        before = self.policies.get(key)
+        body = policy_body or (before._policy_body if before else None) or {}  # noqa: SLF001
+        if service_namespace == "ecs":
+            _check_policy(policy_type or (before.policy_type if before else "StepScaling"), body)
+        if before is not None:
+            before.delete_alarms(self.account_id, self.region_name)
         return super().put_scaling_policy(
             policy_name, service_namespace, resource_id, scalable_dimension, policy_body, policy_type
         )
@@ -95,46 +164,126 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         if arn not in known:
             raise _error("ResourceNotFoundException", f"No scalable target found for resource ARN: {arn}")
 
+    def settle(self, *, now: float) -> None:
+        """End the activities whose service has come to its capacity, or has got another one since."""
+        newest = {activity.resource_id: activity for activity in self.activities}
+        for activity in self.activities:
+            if activity.ended_at is None and (
+                newest[activity.resource_id] is not activity or self._is_fulfilled(activity)
+            ):
+                activity.ended_at = now
 
-class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]
-    """moto has no tags here; the provider reads those of every scalable target.
+    def _is_fulfilled(self, activity: Activity) -> bool:
+        try:
+            document = self.service(activity.resource_id).document()
+        except Exception:  # noqa: BLE001  the service is gone, and nothing will be fulfilled any more
+            return True
+        return bool(document["runningCount"] == document["desiredCount"])
 
-    https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ListTagsForResource.html
-    """
+    # ---- target tracking
 
-    def list_tags_for_resource(self) -> str:
-        return json.dumps({"Tags": self._tags()})
+    def track(self, resource_id: str, *, value_of: ValueOf, now: float) -> None:
+        """Scale as the policies of a service want."""
+        target = self.targets[_DIMENSION][resource_id]
+        suspended = target.suspended_state or {}
+        service = self.service(resource_id)
+        capacity = Capacity(
+            current=service.desired_count,
+            lowest=target.min_capacity,
+            highest=target.max_capacity,
+            can_scale_out=not suspended.get("DynamicScalingOutSuspended"),
+            can_scale_in=not suspended.get("DynamicScalingInSuspended"),
+            is_deploying=_is_deploying(service.document()),
+        )
+        decision = decide(
+            capacity,
+            [_reading(policy, value_of) for policy in self.tracking(resource_id)],
+            last_out=self._last(resource_id, is_out=True, now=now),
+            last_in=self._last(resource_id, is_out=False, now=now),
+        )
+        if decision is not None:
+            self.scale(resource_id, decision.capacity, cause=_cause(decision), now=now)
 
-    def tag_resource(self) -> str:
-        self._tags().update(self._get_param("Tags"))
-        return "{}"
+    def tracking(self, resource_id: str) -> Iterator[Policy]:
+        """The target tracking policies of a service."""
+        for policy in self.policies.values():
+            if policy.resource_id == resource_id and policy.policy_type == "TargetTrackingScaling":
+                yield policy
 
-    def untag_resource(self) -> str:
-        tags = self._tags()
-        for key in self._get_param("TagKeys"):
-            tags.pop(key, None)
-        return "{}"
+    def _last(self, resource_id: str, *, is_out: bool, now: float) -> Last:
+        """The last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
+        for activity in reversed(self.activities):
+            if activity.resource_id != resource_id or not activity.cause.startswith("monitor alarm"):
+                continue
+            if (activity.capacity > activity.before) == is_out:
+                return Last(ago=(now - activity.started_at) * live.clock.speed, before=activity.before)
+        return Last()
 
-    def register_scalable_target(self) -> str:
-        answer: str = super().register_scalable_target()
-        tags = self._get_param("Tags")
-        if tags:
-            backend = self.applicationautoscaling_backend
-            backend.tags.setdefault(json.loads(answer)["ScalableTargetARN"], {}).update(tags)
-        return answer
 
-    def _tags(self) -> dict[str, str]:
-        backend: Backend = self.applicationautoscaling_backend
-        arn = str(self._get_param("ResourceARN"))
-        backend.require_target(arn)
-        return backend.tags.setdefault(arn, {})
+def is_policy(action: str) -> bool:
+    """Whether an alarm's action is a scaling policy of Application Auto Scaling."""
+    return action.startswith("arn:aws:autoscaling:") and ":scalingPolicy:" in action
+
+
+def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: float) -> None:
+    """Do what an alarm in ALARM asks of the policy that its action names. Call it under the lock of the calls."""
+    backend: Backend = applicationautoscaling_backends[account_id][region]
+    arn = action.partition(":createdBy/")[0]
+    for policy in backend.policies.values():
+        if policy.policy_arn == arn and policy.policy_type == "TargetTrackingScaling":
+            backend.track(policy.resource_id, value_of=value_of, now=now)
+            return
+
+
+def _reading(policy: Policy, value_of: ValueOf) -> Reading:
+    high, low = policy.alarms
+    settings = policy.configuration
+    return Reading(
+        policy=policy.policy_name,
+        target=policy.target_value,
+        value=value_of(high),
+        high=high.name if high.state_value == "ALARM" else None,
+        low=low.name if low.state_value == "ALARM" else None,
+        scale_out_cooldown=float(settings.get("ScaleOutCooldown", COOLDOWN)),
+        scale_in_cooldown=float(settings.get("ScaleInCooldown", COOLDOWN)),
+        can_scale_in=not settings.get("DisableScaleIn"),
+    )
+
+
+def _cause(decision: Decision) -> str:
+    return f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
+
+
+def _is_deploying(document: Mapping[str, Any]) -> bool:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshoot-service-auto-scaling.html"""
+    deployments = document["deployments"]
+    return len(deployments) > 1 or any(entry["rolloutState"] != "COMPLETED" for entry in deployments)
+
+
+def _check_policy(kind: str, body: Mapping[str, Any]) -> None:
+    if kind != "TargetTrackingScaling":
+        raise NotImplementedError(f"policies of the type {kind}")
+    named, own = body.get("PredefinedMetricSpecification"), body.get("CustomizedMetricSpecification")
+    if (named is None) == (own is None):
+        raise _error(
+            "ValidationException",
+            "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified",
+        )
+    if float(body.get("TargetValue") or 0) <= 0:
+        raise _error("ValidationException", "TargetValue must be greater than 0")
+    if named is None:
+        return
+    metric = named.get("PredefinedMetricType")
+    if metric not in _ECS_METRICS:
+        raise _error("ValidationException", f"Metric {metric} is not one of: {', '.join(_ECS_METRICS)}")
+    if metric == REQUESTS and "/targetgroup/" not in str(named.get("ResourceLabel")):
+        raise _error(
+            "ValidationException",
+            f"ResourceLabel must name the load balancer and the target group of {REQUESTS}: "
+            "app/LOAD-BALANCER/ID/targetgroup/TARGET-GROUP/ID",
+        )
 
 
 def _error(code: str, message: str) -> Exception:
     error: Exception = JsonRESTError(code, message)
     return error
-
-
-def install() -> None:
-    use_backend(backends=applicationautoscaling_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)

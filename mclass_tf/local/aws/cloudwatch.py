@@ -2,37 +2,188 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from moto.cloudwatch import urls
-from moto.cloudwatch.models import CloudWatchBackend, cloudwatch_backends
-from moto.core.utils import get_service_model
+from moto.cloudwatch.models import CloudWatchBackend, Dimension
 
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.alarm_checks import check_alarm
+from mclass_tf.local.aws.metric_math import TimeSeries
+from mclass_tf.local.aws.metrics import Metric, Metrics, Stats, dimensions
 
 _INITIAL_REASON = "Unchecked: Initial alarm creation"
+_HISTORY_KEPT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryItem:
+    """An entry of DescribeAlarmHistory.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_AlarmHistoryItem.html
+    """
+
+    alarm: str
+    at: float
+    kind: str
+    summary: str
+    data: Mapping[str, Any]
 
 
 class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
+    """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles and no metric math."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.metrics = Metrics()
+        self.history: deque[HistoryItem] = deque(maxlen=_HISTORY_KEPT)
+        self.evaluated: dict[
+            str, float
+        ] = {}  # by the alarm's name: the end of the period that was evaluated last
+
+    # ---- alarms
+
     def put_metric_alarm(self, **alarm: Any) -> Any:
         """A new alarm has INSUFFICIENT_DATA, and a changed one keeps its state; moto calls both OK.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
         """
+        check_alarm(alarm)
         before = self.alarms.get(alarm["name"])
         created = super().put_metric_alarm(**alarm)
         created.state_value = "INSUFFICIENT_DATA" if before is None else before.state_value
         created.state_reason = _INITIAL_REASON if before is None else before.state_reason
+        created.state_transitioned_timestamp = created.state_updated_timestamp
+        verb = "created" if before is None else "updated"
+        self.note(
+            created.name,
+            kind="ConfigurationUpdate",
+            summary=f'Alarm "{created.name}" {verb}',
+            data={"type": verb},
+        )
+        self.evaluated.pop(created.name, None)
         return created
 
+    def delete_alarms(self, alarm_names: list[str]) -> None:
+        for name in alarm_names:
+            if name in self.alarms:
+                self.note(name, kind="ConfigurationUpdate", summary=f'Alarm "{name}" deleted', data={})
+            self.evaluated.pop(name, None)
+        super().delete_alarms(alarm_names)
 
-def install() -> None:
-    """CloudWatch speaks JSON beside its old query protocol, and newer clients, the aws CLI among them, use it.
+    def set_alarm_state(self, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
+        """Until the next evaluation, as in CloudWatch."""
+        before = self.alarms[alarm_name].state_value if alarm_name in self.alarms else ""
+        super().set_alarm_state(alarm_name, reason, reason_data, state_value)
+        self.alarms[alarm_name].state_transitioned_timestamp = self.alarms[alarm_name].state_updated_timestamp
+        self.note_state(alarm_name, before=before, after=state_value, reason=reason)
 
-    moto asks botocore's model which protocols a service has, and an older botocore knows the old one alone.
-    """
-    use_backend(backends=cloudwatch_backends, urls=urls, backend=Backend)
-    metadata = get_service_model("cloudwatch").metadata
-    metadata["protocols"] = sorted({*metadata.get("protocols", []), "json", "query"})
-    metadata.setdefault("jsonVersion", "1.0")
-    metadata.setdefault("targetPrefix", "GraniteServiceVersion20100801")
+    def note_state(self, name: str, *, before: str, after: str, reason: str) -> None:
+        if before != after:
+            data = {
+                "oldState": {"stateValue": before},
+                "newState": {"stateValue": after, "stateReason": reason},
+            }
+            self.note(name, kind="StateUpdate", summary=f"Alarm updated from {before} to {after}", data=data)
+
+    def note(self, name: str, *, kind: str, summary: str, data: Mapping[str, Any]) -> None:
+        self.history.append(HistoryItem(alarm=name, at=time.time(), kind=kind, summary=summary, data=data))
+
+    # ---- metrics
+
+    def put_metric_data(self, namespace: str, metric_data: list[dict[str, Any]]) -> None:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html"""
+        for position, datum in enumerate(metric_data):
+            self._validate_parameters_put_metric_data(datum, position + 1)
+        for datum in metric_data:
+            metric = metric_of(namespace, datum["MetricName"], datum.get("Dimensions"))
+            at = epoch(datum["Timestamp"]) if datum.get("Timestamp") else time.time()
+            self.metrics.add(metric, at=at, stats=_stats(datum), unit=datum.get("Unit"))
+
+    def get_all_metrics(self) -> list[Any]:
+        """What ListMetrics filters: one datum for each metric."""
+        return [_Listed(metric) for metric in self.metrics.all()]
+
+    def statistics(
+        self,
+        metric: Metric,
+        statistic: str,
+        *,
+        windows: Sequence[tuple[float, float]],
+        unit: str | None = None,
+    ) -> TimeSeries:
+        """Return the statistic in each of the windows that has data."""
+        series = self.metrics.find(metric)
+        found = TimeSeries()
+        if series is None or (unit is not None and series.unit not in (None, unit)):
+            return found
+        for index, (start, end) in enumerate(windows):
+            value = series.window(start, end).value(statistic)
+            if value is not None:
+                found[index] = value
+        return found
+
+
+class _Listed:
+    """A metric as moto's ListMetrics wants it."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.namespace = metric.namespace
+        self.name = self.metric_name = metric.name
+        self.dimensions = [Dimension(name, value) for name, value in metric.dimensions]
+
+    def filter(
+        self,
+        namespace: str | None,
+        name: str | None,
+        dimensions: list[dict[str, str]],
+        already_present_metrics: Any = None,  # noqa: ARG002  moto's signature
+    ) -> bool:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html"""
+        return (
+            namespace in (None, self.namespace)
+            and name in (None, self.name)
+            and all(
+                any(
+                    own.name == wanted["Name"] and wanted.get("Value") in (None, own.value)
+                    for own in self.dimensions
+                )
+                for wanted in dimensions or []
+            )
+        )
+
+
+def metric_of(namespace: str, name: str, found: Sequence[Mapping[str, str]] | None) -> Metric:
+    return Metric(
+        namespace=namespace,
+        name=name,
+        dimensions=dimensions({entry["Name"]: entry["Value"] for entry in found or []}),
+    )
+
+
+def _stats(datum: Mapping[str, Any]) -> Stats:
+    found = Stats()
+    if datum.get("Values"):
+        counts = datum.get("Counts") or [1] * len(datum["Values"])
+        for value, times in zip(datum["Values"], counts, strict=True):
+            found.add(float(value), times=float(times))
+    elif datum.get("StatisticValues"):
+        told = {name: float(value) for name, value in datum["StatisticValues"].items()}
+        found = Stats(
+            count=told["SampleCount"],
+            total=told["Sum"],
+            low=told["Minimum"],
+            high=told["Maximum"],
+            classes=None,
+        )
+    else:
+        found.add(float(datum.get("Value", 0)))
+    return found
+
+
+def epoch(found: dt.datetime) -> float:
+    """Moto reads times of UTC without saying so."""
+    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import functools
 
-from mclass_tf.local.aws import autoscaling, cloudwatch, ec2, ecr, ecs, elbv2, iam, kms, logs, s3
+from mclass_tf.local.aws import (
+    autoscaling_responses,
+    cloudwatch_responses,
+    ec2,
+    ecr,
+    ecs,
+    elbv2,
+    iam,
+    kms,
+    logs,
+    s3,
+)
 
 
 @functools.cache
 def install() -> None:
     """Must precede the first use of any account: moto makes a backend of the class that it finds then."""
-    for service in (ec2, iam, kms, s3, cloudwatch, logs, ecr, elbv2, ecs, autoscaling):
+    for service in (ec2, iam, kms, s3, cloudwatch_responses, logs, ecr, elbv2, ecs, autoscaling_responses):
         service.install()

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from moto.elbv2.models import elbv2_backends
 
+from mclass_tf.local.aws import traffic_metrics
+from mclass_tf.local.aws.access_logs import AccessLogs
 from mclass_tf.local.balancer.report import AccessLog, Applied, Failure, Health, Listening, Metrics, Report
 from mclass_tf.local.live import live
 
 
-def take(report: Report) -> None:
-    """Call it under the lock of the calls."""
-    match report:
-        case Health():
-            _take_health(report)
-        case Listening():
-            live.traffic.take_listening(report)
-        case Failure():
-            live.traffic.take_failure(report)
-        case Metrics() | AccessLog() | Applied():
-            pass
+class Reports:
+    """`take` is called under the lock of the calls."""
+
+    def __init__(self, *, access_logs: AccessLogs) -> None:
+        self._access_logs = access_logs
+
+    def take(self, report: Report) -> None:
+        match report:
+            case Health():
+                _take_health(report)
+            case Listening():
+                live.traffic.take_listening(report)
+            case Failure():
+                live.traffic.take_failure(report)
+            case Metrics():
+                traffic_metrics.take(report)
+            case AccessLog():
+                self._access_logs.take(report)
+            case Applied():
+                pass
 
 
 def _take_health(report: Health) -> None:

@@ -41,7 +41,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         kind, protocol = settings.get("target_type"), settings.get("protocol")
         if kind == "lambda" or protocol not in ("HTTP", "HTTPS", None):
             raise error("ValidationError", f"The local AWS does not model {protocol or kind} target groups")
-        if settings.get("protocol_version") not in (None, "HTTP1"):
+        if settings.get("protocol_version") not in (None, "", "HTTP1"):
             raise error(
                 "ValidationError",
                 f"The local AWS does not model the protocol version {settings['protocol_version']}",
@@ -143,7 +143,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
             return entry
         if not group.load_balancer_arns:
             return _as(entry, targets.NOT_IN_USE)
-        zone = self._zone(group, entry.ip)
+        zone = self.zone_of(group, entry.ip)
         enabled = {
             subnet.availability_zone
             for arn in group.load_balancer_arns
@@ -151,7 +151,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         }
         return entry if zone is None or zone in enabled else _as(entry, targets.ZONE_NOT_ENABLED)
 
-    def _zone(self, group: Any, ip: str) -> str | None:
+    def zone_of(self, group: Any, ip: str) -> str | None:
         for subnets in self.ec2_backend.subnets.values():
             for subnet in subnets.values():
                 if subnet.vpc_id == group.vpc_id and IPv4Address(ip) in IPv4Network(subnet.cidr_block):
@@ -163,7 +163,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         status = TargetStatus(
             entry.ip, entry.port, str(checked), entry.state, entry.reason, entry.description
         )
-        status.zone = self._zone(group, entry.ip) if _is_address(entry.ip) else None
+        status.zone = self.zone_of(group, entry.ip) if _is_address(entry.ip) else None
         return status
 
     def _check_target(self, group: Any, entry: Mapping[str, Any], *, position: int) -> None:
@@ -183,7 +183,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
             )
         if not _is_address(ip):
             raise error("ValidationError", f"The IP address '{ip}' is not a valid IPv4 address")
-        inside = self._zone(group, ip)
+        inside = self.zone_of(group, ip)
         if inside is None and zone is None:
             raise error(
                 "ValidationError",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from mclass_tf.local.aws import reports, snapshot
+from mclass_tf.local.aws import snapshot
 from mclass_tf.local.aws.snapshot import Built
 from mclass_tf.local.balancer.report import Applied, Report, from_json
 from mclass_tf.local.balancer.snapshot import Snapshot
@@ -39,8 +39,8 @@ class Balancer:
         self,
         *,
         exclusive: Callable[[], AbstractContextManager[None]],
+        take: Callable[[Report], None],
         build: Callable[[int], Built] = snapshot.build,
-        take: Callable[[Report], None] = reports.take,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._exclusive = exclusive

@@ -1,0 +1,84 @@
+"""What an alarm may be: one that cannot be evaluated is refused when it is put, not never evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
+
+from mclass_tf.local.aws import alarm_states, metric_math
+from mclass_tf.local.aws.metric_math import Context, ExpressionError, TimeSeries
+from mclass_tf.local.aws.metrics import MINUTE, is_statistic
+
+_SHORT_PERIODS = (1, 5, 10, 30)
+
+
+def check_alarm(alarm: Mapping[str, Any]) -> None:
+    """What cannot be evaluated is refused when it is put, not never evaluated."""
+    if alarm.get("rule") is not None:
+        raise NotImplementedError("composite alarms")
+    if alarm.get("threshold_metric_id"):
+        raise NotImplementedError("anomaly detection")
+    comparison = alarm["comparison_operator"]
+    if comparison not in alarm_states.OPERATORS:
+        raise ValidationError(f"The local AWS does not model the comparison operator {comparison}")
+    if alarm.get("treat_missing_data") not in (None, *alarm_states.TREATMENTS):
+        raise InvalidParameterValue(
+            f"The value {alarm['treat_missing_data']} for TreatMissingData is not supported."
+        )
+    periods = int(alarm["evaluation_periods"])
+    if not 1 <= int(alarm.get("datapoints_to_alarm") or periods) <= periods:
+        raise ValidationError("DatapointsToAlarm must be from 1 to EvaluationPeriods")
+    queries = alarm.get("metric_data_queries") or []
+    if queries:
+        _check_queries(queries)
+        return
+    if not alarm.get("statistic") and not alarm.get("extended_statistic"):
+        raise ValidationError("Must specify either Statistic or ExtendedStatistic")
+    check_statistic(alarm.get("statistic") or alarm["extended_statistic"])
+    check_period(int(alarm["period"]))
+
+
+def _check_queries(queries: Sequence[Any]) -> None:
+    returned = [query for query in queries if query.return_data is None or query.return_data is True]
+    returned += [
+        query for query in queries if str(query.return_data).lower() == "true" and query not in returned
+    ]
+    if len(returned) != 1:
+        raise ValidationError("Exactly one element of the metrics list should return data.")
+    periods = {int(query.metric_stat.period) for query in queries if query.metric_stat is not None}
+    if len(periods) > 1:
+        raise ValidationError("Metrics list must have the same period for all metrics.")
+    for query in queries:
+        if query.metric_stat is not None:
+            check_statistic(query.metric_stat.stat)
+            check_period(int(query.metric_stat.period))
+    names = {query.id: TimeSeries() for query in queries}
+    for query in queries:
+        if query.expression:
+            calculate(query.expression, names, [(0.0, float(MINUTE))])
+
+
+def check_statistic(name: str) -> None:
+    if not is_statistic(name):
+        raise InvalidParameterValue(f"The value {name} for parameter Stat is not supported.")
+
+
+def check_period(period: int) -> None:
+    if period not in _SHORT_PERIODS and (period <= 0 or period % MINUTE):
+        raise InvalidParameterValue(
+            f"The parameter Period must be 1, 5, 10, 30 or a multiple of {MINUTE}, not {period}."
+        )
+
+
+def calculate(
+    expression: str, metrics: Mapping[str, TimeSeries], windows: Sequence[tuple[float, float]]
+) -> TimeSeries:
+    """Return what metric math gives; an expression that is wrong is CloudWatch's ValidationError."""
+    seconds = windows[0][1] - windows[0][0] if windows else MINUTE
+    context = Context(metrics=metrics, periods=len(windows), seconds=seconds)
+    try:
+        return metric_math.evaluate(expression, context)
+    except ExpressionError as error:
+        raise ValidationError(str(error)) from error

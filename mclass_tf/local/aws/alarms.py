@@ -1,0 +1,206 @@
+"""Evaluates the alarms of CloudWatch at the end of each of their periods, and has scaling policies act.
+
+A period of an alarm lasts as long as the clock says: at speed 10, one of 60 s is over after 6 s, and its datapoints are what was
+measured in these. What clients do is not sped up, so that a Sum is of that shorter time. RequestCountPerTarget alone, which is a
+rate (requests per target and minute), is taken times the speed, so that scaling sees the rate that AWS would see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from moto.cloudwatch.models import cloudwatch_backends
+
+from mclass_tf.local.aws import autoscaling
+from mclass_tf.local.aws.alarm_checks import calculate
+from mclass_tf.local.aws.alarm_states import ALARM, MORE_PERIODS, Condition, Point, State, decide
+from mclass_tf.local.aws.cloudwatch import Backend
+from mclass_tf.local.aws.metric_math import TimeSeries
+from mclass_tf.local.aws.metrics import Metric, dimensions
+from mclass_tf.local.live import live
+
+_TICK = 0.25  # seconds
+_SETTLED = 1.5  # seconds after which all that happened in a second has been told
+_SHORTEST = 1.0  # seconds: what is measured is kept by the second
+_RATES = {"RequestCountPerTarget"}
+
+Window = tuple[float, float]
+
+
+class Alarms:
+    """A part of the runtime. `exclusive` is the lock of the calls."""
+
+    def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+        self._exclusive = exclusive
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            with self._exclusive():
+                evaluate_all(now=time.time())
+
+
+def evaluate_all(*, now: float) -> None:
+    """Evaluate every alarm whose period is over. Call it under the lock of the calls."""
+    for backend in _backends():
+        due = [alarm for alarm in list(backend.alarms.values()) if _is_due(backend, alarm, now=now)]
+        for alarm in due:
+            _evaluate(backend, alarm, now=now)
+        for alarm in due:
+            _scale(backend, alarm, now=now)
+
+
+def _backends() -> Iterator[Backend]:
+    for regions in list(cloudwatch_backends.values()):
+        yield from list(regions.values())
+
+
+def _scale(backend: Backend, alarm: Any, *, now: float) -> None:
+    """An alarm asks its scaling policies to act at the end of every period in which it is in ALARM."""
+    if alarm.state_value != ALARM:
+        return
+    for action in _actions(alarm):
+        if autoscaling.is_policy(action):
+            autoscaling.act(
+                backend.account_id,
+                backend.region_name,
+                action=action,
+                value_of=lambda watched: last_value(backend, watched, now=now),
+                now=now,
+            )
+
+
+def period_of(alarm: Any) -> int:
+    """Return the alarm's period in AWS's seconds."""
+    for query in alarm.metric_data_queries:
+        if query.metric_stat is not None:
+            return int(query.metric_stat.period)
+    return int(alarm.period)
+
+
+def last_value(backend: Backend, alarm: Any, *, now: float) -> float | None:
+    """Return the newest datapoint of the alarm that is known."""
+    known = [point.value for point in points_of(backend, alarm, now=now) if point.value is not None]
+    return known[-1] if known else None
+
+
+def points_of(backend: Backend, alarm: Any, *, now: float) -> list[Point]:
+    """Return the datapoints of the last periods that are over, the oldest first."""
+    windows = _windows(alarm, now=now)
+    found = _series(backend, alarm, windows)
+    return [Point(at=start, value=found.get(index)) for index, (start, _) in enumerate(windows)]
+
+
+def _is_due(backend: Backend, alarm: Any, *, now: float) -> bool:
+    return _windows(alarm, now=now)[-1][1] > backend.evaluated.get(alarm.name, 0.0)
+
+
+def _windows(alarm: Any, *, now: float) -> list[Window]:
+    length = max(_SHORTEST, live.clock.real(period_of(alarm)))
+    last = math.floor((now - _SETTLED) / length)
+    count = int(alarm.evaluation_periods) + MORE_PERIODS
+    return [(number * length, (number + 1) * length) for number in range(last - count, last)]
+
+
+def _series(backend: Backend, alarm: Any, windows: Sequence[Window]) -> TimeSeries:
+    if not alarm.metric_data_queries:
+        metric = _metric(alarm.namespace, alarm.metric_name, alarm.dimensions)
+        statistic = alarm.statistic or alarm.extended_statistic
+        return _measured(backend, metric, statistic, windows, unit=alarm.unit)
+    found: dict[str, TimeSeries] = {}
+    for query in alarm.metric_data_queries:
+        if query.metric_stat is not None:
+            asked = query.metric_stat
+            metric = _metric(asked.metric.namespace, asked.metric.metric_name, asked.metric.dimensions)
+            found[query.id] = _measured(backend, metric, asked.stat, windows, unit=asked.unit)
+    for query in alarm.metric_data_queries:
+        if query.expression:
+            found[query.id] = calculate(query.expression, found, windows)
+    return found[returned_query(alarm).id]
+
+
+def returned_query(alarm: Any) -> Any:
+    """Return the query whose result the alarm watches."""
+    return next(
+        query for query in alarm.metric_data_queries if str(query.return_data).lower() in ("true", "none")
+    )
+
+
+def _metric(namespace: str, name: str, found: Sequence[Any]) -> Metric:
+    return Metric(
+        namespace=namespace, name=name, dimensions=dimensions({entry.name: entry.value for entry in found})
+    )
+
+
+def _measured(
+    backend: Backend, metric: Metric, statistic: str, windows: Sequence[Window], *, unit: str | None
+) -> TimeSeries:
+    found = backend.statistics(metric, statistic, windows=windows, unit=unit)
+    if metric.name in _RATES and statistic == "Sum":
+        return TimeSeries({index: value * live.clock.speed for index, value in found.items()})
+    return found
+
+
+def _evaluate(backend: Backend, alarm: Any, *, now: float) -> None:
+    points = points_of(backend, alarm, now=now)
+    backend.evaluated[alarm.name] = _windows(alarm, now=now)[-1][1]
+    condition = Condition(
+        comparison=alarm.comparison_operator,
+        threshold=float(alarm.threshold),
+        periods=int(alarm.evaluation_periods),
+        datapoints=int(alarm.datapoints_to_alarm or alarm.evaluation_periods),
+        missing=alarm.treat_missing_data or "missing",
+    )
+    state = decide(condition, points)
+    if state is not None and state.value != alarm.state_value:
+        _change(backend, alarm, state)
+
+
+def _change(backend: Backend, alarm: Any, state: State) -> None:
+    before = alarm.state_value
+    alarm.update_state(state.reason, json.dumps(_reason_data(alarm, state)), state.value)
+    alarm.state_transitioned_timestamp = alarm.state_updated_timestamp
+    backend.note_state(alarm.name, before=before, after=state.value, reason=state.reason)
+    for action in _actions(alarm):
+        if not autoscaling.is_policy(action):
+            backend.note(
+                alarm.name,
+                kind="Action",
+                summary=f"Did not execute action {action}: the local AWS executes the actions of scaling policies alone",
+                data={"actionState": "Failed", "notificationResource": action},
+            )
+    live.changed("alarms")
+
+
+def _actions(alarm: Any) -> Sequence[str]:
+    if not alarm.actions_enabled:
+        return ()
+    by_state = {"OK": alarm.ok_actions, ALARM: alarm.alarm_actions}
+    return by_state.get(alarm.state_value, alarm.insufficient_data_actions) or ()
+
+
+def _reason_data(alarm: Any, state: State) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html"""
+    points = state.evaluated
+    return {
+        "version": "1.0",
+        "queryDate": _text(time.time()),
+        **({"startDate": _text(points[-1].at)} if points else {}),
+        **({"statistic": alarm.statistic} if alarm.statistic else {}),
+        "period": period_of(alarm),
+        "recentDatapoints": [point.value for point in reversed(points)],
+        "threshold": float(alarm.threshold),
+        "evaluatedDatapoints": [{"timestamp": _text(point.at), "value": point.value} for point in points],
+    }
+
+
+def _text(at: float) -> str:
+    found = dt.datetime.fromtimestamp(at, dt.UTC)
+    return f"{found:%Y-%m-%dT%H:%M:%S}.{found.microsecond // 1000:03}+0000"

@@ -1,0 +1,87 @@
+"""Application Auto Scaling's answers that moto lacks: tags and scaling activities."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from moto.applicationautoscaling import models, urls
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
+
+from mclass_tf.local.aws.autoscaling import Activity, Backend
+from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.tracking_alarms import Policy
+
+_MOST_ACTIVITIES = 50
+
+
+class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]
+    """moto has no tags here; the provider reads those of every scalable target.
+
+    https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ListTagsForResource.html
+    """
+
+    def list_tags_for_resource(self) -> str:
+        return json.dumps({"Tags": self._tags()})
+
+    def tag_resource(self) -> str:
+        self._tags().update(self._get_param("Tags"))
+        return "{}"
+
+    def untag_resource(self) -> str:
+        tags = self._tags()
+        for key in self._get_param("TagKeys"):
+            tags.pop(key, None)
+        return "{}"
+
+    def register_scalable_target(self) -> str:
+        answer: str = super().register_scalable_target()
+        tags = self._get_param("Tags")
+        if tags:
+            backend = self.applicationautoscaling_backend
+            backend.tags.setdefault(json.loads(answer)["ScalableTargetARN"], {}).update(tags)
+        return answer
+
+    def describe_scaling_activities(self) -> str:
+        """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html"""
+        backend: Backend = self.applicationautoscaling_backend
+        backend.settle(now=time.time())
+        wanted = self._get_param("ResourceId")
+        found = [entry for entry in reversed(backend.activities) if wanted in (None, entry.resource_id)]
+        if self._get_param("ServiceNamespace") != "ecs":
+            found = []
+        start = int(self._get_param("NextToken") or 0)
+        end = start + (self._get_int_param("MaxResults") or _MOST_ACTIVITIES)
+        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in found[start:end]]}
+        if end < len(found):
+            answer["NextToken"] = str(end)
+        return json.dumps(answer)
+
+    def _tags(self) -> dict[str, str]:
+        backend: Backend = self.applicationautoscaling_backend
+        arn = str(self._get_param("ResourceARN"))
+        backend.require_target(arn)
+        return backend.tags.setdefault(arn, {})
+
+
+def _activity(entry: Activity) -> dict[str, Any]:
+    return {
+        "ActivityId": entry.id,
+        "ServiceNamespace": "ecs",
+        "ResourceId": entry.resource_id,
+        "ScalableDimension": "ecs:service:DesiredCount",
+        "Description": f"Setting desired count to {entry.capacity}.",
+        "Cause": entry.cause,
+        "StartTime": entry.started_at,
+        **({} if entry.ended_at is None else {"EndTime": entry.ended_at}),
+        "StatusCode": "InProgress" if entry.ended_at is None else "Successful",
+        "StatusMessage": entry.status_message,
+    }
+
+
+def install() -> None:
+    models.FakeApplicationAutoscalingPolicy = Policy
+    use_backend(backends=applicationautoscaling_backends, urls=urls, backend=Backend)
+    use_responses(urls=urls, responses=Responses)

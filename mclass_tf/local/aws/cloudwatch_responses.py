@@ -1,0 +1,193 @@
+"""CloudWatch's answers about metrics and the history of alarms, which moto lacks or has in part."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from moto.cloudwatch import urls
+from moto.cloudwatch.exceptions import InvalidParameterCombination, InvalidParameterValue, ValidationError
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.responses import ActionResult
+from moto.core.utils import get_service_model
+
+from mclass_tf.local.aws.alarm_checks import calculate, check_period, check_statistic
+from mclass_tf.local.aws.cloudwatch import Backend, HistoryItem, epoch, metric_of
+from mclass_tf.local.aws.extend import announce, use_backend, use_responses
+from mclass_tf.local.aws.metric_math import TimeSeries
+from mclass_tf.local.aws.metrics import MINUTE, Stats
+
+_MOST_POINTS = 1440
+
+
+class Responses(CloudWatchResponse):  # type: ignore[misc]
+    def get_metric_statistics(self) -> ActionResult:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html"""
+        simple, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
+        if not simple and not extended:
+            raise InvalidParameterCombination("Must specify either Statistics or ExtendedStatistics")
+        for statistic in (*simple, *extended):
+            check_statistic(statistic)
+        name = self._get_param("MetricName")
+        metric = metric_of(self._get_param("Namespace"), name, self._get_param("Dimensions", []))
+        windows = self._windows(int(self._get_param("Period")))
+        if len(windows) > _MOST_POINTS:
+            raise InvalidParameterCombination(
+                f"You have requested up to {len(windows):,} datapoints, which exceeds the limit of {_MOST_POINTS:,}. "
+                "You may reduce the datapoints requested by increasing Period, or decreasing the time range."
+            )
+        series = self.cloudwatch_backend.metrics.find(metric)
+        unit = self._get_param("Unit")
+        points = []
+        if series is not None and unit in (None, series.unit):
+            for start, end in windows:
+                stats = series.window(start, end)
+                if stats.count:
+                    points.append(_datapoint(stats, start, simple, extended, unit=series.unit))
+        return ActionResult({"Label": name, "Datapoints": points})
+
+    def get_metric_data(self) -> ActionResult:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
+        queries = self._get_param("MetricDataQueries", [])
+        descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
+        found: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
+        for query in queries:
+            if "MetricStat" in query:
+                found[query["Id"]] = self._measured(query["MetricStat"])
+            elif "Expression" not in query:
+                raise ValidationError("The parameter MetricDataQueries.member.1.MetricStat is required.\n")
+        for query in queries:
+            if "Expression" in query:
+                found[query["Id"]] = self._calculated(query, found)
+        results = [
+            _result(query, *found[query["Id"]], descending=descending)
+            for query in queries
+            if _is_returned(query)
+        ]
+        return ActionResult({"MetricDataResults": results, "Messages": []})
+
+    def describe_alarm_history(self) -> ActionResult:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html"""
+        name, kind = self._get_param("AlarmName"), self._get_param("HistoryItemType")
+        start, end = self._get_param("StartDate"), self._get_param("EndDate")
+        items = [
+            item
+            for item in self.cloudwatch_backend.history
+            if name in (None, item.alarm)
+            and kind in (None, item.kind)
+            and (start is None or item.at >= epoch(start))
+            and (end is None or item.at < epoch(end))
+        ]
+        if self._get_param("ScanBy") != "TimestampAscending":
+            items.reverse()
+        return ActionResult(
+            {
+                "AlarmHistoryItems": [
+                    _history(item) for item in items[: self._get_int_param("MaxRecords") or 100]
+                ]
+            }
+        )
+
+    def _windows(self, period: int) -> list[tuple[float, float]]:
+        """The periods of the request, from a whole minute on."""
+        check_period(period)
+        start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
+        if start >= end:
+            raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
+        return list(_cut(start - start % min(period, MINUTE), end, period))
+
+    def _measured(self, asked: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
+        check_statistic(asked["Stat"])
+        windows = self._windows(int(asked["Period"]))
+        found = asked["Metric"]
+        metric = metric_of(found["Namespace"], found["MetricName"], found.get("Dimensions"))
+        return (
+            self.cloudwatch_backend.statistics(
+                metric, asked["Stat"], windows=windows, unit=asked.get("Unit")
+            ),
+            windows,
+        )
+
+    def _calculated(
+        self, query: Mapping[str, Any], found: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]]
+    ) -> tuple[TimeSeries, Sequence[tuple[float, float]]]:
+        grids = {tuple(windows): windows for _, windows in found.values()}
+        windows = next(iter(grids.values()), None) or self._windows(int(query.get("Period") or MINUTE))
+        if len(grids) > 1:
+            raise ValidationError("The local AWS calculates with metrics of one period alone")
+        return calculate(
+            query["Expression"], {name: series for name, (series, _) in found.items()}, windows
+        ), windows
+
+
+def _cut(start: float, end: float, period: float) -> Iterator[tuple[float, float]]:
+    for number in range(max(0, math.ceil((end - start) / period))):
+        yield start + number * period, start + (number + 1) * period
+
+
+def _datapoint(
+    stats: Stats, start: float, simple: Sequence[str], extended: Sequence[str], *, unit: str | None
+) -> dict[str, Any]:
+    percentiles = {name: stats.value(name) for name in extended}
+    return {
+        "Timestamp": _time(start),
+        **{name: stats.value(name) for name in simple},
+        **({"ExtendedStatistics": percentiles} if extended else {}),
+        "Unit": unit or "None",
+    }
+
+
+def _result(
+    query: Mapping[str, Any],
+    series: TimeSeries,
+    windows: Sequence[tuple[float, float]],
+    *,
+    descending: bool,
+) -> dict[str, Any]:
+    keys = sorted(series, reverse=descending)
+    asked = query.get("MetricStat")
+    label = query.get("Label") or (asked["Metric"]["MetricName"] if asked else query["Id"])
+    return {
+        "Id": query["Id"],
+        "Label": label,
+        "Timestamps": [_time(windows[key][0]) for key in keys],
+        "Values": [series[key] for key in keys],
+        "StatusCode": "Complete",
+    }
+
+
+def _is_returned(query: Mapping[str, Any]) -> bool:
+    return str(query.get("ReturnData", True)).lower() == "true"
+
+
+def _history(item: HistoryItem) -> dict[str, Any]:
+    return {
+        "AlarmName": item.alarm,
+        "AlarmType": "MetricAlarm",
+        "Timestamp": _time(item.at),
+        "HistoryItemType": item.kind,
+        "HistorySummary": item.summary,
+        "HistoryData": json.dumps({"version": "1.0", **item.data}),
+    }
+
+
+def _time(at: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, dt.UTC)
+
+
+def install() -> None:
+    """CloudWatch speaks JSON beside its old query protocol, and newer clients, the aws CLI among them, use it.
+
+    moto asks botocore's model which protocols a service has, and an older botocore knows the old one alone.
+    """
+    use_backend(backends=cloudwatch_backends, urls=urls, backend=Backend)
+    use_responses(urls=urls, responses=Responses)
+    announce(backend=Backend, methods=("set_alarm_state",), topic="alarms")
+    metadata = get_service_model("cloudwatch").metadata
+    metadata["protocols"] = sorted({*metadata.get("protocols", []), "json", "query"})
+    metadata.setdefault("jsonVersion", "1.0")
+    metadata.setdefault("targetPrefix", "GraniteServiceVersion20100801")

@@ -1,0 +1,107 @@
+"""How many tasks target tracking wants, decided from its alarms.
+
+https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LOW_SHARE = 0.9  # of the target value: below it the low alarm is in ALARM
+COOLDOWN = 300.0  # AWS's seconds, for ECS services
+
+# A quotient such as 140 / 70 must not become 3 tasks for want of exactness.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A policy, what its alarms say and the newest value of its metric. Cooldowns in AWS's seconds."""
+
+    policy: str
+    target: float
+    value: float | None
+    high: str | None = None
+    low: str | None = None
+    scale_out_cooldown: float = COOLDOWN
+    scale_in_cooldown: float = COOLDOWN
+    can_scale_in: bool = True
+
+    def proposal(self, capacity: int) -> int:
+        """The capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
+        return math.ceil(capacity * (self.value or 0.0) / self.target - _ROUNDING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """The last activity in one direction: how many of AWS's seconds ago, and the capacity before it."""
+
+    ago: float = math.inf
+    before: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What is there and what may be. `is_deploying`: a deployment is in progress, in which nothing scales in."""
+
+    current: int
+    lowest: int
+    highest: int
+    can_scale_out: bool = True
+    can_scale_in: bool = True
+    is_deploying: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The new capacity, and the alarm and policy that caused it."""
+
+    capacity: int
+    policy: str
+    alarm: str
+
+
+def decide(
+    capacity: Capacity, readings: Sequence[Reading], *, last_out: Last, last_in: Last
+) -> Decision | None:
+    """Return what to scale to, or None.
+
+    Out, if any policy wants more; in, only if every one that may scale in wants less.
+    """
+    known = [reading for reading in readings if reading.value is not None]
+    if any(reading.high for reading in known):
+        return _out(capacity, [reading for reading in known if reading.high], last=last_out)
+    lows = [reading for reading in readings if reading.can_scale_in]
+    if not lows or any(reading.low is None or reading.value is None for reading in lows):
+        return None
+    return _in(capacity, lows, last=last_in)
+
+
+def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+    """During the cooldown, what the last scale-out added counts as part of what is added now."""
+    if not capacity.can_scale_out:
+        return None
+
+    def wanted(reading: Reading) -> int:
+        cooling = last.ago < reading.scale_out_cooldown
+        return reading.proposal(last.before if cooling else capacity.current)
+
+    most = max(readings, key=wanted)
+    target = min(wanted(most), capacity.highest)
+    if target <= capacity.current or most.high is None:
+        return None
+    return Decision(capacity=target, policy=most.policy, alarm=most.high)
+
+
+def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+    if not capacity.can_scale_in or capacity.is_deploying:
+        return None
+    if any(last.ago < reading.scale_in_cooldown for reading in readings):
+        return None
+    most = max(readings, key=lambda reading: reading.proposal(capacity.current))
+    target = max(most.proposal(capacity.current), capacity.lowest)
+    if target >= capacity.current or most.low is None:
+        return None
+    return Decision(capacity=target, policy=most.policy, alarm=most.low)
