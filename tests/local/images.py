@@ -29,7 +29,7 @@ def app_image(**variables: str) -> Image:
     """Return the app's image by the built-in builder, with variables of its own. Its layers are kept in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mclass-tf"
     cache.mkdir(parents=True, exist_ok=True)
-    inputs = Inputs(project=ROOT, revision=Revision(name="unknown", time=0), tag="test", variables=variables)
+    inputs = Inputs(project=ROOT, revision=Revision(name="unknown"), tag="test", variables=variables)
     with (cache / "test-images.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return build(

@@ -82,12 +82,16 @@ class Lines:
     def _hold(self, part: bytes) -> None:
         self._held += part
         while len(self._held) > self._longest:
-            end = self._longest
-            # Not inside a character, of four bytes at most.
-            while end > self._longest - 4 and self._held[end] & _UPPER_BITS == _CONTINUES:
-                end -= 1
+            end = self._cut()
             self._output(bytes(self._held[:end]).decode(errors="replace"))
             del self._held[:end]
+
+    def _cut(self) -> int:
+        """Where to cut: not inside a character, which has four bytes at most."""
+        for end in range(self._longest, self._longest - 4, -1):
+            if self._held[end] & _UPPER_BITS != _CONTINUES:
+                return end
+        return self._longest
 
 
 class Tail:

@@ -1,0 +1,104 @@
+"""Drivers and containers for tests of what runs tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.local.tasks.driver import Container, Driver, Running
+from mclass_tf.local.tasks.process import ProcessDriver
+from tests.local.images import Blobs
+
+PATIENCE = 60  # seconds until a test gives up on what it waits for
+
+
+@dataclass
+class Output:
+    """The lines of a container, which may be waited for."""
+
+    lines: list[str] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        self.more.set()
+
+    async def line(self, start: str) -> str:
+        """Wait for a line that starts so, and return the rest of it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for line in self.lines:
+                    if line.startswith(start):
+                        return line.removeprefix(start).strip()
+                self.more.clear()
+                await self.more.wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A driver of one kind, with a store of blobs."""
+
+    driver: Driver
+    blobs: Blobs
+    home: Path
+
+    def container(
+        self, digest: str, output: Callable[[str], None], *, env: Mapping[str, str] | None = None, **more: Any
+    ) -> Container:
+        return Container(
+            name="web", task_id="t", manifest_digest=digest, environment=env or {}, output=output, **more
+        )
+
+    async def start(self, digest: str, **more: Any) -> tuple[Running, Output]:
+        output = Output()
+        return await self.driver.start(self.container(digest, output, **more)), output
+
+    async def script(self, text: str, **more: Any) -> tuple[Running, Output]:
+        """Run a script of Python."""
+        return await self.start(self.blobs.make(), command=("-c", text), **more)
+
+
+@asynccontextmanager
+async def processes(folder: Path) -> AsyncIterator[Stage]:
+    """A driver of processes below `folder`, closed at the end."""
+    blobs = Blobs(folder / "blobs")
+    blobs.folder.mkdir()
+    driver = ProcessDriver(home=folder, images=blobs)
+    try:
+        yield Stage(driver=driver, blobs=blobs, home=folder)
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await driver.close()
+
+
+async def ended(running: Running) -> tuple[int, bool]:
+    """Wait for the end; return the exit code and whether it was for its memory."""
+    async with asyncio.timeout(PATIENCE):
+        found = await running.wait()
+    return found.code, found.is_out_of_memory
+
+
+async def answer(address: tuple[str, int], path: str) -> str:
+    """Ask until there is an answer."""
+    host, port = address
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(OSError):
+                return await asyncio.to_thread(_get, f"http://{host}:{port}{path}")
+            await asyncio.sleep(0.01)
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as reply:
+        return str(reply.read().decode())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  nobody else could set an event
+            await asyncio.sleep(0.01)
