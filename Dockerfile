@@ -18,7 +18,7 @@ RUN python -m pip install --require-hashes --only-binary :all: --find-links /whe
     && rm -r lib/bin \
     && find lib -name '*.py[xdi]' -delete
 COPY app app
-# Times and modes are those of the commit, whatever the checkout's are. The dependencies are a layer of their own.
+# Times and modes do not depend on the checkout's. The dependencies are a layer of their own.
 ARG SOURCE_DATE_EPOCH=0
 RUN python -m app.precompile \
     && rm app/precompile.py pycache/srv/app/precompile.* app/requirements.* \
@@ -30,10 +30,12 @@ RUN python -m app.precompile \
     && find /out -exec touch --no-dereference --date "@${SOURCE_DATE_EPOCH}" {} +
 
 FROM ${BASE}
+ARG SOURCE_DATE_EPOCH=0
 # Fargate mounts an empty volume over /tmp and gives it to whom the image's folder belongs to.
 RUN echo 'mclass:x:10001:10001:mclass-server:/tmp:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'mclass:x:10001:' >> /etc/group \
-    && chown 10001:10001 /tmp
+    && chown 10001:10001 /tmp \
+    && touch --date "@${SOURCE_DATE_EPOCH}" /etc /etc/group /etc/passwd /tmp
 VOLUME /tmp
 COPY --from=build /out/deps /
 COPY --from=build /out/app /

@@ -1,6 +1,7 @@
 """The image of the service: built, kept as an OCI layout, pushed by digest."""
 
-from mclass_tf.image.builder import BUILDERS, Inputs, build
+from mclass_tf.image.builder import BUILDERS, build
+from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
 from mclass_tf.image.registry import Login, Pushed, Registry, log_in
 from mclass_tf.image.revision import UNKNOWN, Revision, read_revision

@@ -5,27 +5,21 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
 from mclass_tf.image.builtin import Builtin
+from mclass_tf.image.dockerfile import DockerfileBuild, reason_of
+from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
-from mclass_tf.image.revision import Revision
-from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.process import Command, Runner
 
 _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-_REASON_LINES = 5
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-# How podman, buildah and docker say that they could not ask a registry for the base image.
-_UNREACHABLE = re.compile(
-    r"pinging container registry|failed to resolve source metadata|failed to do request"
-)
 # What says that a builder works, not only that it is installed: docker asks its daemon, podman and buildah their storage.
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "docker": ("docker", "version", "--format", "{{.Server.Version}}"),
@@ -33,22 +27,6 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "buildah": ("buildah", "info", "--format", "{{.store.GraphDriverName}}"),
 }
 _INSTALL = "start Docker, or install podman or buildah"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What an image is made of.
-
-    `arguments` and `contexts` are the Dockerfile's build arguments and contexts; `variables` the built-in builder's:
-    more environment variables, in the image's configuration and so in its digest.
-    """
-
-    project: Path
-    revision: Revision
-    tag: str
-    arguments: tuple[str, ...] = ()
-    contexts: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -90,7 +68,8 @@ def _build_with(
             maker = Builtin(project=inputs.project, images=images, env=env, run=run, report=report)
             maker.write(layout, revision=inputs.revision.name, variables=inputs.variables)
         else:
-            _build_in_container(chosen, inputs, draft=draft, env=env, run=run, report=report)
+            made = DockerfileBuild(builder=chosen, inputs=inputs, env=env, run=run, report=report)
+            made.write(draft)
         return images.keep(layout, tag=inputs.tag, revision=inputs.revision.name, builder=chosen)
 
 
@@ -143,89 +122,8 @@ def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> st
         return "not installed"
     if done.status == 0:
         return None
-    reason = _reason(done)
+    reason = reason_of(done)
     return f"its daemon does not answer: {reason}" if name == "docker" else reason
-
-
-def build_command(name: str, inputs: Inputs, *, id_file: Path) -> tuple[str, ...]:
-    """The command that builds from the Dockerfile and writes the image's id. Timestamps are the commit's."""
-    revision = inputs.revision
-    arguments = (
-        f"REVISION={revision.name}",
-        f"SOURCE={revision.source}",
-        f"SOURCE_DATE_EPOCH={revision.time}",
-        *inputs.arguments,
-    )
-    own: tuple[str, ...] = ()
-    if name != "docker":
-        # Docker's format, its default, is the other one; HEALTHCHECK, which OCI lacks, is ECS's task definition's.
-        own = ("--format", "oci", "--layers", "--timestamp", str(revision.time))
-    return (
-        *(name, "build", *own, "--iidfile", str(id_file), "--file", "Dockerfile"),
-        *(word for argument in arguments for word in ("--build-arg", argument)),
-        *(word for context in inputs.contexts for word in ("--build-context", context)),
-        ".",
-    )
-
-
-def export_command(name: str, image_id: str, *, layout: Path) -> tuple[str, ...]:
-    """The command that writes the image's OCI layout: docker into the archive `layout`.tar, the others into the folder."""
-    match name:
-        case "docker":
-            return ("docker", "save", "--output", f"{layout}.tar", image_id)
-        case "podman":
-            return ("podman", "save", "--quiet", "--format", "oci-dir", "--output", str(layout), image_id)
-        case _:
-            return ("buildah", "push", "--quiet", image_id, f"oci:{layout}")
-
-
-def _build_in_container(
-    name: str,
-    inputs: Inputs,
-    *,
-    draft: Path,
-    env: Mapping[str, str],
-    run: Runner,
-    report: Callable[[str], None],
-) -> None:
-    if not (inputs.project / "Dockerfile").is_file():
-        raise BuilderError(f"there is no {inputs.project / 'Dockerfile'}", hint=f"{name} builds from it")
-    id_file, layout = draft / "id", draft / "layout"
-    # Attestations would make an index of a single image, with the time of the build in it.
-    child = {**env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "SOURCE_DATE_EPOCH": str(inputs.revision.time)}
-
-    def must(argv: tuple[str, ...]) -> None:
-        done = run(Command(argv=argv, cwd=inputs.project, env=child), on_stdout=report)
-        if done.status != 0:
-            reason = _reason(done)
-            if "no space left on device" in reason.lower():
-                raise DiskFullError(
-                    f"{name} has no space left: {reason}", hint=f"free some: {name} system prune"
-                )
-            if _UNREACHABLE.search(reason):
-                raise BaseImageError(
-                    f"{name} cannot get the base image: {reason}",
-                    hint="is its registry reachable? `build --build-arg BASE=IMAGE` takes another one",
-                )
-            raise BuilderError(
-                f"{' '.join(argv[:2])} failed: {reason}",
-                hint="the whole output is above; nothing was kept",
-            )
-
-    must(build_command(name, inputs, id_file=id_file))
-    must(export_command(name, id_file.read_text(encoding="ascii").strip(), layout=layout))
-    if name == "docker":
-        with tarfile.open(f"{layout}.tar") as archive:
-            archive.extractall(layout, filter="data")
-    if not (layout / "oci-layout").is_file():
-        raise BuilderError(
-            f"{name} did not write an OCI layout", hint="it takes Docker 25 or later, or podman or buildah"
-        )
-
-
-def _reason(done: Completed) -> str:
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return " ".join(lines[-_REASON_LINES:]) or f"exit status {done.status}"
 
 
 @contextmanager

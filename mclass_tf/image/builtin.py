@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mclass_tf.errors import BuilderError
-from mclass_tf.image.layout import BUILDER, MANIFEST, Descriptor, Images, blob_path
+from mclass_tf.image.layout import BUILDER, MANIFEST, REVISION, Descriptor, Images, blob_path
 from mclass_tf.process import Command, Runner
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -252,7 +252,7 @@ def _configuration(
                 "mclass-tf.host-variable": "MCLASS_HOST",
                 "mclass-tf.port-variable": "MCLASS_PORT",
                 "mclass-tf.python": f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}",
-                "org.opencontainers.image.revision": revision,
+                REVISION: revision,
                 "org.opencontainers.image.title": "mclass-server",
             },
             "StopSignal": "SIGTERM",

@@ -28,7 +28,8 @@ _INDEXES = frozenset(
 BUILDER = "mclass-tf.builder"
 """The annotation of the manifest, and the label of the configuration, that say who made the image, if it was us."""
 _TAG = "org.opencontainers.image.ref.name"
-_REVISION = "org.opencontainers.image.revision"
+REVISION = "org.opencontainers.image.revision"
+"""The annotation, and the label, of the git revision: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md ."""
 _KEPT = 5
 _PIECE = 1024 * 1024
 
@@ -118,7 +119,7 @@ class Images:
         """Take a finished layout in, whole or not at all, as the latest image."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manifest = _only_manifest(layout)
-        notes = {_TAG: tag, _REVISION: revision, BUILDER: builder}
+        notes = {_TAG: tag, REVISION: revision, BUILDER: builder}
         index = {
             "schemaVersion": 2,
             "manifests": [{**manifest.to_json(), "annotations": notes}],
@@ -165,7 +166,7 @@ class Images:
             # Two layers may be the same.
             blobs=tuple(dict.fromkeys(Descriptor.parse(part) for part in parts)),
             tag=notes[_TAG],
-            revision=notes[_REVISION],
+            revision=notes[REVISION],
             builder=notes[BUILDER],
         )
 
@@ -178,6 +179,13 @@ class Images:
         for path in layouts[_KEPT:]:
             if path.name != keep and not path.name.startswith("."):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def configuration(layout: Path) -> dict[str, Any]:
+    """The configuration of the one image in a layout."""
+    manifest = json.loads(blob_path(layout, _only_manifest(layout).digest).read_bytes())
+    found: dict[str, Any] = json.loads(blob_path(layout, manifest["config"]["digest"]).read_bytes())
+    return found
 
 
 def _only_manifest(layout: Path) -> Descriptor:

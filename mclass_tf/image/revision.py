@@ -13,10 +13,9 @@ from mclass_tf.process import Command, Runner
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """`name` is the commit's id, with `-dirty` where files differ from it; `time` its time in Unix seconds."""
+    """`name` is the commit's id, with `-dirty` where files differ from it; `source` is where the repository comes from."""
 
     name: str
-    time: int
     source: str = ""
 
     @property
@@ -43,9 +42,9 @@ def read_revision(folder: Path, *, env: Mapping[str, str], run: Runner) -> Revis
             )
         return done.stdout.strip()
 
-    commit, time = git(("log", "-1", "--format=%H %ct")).split()
+    commit = git(("rev-parse", "HEAD"))
     dirty = "-dirty" if git(("status", "--porcelain")) else ""
-    return Revision(name=f"{commit}{dirty}", time=int(time), source=_source(git))
+    return Revision(name=f"{commit}{dirty}", source=_source(git))
 
 
 def _source(git: Callable[[tuple[str, ...]], str]) -> str:
@@ -58,5 +57,5 @@ def _source(git: Callable[[tuple[str, ...]], str]) -> str:
     return url._replace(netloc=host).geturl() if url.scheme in {"http", "https", "ssh"} else ""
 
 
-UNKNOWN = Revision(name="unknown", time=0)
+UNKNOWN = Revision(name="unknown")
 """What stands for a revision where the image is named by hand outside of a repository."""

@@ -18,23 +18,8 @@ import pytest
 from mclass_tf import local
 from tests.conftest import CommandLine, Done
 from tests.flows.conftest import write_project
-
-REPOSITORY = """
-resource "aws_ecr_repository" "this" {
-  name                 = "web"
-  image_tag_mutability = "IMMUTABLE"
-  encryption_configuration { encryption_type = "KMS" }
-  image_scanning_configuration { scan_on_push = true }
-}
-
-output "repository_name" { value = aws_ecr_repository.this.name }
-"""
-
-
-def git(folder: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.image.project import REPOSITORY, git
+from tests.need import need
 
 
 def write_app(project: Path) -> None:
@@ -263,8 +248,7 @@ def test_an_app_that_has_not_changed_is_built_and_pushed_in_three_seconds(applie
 def test_a_container_builder_builds_the_same_bytes_from_the_same_inputs(
     applied: CommandLine, builder: str, tmp_path: Path
 ) -> None:
-    if shutil.which(builder) is None:
-        pytest.skip(f"{builder} is not installed: apt-get install {builder}")
+    need(builder)
     storage = tmp_path / "home" / "storage.conf"
     storage.write_text(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/home/graph"\nrunroot = "{tmp_path}/home/run"\n'

@@ -1,63 +1,119 @@
-"""The image, built once for all tests of this folder."""
+"""The image, built once for all tests of this folder, by `mclass_tf build` with podman."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT, CommandLine
 from tests.image.base_image import archive
-from tests.image.podman import Podman
+from tests.image.podman import Podman, store
+from tests.image.project import git, write_service
+from tests.need import absent, need
 
-ROOT = Path(__file__).parents[2]
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-_NEEDED = ("podman", "runc", "debootstrap")
-_BASE = "localhost/mclass-base:test"
+BASE = "localhost/mclass-base:test"
+BASE_VARIABLE = "MCLASS_TESTS_BASE"
+"""Names a base image to pull instead of making one, where a registry can be reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """The built image, and what is needed to build it again."""
+    """A built image: its id in podman's store, its digest, where its layout is, and the commit that it is of."""
 
     podman: Podman
-    tag: str
+    commands: CommandLine
+    id: str
     digest: str
-    wheels: Path
+    layout: Path
+    revision: str
 
-    def build(self, context: Path, *, tag: str) -> str:
-        """Build from another folder; return the digest."""
-        return self.podman.build(context, base=_BASE, wheels=self.wheels, tag=tag, REVISION=REVISION)
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = json.loads(self._blob(self.digest))
+        return found
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = json.loads(self._blob(self.manifest["config"]["digest"]))["config"]
+        return found
+
+    def _blob(self, digest: str) -> bytes:
+        return (self.layout / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    missing = [name for name in _NEEDED if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not there: apt-get install {' '.join(_NEEDED)}")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dependencies as they are locked, for builds without a package index."""
+    folder = tmp_path_factory.mktemp("wheels")
+    subprocess.run(
+        (
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
+            *("--python-version", "3.11", "--dest", str(folder), "--require-hashes"),
+            *("--requirement", str(ROOT / "app" / "requirements.txt")),
+        ),
+        check=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the base image, which gives every store the very same one."""
+    need("podman", "runc")
     if os.geteuid() != 0:
-        pytest.skip("debootstrap and the vfs store need root")
-    # podman takes a run root of 50 characters at most, and pytest's folders for parallel workers are longer.
-    podman = Podman(store=Path(tempfile.mkdtemp(prefix="mclass-")))
-    try:
-        podman("import", str(archive()), _BASE)
-        wheels = tmp_path_factory.mktemp("wheels")
-        subprocess.run(
-            (
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
-                *("--python-version", "3.11", "--dest", str(wheels), "--require-hashes"),
-                *("--requirement", str(ROOT / "app" / "requirements.txt")),
-            ),
-            check=True,
-        )
-        tag = "localhost/mclass-server:test"
-        digest = podman.build(ROOT, base=_BASE, wheels=wheels, tag=tag, REVISION=REVISION)
-        yield Image(podman=podman, tag=tag, digest=digest, wheels=wheels)
-    finally:
-        shutil.rmtree(podman.store)  # a gigabyte, of which pytest would keep three
+        absent("podman", why="containers with a store of their own need root here: sudo")
+    file = tmp_path_factory.mktemp("base") / "base.tar"
+    given = os.environ.get(BASE_VARIABLE)
+    with store() as podman:
+        if given is None:
+            need("debootstrap")
+            podman("import", str(archive()), BASE)
+        else:
+            podman("pull", "--quiet", given)
+            podman("tag", given, BASE)
+        podman("save", "--quiet", "--format", "oci-archive", "--output", str(file), BASE)
+    return file
+
+
+def build(commands: CommandLine, podman: Podman, *, builder: str, wheels: Path) -> Image:
+    """Build as a user does, with the options for a machine that reaches no registry and no package index."""
+    document = commands.ok(
+        *("build", "--json", "--builder", builder, "--build-arg", f"BASE={BASE}"),
+        *("--build-arg", "PIP_NO_INDEX=1", "--build-context", f"wheels={wheels}"),
+        **podman.env,
+    ).document
+    layout = Path(document["layout"])
+    manifest = layout / "blobs" / "sha256" / document["digest"].removeprefix("sha256:")
+    return Image(
+        podman=podman,
+        commands=commands,
+        id=json.loads(manifest.read_text(encoding="utf-8"))["config"]["digest"].removeprefix("sha256:"),
+        digest=document["digest"],
+        layout=layout,
+        revision=document["revision"],
+    )
+
+
+@pytest.fixture(scope="session")
+def podman(base: Path) -> Iterator[Podman]:
+    """A store with the base image in it."""
+    with store() as podman:
+        podman("load", "--quiet", "--input", str(base))
+        yield podman
+
+
+@pytest.fixture(scope="session")
+def image(podman: Podman, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    project = write_service(tmp_path_factory.mktemp("project"))
+    commands = CommandLine(project=project, home=project / "home")
+    built = build(commands, podman, builder="podman", wheels=wheels)
+    assert built.revision == git(project, "rev-parse", "HEAD")
+    return built

@@ -1,11 +1,14 @@
-"""podman, with a store of its own, as it runs where there is neither systemd nor an overlay file system."""
+"""podman and buildah with a store of their own, as they run where there is no systemd and a container's limits are low."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,50 +17,61 @@ from typing import Any
 import httpx
 
 PATIENCE = 60  # seconds until a test gives up on what it waits for
-_LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+_CONTAINERS = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+log_driver = "k8s-file"
+
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"""
+_STORAGE = """
+[storage]
+driver = "{driver}"
+graphroot = "{folder}/graph"
+runroot = "{folder}/run"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Podman:
-    """Builds and runs; images and containers live below `store`, and vanish with it."""
+    """Builds and runs; images, containers and credentials live below `folder`, and vanish with it."""
 
-    store: Path
+    folder: Path
 
-    def __call__(self, *arguments: str) -> str:
-        done = subprocess.run(
-            (
-                *("podman", "--root", str(self.store / "root"), "--runroot", str(self.store / "run")),
-                *("--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs"),
-                *arguments,
-            ),
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What leads any of the containers tools here, whoever starts it."""
+        return {
+            "CONTAINERS_CONF": str(self.folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
+            "REGISTRY_AUTH_FILE": str(self.folder / "auth.json"),
+        }
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env={**os.environ, **self.env, **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def __call__(self, *arguments: str) -> str:
+        done = self.run("podman", *arguments)
         assert done.returncode == 0, (
             f"podman {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
         return done.stdout.strip()
 
-    def build(self, context: Path, *, base: str, wheels: Path, tag: str, **arguments: str) -> str:
-        """Build without any network, from `base` and `wheels`; return the manifest's digest."""
-        given = {"BASE": base, "PIP_NO_INDEX": "1", **arguments}
-        self(
-            *("build", "--no-cache", "--network", "none", "--tag", tag, *_LIMITS),
-            # vfs copies the whole image for each layer: none are kept on the way.
-            *("--format", "oci", "--timestamp", "0", "--layers=false"),
-            *("--build-context", f"wheels={wheels}"),
-            *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")),
-            str(context),
-        )
-        return self("image", "inspect", "--format", "{{.Digest}}", tag)
-
     @contextmanager
     def running(self, image: str, **env: str) -> Iterator[Container]:
         """Run the image as the task definition does; enter when the service listens."""
         name = self(
-            *("run", "--detach", *_LIMITS, "--log-driver", "k8s-file", "--publish", "127.0.0.1::3000"),
+            *("run", "--detach", "--publish", "127.0.0.1::3000"),
             *("--read-only", "--read-only-tmpfs=false", "--user", "10001:10001"),
             *(word for key, value in env.items() for word in ("--env", f"{key}={value}")),
             image,
@@ -68,6 +82,33 @@ class Podman:
             yield container
         finally:
             self("rm", "--force", "--time", "0", "--volumes", name)
+
+
+@contextmanager
+def store() -> Iterator[Podman]:
+    """An empty store, and nothing of it at the end."""
+    # podman takes a run root of 50 characters at most, and pytest's folders for parallel workers are longer.
+    folder = Path(tempfile.mkdtemp(prefix="mclass-"))
+    podman = Podman(folder=folder)
+    try:
+        (folder / "containers.conf").write_text(_CONTAINERS)
+        (folder / "auth.json").write_text("{}")
+        for driver in ("overlay", "vfs"):  # the second where the first is refused, as inside of a container
+            (folder / "storage.conf").write_text(_STORAGE.format(driver=driver, folder=folder))
+            if podman.run("podman", "info").returncode == 0:
+                break
+        yield podman
+    finally:
+        podman.run("podman", "rm", "--all", "--force", "--time", "0")
+        _unmount(folder)
+        shutil.rmtree(folder)  # up to a gigabyte, of which pytest would keep three
+
+
+def _unmount(folder: Path) -> None:
+    """Let go of what a killed podman has left mounted, the innermost first."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import pytest
 from mclass_tf.local.registry import clients
 from tests.local.conftest import REGION, Account
 from tests.local.registry_client import Image, digest_of, log_in, make_image
+from tests.need import need
 
 ADDRESS = "127.0.0.1:4566"
 ECR = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com"
@@ -121,11 +121,6 @@ def shell(tmp_path: Path, fresh: Account) -> Shell:
     clients.install(tmp_path / "bin")
     log_in(fresh, "mclass-server", imageTagMutability="IMMUTABLE")
     return Shell(folder=tmp_path, account=fresh)
-
-
-def need(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: apt-get install {program}")
 
 
 @pytest.mark.slow

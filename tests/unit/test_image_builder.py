@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -24,10 +25,10 @@ from mclass_tf.errors import (
     NoImageError,
     RevisionError,
 )
-from mclass_tf.image import Image, Images, Inputs, Revision, build, builder, read_revision
+from mclass_tf.image import Image, Images, Inputs, Revision, build, builder, dockerfile, read_revision
 from mclass_tf.process import Command, Completed
 
-REVISION = Revision(name="a" * 40, time=1_700_000_000)
+REVISION = Revision(name="a" * 40)
 
 
 class Machine:
@@ -87,24 +88,24 @@ def test_the_dockerfile_is_told_revision_and_time() -> None:
         project=Path(), revision=REVISION, tag="v1", arguments=("BASE=x",), contexts=("wheels=w",)
     )
 
-    docker = builder.build_command("docker", inputs, id_file=Path("id"))
-    podman = builder.build_command("podman", inputs, id_file=Path("id"))
+    docker = dockerfile.build_command("docker", inputs, id_file=Path("id"))
+    podman = dockerfile.build_command("podman", inputs, id_file=Path("id"))
 
     assert docker[:2] == ("docker", "build")
     assert docker[-1] == "."
-    for argument in (f"REVISION={REVISION.name}", "SOURCE_DATE_EPOCH=1700000000", "BASE=x"):
+    for argument in (f"REVISION={REVISION.name}", "SOURCE_DATE_EPOCH=0", "BASE=x"):
         assert ("--build-arg", argument) in itertools.pairwise(docker)
     assert ("--build-context", "wheels=w") in itertools.pairwise(podman)
-    assert ("--timestamp", "1700000000") in itertools.pairwise(podman)
+    assert ("--timestamp", "0") in itertools.pairwise(podman)
     assert "--timestamp" not in docker, "docker takes SOURCE_DATE_EPOCH"
 
 
-def _container_build(project: Path, run: process.Runner) -> None:
+def _container_build(project: Path, run: process.Runner, *, builder: str = "podman") -> Image:
     (project / "Dockerfile").write_text("FROM scratch\n")
-    build(
+    return build(
         Inputs(project=project, revision=REVISION, tag="v1"),
         images=Images(project / "images"),
-        builder="podman",
+        builder=builder,
         may_use_builtin=False,
         env={},
         run=run,
@@ -130,6 +131,61 @@ def test_a_build_that_fails_says_why_and_keeps_nothing(
         _container_build(tmp_path, run)
 
     assert list((tmp_path / "images").iterdir()) == []
+
+
+class _Cached:
+    """A builder that answers from its cache with the revision `cached` unless it is told not to."""
+
+    def __init__(self, folder: Path, *, cached: str) -> None:
+        self.folder = folder
+        self.cached = cached
+        self.built = ""
+        self.commands: list[tuple[str, ...]] = []
+
+    def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        argv = command.argv
+        if argv[1] == "build":
+            self.commands.append(argv)
+            Path(argv[argv.index("--iidfile") + 1]).write_text("sha256:1")
+            self.built = REVISION.name if "--no-cache" in argv else self.cached
+        elif argv[1] == "save":
+            output = Path(argv[argv.index("--output") + 1])
+            layout = output if argv[0] == "podman" else self.folder / "saved"
+            write_layout(layout, revision=self.built)
+            if argv[0] == "docker":
+                with tarfile.open(output, "w") as archive:
+                    archive.add(layout, arcname=".")
+        return Completed(status=0, stdout="", stderr="", interrupted=False)
+
+
+def write_layout(folder: Path, *, revision: str) -> None:
+    """An image without layers, whose environment says the revision."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+
+    def add(document: dict[str, object]) -> dict[str, object]:
+        data = json.dumps(document).encode()
+        name = sha256(data).hexdigest()
+        (blobs / name).write_bytes(data)
+        return {"mediaType": "x", "digest": f"sha256:{name}", "size": len(data)}
+
+    config = add({"config": {"Env": ["A=b", f"MCLASS_REVISION={revision}"]}})
+    manifest = add({"config": config, "layers": []})
+    (folder / "index.json").write_text(json.dumps({"manifests": [manifest]}))
+    (folder / "oci-layout").write_text("{}")
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_an_image_of_another_revision_out_of_the_cache_is_built_anew(tmp_path: Path, name: str) -> None:
+    stale, fresh = _Cached(tmp_path, cached="older"), _Cached(tmp_path, cached=REVISION.name)
+
+    for cache in (stale, fresh):
+        made = _container_build(tmp_path, cache.run, builder=name)
+        (config,) = made.blobs
+        assert REVISION.name in made.path(config.digest).read_text()
+
+    assert ["--no-cache" in argv for argv in stale.commands] == [False, True]
+    assert ["--no-cache" in argv for argv in fresh.commands] == [False]
 
 
 def test_a_full_disk_is_told_with_its_folder(tmp_path: Path) -> None:
@@ -391,7 +447,6 @@ def test_a_revision_says_whether_the_tree_is_dirty(project: Path) -> None:
     assert not clean.is_dirty
     assert dirty.name == f"{clean.name}-dirty"
     assert dirty.is_dirty
-    assert dirty.time == clean.time > 0
 
 
 def test_a_source_holds_no_credentials(project: Path) -> None:

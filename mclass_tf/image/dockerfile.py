@@ -1,0 +1,134 @@
+"""Builds the image from the Dockerfile with docker, podman or buildah, into an OCI layout."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
+from mclass_tf.image.inputs import Inputs
+from mclass_tf.image.layout import REVISION, configuration
+from mclass_tf.process import Command, Completed, Runner
+
+_REASON_LINES = 5
+# The time of everything in the image. The commit's would make new layers of an unchanged app with every commit, and what
+# a cache holds would carry the time of another.
+_EPOCH = "0"
+# How podman, buildah and docker say that they could not ask a registry for the base image.
+_UNREACHABLE = re.compile(
+    r"pinging container registry|failed to resolve source metadata|failed to do request"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerfileBuild:
+    """One build with one builder; `env` is the surrounding environment."""
+
+    builder: str
+    inputs: Inputs
+    env: Mapping[str, str]
+    run: Runner
+    report: Callable[[str], None]
+
+    def write(self, draft: Path) -> None:
+        """Write the layout into `draft`/layout, an empty folder; what else is needed goes into `draft`."""
+        dockerfile = self.inputs.project / "Dockerfile"
+        if not dockerfile.is_file():
+            raise BuilderError(f"there is no {dockerfile}", hint=f"{self.builder} builds from it")
+        self._build(draft, use_cache=True)
+        if self._is_stale(draft / "layout"):
+            self.report(f"{self.builder} took another revision out of its cache: building without it")
+            shutil.rmtree(draft / "layout")
+            (draft / "layout").mkdir()
+            self._build(draft, use_cache=False)
+
+    def _build(self, draft: Path, *, use_cache: bool) -> None:
+        id_file, layout = draft / "id", draft / "layout"
+        self._must(build_command(self.builder, self.inputs, id_file=id_file, use_cache=use_cache))
+        image_id = id_file.read_text(encoding="ascii").strip()
+        self._must(export_command(self.builder, image_id, layout=layout))
+        if self.builder == "docker":
+            archive = layout.with_suffix(".tar")
+            with tarfile.open(archive) as content:
+                content.extractall(layout, filter="data")
+            archive.unlink()
+        if not (layout / "oci-layout").is_file():
+            raise BuilderError(
+                f"{self.builder} did not write an OCI layout",
+                hint="it takes Docker 25 or later, or podman or buildah",
+            )
+
+    def _is_stale(self, layout: Path) -> bool:
+        """Whether the image says another revision: a changed build argument alone does not end podman's use of its cache.
+
+        https://github.com/containers/buildah/issues/5501
+        """
+        config = configuration(layout).get("config") or {}
+        variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+        told = ((config.get("Labels") or {}).get(REVISION), variables.get("MCLASS_REVISION"))
+        return any(found not in {None, self.inputs.revision.name} for found in told)
+
+    def _must(self, argv: tuple[str, ...]) -> None:
+        # Attestations would make an index of a single image, with the time of the build in it.
+        env = {**self.env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "SOURCE_DATE_EPOCH": _EPOCH}
+        done = self.run(Command(argv=argv, cwd=self.inputs.project, env=env), on_stdout=self.report)
+        if done.status != 0:
+            raise _failure(self.builder, argv, reason_of(done))
+
+
+def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool = True) -> tuple[str, ...]:
+    """The command that builds from the Dockerfile and writes the image's id."""
+    revision = inputs.revision
+    arguments = (
+        f"REVISION={revision.name}",
+        f"SOURCE={revision.source}",
+        f"SOURCE_DATE_EPOCH={_EPOCH}",
+        *inputs.arguments,
+    )
+    own: tuple[str, ...] = ()
+    if name != "docker":
+        # Docker's format, its default, is the other one; HEALTHCHECK, which OCI lacks, is ECS's task definition's.
+        own = ("--format", "oci", "--layers", "--timestamp", _EPOCH)
+    return (
+        *(name, "build", *own, *(() if use_cache else ("--no-cache",))),
+        *("--iidfile", str(id_file), "--file", "Dockerfile", "--label", f"{REVISION}={revision.name}"),
+        *(word for argument in arguments for word in ("--build-arg", argument)),
+        *(word for context in inputs.contexts for word in ("--build-context", context)),
+        ".",
+    )
+
+
+def export_command(name: str, image_id: str, *, layout: Path) -> tuple[str, ...]:
+    """The command that writes the image's OCI layout: docker into the archive `layout`.tar, the others into the folder."""
+    match name:
+        case "docker":
+            return ("docker", "save", "--output", f"{layout}.tar", image_id)
+        case "podman":
+            return ("podman", "save", "--quiet", "--format", "oci-dir", "--output", str(layout), image_id)
+        case _:
+            return ("buildah", "push", "--quiet", image_id, f"oci:{layout}")
+
+
+def reason_of(done: Completed) -> str:
+    """The last words of a program that failed."""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return " ".join(lines[-_REASON_LINES:]) or f"exit status {done.status}"
+
+
+def _failure(builder: str, argv: tuple[str, ...], reason: str) -> BuilderError | DiskFullError:
+    if "no space left on device" in reason.lower():
+        return DiskFullError(
+            f"{builder} has no space left: {reason}", hint=f"free some: {builder} system prune"
+        )
+    if _UNREACHABLE.search(reason):
+        return BaseImageError(
+            f"{builder} cannot get the base image: {reason}",
+            hint="is its registry reachable? `build --build-arg BASE=IMAGE` takes another one",
+        )
+    return BuilderError(
+        f"{' '.join(argv[:2])} failed: {reason}", hint="the whole output is above; nothing was kept"
+    )
