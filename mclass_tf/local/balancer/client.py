@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
+import struct
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -37,7 +39,7 @@ class ClientConnection(asyncio.Protocol):
         self.source, self.source_port = "", 0
         self.forwarded = self.forwarded_for = b""
         self.touched = 0.0
-        self.closes = self.is_broken = False
+        self.closes = self.is_broken = self.is_slow = False
         self._opened = 0.0
         self._keep_alive = listener.settings.client_keep_alive  # as it was when the connection was made
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -47,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._out: list[bytes] = []
         self._holds: set[str] = set()
+        self._early = b""  # what a client sent behind a request to upgrade, before it was granted
         self._is_deaf = self._is_lost = self._is_closing = self._is_advancing = self._lingers = False
         self._trace_id = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -98,15 +101,22 @@ class ClientConnection(asyncio.Protocol):
 
     def hold(self, reason: str) -> None:
         """Read no more until the reason is gone."""
-        if not self._holds and not self._is_lost:
+        if not self._holds and not self._transport.is_closing():
             self._transport.pause_reading()
         self._holds.add(reason)
 
     def release(self, reason: str) -> None:
         if reason in self._holds:
             self._holds.discard(reason)
-            if not self._holds and not self._is_lost:
+            if not self._holds and not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    def upgraded(self) -> None:
+        """From now on bytes are passed on as they are."""
+        early, self._early = self._early, b""
+        self.release("upgrade")
+        if early:
+            self._exchanges[0].tunnel(early)
 
     def ended(self, exchange: Exchange) -> None:
         """The exchange is over: the next request's turn, if there is one."""
@@ -116,6 +126,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self.release("target")
         self._advance()
+        if "upgrade" in self._holds:
+            self.loop.call_soon(self._go_on_with_http)
 
     # What the event loop tells
 
@@ -160,10 +172,12 @@ class ClientConnection(asyncio.Protocol):
             exchange.client_gone()
 
     def pause_writing(self) -> None:
+        self.is_slow = True
         if self._exchanges:
             self._exchanges[0].client_is_slow()
 
     def resume_writing(self) -> None:
+        self.is_slow = False
         if self._exchanges:
             self._exchanges[0].client_keeps_up()
 
@@ -213,9 +227,8 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-            if rest and not self._is_deaf:
-                self._after_upgrade(rest)
+            if not self._is_deaf:
+                self._after_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(error)
 
@@ -223,16 +236,24 @@ class ClientConnection(asyncio.Protocol):
         """What follows a request to upgrade: the other protocol's, or the next request where it was ignored."""
         exchange = self._exchanges[-1] if self._exchanges else None
         if exchange is not None and exchange.request.is_websocket and not exchange.is_over:
-            exchange.held.append(rest)
-        else:
+            self._early = rest  # a target that does not switch would take it for another request
+            self.hold("upgrade")
+        elif rest:
             self._parse(rest)
+
+    def _go_on_with_http(self) -> None:
+        """The target did not switch: what came meanwhile are requests."""
+        early, self._early = self._early, b""
+        self.release("upgrade")
+        if early:
+            self.data_received(early)
 
     def _refuse(self, error: httptools.HttpParserError) -> None:
         if self._is_deaf or self.closes or (self._exchanges and not self._exchanges[-1].request.keeps_alive):
             self._is_deaf = True  # what comes after "Connection: close" is of no interest
             return
         cause = error.__context__
-        status = cause.status if isinstance(cause, RefusedError) else 400
+        status = cause.status if isinstance(cause, RefusedError) else _status(error)
         if cause is not None and not isinstance(cause, RefusedError):
             _log.error("a request failed", exc_info=cause)
             status = 500
@@ -282,6 +303,9 @@ class ClientConnection(asyncio.Protocol):
         self._timer = self.loop.call_later(left if left > 0 else timeout, self._check_idle)
         if left > 0:
             return
+        if self._transport.is_closing():
+            self._transport.abort()  # it does not even take the end
+            return
         if self._exchanges:
             self._exchanges[0].idle()
         elif self._request is not None:
@@ -297,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_closing = False
         self._is_deaf = True
         if self.is_broken:
-            self._transport.abort()
+            _reset(self._transport)
         elif self._transport.can_write_eof() and (self._lingers or self._receiving is not None):
             for reason in tuple(self._holds):
                 self.release(reason)
@@ -305,3 +329,16 @@ class ClientConnection(asyncio.Protocol):
             self.loop.call_later(_LINGER, self._transport.close)
         else:
             self._transport.close()
+
+
+def _status(error: httptools.HttpParserError) -> int:
+    """400 for what is not HTTP/1; a client that speaks HTTP/2 at once is told so."""
+    return 505 if "PRI" in str(error) else 400
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with a reset: to a client of HTTP/1.0 an ordinary end would look like the end of the body."""
+    made = transport.get_extra_info("socket")
+    if made is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

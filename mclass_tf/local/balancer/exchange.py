@@ -19,9 +19,7 @@ from mclass_tf.local.balancer.target import Answer, TargetConnection
 if TYPE_CHECKING:
     from mclass_tf.local.balancer.client import ClientConnection
 
-_CLOSED_WHILE_IDLE = (
-    0.02  # seconds within which a reused connection's end is blamed on the target's keep-alive
-)
+_AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
 _LONGEST_LOCATION = 8 * 1024
 _SWITCHING = 101
 _HELD = 64 * 1024  # bytes of a request's body that wait for a connection to the target
@@ -39,6 +37,7 @@ class Exchange:
         "client",
         "connecting",
         "connection",
+        "ends_with_connection",
         "failure",
         "forward",
         "group",
@@ -74,7 +73,7 @@ class Exchange:
         self.is_begun = self.is_over = self.is_tunnel = False
         self.request_is_whole = refusal is not None
         self.request_is_sent = False
-        self.to_client_chunked = False
+        self.to_client_chunked = self.ends_with_connection = False
         self.status = self.target_status = 0
         self.sent_at = self.answered_at = 0.0
         self.sent = self.received = 0
@@ -131,7 +130,7 @@ class Exchange:
         if connection is None or self.is_over:
             return
         if self.held:
-            connection.writelines(self.held)
+            connection.write(b"".join(self.held))
             self.held.clear()
         self.request_is_sent = self.request_is_whole
 
@@ -199,9 +198,13 @@ class Exchange:
         counts = client.counts(self.group)
         counts.response_times.append(self.answered_at - self.sent_at)
         self.is_tunnel = answer.status == _SWITCHING
-        if not self.is_tunnel:
+        if self.is_tunnel:
+            client.closes = True
+        else:
             counts.counts[f"HTTPCode_Target_{answer.status // 100}XX_Count"] += 1
         self._send(self._head(answer))
+        if self.is_tunnel:
+            client.upgraded()
 
     def answer_body(self, data: bytes) -> None:
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.to_client_chunked else data)
@@ -221,16 +224,17 @@ class Exchange:
     def answer_is_malformed(self) -> None:
         self._lose("malformed_response")
 
-    def target_lost(self, error: Exception | None) -> None:
-        """The connection ended before the answer did."""
+    def target_lost(self) -> None:
+        """The connection ended before the answer did.
+
+        At once, after it had been idle for long: then the target's keep-alive had just run out.
+        """
         connection = self.connection
-        now = monotonic()
         was_idle = (
             connection is not None
             and connection.served > 0
-            and not self.status
-            and now - self.sent_at < _CLOSED_WHILE_IDLE
-            and error is not None
+            and connection.idle_seconds > _LONG_IDLE
+            and monotonic() - self.sent_at < _AT_ONCE
         )
         self._lose("closed_while_idle" if was_idle else "closed_in_flight")
 
@@ -295,15 +299,14 @@ class Exchange:
         client.flush()
 
     def _send_on(self, connection: TargetConnection) -> None:
+        client = self.client
         self.connection = connection
         self.sent_at = monotonic()
         connection.start(self)
-        head = self._request_head()
-        if self.held:
-            connection.writelines([head, *self.held])
-            self.held.clear()
-        else:
-            connection.write(head)
+        connection.write(b"".join((self._request_head(), *self.held)))
+        self.held.clear()
+        if client.is_slow:
+            connection.pause_reading()
         self.request_is_sent = self.request_is_whole
 
     def _request_head(self) -> bytes:
@@ -374,12 +377,12 @@ class Exchange:
         if self.is_tunnel:
             lines.append(b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
             return b"".join(lines)
-        if answer.content_length is None and (answer.has_body or answer.is_chunked):
+        if answer.content_length is None and (answer.has_body or (answer.is_chunked and self.is_head)):
             if request.version == "1.1":
                 self.to_client_chunked = answer.has_body
                 lines.append(b"Transfer-Encoding: chunked\r\n")
             else:
-                client.closes = True  # HTTP/1.0 knows no other end of such a body
+                client.closes = self.ends_with_connection = True  # HTTP/1.0 knows no other end of such a body
         if not request.keeps_alive or client.is_too_old():
             client.closes = True
         lines.append(b"Connection: close\r\n\r\n" if client.closes else b"Connection: keep-alive\r\n\r\n")
@@ -525,7 +528,7 @@ class Exchange:
         if reason and not self.is_tunnel:
             self._report(self.status, reason)
         self.client.closes = True
-        self.client.is_broken = True
+        self.client.is_broken = self.ends_with_connection
         self._end()
 
     def _report(self, status: int, reason: str) -> None:

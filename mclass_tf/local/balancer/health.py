@@ -121,13 +121,15 @@ def matches(status: int, matcher: str) -> bool:
 async def _ask(target: TargetState, settings: HealthCheck) -> int:
     if target.address is None:
         await asyncio.Event().wait()  # packets get no answer
-    host, own_port = cast("tuple[str, int]", target.address)
-    port = own_port if settings.port in {"traffic-port", str(target.port)} else int(settings.port)
+    host, port = cast("tuple[str, int]", target.address)
+    told = target.port if settings.port == "traffic-port" else int(settings.port)
+    if told != target.port:
+        port = told
     tls = client_tls() if settings.protocol == "HTTPS" else None
     reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
         writer.write(
-            f"GET {settings.path} HTTP/1.1\r\nHost: {target.ip}:{port if tls is None else target.port}\r\n"
+            f"GET {settings.path} HTTP/1.1\r\nHost: {target.ip}:{told}\r\n"
             f"Connection: close\r\nUser-Agent: {_AGENT}\r\nAccept-Encoding: gzip, compressed\r\n\r\n".encode()
         )
         return await _read_status(reader)

@@ -5,7 +5,6 @@ Each has a `kind`, the name of the class below in lower case, and the class's fi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,9 +92,7 @@ _KINDS: Mapping[str, Callable[..., Report]] = {
 
 def to_json(report: Report) -> str:
     """Return it as one line."""
-    return json.dumps(
-        {"kind": type(report).__name__.lower(), **dataclasses.asdict(report)}, separators=(",", ":")
-    )
+    return json.dumps({"kind": type(report).__name__.lower(), **vars(report)}, separators=(",", ":"))
 
 
 def from_json(text: str | bytes) -> Report:

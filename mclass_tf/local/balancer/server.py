@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from mclass_tf.local.balancer import rules
+from mclass_tf.local.balancer import snapshot as snapshots
 from mclass_tf.local.balancer.groups import Group, TargetState
 from mclass_tf.local.balancer.health import Checks
 from mclass_tf.local.balancer.listener import Listener
@@ -12,6 +14,8 @@ from mclass_tf.local.balancer.report import Applied, Health
 from mclass_tf.local.balancer.settings import BalancerSettings
 from mclass_tf.local.balancer.snapshot import Snapshot
 from mclass_tf.local.balancer.telemetry import Send, Telemetry
+
+_log = logging.getLogger(__name__)
 
 
 class DataPlane:
@@ -52,7 +56,9 @@ class DataPlane:
         }
         gone: list[TargetState] = []
         for found in snapshot.target_groups:
-            group = self._groups.setdefault(found.arn, Group(found, now=now))
+            if found.arn not in self._groups:
+                self._groups[found.arn] = Group(found, now=now)
+            group = self._groups[found.arn]
             group.speed, group.is_used = snapshot.speed, found.arn in used
             gone += group.update(found)
         named = {found.arn for found in snapshot.target_groups}
@@ -114,6 +120,7 @@ class DataPlane:
             listener.arn: (load_balancer, listener)
             for load_balancer in snapshot.load_balancers
             for listener in load_balancer.listeners
+            if _can_open(listener)
         }
         for arn in tuple(self._listeners):
             if arn not in found or found[arn][1].protocol != self._listeners[arn].protocol:
@@ -130,3 +137,10 @@ class DataPlane:
                 rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
             )
         return opened
+
+
+def _can_open(listener: snapshots.Listener) -> bool:
+    if listener.protocol == "HTTPS" and (listener.certificate is None or listener.private_key is None):
+        _log.error("The listener %s has no certificate: nobody can connect to it.", listener.arn)
+        return False
+    return True

@@ -71,6 +71,7 @@ class TargetConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.served = 0
         self.is_closed = False
+        self.idle_seconds = 0.0  # for how long it had been idle when the request came
         self._idle_timeout = idle_timeout
         self._idle_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -85,21 +86,20 @@ class TargetConnection(asyncio.Protocol):
     def start(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self._is_complete = self._head_is_whole = False
+        self.idle_seconds = self.loop.time() - self._idle_since
         if self._is_lost:
             self.loop.call_soon(self.connection_lost, ConnectionResetError())
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
-
-    def writelines(self, data: list[bytes]) -> None:
-        self._transport.write(b"".join(data))
+        if not self._is_lost:
+            self._transport.write(data)
 
     def pause_reading(self) -> None:
-        if not self.is_closed:
+        if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.is_closed:
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class TargetConnection(asyncio.Protocol):
         if self._head_is_whole and (self._ends_with_connection or self._is_tunnel) and error is None:
             exchange.answer_ended()
         else:
-            exchange.target_lost(error)
+            exchange.target_lost()
         exchange.flush()
 
     def pause_writing(self) -> None:
@@ -245,7 +245,9 @@ class TargetConnection(asyncio.Protocol):
         answer = self._answer
         self.exchange = None
         if not answer.has_body and (answer.is_chunked or answer.content_length not in {None, b"0"}):
-            self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body that will not come
+            self._parser = httptools.HttpResponseParser(
+                self
+            )  # the old one waits for a body that will not come
         if answer.stays_open and exchange.request_is_sent and not (self._is_dirty or self.is_closed):
             self._rest()
         else:
@@ -258,6 +260,7 @@ class TargetConnection(asyncio.Protocol):
         if target.is_gone or target.is_draining:
             self.close()
             return
+        self.resume_reading()  # a slow client may have paused it
         self._idle_since = self.loop.time()
         target.idle.append(self)
         if self._timer is None:
