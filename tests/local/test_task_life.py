@@ -1,11 +1,16 @@
-"""The states of a task, and what happens in them."""
+"""The states of a task, from the launch to the end."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from tests.local import task_world
-from tests.local.task_world import PORT, World
+from tests.local.in_process import REGION
+from tests.local.task_world import DEREGISTRATION_DELAY, PORT, World, until
+
+_UP = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"]
+_DOWN = ["DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
 
 
 def test_a_task_comes_to_run_and_is_registered(tmp_path: Path) -> None:
@@ -16,10 +21,281 @@ def test_a_task_comes_to_run_and_is_registered(tmp_path: Path) -> None:
         interface = task.interface
         assert interface is not None
         assert interface.ports == {PORT: ("127.0.0.1", 20_000 + PORT)}
-        assert (
-            world.live.interfaces.find(vpc_id=interface.vpc_id, private_ip=interface.private_ip) == interface
-        )
+        found = world.live.interfaces.find(vpc_id=interface.vpc_id, private_ip=interface.private_ip)
+        assert interface == found
         assert [interface.private_ip] == [address for address, _ in world.targets()]
         assert task.is_registered
+        assert task.started_at is not None
+        assert task.pull_started_at is not None
+        assert task.pull_stopped_at is not None
+        assert task.created_at <= task.pull_started_at <= task.pull_stopped_at <= task.started_at
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_every_state_is_told_in_its_order(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        seen = ["PROVISIONING"]
+        task = world.launch()
+
+        def note(topic: str) -> None:
+            if topic == "ecs" and seen[-1] != task.last_status:
+                seen.append(task.last_status)
+
+        world.live.listen(note)
+        await world.status(task, "RUNNING")
+        world.stop(task)
+        await world.status(task, "STOPPED")
+        assert seen == _UP + _DOWN
+        times = (task.stopping_at, task.execution_stopped_at, task.stopped_at)
+        assert list(times) == sorted(time for time in times if time is not None)
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_the_scheduler_drains_a_task_before_it_gets_sigterm(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        loop = asyncio.get_running_loop()
+        world.stop(task, reason="Scaling activity initiated by (deployment ecs-svc/1)")
+        assert task.desired_status == "STOPPED"
+        await until(lambda: task.is_draining)
+        began = loop.time()
+        assert task.last_status == "DEACTIVATING"
+        assert not task.is_registered
+        assert [state for _, state in world.targets()] == ["draining"]
+        assert container.signals == []
+        await until(lambda: container.signals == ["SIGTERM"])
+        assert loop.time() - began >= 0.9 * world.live.clock.real(DEREGISTRATION_DELAY)
+        await world.status(task, "STOPPED")
+        assert task.stop_code == "ServiceSchedulerInitiated"
+        assert task.stopped_reason == "Scaling activity initiated by (deployment ecs-svc/1)"
+        assert task.containers[0].exit_code == 143
+
+    task_world.run(tmp_path, scenario, speed=40)
+
+
+def test_stop_task_sends_sigterm_while_requests_still_come(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        container.ignores_sigterm = True
+        world.stop(task, code="UserInitiated", reason="Task stopped by user", drain=False)
+        await until(lambda: container.signals == ["SIGTERM"])
+        assert task.is_registered
+        await until(lambda: not task.is_registered)
+        container.exit(0)
+        await world.status(task, "STOPPED")
+        assert (task.stop_code, task.stopped_reason) == ("UserInitiated", "Task stopped by user")
+        assert task.containers[0].exit_code == 0
+
+    task_world.run(tmp_path, scenario, speed=10)
+
+
+def test_what_ignores_sigterm_is_killed_when_stop_timeout_is_over(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running(world.applied.container(stopTimeout=1))
+        container.ignores_sigterm = True
+        loop = asyncio.get_running_loop()
+        world.stop(task, drain=False)
+        await until(lambda: container.signals == ["SIGTERM"])
+        began = loop.time()
+        await world.status(task, "STOPPED")
+        assert container.signals == ["SIGTERM", "SIGKILL"]
+        assert (
+            loop.time() - began >= 0.9
+        )  # stopTimeout is the container's own time: the clock does not scale it
+        assert task.containers[0].exit_code == 137
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_an_essential_container_that_exits_ends_the_task(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        sidecar = world.applied.container(name="sidecar", portMappings=[])
+        task, _ = await world.running(world.applied.container(), sidecar)
+        world.driver.named("mclass-server").exit(1)
+        await world.status(task, "STOPPED")
+        assert task.stop_code == "EssentialContainerExited"
+        assert task.stopped_reason == "Essential container in task exited"
+        assert {container.name: container.exit_code for container in task.containers} == {
+            "mclass-server": 1,
+            "sidecar": 143,
+        }
+        assert not task.is_registered
+        assert [state for _, state in world.targets()] == ["draining"]
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_task_whose_process_is_killed_from_outside_has_exit_code_137(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        container.exit(137)
+        await world.status(task, "STOPPED")
+        assert task.stop_code == "EssentialContainerExited"
+        assert (task.containers[0].exit_code, task.containers[0].reason) == (137, None)
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_container_that_takes_too_much_memory_says_so(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        container.exit(137, is_out_of_memory=True)
+        await world.status(task, "STOPPED")
+        assert task.stopped_reason == "Essential container in task exited"
+        assert task.containers[0].exit_code == 137
+        assert task.containers[0].reason == "OutOfMemoryError: Container killed due to memory usage"
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_container_that_is_not_essential_may_end(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, _ = await world.running(
+            world.applied.container(),
+            world.applied.container(name="init", essential=False, portMappings=[]),
+        )
+        world.driver.named("init").exit(0)
+        await until(lambda: task.containers[1].last_status == "STOPPED")
+        assert task.last_status == "RUNNING"
+        assert task.desired_status == "RUNNING"
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_draining_task_whose_process_dies_is_not_waited_for(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        world.stop(task)
+        await until(lambda: task.is_draining)
+        container.exit(137)
+        await world.status(task, "STOPPED")
+        assert container.signals == []
+        assert task.stop_code == "ServiceSchedulerInitiated"
+
+    task_world.run(tmp_path, scenario, speed=1)
+
+
+def test_who_asks_first_says_why_a_task_stops(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, _ = await world.running()
+        world.stop(task, code="UserInitiated", reason="first", drain=False)
+        world.stop(task, code="ServiceSchedulerInitiated", reason="second")
+        await world.status(task, "STOPPED")
+        assert (task.stop_code, task.stopped_reason) == ("UserInitiated", "first")
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_task_is_stopped_while_it_pulls(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.driver.pull_gate.clear()
+        task = world.launch()
+        await until(lambda: task.pull_started_at is not None)
+        world.stop(task)
+        await world.status(task, "STOPPED")
+        assert world.driver.started == []
+        assert task.containers[0].exit_code is None
+        assert world.targets() == []
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_container_that_is_being_started_is_ended_too(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.driver.start_gate.clear()
+        task = world.launch()
+        await until(lambda: task.containers[0].runtime_id != "")
+        world.stop(task, code="UserInitiated", reason="Task stopped by user", drain=False)
+        await asyncio.sleep(0)
+        world.driver.start_gate.set()
+        await world.status(task, "STOPPED")
+        assert [container.signals for container in world.driver.started] == [["SIGTERM"]]
+        assert task.stopped_reason == "Task stopped by user"
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_an_interruption_of_spot_says_so(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        container.ignores_sigterm = True
+        world.tasks.interrupt(task)
+        await until(lambda: container.signals == ["SIGTERM"])
+        assert task.is_registered
+        container.exit(143)
+        await world.status(task, "STOPPED")
+        assert task.stop_code == "SpotInterruption"
+        assert task.stopped_reason == "Your Spot Task was interrupted."
+
+    task_world.run(tmp_path, scenario, speed=10)
+
+
+def test_a_fault_of_the_local_aws_ends_the_task_and_is_told(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async def fail(manifest_digest: str) -> None:
+            raise ZeroDivisionError("oh")
+
+        world.driver.pull = fail  # type: ignore[method-assign]
+        task = world.launch()
+        await world.status(task, "STOPPED")
+        assert task.stop_code == "TaskFailedToStart"
+        assert task.stopped_reason == "InternalError: ZeroDivisionError: oh"
+        assert [problem.split(": ", 1)[1] for problem in world.live.problems] == ["ZeroDivisionError: oh"]
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_a_container_that_cannot_be_ended_keeps_no_task(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async def fail() -> None:
+            raise ZeroDivisionError("oh")
+
+        task, container = await world.running()
+        container.terminate = fail  # type: ignore[method-assign]
+        world.stop(task)
+        await world.status(task, "STOPPED")
+        assert len(world.live.problems) == 1
+        assert world.live.interfaces.in_subnet(task.interface.subnet_id if task.interface else "") == ()
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_tasks_die_with_the_local_aws(tmp_path: Path) -> None:
+    worlds: list[World] = []
+
+    async def scenario(world: World) -> None:
+        worlds.append(world)
+        await world.running()
+
+    task_world.run(tmp_path, scenario)
+    assert worlds[0].driver.is_closed
+
+
+def test_what_tasks_use_is_told_while_they_run(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, _ = await world.running()
+        found = world.tasks.usage()
+        assert [(task, 50_000_000, 1.5)] == [
+            (entry, usage.memory_bytes, usage.cpu_seconds) for entry, usage in found
+        ]
+        world.stop(task)
+        await world.status(task, "STOPPED")
+        assert world.tasks.usage() == []
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_stopped_tasks_are_seen_for_an_hour(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        task, container = await world.running()
+        container.exit(0)
+        await world.status(task, "STOPPED")
+        account = world.applied.account_id
+        await until(lambda: world.tasks.all(account, REGION) == [task])
+        assert world.tasks.all("999999999999", REGION) == []
+        world.live.clock.speed = 1e9  # an hour is over at once
+        await until(lambda: world.tasks.all(account, REGION) == [])
 
     task_world.run(tmp_path, scenario)

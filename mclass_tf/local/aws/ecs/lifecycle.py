@@ -111,21 +111,30 @@ class Life:
         except FailedToStartError as failure:
             self._note_failure(failure)
         except Exception as error:  # noqa: BLE001  a bug here ends the task with its words, not without
-            _log.exception("task %s has failed", self.task.id)
+            self._note_problem(error)
             self._note_failure(FailedToStartError(f"InternalError: {type(error).__name__}: {error}"))
-        await self._finish()
+        try:
+            await self._finish()
+        except Exception as error:  # noqa: BLE001  the task must not stay for ever
+            self._note_problem(error)
+        await self._deprovision()
 
     def usage(self) -> driver.Usage | None:
         """What the containers that run use together; None where none does."""
-        found = [
-            run.running.usage() for run in self.runs.values() if run.is_alive and run.running is not None
-        ]
+        found = self.usage_by_container().values()
         if not found:
             return None
         return driver.Usage(
             memory_bytes=sum(usage.memory_bytes for usage in found),
             cpu_seconds=sum(usage.cpu_seconds for usage in found),
         )
+
+    def usage_by_container(self) -> dict[str, driver.Usage]:
+        return {
+            name: run.running.usage()
+            for name, run in self.runs.items()
+            if run.is_alive and run.running is not None
+        }
 
     async def _until_stop(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work, or as much of it as is done when the task is to stop."""
@@ -283,6 +292,10 @@ class Life:
                 self.runs[failure.container].state.reason = failure.reason
             self.request_stop(code=_FAILED, reason=failure.reason, drain=False)
 
+    def _note_problem(self, error: Exception) -> None:
+        _log.error("task %s has failed", self.task.id, exc_info=error)
+        self._surroundings.live.problems.append(f"task {self.task.id}: {type(error).__name__}: {error}")
+
     # ---- the way down
 
     async def _finish(self) -> None:
@@ -302,8 +315,6 @@ class Life:
             await ending
         with self._surroundings.exclusive():
             self.task.execution_stopped_at = time.time()
-        self._enter("DEPROVISIONING")
-        await self._deprovision()
 
     @property
     def _has_exited(self) -> bool:
@@ -332,6 +343,7 @@ class Life:
                 wait.cancel()
 
     async def _deprovision(self) -> None:
+        self._enter("DEPROVISIONING")
         for run in self.runs.values():
             await run.forget()
         with self._surroundings.exclusive():

@@ -117,11 +117,13 @@ class TaskLogs:
 
 
 def _pieces(line: str) -> list[str]:
-    """The line in events no longer than CloudWatch takes; an empty line is none, as in Docker's driver."""
-    data = line.encode()
-    if len(data) <= _LONGEST_EVENT:
-        return [line] if line else []
-    return [
-        data[start : start + _LONGEST_EVENT].decode(errors="replace")
-        for start in range(0, len(data), _LONGEST_EVENT)
-    ]
+    """The line in events no longer than CloudWatch takes, no character torn apart; an empty line is none, as in Docker's driver."""
+    data = line.encode(errors="replace")
+    pieces = []
+    while data:
+        end = min(len(data), _LONGEST_EVENT)
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004  within a character of UTF-8
+            end -= 1
+        pieces.append(data[:end].decode())
+        data = data[end:]
+    return pieces

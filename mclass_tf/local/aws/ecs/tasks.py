@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from mclass_tf.local.aws.ecs import capacity, images
@@ -104,6 +104,11 @@ class Tasks:
         """What every task uses whose containers run."""
         found = [(life.task, life.usage()) for life in self._lives.values()]
         return [(task, usage) for task, usage in found if usage is not None]
+
+    def usage_of(self, task: Task) -> Mapping[str, Usage]:
+        """What each container of a task uses that runs."""
+        life = self._lives.get(task.id)
+        return {} if life is None else life.usage_by_container()
 
     def by_token(self, token: str) -> tuple[Task, Container] | None:
         """The container whose metadata the token opens."""

@@ -71,7 +71,16 @@ def find(role_arn: str) -> Any:
 
 
 def _policies(role: Any) -> list[str]:
-    return [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+    return [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+
+
+def _document(policy: Any) -> str:
+    """The default version of a managed policy."""
+    return next(
+        str(version.document)
+        for version in policy.versions
+        if version.version_id == policy.default_version_id
+    )
 
 
 def _boundary(role: Any) -> str | None:
@@ -80,7 +89,7 @@ def _boundary(role: Any) -> str | None:
         return None
     backend = iam_backends[role.account_id][role.partition]
     policy = backend.managed_policies.get(arn)
-    return None if policy is None else str(policy.document)
+    return None if policy is None else _document(policy)
 
 
 def _words(task: Task, request: Request, decision: Decision, kind: str) -> str:
