@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,19 +119,17 @@ class Nursery:
         self._warden: subprocess.Popen[bytes] | None = None
         self._children: set[Child] = set()
         self._following: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def start(self, program: Program) -> Child:
         """Return when the program runs; raise ExecError."""
-        reading, writing = os.pipe()
+        if self._is_closed:
+            raise ExecError("the local AWS is going down")
         refusal = Tail(_REASON)
         try:
-            child = self._fork(program, report=writing)
+            child, told = self._forked(program, refusal)
         except OSError as error:
-            os.close(reading)
             raise ExecError(str(error.strerror or error)) from None
-        finally:
-            os.close(writing)
-        told = Pipe(reading, refusal.take)
         try:
             await told.ended
         except BaseException:
@@ -149,6 +147,7 @@ class Nursery:
 
     async def close(self) -> None:
         """Kill what still runs, and return when it is gone."""
+        self._is_closed = True
         for child in self._children:
             child.kill()
         if self._following:
@@ -158,11 +157,21 @@ class Nursery:
             await asyncio.to_thread(self._warden.wait)
             self._warden = None
 
-    def _fork(self, program: Program, *, report: int) -> Child:
-        out, child_out = os.pipe()
-        err, child_err = os.pipe()
-        launcher = (*_ISOLATED, str(_HERE / "launcher.py"), str(os.getpid()), str(report))
+    def _forked(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
+        """The child, and the pipe that ends when it has become the program or has said why not."""
+        reading, writing = os.pipe()
         try:
+            child = self._fork(program, report=writing)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return child, Pipe(reading, refusal.take)
+
+    def _fork(self, program: Program, *, report: int) -> Child:
+        launcher = (*_ISOLATED, str(_HERE / "launcher.py"), str(os.getpid()), str(report))
+        with _pipe() as (out, child_out), _pipe() as (err, child_err):
             process = subprocess.Popen(
                 (*launcher, *program.argv),
                 cwd=program.cwd,
@@ -174,13 +183,6 @@ class Nursery:
                 start_new_session=True,
                 umask=0o022,
             )
-        except BaseException:
-            os.close(out)
-            os.close(err)
-            raise
-        finally:
-            os.close(child_out)
-            os.close(child_err)
         self._tell_warden(f"+{process.pid}")
         child = Child(process, (Pipe(out, program.stdout), Pipe(err, program.stderr)))
         self._children.add(child)
@@ -207,3 +209,16 @@ class Nursery:
         if self._warden.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._warden.stdin.write(f"{line}\n".encode())
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """A pipe whose end for writing is the child's: ours is closed. The other one is closed where no child has come of it."""
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)

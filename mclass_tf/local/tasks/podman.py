@@ -35,6 +35,7 @@ from mclass_tf.local.tasks.relay import Relay
 
 _OUTPUT = 4096  # bytes, as docker keeps of a health check's
 _DOCUMENT = 4 * 1024 * 1024
+_LONGEST_NAME = 100  # characters of the container's name in that of podman's
 _POLL = 0.1  # seconds
 _MEASURED_EVERY = 0.25
 _SIGKILL = 128 + signal.SIGKILL
@@ -70,7 +71,7 @@ class ContainerDriver:
         image = await self._loaded(container.manifest_digest)
         relay = await self._prepared()
         environment, hosts = await _reachable(container.environment, relay)
-        name = f"mclass-tf-{container.name}-{uuid.uuid4().hex[:12]}"
+        name = f"mclass-tf-{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"
         create = self._engine.create(container, name=name, environment=environment, hosts=hosts)
         running = _Container(
             name=name, plan=container, image=image, engine=self._engine, commands=self._commands

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import sysconfig
-import tempfile
+import uuid
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +31,7 @@ from mclass_tf.local.tasks.plan import Plan, cannot_execute
 from mclass_tf.local.tasks.signals import heeds
 from mclass_tf.local.tasks.unpack import remove, unpack
 
+_LONGEST_NAME = 100  # characters of a container's name in that of its folder
 _MEASURED_EVERY = 0.25  # seconds
 _NOT_FOUND = 127  # a shell's status for a command that is not there
 _SIGKILL = 128 + signal.SIGKILL
@@ -65,28 +66,25 @@ class ProcessDriver:
             raise StartError("the local AWS is going down")
         image = await self._pulled(container.manifest_digest)
         _check(image)
-        if self._python is None:
-            self._python = asyncio.create_task(asyncio.to_thread(_make_python, self._folder / "python"))
-        python = await asyncio.shield(self._python)
+        python = await self._interpreter()
         try:
             addresses = self._addresses.take(container.ports)
         except NoAddressError as error:
             raise StartError(str(error)) from None
-        place = Path(tempfile.mkdtemp(prefix=f"{container.name}-", dir=self._folder / "running"))
+        name = f"{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:8]}"
+        plan = Plan(
+            image=image,
+            container=container,
+            root=self._root(image.digest),
+            python=python,
+            place=self._folder / "running" / name,
+            addresses=addresses,
+        )
         try:
-            plan = Plan(
-                image=image,
-                container=container,
-                root=self._root(image.digest),
-                python=python,
-                place=place,
-                addresses=addresses,
-            )
-            started = await self._start(plan)
+            return await self._start(plan)
         except BaseException:
-            self._forget(addresses, place)
+            self._forget(plan)
             raise
-        return started
 
     async def close(self) -> None:
         self._is_closed = True
@@ -127,14 +125,27 @@ class ProcessDriver:
     def _root(self, digest: str) -> Path:
         return self._folder / "images" / digest.removeprefix("sha256:")
 
+    async def _interpreter(self) -> Path:
+        """This machine's Python for tasks, made once."""
+        if self._python is None:
+            self._python = asyncio.create_task(asyncio.to_thread(_make_python, self._folder / "python"))
+        try:
+            return await asyncio.shield(self._python)
+        except OSError as error:
+            self._python = None
+            raise StartError(f"{self._folder / 'python'} cannot be made: {error.strerror}") from None
+
     async def _start(self, plan: Plan) -> _Process:
         try:
+            plan.place.mkdir(mode=0o700)
             lines = [Lines(plan.container.output) for _ in range(2)]
             out, err = lines
             program = plan.program(plan.argv, stdout=out.take, stderr=err.take)
             child = await self._nursery.start(program)
         except ExecError as error:
             raise StartError(cannot_execute(plan.argv[0], str(error))) from None
+        except OSError as error:
+            raise StartError(f"{plan.place} cannot be made: {error.strerror}") from None
         process = _Process(child=child, plan=plan, nursery=self._nursery)
         self._running.add(process)
         process.follow(lines, self._ended)
@@ -144,11 +155,11 @@ class ProcessDriver:
 
     def _ended(self, process: _Process) -> None:
         self._running.discard(process)
-        self._forget(process.addresses, process.plan.place)
+        self._forget(process.plan)
 
-    def _forget(self, addresses: Mapping[int, tuple[str, int]], place: Path) -> None:
-        self._addresses.give_back(addresses)
-        remove(place)
+    def _forget(self, plan: Plan) -> None:
+        self._addresses.give_back(plan.addresses)
+        remove(plan.place)
 
     async def _measure(self) -> None:
         """Kill what uses more memory than its limit, as the kernel does in a container."""

@@ -1,0 +1,247 @@
+"""Real images run as containers, by podman."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mclass_tf.local.tasks.choice import Drivers
+from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running, StartError
+from tests.conftest import ROOT
+from tests.image.base_image import archive
+from tests.image.podman import Podman, store
+from tests.local.images import TAR, Blobs, app_image
+from tests.local.tasks import PATIENCE, Stage, answer, ended
+from tests.need import absent, need
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("podman")]
+FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[Podman]:
+    need("podman", "runc", "debootstrap")
+    if os.geteuid() != 0:
+        absent("podman", why="containers with a store of their own need root here: sudo")
+    with store() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def blobs(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Blobs:
+    return Blobs(tmp_path_factory.mktemp("blobs"))
+
+
+@pytest.fixture(scope="module")
+def digest(blobs: Blobs) -> str:
+    """The app over an operating system, as an image of the Dockerfile has it, made without a build of a minute."""
+    image = app_image()
+    blobs.take(image)
+    manifest = json.loads(blobs.blob(image.digest).read_bytes())
+    config = json.loads(blobs.blob(manifest["config"]["digest"]).read_bytes())
+    base = archive()
+    with base.open("rb") as file:
+        below = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    blobs.blob(below).symlink_to(base)
+    config["config"]["Labels"] = {}
+    config["rootfs"]["diff_ids"].insert(0, below)
+    config["history"].insert(0, {"created_by": "base"})
+    data = json.dumps(config).encode()
+    manifest["config"].update(digest=blobs.add(data), size=len(data))
+    manifest["layers"].insert(0, {"mediaType": TAR, "digest": below, "size": base.stat().st_size})
+    return blobs.add(json.dumps(manifest).encode())
+
+
+@asynccontextmanager
+async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterator[Stage]:
+    before = {name: os.environ.get(name) for name in podman.env}
+    os.environ.update(podman.env)
+    driver = Drivers(home=folder, images=blobs, instance_id=folder.name)
+    try:
+        yield Stage(driver=driver, blobs=blobs, home=folder)
+    finally:
+        await driver.close()
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({} if value is None else {name: value})
+
+
+async def killed(running: Running) -> tuple[int, bool]:
+    await running.kill()
+    return await ended(running)
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    """A task metadata endpoint."""
+
+    def do_GET(self) -> None:
+        name = (self.headers["Host"] or "").partition(":")[0]
+        body = json.dumps({"TaskARN": f"arn:aws:ecs:r:1:task/c/{name}{self.path.replace('/', '-')}"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def metadata() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Metadata) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_app_runs_as_the_task_definition_has_it(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman, metadata: str
+) -> None:
+    env = {
+        "MCLASS_LAME_DUCK_SECONDS": "0",
+        "ECS_CONTAINER_METADATA_URI_V4": f"{metadata}/v4/one",
+        "PATH_OF": "1",
+        "SEVERAL": "a\nb",
+        "HOME": "/tmp",
+    }
+
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            running, output = await stage.start(
+                digest,
+                env=env,
+                ports=[3000],
+                memory_mib=256,
+                user="10001:10001",
+                is_root_read_only=True,
+                writable_paths=["/tmp"],
+                labels={"some": "label's"},
+            )
+            document = json.loads(await answer(running.addresses[3000], "/"))
+            assert document["service"] == "mclass-server"
+            assert document["task"] == "aws.localhost-v4-one-task"
+            assert running.usage().memory_bytes > 1 << 20
+            code = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:3000/health').status)"
+            assert await running.run_check(["CMD", "python", "-c", code], seconds=60) == (0, "200\n")
+            line = 'touch /tmp/x && id -u && echo "$SEVERAL $HOME" && ! touch /x 2>/dev/null && exit 9'
+            assert await running.run_check(["CMD-SHELL", line], seconds=60) == (9, "10001\na\nb /tmp\n")
+            assert (await running.run_check(["CMD", "sleep", "60"], seconds=0.5))[0] == CHECK_TIMED_OUT
+            await running.terminate()
+            assert await ended(running) == (0, False)
+            assert json.loads(output.lines[-1])["message"] == "ended"
+
+    asyncio.run(run())
+    assert podman("ps", "--all", "--quiet") == ""
+    assert podman("volume", "ls", "--quiet") == ""
+    assert podman("images", "--quiet") == ""
+
+
+def test_it_ends_as_it_should(tmp_path: Path, blobs: Blobs, digest: str, podman: Podman) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            running, output = await stage.start(digest, entry_point=FOREVER)
+            await output.line("up")
+            await running.terminate()
+            assert await ended(running) == (3, False)
+
+            running, output = await stage.start(digest, entry_point=FOREVER)
+            await output.line("up")
+            assert await killed(running) == (137, False)
+            await running.terminate()
+            await running.kill()
+
+            running, output = await stage.start(
+                digest, entry_point=("sh", "-c"), command=("echo out; echo err >&2; exit 7",)
+            )
+            assert await ended(running) == (7, False)
+            assert sorted(output.lines) == ["err", "out"]
+
+            with pytest.raises(StartError, match='exec: "no-such-program": executable file not found'):
+                await stage.start(digest, entry_point=("no-such-program",))
+
+    asyncio.run(run())
+
+
+def test_more_memory_than_the_limit_ends_it(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            running, _ = await stage.start(
+                digest, env={"MCLASS_FAULT_LEAK_MIB_PER_SECOND": "30"}, memory_mib=96
+            )
+            assert await ended(running) == (137, True)
+
+    asyncio.run(run())
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from tests.local.images import Blobs
+from tests.local.tasks import Output
+from mclass_tf.local.tasks.choice import Drivers
+from mclass_tf.local.tasks.driver import Container
+
+async def main(home, blobs, digest):
+    driver = Drivers(home=Path(home), images=Blobs(Path(blobs)), instance_id="killed")
+    container = Container(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
+    running = await driver.start(container)
+    print("up", flush=True)
+    await running.wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_containers_end_with_the_server_that_is_killed(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path), str(blobs.folder), digest],
+        cwd=ROOT,
+        env={**os.environ, **podman.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == "up\n"
+        assert podman("ps", "--quiet") != ""
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while podman("ps", "--all", "--quiet"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_what_an_earlier_instance_left_is_removed_and_nobody_elses(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    home = hashlib.sha256(str(tmp_path.resolve()).encode()).hexdigest()[:12]
+
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            await stage.driver.pull(digest)
+            image = f"localhost/mclass-tf/{home}:{digest.removeprefix('sha256:')}"
+            for name in (home, "another"):
+                podman("create", "--name", name, "--label", f"mclass-tf.home={name}", image, "true")
+        assert podman("ps", "--all", "--format", "{{.Names}}") == "another"
+
+    try:
+        asyncio.run(run())
+    finally:
+        podman("rm", "--all", "--force")
