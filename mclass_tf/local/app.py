@@ -24,7 +24,12 @@ class Application:
         self._store = Store(home / "registry")
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         surroundings = parts.Surroundings(
-            aws=aws, images=self._store, home=home, url=record.url, driver=record.tasks
+            aws=aws,
+            images=self._store,
+            home=home,
+            instance_id=record.instance_id,
+            url=record.url,
+            driver=record.tasks,
         )
         self._runtime = Runtime(lambda: parts.build(surroundings))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (

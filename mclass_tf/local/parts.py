@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf.local.aws.access_logs import AccessLogs
+from mclass_tf.local.aws.alarms import Alarms
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.aws.ecs.scheduler import Scheduler
+from mclass_tf.local.aws.ecs.tasks import Tasks
+from mclass_tf.local.aws.reports import Reports
+from mclass_tf.local.aws.service_metrics import ServiceMetrics
+from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
+from mclass_tf.local.balancer.process import Balancer
 from mclass_tf.local.registry.store import Store
 from mclass_tf.local.runtime import Part
+from mclass_tf.local.tasks.choice import Drivers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +27,28 @@ class Surroundings:
     aws: Aws
     images: Store
     home: Path
+    instance_id: str
     url: str
     driver: str = ""
 
 
-def build(_surroundings: Surroundings) -> Mapping[str, Part]:
-    """Return the parts by name, in the order of their start."""
-    return {}
+def build(surroundings: Surroundings) -> Mapping[str, Part]:
+    """Return the parts by name, in the order of their start. Call it in the loop in which they will run."""
+    exclusive = surroundings.aws.exclusive
+    driver = Drivers(
+        home=surroundings.home,
+        images=surroundings.images,
+        kind=surroundings.driver or None,
+        instance_id=surroundings.instance_id,
+    )
+    tasks = Tasks(exclusive=exclusive, driver=driver, blobs=surroundings.images, url=surroundings.url)
+    access_logs = AccessLogs(exclusive=exclusive)
+    return {
+        "the access logs": access_logs,
+        "the load balancers": Balancer(exclusive=exclusive, take=Reports(access_logs=access_logs).take),
+        "the tasks": tasks,
+        "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
+        "the metrics of load balancers": TrafficMetrics(exclusive=exclusive),
+        "the metrics of services": ServiceMetrics(exclusive=exclusive, tasks=tasks),
+        "the alarms": Alarms(exclusive=exclusive),
+    }

@@ -11,7 +11,7 @@ from typing import Protocol
 
 _log = logging.getLogger("mclass_tf.local")
 
-_PATIENCE = 4.0  # seconds for all parts to end; `control.down` sends SIGKILL after 5
+_PATIENCE = 3.0  # seconds for all parts to end; `control.down` sends SIGKILL after 5
 _PROBLEMS_KEPT = 100
 
 
@@ -35,6 +35,7 @@ class Runtime:
         self._ending: asyncio.Event | None = None
         self._started = threading.Event()
         self._problems: list[str] = []
+        self._alive: set[str] = set()
 
     @property
     def problems(self) -> list[str]:
@@ -53,6 +54,10 @@ class Runtime:
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_PATIENCE)
+        if self._thread.is_alive():
+            _log.error(
+                "not everything has ended: %s", ", ".join(sorted(self._alive)) or "a thread is at work"
+            )
 
     def _run(self) -> None:
         try:
@@ -75,10 +80,13 @@ class Runtime:
             await asyncio.wait([task])
 
     async def _live(self, name: str, part: Part) -> None:
+        self._alive.add(name)
         try:
             await part.run()
         except Exception as error:  # noqa: BLE001  the other parts go on, and health tells
             self._note(name, error)
+        finally:
+            self._alive.discard(name)
 
     def _note(self, name: str, error: Exception) -> None:
         _log.error("%s has failed", name, exc_info=error)

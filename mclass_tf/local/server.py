@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.Event) -> None:
+def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> None:
     # Imported here: the arguments are checked and the signals handled before the seconds that moto costs.
     from mclass_tf.local.app import Application  # noqa: PLC0415
     from mclass_tf.local.http import Server  # noqa: PLC0415
@@ -65,7 +65,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: threading.
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
     _say_ready(arguments.ready_fd)
-    stopped.wait()
+    os.read(stopped, 1)
     _log.info("stopping")
     server.server_close()
     application.close()
@@ -86,11 +86,18 @@ def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
     )
 
 
-def _stop_on_signals() -> threading.Event:
-    stopped = threading.Event()
+def _stop_on_signals() -> int:
+    """Return what can be read from once a signal has come.
+
+    Python runs a handler in the main thread alone, and does not wake it for a signal that another thread was given: one that
+    waits for an Event would sleep on. What is written here is written at once, by whichever thread.
+    """
+    waiting, waking = os.pipe()
+    os.set_blocking(waking, False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopped.set())
-    return stopped
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(waking)
+    return waiting
 
 
 def _say_ready(descriptor: int) -> None:

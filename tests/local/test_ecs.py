@@ -64,6 +64,13 @@ class Ecs:
         )["services"][0]
         return found
 
+    def delete(self) -> None:
+        """Delete the service, whatever runs, and wait until it is gone."""
+        self.client.delete_service(cluster="c", service="s", force=True)
+        self.client.get_waiter("services_inactive").wait(
+            cluster="c", services=["s"], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        )
+
 
 def _task_definition(**changes: Any) -> dict[str, Any]:
     return {
@@ -126,12 +133,18 @@ def test_tags_are_described_on_demand_alone(ecs: Ecs) -> None:
     assert "tags" not in ecs.described(include=())
 
 
-def test_a_service_counts_no_task_that_does_not_run(ecs: Ecs) -> None:
-    ecs.client.create_service(**{**ecs.service, "desiredCount": 2})
-    found = ecs.described()
-    assert (found["desiredCount"], found["runningCount"], found["pendingCount"]) == (2, 0, 0)
-    assert [entry["rolloutState"] for entry in found["deployments"]] == ["IN_PROGRESS"]
-    assert ecs.client.list_tasks(cluster="c", serviceName="s")["taskArns"] == []
+def test_a_service_starts_the_tasks_that_it_is_to_have(ecs: Ecs) -> None:
+    created = ecs.client.create_service(**{**ecs.service, "desiredCount": 2})["service"]
+    assert (created["desiredCount"], created["pendingCount"]) == (2, 2)
+    assert [entry["rolloutState"] for entry in created["deployments"]] == ["IN_PROGRESS"]
+    assert "has started 2 tasks: (task " in ecs.described()["events"][-1]["message"]
+    listed = [
+        arn
+        for status in ("RUNNING", "STOPPED")
+        for arn in ecs.client.list_tasks(cluster="c", serviceName="s", desiredStatus=status)["taskArns"]
+    ]
+    assert len(listed) >= 2
+    ecs.delete()
 
 
 def test_a_deployment_of_no_tasks_is_complete(ecs: Ecs) -> None:
@@ -303,8 +316,7 @@ def test_a_service_above_zero_is_deleted_by_force_alone(ecs: Ecs) -> None:
     ecs.client.create_service(**{**ecs.service, "desiredCount": 1})
     with pytest.raises(ClientError, match="scaled above 0"):
         ecs.client.delete_service(cluster="c", service="s")
-    ecs.client.delete_service(cluster="c", service="s", force=True)
-    assert ecs.described()["status"] == "INACTIVE"
+    ecs.delete()
     assert ecs.client.list_services(cluster="c")["serviceArns"] == []
 
 

@@ -11,7 +11,11 @@ from moto.ecs.models import EC2ContainerServiceBackend
 
 from mclass_tf.local.aws.ecs import errors, parameters, service, task_definition
 from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS, check_service, check_strategy
+from mclass_tf.local.aws.ecs.reconcile import count, reconcile
+from mclass_tf.local.aws.ecs.runner import place
+from mclass_tf.local.aws.ecs.task import Task
 
+_COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 
@@ -66,12 +70,17 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         cluster = self.active_cluster(cluster_str)
         if self.active_services(cluster.name):
             raise errors.cluster_has_services()
+        if any(not task.is_stopped for task in self.tasks_of(cluster)):
+            raise errors.cluster_has_tasks()
         return super().delete_cluster(cluster_str)
 
     def describe_clusters(self, cluster_names: list[str]) -> tuple[list[Any], list[Any]]:
         clusters, failures = super().describe_clusters(cluster_names)
         for cluster in clusters:  # moto never counts them
             cluster.active_services_count = len(self.active_services(cluster.name))
+            tasks = self.tasks_of(cluster)
+            cluster.running_tasks_count = sum(1 for task in tasks if task.last_status == "RUNNING")
+            cluster.pending_tasks_count = sum(1 for task in tasks if task.last_status in _COMING)
         return clusters, failures
 
     def list_clusters(self) -> list[str]:
@@ -168,6 +177,8 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         existing = self.services.get(f"{cluster.name}:{name}")
         if existing is not None and existing.status == "ACTIVE":
             raise errors.invalid("Creation of service was not idempotent.")
+        if existing is not None and existing.status == "DRAINING":
+            raise errors.invalid("Unable to Start a service that is still Draining.")
         if not request.get("taskDefinition"):
             raise errors.invalid("TaskDefinition can not be blank.")
         definition = self.usable_task_definition(request["taskDefinition"])
@@ -182,8 +193,10 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
             cluster_name=cluster.name,
             cluster_arn=cluster.arn,
             settings=settings,
+            definition_of=self.describe_task_definition,
         )
         self.services[f"{cluster.name}:{name}"] = created
+        reconcile(created)
         return created
 
     def update_service(self, request: Mapping[str, Any]) -> service.Service:
@@ -208,6 +221,7 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
             changes["launchType"] = None
         self._check({**current.settings, **changes}, cluster=cluster, definition=definition)
         current.update(changes, force=bool(request.get("forceNewDeployment")))
+        reconcile(current)
         return current
 
     def delete_service(self, request: Mapping[str, Any]) -> service.Service:
@@ -216,6 +230,13 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         if found.desired_count > 0 and not request.get("force"):
             raise errors.invalid("The service cannot be stopped while it is scaled above 0.")
         found.delete()
+        reconcile(found)
+        return found
+
+    def described(self, found: service.Service) -> service.Service:
+        """The service with its tasks counted as they are now."""
+        if found.deployments:
+            count(found, place.all(self.account_id, self.region_name))
         return found
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:
@@ -245,6 +266,16 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
             if scheduling_strategy in (None, entry.scheduling_strategy)
             and launch_type in (None, entry.launch_type)
         )
+
+    # ---- tasks
+
+    def tasks_of(self, cluster: Any) -> list[Task]:
+        """The tasks of a cluster, those that have stopped within the hour among them."""
+        return [
+            task
+            for task in place.all(self.account_id, self.region_name)
+            if task.launch.cluster_arn == cluster.arn
+        ]
 
     def _check(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
         check_service(

@@ -35,6 +35,18 @@ def cluster_has_services() -> Exception:
     )
 
 
+def cluster_has_tasks() -> Exception:
+    return _error("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+
+
+def unknown_service_deployment() -> Exception:
+    return _error("ServiceDeploymentNotFoundException", "The service deployment was not found.")
+
+
+def conflict(message: str) -> Exception:
+    return _error("ConflictException", message)
+
+
 def in_use(message: str) -> Exception:
     return _error("ResourceInUseException", message)
 

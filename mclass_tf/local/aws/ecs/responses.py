@@ -12,9 +12,10 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
+from mclass_tf.local.aws.ecs import deployment_calls, task_calls
 from mclass_tf.local.aws.ecs.backend import Backend
 from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS
-from mclass_tf.local.aws.ecs.errors import invalid
+from mclass_tf.local.aws.ecs.service import Service
 
 
 class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
@@ -58,13 +59,19 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         return ActionResult({"taskDefinition": registered, "tags": registered.tags})
 
     def create_service(self) -> str:
-        return self._json({"service": self._backend.create_service(self._request).document(tags=True)})
+        return self._json(
+            {"service": self._described(self._backend.create_service(self._request)).document(tags=True)}
+        )
 
     def update_service(self) -> str:
-        return self._json({"service": self._backend.update_service(self._request).document(tags=True)})
+        return self._json(
+            {"service": self._described(self._backend.update_service(self._request)).document(tags=True)}
+        )
 
     def delete_service(self) -> str:
-        return self._json({"service": self._backend.delete_service(self._request).document()})
+        return self._json(
+            {"service": self._described(self._backend.delete_service(self._request)).document()}
+        )
 
     def describe_services(self) -> str:
         request = self._request
@@ -73,30 +80,35 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         )
         tags = "TAGS" in (request.get("include") or [])
         return self._json(
-            {"services": [entry.document(tags=tags) for entry in services], "failures": failures}
+            {
+                "services": [self._described(entry).document(tags=tags) for entry in services],
+                "failures": failures,
+            }
         )
 
     def list_tasks(self) -> str:
-        """No task runs, so that there are none; what is asked for must exist all the same."""
-        request = self._request
-        cluster = self._backend.active_cluster(request.get("cluster"))
-        if request.get("serviceName"):
-            self._backend.active_service(cluster=cluster, reference=request["serviceName"])
-        return self._json({"taskArns": []})
+        return self._json(task_calls.list_tasks(self._backend, self._request))
 
     def describe_tasks(self) -> str:
-        request = self._request
-        cluster = self._backend.active_cluster(request.get("cluster"))
-        prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:task/{cluster.name}"
-        missing = [
-            {"arn": f"{prefix}/{task.rsplit('/', 1)[-1]}", "reason": "MISSING"}
-            for task in request.get("tasks") or []
-        ]
-        return self._json({"tasks": [], "failures": missing})
+        return self._json(task_calls.describe_tasks(self._backend, self._request))
 
     def stop_task(self) -> str:
-        self._backend.active_cluster(self._request.get("cluster"))
-        raise invalid("The referenced task was not found.")
+        return self._json(task_calls.stop_task(self._backend, self._request))
+
+    def list_service_deployments(self) -> str:
+        return self._json(deployment_calls.list_service_deployments(self._backend, self._request))
+
+    def describe_service_deployments(self) -> str:
+        return self._json(deployment_calls.describe_service_deployments(self._backend, self._request))
+
+    def describe_service_revisions(self) -> str:
+        return self._json(deployment_calls.describe_service_revisions(self._backend, self._request))
+
+    def stop_service_deployment(self) -> str:
+        return self._json(deployment_calls.stop_service_deployment(self._backend, self._request))
+
+    def continue_service_deployment(self) -> str:
+        return self._json(deployment_calls.continue_service_deployment(self._backend, self._request))
 
     def list_task_definitions(self) -> str:
         """In the order of their revisions; moto ignores `sort`, which asks for the latest first."""
@@ -111,6 +123,9 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         latest_first = request.get("sort") == "DESC"
         ordered = sorted(found, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
         return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
+
+    def _described(self, service: Service) -> Service:
+        return self._backend.described(service)
 
     def _json(self, document: dict[str, Any]) -> str:
         self.response_headers["Content-Type"] = "application/x-amz-json-1.1"

@@ -6,34 +6,43 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mclass_tf.local.aws.ecs import breaker
+from mclass_tf.local.aws.ecs.deployment import Deployment
+from mclass_tf.local.aws.ecs.revisions import DEPLOYED, Revision
+from mclass_tf.local.aws.ecs.service_deployment import ServiceDeployment
+from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.live import live
+
 _EVENTS_KEPT = 100
+_RECORDS_KEPT = 100
 _MAXIMUM_PERCENT = 200
 _MINIMUM_HEALTHY_PERCENT = 100
-
-# Changing one of these starts a deployment; the others take effect without one.
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
-_DEPLOYED = (
-    "capacityProviderStrategy",
-    "enableECSManagedTags",
-    "enableExecuteCommand",
-    "loadBalancers",
-    "networkConfiguration",
-    "platformVersion",
-    "propagateTags",
-    "taskDefinition",
-)
+_SUPERSEDED = "Service deployment stopped because a new service deployment was started."
+_DELETED = "Service deployment stopped because the service was deleted."
 
 
 class Service:
-    """One service. `settings` holds the attributes of its description that requests set, as ECS names them."""
+    """One service. `settings` holds the attributes of its description that requests set, as ECS names them.
+
+    `deployments` are those that have tasks, the primary first; `completed` is the one to roll back to; `definition_of` finds a task
+    definition. What happens to its tasks is decided elsewhere (`reconcile`), which is told by `live.changed`.
+    """
 
     def __init__(
-        self, *, name: str, arn: str, cluster_name: str, cluster_arn: str, settings: Mapping[str, Any]
+        self,
+        *,
+        name: str,
+        arn: str,
+        cluster_name: str,
+        cluster_arn: str,
+        settings: Mapping[str, Any],
+        definition_of: Callable[[str], Any],
     ) -> None:
         self.name = name
         self.arn = arn
@@ -44,15 +53,29 @@ class Service:
         self.created_at = time.time()
         self.tags: list[dict[str, str]] = list(settings.get("tags") or [])
         self.task_sets: list[Any] = []  # what moto's other calls look at
-        self.deployments: list[dict[str, Any]] = []
+        self.deployments: list[Deployment] = []
+        self.completed: Deployment | None = None
+        self.records: list[ServiceDeployment] = []
+        self.revisions: dict[str, Revision] = {}
         self.events: list[dict[str, Any]] = []
-        self._account_id = arn.split(":")[4]
+        self.is_steady = False
+        self.notes: dict[str, set[str]] = {}  # what of each task has been told and counted
+        self._definition_of = definition_of
+        self._deployment_ids: set[str] = set()
         self._deploy()
 
     @property
     def physical_resource_id(self) -> str:
         """What moto's tagging API calls the ARN."""
         return self.arn
+
+    @property
+    def account_id(self) -> str:
+        return self.arn.split(":")[4]
+
+    @property
+    def region(self) -> str:
+        return self.arn.split(":")[3]
 
     @property
     def desired_count(self) -> int:
@@ -70,19 +93,102 @@ class Service:
     def capacity_providers(self) -> set[str]:
         return {entry["capacityProvider"] for entry in self.settings.get("capacityProviderStrategy") or []}
 
+    @property
+    def primary(self) -> Deployment:
+        return self.deployments[0]
+
+    def owns(self, task: Task) -> bool:
+        return task.deployment_id in self._deployment_ids
+
+    def definition(self, deployment: Deployment) -> Any:
+        return self._definition_of(deployment.revision.settings["taskDefinition"])
+
+    # ---- changes
+
     def update(self, changes: Mapping[str, Any], *, force: bool) -> None:
         before = dict(self.settings)
         self.settings.update(changes)
-        if force or any(before.get(name) != self.settings.get(name) for name in _DEPLOYED):
+        if force or any(before.get(name) != self.settings.get(name) for name in DEPLOYED):
             self._deploy()
         elif before["desiredCount"] != self.settings["desiredCount"]:
-            self._rescale()
+            self.primary.updated_at = time.time()
+        live.changed("ecs")
 
     def delete(self) -> None:
-        """No task runs, so that nothing drains: the service is INACTIVE at once."""
+        """Its tasks are stopped as when it is scaled to 0; it is DRAINING until they are."""
         self.settings["desiredCount"] = 0
-        self.status = "INACTIVE"
-        self.deployments = []
+        self.status = "DRAINING"
+        for record in self.records:
+            record.end("STOPPED", reason=_DELETED)
+        live.changed("ecs")
+
+    def switch(self, deployment: Deployment, *, reason: str) -> None:
+        """Make a deployment of before the primary one again."""
+        for other in self.deployments:
+            other.status = "ACTIVE"
+        self.deployments = [deployment, *(other for other in self.deployments if other is not deployment)]
+        self.settings.update(deployment.revision.settings)
+        deployment.begin(reason=reason)
+
+    def _deploy(self) -> None:
+        now = time.time()
+        revision = self._revise(now)
+        record = self._record(revision, now)
+        for earlier in self.records[1:]:
+            earlier.end("STOPPED", reason=_SUPERSEDED)
+        deployment = Deployment(
+            id=f"ecs-svc/{_number()}", revision=revision, record=record, created_at=now, updated_at=now
+        )
+        self._deployment_ids.add(deployment.id)
+        self.switch(deployment, reason=f"ECS deployment {deployment.id} in progress.")
+        self.is_steady = False
+
+    def _revise(self, now: float) -> Revision:
+        definition = self._definition_of(self.settings["taskDefinition"])
+        revision = Revision(
+            arn=self._arn_of("service-revision", _number()),
+            service_arn=self.arn,
+            cluster_arn=self.cluster_arn,
+            settings={name: self.settings.get(name) for name in DEPLOYED},
+            images={entry["name"]: entry["image"] for entry in definition.container_definitions},
+            created_at=now,
+        )
+        self.revisions[revision.arn] = revision
+        return revision
+
+    def _record(self, revision: Revision, now: float) -> ServiceDeployment:
+        record = ServiceDeployment(
+            arn=self._arn_of("service-deployment", secrets.token_urlsafe(16)[:21]),
+            service_arn=self.arn,
+            cluster_arn=self.cluster_arn,
+            target_arn=revision.arn,
+            sources=[(entry.revision.arn, entry.counts) for entry in self.deployments],
+            configuration=dict(self.settings["deploymentConfiguration"]),
+            created_at=now,
+            updated_at=now,
+            breaker_threshold=breaker.threshold(
+                self.settings["deploymentConfiguration"]["deploymentCircuitBreaker"],
+                desired=self.desired_count,
+            ),
+        )
+        self.records = [record, *self.records][:_RECORDS_KEPT]
+        return record
+
+    def _arn_of(self, kind: str, ident: str) -> str:
+        prefix, _, _ = self.arn.partition(":service/")
+        return f"{prefix}:{kind}/{self.cluster_name}/{self.name}/{ident}"
+
+    # ---- what is told
+
+    def tell(self, message: str, *, deployment_id: str | None = None) -> None:
+        """Add an event; `deployment_id` where ECS names it beside the service."""
+        of = f", taskSet {deployment_id}" if deployment_id else ""
+        event = {
+            "id": str(uuid.uuid4()),
+            "createdAt": time.time(),
+            "message": f"(service {self.name}{of}) {message}",
+        }
+        self.events = [event, *self.events][:_EVENTS_KEPT]
 
     def document(self, *, tags: bool = False) -> dict[str, Any]:
         """As DescribeServices gives it; what was never set is absent."""
@@ -96,67 +202,31 @@ class Service:
             "serviceName": self.name,
             "clusterArn": self.cluster_arn,
             "status": self.status,
-            "runningCount": 0,
-            "pendingCount": 0,
+            "runningCount": sum(entry.counts.running for entry in self.deployments),
+            "pendingCount": sum(entry.counts.pending for entry in self.deployments),
             "serviceRegistries": [],
             "placementConstraints": [],
             "placementStrategy": [],
             "platformFamily": "Linux",
             "createdAt": self.created_at,
-            "createdBy": f"arn:aws:iam::{self._account_id}:root",
-            "roleArn": f"arn:aws:iam::{self._account_id}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
+            "createdBy": f"arn:aws:iam::{self.account_id}:root",
+            "roleArn": f"arn:aws:iam::{self.account_id}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
             **settings,
-            "deployments": [dict(deployment) for deployment in self.deployments],
+            "deployments": [deployment.document() for deployment in self.deployments],
+            "currentServiceDeployment": self.records[0].arn,
+            "currentServiceRevisions": list(_summaries(self.deployments)),
             "events": list(self.events),
             **({"tags": list(self.tags)} if tags else {}),
         }
 
-    def _deploy(self) -> None:
-        """Starts a deployment. The ones before it hold no tasks, so that they are gone at once."""
-        ident = f"ecs-svc/{random.randint(10**18, 10**19 - 1)}"  # noqa: S311  an identifier, not a secret
-        now = time.time()
-        shared = (
-            "taskDefinition",
-            "launchType",
-            "capacityProviderStrategy",
-            "platformVersion",
-            "networkConfiguration",
-        )
-        deployment = {
-            "id": ident,
-            "status": "PRIMARY",
-            **{name: self.settings[name] for name in shared if self.settings.get(name) is not None},
-            "platformFamily": "Linux",
-            "desiredCount": self.desired_count,
-            "runningCount": 0,
-            "pendingCount": 0,
-            "failedTasks": 0,
-            "createdAt": now,
-            "updatedAt": now,
-            "rolloutState": "IN_PROGRESS",
-            "rolloutStateReason": f"ECS deployment {ident} in progress.",
-        }
-        self.deployments = [deployment]
-        self._settle(deployment)
 
-    def _rescale(self) -> None:
-        for deployment in self.deployments:
-            deployment["desiredCount"] = self.desired_count
-            deployment["updatedAt"] = time.time()
+def _summaries(deployments: Iterable[Deployment]) -> Iterable[dict[str, Any]]:
+    for deployment in deployments:
+        yield deployment.counts.summary(deployment.revision.arn)
 
-    def _settle(self, deployment: dict[str, Any]) -> None:
-        """A deployment of no tasks is complete; one that wants tasks stays in progress, as none run yet."""
-        if self.desired_count > 0:
-            return
-        ident = deployment["id"]
-        deployment["rolloutState"] = "COMPLETED"
-        deployment["rolloutStateReason"] = f"ECS deployment {ident} completed."
-        self._record_event(f"(service {self.name}) (deployment {ident}) deployment completed.")
-        self._record_event(f"(service {self.name}) has reached a steady state.")
 
-    def _record_event(self, message: str) -> None:
-        event = {"id": str(uuid.uuid4()), "createdAt": time.time(), "message": message}
-        self.events = [event, *self.events][:_EVENTS_KEPT]
+def _number() -> str:
+    return str(random.randint(10**18, 10**19 - 1))  # noqa: S311  an identifier, not a secret
 
 
 def defaults(request: Mapping[str, Any]) -> dict[str, Any]:

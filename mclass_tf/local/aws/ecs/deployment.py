@@ -1,0 +1,89 @@
+"""A deployment of a service: one revision, on its way in or out.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from mclass_tf.local.aws.ecs.revisions import Revision
+from mclass_tf.local.aws.ecs.service_deployment import Counts, ServiceDeployment
+
+_SHARED = (
+    "capacityProviderStrategy",
+    "launchType",
+    "networkConfiguration",
+    "platformVersion",
+    "taskDefinition",
+)
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    """`record` is the service deployment that watches over it.
+
+    `failed_tasks` counts for the circuit breaker, `launch_failures` those in a row that never were RUNNING; `ended_at` are the
+    times at which tasks ended by themselves, `held_until` the one before which none is started. Times in seconds since the epoch.
+    """
+
+    id: str
+    revision: Revision
+    record: ServiceDeployment
+    created_at: float
+    updated_at: float
+    status: str = "PRIMARY"
+    rollout_state: str = "IN_PROGRESS"
+    rollout_state_reason: str = ""
+    counts: Counts = field(default_factory=Counts)
+    failed_tasks: int = 0
+    launch_failures: int = 0
+    held_until: float = 0.0
+    ended_at: list[float] = field(default_factory=list)
+    baking_until: float | None = None
+    is_impaired: bool = False
+    is_stuck: bool = False
+
+    @property
+    def is_in_progress(self) -> bool:
+        return self.rollout_state == "IN_PROGRESS"
+
+    @property
+    def is_failed(self) -> bool:
+        return self.rollout_state == "FAILED"
+
+    def begin(self, *, reason: str) -> None:
+        """Make it the one that is to have all tasks; what went wrong before does not count."""
+        self.status = "PRIMARY"
+        self.move("IN_PROGRESS", reason=reason)
+        self.failed_tasks = 0
+        self.launch_failures = 0
+        self.held_until = 0.0
+        self.ended_at = []
+        self.baking_until = None
+        self.is_impaired = False
+        self.is_stuck = False
+
+    def move(self, state: str, *, reason: str) -> None:
+        self.rollout_state = state
+        self.rollout_state_reason = reason
+        self.updated_at = time.time()
+
+    def document(self) -> dict[str, Any]:
+        settings = self.revision.settings
+        return {
+            "id": self.id,
+            "status": self.status,
+            **{name: settings[name] for name in _SHARED if settings.get(name) is not None},
+            "platformFamily": "Linux",
+            "desiredCount": self.counts.requested,
+            "runningCount": self.counts.running,
+            "pendingCount": self.counts.pending,
+            "failedTasks": self.failed_tasks,
+            "createdAt": self.created_at,
+            "updatedAt": self.updated_at,
+            "rolloutState": self.rollout_state,
+            "rolloutStateReason": self.rollout_state_reason,
+        }

@@ -1,0 +1,114 @@
+"""ECS's calls on service deployments and service revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs import errors
+from mclass_tf.local.aws.ecs.backend import Backend
+from mclass_tf.local.aws.ecs.pages import page
+from mclass_tf.local.aws.ecs.reconcile import reconcile
+from mclass_tf.local.aws.ecs.service import Service
+from mclass_tf.local.aws.ecs.service_deployment import STATUSES, ServiceDeployment
+from mclass_tf.local.live import live
+
+_MOST_DESCRIBED = 20
+
+
+def list_service_deployments(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The latest first.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
+    """
+    cluster = backend.active_cluster(request.get("cluster") or _cluster_in(str(request.get("service"))))
+    service = backend.active_service(cluster=cluster, reference=str(request.get("service")))
+    statuses = request.get("status") or STATUSES
+    for status in statuses:
+        if status not in STATUSES:
+            raise errors.invalid(f"status should be one of [{','.join(STATUSES)}], not {status}.")
+    created = request.get("createdAt") or {}
+    earliest, latest = float(created.get("after") or 0), float(created.get("before") or "inf")
+    found = [
+        record.brief()
+        for record in service.records
+        if record.status in statuses and earliest <= record.created_at <= latest
+    ]
+    chosen, more = page(found, request, size=20)
+    return {"serviceDeployments": chosen, **more}
+
+
+def describe_service_deployments(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html"""
+    for service in _services(backend):
+        backend.described(service)
+    known = {record.arn: record for service in _services(backend) for record in service.records}
+    return _described(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
+
+
+def describe_service_revisions(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceRevisions.html"""
+    known = {arn: revision for service in _services(backend) for arn, revision in service.revisions.items()}
+    return _described(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
+
+
+def stop_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Roll a deployment back that is going on; "the valid values are ROLLBACK".
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
+    """
+    service, record = _find(backend, request)
+    stop_type = request.get("stopType") or "ROLLBACK"
+    if stop_type != "ROLLBACK":
+        raise errors.invalid(f"Invalid stop type {stop_type}. The valid values are ROLLBACK.")
+    if record.has_ended or record is not service.primary.record:
+        raise errors.conflict(f"The service deployment cannot be stopped: it is {record.status}.")
+    if record.status in {"PENDING", "IN_PROGRESS"}:
+        record.move("ROLLBACK_REQUESTED")
+        reconcile(service)
+        live.changed("ecs")
+    return {"serviceDeploymentArn": record.arn}
+
+
+def continue_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Lifecycle hooks are not modelled yet, so that nothing ever pauses.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
+    """
+    _find(backend, request)
+    raise errors.invalid(f"The service deployment is not paused at the hook {request.get('hookId')}.")
+
+
+def _described(
+    request: Mapping[str, Any], *, key: str, name: str, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    asked = request.get(key) or []
+    if not asked or len(asked) > _MOST_DESCRIBED:
+        raise errors.invalid(f"{key} must hold from 1 to {_MOST_DESCRIBED} ARNs.")
+    describe: Callable[[Any], dict[str, Any]] = lambda entry: entry.document()  # noqa: E731
+    return {
+        name: [describe(known[arn]) for arn in asked if arn in known],
+        "failures": [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known],
+    }
+
+
+def _find(backend: Backend, request: Mapping[str, Any]) -> tuple[Service, ServiceDeployment]:
+    wanted = request.get("serviceDeploymentArn")
+    for service in _services(backend):
+        for record in service.records:
+            if record.arn == wanted:
+                return service, record
+    raise errors.unknown_service_deployment()
+
+
+def _services(backend: Backend) -> Iterator[Service]:
+    """When a service is deleted, its service deployments are: developerguide/service-deployment.html."""
+    for service in backend.services.values():
+        if service.status != "INACTIVE":
+            yield service
+
+
+def _cluster_in(reference: str) -> str | None:
+    """The cluster's name in the ARN of a service."""
+    parts = reference.partition(":service/")[2].split("/")
+    return parts[0] if len(parts) > 1 else None

@@ -1,0 +1,151 @@
+"""The ROLLING strategy: new tasks take the place of old ones within the minimum and maximum percent.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html (how unhealthy tasks are replaced)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Stop, TaskView
+
+_WHOLE = 100
+
+
+def minimum_healthy(desired: int, configuration: Mapping[str, int]) -> int:
+    """Return how many tasks must stay healthy: rounded up, as ECS does."""
+    return -(-desired * configuration["minimumHealthyPercent"] // _WHOLE)
+
+
+def maximum_running(desired: int, configuration: Mapping[str, int]) -> int:
+    """Return how many tasks may be running or pending: rounded down, as ECS does."""
+    return desired * configuration["maximumPercent"] // _WHOLE
+
+
+class Rolling:
+    """Stops what may be stopped at once, then starts what may be started.
+
+    A healthy old task is stopped as soon as the minimum holds without it, before its replacement is there too: "the number of
+    running tasks will decrease below the desired count during deployments" (aws/aws-cdk#31705).
+    """
+
+    def decide(self, view: ServiceView) -> Decision:
+        if view.is_failed and view.desired > 0:
+            return Decision()  # stalled: what serves goes on serving
+        return _Deciding(view).decide()
+
+
+ROLLING = Rolling()
+
+
+class _Deciding:
+    def __init__(self, view: ServiceView) -> None:
+        self._view = view
+        live = [task for task in view.tasks if task.condition is not Condition.DRAINING]
+        self._new = [task for task in live if task.deployment_id == view.primary]
+        self._old = [task for task in live if task.deployment_id != view.primary]
+        self._spare = _count(live, Condition.HEALTHY) - view.minimum
+        self._stops: dict[str, Stop] = {}
+
+    def decide(self) -> Decision:
+        self._stop_idle_old()
+        self._stop_surplus()
+        self._stop_unhealthy()
+        self._stop_healthy_old()
+        start = self._startable()
+        unhealthy = [task for task in self._new if task.condition is Condition.UNHEALTHY]
+        return Decision(
+            stops=tuple(self._stops.values()),
+            start=start,
+            replacing=min(start, len(unhealthy)),
+            is_stuck=self._is_stuck(start),
+        )
+
+    # ---- stops
+
+    def _stop_idle_old(self) -> None:
+        """Old tasks that nothing depends on: those that do not serve yet."""
+        idle = (Condition.PENDING, Condition.STARTING)
+        self._stop((task for task in self._old if task.condition in idle), Cause.SCALING)
+
+    def _stop_surplus(self) -> None:
+        """New tasks beyond the desired count, the least useful first; unhealthy ones are another matter."""
+        good = [task for task in self._new if task.condition is not Condition.UNHEALTHY]
+        surplus = len(good) - self._view.desired
+        if surplus <= 0:
+            return
+        idle = [task for task in good if task.condition is not Condition.HEALTHY]
+        idle.sort(key=lambda task: (task.condition is Condition.STARTING, -task.created_at))
+        chosen = idle[:surplus]
+        healthy = [task for task in good if task.condition is Condition.HEALTHY]
+        chosen += _spread(healthy, count=surplus - len(chosen))
+        self._spare -= _count(chosen, Condition.HEALTHY)
+        self._stop(chosen, Cause.SCALING)
+
+    def _stop_unhealthy(self) -> None:
+        """Unhealthy tasks go when the minimum holds without them; else when a replacement is there, or no room for one."""
+        unhealthy = sorted(
+            (task for task in (*self._old, *self._new) if task.condition is Condition.UNHEALTHY),
+            key=lambda task: task.created_at,
+        )
+        if self._spare >= 0:
+            self._stop(unhealthy, Cause.HEALTH)
+            return
+        coming = _count(self._new, Condition.PENDING) + _count(self._new, Condition.STARTING)
+        surplus = len(self._new) - self._view.desired if coming == 0 else 0
+        while unhealthy and (surplus > 0 or self._lacks_room()):
+            self._stop([unhealthy.pop(0)], Cause.HEALTH)
+            surplus -= 1
+
+    def _stop_healthy_old(self) -> None:
+        healthy = [task for task in self._old if task.condition is Condition.HEALTHY]
+        self._stop(_spread(healthy, count=min(self._spare, len(healthy))), Cause.SCALING)
+
+    def _stop(self, tasks: Iterable[TaskView], cause: Cause) -> None:
+        for task in tasks:
+            self._stops[task.id] = Stop(task_id=task.id, cause=cause)
+
+    # ---- starts
+
+    def _room(self) -> int:
+        return self._view.maximum - len(self._remaining(self._old)) - len(self._remaining(self._new))
+
+    def _needed(self) -> int:
+        good = [task for task in self._remaining(self._new) if task.condition is not Condition.UNHEALTHY]
+        return self._view.desired - len(good) - self._view.held
+
+    def _lacks_room(self) -> bool:
+        return self._view.may_launch and self._needed() > 0 and self._room() <= 0
+
+    def _startable(self) -> int:
+        if not self._view.may_launch or self._view.is_failed:
+            return 0
+        return max(0, min(self._needed(), self._room()))
+
+    def _remaining(self, tasks: Sequence[TaskView]) -> list[TaskView]:
+        return [task for task in tasks if task.id not in self._stops]
+
+    def _is_stuck(self, start: int) -> bool:
+        settled = all(task.condition is Condition.HEALTHY for task in self._view.tasks)
+        return bool(self._lacks_room() and start == 0 and not self._stops and self._old and settled)
+
+
+def _count(tasks: Iterable[TaskView], condition: Condition) -> int:
+    return sum(1 for task in tasks if task.condition is condition)
+
+
+def _spread(tasks: Sequence[TaskView], *, count: int) -> list[TaskView]:
+    """Choose tasks to stop such that the others stay spread over the zones; the oldest of a zone first.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
+    """
+    left = sorted(tasks, key=lambda task: task.created_at)
+    chosen: list[TaskView] = []
+    while left and len(chosen) < count:
+        crowd = Counter(task.zone for task in left)
+        victim = max(left, key=lambda task: (crowd[task.zone], -task.created_at))
+        left.remove(victim)
+        chosen.append(victim)
+    return chosen

@@ -1,0 +1,30 @@
+"""Who starts and stops tasks: found here by the calls of AWS, to which nothing can be handed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mclass_tf.local.aws.ecs.task import Launch, Task
+
+
+class Runner(Protocol):
+    """Every method is called under the lock of the calls."""
+
+    def launch(self, launch: Launch) -> Task: ...
+
+    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None: ...
+
+    def all(self, account_id: str, region: str) -> list[Task]: ...
+
+
+class Place:
+    """Holds the runner while there is one: none runs where the calls are used without the server."""
+
+    def __init__(self) -> None:
+        self.runner: Runner | None = None
+
+    def all(self, account_id: str, region: str) -> list[Task]:
+        return [] if self.runner is None else self.runner.all(account_id, region)
+
+
+place = Place()

@@ -1,0 +1,81 @@
+"""The service scheduler: looks after every service when something changes, and when it is time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from moto.ecs.models import ecs_backends
+
+from mclass_tf.local.aws.ecs.reconcile import reconcile
+from mclass_tf.local.aws.ecs.runner import Runner, place
+from mclass_tf.local.aws.ecs.service import Service
+from mclass_tf.local.live import live
+
+_log = logging.getLogger("mclass_tf.local")
+
+_TOPICS = frozenset({"alarms", "clock", "ecs", "elbv2", "targets"})
+_AGAIN_AFTER = 5.0  # seconds until a service is looked at again that could not be looked after
+
+
+class Scheduler:
+    """A part of the runtime. `exclusive` is the lock of the calls, `runner` starts and stops tasks."""
+
+    def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]], runner: Runner) -> None:
+        self._exclusive = exclusive
+        self._runner = runner
+        self._due = asyncio.Event()
+        self._broken: set[str] = set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def notice(topic: str) -> None:
+            if topic in _TOPICS:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self._due.set)
+
+        unlisten = live.listen(notice)
+        place.runner = self._runner
+        try:
+            await self._go_on()
+        finally:
+            place.runner = None
+            unlisten()
+
+    async def _go_on(self) -> None:
+        while True:
+            self._due.clear()
+            wake = self._look_after_all()
+            delay = None if wake is None else max(0.0, wake - time.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), delay)
+
+    def _look_after_all(self) -> float | None:
+        """Return when the next look is due."""
+        with self._exclusive():
+            wakes = [self._look_after(service) for service in _services()]
+        return min((wake for wake in wakes if wake is not None), default=None)
+
+    def _look_after(self, service: Service) -> float | None:
+        """One service that cannot be looked after does not hold up the others, and is not silent."""
+        try:
+            wake = reconcile(service)
+        except Exception as error:  # noqa: BLE001  told in the log and in health
+            if service.arn not in self._broken:
+                self._broken.add(service.arn)
+                _log.exception("service %s cannot be looked after", service.arn)
+                live.problems.append(f"service {service.arn}: {type(error).__name__}: {error}")
+            return time.time() + _AGAIN_AFTER
+        self._broken.discard(service.arn)
+        return wake
+
+
+def _services() -> Iterator[Service]:
+    for account in list(ecs_backends.values()):
+        for backend in list(account.values()):
+            yield from list(backend.services.values())

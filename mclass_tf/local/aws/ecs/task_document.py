@@ -1,0 +1,130 @@
+"""A task as DescribeTasks gives it.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs.task import Container, Task
+
+_STORAGE_GIB = 20
+_PLATFORM_VERSION = "1.4.0"  # what LATEST means
+
+
+def document(task: Task, *, tags: bool) -> dict[str, Any]:
+    """What is not known yet is absent."""
+    launch, definition = task.launch, task.launch.definition
+    storage = definition.ephemeral_storage or {"sizeInGiB": _STORAGE_GIB}
+    architecture = (definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
+    described = {
+        "taskArn": task.arn,
+        "clusterArn": launch.cluster_arn,
+        "taskDefinitionArn": definition.arn,
+        "group": launch.group,
+        "startedBy": launch.started_by or None,
+        "launchType": "FARGATE",
+        "capacityProviderName": task.capacity_provider,
+        "platformVersion": _PLATFORM_VERSION,
+        "platformFamily": "Linux",
+        "attributes": [{"name": "ecs.cpu-architecture", "value": architecture.lower()}],
+        "cpu": str(definition.cpu),
+        "memory": str(definition.memory),
+        "ephemeralStorage": storage,
+        "fargateEphemeralStorage": storage,
+        "overrides": _overrides(task),
+        "enableExecuteCommand": bool(launch.settings.get("enableExecuteCommand")),
+        "availabilityZone": task.availability_zone or None,
+        "attachments": _attachments(task),
+        "containers": [_container(task, container) for container in task.containers],
+        **_status(task),
+        **_times(task),
+        "tags": list(launch.tags) if tags else [],
+    }
+    return _without_none(described)
+
+
+def _status(task: Task) -> dict[str, Any]:
+    return {
+        "lastStatus": task.last_status,
+        "desiredStatus": task.desired_status,
+        "healthStatus": task.health_status,
+        "connectivity": "CONNECTED" if task.interface is not None else "DISCONNECTED",
+        "stopCode": task.stop_code,
+        "stoppedReason": task.stopped_reason,
+    }
+
+
+def _times(task: Task) -> dict[str, float | None]:
+    return {
+        "createdAt": task.created_at,
+        "pullStartedAt": task.pull_started_at,
+        "pullStoppedAt": task.pull_stopped_at,
+        "startedAt": task.started_at,
+        "stoppingAt": task.stopping_at,
+        "executionStoppedAt": task.execution_stopped_at,
+        "stoppedAt": task.stopped_at,
+    }
+
+
+def _overrides(task: Task) -> dict[str, Any]:
+    given = task.launch.overrides
+    of_containers = given.get("containerOverrides") or [{"name": entry.name} for entry in task.containers]
+    return {"inferenceAcceleratorOverrides": [], **given, "containerOverrides": list(of_containers)}
+
+
+def _attachments(task: Task) -> list[dict[str, Any]]:
+    if task.interface is None:
+        return []
+    interface = task.interface
+    details = {
+        "subnetId": interface.subnet_id,
+        "networkInterfaceId": interface.id,
+        "macAddress": interface.mac_address,
+        "privateIPv4Address": interface.private_ip,
+    }
+    return [
+        {
+            "id": task.attachment_id,
+            "type": "ElasticNetworkInterface",
+            "status": "DELETED" if task.is_stopped else "ATTACHED",
+            "details": [{"name": name, "value": value} for name, value in details.items()],
+        }
+    ]
+
+
+def _container(task: Task, container: Container) -> dict[str, Any]:
+    defined = next(
+        entry for entry in task.launch.definition.container_definitions if entry["name"] == container.name
+    )
+    memory = defined.get("memory")
+    return _without_none(
+        {
+            "containerArn": container.arn,
+            "taskArn": task.arn,
+            "name": container.name,
+            "image": container.image,
+            "imageDigest": container.image_digest,
+            "runtimeId": container.runtime_id or None,
+            "lastStatus": container.last_status,
+            "exitCode": container.exit_code,
+            "reason": container.reason,
+            "networkBindings": [],
+            "networkInterfaces": _interfaces(task),
+            "healthStatus": container.health_status,
+            "cpu": str(defined.get("cpu") or 0),
+            "memory": str(memory) if memory else None,
+        }
+    )
+
+
+def _interfaces(task: Task) -> list[dict[str, str]]:
+    if task.interface is None:
+        return []
+    return [{"attachmentId": task.attachment_id, "privateIpv4Address": task.interface.private_ip}]
+
+
+def _without_none(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if value is not None}

@@ -1,0 +1,77 @@
+"""What a deployment strategy sees of a service, and what it can decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Condition(Enum):
+    """A task as the service scheduler counts it. Tasks that are STOPPING or STOPPED are not counted at all."""
+
+    PENDING = "pending"  # on its way to RUNNING
+    STARTING = "starting"  # RUNNING, and its health not known yet or within the grace period
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"  # told to stop, and still working on what it has
+
+
+class Cause(Enum):
+    """Why a task is stopped."""
+
+    SCALING = "scaling"  # it is not needed: another deployment's, or one too many
+    HEALTH = "health"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    id: str
+    deployment_id: str
+    condition: Condition
+    zone: str = ""
+    created_at: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceView:
+    """`minimum` tasks must stay healthy, at most `maximum` may be running or pending.
+
+    `primary` is the id of the deployment that is to have all tasks in the end; `is_failed`: it has failed, and starts none any more.
+    `may_launch` is False while starts are throttled; `held` tasks have ended by themselves just now and are replaced in a moment.
+    """
+
+    desired: int
+    minimum: int
+    maximum: int
+    primary: str
+    tasks: Sequence[TaskView]
+    is_failed: bool = False
+    may_launch: bool = True
+    held: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    task_id: str
+    cause: Cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Stop these, then start `start` tasks of the primary deployment, `replacing` of them for unhealthy ones.
+
+    `is_stuck`: the percentages allow neither a start nor a stop.
+    """
+
+    stops: tuple[Stop, ...] = ()
+    start: int = 0
+    replacing: int = 0
+    is_stuck: bool = False
+
+
+class Strategy(Protocol):
+    """How a deployment takes the place of the ones before it: a pure function of what is."""
+
+    def decide(self, view: ServiceView) -> Decision: ...

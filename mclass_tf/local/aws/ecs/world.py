@@ -1,0 +1,80 @@
+"""What the service scheduler knows of the world outside of ECS: the time, the tasks, the targets' health, the alarms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.elbv2 import elbv2_backends
+
+from mclass_tf.local.aws.ecs.runner import Runner, place
+from mclass_tf.local.aws.targets import TargetHealth
+from mclass_tf.local.clock import Clock
+from mclass_tf.local.live import live
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """`seconds` are AWS's: how long the alarm looks back."""
+
+    state: str
+    seconds: float
+
+
+class World(Protocol):
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def runner(self) -> Runner | None: ...
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+
+    def targets(self, account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
+        """Return the targets of a group, none where there is no such group."""
+
+    def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
+        """Return those of the alarms that exist."""
+
+
+class LocalWorld:
+    """The world of this local AWS."""
+
+    @property
+    def clock(self) -> Clock:
+        return live.clock
+
+    @property
+    def runner(self) -> Runner | None:
+        return place.runner
+
+    @staticmethod
+    def now() -> float:
+        return time.time()
+
+    @staticmethod
+    def targets(account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
+        backend: Any = elbv2_backends[account_id][region]
+        if target_group_arn not in backend.target_groups:
+            return ()
+        found: Sequence[TargetHealth] = backend.target_health(target_group_arn)
+        return found
+
+    @staticmethod
+    def alarms(account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
+        known = cloudwatch_backends[account_id][region].alarms
+        return {
+            name: Alarm(
+                state=known[name].state_value,
+                seconds=float(known[name].period or 0) * int(known[name].evaluation_periods or 1),
+            )
+            for name in names
+            if name in known
+        }
+
+
+LOCAL = LocalWorld()
