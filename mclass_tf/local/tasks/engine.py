@@ -105,7 +105,7 @@ class Engine:
         return (self.path, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", reference)
 
     def remove_images(self, *names: str) -> tuple[str, ...]:
-        return (self.path, "rmi", "--force", *names)
+        return (self.path, "rmi", *names)
 
     def remove_all(self) -> tuple[str, ...]:
         """One command that removes the containers of this instance, for when nobody is left to do it in two."""
