@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_failures_in_the_start_period_do_not_count(tmp_path: Path) -> None:
 
 def test_a_check_that_is_not_done_in_time_has_failed(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        async def time_out(_command: Any, *, seconds: float) -> tuple[int, str]:
+        async def time_out(command: Sequence[str], *, seconds: float) -> tuple[int, str]:
             raise TimeoutError
 
         task, container = await world.running(world.applied.container(healthCheck={**_CHECK, "retries": 1}))

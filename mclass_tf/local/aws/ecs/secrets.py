@@ -101,7 +101,9 @@ def _secret(reference: Reference) -> str:
             reference.arn, reference.version_id or None, reference.version_stage or None
         )
     except (ServiceException, JsonRESTError) as error:
-        code = getattr(error, "code", None) or getattr(error, "error_type", "")
+        code = (
+            getattr(error, "error_type", None) or error.code
+        )  # moto's older errors have the status as their code
         raise NoSecretError(
             f"unable to retrieve secret from asm: {_fetching(reference)}operation error Secrets Manager: GetSecretValue, "
             f"https response error StatusCode: 400, {code}: {error.message}"
