@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mclass_tf import __version__
 from mclass_tf.errors import UsageError
+from mclass_tf.rehearsal import names
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
@@ -151,9 +152,51 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--image", type=_digest, metavar="DIGEST", help="with this image instead")
     command("status", "release_commands.status", "tell what runs, and where it answers")
+    _rehearse_command(commands, shared)
     _build_command(commands, shared)
     _local_commands(commands, shared)
     return top
+
+
+def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "release a version on the local AWS under traffic, with a fault if asked for, and report what users met"
+    sub = commands.add_parser(
+        "rehearse", allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
+    )
+    sub.set_defaults(run=_later("rehearse_commands.run"))
+    sub.add_argument(
+        "environment",
+        metavar="ENV",
+        nargs="?",
+        help="a folder of environments/ (default: dev, or the only one)",
+    )
+    sub.add_argument("--rate", type=_above_zero, default=200.0, metavar="N", help="requests a second (200)")
+    sub.add_argument(
+        "--seconds", type=_above_zero, default=60.0, metavar="N", help="send for so long at least (60)"
+    )
+    sub.add_argument(
+        "--requests", type=_positive, metavar="N", help="send so many at least, instead of --seconds"
+    )
+    sub.add_argument(
+        "--speed",
+        type=_speed,
+        default=10.0,
+        metavar="N",
+        help="AWS's own timers run N times as fast, 1 to 1000 (10)",
+    )
+    sub.add_argument("--runs", type=_positive, default=1, metavar="N", help="rehearse it N times (1)")
+    sub.add_argument(
+        "--fault", choices=names.FAULTS, metavar="NAME", help=f"what goes wrong: {', '.join(names.FAULTS)}"
+    )
+    sub.add_argument(
+        "--without",
+        choices=names.PROTECTIONS,
+        metavar="NAME",
+        help=f"take a protection away, and see what it is for: {', '.join(names.PROTECTIONS)}",
+    )
+    sub.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the page here (default: .mclass/rehearsal/)"
+    )
 
 
 def _build_command(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -219,6 +262,16 @@ def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="do not ask")
+
+
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,86 @@
+"""The command that rehearses: a release under traffic, or a fault, and its report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from mclass_tf import environment
+from mclass_tf.cli.call import Call, engine
+from mclass_tf.cli.live import Live
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
+from mclass_tf.flows.rehearse import Request, rehearse
+from mclass_tf.rehearsal import page, summary
+from mclass_tf.rehearsal.report import Report, document
+from mclass_tf.rehearsal.verdict import PASSED
+from mclass_tf.session import open_session
+
+_DEFAULT = "dev"
+
+
+def run(call: Call) -> Outcome:
+    arguments = call.arguments
+    request = Request(
+        rate=arguments.rate,
+        seconds=arguments.seconds,
+        requests=arguments.requests,
+        speed=arguments.speed,
+        fault=arguments.fault,
+        without=arguments.without,
+        runs=arguments.runs,
+    )
+    request.scenario()
+    name = _environment(call)
+    file = _file(call, name=name, request=request)
+    # A rehearsal is on the local AWS, whether or not that was said.
+    session = open_session(call.project, name, use_local=True, engine=engine, report=call.reporter.line)
+    width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
+    report = rehearse(session, request, show=Live(sys.stderr, width=width).show)
+    file.write_text(page.render(report), encoding="utf-8")
+    return _outcome(report, file)
+
+
+def _environment(call: Call) -> str:
+    known = environment.names(call.project.folder)
+    if call.arguments.environment is not None:
+        return str(call.arguments.environment)
+    if _DEFAULT in known:
+        return _DEFAULT
+    if len(known) == 1:
+        return known[0]
+    raise UsageError("name an environment", hint=f"environments: {', '.join(known) or 'none'}")
+
+
+def _file(call: Call, *, name: str, request: Request) -> Path:
+    """Return where the page goes; refuse a place that cannot be written before anything takes its time."""
+    asked: Path | None = call.arguments.report
+    scenario = request.fault or (f"without-{request.without}" if request.without else "")
+    folder = call.project.home / "rehearsal"
+    if asked is None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = asked or folder / f"{'-'.join(part for part in (name, scenario) if part)}.html"
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
+    return file
+
+
+def _outcome(report: Report, file: Path) -> Outcome:
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    text = f"{summary.render(report, width=width)}\n\nreport: {file.absolute()}"
+    found = {**document(report), "report": str(file.absolute())}
+    if report.outcome == PASSED:
+        return Outcome(text=text, document=found)
+    return Outcome.failed(_error(report), use_local=True, document=found, text=text)
+
+
+def _error(report: Report) -> MclassError:
+    """Return the error of a rehearsal that did not pass: the release's own where that was to succeed, else the requests'."""
+    release = report.shown.rehearsal.release
+    hint = "the report says which, and what would have helped"
+    if not report.scenario and release is not None and release.outcome == "failed":
+        return RolloutError(release.error or "the release failed", hint=hint, cause=release.cause)
+    told = "; ".join(report.reasons) or report.outcome
+    return VerificationError(f"the rehearsal {report.outcome}: {told}", hint=hint)

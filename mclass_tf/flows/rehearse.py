@@ -1,0 +1,432 @@
+"""The verb that shows a release before it happens: on the local AWS, under traffic, with a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mclass_tf import endpoint, image, local, process
+from mclass_tf.aws import Aws
+from mclass_tf.errors import ConfigurationError, RevisionError, RolloutError, UsageError
+from mclass_tf.flows.deploy import Show
+from mclass_tf.flows.environments import applied_state, apply, make_plan
+from mclass_tf.flows.release import Released, release
+from mclass_tf.rehearsal.generator import Generator
+from mclass_tf.rehearsal.instrument import Instrument
+from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
+from mclass_tf.rehearsal.recorder import Recorder, Watched
+from mclass_tf.rehearsal.report import Report, Run
+from mclass_tf.rehearsal.result import Incident, Rehearsal, Release, Settings
+from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Plain, Scenario, Stage, Variables
+from mclass_tf.rehearsal.surroundings import Place, Surroundings
+from mclass_tf.rehearsal.verdict import judge
+from mclass_tf.session import Session
+from mclass_tf.target import local_home
+
+_WARM_UP_SECONDS = 3.0
+_SHORTEST_PHASE = 5.0
+_BEFORE_SHARE = 0.25
+_LONGEST_BEFORE = 30.0
+_STEADY_SECONDS = 180.0
+_PATIENCE_SECONDS = 24 * 3600.0
+# Of the deregistration delay: a long request must be over well before it.
+_LONG_SHARE_OF_DELAY = 0.6
+_LONGEST_MS = 2000
+# Idle connections of a service that keeps them longer are not waited for.
+_PROBED_KEEP_ALIVE = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs."""
+
+    rate: float = 200.0
+    seconds: float = 60.0
+    requests: int | None = None
+    speed: float = 10.0
+    fault: str | None = None
+    without: str | None = None
+    runs: int = 1
+    long_share: float = 0.02
+    new_connection_share: float = 0.2
+
+    @property
+    def total(self) -> int:
+        return self.requests if self.requests is not None else round(self.rate * self.seconds)
+
+    @property
+    def before(self) -> float:
+        """Seconds of steady traffic before anything happens."""
+        lasting = self.total / self.rate
+        return min(max(lasting * _BEFORE_SHARE, _SHORTEST_PHASE), _LONGEST_BEFORE)
+
+    def scenario(self) -> Scenario:
+        """Return what to rehearse; raise UsageError where there is no such thing."""
+        if self.fault is not None and self.without is not None:
+            raise UsageError("--fault and --without exclude each other", hint="rehearse one after the other")
+        for wanted, known, option in (
+            (self.fault, FAULTS, "--fault"),
+            (self.without, PROTECTIONS, "--without"),
+        ):
+            if wanted is not None and wanted not in known:
+                raise UsageError(f"{option} {wanted} is not known", hint=f"there are {', '.join(known)}")
+        if self.fault is not None:
+            return FAULTS[self.fault]
+        return Plain() if self.without is None else PROTECTIONS[self.without]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version:
+    """An image of the service, in the environment's repository. `name` is what the service answers as its revision."""
+
+    name: str
+    digest: str
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """Where a run takes place."""
+
+    session: Session
+    request: Request
+    scenario: Scenario
+    instrument: Instrument
+    surroundings: Surroundings
+    facts: Facts
+    outputs: Mapping[str, Any]
+    show: Show
+
+
+def rehearse(session: Session, request: Request, *, show: Show) -> Report:
+    """Release one version after another on the local AWS while requests come, and report what they met.
+
+    Whatever a scenario changes besides the versions is put back in the end, and so is the clock.
+    """
+    scenario = request.scenario()
+    _check(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
+    instrument = _instrument(session)
+    with _clock(instrument, request.speed):
+        outputs = _applied(session)
+        surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
+        facts = Facts(
+            settings=surroundings.settings(speed=request.speed, service_variables={}),
+            memory_mib=surroundings.memory_mib(),
+        )
+        scene = _Scene(
+            session=session,
+            request=request,
+            scenario=scenario,
+            instrument=instrument,
+            surroundings=surroundings,
+            facts=facts,
+            outputs=outputs,
+            show=show,
+        )
+        old, new = _versions(scene)
+        runs = []
+        for number in range(1, request.runs + 1):
+            if request.runs > 1:
+                session.report(f"run {number} of {request.runs}")
+            runs.append(_run(scene, old=old, new=new))
+            if isinstance(scenario, Plain):
+                # What serves now is the old version of the next run.
+                old, new = new, old
+    return Report(
+        environment=session.environment.name,
+        target=session.target.label,
+        scenario=_told(request),
+        promise=scenario.promise,
+        runs=tuple(runs),
+    )
+
+
+def _told(request: Request) -> str:
+    if request.fault is not None:
+        return f"fault {request.fault}"
+    return "" if request.without is None else f"without {request.without}"
+
+
+def _check(plan: LoadPlan) -> None:
+    problems = plan.problems()
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _instrument(session: Session) -> Instrument:
+    running = local.status(home=local_home(session.project.home))
+    if not session.target.is_local or running is None:
+        raise ConfigurationError(
+            f"a rehearsal needs the local AWS; {session.target.label} is none", hint="`local up`"
+        )
+    return Instrument(running.url, pid=running.pid)
+
+
+@contextmanager
+def _clock(instrument: Instrument, speed: float) -> Iterator[None]:
+    before = instrument.speed()
+    instrument.set_speed(speed)
+    try:
+        yield
+    finally:
+        instrument.set_speed(before)
+
+
+def _applied(session: Session) -> Mapping[str, Any]:
+    """Apply what is written, if it is not applied; return the outputs."""
+    planned = make_plan(session)
+    planned.decision.require()
+    if planned.plan.has_changes:
+        apply(session)
+    return applied_state(session).outputs
+
+
+def _place(outputs: Mapping[str, Any]) -> Place:
+    return Place(
+        cluster=outputs["cluster_name"],
+        service=outputs["service_name"],
+        repository=outputs["repository_name"],
+        target_group_arns=tuple(outputs["target_group_arns"].values()),
+        load_balancer_arn=outputs["alb_arn"],
+        execution_role=outputs["execution_role_arn"].rpartition("/")[2],
+        vpc_id=outputs["vpc_id"],
+        security_group_id=outputs["service_security_group_id"],
+        subnet_ids=tuple(outputs["private_subnet_ids"]),
+    )
+
+
+def _versions(scene: _Scene) -> tuple[_Version, _Version]:
+    """Return the version that serves first and the one that replaces it, both built and pushed."""
+    wanted = scene.scenario.variables(scene.facts)
+    old = _version(scene.session, "a", wanted.old)
+    new = _version(scene.session, "b", wanted.new) if scene.scenario.releases else old
+    in_force = scene.outputs.get("image_digest")
+    if wanted == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
+        return new, old
+    return old, new
+
+
+def _version(session: Session, letter: str, variables: Mapping[str, str]) -> _Version:
+    """Build and push the work tree's app, with a revision of its own, apart from the images that `build` keeps."""
+    project = session.project
+    try:
+        found = image.read_revision(project.folder, env=session.env, run=process.run)
+    except RevisionError:
+        found = image.UNKNOWN
+    commit, _, dirty = found.name.partition("-")
+    name = "-".join(part for part in (commit[:7], dirty, letter) if part)
+    inputs = image.Inputs(
+        project=project.folder,
+        revision=dataclasses.replace(found, name=name),
+        tag=f"rehearsal-{letter}",
+        variables=variables,
+    )
+    built = image.build(
+        inputs,
+        images=_images(project.home),
+        builder="builtin",
+        may_use_builtin=True,
+        env=session.env,
+        run=process.run,
+        report=session.report,
+    )
+    registry = image.Registry(
+        image.log_in(session.aws),
+        applied_state(session).outputs["repository_name"],
+        environment=session.environment.name,
+        report=session.report,
+    )
+    registry.push(built, tag=f"rehearsal-{built.digest.removeprefix('sha256:')[:16]}")
+    return _Version(name=name, digest=built.digest, variables=variables)
+
+
+def _images(home: Path) -> image.Images:
+    """Return the rehearsals' own images: the last one that `build` made stays the last. Layers are shared."""
+    own, cache = home / "rehearsal" / "images", home / "images" / "cache"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = own / "cache"
+    if not link.is_symlink():
+        link.symlink_to(cache, target_is_directory=True)
+    return image.Images(own)
+
+
+def _run(scene: _Scene, *, old: _Version, new: _Version) -> Run:
+    with scene.surroundings:
+        _bring_up(scene, old)
+        rehearsal = _under_traffic(scene, old=old, new=new)
+    return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+
+
+def _bring_up(scene: _Scene, old: _Version) -> None:
+    """Have the old version serve, all of it."""
+    session, scenario = scene.session, scene.scenario
+    session.report(f"bringing {old.name} into service")
+    _release(scene, old, before=lambda: scenario.before_old(scene.surroundings))
+    deadline = time.monotonic() + _STEADY_SECONDS
+    while not scene.surroundings.is_steady():
+        if time.monotonic() > deadline:
+            raise ConfigurationError(
+                f"{old.name} does not come to rest in {session.environment.name}",
+                hint=f"`status {session.environment.name}` shows why",
+            )
+        time.sleep(0.5)
+
+
+class _Announcing(Aws):
+    """AWS that says so just before a service is pointed at a task definition, and adds to that call what it is given."""
+
+    def __init__(self, aws: Aws, before: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__(aws.access)
+        self._before: Callable[[], Mapping[str, Any]] | None = before
+
+    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        before, is_rollout = self._before, action == "UpdateService" and "taskDefinition" in request
+        if not is_rollout or before is None:
+            return super().call_ecs(action, request)
+        self._before = None
+        return super().call_ecs(action, {**request, **before()})
+
+
+def _release(scene: _Scene, version: _Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
+    session = dataclasses.replace(scene.session, aws=_Announcing(scene.session.aws, before))
+    return release(session, digest=version.digest, confirm=lambda _: True, show=scene.show)
+
+
+def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
+    plan = _load_plan(scene)
+    # Clients of boto3 are not to be made in two threads at once.
+    recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
+    incidents: list[Incident] = []
+    scene.session.report(f"{plan.rate:g} requests a second")
+    recorder.start()
+    try:
+        with Generator(plan) as load:
+            stage = Stage(
+                surroundings=scene.surroundings,
+                instrument=scene.instrument,
+                facts=scene.facts,
+                digest=new.digest,
+                wait=lambda seconds, until: load.wait(seconds=seconds, until=until),
+                note=recorder.note,
+                incident=incidents.append,
+            )
+            load.wait(seconds=_WARM_UP_SECONDS)
+            load.enter("before")
+            load.wait(seconds=scene.request.before)
+            done = _happens(scene, load, stage, old=old, new=new)
+            settings = _settings(scene, old)
+            load.enter("after")
+            load.wait(seconds=_SHORTEST_PHASE)
+            load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= scene.request.total)
+            found = load.stop()
+    finally:
+        recorder.stop()
+    return Rehearsal(
+        environment=scene.session.environment.name,
+        target=scene.session.target.label,
+        scenario=_told(scene.request),
+        started_at=found.started_at,
+        ended_at=found.ended_at,
+        load=found,
+        settings=settings,
+        release=done,
+        tasks=recorder.tasks(),
+        events=recorder.events(since=found.started_at),
+        balancer_failures=scene.instrument.failures(
+            load_balancer_arn=scene.outputs["alb_arn"], since=found.started_at
+        ),
+        incidents=tuple(incidents),
+        notes=tuple(f"the recorder met: {problem}" for problem in sorted(recorder.problems)),
+    )
+
+
+def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: _Version, new: _Version) -> Release | None:
+    """Release the new version, or do what the scenario does in its place."""
+    if not scene.scenario.releases:
+        load.enter("during")
+        scene.scenario.happen(stage)
+        return None
+    load.enter("prepare")
+    began = time.time()
+
+    def before() -> Mapping[str, Any]:
+        nonlocal began
+        added = scene.scenario.before_new(stage)
+        began = time.time()
+        load.enter("during")
+        stage.note(f"UpdateService: {new.name} is to replace {old.name}")
+        return added
+
+    try:
+        done = _release(scene, new, before=before)
+    except RolloutError as error:
+        return Release(
+            outcome="failed",
+            digest=new.digest,
+            cause=error.cause,
+            error=str(error),
+            exit_code=error.exit_code,
+            started_at=began,
+            ended_at=time.time(),
+            old_version=old.name,
+            new_version=new.name,
+        )
+    return Release(
+        outcome=done.outcome,
+        digest=new.digest,
+        cause=done.cause,
+        started_at=began,
+        ended_at=time.time(),
+        old_version=old.name,
+        new_version=new.name,
+    )
+
+
+def _settings(scene: _Scene, old: _Version) -> Settings:
+    return scene.surroundings.settings(speed=scene.request.speed, service_variables=old.variables)
+
+
+def _watched(outputs: Mapping[str, Any]) -> Watched:
+    return Watched(
+        cluster=outputs["cluster_name"],
+        service=outputs["service_name"],
+        target_group_arns=tuple(outputs["target_group_arns"].values()),
+    )
+
+
+def _load_plan(scene: _Scene) -> LoadPlan:
+    """Return the load: long requests shorter than what the environment gives them, bursts around the service's keep-alive."""
+    request, facts = scene.request, scene.facts
+    found = endpoint.resolve(scene.session.target, scene.outputs["url"])
+    drained = facts.real(facts.settings.deregistration_delay)
+    plan = LoadPlan(
+        where=Where(
+            scheme=found.scheme,
+            host=found.host,
+            port=found.port,
+            host_header=found.host_header,
+            server_name=found.server_name,
+            certificates=found.certificates,
+        ),
+        rate=request.rate,
+        long_share=request.long_share,
+        long_ms=min(_LONGEST_MS, round(drained * _LONG_SHARE_OF_DELAY * 1000)),
+        new_connection_share=request.new_connection_share,
+        probe=_probe(facts.settings.keep_alive),
+    )
+    wanted = scene.scenario.load(plan, facts)
+    _check(wanted)
+    return wanted
+
+
+def _probe(keep_alive: float | None) -> Probe:
+    """Bursts at the keep-alive that the service has, or at the default of many servers, where that is long."""
+    if keep_alive is None or keep_alive > _PROBED_KEEP_ALIVE:
+        return Probe()
+    return Probe(intervals=tuple(keep_alive + offset for offset in (-0.01, 0.0, 0.005, 0.01, 0.02)))

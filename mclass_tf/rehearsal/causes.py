@@ -1,0 +1,162 @@
+"""Says, of each failed request, why it failed: pure, from what a rehearsal saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mclass_tf.rehearsal.result import (
+    BalancerFailure,
+    FailedRequest,
+    Rehearsal,
+    Settings,
+    TaskTimeline,
+)
+
+LAME_DUCK = "lame-duck"
+KEEP_ALIVE = "keep-alive"
+DEREGISTRATION_DELAY = "deregistration-delay"
+MINIMUM_PERCENT = "minimum-percent"
+GRACE_PERIOD = "grace-period"
+PROTECTIONS = (LAME_DUCK, KEEP_ALIVE, DEREGISTRATION_DELAY, MINIMUM_PERCENT, GRACE_PERIOD)
+"""What stands between a release and a failed request, each a setting."""
+
+KILLED = "killed"
+IDLE_TIMEOUT = "idle-timeout"
+SERVICE = "service"
+UNKNOWN = "unknown"
+
+_SAME_REQUEST_SECONDS = 1.5
+# How long after a task's death a request may still have been given to it: until its end was noticed.
+_NOTICED_SECONDS = 3.0
+_BROKEN_AT_TARGET = frozenset(
+    ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle"]
+)
+_BY_HEALTH_CHECK = ("failed elb health checks", "failed container health checks", "unhealthy")
+_STOPPED_ALONE = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
+_KILLED_CODES = frozenset([137, 139, 134])
+_DIED_BY_ITSELF = frozenset(["EssentialContainerExited"])
+
+
+def attribute(rehearsal: Rehearsal) -> tuple[str, ...]:
+    """Return the cause of each failed request, in their order."""
+    matched = _matched(rehearsal.load.failed, rehearsal.balancer_failures)
+    return tuple(
+        _own_cause(request) if failure is None else _cause(failure, rehearsal)
+        for request, failure in zip(rehearsal.load.failed, matched, strict=True)
+    )
+
+
+def _matched(
+    failed: Sequence[FailedRequest], told: Sequence[BalancerFailure]
+) -> list[BalancerFailure | None]:
+    """Return, for each failed request, what the load balancer says of it: the nearest in time of the same path, used once."""
+    left = sorted(told, key=lambda failure: failure.at)
+    found: list[BalancerFailure | None] = []
+    for request in failed:
+        path = request.path.partition("?")[0]
+        near = [
+            failure
+            for failure in left
+            if failure.path.partition("?")[0] == path
+            and abs(failure.at - request.ended_at) <= _SAME_REQUEST_SECONDS
+            and _fits(request.kind, failure.status)
+        ]
+        best = min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
+        if best is not None:
+            left.remove(best)
+        found.append(best)
+    return found
+
+
+def _fits(kind: str, status: int) -> bool:
+    """An answer must have the status that was told; what broke off has none."""
+    return kind == f"http_{status}" if kind.startswith("http_") else True
+
+
+def _own_cause(request: FailedRequest) -> str:
+    """The cause of a failure that the load balancer does not know of: the service's own answer, or nobody's."""
+    return SERVICE if request.kind.startswith("http_") or request.kind == "wrong_answer" else UNKNOWN
+
+
+def _cause(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
+    if failure.reason == "no_targets":
+        return _cause_of_no_targets(failure, rehearsal)
+    if failure.reason == "deregistration_delay":
+        return DEREGISTRATION_DELAY
+    if failure.reason == "idle_timeout":
+        return IDLE_TIMEOUT
+    if failure.reason in _BROKEN_AT_TARGET:
+        return _cause_at_target(failure, rehearsal)
+    return SERVICE
+
+
+def _cause_of_no_targets(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
+    if any(task.stopping_at and task.stopping_at <= failure.at for task in killed_while_starting(rehearsal)):
+        return GRACE_PERIOD
+    return MINIMUM_PERCENT if _may_stop_all(rehearsal.settings) else UNKNOWN
+
+
+def _may_stop_all(settings: Settings) -> bool:
+    """Whether a rolling deployment may stop every task before a new one serves: the minimum rounds up."""
+    return settings.desired_count * settings.minimum_healthy_percent <= 0
+
+
+def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
+    """A connection that broke, or was refused, at a target: was its task killed, was it ending, or did it close what was idle?"""
+    task = _task_at(failure, rehearsal.tasks)
+    if task is not None and _was_killed(task, failure, rehearsal):
+        return KILLED
+    if task is not None and _was_ending(task, failure):
+        return DEREGISTRATION_DELAY if _had_left(task) else LAME_DUCK
+    if task is not None and not _ever_answered(task) and killed_while_starting(rehearsal):
+        # Where no target is healthy the load balancer asks all of them, those that are starting too.
+        return GRACE_PERIOD
+    if failure.reason == "closed_while_idle":
+        return KEEP_ALIVE
+    return DEREGISTRATION_DELAY if failure.target_is_draining else UNKNOWN
+
+
+def _task_at(failure: BalancerFailure, tasks: Sequence[TaskTimeline]) -> TaskTimeline | None:
+    """Return the task that had the target's address at the time; addresses are used again."""
+    ip = failure.target.rpartition(":")[0]
+    there = [task for task in tasks if task.private_ip == ip and task.created_at <= failure.at]
+    return max(there, key=lambda task: task.created_at, default=None)
+
+
+def _was_killed(task: TaskTimeline, failure: BalancerFailure, rehearsal: Rehearsal) -> bool:
+    """Whether its process died of itself or of SIGKILL, nobody having asked it to end."""
+    if any(incident.task == task.id and incident.kind == "killed" for incident in rehearsal.incidents):
+        return True
+    died = task.stop_code in _DIED_BY_ITSELF or (
+        task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
+    )
+    if not died or (ended := task.stopping_at or task.stopped_at) is None:
+        return False
+    return failure.at <= ended + _NOTICED_SECONDS
+
+
+def _was_ending(task: TaskTimeline, failure: BalancerFailure) -> bool:
+    return task.stopping_at is not None and task.stopping_at <= failure.at + _NOTICED_SECONDS
+
+
+def _had_left(task: TaskTimeline) -> bool:
+    """Whether it was taken out of the load balancer well before it was told to end, as the service scheduler does."""
+    if task.stop_code in _STOPPED_ALONE or task.left_at is None or task.stopping_at is None:
+        return False
+    return task.left_at <= task.stopping_at
+
+
+def killed_while_starting(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
+    """Return the tasks that health checks killed before they had answered one, well or badly."""
+    return tuple(task for task in rehearsal.tasks if _killed_by_check(task) and not _ever_answered(task))
+
+
+def _killed_by_check(task: TaskTimeline) -> bool:
+    reason = task.stopped_reason.lower()
+    return any(words in reason for words in _BY_HEALTH_CHECK)
+
+
+def _ever_answered(task: TaskTimeline) -> bool:
+    return any(
+        state.state == "healthy" or state.reason == "Target.ResponseCodeMismatch" for state in task.target
+    )

@@ -1,0 +1,191 @@
+"""Says what to do about what a rehearsal found: its causes in words, each with the setting that would have helped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mclass_tf.rehearsal.causes import (
+    DEREGISTRATION_DELAY,
+    GRACE_PERIOD,
+    IDLE_TIMEOUT,
+    KEEP_ALIVE,
+    KILLED,
+    LAME_DUCK,
+    MINIMUM_PERCENT,
+    PROTECTIONS,
+    SERVICE,
+    UNKNOWN,
+    attribute,
+    killed_while_starting,
+)
+from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
+
+VERSION = "version"
+"""The new version's own fault, which no setting of ours mends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why `failed` requests failed. `cause` is one of PROTECTIONS where a setting would have saved them."""
+
+    cause: str
+    failed: int
+    text: str
+    advice: str = ""
+
+    @property
+    def is_protection(self) -> bool:
+        return self.cause in PROTECTIONS
+
+
+def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
+    """Return what was found, the most failures first; each failed request that was told counts once."""
+    causes = attribute(rehearsal)
+    counted = Counter(causes)
+    # What was counted but not told one by one is spread over no cause: it is said to be left out.
+    found = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
+    if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
+        found.append(_finding(GRACE_PERIOD, 0, rehearsal))
+    found += _version(rehearsal)
+    return tuple(sorted(found, key=lambda finding: (-finding.failed, not finding.is_protection)))
+
+
+def _version(rehearsal: Rehearsal) -> Iterator[Finding]:
+    """What ended tasks that nobody wanted to end: the new version's own faults, in ECS's words."""
+    reasons = Counter(_why(task) for task in rehearsal.tasks if _failed_by_itself(task, rehearsal))
+    if rehearsal.release is None or rehearsal.release.outcome != "failed":
+        return
+    for reason, count in reasons.most_common():
+        tasks = "1 task" if count == 1 else f"{count} tasks"
+        yield Finding(cause=VERSION, failed=0, text=f"{tasks} of the new version ended: {reason}")
+
+
+def _failed_by_itself(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
+    newest = max((other.revision for other in rehearsal.tasks), default=0)
+    scaled_in = "scaling activity" in task.stopped_reason.lower()
+    return task.revision == newest and bool(task.stopped_reason) and not scaled_in
+
+
+def _why(task: TaskTimeline) -> str:
+    """Why it ended, without what differs from task to task."""
+    reason = task.stopped_reason.partition(" (port ")[0]
+    inner = f" ({task.container_reason})" if task.container_reason else ""
+    code = f", exit code {task.exit_code}" if task.exit_code is not None else ""
+    return f"{reason}{inner}{code}"
+
+
+def _finding(cause: str, count: int, rehearsal: Rehearsal) -> Finding:
+    text, advice = _WORDS[cause](count, rehearsal)
+    return Finding(cause=cause, failed=count, text=text, advice=advice)
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
+
+
+def _lame_duck(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    told = rehearsal.settings.lame_duck
+    now = "" if told is None else f" (MCLASS_LAME_DUCK_SECONDS is {told:g})"
+    return (
+        f"{_requests(count)} met a task that had got SIGTERM before the load balancer heard of it, and had stopped serving at once",
+        (
+            f"lame duck: go on serving for some seconds after SIGTERM{now}; shutdown.lame_duck, 10 s by default, "
+            "with stop_timeout of at least lame_duck + longest_request + 2 s"
+        ),
+    )
+
+
+def _keep_alive(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    settings = rehearsal.settings
+    told = "" if settings.keep_alive is None else f" It is {settings.keep_alive:g} s now."
+    return (
+        f"{_requests(count)} went over an idle connection that the service closed at that very moment",
+        (
+            f"keep-alive: the service must keep idle connections longer than the load balancer, whose idle timeout is "
+            f"{settings.idle_timeout} s: MCLASS_KEEP_ALIVE_SECONDS above it.{told}"
+        ),
+    )
+
+
+def _deregistration_delay(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    settings = rehearsal.settings
+    return (
+        f"{_requests(count)} were cut off at a task that was being drained, before they were done",
+        (
+            f"deregistration delay: it is {settings.deregistration_delay} s; it must cover the longest request "
+            "(shutdown.deregistration_delay, 60 s by default)"
+        ),
+    )
+
+
+def _minimum_percent(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    settings = rehearsal.settings
+    return (
+        f"{_requests(count)} found no task at all: the deployment may stop all {settings.desired_count} before a new one serves",
+        (
+            f"minimum healthy percent: it is {settings.minimum_healthy_percent}; with 50 or more, and a maximum of 200, "
+            "a new task serves before an old one stops (deployment.minimum_healthy_percent)"
+        ),
+    )
+
+
+def _grace_period(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    settings, killed = rehearsal.settings, killed_while_starting(rehearsal)
+    lived = [
+        (task.stopping_at - task.started_at) * settings.speed
+        for task in killed
+        if task.stopping_at is not None and task.started_at is not None
+    ]
+    after = f" after {max(lived):.0f} s of AWS's time" if lived else ""
+    tasks = "1 task" if len(killed) == 1 else f"{len(killed)} tasks"
+    failed = f", and {_requests(count)} found none that served" if count else ""
+    return (
+        f"health checks killed {tasks} while still starting{after}{failed}",
+        (
+            f"grace period: it is {settings.grace_period} s; it must cover the time that a task takes to start plus "
+            f"{settings.health_check_interval} s x {settings.healthy_threshold} of health checks (health_check.grace_period)"
+        ),
+    )
+
+
+def _killed(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} were at a task that died: nothing saves what it worked on",
+        "clients that try again, where the request may be repeated",
+    )
+
+
+def _idle_timeout(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} took longer than the load balancer's idle timeout, {rehearsal.settings.idle_timeout} s",
+        "idle timeout: raise alb.idle_timeout, and MCLASS_KEEP_ALIVE_SECONDS above it; or answer sooner",
+    )
+
+
+def _service(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} got an error from the service itself",
+        "look at the logs of the service: the load balancer passed the answers on",
+    )
+
+
+def _unknown(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} failed in a way that none of the settings explains",
+        "look at the table of failed requests, and at the log of the local AWS",
+    )
+
+
+_WORDS = {
+    LAME_DUCK: _lame_duck,
+    KEEP_ALIVE: _keep_alive,
+    DEREGISTRATION_DELAY: _deregistration_delay,
+    MINIMUM_PERCENT: _minimum_percent,
+    GRACE_PERIOD: _grace_period,
+    KILLED: _killed,
+    IDLE_TIMEOUT: _idle_timeout,
+    SERVICE: _service,
+    UNKNOWN: _unknown,
+}

@@ -1,0 +1,85 @@
+"""What the local AWS can do that AWS cannot: its clock, its own account of failures, a task's sudden death."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from mclass_tf.errors import ConfigurationError, LocalAwsUnavailableError
+from mclass_tf.rehearsal.result import BalancerFailure
+
+_SECONDS = 10.0
+_METADATA = "ECS_CONTAINER_METADATA_URI_V4"
+
+
+class Instrument:
+    """The local AWS at `url`, whose server is the process `pid`."""
+
+    def __init__(self, url: str, *, pid: int) -> None:
+        self._url = url
+        self._pid = pid
+        # Loopback is reached directly, whatever proxy stands before the internet.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def speed(self) -> float:
+        return float(self._ask("GET", "clock")["speed"])
+
+    def set_speed(self, speed: float) -> None:
+        self._ask("PUT", "clock", {"speed": speed})
+
+    def failures(self, *, load_balancer_arn: str, since: float) -> tuple[BalancerFailure, ...]:
+        """Return what a load balancer answered with an error of its own, or broke off, in order."""
+        found = self._ask("GET", f"failures?since={since}")["failures"]
+        return tuple(
+            BalancerFailure(
+                at=failure["at"],
+                reason=failure["reason"],
+                status=failure["status"],
+                target=failure["target"] or "",
+                target_is_draining=failure["target_is_draining"],
+                path=failure["path"],
+                in_flight_seconds=failure["in_flight_seconds"],
+            )
+            for failure in found
+            if failure["load_balancer_arn"] == load_balancer_arn and failure["at"] >= since
+        )
+
+    def kill_task(self, task_arns: tuple[str, ...]) -> str:
+        """End the process of one of these tasks as `kill -9` does, nobody told; return the task's ARN."""
+        import psutil  # noqa: PLC0415  # only here
+
+        for process in psutil.Process(self._pid).children(recursive=True):
+            try:
+                uri = process.environ().get(_METADATA)
+                arn = None if uri is None else self._task_of(uri)
+                if arn in task_arns:
+                    process.kill()
+                    return str(arn)
+            except (psutil.Error, OSError, ValueError):
+                continue  # it has ended meanwhile, or is none of a task's
+        raise ConfigurationError(
+            "no task of the service runs as a process of this machine",
+            hint="this fault needs tasks that are processes: `local up --tasks process`, and an image of the built-in builder",
+        )
+
+    def _task_of(self, uri: str) -> str | None:
+        with self._opener.open(f"{uri}/task", timeout=_SECONDS) as answer:
+            arn = json.load(answer).get("TaskARN")
+        return arn if isinstance(arn, str) else None
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310  # the address is the local AWS's own
+            f"{self._url}/_mclass/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with self._opener.open(request, timeout=_SECONDS) as answer:
+                return json.load(answer)
+        except (OSError, ValueError) as error:
+            raise LocalAwsUnavailableError(
+                f"the local AWS at {self._url} does not answer {method} /_mclass/{path}: {error}",
+                hint="look at its log; `local status` says where",
+            ) from None

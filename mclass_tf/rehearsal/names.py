@@ -1,0 +1,17 @@
+"""The names of what can be rehearsed; apart from what they stand for, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+FAULTS = (
+    "crash-at-start",
+    "never-healthy",
+    "healthy-then-crash",
+    "image-missing",
+    "no-pull-permission",
+    "security-group-closed",
+    "out-of-memory",
+    "slower-than-grace",
+    "task-killed",
+    "spot-interruption",
+)
+PROTECTIONS = ("lame-duck", "keep-alive", "deregistration-delay", "minimum-percent", "grace-period")

@@ -1,0 +1,165 @@
+"""Looks at the service while the load runs, and writes down what changes: tasks, targets, events."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mclass_tf.aws import Aws
+from mclass_tf.rehearsal.result import Event, TargetState, TaskTimeline
+
+_TASKS_A_CALL = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """The service that is looked at."""
+
+    cluster: str
+    service: str
+    target_group_arns: tuple[str, ...]
+
+
+class Recorder:
+    """Looks every `every` seconds, in a thread of its own, from `start` to `stop`. What does not answer is looked at again."""
+
+    def __init__(self, aws: Aws, watched: Watched, *, every: float = 0.5) -> None:
+        self._aws = aws
+        self._watched = watched
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._tasks: dict[str, TaskTimeline] = {}
+        self._targets: dict[str, list[TargetState]] = {}
+        self._events: dict[str, Event] = {}
+        self._own: list[Event] = []
+        self.problems: set[str] = set()
+
+    def start(self) -> None:
+        self._look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def note(self, message: str) -> None:
+        """Put what the rehearsal does on the time axis."""
+        self._own.append(Event(at=time.time(), source="rehearsal", message=message))
+
+    def events(self, *, since: float) -> tuple[Event, ...]:
+        found = [event for event in (*self._events.values(), *self._own) if event.at >= since]
+        return tuple(sorted(found, key=lambda event: event.at))
+
+    def tasks(self) -> tuple[TaskTimeline, ...]:
+        """Return the tasks in the order of their creation, each with the states of its target."""
+        ordered = sorted(self._tasks.values(), key=lambda task: task.created_at)
+        return tuple(replace(task, target=self._states_of(task)) for task in ordered)
+
+    def _states_of(self, task: TaskTimeline) -> tuple[TargetState, ...]:
+        """Addresses are used again: what was seen of one belongs to the task that had it then."""
+        later = [
+            other.created_at
+            for other in self._tasks.values()
+            if other.private_ip == task.private_ip and other.created_at > task.created_at
+        ]
+        until = min(later, default=float("inf"))
+        # The first look finds states that are older.
+        return tuple(
+            replace(state, at=max(state.at, task.created_at))
+            for state in self._targets.get(task.private_ip, ())
+            if task.created_at - self._every <= state.at < until
+        )
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self._look()
+
+    def _look(self) -> None:
+        for look in (self._look_at_events, self._look_at_tasks, self._look_at_targets):
+            try:
+                look()
+            except Exception as error:  # noqa: BLE001  # the next look may do; the report tells
+                self.problems.add(f"{type(error).__name__}: {error}")
+
+    def _look_at_events(self) -> None:
+        watched = self._watched
+        answer = self._aws.ecs.describe_services(cluster=watched.cluster, services=[watched.service])
+        for found in answer["services"][0].get("events", []):
+            event = Event(at=found["createdAt"].timestamp(), source="ecs", message=found["message"])
+            self._events.setdefault(found["id"], event)
+
+    def _look_at_tasks(self) -> None:
+        watched, ecs = self._watched, self._aws.ecs
+        running = ecs.list_tasks(
+            cluster=watched.cluster, serviceName=watched.service, desiredStatus="RUNNING"
+        )
+        stopped = ecs.list_tasks(
+            cluster=watched.cluster, serviceName=watched.service, desiredStatus="STOPPED"
+        )
+        wanted = [arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._is_over(arn)]
+        for first in range(0, len(wanted), _TASKS_A_CALL):
+            found = ecs.describe_tasks(cluster=watched.cluster, tasks=wanted[first : first + _TASKS_A_CALL])
+            for task in found["tasks"]:
+                self._tasks[task["taskArn"]] = timeline_of(task)
+
+    def _is_over(self, arn: str) -> bool:
+        known = self._tasks.get(arn)
+        return known is not None and known.stopped_at is not None
+
+    def _look_at_targets(self) -> None:
+        now = time.time()
+        seen: dict[str, TargetState] = {}
+        for group in self._watched.target_group_arns:
+            answer = self._aws.elbv2.describe_target_health(TargetGroupArn=group)
+            for found in answer["TargetHealthDescriptions"]:
+                health = found["TargetHealth"]
+                seen[found["Target"]["Id"]] = TargetState(
+                    at=now, state=health["State"], reason=health.get("Reason", "")
+                )
+        for ip in {*seen, *self._targets}:
+            self._saw(ip, seen.get(ip, TargetState(at=now, state="")))
+
+    def _saw(self, ip: str, state: TargetState) -> None:
+        states = self._targets.setdefault(ip, [])
+        if not states or (states[-1].state, states[-1].reason) != (state.state, state.reason):
+            states.append(state)
+
+
+def timeline_of(task: Mapping[str, Any]) -> TaskTimeline:
+    """Return the timeline of a task as DescribeTasks gives it."""
+    containers: Sequence[Mapping[str, Any]] = task.get("containers", ())
+    codes = [container["exitCode"] for container in containers if container.get("exitCode") is not None]
+    reasons = [str(container["reason"]) for container in containers if container.get("reason")]
+    return TaskTimeline(
+        id=task["taskArn"].rpartition("/")[2],
+        revision=int(task["taskDefinitionArn"].rpartition(":")[2]),
+        created_at=task["createdAt"].timestamp(),
+        private_ip=_address(task),
+        started_at=_seconds(task.get("startedAt")),
+        stopping_at=_seconds(task.get("stoppingAt")),
+        stopped_at=_seconds(task.get("stoppedAt")),
+        stop_code=task.get("stopCode") or "",
+        stopped_reason=task.get("stoppedReason") or "",
+        exit_code=codes[0] if codes else None,
+        container_reason=reasons[0] if reasons else "",
+    )
+
+
+def _seconds(at: dt.datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+def _address(task: Mapping[str, Any]) -> str:
+    details = (
+        detail
+        for attachment in task.get("attachments", ())
+        for detail in attachment.get("details", ())
+        if detail["name"] == "privateIPv4Address"
+    )
+    return next((str(detail["value"]) for detail in details), "")

@@ -1,0 +1,436 @@
+"""What can be rehearsed besides a release as it is: faults, and protections that are taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from mclass_tf.rehearsal import causes
+from mclass_tf.rehearsal.instrument import Instrument
+from mclass_tf.rehearsal.plan import LoadPlan, Probe
+from mclass_tf.rehearsal.result import Incident, Settings
+from mclass_tf.rehearsal.surroundings import Surroundings
+from mclass_tf.rehearsal.verdict import IN_FLIGHT, NONE, SOME, Expected
+
+# What a task needs in real time to start its process and listen, on a busy machine.
+_START_SECONDS = 2.0
+_STEADY_SECONDS = 120.0
+_LOOK_SECONDS = 0.5
+
+Wait = Callable[[float, Callable[[], bool]], None]
+"""Lets the load go on for so many seconds, or until something is so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a scenario is made to measure from: the environment's own settings and its task's memory."""
+
+    settings: Settings
+    memory_mib: int
+
+    def real(self, seconds: float) -> float:
+        """Return how long so many seconds of AWS's last here: the service's own timers are never scaled."""
+        return seconds / self.settings.speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variables:
+    """Environment variables that make the old and the new version what the scenario wants them to be."""
+
+    old: Mapping[str, str] = field(default_factory=dict)
+    new: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a scenario acts on. `digest` is the new version's; `incident` takes down what was done to a task."""
+
+    surroundings: Surroundings
+    instrument: Instrument
+    facts: Facts
+    digest: str
+    wait: Wait
+    note: Callable[[str], None]
+    incident: Callable[[Incident], None]
+
+
+class Scenario(Protocol):
+    """One thing to rehearse. `promise` says in a sentence what must come of it; `releases` whether a new version is released."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def promise(self) -> str: ...
+
+    @property
+    def releases(self) -> bool: ...
+
+    def expected(self) -> Expected: ...
+
+    def variables(self, facts: Facts) -> Variables: ...
+
+    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:
+        """Return the load that shows it, from the one that was asked for."""
+
+    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
+        """Act just before the old version is rolled out; return what is to be added to UpdateService."""
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        """Act just before the new version is rolled out; return what is to be added to UpdateService."""
+
+    def happen(self, stage: Stage) -> None:
+        """Act in mid-traffic, where nothing is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """What most scenarios have in common: a release, the load as it was asked for, and no interference."""
+
+    name: str
+    promise: str
+    releases: bool = True
+
+    def expected(self) -> Expected:
+        return Expected()
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002  # for those that need it
+        return Variables()
+
+    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+        return plan
+
+    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:  # noqa: ARG002
+        return {}
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:  # noqa: ARG002
+        return {}
+
+    def happen(self, stage: Stage) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(_Base):
+    """A release as it is: no request may fail."""
+
+    name: str = ""
+    promise: str = ""
+
+
+_OLD_SERVES = (
+    "the circuit breaker gives up on the new version, the old one keeps serving, and no request fails"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadVersion(_Base):
+    """A new version that cannot serve: the circuit breaker trips, the old version goes on, no request fails.
+
+    `causes` are words of which one must stand in what `release` says: a failure must name its cause.
+    """
+
+    causes: tuple[str, ...]
+    make: Callable[[Facts], Mapping[str, str]]
+    promise: str = _OLD_SERVES
+
+    def expected(self) -> Expected:
+        return Expected(release="failed", failed_requests=NONE, causes=self.causes)
+
+    def variables(self, facts: Facts) -> Variables:
+        return Variables(new=self.make(facts))
+
+
+def _crash(_: Facts) -> Mapping[str, str]:
+    return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}
+
+
+def _sick(_: Facts) -> Mapping[str, str]:
+    return {"MCLASS_FAULT_UNHEALTHY_AFTER_SECONDS": "0"}
+
+
+def _crash_later(facts: Facts) -> Mapping[str, str]:
+    """Crash between the first health check that passes and the one that would bring traffic.
+
+    After that no circuit breaker would help: a rolling deployment stops the old tasks as soon as the new ones are healthy.
+    """
+    settings = facts.settings
+    between = facts.real(settings.health_check_interval) * max(settings.healthy_threshold - 1, 1)
+    return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": f"{max(0.8 * between, 0.1):.2f}"}
+
+
+def _leak(facts: Facts) -> Mapping[str, str]:
+    """Take more memory than there is before the second health check."""
+    seconds = max(0.4 * facts.real(facts.settings.health_check_interval), 0.1)
+    return {"MCLASS_FAULT_LEAK_MIB_PER_SECOND": f"{min(facts.memory_mib / seconds, 4096):.0f}"}
+
+
+def _slow(facts: Facts) -> Mapping[str, str]:
+    seconds = facts.real(2 * facts.settings.grace_period) + _START_SECONDS
+    return {"MCLASS_FAULT_SLOW_START_SECONDS": f"{seconds:.0f}"}
+
+
+def _sound(_: Facts) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMissing(BadVersion):
+    """The image is deleted between the release's own check and the pull: the tasks cannot start."""
+
+    name: str = "image-missing"
+    causes: tuple[str, ...] = ("CannotPullContainerError", "pull")
+    make: Callable[[Facts], Mapping[str, str]] = _sound
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note("the image of the new version is deleted from the repository")
+        stage.surroundings.delete_image(stage.digest)
+        return {}
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+        # An image of its own: the other one is needed again.
+        return Variables(new={"MCLASS_LOG_LEVEL": "WARNING"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPullPermission(BadVersion):
+    """The execution role may not pull: the tasks cannot start. Those that run need no role to go on."""
+
+    name: str = "no-pull-permission"
+    causes: tuple[str, ...] = ("CannotPullContainerError", "ResourceInitializationError", "not authorized")
+    make: Callable[[Facts], Mapping[str, str]] = _sound
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note("the execution role loses its right to pull images")
+        stage.surroundings.forbid_pull()
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityGroupClosed(BadVersion):
+    """The new tasks get a security group that lets nobody in: the load balancer cannot reach them."""
+
+    name: str = "security-group-closed"
+    causes: tuple[str, ...] = ("health check", "security group")
+    make: Callable[[Facts], Mapping[str, str]] = _sound
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note("the new tasks get a security group that lets nothing in")
+        network = stage.surroundings.keep_network()
+        group = stage.surroundings.closed_security_group()
+        return {
+            "networkConfiguration": {
+                "awsvpcConfiguration": {**network["awsvpcConfiguration"], "securityGroups": [group]}
+            }
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskKilled(_Base):
+    """One task dies in mid-traffic, as by `kill -9`: what it worked on is lost, nothing else, and it is replaced."""
+
+    name: str = "task-killed"
+    promise: str = (
+        "only requests that were at the task may fail, they are counted apart, and the task is replaced"
+    )
+    releases: bool = False
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=IN_FLIGHT, replaced=True)
+
+    def happen(self, stage: Stage) -> None:
+        at = time.time()
+        killed = stage.instrument.kill_task(stage.surroundings.running_tasks())
+        stage.incident(Incident(at=at, kind="killed", task=_id(killed)))
+        stage.note(f"the process of task {_id(killed)} is killed")
+        _until_steady(stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStopped(_Base):
+    """One task is told to end at once, before the load balancer hears of it, as StopTask and Fargate Spot do.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html
+    """
+
+    name: str = "spot-interruption"
+    promise: str = (
+        "the task goes on serving until nobody sends it anything more; no request fails, and it is replaced"
+    )
+    releases: bool = False
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=NONE, replaced=True)
+
+    def happen(self, stage: Stage) -> None:
+        _stop_one(stage)
+        _until_steady(stage)
+
+
+def _stop_one(stage: Stage) -> str:
+    arn = stage.surroundings.running_tasks()[0]
+    stage.incident(Incident(at=time.time(), kind="stopped", task=_id(arn)))
+    stage.note(f"StopTask: task {_id(arn)} gets SIGTERM")
+    stage.surroundings.stop_task(arn, reason="Rehearsal: as a Spot interruption does")
+    return arn
+
+
+def _until_steady(stage: Stage) -> None:
+    """Wait until the service is whole again, but not before it has noticed that it is not."""
+    stage.wait(stage.facts.real(stage.facts.settings.health_check_interval) + _START_SECONDS, lambda: False)
+    stage.wait(_STEADY_SECONDS, stage.surroundings.is_steady)
+
+
+def _id(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutLameDuck(TaskStopped):
+    """The service ends at SIGTERM, as most do: what the load balancer still sends it is refused."""
+
+    name: str = causes.LAME_DUCK
+    promise: str = "requests fail at the task that stops, and the lame duck is named"
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=SOME, finding=causes.LAME_DUCK)
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+        return Variables(old={"MCLASS_FAULT_EXIT_ON_SIGTERM": "true"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutKeepAlive(_Base):
+    """The service closes connections that are idle for a shorter time than the load balancer keeps them.
+
+    Bursts over many connections, exactly as far apart as the service waits, meet those that close.
+    """
+
+    name: str = causes.KEEP_ALIVE
+    promise: str = "requests fail on connections that the service closes, and the keep-alive is named"
+    releases: bool = False
+    seconds: int = 2
+    lasts: float = 45.0
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=SOME, finding=causes.KEEP_ALIVE)
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+        return Variables(old={"MCLASS_FAULT_KEEP_ALIVE_SECONDS": str(self.seconds)})
+
+    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+        offsets = (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02)
+        probe = Probe(connections=64, intervals=tuple(self.seconds + offset for offset in offsets))
+        # Few steady requests: those that are many keep every connection warm.
+        return replace(plan, probe=probe, rate=min(plan.rate, 20.0))
+
+    def happen(self, stage: Stage) -> None:
+        stage.wait(self.lasts, lambda: False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutDeregistrationDelay(_Base):
+    """The load balancer does not let the old tasks finish: long requests are cut off."""
+
+    name: str = causes.DEREGISTRATION_DELAY
+    promise: str = "long requests are cut off at the old tasks, and the deregistration delay is named"
+
+    def expected(self) -> Expected:
+        return Expected(failed_requests=SOME, finding=causes.DEREGISTRATION_DELAY)
+
+    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+        return replace(plan, long_share=max(plan.long_share, 0.05))
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note("the deregistration delay is set to 0")
+        stage.surroundings.set_deregistration_delay(0)
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutMinimumPercent(_Base):
+    """The deployment may stop all old tasks before a new one serves, and may not run more than desired."""
+
+    name: str = causes.MINIMUM_PERCENT
+    promise: str = "requests find no task, and the minimum healthy percent is named"
+
+    def expected(self) -> Expected:
+        return Expected(failed_requests=SOME, finding=causes.MINIMUM_PERCENT)
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note("the minimum healthy percent is set to 0, the maximum to 100")
+        before = stage.surroundings.keep_deployment_configuration()
+        # Rebalancing over zones is refused with a maximum of 100.
+        return {
+            "deploymentConfiguration": {**before, "minimumHealthyPercent": 0, "maximumPercent": 100},
+            "availabilityZoneRebalancing": "DISABLED",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutGracePeriod(_Base):
+    """A service that starts slowly loses one task, and later the other: Spot takes them back one by one.
+
+    With the grace period the first one's replacement serves by then. Without it health checks kill every replacement
+    while it starts, so that the second loss leaves nobody.
+    """
+
+    name: str = causes.GRACE_PERIOD
+    promise: str = "replacements are killed while they start, requests fail, and the grace period is named"
+    releases: bool = False
+    starts: float = 45.0
+    """Seconds of AWS's that the service takes to start: longer than it takes to be found unhealthy."""
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=SOME, finding=causes.GRACE_PERIOD)
+
+    def variables(self, facts: Facts) -> Variables:
+        seconds = max(facts.real(self.starts), 1.0)
+        return Variables(old={"MCLASS_FAULT_SLOW_START_SECONDS": f"{seconds:.1f}"})
+
+    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
+        surroundings.keep_grace_period()
+        return {"healthCheckGracePeriodSeconds": 300}
+
+    def happen(self, stage: Stage) -> None:
+        stage.note("the grace period is set to 0")
+        stage.surroundings.set_grace_period(0)
+        settings = stage.facts.settings
+        checks = settings.health_check_interval * (settings.healthy_threshold + 1)
+        for _ in range(settings.desired_count):
+            _stop_one(stage)
+            # Long enough for a replacement to serve, were it let live.
+            stage.wait(stage.facts.real(self.starts + checks) + 2 * _START_SECONDS, lambda: False)
+        stage.wait((settings.lame_duck or 0) + 2 * _START_SECONDS, lambda: False)
+
+
+FAULTS: Mapping[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        BadVersion(name="crash-at-start", causes=("exited", "exit code 1"), make=_crash),
+        BadVersion(name="never-healthy", causes=("health check",), make=_sick),
+        BadVersion(name="healthy-then-crash", causes=("exited", "exit code 1"), make=_crash_later),
+        ImageMissing(),
+        NoPullPermission(),
+        SecurityGroupClosed(),
+        BadVersion(name="out-of-memory", causes=("OutOfMemory", "memory", "137"), make=_leak),
+        BadVersion(name="slower-than-grace", causes=("health check",), make=_slow),
+        TaskKilled(),
+        TaskStopped(),
+    )
+}
+"""By the names of `--fault`."""
+
+PROTECTIONS: Mapping[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        WithoutLameDuck(),
+        WithoutKeepAlive(),
+        WithoutDeregistrationDelay(),
+        WithoutMinimumPercent(),
+        WithoutGracePeriod(),
+    )
+}
+"""By the names of `--without`."""

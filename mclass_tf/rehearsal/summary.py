@@ -1,0 +1,145 @@
+"""The summary of a rehearsal for a terminal: plain text, no wider than it is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Final
+
+from mclass_tf.rehearsal.report import Report, Run
+from mclass_tf.rehearsal.result import COMPARED, Event
+from mclass_tf.rehearsal.verdict import PASSED
+
+_NARROWEST: Final = 40
+_MOST_EVENTS: Final = 12
+# Below it the events' own words have no room.
+_COLUMNS: Final = ("p50", "p90", "p99", "p99.9", "max")
+# A hundredth of the requests that took longer than so many times what it took before is worth a word.
+_MUCH_SLOWER: Final = 2.0
+
+
+def render(report: Report, *, width: int = 100) -> str:
+    """Return the summary, lines at most `width` wide where a word allows it."""
+    width = max(width, _NARROWEST)
+    parts = (
+        _head(report, width),
+        _requests(report, width),
+        _latencies(report),
+        _runs(report),
+        _findings(report.shown, width),
+        _release(report.shown, width),
+        _doubts(report.shown, width),
+    )
+    return "\n\n".join(text for part in parts if (text := "\n".join(part)))
+
+
+def number(count: int) -> str:
+    return f"{count:,}"
+
+
+def headline(report: Report) -> str:
+    """Return the verdict in one sentence."""
+    subject = f"{report.environment}: {report.scenario}" if report.scenario else report.environment
+    failed = f"{number(report.failed)} of {number(report.sent)} requests failed"
+    return f"{report.outcome.upper()}  {subject}: {failed}"
+
+
+def _head(report: Report, width: int) -> Iterator[str]:
+    yield from _wrapped(headline(report), width, indent="  ", first="")
+    if report.promise:
+        yield from _wrapped(report.promise, width, indent="  ")
+    if report.outcome != PASSED:
+        for reason in report.reasons:
+            yield from _wrapped(reason, width, indent="    ", first="  - ")
+
+
+def _requests(report: Report, width: int) -> Iterator[str]:
+    phases = report.phases()
+    longest = max(len(name) for name in phases)
+    yield f"{'phase':<{longest}}  {'sent':>9}  {'failed':>7}  how"
+    for name, phase in phases.items():
+        kinds = ", ".join(f"{kind} {count}" for kind, count in phase["by_kind"].items())
+        line = (
+            f"{name:<{longest}}  {number(phase['sent']):>9}  {number(phase['failed']):>7}  {kinds}".rstrip()
+        )
+        yield from _wrapped(line, width, indent=" " * (longest + 22), first="")
+    if report.killed:
+        yield f"{number(report.killed)} of the failed were at a task that died"
+
+
+def _latencies(report: Report) -> Iterator[str]:
+    yield f"{'ms':<7}" + "".join(f"{name:>9}" for name in _COLUMNS)
+    for name in COMPARED:
+        found = report.latency(name)
+        if found is not None:
+            values = (found.p50, found.p90, found.p99, found.p999, found.max)
+            yield f"{name:<7}" + "".join(f"{milliseconds(value):>9}" for value in values)
+    ratio = report.p99_ratio()
+    if ratio is not None:
+        much = ", much more" if ratio > _MUCH_SLOWER else ""
+        yield f"p99 during the release is {ratio:g} times that before{much}"
+
+
+def milliseconds(value: float) -> str:
+    """Return it with as many digits as mean something."""
+    whole = 100
+    return f"{value:.0f}" if value >= whole else f"{value:.1f}"
+
+
+def _runs(report: Report) -> Iterator[str]:
+    if len(report.runs) == 1:
+        return
+    for count, run in enumerate(report.runs, start=1):
+        load = run.rehearsal.load
+        yield f"run {count}: {run.verdict.outcome}, {number(load.failures)} of {number(load.sent)} failed"
+
+
+def _findings(run: Run, width: int) -> Iterator[str]:
+    for finding in run.verdict.findings:
+        yield from _wrapped(finding.text, width, indent="  ", first="")
+        if finding.advice:
+            yield from _wrapped(finding.advice, width, indent="       ", first="  fix: ")
+
+
+def _release(run: Run, width: int) -> Iterator[str]:
+    release = run.rehearsal.release
+    if release is not None:
+        yield from _wrapped(_told(run), width, indent="  ", first="")
+    events = run.rehearsal.events
+    for event in events[-_MOST_EVENTS:]:
+        yield from _event(event, run, width)
+
+
+def _told(run: Run) -> str:
+    release = run.rehearsal.release
+    assert release is not None  # noqa: S101  # the caller looked
+    seconds = release.ended_at - release.started_at
+    if release.outcome == "failed":
+        return f"the release of {release.new_version} failed after {seconds:.0f} s: {release.cause or release.error}"
+    return f"{release.new_version} replaced {release.old_version} in {seconds:.0f} s"
+
+
+def _event(event: Event, run: Run, width: int) -> Iterator[str]:
+    since = event.at - run.rehearsal.load.started_at
+    yield from _wrapped(event.message, width, indent=" " * 11, first=f"  {since:6.1f} s ")
+
+
+def _doubts(run: Run, width: int) -> Iterator[str]:
+    sender = run.rehearsal.load.sender
+    if sender.is_behind:
+        yield from _wrapped(f"the sender was behind: {sender.why}", width, indent="  ", first="")
+    for note in run.rehearsal.notes:
+        yield from _wrapped(note, width, indent="  ", first="")
+
+
+def _wrapped(text: str, width: int, *, indent: str, first: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )

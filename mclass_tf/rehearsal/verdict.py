@@ -1,0 +1,148 @@
+"""The verdict on a rehearsal: whether what must come did come. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mclass_tf.rehearsal.causes import KILLED, attribute
+from mclass_tf.rehearsal.diagnosis import Finding, diagnose
+from mclass_tf.rehearsal.result import COMPARED, Rehearsal
+
+PASSED = "passed"
+FAILED = "failed"
+INCONCLUSIVE = "inconclusive"
+
+NONE = "none"
+IN_FLIGHT = "in flight on a task that died"
+SOME = "some"
+
+# Fewer requests in a phase say little of it.
+_FEWEST = 20
+# What the sender may have brought about by being slow itself.
+_SENDERS_OWN = frozenset(["timeout", "not_sent"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What must come of a rehearsal.
+
+    `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT or SOME.
+    `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be found.
+    `replaced`: a task that was lost must have been replaced.
+    """
+
+    release: str = "released"
+    failed_requests: str = NONE
+    causes: tuple[str, ...] = ()
+    finding: str = ""
+    replaced: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """`outcome` is PASSED, FAILED or INCONCLUSIVE, and `reasons` say why it is not the first.
+
+    `killed` counts, apart, the failed requests that were at a task that died.
+    """
+
+    outcome: str
+    reasons: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    killed: int
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == PASSED
+
+
+def judge(rehearsal: Rehearsal, expected: Expected) -> Verdict:
+    """Return the verdict."""
+    findings = diagnose(rehearsal)
+    killed = attribute(rehearsal).count(KILLED)
+    missing = tuple(_missing(rehearsal, expected, findings=findings, killed=killed))
+    doubts = tuple(_doubts(rehearsal, expected))
+    if missing and not (doubts and _only_senders_own(rehearsal, expected)):
+        outcome, reasons = FAILED, missing
+    elif doubts:
+        outcome, reasons = INCONCLUSIVE, doubts
+    else:
+        outcome, reasons = PASSED, ()
+    return Verdict(outcome=outcome, reasons=reasons, findings=findings, killed=killed)
+
+
+def _missing(
+    rehearsal: Rehearsal, expected: Expected, *, findings: tuple[Finding, ...], killed: int
+) -> Iterator[str]:
+    yield from _missing_release(rehearsal, expected)
+    failures = rehearsal.load.failures
+    if expected.failed_requests == NONE and failures:
+        yield f"{failures:,} of {rehearsal.load.sent:,} requests failed, and none was to fail"
+    if expected.failed_requests == IN_FLIGHT and failures > killed:
+        yield f"{failures - killed} requests failed that were not in flight on the task that died"
+    if expected.failed_requests == SOME and not failures:
+        yield "no request failed: the protection was not missed"
+    if expected.finding and expected.finding not in {finding.cause for finding in findings}:
+        yield f"the diagnosis does not name {expected.finding}"
+    if expected.replaced and not _was_replaced(rehearsal):
+        yield "the task that was lost was not replaced"
+
+
+def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
+    release = rehearsal.release
+    if not expected.release or release is None:
+        return
+    if release.outcome != expected.release:
+        told = f": {release.cause or release.error}" if release.cause or release.error else ""
+        yield f"the release {_SAID.get(release.outcome, release.outcome)}{told}"
+    elif expected.causes and not any(
+        words.lower() in f"{release.cause} {release.error}".lower() for words in expected.causes
+    ):
+        yield f"the release does not name its cause ({expected.causes[0]}): {release.cause or 'it names none'}"
+    if release.outcome == "failed" and expected.release == "failed" and not _old_serves(rehearsal):
+        yield "the old version does not serve any more"
+
+
+_SAID = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing to do"}
+
+
+def _old_serves(rehearsal: Rehearsal) -> bool:
+    """Whether the last seconds were answered by the old version alone."""
+    release = rehearsal.release
+    last = next((sample for sample in reversed(rehearsal.load.samples) if sample.versions), None)
+    return last is not None and release is not None and set(last.versions) == {release.old_version}
+
+
+def _was_replaced(rehearsal: Rehearsal) -> bool:
+    if not rehearsal.incidents:
+        return False
+    since = min(incident.at for incident in rehearsal.incidents)
+    return any(task.created_at >= since and task.healthy_at is not None for task in rehearsal.tasks)
+
+
+def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
+    """What keeps the result from meaning anything."""
+    load = rehearsal.load
+    if load.sender.is_behind and expected.failed_requests != SOME:
+        yield f"the load was not sent as it should have been: {load.sender.why}; the machine is too busy for this rate"
+    for name in COMPARED:
+        phase = load.phase(name)
+        if phase is None or phase.sent < _FEWEST:
+            yield f"too few requests in the phase {name!r}: {0 if phase is None else phase.sent}"
+    release = rehearsal.release
+    if expected.release == "released" and release is not None and release.outcome == "released":
+        seen = {version for sample in load.samples for version in sample.versions}
+        if release.new_version not in seen:
+            yield f"no answer came from the new version ({release.new_version})"
+
+
+def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
+    """Whether all that is missing may be the sender's own doing."""
+    release = rehearsal.release
+    released = release is None or not expected.release or release.outcome == expected.release
+    return (
+        released
+        and rehearsal.load.sender.is_behind
+        and expected.failed_requests == NONE
+        and set(rehearsal.load.by_kind) <= _SENDERS_OWN
+    )
