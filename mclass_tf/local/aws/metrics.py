@@ -70,8 +70,8 @@ class Stats:
         return simple[statistic] if statistic in simple else self._percentile(float(statistic[1:]))
 
     def _percentile(self, per_cent: float) -> float | None:
-        if self.low == self.high:
-            return self.low
+        if per_cent in (0, 100) or self.low == self.high:
+            return self.high if per_cent == 100 else self.low  # noqa: PLR2004  per cent
         if self.classes is None:
             return None
         wanted, seen = self.count * per_cent / 100, 0.0
@@ -96,7 +96,10 @@ def _middle(found: int) -> float:
 
 
 class Series:
-    """One metric over time. What comes is kept by the second for a while, and by the minute for a day of data."""
+    """One metric over time. What comes is kept by the second for a while, and by the minute for a day of data.
+
+    When there is too much, what was told first goes first.
+    """
 
     def __init__(self, *, unit: str | None = None) -> None:
         self.unit = unit
@@ -135,7 +138,7 @@ def _entry(entries: dict[int, Stats], key: int, *, kept: int) -> Stats:
     found = entries.get(key)
     if found is None:
         if len(entries) >= kept:
-            del entries[min(entries)]
+            del entries[next(iter(entries))]
         found = entries[key] = Stats()
     return found
 
