@@ -19,6 +19,7 @@ from benchmarks import (
     module_tests,
     plan_by_hand,
     side_by_side,
+    tasks,
 )
 from benchmarks.figure import Result, table
 
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "plan": plan_by_hand.measure,
     "side-by-side": side_by_side.measure,
     "module-tests": module_tests.measure,
+    "tasks": tasks.measure,
 }
 
 
