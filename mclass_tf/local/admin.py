@@ -12,6 +12,7 @@ from typing import Any
 
 from mclass_tf.local.aws import ecr, reports, snapshot
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.aws.ecs import spot
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.http import Reply
@@ -34,6 +35,7 @@ class Admin:
             ("PUT", "acm/certificates"): self._put_certificate,
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
+            ("PUT", "ecs/interruptions"): self._put_interruption,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
             ("GET", "load-balancers"): self._load_balancers,
@@ -85,6 +87,14 @@ class Admin:
                 )
             )
         return _json(HTTPStatus.OK, {"findings": len(body["findings"])})
+
+    def _put_interruption(self, body: Any) -> Reply:
+        """Take the capacity of a task on Fargate Spot away."""
+        with self._aws.exclusive():
+            task = spot.interrupt(
+                account_id=str(body["account_id"]), region=str(body["region"]), task=str(body["task"])
+            )
+        return _json(HTTPStatus.OK, {"task": task.arn})
 
     def _put_token_lifetime(self, body: Any) -> Reply:
         """How long authorization tokens of ECR are valid that are issued from here on."""

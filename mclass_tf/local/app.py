@@ -1,4 +1,4 @@
-"""Decides who answers a request: the guard, the admin endpoint, the registry or AWS. What lives between requests runs beside."""
+"""Decides who answers a request: the guard, the admin endpoint, the task metadata, the registry or AWS. What lives between requests runs beside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO, Any
 from mclass_tf.local import admin, guard, parts
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.http import Reply
+from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.api import Registry
 from mclass_tf.local.registry.store import Store
@@ -23,18 +24,21 @@ class Application:
         aws = Aws()
         self._store = Store(home / "registry")
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
+        metadata = Metadata(exclusive=aws.exclusive)
         surroundings = parts.Surroundings(
             aws=aws,
             images=self._store,
             home=home,
             instance_id=record.instance_id,
             url=record.url,
+            metadata=metadata,
             driver=record.tasks,
         )
         self._runtime = Runtime(lambda: parts.build(surroundings))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
             admin.Admin(record=record, aws=aws, problems=lambda: self._runtime.problems).answer,
+            metadata.answer,
             self._registry.answer,
             aws.answer,
         )

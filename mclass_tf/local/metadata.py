@@ -44,12 +44,10 @@ class Source(Protocol):
 
 
 class Metadata:
-    """Answers below `/v4/` and `/v2/credentials/`, and passes everything else on."""
+    """Answers below `/v4/` and `/v2/credentials/`, and passes everything else on. `source` is None before tasks can run."""
 
-    def __init__(
-        self, *, source: Callable[[], Source | None], exclusive: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self._source = source
+    def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+        self.source: Source | None = None
         self._exclusive = exclusive
         self._credentials: dict[str, tuple[dt.datetime, dict[str, Any]]] = {}
 
@@ -61,7 +59,7 @@ class Metadata:
         if found is None or environ["REQUEST_METHOD"] != "GET":
             return None
         with self._exclusive():
-            source = self._source()
+            source = self.source
             entry = None if source is None else source.by_token(found["token"])
             if source is None or entry is None:
                 return _json(HTTPStatus.NOT_FOUND, f"no container {found['token']}")

@@ -15,6 +15,7 @@ from mclass_tf.local.aws.reports import Reports
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
 from mclass_tf.local.balancer.process import Balancer
+from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.registry.store import Store
 from mclass_tf.local.runtime import Part
 from mclass_tf.local.tasks.choice import Drivers
@@ -29,6 +30,7 @@ class Surroundings:
     home: Path
     instance_id: str
     url: str
+    metadata: Metadata
     driver: str = ""
 
 
@@ -42,6 +44,7 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
         instance_id=surroundings.instance_id,
     )
     tasks = Tasks(exclusive=exclusive, driver=driver, blobs=surroundings.images, url=surroundings.url)
+    surroundings.metadata.source = tasks
     access_logs = AccessLogs(exclusive=exclusive)
     return {
         "the access logs": access_logs,

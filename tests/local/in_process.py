@@ -41,6 +41,12 @@ def client(account_id: str, service: str, *, region: str = REGION) -> Any:
     return _client(service, region, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
 
+def identity(key: str, secret: str, token: str) -> Mapping[str, str]:
+    """Who the credentials say that one is."""
+    found: Mapping[str, str] = _client("sts", REGION, key, secret, token).get_caller_identity()
+    return found
+
+
 @cache
 def _keys(account_id: str) -> Mapping[str, str]:
     sts = _client("sts", REGION, "local", "local", None)

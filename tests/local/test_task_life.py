@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from mclass_tf.local.aws.ecs import spot
+from mclass_tf.local.aws.ecs.runner import place
 from tests.local import task_world
 from tests.local.in_process import REGION
 from tests.local.task_world import DEREGISTRATION_DELAY, PORT, World, until
@@ -217,11 +221,14 @@ def test_a_container_that_is_being_started_is_ended_too(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_an_interruption_of_spot_says_so(tmp_path: Path) -> None:
+def test_an_interruption_of_spot_sends_sigterm_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
-        task, container = await world.running()
+        monkeypatch.setattr(place, "runner", world.tasks)
+        strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+        settings = {**world.applied.launch().settings, "capacityProviderStrategy": strategy}
+        task, container = await world.running(settings=settings)
         container.ignores_sigterm = True
-        world.tasks.interrupt(task)
+        assert spot.interrupt(account_id=world.applied.account_id, region=REGION, task=task.arn) is task
         await until(lambda: container.signals == ["SIGTERM"])
         assert task.is_registered
         container.exit(143)
@@ -230,6 +237,19 @@ def test_an_interruption_of_spot_says_so(tmp_path: Path) -> None:
         assert task.stopped_reason == "Your Spot Task was interrupted."
 
     task_world.run(tmp_path, scenario, speed=10)
+
+
+def test_a_task_on_fargate_is_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        monkeypatch.setattr(place, "runner", world.tasks)
+        task, _ = await world.running()
+        account = world.applied.account_id
+        with pytest.raises(ValueError, match="runs on FARGATE, which is never interrupted"):
+            spot.interrupt(account_id=account, region=REGION, task=task.id)
+        with pytest.raises(ValueError, match="no task nothing runs"):
+            spot.interrupt(account_id=account, region=REGION, task="nothing")
+
+    task_world.run(tmp_path, scenario)
 
 
 def test_a_fault_of_the_local_aws_ends_the_task_and_is_told(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from mclass_tf.local.tasks.driver import Driver, Usage
 
 _SEEN_AFTER_STOP = 3600.0  # AWS's seconds: API_DescribeTasks.html
 _STOPPED_KEPT = 500
-_INTERRUPTED = "Your Spot Task was interrupted."
 
 
 class Tasks:
@@ -84,13 +83,6 @@ class Tasks:
         life = self._lives.get(task.id)
         if life is not None:
             life.request_stop(code=code, reason=reason, drain=drain)
-
-    def interrupt(self, task: Task) -> None:
-        """Take the capacity away, as Fargate Spot does.
-
-        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-interruption-errors.html
-        """
-        self.stop(task, code="SpotInterruption", reason=_INTERRUPTED, drain=False)
 
     def all(self, account_id: str, region: str) -> list[Task]:
         """Every task that is not stopped, and those that have stopped within the hour."""
