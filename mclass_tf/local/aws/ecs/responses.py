@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
@@ -19,6 +20,13 @@ from mclass_tf.local.aws.ecs.service import Service
 
 
 class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
+    def parse_parameters(self, request: Any) -> None:
+        """A call that is newer than the installed botocore is read from its body alone."""
+        try:
+            super().parse_parameters(request)
+        except OperationNotFoundError:
+            self.params = {}
+
     @property
     def _request(self) -> dict[str, Any]:
         request: dict[str, Any] = json.loads(self.body or "{}")
