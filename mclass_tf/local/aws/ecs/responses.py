@@ -25,7 +25,7 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         try:
             super().parse_parameters(request)
         except OperationNotFoundError:
-            self.params = {}
+            self.params: dict[str, Any] = {}
 
     @property
     def _request(self) -> dict[str, Any]:
