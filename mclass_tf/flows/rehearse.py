@@ -16,6 +16,7 @@ from mclass_tf.errors import ConfigurationError, RevisionError, RolloutError, Us
 from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
 from mclass_tf.flows.release import Released, release
+from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.generator import Generator
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
@@ -109,15 +110,14 @@ def rehearse(session: Session, request: Request, *, show: Show) -> Report:
     Whatever a scenario changes besides the versions is put back in the end, and so is the clock.
     """
     scenario = request.scenario()
+    if not SLOWEST <= request.speed <= FASTEST:
+        raise UsageError(f"a speed of {request.speed:g} is not possible", hint="choose one from 1 to 1000")
     _check(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
     instrument = _instrument(session)
     with _clock(instrument, request.speed):
         outputs = _applied(session)
         surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
-        facts = Facts(
-            settings=surroundings.settings(speed=request.speed, service_variables={}),
-            memory_mib=surroundings.memory_mib(),
-        )
+        facts = _facts(surroundings, speed=request.speed, desired=outputs["desired_count"])
         scene = _Scene(
             session=session,
             request=request,
@@ -200,29 +200,43 @@ def _place(outputs: Mapping[str, Any]) -> Place:
     )
 
 
+def _facts(surroundings: Surroundings, *, speed: float, desired: int) -> Facts:
+    """Before its first release a service runs nothing, and will run `desired`."""
+    settings = surroundings.settings(speed=speed, service_variables={})
+    if not settings.desired_count:
+        settings = dataclasses.replace(settings, desired_count=desired)
+    return Facts(settings=settings, memory_mib=surroundings.memory_mib())
+
+
 def _versions(scene: _Scene) -> tuple[_Version, _Version]:
     """Return the version that serves first and the one that replaces it, both built and pushed."""
     wanted = scene.scenario.variables(scene.facts)
-    old = _version(scene.session, "a", wanted.old)
-    new = _version(scene.session, "b", wanted.new) if scene.scenario.releases else old
+    revision = _revision(scene.session)
+    old = _version(scene.session, revision, "a", wanted.old)
+    new = _version(scene.session, revision, "b", wanted.new) if scene.scenario.releases else old
     in_force = scene.outputs.get("image_digest")
     if wanted == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
         return new, old
     return old, new
 
 
-def _version(session: Session, letter: str, variables: Mapping[str, str]) -> _Version:
+def _revision(session: Session) -> image.Revision:
+    try:
+        return image.read_revision(session.project.folder, env=session.env, run=process.run)
+    except RevisionError:
+        return image.UNKNOWN
+
+
+def _version(
+    session: Session, revision: image.Revision, letter: str, variables: Mapping[str, str]
+) -> _Version:
     """Build and push the work tree's app, with a revision of its own, apart from the images that `build` keeps."""
     project = session.project
-    try:
-        found = image.read_revision(project.folder, env=session.env, run=process.run)
-    except RevisionError:
-        found = image.UNKNOWN
-    commit, _, dirty = found.name.partition("-")
+    commit, _, dirty = revision.name.partition("-")
     name = "-".join(part for part in (commit[:7], dirty, letter) if part)
     inputs = image.Inputs(
         project=project.folder,
-        revision=dataclasses.replace(found, name=name),
+        revision=dataclasses.replace(revision, name=name),
         tag=f"rehearsal-{letter}",
         variables=variables,
     )
