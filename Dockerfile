@@ -48,10 +48,12 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python", "-m", "app.healthcheck"]
 ENTRYPOINT ["python", "-m", "app"]
 
-# Last, so that a new revision changes no layer.
+# Last, so that a new revision changes no file of a layer.
 ARG REVISION=unknown
 ARG SOURCE=""
 ARG VERSION=""
+# Of a changed argument podman and buildah take note in RUN alone, not in ENV (buildah#5501). The layer is empty.
+RUN : "${REVISION} ${SOURCE} ${VERSION}"
 ENV MCLASS_REVISION=${REVISION} MCLASS_VERSION=${VERSION}
 # What the local AWS tells a task by, where it runs as a process: the address of its own, and the port.
 LABEL mclass-tf.host-variable="MCLASS_HOST" \

@@ -95,7 +95,7 @@ def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool =
         own = ("--format", "oci", "--layers", "--timestamp", _EPOCH)
     return (
         *(name, "build", *own, *(() if use_cache else ("--no-cache",))),
-        *("--iidfile", str(id_file), "--file", "Dockerfile", "--label", f"{REVISION}={revision.name}"),
+        *("--iidfile", str(id_file), "--file", "Dockerfile"),
         *(word for argument in arguments for word in ("--build-arg", argument)),
         *(word for context in inputs.contexts for word in ("--build-context", context)),
         ".",
