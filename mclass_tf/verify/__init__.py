@@ -5,11 +5,12 @@ from mclass_tf.verify.outputs import Outputs
 from mclass_tf.verify.report import Result, Status, VerifyReport, render
 from mclass_tf.verify.runner import checks, judge, open_world, run
 from mclass_tf.verify.task_definition import PLACEHOLDER
-from mclass_tf.verify.world import World
+from mclass_tf.verify.world import Fetch, World
 
 __all__ = [
     "PLACEHOLDER",
     "Check",
+    "Fetch",
     "Outputs",
     "Result",
     "Status",

@@ -14,24 +14,35 @@ SECONDS = 10.0
 
 
 @check(
+    "as many tasks run as are to run",
+    hint="`status ENV` shows what runs and what ECS says; `rollback ENV` returns to what ran before",
+)
+def tasks_run(world: World) -> Iterator[Comparison]:
+    desired = _desired(world)
+    running = int(world.service["runningCount"])
+    # During a deployment there may be more.
+    yield holds("running tasks", running >= desired, expected=f"at least {desired}", found=running)
+
+
+@check(
     "every task that runs is a healthy target",
-    hint="`doctor ENV` says why a target is unhealthy; the health check's path must answer on the container port",
+    hint="the path of the health check must answer on the container port; the log of the tasks says what they did",
 )
 def healthy_targets(world: World) -> Iterator[Comparison]:
-    _running(world)
+    _desired(world)
     states = [state for found in world.target_states.values() for state in found]
-    healthy = states.count("healthy")
-    enough = healthy >= world.service["runningCount"]
-    expected = f"at least {world.service['runningCount']} healthy"
+    healthy, running = states.count("healthy"), int(world.service["runningCount"])
+    enough = 0 < running <= healthy
+    expected = f"at least {max(running, 1)} healthy"
     yield holds("targets", enough, expected=expected, found=", ".join(states))
 
 
 @check(
     "the load balancer answers on the url, from healthy tasks",
-    hint="`status ENV` and `doctor ENV` show what runs; check the way from here to the load balancer too",
+    hint="`status ENV` shows what runs, and where; check the way from here to the load balancer too",
 )
 def answers(world: World) -> Iterator[Comparison]:
-    _running(world)
+    _desired(world)
     if world.load_balancer["Scheme"] == "internal":
         raise NotApplicableError("the load balancer is internal: it answers inside the VPC alone")
     group = next(iter(world.target_groups.values()))
@@ -41,10 +52,12 @@ def answers(world: World) -> Iterator[Comparison]:
     yield holds(f"status of {url}", _is_in(status, codes), expected=codes, found=status)
 
 
-def _running(world: World) -> None:
-    if world.service["runningCount"] == 0:
-        desired = world.service["desiredCount"]
-        raise NotApplicableError(f"the service runs no task (it should run {desired})")
+def _desired(world: World) -> int:
+    """Return how many tasks are to run; where none is, there is nothing to reach."""
+    desired = int(world.service["desiredCount"])
+    if desired == 0:
+        raise NotApplicableError("the service is to run no task: it stands at 0")
+    return desired
 
 
 def _is_in(status: int, codes: str) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import ssl
 from collections.abc import Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from mclass_tf.aws import Aws
 from mclass_tf.errors import UsageError
@@ -46,28 +43,8 @@ def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
     return tuple(check for check in every if check.group in only or check.name in only)
 
 
-def fetch(url: str, *, seconds: float) -> int:
-    """Return the status of a GET, without following a redirect; raise OSError when there is no answer.
-
-    The certificate's name is not checked: it is for the service's own domain, and `url` has the load balancer's name.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=seconds)
-    try:
-        connection.request("GET", parts.path or "/", headers={"User-Agent": "mclass-tf"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
 def run(
-    outputs: Mapping[str, Any], aws: Aws, *, only: Collection[str] | None = None, fetch: Fetch = fetch
+    outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch, only: Collection[str] | None = None
 ) -> VerifyReport:
     """Compare AWS with `outputs`, name to value as Terraform gives them; nothing is changed.
 
@@ -78,7 +55,7 @@ def run(
     return VerifyReport(results=tuple(judge(check, world) for check in selected))
 
 
-def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch = fetch) -> World:
+def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch) -> World:
     """Return what checks look at; nothing is read before a check asks for it."""
     return World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
 

@@ -94,7 +94,7 @@ def outputs(chosen: Chosen, session: Session) -> Mapping[str, Any]:
 @pytest.fixture(scope="session")
 def world(session: Session, outputs: Mapping[str, Any]) -> verify.World:
     """Return the applied environment; what several tests look at is read once for all tests of a worker."""
-    return verify.open_world(outputs, session.aws)
+    return verify.open_world(outputs, session.aws, fetch=flows.fetcher(session))
 
 
 def _no_engine() -> Engine:

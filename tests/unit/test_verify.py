@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from mclass_tf.verify.check import Check, Comparison, Registry, equal
 from mclass_tf.verify.iam import Policies, Statement
 from mclass_tf.verify.outputs import Outputs
 from mclass_tf.verify.report import Result, Status, VerifyReport
-from mclass_tf.verify.runner import fetch
 from mclass_tf.verify.security import ingress
 
 TEXTS = [
@@ -73,6 +70,10 @@ class _OneAnswerClient:
         yield self._aws.answer(f"{self._service}.paginate")
 
 
+def nothing_answers(url: str, *, seconds: float) -> int:
+    raise ConnectionRefusedError(url)
+
+
 class ClientError(Exception):
     """As botocore raises it when AWS answers with an error."""
 
@@ -86,7 +87,7 @@ class EndpointConnectionError(Exception):
 
 
 def world(answer: Mapping[str, Any] | Exception) -> verify.World:
-    return verify.open_world(OUTPUTS, OneAnswerAws(answer))
+    return verify.open_world(OUTPUTS, OneAnswerAws(answer), fetch=nothing_answers)
 
 
 def check(*comparisons: Comparison, error: Exception | None = None) -> Check:
@@ -103,14 +104,14 @@ def check(*comparisons: Comparison, error: Exception | None = None) -> Check:
 
 def test_a_call_that_aws_refuses_fails_the_check_with_its_cause_and_the_permission_as_the_way_on() -> None:
     denied = ClientError("AccessDeniedException", "not authorized to perform: ecr:DescribeRepositories")
-    report = verify.run(OUTPUTS, OneAnswerAws(denied), only=["registry"])
+    report = verify.run(OUTPUTS, OneAnswerAws(denied), fetch=nothing_answers, only=["registry"])
     assert {Status.FAILED} == {result.status for result in report.results}
     assert "ecr:DescribeRepositories" in report.results[0].detail
     assert "read-only" in report.results[0].hint
 
 
 def test_an_answer_without_what_was_expected_fails_the_check_and_does_not_crash() -> None:
-    report = verify.run(OUTPUTS, OneAnswerAws({}))
+    report = verify.run(OUTPUTS, OneAnswerAws({}), fetch=nothing_answers)
     assert report.failed == len(report.results) - report.skipped - report.passed
     assert report.failed > 50
     assert "KeyError" in "".join(result.detail for result in report.results)
@@ -121,14 +122,14 @@ def test_empty_listings_pass_no_check_that_reads_aws() -> None:
         key: []
         for key in ("Vpcs", "Subnets", "RouteTables", "SecurityGroups", "VpcEndpoints", "Listeners", "Rules")
     }
-    report = verify.run(OUTPUTS, OneAnswerAws(empty))
+    report = verify.run(OUTPUTS, OneAnswerAws(empty), fetch=nothing_answers)
     passed = {result.name for result in report.results if result.status is Status.PASSED}
     assert passed <= {"the calls go to the region of the outputs"}
 
 
 def test_an_aws_that_cannot_be_reached_is_asked_once_and_fails_every_check() -> None:
     aws = OneAnswerAws(EndpointConnectionError("Could not connect to the endpoint URL"))
-    report = verify.run(OUTPUTS, aws)
+    report = verify.run(OUTPUTS, aws, fetch=nothing_answers)
     assert len(aws.calls) == 1
     assert report.failed > 50
     assert "Could not connect" in report.results[0].detail
@@ -136,7 +137,7 @@ def test_an_aws_that_cannot_be_reached_is_asked_once_and_fails_every_check() -> 
 
 def test_what_several_checks_look_at_is_read_once() -> None:
     aws = OneAnswerAws({"repositories": [{"repositoryArn": "x"}]})
-    verify.run(OUTPUTS, aws, only=["registry"])
+    verify.run(OUTPUTS, aws, fetch=nothing_answers, only=["registry"])
     assert aws.calls.count("ecr.describe_repositories") == 1
 
 
@@ -168,13 +169,13 @@ def test_only_the_named_groups_and_checks_run() -> None:
         for item in verify.checks()
         if item.name == "the cluster has Container Insights as the outputs say"
     ]
-    report = verify.run(OUTPUTS, OneAnswerAws({}), only=["account", chosen.name])
+    report = verify.run(OUTPUTS, OneAnswerAws({}), fetch=nothing_answers, only=["account", chosen.name])
     assert [result.group for result in report.results] == ["account", "account", "service"]
 
 
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
-        verify.run(OUTPUTS, OneAnswerAws({}), only=["netwerk"])
+        verify.run(OUTPUTS, OneAnswerAws({}), fetch=nothing_answers, only=["netwerk"])
     assert "netwerk" in caught.value.message
     assert "network" in caught.value.hint
 
@@ -182,7 +183,7 @@ def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
 def test_outputs_that_lack_something_are_refused_with_every_name() -> None:
     outputs = {key: value for key, value in OUTPUTS.items() if key not in ("vpc_id", "alb_arn")}
     with pytest.raises(VerificationError) as caught:
-        verify.run({**outputs, "container_port": "3000"}, OneAnswerAws({}))
+        verify.run({**outputs, "container_port": "3000"}, OneAnswerAws({}), fetch=nothing_answers)
     assert "vpc_id is missing" in caught.value.message
     assert "alb_arn is missing" in caught.value.message
     assert "container_port is '3000', not a whole number" in caught.value.message
@@ -315,39 +316,3 @@ def test_an_opening_to_a_private_range_is_not_the_internet() -> None:
     assert opening.holds_network("10.1.0.0/16")
     assert not opening.holds_network("11.0.0.0/16")
     assert not opening.covers(3)
-
-
-# Over HTTP
-
-
-class _Redirecting(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(301 if self.path == "/" else 204)
-        self.send_header("Location", "http://127.0.0.1:1/")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    httpd = HTTPServer(("127.0.0.1", 0), _Redirecting)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
-
-
-def test_a_fetch_gives_the_status_and_follows_no_redirect(server: str) -> None:
-    assert fetch(f"{server}/", seconds=5) == 301
-    assert fetch(f"{server}/health", seconds=5) == 204
-
-
-def test_a_fetch_without_an_answer_raises() -> None:
-    with pytest.raises(OSError, match="refused"):
-        fetch("http://127.0.0.1:1/", seconds=5)

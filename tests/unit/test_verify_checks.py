@@ -1177,6 +1177,7 @@ _BOUNDS = "the service scales between the bounds of the outputs"
 _FOLLOWS = "the service follows the measures that it was told to, each to its target"
 _OWN_GROUPS = "the requests that scaling follows are those of this environment's target groups"
 _METRICS = (*_tracks(2), "CustomizedMetricSpecification", "Metrics")
+_RUN = "as many tasks run as are to run"
 _HEALTHY = "every task that runs is a healthy target"
 _ANSWERS = "the load balancer answers on the url, from healthy tasks"
 _STATES = (f"elbv2.describe_target_health {BLUE}", "TargetHealthDescriptions")
@@ -1228,6 +1229,9 @@ OTHER_HARMS = [
         path=("kms.get_key_rotation_status", "KeyRotationEnabled"),
         to=False,
     ),
+    Harm(name=_RUN, what="a task is missing", path=(*_SERVICE, "runningCount"), to=2),
+    Harm(name=_RUN, what="no task runs", path=(*_SERVICE, "runningCount"), to=0),
+    Harm(name=_HEALTHY, what="no task runs", path=(*_SERVICE, "runningCount"), to=0),
     Harm(name=_HEALTHY, what="unhealthy", path=(*_STATES, 0, "TargetHealth", "State"), to="unhealthy"),
     Harm(name=_HEALTHY, what="not registered", path=_STATES, to=[]),
     Harm(name=_ANSWERS, what="bad gateway", status=502),
@@ -1376,7 +1380,7 @@ def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_n
     container["image"] = f"{REPOSITORY_URL}@sha256:{'0' * 64}"
     report = run(answers, outputs={"image_digest": None})
     assert report.failed == 0, verify.render(report)
-    assert {_HEALTHY, _ANSWERS} == {
+    assert {_RUN, _HEALTHY, _ANSWERS} == {
         name for name, status in statuses(report).items() if status is verify.Status.SKIPPED
     }
 
