@@ -198,17 +198,26 @@ class Nursery:
 
     def _tell_warden(self, line: str) -> None:
         if self._warden is None:
-            self._warden = subprocess.Popen(
-                (*_ISOLATED, str(_HERE / "warden.py")),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                bufsize=0,
-            )
+            self._warden = _start_warden()
         if self._warden.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._warden.stdin.write(f"{line}\n".encode())
+
+
+def _start_warden() -> subprocess.Popen[bytes]:
+    # It is born with these signals blocked, and ignores them before it lets them through.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        return subprocess.Popen(
+            (*_ISOLATED, str(_HERE / "warden.py")),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            bufsize=0,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -208,6 +208,8 @@ class _Process:
             self._child.kill()
 
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
+        if not self._child.is_running:
+            return _NOT_FOUND, "the container is not running"
         tail = Tail(_CHECK_OUTPUT)
         try:
             argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))

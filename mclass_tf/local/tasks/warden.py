@@ -19,6 +19,7 @@ import sys
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     groups: set[int] = set()
     commands: list[list[str]] = []
     for line in sys.stdin:
