@@ -51,8 +51,10 @@ def digest_of(text: str) -> str:
 def push(account_id: str, manifest: str, *, repository: str = REPOSITORY, tag: str = "v1") -> str:
     """Put an image whose layers are there already; return its digest."""
     ecr = in_process.client(account_id, "ecr")
+    document = json.loads(manifest)
+    parts = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
     held = _ecr(account_id).repositories[repository].layers
-    held.update({_LAYER: 1000, _CONFIG: 10})
+    held.update({part["digest"]: part["size"] for part in parts})
     ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
     return digest_of(manifest)
 
@@ -393,8 +395,10 @@ class Blobs:
 
 
 @asynccontextmanager
-async def _world(applied: Applied, folder: Path, speed: float) -> AsyncIterator[World]:
-    state, driver = Live(), FakeDriver()
+async def _world(
+    applied: Applied, folder: Path, speed: float, make_driver: Callable[[], Any]
+) -> AsyncIterator[World]:
+    state, driver = Live(), make_driver()
     state.clock.speed = speed
     tasks = Tasks(
         exclusive=in_process.aws().exclusive, driver=driver, blobs=Blobs(folder), url=URL, state=state
@@ -413,11 +417,12 @@ def run(
     *,
     applied: Applied | None = None,
     speed: float = 100,
+    make_driver: Callable[[], Any] = FakeDriver,
 ) -> None:
     """Play the scenario in a world of its own."""
 
     async def play() -> None:
-        async with _world(applied or apply(), folder, speed) as world:
+        async with _world(applied or apply(), folder, speed, make_driver) as world:
             await asyncio.wait_for(scenario(world), 3 * DEADLINE)
 
     asyncio.run(play())

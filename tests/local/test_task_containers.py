@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mclass_tf.local.tasks.driver import Container
+from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Container
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import REGION
@@ -145,11 +144,8 @@ def test_failures_in_the_start_period_do_not_count(tmp_path: Path) -> None:
 
 def test_a_check_that_is_not_done_in_time_has_failed(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        async def time_out(command: Sequence[str], *, seconds: float) -> tuple[int, str]:
-            raise TimeoutError
-
         task, container = await world.running(world.applied.container(healthCheck={**_CHECK, "retries": 1}))
-        container.run_check = time_out  # type: ignore[method-assign]
+        container.check_result = (CHECK_TIMED_OUT, "")
         await until(lambda: task.health_status == "UNHEALTHY")
         assert task.containers[0].health_output == "Health check exceeded timeout (2s)"
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.clock import Clock
-from mclass_tf.local.tasks.driver import Running
+from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running
 
 HEALTHY, UNHEALTHY, UNKNOWN = "HEALTHY", "UNHEALTHY", "UNKNOWN"
 _OUTPUT_KEPT = 4096
+_TIMED_OUT = "Health check exceeded timeout ({}s)"  # as docker says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,5 @@ def of_task(containers: Iterable[tuple[bool, HealthCheck | None, str]]) -> str:
 
 
 async def _run(check: HealthCheck, running: Running) -> tuple[int, str]:
-    try:
-        return await running.run_check(check.command, seconds=check.timeout)
-    except TimeoutError:
-        return -1, f"Health check exceeded timeout ({check.timeout}s)"
+    code, output = await running.run_check(check.command, seconds=check.timeout)
+    return code, output or _TIMED_OUT.format(check.timeout) if code == CHECK_TIMED_OUT else output
