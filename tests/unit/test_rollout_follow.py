@@ -1,0 +1,141 @@
+"""What becomes of a rollout when its user interrupts, and of a first release when ECS rolls back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mclass_tf.rollout import Choice, End, Outcome, Patience, Started, View, Watch, follow
+from tests.unit.fake_service import NEW, OLD, Clock, FakeEcs, denied, deployment, service, service_deployment
+
+
+class Interruptions:
+    """Interrupts at the waits of these numbers, counted from 1; moves the clock meanwhile."""
+
+    def __init__(
+        self, *at: int, final: bool = False, on_wait: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.waits = 0
+        self.cleared = 0
+        self.is_final = final
+        self._at = at
+        self._on_wait = on_wait
+
+    def wait(self, _: float, /) -> bool:
+        self.waits += 1
+        self._on_wait(self.waits)
+        return self.waits in self._at
+
+    def clear(self) -> None:
+        self.cleared += 1
+
+
+class Asked:
+    def __init__(self, *answers: Choice) -> None:
+        self._answers = list(answers)
+        self.times = 0
+
+    def __call__(self) -> Choice:
+        self.times += 1
+        return self._answers.pop(0)
+
+
+def followed(
+    ecs: FakeEcs, interruptions: Interruptions, asked: Asked, *, back_to: int | None = None
+) -> tuple[End | None, list[str]]:
+    told: list[str] = []
+    shown: list[View] = []
+    clock = Clock()
+    started = Started(
+        service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
+    )
+    end = follow(
+        Watch(ecs, started, stall_after=1000, clock=clock),
+        ecs,
+        show=shown.append,
+        interruption=interruptions,
+        on_interrupt=asked,
+        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
+        back_to=back_to,
+    )
+    assert shown
+    return end, told
+
+
+@pytest.fixture
+def ecs() -> FakeEcs:
+    return FakeEcs(service(deployment(NEW, status="PRIMARY", running=0), deployment(OLD)))
+
+
+def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
+    """Let the rollout end at that wait."""
+
+    def on_wait(number: int) -> None:
+        if number == at:
+            ecs.becomes(status)
+
+    return on_wait
+
+
+def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
+    interruptions = Interruptions(2, on_wait=ends(ecs, "SUCCESSFUL", at=4))
+    asked = Asked(Choice.KEEP)
+
+    end, _ = followed(ecs, interruptions, asked)
+
+    assert end is not None
+    assert end.outcome is Outcome.SUCCEEDED
+    assert (asked.times, interruptions.cleared) == (1, 1)
+    assert ecs.calls == []
+
+
+def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> None:
+    ecs.on_change = lambda: ecs.becomes("ROLLBACK_REQUESTED")
+    interruptions = Interruptions(1, on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=3))
+
+    end, _ = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
+
+    assert end is not None
+    assert end.outcome is Outcome.ROLLED_BACK
+    assert ecs.calls == [("roll back", service_deployment().arn)]
+
+
+def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: FakeEcs) -> None:
+    def refuse() -> None:
+        raise denied("StopServiceDeployment")
+
+    ecs.on_change = refuse
+    interruptions = Interruptions(1, on_wait=ends(ecs, "SUCCESSFUL", at=2))
+
+    end, told = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
+
+    assert end is not None
+    assert end.outcome is Outcome.SUCCEEDED
+    assert told == ["ECS does not roll it back: not yours"]
+
+
+def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:
+    end, _ = followed(ecs, Interruptions(1), Asked(Choice.LEAVE))
+
+    assert end is None
+    assert ecs.calls == []
+
+
+def test_who_is_told_to_end_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
+    asked = Asked(Choice.KEEP)
+
+    end, _ = followed(ecs, Interruptions(1, final=True), asked)
+
+    assert end is None
+    assert asked.times == 0
+
+
+def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_once(ecs: FakeEcs) -> None:
+    statuses = {1: "ROLLBACK_REQUESTED", 2: "ROLLBACK_IN_PROGRESS", 4: "ROLLBACK_SUCCESSFUL"}
+    interruptions = Interruptions(on_wait=lambda n: ecs.becomes(statuses.get(n, ecs.own.status)))
+
+    end, _ = followed(ecs, interruptions, Asked(), back_to=0)
+
+    assert end is not None
+    assert ecs.calls == [("update", None, 0, False)]

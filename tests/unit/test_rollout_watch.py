@@ -1,0 +1,286 @@
+"""A rollout is watched by its own service deployment, to an end that is told apart from every other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mclass_tf.errors import RolloutError
+from mclass_tf.rollout import Outcome, Started, Watch
+from tests.unit.fake_service import (
+    NEW,
+    OLD,
+    OTHER,
+    Clock,
+    FakeEcs,
+    denied,
+    deployment,
+    event,
+    service,
+    service_deployment,
+    task,
+    throttled,
+)
+
+IN_PROGRESS = service(
+    deployment(NEW, status="PRIMARY", running=0, state="IN_PROGRESS"), deployment(OLD, running=2)
+)
+DONE = service(deployment(NEW, status="PRIMARY", running=2))
+
+
+def started(*seen: str) -> Started:
+    own = service_deployment().arn
+    return Started(service_deployment_arn=own, task_definition_arn=NEW, seen=frozenset(seen), at=1000.0)
+
+
+def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> Watch:
+    return Watch(ecs, started(*seen), stall_after=stall_after, clock=clock)
+
+
+def test_a_view_tells_the_tasks_of_each_revision_and_which_of_them_are_healthy_targets() -> None:
+    ecs = FakeEcs(service(deployment(NEW, status="PRIMARY", running=1), deployment(OLD, running=2)))
+    ecs.running = [task("a", NEW, address="10.0.0.1"), task("b", OLD, address="10.0.0.2"), task("c", OLD)]
+    ecs.states = {"10.0.0.1": "initial", "10.0.0.2": "healthy", "10.0.0.9": "healthy"}
+
+    view = watch(ecs, Clock()).look()
+
+    assert view is not None
+    new, old = view.tasks
+    assert (new.is_new, new.running, new.desired, new.healthy) == (True, 1, 2, 0)
+    assert (old.is_new, old.running, old.healthy) == (False, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("running", "healthy", "old", "stage"),
+    [
+        (1, 0, 2, "starting new tasks"),
+        (2, 1, 2, "waiting for health"),
+        (2, 2, 1, "draining old tasks"),
+        (2, 2, 0, "settling"),
+    ],
+)
+def test_the_stage_of_a_rolling_update_is_told_in_words(
+    running: int, healthy: int, old: int, stage: str
+) -> None:
+    ecs = FakeEcs(service(deployment(NEW, status="PRIMARY", running=running), deployment(OLD, running=old)))
+    ecs.running = [task(str(n), NEW, address=f"10.0.0.{n}") for n in range(running)]
+    ecs.states = {f"10.0.0.{n}": "healthy" for n in range(healthy)}
+
+    view = watch(ecs, Clock()).look()
+
+    assert view is not None
+    assert view.stage == stage
+
+
+def test_a_stage_that_ecs_names_is_told_as_it_is_known_or_not() -> None:
+    ecs = FakeEcs(IN_PROGRESS, own=replace(service_deployment(), stage="SOME_NEW_STAGE"))
+
+    view = watch(ecs, Clock()).look()
+
+    assert view is not None
+    assert view.stage == "some new stage"
+
+
+def test_nothing_is_shown_while_nothing_changes() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock)
+    assert watching.look() is not None
+
+    clock.wait(1)
+    assert watching.look() is None
+
+    ecs.now = service(deployment(NEW, status="PRIMARY", running=1), deployment(OLD))
+    assert watching.look() is not None
+
+
+def test_each_event_is_told_once_and_none_from_before() -> None:
+    ecs = FakeEcs(replace(IN_PROGRESS, events=(event(1), event(2))))
+    watching = watch(ecs, Clock(), "event-1")
+
+    first = watching.look()
+    ecs.now = replace(IN_PROGRESS, events=(event(1), event(2), event(3)))
+    second = watching.look()
+
+    assert first is not None
+    assert second is not None
+    assert [each.id for each in first.events] == ["event-2"]
+    assert [each.id for each in second.events] == ["event-3"]
+    assert [each.id for each in watching.events] == ["event-2", "event-3"]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("SUCCESSFUL", Outcome.SUCCEEDED),
+        ("ROLLBACK_SUCCESSFUL", Outcome.ROLLED_BACK),
+        ("ROLLBACK_FAILED", Outcome.ROLLBACK_FAILED),
+        ("STOPPED", Outcome.STOPPED),
+    ],
+)
+def test_what_ecs_ends_with_is_told_apart(status: str, outcome: Outcome) -> None:
+    ecs = FakeEcs(DONE, own=service_deployment(status=status))
+    watching = watch(ecs, Clock())
+
+    watching.look()
+
+    assert watching.end is not None
+    assert watching.end.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "UNHEARD_OF"],
+)
+def test_what_is_not_over_is_watched_on(status: str) -> None:
+    watching = watch(FakeEcs(DONE, own=service_deployment(status=status)), Clock())
+
+    watching.look()
+
+    assert watching.end is None
+
+
+@pytest.mark.parametrize("status", ["IN_PROGRESS", "STOP_REQUESTED", "STOPPED"])
+def test_a_later_deployment_of_somebody_else_supersedes(status: str) -> None:
+    later = service_deployment("later", seconds=5)
+    own = service_deployment(status=status)
+    ecs = FakeEcs(service(deployment(OTHER, status="PRIMARY")), own=own, listed=[own, later])
+    watching = watch(ecs, Clock())
+
+    watching.look()
+
+    assert watching.end is not None
+    assert watching.end.outcome is Outcome.SUPERSEDED
+    assert watching.end.by == later
+
+
+def test_the_same_revision_deployed_anew_by_somebody_else_supersedes_too() -> None:
+    own, later = service_deployment(status="STOPPED"), service_deployment("later", seconds=5)
+    watching = watch(FakeEcs(DONE, own=own, listed=[own, later]), Clock())
+
+    watching.look()
+
+    assert watching.end is not None
+    assert watching.end.outcome is Outcome.SUPERSEDED
+
+
+def test_ecs_going_back_to_the_old_revision_by_itself_is_a_rollback_and_nobody_elses_deployment() -> None:
+    own = service_deployment(status="ROLLBACK_IN_PROGRESS")
+    earlier = service_deployment("earlier", status="SUCCESSFUL", seconds=-60)
+    back = service(deployment(OLD, status="PRIMARY", state="IN_PROGRESS"), deployment(NEW, running=0))
+    watching = watch(FakeEcs(back, own=own, listed=[own, earlier]), Clock())
+
+    view = watching.look()
+
+    assert view is not None
+    assert view.stage == "rolling back"
+    assert watching.end is None
+    assert watching.is_rolling_back
+
+
+def test_without_progress_for_too_long_it_has_stalled() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock, stall_after=60)
+    watching.look()
+
+    clock.wait(59)
+    watching.look()
+    assert watching.end is None
+
+    clock.wait(1)
+    watching.look()
+    assert watching.end is not None
+    assert watching.end.outcome is Outcome.STALLED
+
+
+def test_progress_gives_it_time_anew() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock, stall_after=60)
+    watching.look()
+
+    clock.wait(59)
+    ecs.now = service(deployment(NEW, status="PRIMARY", running=1), deployment(OLD))
+    watching.look()
+    clock.wait(59)
+    watching.look()
+
+    assert watching.end is None
+
+
+def test_a_task_that_comes_and_goes_is_no_progress() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock, stall_after=60)
+    for running in (1, 0, 1, 0, 1):
+        ecs.now = service(deployment(NEW, status="PRIMARY", running=running), deployment(OLD))
+        watching.look()
+        clock.wait(20)
+
+    watching.look()
+
+    assert watching.end is not None
+    assert watching.end.outcome is Outcome.STALLED
+
+
+def test_failures_that_the_circuit_breaker_counts_are_progress_towards_its_decision() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock, stall_after=60)
+    for failures in range(5):
+        ecs.becomes("IN_PROGRESS", failures=failures)
+        watching.look()
+        clock.wait(50)
+
+    assert watching.end is None
+
+
+def test_throttling_is_survived_told_once_and_asked_more_slowly() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock)
+    watching.look()
+    usual = watching.pause
+
+    def refuse() -> None:
+        raise throttled()
+
+    ecs.on_read = refuse
+    told = watching.look()
+    assert told is not None
+    assert "Rate exceeded" in told.notice
+    assert watching.look() is None
+    assert watching.pause > usual
+
+    ecs.on_read = lambda: None
+    again = watching.look()
+    assert again is not None
+    assert not again.notice
+    assert watching.pause == usual
+
+
+def test_after_half_a_minute_without_an_answer_it_ends_and_says_that_ecs_goes_on() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock)
+
+    def refuse() -> None:
+        raise throttled()
+
+    ecs.on_read = refuse
+    watching.look()
+    clock.wait(29)
+    watching.look()
+    clock.wait(1)
+
+    with pytest.raises(RolloutError, match="Rate exceeded") as caught:
+        watching.look()
+    assert "ECS goes on" in caught.value.hint
+
+
+def test_what_is_not_allowed_ends_it_at_once() -> None:
+    ecs = FakeEcs(IN_PROGRESS)
+
+    def refuse() -> None:
+        raise denied()
+
+    ecs.on_read = refuse
+
+    with pytest.raises(ClientError, match="not yours"):
+        watch(ecs, Clock()).look()
