@@ -56,18 +56,20 @@ class Client:
     account: Account
     repository: str
     authorization: str
+    host: str | None = None
 
     def call(
         self, method: str, path: str, *, data: Any = None, headers: dict[str, str] | None = None, **query: str
     ) -> requests.Response:
         """Send a request below `/v2/`, or to the Location that an answer gave."""
+        named = {"Host": self.host} if self.host else {}
         where = path if path.startswith("/v2/") else f"/v2/{self.repository}/{path}"
         return requests.request(
             method,
             self.account.server.url + where,
             params={"from" if key == "source" else key: value for key, value in query.items()},
             data=data,
-            headers={"Authorization": self.authorization, **(headers or {})},
+            headers={"Authorization": self.authorization, **named, **(headers or {})},
             timeout=30,
         )
 

@@ -15,7 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from mclass_tf import local
-from tests.local.conftest import DEV, PROD, Account, account_of
+from tests.local.conftest import DEV, PROD, REGION, Account, account_of
 from tests.local.registry_client import (
     INDEX,
     MANIFEST,
@@ -270,6 +270,78 @@ def test_a_token_opens_the_repositories_of_its_own_account(client: Client, dev: 
     stranger = Client(dev, "web", log_in(dev, "web", create=False).authorization)
 
     assert codes(stranger.call("GET", "manifests/v1")) == ["NAME_UNKNOWN"]
+
+
+def grant(owner: Client, *actions: str, to: Account) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{to.account_id}:root"},
+        "Action": list(actions),
+    }
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    owner.account.client("ecr").set_repository_policy(repositoryName=owner.repository, policyText=text)
+
+
+@pytest.fixture
+def visitor(client: Client, dev: Account) -> Client:
+    """Another account at the registry of the first one."""
+    host = f"{client.account.account_id}.dkr.ecr.{REGION}.localhost"
+    return Client(dev, client.repository, log_in(dev, "web", create=False).authorization, host)
+
+
+def test_another_account_pulls_where_the_repositorys_policy_lets_it(client: Client, visitor: Client) -> None:
+    image = make_image()
+    client.push(image, "v1")
+
+    refused = visitor.call("GET", f"manifests/{image.digest}")
+    grant(
+        client,
+        *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+        to=visitor.account,
+    )
+
+    assert (refused.status_code, codes(refused)) == (403, ["DENIED"])
+    assert "is not authorized to perform: ecr:BatchGetImage on resource: arn:aws:ecr:" in refused.text
+    assert visitor.call("GET", f"manifests/{image.digest}").content == image.manifest
+    assert visitor.call("GET", f"blobs/{digest_of(image.layer)}").content == image.layer
+    assert visitor.call("HEAD", f"blobs/{digest_of(image.config)}").status_code == 200
+
+
+def test_a_policy_for_pulling_lets_nobody_push_or_delete(client: Client, visitor: Client) -> None:
+    image = make_image()
+    client.push(image, "v1")
+    grant(client, "ecr:BatchGetImage", to=visitor.account)
+
+    for method, path in (
+        ("POST", "blobs/uploads/"),
+        ("PUT", "manifests/v2"),
+        ("DELETE", f"manifests/{image.digest}"),
+        ("GET", "tags/list"),
+    ):
+        answer = visitor.call(method, path, data=image.manifest)
+        assert (answer.status_code, codes(answer)) == (403, ["DENIED"]), (method, path)
+    assert client.call("GET", "manifests/v1").status_code == 200
+    catalog = visitor.call("GET", "/v2/_catalog")
+    assert (catalog.status_code, codes(catalog)) == (403, ["DENIED"])
+
+
+def test_another_accounts_repository_is_read_through_the_api_where_its_policy_lets(
+    client: Client, visitor: Client
+) -> None:
+    image = make_image()
+    client.push(image, "v1")
+    ecr = visitor.account.client("ecr")
+    wanted = {"registryId": client.account.account_id, "repositoryName": client.repository}
+
+    with pytest.raises(ClientError, match="no resource-based policy allows the ecr:BatchGetImage action"):
+        ecr.batch_get_image(**wanted, imageIds=[{"imageTag": "v1"}])
+    grant(client, "ecr:BatchGetImage", "ecr:DescribeImages", to=visitor.account)
+    (found,) = ecr.batch_get_image(**wanted, imageIds=[{"imageTag": "v1"}])["images"]
+
+    assert found["imageManifest"] == image.manifest.decode()
+    assert ecr.describe_images(**wanted)["imageDetails"][0]["imageDigest"] == image.digest
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        ecr.delete_repository(**wanted, force=True)
 
 
 @pytest.fixture

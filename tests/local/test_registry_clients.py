@@ -85,6 +85,28 @@ def test_the_programs_become_the_real_ones_that_follow_on_path(tmp_path: Path) -
     assert (missing.returncode, missing.stderr) == (1, "skopeo: command not found\n")
 
 
+@pytest.mark.parametrize("kind", ["missing", "link", "script"])
+def test_podman_stands_in_for_docker(tmp_path: Path, kind: str) -> None:
+    """Only podman needs to be told that there is no TLS."""
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "podman").write_text(f"#!{sys.executable}\nimport sys; print(sys.argv[1:])\n")
+    (real / "podman").chmod(0o700)
+    if kind == "link":
+        (real / "docker").symlink_to("podman")
+    elif kind == "script":
+        (real / "docker").write_text('#!/bin/sh\nexec podman "$@"\n')
+        (real / "docker").chmod(0o700)
+    clients.install(tmp_path / "bin")
+    env = {"PATH": f"{tmp_path / 'bin'}:{real}", clients.ADDRESS_VARIABLE: ADDRESS}
+
+    done = subprocess.run(
+        ["docker", "push", f"{ECR}/web"], env=env, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == f"['push', '--tls-verify=false', '{ADDRESS}/web']\n"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shell:
     """A shell with the programs first on its PATH, and credentials kept apart."""

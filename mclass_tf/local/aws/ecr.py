@@ -22,6 +22,7 @@ from moto.ecr.responses import ECRResponse
 
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.registry import policy
 from mclass_tf.local.registry.tokens import Principal, Tokens
 
 tokens = Tokens()
@@ -296,6 +297,25 @@ def _check_manifest(repository: Repository, text: str, media_type: str | None) -
 
 
 class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
+    @property
+    def ecr_backend(self) -> Backend:
+        """The registry that a call names; moto looks into the caller's own whatever `registryId` says."""
+        own = Principal(account_id=self.current_account, region=self.region)
+        registry_id = self._get_param("registryId")
+        if registry_id in {None, own.account_id}:
+            return backend_of(own)
+        other = backend_of(Principal(account_id=registry_id, region=self.region))
+        name, action = self._get_param("repositoryName"), f"ecr:{self._get_action()}"
+        repository = other.repositories.get(name)
+        if repository is None:
+            raise NotAuthorizedError(
+                account_id=own.account_id,
+                action=action,
+                arn=f"arn:aws:ecr:{self.region}:{registry_id}:repository/{name or '*'}",
+            )
+        authorize(repository, account_id=own.account_id, action=action)
+        return other
+
     def get_authorization_token(self) -> ActionResult:
         """Moto's token has expired in 2015 and says nothing that a registry could check.
 
@@ -313,10 +333,29 @@ class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
         return ActionResult({"authorizationData": answer})
 
 
-def backend_of(principal: Principal) -> Backend:
-    """The repositories that a token opens."""
-    backend: Backend = ecr_backends[principal.account_id][principal.region]
+def backend_of(registry: Principal) -> Backend:
+    """The repositories of an account in a region."""
+    backend: Backend = ecr_backends[registry.account_id][registry.region]
     return backend
+
+
+class NotAuthorizedError(JsonRESTError):  # type: ignore[misc]  # moto is not typed for us
+    """Another account's repository, and nothing that lets this one."""
+
+    def __init__(self, *, account_id: str, action: str, arn: str) -> None:
+        super().__init__(
+            "AccessDeniedException",
+            f"User: arn:aws:iam::{account_id}:root is not authorized to perform: {action} on resource: {arn} "
+            f"because no resource-based policy allows the {action} action",
+        )
+
+
+def authorize(repository: Repository, *, account_id: str, action: str) -> None:
+    """Raise NotAuthorizedError unless the repository is the account's own or its policy lets the account."""
+    if repository.registry_id != account_id and not policy.allows(
+        repository.policy, account_id=account_id, action=action
+    ):
+        raise NotAuthorizedError(account_id=account_id, action=action, arn=repository.arn)
 
 
 def install() -> None:

@@ -25,7 +25,7 @@ from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws import ecr
 from mclass_tf.local.http import FilePart, Reply
-from mclass_tf.local.registry.refusal import HEADERS, RefusedError, no_repository, unauthorized
+from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied, no_repository, unauthorized
 from mclass_tf.local.registry.store import BusyError, DigestMismatchError, Store, Upload
 from mclass_tf.local.registry.tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 
@@ -39,13 +39,34 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/.*)?")
 _LARGEST_MANIFEST = 4 * 1024 * 1024
 _PAGE = 1000
 _ARRIVED = "mclass.registry.upload"
+# ECR's own names are not of this machine, and refused (guard.py); these are.
+_REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.localhost(?::\d+)?")
+_ACTIONS = {
+    "blobs/uploads": {
+        "DELETE": "ecr:UploadLayerPart",
+        "GET": "ecr:UploadLayerPart",
+        "HEAD": "ecr:UploadLayerPart",
+        "PATCH": "ecr:UploadLayerPart",
+        "POST": "ecr:InitiateLayerUpload",
+        "PUT": "ecr:CompleteLayerUpload",
+    },
+    "blobs/": {"GET": "ecr:GetDownloadUrlForLayer", "HEAD": "ecr:BatchCheckLayerAvailability"},
+    "manifests/": {
+        "DELETE": "ecr:BatchDeleteImage",
+        "GET": "ecr:BatchGetImage",
+        "HEAD": "ecr:BatchGetImage",
+        "PUT": "ecr:PutImage",
+    },
+    "tags/list": {"GET": "ecr:ListImages", "HEAD": "ecr:ListImages"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request to the registry, by somebody who may."""
+    """One request to a registry, by somebody whose token is known."""
 
     principal: Principal
+    registry: Principal
     method: str
     name: str
     reference: str
@@ -54,7 +75,8 @@ class Request:
 
     @property
     def owner(self) -> str:
-        return f"{self.principal.account_id}/{self.principal.region}/{self.name}"
+        """Whose an upload is."""
+        return f"{self.principal.account_id}/{self.registry.account_id}/{self.registry.region}/{self.name}"
 
     def header(self, name: str) -> str:
         return str(self.environ.get(name, ""))
@@ -135,6 +157,7 @@ class Registry:
             fields = found.groupdict()
             request = Request(
                 principal=principal,
+                registry=_registry(str(environ.get("HTTP_HOST", "")), principal=principal),
                 method=method,
                 name=fields["name"],
                 reference=fields.get("reference") or "",
@@ -148,8 +171,10 @@ class Registry:
         return _json({})
 
     def _catalog(self, request: Request) -> Reply:
+        if request.registry.account_id != request.principal.account_id:
+            raise denied("no policy of a registry lets another account list its repositories")
         with self._exclusive():
-            names = sorted(ecr.backend_of(request.principal).repositories)
+            names = sorted(ecr.backend_of(request.registry).repositories)
         return _page(request, "repositories", names, path="/v2/_catalog")
 
     def _tags(self, request: Request) -> Reply:
@@ -195,7 +220,7 @@ class Registry:
 
     def _put_image(self, request: Request, text: str, *, by_digest: bool) -> str:
         self._repository(request)
-        backend = ecr.backend_of(request.principal)
+        backend = ecr.backend_of(request.registry)
         tag = None if by_digest else request.reference
         media_type = request.header("CONTENT_TYPE").partition(";")[0].strip() or None
         digest = ecr.digest_of(text)
@@ -219,7 +244,7 @@ class Registry:
         with self._exclusive():
             self._image(request)
             key = "imageDigest" if _DIGEST.fullmatch(request.reference) else "imageTag"
-            ecr.backend_of(request.principal).batch_delete_image(
+            ecr.backend_of(request.registry).batch_delete_image(
                 request.name, image_ids=[{key: request.reference}]
             )
         return Reply(status=HTTPStatus.ACCEPTED, headers=HEADERS)
@@ -267,7 +292,7 @@ class Registry:
         digest, source = request.query.get("mount"), request.query.get("from")
         if digest is None or source is None:
             return None
-        other = ecr.backend_of(request.principal).repositories.get(source)
+        other = ecr.backend_of(request.registry).repositories.get(source)
         if other is None or digest not in other.layers:
             return None
         layers[digest] = other.layers[digest]
@@ -323,9 +348,13 @@ class Registry:
         return _created(request, digest)
 
     def _repository(self, request: Request) -> Any:
-        found = ecr.backend_of(request.principal).repositories.get(request.name)
+        found = ecr.backend_of(request.registry).repositories.get(request.name)
         if found is None:
-            raise no_repository(request.name, account_id=request.principal.account_id)
+            raise no_repository(request.name, account_id=request.registry.account_id)
+        try:
+            ecr.authorize(found, account_id=request.principal.account_id, action=_action(request))
+        except ecr.NotAuthorizedError as error:
+            raise denied(str(error.message)) from None
         return found
 
     def _image(self, request: Request) -> Any:
@@ -378,6 +407,24 @@ def _principal(authorization: str) -> Principal:
         ) from None
     except UnknownTokenError:
         raise unauthorized("Not Authorized") from None
+
+
+def _registry(host: str, *, principal: Principal) -> Principal:
+    """Whose registry the request's host names; by any other name it is that of the token's account."""
+    found = _REGISTRY_HOST.fullmatch(host)
+    return Principal(account_id=found["account"], region=found["region"]) if found else principal
+
+
+def _action(request: Request) -> str:
+    """What somebody of another account must be allowed for the request.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    """
+    kind = str(request.environ["PATH_INFO"])[len(f"/v2/{request.name}/") :]
+    for start, actions in _ACTIONS.items():
+        if kind.startswith(start):
+            return actions[request.method]
+    raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
 
 
 def _check_start(request: Request, upload: Upload) -> None:

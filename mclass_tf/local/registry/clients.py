@@ -3,7 +3,7 @@
 A client finds a registry by its name, and ECR's names are AWS's own: no variable that the clients read would lead
 them elsewhere, for logging in least of all. So each program stands before the real one on PATH, names the registry as
 127.0.0.1 where its arguments name ECR, and becomes the real one. Docker takes a registry on 127.0.0.0/8 without TLS;
-the others are told to.
+the others are told to. Where there is no docker, podman stands in for it, as its package podman-docker has it.
 """
 
 from __future__ import annotations
@@ -68,15 +68,25 @@ def _verb(arguments: Sequence[str]) -> int | None:
     )
 
 
+def _is_podman(docker: Path) -> bool:
+    """Whether the program named docker is a link to podman, or a script that starts it."""
+    if docker.resolve().name == "podman":
+        return True
+    with docker.open("rb") as file:
+        head = file.read(4096)
+    return head.startswith(b"#!") and b"podman" in head
+
+
 def run(program: str, argv: Sequence[str]) -> None:
     """Become the real program."""
     folder = Path(argv[0]).resolve().parent
     places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    real = shutil.which(
-        program, path=os.pathsep.join(place for place in places if Path(place).resolve() != folder)
-    )
+    path = os.pathsep.join(place for place in places if Path(place).resolve() != folder)
+    real = shutil.which(program, path=path)
+    if program == "docker" and (real is None or _is_podman(Path(real))):
+        program, real = "podman", real or shutil.which("podman", path=path)
     if real is None:
-        sys.exit(f"{program}: command not found")
+        sys.exit(f"{Path(argv[0]).name}: command not found")
     address = os.environ.get(ADDRESS_VARIABLE)
     arguments = list(argv[1:])
     os.execv(real, [real, *(command(program, arguments, address=address) if address else arguments)])  # noqa: S606

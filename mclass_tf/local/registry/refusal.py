@@ -39,6 +39,10 @@ def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RefusedError:
     return RefusedError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
 
 
+def denied(message: str) -> RefusedError:
+    return RefusedError(HTTPStatus.FORBIDDEN, "DENIED", message)
+
+
 def no_repository(name: str, *, account_id: str) -> RefusedError:
     return RefusedError(
         HTTPStatus.NOT_FOUND,

@@ -26,7 +26,7 @@ class ExpiredTokenError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Whose repositories a token opens."""
+    """An account in a region: whom a token was given to, or whose registry a request names."""
 
     account_id: str
     region: str

@@ -1,0 +1,54 @@
+"""Repository policies: who beside the registry's own account may do what with a repository.
+
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html . Who asks is known as an account: a
+principal that names a role or user of it matches nobody, and an allowance with a condition allows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+_ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?(?P<account>\d{12})(?::root)?")
+_WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
+
+
+def allows(policy: str | None, *, account_id: str, action: str) -> bool:
+    """Whether the policy lets another account do `action`; a denial goes before."""
+    statements = _listed(json.loads(policy).get("Statement")) if policy else []
+    effects = {
+        statement.get("Effect") for statement in statements if _concerns(statement, account_id, action)
+    }
+    return effects == {"Allow"}
+
+
+def _concerns(statement: Mapping[str, Any], account_id: str, action: str) -> bool:
+    if any(key in statement for key in _WHATEVER_ELSE):
+        return statement.get("Effect") == "Deny"  # what is not modelled is refused
+    named = (_account(principal) for principal in _principals(statement.get("Principal")))
+    actions = (str(pattern).lower() for pattern in _listed(statement.get("Action")))
+    return any(one in {"*", account_id} for one in named) and any(
+        fnmatchcase(action.lower(), pattern) for pattern in actions
+    )
+
+
+def _principals(principal: Any) -> Iterator[str]:
+    if isinstance(principal, Mapping):
+        principal = principal.get("AWS")
+    yield from (str(one) for one in _listed(principal))
+
+
+def _account(principal: str) -> str | None:
+    if principal == "*":
+        return principal
+    found = _ACCOUNT.fullmatch(principal)
+    return found["account"] if found else None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
