@@ -262,6 +262,19 @@ def test_ecs_adds_its_own_variables(tmp_path: Path) -> None:
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in environment
 
 
+def test_the_definition_may_say_otherwise(tmp_path: Path) -> None:
+    environment = _started(
+        tmp_path,
+        {
+            "environment": [
+                {"name": "AWS_REGION", "value": "us-east-1"},
+                {"name": "AWS_ENDPOINT_URL", "value": "x"},
+            ]
+        },
+    ).environment
+    assert (environment["AWS_REGION"], environment["AWS_ENDPOINT_URL"]) == ("us-east-1", "x")
+
+
 def test_each_container_has_a_metadata_address_of_its_own(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await world.running(world.applied.container(), _sidecar(world, "sidecar"))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mclass_tf.local.aws.ecs import capacity, images
 from mclass_tf.local.aws.ecs.task import Task
@@ -167,10 +168,16 @@ def test_the_interface_of_a_task_is_one_of_ec2_while_the_task_is_there(tmp_path:
         assert found["Status"] == "in-use"
         assert [group["GroupId"] for group in found["Groups"]] == [world.applied.group_id]
         assert found["Description"].endswith(f":attachment/{task.attachment_id}")
+        with pytest.raises(ClientError, match="DependencyViolation"):
+            ec2.delete_security_group(GroupId=world.applied.group_id)
+        with pytest.raises(ClientError, match="DependencyViolation"):
+            ec2.delete_subnet(SubnetId=found["SubnetId"])
         world.stop(task)
         await world.status(task, "STOPPED")
         assert ec2.describe_network_interfaces(**asked)["NetworkInterfaces"] == []
         assert world.live.interfaces.in_subnet(task.interface.subnet_id) == ()
+        ec2.delete_security_group(GroupId=world.applied.group_id)
+        ec2.delete_subnet(SubnetId=found["SubnetId"])
 
     task_world.run(tmp_path, scenario)
 

@@ -15,6 +15,7 @@ def refuse_group(ec2: Any, group_id: str) -> None:
         *(group.id for group in _groups(ec2) if group.id != group_id and _refers_to(group, group_id)),
         *(entry.arn for entry in _load_balancers(ec2) if group_id in (entry.security_groups or [])),
         *(endpoint.id for endpoint in _endpoints(ec2) if group_id in endpoint.security_group_ids),
+        *(entry.id for entry in _of_tasks(ec2) if group_id in {group.id for group in entry.group_set}),
     ]
     if holders:
         raise DependencyViolationError(f"resource {group_id} has a dependent object")
@@ -26,6 +27,7 @@ def refuse_subnet(ec2: Any, subnet_id: str) -> None:
         *(entry for entry in _load_balancers(ec2) if subnet_id in {subnet.id for subnet in entry.subnets}),
         *(gateway for gateway in _nat_gateways(ec2) if gateway.subnet_id == subnet_id),
         *(endpoint for endpoint in _endpoints(ec2) if subnet_id in (endpoint.subnet_ids or [])),
+        *(entry for entry in _of_tasks(ec2) if entry.subnet_id == subnet_id),
     ]
     if holders:
         raise DependencyViolationError(f"The subnet '{subnet_id}' has dependencies and cannot be deleted.")
@@ -78,3 +80,8 @@ def _endpoints(ec2: Any) -> list[Any]:
 
 def _nat_gateways(ec2: Any) -> list[Any]:
     return [gateway for gateway in ec2.nat_gateways.values() if gateway.state != "deleted"]
+
+
+def _of_tasks(ec2: Any) -> list[Any]:
+    """The interfaces of tasks, which ECS has made and takes away with them."""
+    return [interface for interface in ec2.enis.values() if interface.requester_managed]

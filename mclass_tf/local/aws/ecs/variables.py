@@ -18,8 +18,15 @@ def of_container(
     endpoint_url: str,
     credentials_url: str | None,
 ) -> dict[str, str]:
-    """Raises secrets.NoSecretError. It reads moto's state: call it under the lock."""
+    """What the definition says goes before what is added, but for the addresses of the metadata.
+
+    Raises secrets.NoSecretError. It reads moto's state: call it under the lock.
+    """
     return {
+        "AWS_DEFAULT_REGION": launch.region,
+        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+        "AWS_REGION": launch.region,
+        **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
         **{entry["name"]: str(entry["value"]) for entry in definition.get("environment") or []},
         **{entry["name"]: str(entry["value"]) for entry in override.get("environment") or []},
         **{
@@ -28,19 +35,7 @@ def of_container(
             )
             for entry in definition.get("secrets") or []
         },
-        **_of_ecs(launch, metadata_url=metadata_url),
-        **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
-    }
-
-
-def _of_ecs(launch: Launch, *, metadata_url: str) -> dict[str, str]:
-    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-metadata.html"""
-    return {
-        "AWS_DEFAULT_REGION": launch.region,
-        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-        "AWS_REGION": launch.region,
-        "ECS_AGENT_URI": metadata_url.replace("/v4/", "/api/"),
-        "ECS_CONTAINER_METADATA_URI": metadata_url.replace("/v4/", "/v3/"),
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html
         "ECS_CONTAINER_METADATA_URI_V4": metadata_url,
     }
 
