@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from mclass_tf.local.aws.ecs import images
 from mclass_tf.local.aws.ecs.preconditions import logs, registry, roles, secrets
-from mclass_tf.local.aws.ecs.preconditions.policy import NotModelledError
 from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.policies import NotModelledError
 
 
 def unmet(task: Task) -> str | None:

@@ -10,8 +10,8 @@ from moto.ecr.models import ecr_backends
 
 from mclass_tf.local.aws.ecs import images
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.ecs.preconditions.policy import Decision, Request, decide
 from mclass_tf.local.aws.ecs.task import Container, Task
+from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  an action, no secret
 _PULL = "CannotPullContainerError: "

@@ -8,8 +8,8 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.utilities.utils import get_partition
 
-from mclass_tf.local.aws.ecs.preconditions.policy import Decision, Request, decide
 from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _SERVICE = "ecs-tasks.amazonaws.com"
 

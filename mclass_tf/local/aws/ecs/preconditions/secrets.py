@@ -11,8 +11,8 @@ from typing import Any
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.ecs import secrets
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.ecs.preconditions.policy import Decision, Request, decide
 from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _RETRIEVAL = f"{words.UNPREPARED}execution resource retrieval failed: "
 
