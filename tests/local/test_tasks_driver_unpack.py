@@ -218,6 +218,7 @@ def test_a_manifest_or_configuration_of_other_bytes_is_refused(blobs: Blobs) -> 
         (b"no gzip", GZIP),
         (layer(Entry(name="a", content=b"x" * 5000))[:2000], ""),
     ],
+    ids=["cut off gzip", "no gzip", "cut off tar"],
 )
 def test_a_damaged_layer_is_refused(blobs: Blobs, root: Path, data: bytes, media_type: str) -> None:
     with pytest.raises(PullError, match="failed to register layer sha256:"):
