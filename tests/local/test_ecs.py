@@ -232,7 +232,7 @@ def test_a_service_that_cannot_be_honoured_is_an_error(ecs: Ecs, changes: dict[s
 _NEWER = {
     "strategy": {"strategy": "BLUE_GREEN"},
     "hooks": {"lifecycleHooks": [{"hookTargetArn": "x"}]},
-    "bake": {"bakeTimeInMinutes": 5},
+    "breaker": {"deploymentCircuitBreaker": {"enable": True, "rollback": True, "somethingNew": 1}},
     "canary": {"canaryConfiguration": {"canaryPercent": 5}},
 }
 
@@ -243,9 +243,32 @@ def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
 ) -> None:
     request = copy.deepcopy(ecs.service)
     request["deploymentConfiguration"] |= addition
-    named = "BLUE_GREEN" if "strategy" in addition else next(iter(addition))
+    named = (
+        "BLUE_GREEN"
+        if "strategy" in addition
+        else next(reversed(addition.get("deploymentCircuitBreaker") or addition))
+    )
     with pytest.raises(ClientError, match=named):
         _raw(ecs.client, "CreateService", request)
+
+
+_BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
+    "bake": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes"),
+    "threshold": (
+        {"deploymentCircuitBreaker": {"thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 101}}},
+        "at most 100",
+    ),
+    "threshold's type": (
+        {"deploymentCircuitBreaker": {"thresholdConfiguration": {"type": "PERCENT", "value": 1}}},
+        "BOUNDED_PERCENT",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), _BAD_DETECTION.values(), ids=_BAD_DETECTION.keys())
+def test_how_failures_are_noticed_is_checked(ecs: Ecs, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        _raw(ecs.client, "CreateService", {**ecs.service, "deploymentConfiguration": changes})
 
 
 def test_an_unknown_parameter_is_refused_by_name(ecs: Ecs) -> None:

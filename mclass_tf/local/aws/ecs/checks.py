@@ -14,6 +14,8 @@ from mclass_tf.local.aws.ecs.errors import invalid
 FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 
 _WHOLE = 100
+_BAKE_MINUTES = range(1440 + 1)
+_THRESHOLDS = ("COUNT", "BOUNDED_PERCENT", "UNBOUNDED_PERCENT")
 _CHOICES = {
     "availabilityZoneRebalancing": ("ENABLED", "DISABLED"),
     "propagateTags": ("NONE", "SERVICE", "TASK_DEFINITION"),
@@ -31,9 +33,28 @@ def check_service(
     if settings["desiredCount"] < 0:
         raise invalid("Desired count should be greater than or equal to 0.")
     _check_percents(settings)
+    _check_detection(settings)
     _check_capacity(settings, cluster=cluster)
     _check_network(settings, account_id=account_id, region=region)
     _check_load_balancers(settings, task_definition=task_definition, account_id=account_id, region=region)
+
+
+def _check_detection(settings: Mapping[str, Any]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html#failure-threshold"""
+    configuration = settings["deploymentConfiguration"]
+    if configuration["bakeTimeInMinutes"] not in _BAKE_MINUTES:
+        raise invalid("bakeTimeInMinutes must be from 0 to 1440.")
+    threshold = configuration["deploymentCircuitBreaker"].get("thresholdConfiguration")
+    if not threshold:
+        return
+    if threshold.get("type") not in _THRESHOLDS:
+        raise invalid(f"thresholdConfiguration.type should be one of [{','.join(_THRESHOLDS)}].")
+    most = None if threshold["type"] == "COUNT" else _WHOLE
+    value = threshold.get("value") or 0
+    if value < 1 or (most is not None and value > most):
+        raise invalid(
+            f"thresholdConfiguration.value must be at least 1{f' and at most {most}' if most else ''}."
+        )
 
 
 def _check_percents(settings: Mapping[str, Any]) -> None:

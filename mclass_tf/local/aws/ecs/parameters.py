@@ -77,8 +77,17 @@ CREATE_CLUSTER = frozenset(
 UPDATE_CLUSTER = frozenset({"cluster", "configuration", "settings"})
 
 _DEPLOYMENT_CONFIGURATION = frozenset(
-    {"alarms", "deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent", "strategy"}
+    {
+        "alarms",
+        "bakeTimeInMinutes",
+        "deploymentCircuitBreaker",
+        "maximumPercent",
+        "minimumHealthyPercent",
+        "strategy",
+    }
 )
+_CIRCUIT_BREAKER = frozenset({"enable", "resetOnHealthyTask", "rollback", "thresholdConfiguration"})
+_ALARMS = frozenset({"alarmNames", "enable", "rollback"})
 _LOAD_BALANCER = frozenset({"containerName", "containerPort", "targetGroupArn"})
 
 
@@ -102,6 +111,9 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
 def _check_deployment(configuration: Mapping[str, Any]) -> None:
     asked = {name: value for name, value in configuration.items() if value not in (None, 0, [], {})}
     _check_names(asked, honoured=_DEPLOYMENT_CONFIGURATION, within="deploymentConfiguration")
+    for name, honoured in {"deploymentCircuitBreaker": _CIRCUIT_BREAKER, "alarms": _ALARMS}.items():
+        within = f"deploymentConfiguration.{name}"
+        _check_names(configuration.get(name) or {}, honoured=honoured, within=within)
     strategy = configuration.get("strategy", "ROLLING")
     if strategy != "ROLLING":
         raise invalid(f"The local AWS does not model the deployment strategy {strategy}.")

@@ -175,8 +175,10 @@ class _Pass:
 
     @staticmethod
     def _count(deployment: Deployment, failed: int) -> None:
-        if deployment.is_in_progress:
-            deployment.failed_tasks = failed
+        if not deployment.is_in_progress:
+            return
+        deployment.failed_tasks = failed
+        if deployment.record.status == "IN_PROGRESS":  # what led to a rollback stays on record
             deployment.record.failure_count = failed
 
     # ---- failure and rollback
@@ -283,6 +285,8 @@ class _Pass:
                 held=len(deployment.ended_at),
             )
         )
+        if decision.stops or decision.start:
+            self._service.is_steady = False
         self._stop(decision)
         self._start(decision)
         if decision.is_stuck and not deployment.is_stuck:

@@ -1,0 +1,108 @@
+"""How the service scheduler judges a task, and when the circuit breaker trips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mclass_tf.local.aws.ecs import breaker
+from mclass_tf.local.aws.ecs.health import Facts, Target, Verdict, judge
+from mclass_tf.local.aws.ecs.view import Condition
+
+_NOW = 1000.0
+_RUNNING = Facts(
+    last_status="RUNNING", desired_status="RUNNING", started_at=_NOW - 5, container_health=None, targets=()
+)
+
+
+def _judge(*, grace: float = 0, **changes: Any) -> Verdict | None:
+    return judge(replace(_RUNNING, **changes), now=_NOW, grace=grace, settling=40)
+
+
+def _targets(*states: str) -> tuple[Target, ...]:
+    return tuple(
+        Target(target_group_arn=f"group-{number}", port=3000, state=state, description="why")
+        for number, state in enumerate(states)
+    )
+
+
+_CASES: dict[str, tuple[dict[str, Any], Condition | None]] = {
+    "provisioning": ({"last_status": "PROVISIONING", "started_at": None}, Condition.PENDING),
+    "activating": ({"last_status": "ACTIVATING", "started_at": None}, Condition.PENDING),
+    "told to stop": ({"desired_status": "STOPPED"}, Condition.DRAINING),
+    "draining": ({"desired_status": "STOPPED", "last_status": "DEACTIVATING"}, Condition.DRAINING),
+    "stopping": ({"desired_status": "STOPPED", "last_status": "STOPPING"}, None),
+    "stopped": ({"desired_status": "STOPPED", "last_status": "STOPPED"}, None),
+    "stopped before it ran": ({"desired_status": "STOPPED", "last_status": "PENDING"}, None),
+    "unchecked and new": ({}, Condition.STARTING),
+    "unchecked for 40 s": ({"started_at": _NOW - 40}, Condition.HEALTHY),
+    "container not known yet": ({"container_health": "UNKNOWN"}, Condition.STARTING),
+    "container healthy": ({"container_health": "HEALTHY"}, Condition.HEALTHY),
+    "container unhealthy": ({"container_health": "UNHEALTHY"}, Condition.UNHEALTHY),
+    "target initial": ({"targets": _targets("initial")}, Condition.STARTING),
+    "target not in use": ({"targets": _targets("unused")}, Condition.STARTING),
+    "target healthy": ({"targets": _targets("healthy")}, Condition.HEALTHY),
+    "one target of two healthy": ({"targets": _targets("healthy", "initial")}, Condition.STARTING),
+    "one target of two unhealthy": ({"targets": _targets("healthy", "unhealthy")}, Condition.UNHEALTHY),
+    "target healthy, container not known": (
+        {"targets": _targets("healthy"), "container_health": "UNKNOWN"},
+        Condition.STARTING,
+    ),
+    "both healthy": ({"targets": _targets("healthy"), "container_health": "HEALTHY"}, Condition.HEALTHY),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), _CASES.values(), ids=_CASES.keys())
+def test_a_task_counts_as(changes: dict[str, Any], expected: Condition | None) -> None:
+    verdict = _judge(**changes)
+    assert expected is (None if verdict is None else verdict.condition)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"container_health": "UNHEALTHY"}, {"targets": _targets("unhealthy")}],
+    ids=["check", "target"],
+)
+def test_what_fails_within_the_grace_period_is_looked_at_again_after_it(changes: dict[str, Any]) -> None:
+    assert Verdict(condition=Condition.STARTING, until=_NOW + 25) == _judge(grace=30, **changes)
+    after = _judge(grace=5, **changes)
+    assert after is not None
+    assert after.condition is Condition.UNHEALTHY
+
+
+def test_a_task_without_checks_is_looked_at_again_when_it_counts() -> None:
+    assert Verdict(condition=Condition.STARTING, until=_NOW + 35) == _judge()
+
+
+def test_the_target_that_fails_is_named() -> None:
+    verdict = _judge(targets=_targets("healthy", "unhealthy"))
+    assert verdict is not None
+    assert verdict.target is not None
+    assert verdict.target.target_group_arn == "group-1"
+
+
+_THRESHOLDS: list[tuple[dict[str, Any], int, int]] = [
+    ({}, 1, 3),
+    ({}, 6, 3),
+    ({}, 7, 4),
+    ({}, 25, 13),
+    ({}, 400, 200),
+    ({}, 800, 200),
+    ({"type": "BOUNDED_PERCENT", "value": 100}, 10, 10),
+    ({"type": "UNBOUNDED_PERCENT", "value": 50}, 800, 400),
+    ({"type": "UNBOUNDED_PERCENT", "value": 50}, 2, 1),
+    ({"type": "COUNT", "value": 5}, 800, 5),
+]
+
+
+@pytest.mark.parametrize(("configuration", "desired", "expected"), _THRESHOLDS)
+def test_the_circuit_breaker_trips_at(configuration: dict[str, Any], desired: int, expected: int) -> None:
+    given = {"enable": True, "thresholdConfiguration": configuration} if configuration else {"enable": True}
+    assert expected == breaker.threshold(given, desired=desired)
+
+
+def test_starts_are_delayed_more_and_more_and_not_for_ever() -> None:
+    assert [breaker.launch_delay(failures) for failures in range(5)] == [0.0, 0.0, 30.0, 60.0, 120.0]
+    assert breaker.launch_delay(100) == 27 * 60

@@ -1,0 +1,655 @@
+"""What becomes of a service: deployments, events, failures, rollbacks; in a world that moves when a test says so."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mclass_tf.local.aws.ecs import reconcile as reconciling
+from mclass_tf.local.aws.ecs.service import Service, defaults
+from mclass_tf.local.aws.ecs.task import Container, Launch, Task
+from mclass_tf.local.aws.ecs.world import Alarm
+from mclass_tf.local.aws.targets import TargetHealth
+from mclass_tf.local.clock import Clock
+from mclass_tf.local.network import Interface
+
+_GROUP = "arn:aws:elasticloadbalancing:eu-west-1:111111111111:targetgroup/web/0123456789abcdef"
+_PREFIX = "arn:aws:ecs:eu-west-1:111111111111"
+
+
+@dataclass
+class World:
+    """Times in seconds. Tasks do nothing by themselves."""
+
+    time: float = 1_000_000.0
+    clock: Clock = field(default_factory=Clock)
+    tasks: list[Task] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    alarm_states: dict[str, Alarm] = field(default_factory=dict)
+    stopped: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    @property
+    def runner(self) -> World:
+        return self
+
+    def now(self) -> float:
+        return self.time
+
+    def targets(self, account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
+        return [
+            TargetHealth(ip=ip, port=3000, state=state, reason=None, description="Request timed out", since=0)
+            for ip, state in self.states.items()
+        ]
+
+    def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
+        return {name: self.alarm_states[name] for name in names if name in self.alarm_states}
+
+    def all(self, account_id: str, region: str) -> list[Task]:
+        return list(self.tasks)
+
+    def launch(self, launch: Launch) -> Task:
+        number = len(self.tasks) + 1
+        task = Task(
+            id=f"t{number}",
+            arn=f"{_PREFIX}:task/c/t{number}",
+            launch=launch,
+            created_at=self.time,
+            attachment_id="a",
+            containers=[Container(name="web", arn="c", image="i", image_digest="sha256:1")],
+        )
+        self.tasks.append(task)
+        return task
+
+    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None:
+        task.desired_status, task.stop_code, task.stopped_reason = "STOPPED", code, reason
+        self.stopped.append((task.id, reason, drain))
+        if task.last_status != "RUNNING":
+            task.last_status = "STOPPED"
+
+
+@dataclass
+class Stage:
+    """A service in its world; `settle` reconciles until nothing changes."""
+
+    world: World
+    service: Service
+
+    def settle(self) -> float | None:
+        wake = None
+        for _ in range(5):
+            wake = reconciling.reconcile(self.service, world=self.world)
+        return wake
+
+    def wait(self, seconds: float) -> None:
+        self.world.time += seconds
+        self.settle()
+
+    @property
+    def live(self) -> list[Task]:
+        return [task for task in self.world.tasks if task.desired_status == "RUNNING"]
+
+    def run(self, *tasks: Task) -> None:
+        """Bring tasks to RUNNING, registered, their targets initial."""
+        for task in tasks or tuple(task for task in self.live if task.last_status == "PROVISIONING"):
+            ip = f"10.0.0.{task.id.removeprefix('t')}"
+            task.interface = Interface(
+                id="eni", private_ip=ip, mac_address="", subnet_id="", vpc_id="", availability_zone="a",
+                security_group_ids=(),
+            )  # fmt: skip
+            task.last_status, task.started_at, task.is_registered = "RUNNING", self.world.time, True
+            self.world.states[ip] = "initial"
+        self.settle()
+
+    def report(self, state: str, *tasks: Task) -> None:
+        """Have the health checks find this of tasks, or of all that run."""
+        for task in tasks or tuple(task for task in self.live if task.last_status == "RUNNING"):
+            assert task.interface is not None
+            self.world.states[task.interface.private_ip] = state
+        self.settle()
+
+    def drain(self, *tasks: Task) -> None:
+        """Let tasks that were told to stop drain and be gone."""
+        going = tasks or tuple(task for task in self.world.tasks if task.desired_status == "STOPPED")
+        for task in going:
+            task.is_registered, task.is_draining = False, task.last_status == "RUNNING"
+        self.settle()
+        for task in going:
+            task.last_status, task.is_draining = "STOPPED", False
+        self.settle()
+
+    def crash(self, task: Task, *, code: str = "EssentialContainerExited") -> None:
+        task.desired_status, task.stop_code, task.last_status = "STOPPED", code, "STOPPED"
+        self.settle()
+
+    def come_up(self) -> None:
+        """Bring everything to where it is to be."""
+        self.run()
+        self.report("healthy")
+        self.drain()
+
+    def fail_to_start(self) -> None:
+        """Let all that is on its way fail, as where an image is missing; wait for what ECS then waits for."""
+        for task in self.live:
+            if task.last_status == "PROVISIONING":
+                self.crash(task, code="TaskFailedToStart")
+        self.wait(60)
+
+    def deploy(self, definition: str = "t:2", **changes: Any) -> None:
+        self.service.update({"taskDefinition": definition, **changes}, force=False)
+        self.settle()
+
+    @property
+    def messages(self) -> list[str]:
+        """The events, the first one first, without what changes from run to run."""
+        ids = {entry.id: entry.revision.settings["taskDefinition"] for entry in self.service.deployments}
+        found = []
+        for event in reversed(self.service.events):
+            text = event["message"].replace(_GROUP, "GROUP")
+            for ident, definition in ids.items():
+                text = text.replace(ident, definition)
+            found.append(text)
+        return found
+
+    @property
+    def rollouts(self) -> list[tuple[str, str, str]]:
+        return [
+            (entry.revision.settings["taskDefinition"], entry.status, entry.rollout_state)
+            for entry in self.service.deployments
+        ]
+
+
+def _definition(reference: str) -> Any:
+    return SimpleNamespace(
+        arn=reference,
+        family="t",
+        tags=[{"key": "of", "value": "definition"}],
+        container_definitions=[{"name": "web", "image": f"repository@sha256:{reference}", "essential": True}],
+    )
+
+
+_names = itertools.count()
+
+
+def _stage(*, desired: int = 2, minimum: int = 100, maximum: int = 200, **configuration: Any) -> Stage:
+    name = f"s{next(_names)}"
+    request = {
+        "taskDefinition": "t:1",
+        "desiredCount": desired,
+        "launchType": "FARGATE",
+        "healthCheckGracePeriodSeconds": 30,
+        "loadBalancers": [{"targetGroupArn": _GROUP, "containerName": "web", "containerPort": 3000}],
+        "propagateTags": "SERVICE",
+        "enableECSManagedTags": True,
+        "tags": [{"key": "team", "value": "mclass"}],
+        "deploymentConfiguration": {
+            "minimumHealthyPercent": minimum,
+            "maximumPercent": maximum,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+            **configuration,
+        },
+    }
+    settings = {**defaults(request), "taskDefinition": "t:1"}
+    service = Service(
+        name=name,
+        arn=f"{_PREFIX}:service/c/{name}",
+        cluster_name="c",
+        cluster_arn=f"{_PREFIX}:cluster/c",
+        settings=settings,
+        definition_of=_definition,
+    )
+    stage = Stage(world=World(), service=service)
+    stage.settle()
+    return stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Two tasks run the first revision, steadily."""
+    made = _stage()
+    made.come_up()
+    return made
+
+
+# ---- coming up
+
+
+def test_a_service_comes_up_and_says_so() -> None:
+    stage = _stage()
+    stage.come_up()
+    name = stage.service.name
+    assert [
+        f"(service {name}) has started 2 tasks: (task t1) (task t2).",
+        f"(service {name}) registered 2 targets in (target-group GROUP)",
+        f"(service {name}) (deployment t:1) deployment completed.",
+        f"(service {name}) has reached a steady state.",
+    ] == stage.messages
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+    assert stage.service.records[0].status == "SUCCESSFUL"
+
+
+def test_tasks_get_the_wiring_and_the_tags_of_the_service(stage: Stage) -> None:
+    launch = stage.live[0].launch
+    assert (
+        launch.registrations[0].target_group_arn,
+        launch.registrations[0].container_name,
+        launch.registrations[0].container_port,
+    ) == (_GROUP, "web", 3000)
+    assert launch.group == f"service:{stage.service.name}"
+    assert {"team": "mclass", "aws:ecs:clusterName": "c", "aws:ecs:serviceName": stage.service.name} == {
+        tag["key"]: tag["value"] for tag in launch.tags
+    }
+
+
+def test_a_deployment_goes_on_until_every_target_is_healthy() -> None:
+    stage = _stage()
+    stage.run()
+    stage.report("healthy", stage.live[0])
+    assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
+
+
+def test_steady_state_is_told_once(stage: Stage) -> None:
+    stage.wait(1000)
+    assert sum("steady state" in message for message in stage.messages) == 1
+
+
+# ---- rolling
+
+
+def test_a_rollout_replaces_the_old_tasks_and_completes_when_they_have_drained(stage: Stage) -> None:
+    stage.deploy()
+    assert stage.rollouts == [("t:2", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+    stage.run()
+    stage.report("healthy")
+    assert stage.rollouts == [("t:2", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+    stage.drain()
+    assert stage.rollouts == [("t:2", "PRIMARY", "COMPLETED")]
+    told = stage.messages[4:]
+    name, old = stage.service.name, stage.world.tasks[0].deployment_id
+    assert [
+        f"(service {name}) has started 2 tasks: (task t3) (task t4).",
+        f"(service {name}) registered 2 targets in (target-group GROUP)",
+        f"(service {name}) has stopped 2 running tasks: (task t1) (task t2).",
+        f"(service {name}) deregistered 2 targets in (target-group GROUP)",
+        f"(service {name}, taskSet {old}) has begun draining connections on 2 tasks.",
+        f"(service {name}) (deployment t:2) deployment completed.",
+        f"(service {name}) has reached a steady state.",
+    ] == told
+
+
+def test_old_tasks_are_drained_and_told_why(stage: Stage) -> None:
+    stage.deploy()
+    stage.run()
+    stage.report("healthy")
+    reason = f"Scaling activity initiated by (deployment {stage.service.primary.id})"
+    assert [("t1", reason, True), ("t2", reason, True)] == stage.world.stopped
+
+
+def test_a_forced_deployment_has_a_revision_of_its_own(stage: Stage) -> None:
+    before = stage.service.primary.revision.arn
+    stage.service.update({}, force=True)
+    stage.settle()
+    assert before != stage.service.primary.revision.arn
+    assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+
+
+def test_a_newer_deployment_stops_the_one_under_way(stage: Stage) -> None:
+    stage.deploy("t:2")
+    stage.run()
+    stage.deploy("t:3")
+    assert stage.rollouts == [
+        ("t:3", "PRIMARY", "IN_PROGRESS"),
+        ("t:2", "ACTIVE", "IN_PROGRESS"),
+        ("t:1", "ACTIVE", "COMPLETED"),
+    ]
+    assert [record.status for record in stage.service.records] == ["IN_PROGRESS", "STOPPED", "SUCCESSFUL"]
+    assert {"t3", "t4"} == {task_id for task_id, _, _ in stage.world.stopped}
+    stage.come_up()
+    stage.drain()
+    assert stage.rollouts == [("t:3", "PRIMARY", "COMPLETED")]
+
+
+def test_percentages_that_allow_nothing_are_told_once() -> None:
+    stage = _stage(desired=1, maximum=150)
+    stage.come_up()
+    stage.deploy()
+    stage.wait(100)
+    assert sum("was unable to stop or start tasks" in message for message in stage.messages) == 1
+    assert stage.rollouts == [("t:2", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+
+
+# ---- scaling, deletion
+
+
+def test_scaling_starts_no_deployment(stage: Stage) -> None:
+    stage.service.update({"desiredCount": 3}, force=False)
+    stage.settle()
+    stage.come_up()
+    assert len(stage.live) == 3
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+    assert len(stage.service.records) == 1
+    assert sum("steady state" in message for message in stage.messages) == 2
+
+
+def test_a_steady_state_does_not_wait_for_tasks_that_drain_after_scaling_in(stage: Stage) -> None:
+    stage.service.update({"desiredCount": 1}, force=False)
+    stage.settle()
+    assert len(stage.live) == 1
+    assert "steady state" in stage.messages[-1]
+
+
+def test_a_deleted_service_drains_and_is_inactive_then(stage: Stage) -> None:
+    stage.service.delete()
+    stage.settle()
+    assert (stage.service.status, stage.live) == ("DRAINING", [])
+    stage.drain()
+    assert (stage.service.status, stage.service.deployments) == ("INACTIVE", [])
+    assert reconciling.reconcile(stage.service, world=stage.world) is None
+
+
+def test_a_service_deleted_in_mid_deployment_stops_everything(stage: Stage) -> None:
+    stage.deploy()
+    stage.service.delete()
+    stage.settle()
+    stage.drain()
+    assert (stage.service.status, stage.live) == ("INACTIVE", [])
+    assert stage.service.records[0].status == "STOPPED"
+
+
+# ---- tasks that fail
+
+
+def test_a_task_that_ends_is_replaced_after_a_moment(stage: Stage) -> None:
+    stage.crash(stage.live[0])
+    wake = stage.settle()
+    assert len(stage.live) == 1
+    assert wake == stage.world.time + 10
+    stage.wait(10)
+    assert len(stage.live) == 2
+
+
+def test_the_moment_is_the_clock_s(stage: Stage) -> None:
+    stage.world.clock.speed = 10
+    stage.crash(stage.live[0])
+    stage.wait(1)
+    assert len(stage.live) == 2
+
+
+def test_a_stopped_task_is_replaced_and_is_no_failure(stage: Stage) -> None:
+    stage.deploy()
+    stage.run()
+    victim = stage.live[-1]
+    stage.crash(victim, code="UserInitiated")
+    stage.wait(10)
+    assert stage.service.primary.failed_tasks == 0
+    assert len(stage.live) == 4
+
+
+def test_an_unhealthy_target_ends_a_task_after_the_grace_period(stage: Stage) -> None:
+    stage.deploy()
+    stage.run()
+    victim = stage.live[-1]
+    stage.report("unhealthy", victim)
+    assert stage.world.stopped == []
+    assert stage.settle() == stage.world.time + 30
+    stage.wait(30)
+    assert [
+        (victim.id, f"Task failed ELB health checks in (target-group {_GROUP})", True)
+    ] == stage.world.stopped
+    name = stage.service.name
+    assert [
+        (
+            f"(service {name}) (task {victim.id}) (port 3000) is unhealthy in (target-group GROUP) "
+            "due to (reason Request timed out)."
+        ),
+        f"(service {name}) has stopped 1 running tasks: (task {victim.id}).",
+        (
+            f"(service {name}) has started 1 tasks: (task t5). "
+            "Amazon ECS replaced 1 tasks due to an unhealthy status."
+        ),
+    ] == stage.messages[-3:]
+    assert stage.service.primary.failed_tasks == 1
+
+
+def test_a_healthy_task_sets_the_failures_back(stage: Stage) -> None:
+    stage.deploy()
+    stage.run()
+    stage.crash(stage.live[-1])
+    assert stage.service.primary.failed_tasks == 1
+    stage.report("healthy")
+    assert stage.service.primary.failed_tasks == 0
+
+
+def test_failures_add_up_where_they_are_not_set_back() -> None:
+    stage = _stage(deploymentCircuitBreaker={"enable": True, "rollback": True, "resetOnHealthyTask": False})
+    stage.come_up()
+    stage.deploy()
+    for _ in range(3):
+        stage.run()
+        stage.report("healthy", stage.live[-1])
+        stage.crash(stage.live[-1])
+        stage.wait(10)
+    assert "rolling back to deployment" in "".join(stage.messages)
+
+
+def test_starts_that_fail_are_throttled_and_told_once() -> None:
+    stage = _stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
+    for task in stage.live:
+        stage.crash(task, code="TaskFailedToStart")
+    stage.wait(10)
+    assert stage.live == []
+    stage.wait(20)
+    assert len(stage.live) == 2
+    for task in stage.live:
+        stage.crash(task, code="TaskFailedToStart")
+    stage.wait(119)
+    assert stage.live == []
+    stage.wait(1)
+    assert len(stage.live) == 2
+    assert sum("unable to consistently start tasks" in message for message in stage.messages) == 1
+
+
+# ---- the circuit breaker
+
+
+def test_the_circuit_breaker_goes_back_to_the_deployment_that_completed_last(stage: Stage) -> None:
+    good, old = stage.service.primary.id, stage.live
+    stage.deploy()
+    while stage.service.primary.id != good:
+        stage.fail_to_start()
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+    assert old == stage.live
+    assert stage.service.settings["taskDefinition"] == "t:1"
+    record = stage.service.records[0]
+    assert record.status == "ROLLBACK_SUCCESSFUL"
+    assert (
+        record.reason == "Service deployment rolled back because the circuit breaker threshold was exceeded."
+    )
+    assert (record.breaker.status, record.breaker_threshold) == ("TRIGGERED", 3)
+    assert record.failure_count >= 3
+    assert record.rollback is not None
+    assert record.rollback["serviceRevisionArn"] == stage.service.primary.revision.arn
+    name = stage.service.name
+    failed = next(message for message in stage.messages if "deployment failed" in message)
+    assert failed.endswith("deployment failed: tasks failed to start.")
+    assert f"(service {name}) rolling back to deployment t:1." in stage.messages
+    assert [
+        f"(service {name}) (deployment t:1) deployment completed.",
+        f"(service {name}) has reached a steady state.",
+    ] == stage.messages[-2:]
+
+
+def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
+    stage = _stage(minimum=50)
+    stage.come_up()
+    stage.deploy()
+    stage.run()
+    stage.wait(30)
+    for _ in range(3):
+        stage.report("unhealthy", *(task for task in stage.live if task.launch.definition.arn == "t:2"))
+        stage.wait(30)
+        stage.run()
+    assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS"), ("t:2", "ACTIVE", "FAILED")]
+    primary, failed = stage.service.deployments
+    assert primary.rollout_state_reason == (
+        f"ECS deployment circuit breaker: rolling back to deploymentId {primary.id}."
+    )
+    assert failed.rollout_state_reason == "ECS deployment circuit breaker: tasks failed to start."
+    assert stage.service.records[0].status == "ROLLBACK_IN_PROGRESS"
+    stage.come_up()
+    stage.drain()
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+
+
+def test_a_first_deployment_that_fails_has_nothing_to_go_back_to() -> None:
+    stage = _stage()
+    while stage.service.primary.is_in_progress:
+        stage.fail_to_start()
+    assert stage.rollouts == [("t:1", "PRIMARY", "FAILED")]
+    assert stage.service.records[0].status == "ROLLBACK_FAILED"
+    assert stage.service.records[0].reason == "No rollback candidate was found to run the rollback."
+    stage.wait(10_000)
+    assert stage.live == []
+
+
+def test_without_the_rollback_option_the_old_tasks_go_on_and_nothing_else_starts() -> None:
+    stage = _stage(deploymentCircuitBreaker={"enable": True, "rollback": False})
+    stage.come_up()
+    old = stage.live
+    stage.deploy()
+    while stage.service.primary.is_in_progress:
+        stage.fail_to_start()
+    stage.wait(10_000)
+    assert old == stage.live
+    assert stage.rollouts == [("t:2", "PRIMARY", "FAILED"), ("t:1", "ACTIVE", "COMPLETED")]
+    assert stage.service.records[0].status == "STOPPED"
+    assert stage.service.records[0].stopped_at is not None
+
+
+def test_without_the_circuit_breaker_ecs_tries_for_ever() -> None:
+    stage = _stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
+    stage.come_up()
+    stage.deploy()
+    for _ in range(10):
+        stage.fail_to_start()
+        stage.wait(2000)
+    assert stage.rollouts == [("t:2", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+    assert stage.service.records[0].breaker.status == "DISABLED"
+
+
+def test_a_deployment_after_a_rollback_can_be_rolled_back_too(stage: Stage) -> None:
+    for definition in ("t:2", "t:3"):
+        stage.deploy(definition)
+        while stage.service.settings["taskDefinition"] != "t:1":
+            stage.fail_to_start()
+    assert [record.status for record in stage.service.records] == [
+        "ROLLBACK_SUCCESSFUL",
+        "ROLLBACK_SUCCESSFUL",
+        "SUCCESSFUL",
+    ]
+
+
+def test_a_completed_deployment_does_not_fail_any_more(stage: Stage) -> None:
+    for _ in range(5):
+        stage.crash(stage.live[0])
+        stage.wait(10)
+        stage.run()
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+    assert stage.service.primary.failed_tasks == 0
+
+
+# ---- alarms, bake time, stop
+
+
+_ALARMS = {"alarmNames": ["5xx"], "enable": True, "rollback": True}
+
+
+def test_an_alarm_rolls_back() -> None:
+    stage = _stage(alarms=_ALARMS)
+    stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=60)
+    stage.come_up()
+    stage.wait(60)
+    stage.deploy()
+    stage.run()
+    stage.world.alarm_states["5xx"] = Alarm(state="ALARM", seconds=60)
+    stage.settle()
+    assert stage.service.settings["taskDefinition"] == "t:1"
+    record = stage.service.records[0]
+    assert (record.alarms.status, record.triggered_alarms) == ("TRIGGERED", ["5xx"])
+    assert "deployment failed: alarm detected." in "".join(stage.messages)
+    stage.drain()
+    assert record.status == "ROLLBACK_SUCCESSFUL"
+
+
+def test_alarms_are_watched_for_their_period_after_everything_is_in_place() -> None:
+    stage = _stage(alarms=_ALARMS)
+    stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=120)
+    stage.come_up()
+    stage.wait(120)
+    stage.deploy()
+    stage.come_up()
+    assert stage.rollouts == [("t:2", "PRIMARY", "IN_PROGRESS"), ("t:1", "ACTIVE", "COMPLETED")]
+    assert stage.settle() == stage.world.time + 120
+    stage.wait(120)
+    assert stage.rollouts == [("t:2", "PRIMARY", "COMPLETED")]
+
+
+def test_an_alarm_that_was_there_before_the_deployment_is_ignored() -> None:
+    stage = _stage(alarms=_ALARMS)
+    stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=60)
+    stage.come_up()
+    stage.wait(60)
+    stage.world.alarm_states["5xx"] = Alarm(state="ALARM", seconds=60)
+    stage.settle()
+    stage.deploy()
+    stage.come_up()
+    assert stage.rollouts == [("t:2", "PRIMARY", "COMPLETED")]
+    assert stage.service.records[0].alarms.status == "DISABLED"
+
+
+def test_a_bake_time_that_is_set_is_waited_for() -> None:
+    stage = _stage(bakeTimeInMinutes=5)
+    stage.come_up()
+    assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
+    stage.wait(300)
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+
+
+def test_a_deployment_that_is_stopped_rolls_back(stage: Stage) -> None:
+    stage.deploy()
+    stage.run()
+    stage.service.records[0].move("ROLLBACK_REQUESTED")
+    stage.settle()
+    assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS"), ("t:2", "ACTIVE", "FAILED")]
+    stage.drain()
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
+    assert stage.service.records[0].status == "ROLLBACK_SUCCESSFUL"
+
+
+# ---- what is described
+
+
+def test_counts_are_those_of_each_deployment(stage: Stage) -> None:
+    stage.deploy()
+    found = stage.service.document()
+    assert [
+        (entry["desiredCount"], entry["runningCount"], entry["pendingCount"])
+        for entry in found["deployments"]
+    ] == [(2, 0, 2), (2, 2, 0)]
+    assert (found["runningCount"], found["pendingCount"]) == (2, 2)
+    record = stage.service.records[0].document()
+    assert record["targetServiceRevision"]["pendingTaskCount"] == 2
+    assert record["sourceServiceRevisions"][0]["runningTaskCount"] == 2
+    assert record["sourceServiceRevisions"][0]["arn"] == stage.service.deployments[1].revision.arn
+
+
+def test_a_revision_knows_its_images_by_digest(stage: Stage) -> None:
+    found = stage.service.primary.revision.document()
+    assert found["containerImages"] == [
+        {"containerName": "web", "image": "repository@sha256:t:1", "imageDigest": "sha256:t:1"}
+    ]
+    assert found["resolvedConfiguration"]["loadBalancers"] == [{"targetGroupArn": _GROUP}]
