@@ -6,6 +6,7 @@ The only module that imports boto3; the import is late, since it costs a quarter
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -161,6 +162,16 @@ class Aws:
                 timeout=_ANSWER_SECONDS,
             ),
         )
+
+    def warm(self) -> None:
+        """Begin to make every client in the background: to read their models takes a second, spent better while waiting."""
+
+        def make() -> None:
+            for name, value in vars(type(self)).items():
+                if isinstance(value, cached_property):
+                    getattr(self, name)
+
+        threading.Thread(target=make, name="clients", daemon=True).start()
 
     @cached_property
     def acm(self) -> ACMClient:

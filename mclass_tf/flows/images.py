@@ -41,7 +41,7 @@ def build_image(
     inputs = image.Inputs(
         project=project.folder,
         revision=revision,
-        tag=request.tag or revision.name,
+        tag=request.tag,
         arguments=request.arguments,
         contexts=request.contexts,
         variables=request.variables,

@@ -201,11 +201,11 @@ def _place(outputs: Mapping[str, Any]) -> Place:
 
 
 def _facts(surroundings: Surroundings, *, speed: float, desired: int) -> Facts:
-    """Before its first release a service runs nothing, and will run `desired`."""
+    """Whatever runs now, `desired` will run."""
     settings = surroundings.settings(speed=speed, service_variables={})
-    if not settings.desired_count:
-        settings = dataclasses.replace(settings, desired_count=desired)
-    return Facts(settings=settings, memory_mib=surroundings.memory_mib())
+    return Facts(
+        settings=dataclasses.replace(settings, desired_count=desired), memory_mib=surroundings.memory_mib()
+    )
 
 
 def _versions(scene: _Scene) -> tuple[_Version, _Version]:
@@ -271,7 +271,8 @@ def _images(home: Path) -> image.Images:
 
 
 def _run(scene: _Scene, *, old: _Version, new: _Version) -> Run:
-    with scene.surroundings:
+    with scene.surroundings as surroundings:
+        surroundings.hold_count(scene.outputs["desired_count"])
         _bring_up(scene, old)
         rehearsal = _under_traffic(scene, old=old, new=new)
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
@@ -281,13 +282,19 @@ def _bring_up(scene: _Scene, old: _Version) -> None:
     """Have the old version serve, all of it."""
     session, scenario = scene.session, scene.scenario
     session.report(f"bringing {old.name} into service")
+    # What an apply or a rehearsal before this one has started may not be over.
+    _rest(scene, scene.surroundings.is_at_rest)
     _release(scene, old, before=lambda: scenario.before_old(scene.surroundings))
+    _rest(scene, scene.surroundings.is_steady)
+
+
+def _rest(scene: _Scene, is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _STEADY_SECONDS
-    while not scene.surroundings.is_steady():
+    while not is_so():
         if time.monotonic() > deadline:
+            name = scene.session.environment.name
             raise ConfigurationError(
-                f"{old.name} does not come to rest in {session.environment.name}",
-                hint=f"`status {session.environment.name}` shows why",
+                f"the service of {name} does not come to rest", hint=f"`status {name}` shows why"
             )
         time.sleep(0.5)
 

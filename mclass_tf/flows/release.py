@@ -85,6 +85,7 @@ def release(
     _require_free(deployer, wanted)
     before = deployer.service()
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.workspace.alone())
         planned = plan_within(session, image=wanted)

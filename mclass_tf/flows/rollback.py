@@ -44,6 +44,7 @@ def rollback(
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    session.aws.warm()
     current = deployer.ongoing()
     if current is not None and to is None:
         return _take_back(deployer, current, watching)

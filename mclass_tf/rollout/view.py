@@ -93,7 +93,7 @@ def _rolling_stage(tasks: Sequence[Tasks]) -> str:
         return "starting new tasks"
     if healthy < running:
         return "waiting for health"
-    if any(each.running for each in tasks if not each.is_new):
+    if not all(each.is_new for each in tasks):
         return "draining old tasks"
     return "settling"
 

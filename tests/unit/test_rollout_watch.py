@@ -58,13 +58,15 @@ def test_a_view_tells_the_tasks_of_each_revision_and_which_of_them_are_healthy_t
         (1, 0, 2, "starting new tasks"),
         (2, 1, 2, "waiting for health"),
         (2, 2, 1, "draining old tasks"),
-        (2, 2, 0, "settling"),
+        (2, 2, 0, "draining old tasks"),
+        (2, 2, None, "settling"),
     ],
 )
 def test_the_stage_of_a_rolling_update_is_told_in_words(
-    running: int, healthy: int, old: int, stage: str
+    running: int, healthy: int, old: int | None, stage: str
 ) -> None:
-    ecs = FakeEcs(service(deployment(NEW, status="PRIMARY", running=running), deployment(OLD, running=old)))
+    others = [] if old is None else [deployment(OLD, running=old)]
+    ecs = FakeEcs(service(deployment(NEW, status="PRIMARY", running=running), *others))
     ecs.running = [task(str(n), NEW, address=f"10.0.0.{n}") for n in range(running)]
     ecs.states = {f"10.0.0.{n}": "healthy" for n in range(healthy)}
 
