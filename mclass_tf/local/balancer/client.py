@@ -133,7 +133,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
+        peer = transport.get_extra_info("peername") or ("", 0)  # it may be gone already
         self.source, self.source_port = peer[0], peer[1]
         self.forwarded = self.listener.forwarded_lines(transport.get_extra_info("ssl_object"))
         with_port = self.settings.forwards_client_port

@@ -1,0 +1,112 @@
+"""The process itself: how it ends, what it says, where it listens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mclass_tf.local.balancer.report import Listening
+from tests.local.data_plane import (
+    PATIENCE,
+    asynchronous,
+    fixed,
+    forward,
+    group,
+    listener,
+    plane,
+    rule,
+    sites,
+    world,
+)
+
+
+@asynchronous
+async def test_it_ends_at_sigterm_even_with_connections_open() -> None:
+    async with plane(world(listeners=[listener(rule(fixed(200)))])) as made:
+        client = await made.client()
+        await client.ask()
+        made.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(made.process.wait(), PATIENCE) == 0
+        assert await client.rest() == b""
+
+
+@asynchronous
+async def test_it_listens_on_loopback_alone() -> None:
+    async with plane(world(listeners=[listener(rule(fixed(200)))])) as made:
+        (found,) = made.of(Listening)
+        assert (found.listener_arn, found.host) == ("listener", "127.0.0.1")
+        sockets = psutil.Process(made.process.pid).net_connections("inet")
+        listening = [made_one.laddr for made_one in sockets if made_one.status == psutil.CONN_LISTEN]
+        assert listening == [("127.0.0.1", found.port)]
+
+
+@asynchronous
+async def test_a_snapshot_that_cannot_be_read_leaves_the_one_before_in_force() -> None:
+    async with plane(world(listeners=[listener(rule(fixed(200, "still")))]), may_complain=True) as made:
+        await made.write(b"nonsense\n")
+        await made.until(lambda: "a snapshot could not be applied" in "".join(made.errors))
+        assert (await (await made.client()).ask()).body == b"still"
+
+
+@asynchronous
+async def test_an_https_listener_without_a_certificate_keeps_the_others_going() -> None:
+    secure = listener(rule(fixed(200)), arn="secure", port=443)
+    object.__setattr__(secure, "protocol", "HTTPS")
+    snapshot = world(listeners=[secure, listener(rule(fixed(200)))])
+    async with plane(snapshot, may_complain=True) as made:
+        assert [found.listener_arn for found in made.of(Listening)] == ["listener"]
+        await made.until(lambda: "has no certificate" in "".join(made.errors))
+
+
+@asynchronous
+async def test_an_action_that_is_not_modelled_is_a_500() -> None:
+    login = {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {}}
+    asked = rule(login)
+    object.__setattr__(asked, "actions", (login, {**forward("blue"), "Order": 2}))
+    async with sites(None) as (site,):
+        snapshot = world(group("blue", site), listeners=[listener(asked)])
+        async with plane(snapshot, may_complain=True) as made:
+            assert (await (await made.client()).ask()).status == 500
+            await made.until(lambda: "authenticate-oidc is not modelled" in "".join(made.errors))
+
+
+_PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "mclass_tf.local.balancer"], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_dies_with_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    try:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        with suppress(psutil.NoSuchProcess):
+            _gone(child)
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+def _gone(process: psutil.Process) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            process.kill()
+            pytest.fail("it outlived its parent")
+        time.sleep(0.02)
