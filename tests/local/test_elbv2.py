@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mclass_tf.local import LocalAws
 from tests.local.conftest import REGION, Account, Network
 
 
@@ -211,3 +214,71 @@ def test_a_listener_that_is_gone_uses_nothing(elb: Elb) -> None:
     elb.client.delete_listener(ListenerArn=listener)
     assert elb.used_by(elb.blue) == []
     elb.client.delete_target_group(TargetGroupArn=elb.blue)
+
+
+def test_a_target_group_serves_one_load_balancer(elb: Elb) -> None:
+    elb.listen(DefaultActions=[{"Type": "forward", "TargetGroupArn": elb.blue}])
+    made = elb.client.create_load_balancer(Name="other", Subnets=elb.network.subnet_ids)
+    other = made["LoadBalancers"][0]["LoadBalancerArn"]
+    forward = {"Type": "forward", "TargetGroupArn": elb.blue}
+    with pytest.raises(ClientError, match="TargetGroupAssociationLimit"):
+        elb.listen(LoadBalancerArn=other, DefaultActions=[forward])
+    listener = elb.listen(LoadBalancerArn=other)
+    with pytest.raises(ClientError, match="TargetGroupAssociationLimit"):
+        elb.client.modify_listener(ListenerArn=listener, DefaultActions=[forward])
+    with pytest.raises(ClientError, match="TargetGroupAssociationLimit"):
+        elb.client.create_rule(
+            ListenerArn=listener,
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+            Actions=[_forward(elb.blue, elb.green)],
+        )
+
+
+def test_a_listener_forwards_to_groups_that_exist(elb: Elb) -> None:
+    listener = elb.listen()
+    missing = elb.blue.replace("/blue/", "/gone/")
+    with pytest.raises(ClientError, match="TargetGroupNotFound"):
+        elb.client.modify_listener(
+            ListenerArn=listener, DefaultActions=[{"Type": "forward", "TargetGroupArn": missing}]
+        )
+
+
+def test_clients_find_a_listener_by_the_admin_endpoint(elb: Elb) -> None:
+    """The load balancers' process says where it listens; a client may connect there at once."""
+    listener = elb.listen()
+    deadline = time.monotonic() + 30
+    while True:
+        with urllib.request.urlopen(f"{elb.account.server.url}/_mclass/load-balancers", timeout=10) as answer:
+            found = json.load(answer)["load_balancers"]
+        (mine,) = [entry for entry in found if entry["arn"] == elb.arn]
+        if mine["listeners"][0]["local_port"] is not None:
+            break
+        assert time.monotonic() < deadline, "nobody listens"
+        time.sleep(0.05)
+    place = mine["listeners"][0]
+    assert (place["arn"], place["port"], place["protocol"]) == (listener, 80, "HTTP")
+    assert _status(urllib.request.Request(f"http://{place['host']}:{place['local_port']}/")) == 404
+
+
+def _status(request: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_the_clock_is_set_and_told(server: LocalAws) -> None:
+    def set_speed(speed: float) -> int:
+        body = json.dumps({"speed": speed}).encode()
+        return _status(urllib.request.Request(f"{server.url}/_mclass/clock", data=body, method="PUT"))
+
+    def speed() -> float:
+        with urllib.request.urlopen(f"{server.url}/_mclass/clock", timeout=10) as answer:
+            return float(json.load(answer)["speed"])
+
+    assert (set_speed(2), speed()) == (200, 2)
+    assert (set_speed(0), speed()) == (400, 2)
+    assert (set_speed(1), speed()) == (200, 1)

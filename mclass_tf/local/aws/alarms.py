@@ -55,6 +55,8 @@ def evaluate_all(*, now: float) -> None:
             _evaluate(backend, alarm, now=now)
         for alarm in due:
             _scale(backend, alarm, now=now)
+        if due:
+            autoscaling.settle(backend.account_id, backend.region_name, now=now)
 
 
 def _backends() -> Iterator[Backend]:

@@ -235,6 +235,11 @@ def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: fl
             return
 
 
+def settle(account_id: str, region: str, *, now: float) -> None:
+    """End the scaling activities that are fulfilled. Call it under the lock of the calls."""
+    applicationautoscaling_backends[account_id][region].settle(now=now)
+
+
 def _reading(policy: Policy, value_of: ValueOf) -> Reading:
     high, low = policy.alarms
     settings = policy.configuration

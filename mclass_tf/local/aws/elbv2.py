@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
@@ -51,6 +51,7 @@ _HOSTED_ZONES = {
 }
 
 _ZONES_NEEDED = 2
+_ACTIONS = ("fixed-response", "forward", "redirect")
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 
 
@@ -179,14 +180,25 @@ class Backend(TargetGroups):
             raise _error("ValidationError", "A certificate must be specified for HTTPS listeners")
         if certificate:
             self._check_certificate(certificate)
+        self._check_actions(actions, load_balancer_arn=load_balancer_arn)
         listener = super().create_listener(
             load_balancer_arn, protocol, port, ssl_policy, certificate, actions, alpn_policy, tags
         )
         self._associate_target_groups()
         return listener
 
-    def modify_listener(self, *args: Any, **kwargs: Any) -> Any:
-        listener = super().modify_listener(*args, **kwargs)
+    def modify_listener(  # noqa: PLR0917  moto's signature
+        self,
+        arn: str,
+        port: str | None = None,
+        protocol: str | None = None,
+        ssl_policy: str | None = None,
+        certificates: list[dict[str, Any]] | None = None,
+        actions: list[dict[str, Any]] | None = None,
+    ) -> Any:
+        load_balancer = arn.replace(":listener/", ":loadbalancer/").rsplit("/", 1)[0]
+        self._check_actions(actions, load_balancer_arn=load_balancer)
+        listener = super().modify_listener(arn, port, protocol, ssl_policy, certificates or [], actions or [])
         self._associate_target_groups()
         return listener
 
@@ -195,19 +207,56 @@ class Backend(TargetGroups):
         self._associate_target_groups()
         return listener
 
-    def create_rule(self, *args: Any, **kwargs: Any) -> Any:
-        rule = super().create_rule(*args, **kwargs)
+    def create_rule(
+        self,
+        listener_arn: str,
+        conditions: list[dict[str, Any]],
+        priority: int,
+        actions: list[dict[str, Any]],
+        tags: list[dict[str, str]] | None = None,
+    ) -> Any:
+        load_balancer = listener_arn.replace(":listener/", ":loadbalancer/").rsplit("/", 1)[0]
+        self._check_actions(actions, load_balancer_arn=load_balancer)
+        rule = super().create_rule(listener_arn, conditions, priority, actions, tags)
         self._associate_target_groups()
         return rule
 
-    def modify_rule(self, *args: Any, **kwargs: Any) -> Any:
-        rule = super().modify_rule(*args, **kwargs)
+    def modify_rule(
+        self, rule_arn: str, conditions: list[dict[str, Any]], actions: list[dict[str, Any]]
+    ) -> Any:
+        load_balancer = rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
+        self._check_actions(actions, load_balancer_arn=load_balancer)
+        rule = super().modify_rule(rule_arn, conditions, actions)
         self._associate_target_groups()
         return rule
 
     def delete_rule(self, arn: str) -> None:
         super().delete_rule(arn)
         self._associate_target_groups()
+
+    def add_listener_certificates(self, arn: str, certificates: list[dict[str, Any]]) -> list[str]:
+        """Here a listener shows one certificate, whatever name the client asks for."""
+        raise NotImplementedError("more than one certificate of a listener")
+
+    def _check_actions(self, actions: Sequence[Mapping[str, Any]] | None, *, load_balancer_arn: str) -> None:
+        """A target group serves one load balancer; moto does not look, nor whether the group exists when a listener is modified.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
+        """
+        for action in actions or ():
+            if action.get("Type") not in _ACTIONS:
+                raise _error(
+                    "ValidationError", f"The local AWS does not model actions of type {action.get('Type')}"
+                )
+            for arn in self._get_target_group_arns_from(action_data=action):
+                group = self.target_groups.get(arn)
+                if group is None:
+                    raise _error("TargetGroupNotFound", f"Target group '{arn}' not found")
+                if set(group.load_balancer_arns) - {load_balancer_arn}:
+                    raise _error(
+                        "TargetGroupAssociationLimit",
+                        f"The following target groups cannot be associated with more than one load balancer: {arn}",
+                    )
 
     def _associate_target_groups(self) -> None:
         """Which load balancers use a target group: moto adds to that list and never takes away."""

@@ -104,9 +104,8 @@ class Balancer:
                 if task.done():
                     task.result()  # raises what must not go unnoticed: a bug of ours
         finally:
-            for task in (telling, hearing):
-                task.cancel()
-            await asyncio.shield(_end(child))
+            telling.cancel()
+            await asyncio.shield(_end(child, hearing))
         return child.returncode or 0
 
     async def _tell(self, pipe: asyncio.StreamWriter) -> None:
@@ -144,10 +143,12 @@ class Balancer:
                 self._take(report)
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """Ask it to end, by the end of its input, and make it."""
+async def _end(child: asyncio.subprocess.Process, hearing: asyncio.Task[None]) -> None:
+    """Ask it to end, by the end of its input; hear its last words; make it end."""
     if child.stdin is not None:
         child.stdin.close()
+    await asyncio.wait([hearing], timeout=_PATIENCE)
+    hearing.cancel()
     for force in (child.terminate, child.kill):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(child.wait(), _PATIENCE)
