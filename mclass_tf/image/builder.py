@@ -70,7 +70,7 @@ def _build_with(
         else:
             made = DockerfileBuild(builder=chosen, inputs=inputs, env=env, run=run, report=report)
             made.write(draft)
-        return images.keep(layout, tag=inputs.tag, revision=inputs.revision.name, builder=chosen)
+        return images.keep(layout, tag=inputs.tag, revision=inputs.revision, builder=chosen)
 
 
 def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> None:

@@ -13,13 +13,13 @@ from mclass_tf.image.revision import Revision
 class Inputs:
     """What an image is made of.
 
-    `arguments` and `contexts` are the Dockerfile's build arguments and contexts; `variables` the built-in builder's:
+    `tag` None: the revision's, and with a part of the digest where files differ from the commit. `arguments` and `contexts` are the Dockerfile's build arguments and contexts; `variables` the built-in builder's:
     more environment variables, in the image's configuration and so in its digest.
     """
 
     project: Path
     revision: Revision
-    tag: str
+    tag: str | None
     arguments: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.errors import BuilderError, CorruptedImageError, NoImageError
+from mclass_tf.image.revision import Revision
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEXES = frozenset(
@@ -115,11 +116,11 @@ class Images:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def keep(self, layout: Path, *, tag: str, revision: str, builder: str) -> Image:
+    def keep(self, layout: Path, *, tag: str | None, revision: Revision, builder: str) -> Image:
         """Take a finished layout in, whole or not at all, as the latest image."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manifest = _only_manifest(layout)
-        notes = {_TAG: tag, REVISION: revision, BUILDER: builder}
+        notes = {_TAG: tag or revision.tag(manifest.digest), REVISION: revision.name, BUILDER: builder}
         index = {
             "schemaVersion": 2,
             "manifests": [{**manifest.to_json(), "annotations": notes}],

@@ -18,6 +18,10 @@ class Revision:
     name: str
     source: str = ""
 
+    def tag(self, digest: str) -> str:
+        """What the image of that digest is tagged with: a dirty tree has one revision for many images."""
+        return f"{self.name}-{digest.removeprefix('sha256:')[:12]}" if self.is_dirty else self.name
+
     @property
     def is_dirty(self) -> bool:
         return self.name.endswith("-dirty")

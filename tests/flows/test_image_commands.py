@@ -65,12 +65,18 @@ def test_an_image_is_named_by_its_digest_and_tagged_with_the_revision(commands: 
 
 
 def test_a_dirty_tree_is_said_and_shows_in_the_tag(commands: CommandLine) -> None:
-    (commands.project / "app" / "__main__.py").write_text("print('changed')\n")
+    """Each state of it has a tag of its own: an immutable one could be pushed once only."""
+    commit = git(commands.project, "rev-parse", "HEAD")
+    tags = []
+    for text in ("print('changed')\n", "print('changed again')\n"):
+        (commands.project / "app" / "__main__.py").write_text(text)
+        done = commands.ok("build", "--builder", "builtin", "--json")
+        assert done.document["revision"] == f"{commit}-dirty"
+        assert done.document["tag"] == f"{commit}-dirty-{done.document['digest'][7:19]}"
+        assert "-dirty" in done.stderr
+        tags.append(done.document["tag"])
 
-    done = commands.ok("build", "--builder", "builtin", "--json")
-
-    assert done.document["tag"] == git(commands.project, "rev-parse", "HEAD") + "-dirty"
-    assert "-dirty" in done.stderr
+    assert tags[0] != tags[1]
 
 
 def test_an_image_may_be_named_by_hand_where_there_is_no_revision(commands: CommandLine) -> None:

@@ -81,7 +81,9 @@ def make_image(folder: Path, *, layer: bytes = b"layer", name: str = "image") ->
     (layout / "oci-layout").write_text("{}")
     manifest = add(json.dumps(document).encode(), media_type)
     (layout / "index.json").write_text(json.dumps({"manifests": [manifest.to_json()]}))
-    return image.Images(folder / "images").keep(layout, tag="v1", revision="abc", builder="podman")
+    return image.Images(folder / "images").keep(
+        layout, tag="v1", revision=image.Revision(name="abc"), builder="podman"
+    )
 
 
 class Watch:

@@ -20,6 +20,7 @@ from tests.image.project import git, write_service
 from tests.need import absent, need
 
 BASE = "localhost/mclass-base:test"
+DEFAULT_BASE = "docker.io/library/python:3.11-slim-bookworm"
 BASE_VARIABLE = "MCLASS_TESTS_BASE"
 """Names a base image to pull instead of making one, where a registry can be reached."""
 
