@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from mclass_tf.local import LocalAws
 from mclass_tf.local.metadata import Metadata
 from tests.local import in_process, task_world
 from tests.local.fake_driver import FakeContainer
@@ -132,3 +134,23 @@ def test_a_container_acts_with_the_credentials_of_the_task_role(tmp_path: Path) 
         assert identity["Arn"].startswith(f"arn:aws:sts::{applied.account_id}:assumed-role/app/")
 
     task_world.run(tmp_path, scenario)
+
+
+# ---- over the port of the local AWS
+
+
+def _send(server: LocalAws, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, str]:
+    answer = requests.request(method, server.url + path, json=body, timeout=30)
+    return answer.status_code, answer.text
+
+
+def test_the_port_of_the_local_aws_serves_it(server: LocalAws) -> None:
+    token = "0" * 32
+    assert _send(server, "GET", f"/v4/{token}/task") == (404, f'"no container {token}"')
+    assert _send(server, "GET", f"/v2/credentials/{token}")[0] == 404
+
+
+def test_only_a_task_that_runs_can_be_interrupted(server: LocalAws) -> None:
+    body = {"account_id": "111111111111", "region": REGION, "task": "nothing"}
+    status, text = _send(server, "PUT", "/_mclass/ecs/interruptions", body)
+    assert (status, "no task nothing runs in account 111111111111" in text) == (400, True)

@@ -30,7 +30,7 @@ def create(task: Task, *, others: Iterable[Task]) -> Interface:
     try:
         subnets = [ec2.get_subnet(subnet_id) for subnet_id in network.get("subnets") or []]
     except InvalidSubnetIdError as error:
-        raise NoInterfaceError(f"The subnet ID '{error.message.split(chr(39))[1]}' does not exist") from error
+        raise NoInterfaceError(str(error.message)) from error
     taken = {interface.private_ip_address for interface in ec2.enis.values()}
     places = [(subnet, address) for subnet in subnets if (address := _free(subnet, taken=taken))]
     if not places:

@@ -9,53 +9,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from mclass_tf.local.aws.ecs import (
-    container_health,
-    containers,
-    images,
-    interfaces,
-    preconditions,
-    secrets,
-    specification,
-    targets,
-    task_logs,
-)
+from mclass_tf.local.aws.ecs import container_health, containers, interfaces, targets
+from mclass_tf.local.aws.ecs.startup import FailedToStartError, Startup, Surroundings
 from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.live import Live
 from mclass_tf.local.tasks import driver
 
 _log = logging.getLogger("mclass_tf.local")
 
-_DEREGISTERED_AFTER = (
-    2.0  # AWS's seconds between the SIGTERM of a StopTask or of Spot, and the deregistration
-)
+_DEREGISTERED_AFTER = 2.0  # AWS's seconds after the SIGTERM of a StopTask or of Spot
 _FAILED = "TaskFailedToStart"
 _EXITED = "EssentialContainerExited"
-
-
-class FailedToStartError(Exception):
-    """Why a task cannot start; `container` is the one at fault."""
-
-    def __init__(self, reason: str, *, container: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.container = container
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What lives need. `exclusive` is the lock of the calls; `url` is where this AWS answers."""
-
-    exclusive: Callable[[], AbstractContextManager[None]]
-    driver: driver.Driver
-    blobs: images.Blobs
-    logs: task_logs.TaskLogs
-    live: Live
-    url: str
 
 
 class Life:
@@ -153,108 +119,17 @@ class Life:
     # ---- the way up
 
     async def _start(self) -> None:
-        self._provision()
+        startup = Startup(
+            task=self.task, runs=self.runs, tokens=self._tokens, surroundings=self._surroundings
+        )
+        with self._surroundings.exclusive():
+            startup.provision(others=self._others())
         self._enter("PENDING")
-        self._check_preconditions()
-        pulled = await self._pull()
-        await self._start_containers(pulled)
+        with self._surroundings.exclusive():
+            startup.prepare()
+        await startup.start_containers(await startup.pull())
         self._enter("ACTIVATING")
         self._activate()
-
-    def _provision(self) -> None:
-        with self._surroundings.exclusive():
-            try:
-                interface = interfaces.create(self.task, others=self._others())
-            except interfaces.NoInterfaceError as error:
-                raise FailedToStartError(str(error)) from error
-            self.task.interface = interface
-            self.task.availability_zone = interface.availability_zone
-            self._surroundings.live.interfaces.attach(interface)
-
-    def _check_preconditions(self) -> None:
-        with self._surroundings.exclusive():
-            self._require(preconditions.unmet(self.task))
-            for place, options in task_logs.destinations(self.task):
-                task_logs.create_stream(place, create_group=options.get("awslogs-create-group") == "true")
-
-    @staticmethod
-    def _require(reason: str | None, *, container: str | None = None) -> None:
-        if reason is not None:
-            raise FailedToStartError(reason, container=container)
-
-    async def _pull(self) -> dict[str, str]:
-        """Pull every image; return the manifests' digests by container."""
-        with self._surroundings.exclusive():
-            self.task.pull_started_at = time.time()
-        pulled = dict(await asyncio.gather(*(self._pull_one(name) for name in self.runs)))
-        with self._surroundings.exclusive():
-            self.task.pull_stopped_at = time.time()
-        return pulled
-
-    async def _pull_one(self, name: str) -> tuple[str, str]:
-        state = self.runs[name].state
-        architecture = (self.task.launch.definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
-        try:
-            with self._surroundings.exclusive():
-                reference = images.parse(state.image)
-                self._require(preconditions.unmet_by_pull(self.task, reference), container=name)
-                image = images.resolve(reference, architecture=architecture)
-                self._require(preconditions.unmet_by_layers(self.task, reference), container=name)
-                images.check_storage(image, gib=specification.storage_gib(self.task.launch))
-                images.store_manifest(image, blobs=self._surroundings.blobs)
-                state.image_digest = image.digest
-            await self._surroundings.driver.pull(image.manifest_digest)
-        except (images.NoImageError, driver.PullError) as error:
-            raise FailedToStartError(f"CannotPullContainerError: {error}", container=name) from error
-        return name, image.manifest_digest
-
-    async def _start_containers(self, pulled: Mapping[str, str]) -> None:
-        starting = [
-            asyncio.create_task(self._start_container(name, manifest_digest=digest))
-            for name, digest in pulled.items()
-        ]
-        try:
-            await asyncio.gather(*starting)
-        finally:
-            for one in starting:
-                one.cancel()
-            await asyncio.gather(*starting, return_exceptions=True)
-
-    async def _start_container(self, name: str, *, manifest_digest: str) -> None:
-        run = self.runs[name]
-        try:
-            await containers.wait_for_dependencies(run, self.runs)
-            with self._surroundings.exclusive():
-                container = specification.of_container(
-                    self.task,
-                    run.definition,
-                    manifest_digest=manifest_digest,
-                    output=self._output(run.definition),
-                    url=self._surroundings.url,
-                    token=self._tokens[name],
-                )
-                run.state.runtime_id = f"{self.task.id}-{int(time.time() * 1000) % 10**10:010d}"
-            await run.start(self._surroundings.driver, container)
-        except secrets.NoSecretError as error:
-            raise FailedToStartError(
-                f"ResourceInitializationError: unable to pull secrets or registry auth: {error}"
-            ) from error
-        except containers.DependencyError as error:
-            raise FailedToStartError(
-                f"TaskDependencyError: container {name} depends on container {error}, which is not as it asks",
-                container=name,
-            ) from error
-        except driver.StartError as error:
-            raise FailedToStartError(f"CannotStartContainerError: {error}", container=name) from error
-
-    def _output(self, definition: Mapping[str, Any]) -> Callable[[str], None]:
-        launch = self.task.launch
-        place = task_logs.destination(
-            definition, account_id=launch.account_id, region=launch.region, task_id=self.task.id
-        )
-        if place is None or not preconditions.may_put_events(self.task, place):
-            return _drop
-        return self._surroundings.logs.writer(place)
 
     def _activate(self) -> None:
         ports = {
@@ -264,8 +139,8 @@ class Life:
             for port, address in run.running.addresses.items()
         }
         with self._surroundings.exclusive():
-            if self.task.interface is None:
-                raise AssertionError("a task without its interface")
+            if self.task.interface is None or self.task.desired_status == "STOPPED":
+                return  # a container has ended at once
             self.task.interface = replace(self.task.interface, ports=ports)
             self._surroundings.live.interfaces.attach(self.task.interface)
             self.task.is_registered = targets.register(self.task)
@@ -365,7 +240,3 @@ class Life:
             if status == "STOPPING":
                 self.task.stopping_at = time.time()
         self._surroundings.live.changed("ecs")
-
-
-def _drop(_line: str) -> None:
-    """Without a log driver, or the permission to log, nobody reads it."""

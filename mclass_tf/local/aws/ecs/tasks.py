@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from mclass_tf.local.aws.ecs import capacity, images
-from mclass_tf.local.aws.ecs.lifecycle import Life, Surroundings
+from mclass_tf.local.aws.ecs.lifecycle import Life
+from mclass_tf.local.aws.ecs.startup import Surroundings
 from mclass_tf.local.aws.ecs.task import Container, Launch, Task
 from mclass_tf.local.aws.ecs.task_logs import TaskLogs
 from mclass_tf.local.live import Live, live
