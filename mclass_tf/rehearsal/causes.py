@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from mclass_tf.rehearsal.result import (
@@ -50,22 +51,25 @@ def _matched(
     failed: Sequence[FailedRequest], told: Sequence[BalancerFailure]
 ) -> list[BalancerFailure | None]:
     """Return, for each failed request, what the load balancer says of it: the nearest in time of the same path, used once."""
-    left = sorted(told, key=lambda failure: failure.at)
-    found: list[BalancerFailure | None] = []
+    by_path: dict[str, list[BalancerFailure]] = {}
+    for failure in sorted(told, key=lambda failure: failure.at):
+        by_path.setdefault(failure.path.partition("?")[0], []).append(failure)
+    found = []
     for request in failed:
-        path = request.path.partition("?")[0]
-        near = [
-            failure
-            for failure in left
-            if failure.path.partition("?")[0] == path
-            and abs(failure.at - request.ended_at) <= _SAME_REQUEST_SECONDS
-            and _fits(request.kind, failure.status)
-        ]
-        best = min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
+        left = by_path.get(request.path.partition("?")[0], [])
+        best = _nearest(request, left)
         if best is not None:
             left.remove(best)
         found.append(best)
     return found
+
+
+def _nearest(request: FailedRequest, told: Sequence[BalancerFailure]) -> BalancerFailure | None:
+    """Return the failure nearest in time, of those in the order of time that fit; None where all are too far."""
+    first = bisect_left(told, request.ended_at - _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
+    last = bisect_right(told, request.ended_at + _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
+    near = (failure for failure in told[first:last] if _fits(request.kind, failure.status))
+    return min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
 
 
 def _fits(kind: str, status: int) -> bool:
@@ -108,9 +112,9 @@ def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
         return KILLED
     if task is not None and _was_ending(task, failure):
         return DEREGISTRATION_DELAY if _had_left(task) else LAME_DUCK
-    if task is not None and not _ever_answered(task) and killed_while_starting(rehearsal):
+    if task is not None and (task.healthy_at is None or failure.at < task.healthy_at):
         # Where no target is healthy the load balancer asks all of them, those that are starting too.
-        return GRACE_PERIOD
+        return _cause_of_no_targets(failure, rehearsal)
     if failure.reason == "closed_while_idle":
         return KEEP_ALIVE
     return DEREGISTRATION_DELAY if failure.target_is_draining else UNKNOWN

@@ -44,8 +44,10 @@ def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
     """Return what was found, the most failures first; each failed request that was told counts once."""
     causes = attribute(rehearsal)
     counted = Counter(causes)
-    # What was counted but not told one by one is spread over no cause: it is said to be left out.
     found = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
+    if rehearsal.load.left_out:
+        left = f"{_requests(rehearsal.load.left_out)} more failed, and were only counted"
+        found.append(Finding(cause=UNKNOWN, failed=0, text=left))
     if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
         found.append(_finding(GRACE_PERIOD, 0, rehearsal))
     found += _version(rehearsal)

@@ -297,7 +297,7 @@ def _method(rehearsal: Rehearsal) -> str:
             f"{number(load.connections_reused)} requests went over connections that were kept alive, "
             f"{number(load.connections_new)} over new ones."
         ),
-        f"The sender itself: {sender.achieved_rate:g} requests a second, {number(sender.late)} begun more than 50 ms late, "
+        f"The sender itself: {sender.achieved_rate:g} requests a second, {number(sender.late)} begun more than 100 ms late, "
         f"the latest by {milliseconds(sender.worst_ms)} ms."
         + (f" It was behind: {sender.why}." if sender.is_behind else ""),
         *rehearsal.notes,

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from mclass_tf.aws import Aws
 from mclass_tf.rehearsal.result import Settings
 
 _DELAY = "deregistration_delay.timeout_seconds"
+_COUNT: Final = "ecs:service:DesiredCount"
+_SUSPENDED = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
 # With these an execution role may pull an image.
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:*", "*")
 
@@ -53,6 +55,25 @@ class Surroundings:
             undo()
 
         self._undo.callback(put_back)
+
+    def hold_count(self, desired: int) -> None:
+        """Have the service run so many tasks, whatever autoscaling thinks of them meanwhile."""
+        scaling, place = self.aws.autoscaling, self.place
+        resource = f"service/{place.cluster}/{place.service}"
+        found = scaling.describe_scalable_targets(
+            ServiceNamespace="ecs", ResourceIds=[resource], ScalableDimension=_COUNT
+        )["ScalableTargets"]
+        for target in found:
+            state: Any = target.get("SuspendedState") or dict.fromkeys(_SUSPENDED, False)
+            self._later("autoscaling", partial(self._suspend, resource, state))
+            self._suspend(resource, dict.fromkeys(_SUSPENDED, True))
+        if self._service()["desiredCount"] not in {0, desired}:
+            self._update({"desiredCount": desired})
+
+    def _suspend(self, resource: str, state: Any) -> None:
+        self.aws.autoscaling.register_scalable_target(
+            ServiceNamespace="ecs", ResourceId=resource, ScalableDimension=_COUNT, SuspendedState=state
+        )
 
     def set_deregistration_delay(self, seconds: int) -> None:
         elbv2 = self.aws.elbv2
@@ -142,6 +163,13 @@ class Surroundings:
     def stop_task(self, arn: str, *, reason: str) -> None:
         self.aws.ecs.stop_task(cluster=self.place.cluster, task=arn, reason=reason)
 
+    def is_at_rest(self) -> bool:
+        """Tell whether no deployment is under way."""
+        return len(self._service()["deployments"]) <= 1 and not any(
+            each.get("rolloutState") == "IN_PROGRESS" and each["desiredCount"]
+            for each in self._service()["deployments"]
+        )
+
     def is_steady(self) -> bool:
         """Tell whether the service runs what it should, all of it healthy targets."""
         service = self._service()
@@ -205,8 +233,10 @@ class Surroundings:
         return found["containerDefinitions"][0]
 
     def _service(self) -> Any:
+        """As ECS answers it: the SDK's model may be too old for all of its settings, and what it drops could not be put back."""
         place = self.place
-        return self.aws.ecs.describe_services(cluster=place.cluster, services=[place.service])["services"][0]
+        wanted = {"cluster": place.cluster, "services": [place.service]}
+        return self.aws.call_ecs("DescribeServices", wanted)["services"][0]
 
     def _update(self, settings: Mapping[str, Any]) -> None:
         self.aws.call_ecs(

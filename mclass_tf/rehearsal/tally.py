@@ -14,11 +14,11 @@ from mclass_tf.rehearsal.result import COMPARED, FailedRequest, Latency, Phase, 
 
 LONGEST_US = 600 * 1_000_000
 _DIGITS = 3
-_KEPT_FAILURES = 500
+KEPT_FAILURES = 5000
 # A version of the service that names itself anew with every answer must not fill the memory.
 _MOST_VERSIONS = 20
-LATE_SECONDS = 0.05
-_LATE_SHARE = 0.01
+LATE_SECONDS = 0.1
+_LATE_SHARE = 0.05
 _SLOW_SHARE = 0.98
 
 
@@ -136,7 +136,7 @@ class Tally:
         phase = self._phases[-1]
         phase.failed += 1
         phase.by_kind[outcome.kind] += 1
-        if self._kept >= _KEPT_FAILURES:
+        if self._kept >= KEPT_FAILURES:
             self.left_out += 1
             return None
         self._kept += 1
