@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 from collections.abc import Iterator
@@ -97,7 +98,23 @@ def test_the_certificate_comes_with_its_key(world: ElbWorld, tmp_path: Path) -> 
     assert listener.certificate is not None
     assert listener.private_key is not None
     (tmp_path / "both.pem").write_text(listener.certificate + listener.private_key)
-    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tmp_path / "both.pem")
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(tmp_path / "both.pem")
+    trusting = ssl.create_default_context(cadata=listener.certificate)
+    trusting.verify_flags |= ssl.VERIFY_X509_STRICT
+    _shake_hands(serving, trusting, name="mclass.example")
+
+
+def _shake_hands(serving: ssl.SSLContext, trusting: ssl.SSLContext, *, name: str) -> None:
+    """Fails where a client that trusts the certificate alone would not take the server for `name`."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(back, there, server_hostname=name)
+    server = serving.wrap_bio(there, back, server_side=True)
+    for _ in range(2):
+        for end in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert client.version() == "TLSv1.3"
 
 
 def test_a_group_that_nobody_uses_is_not_told(world: ElbWorld) -> None:

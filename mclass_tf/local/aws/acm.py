@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from moto.acm import models
 from moto.acm.models import CertBundle, acm_backends
+
+_DAYS = (
+    395  # ACM's own: https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html
+)
+_CLOCKS_DIFFER = dt.timedelta(minutes=5)
 
 
 def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str) -> None:
@@ -18,7 +30,79 @@ def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str)
     certificates = acm_backends[account_id][region]._certificates  # noqa: SLF001
     if arn in certificates:
         return
-    bundle = CertBundle.generate_cert(domain_name=domain_name, account_id=account_id, region=region)
+    bundle = Bundle.generate_cert(domain_name=domain_name, account_id=account_id, region=region)
     bundle.arn = arn
     bundle.status = "ISSUED"
     certificates[arn] = bundle
+
+
+class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
+    """Of a certificate that says to be Amazon's a client that is told to trust it would still miss the issuer's."""
+
+    @classmethod
+    def generate_cert(
+        cls,
+        domain_name: str,
+        account_id: str,
+        region: str,
+        sans: list[str] | None = None,
+        cert_authority_arn: str | None = None,
+    ) -> Bundle:
+        certificate, key = self_signed([domain_name, *(sans or [])])
+        return cls(
+            certificate=certificate,
+            private_key=key,
+            cert_type="PRIVATE" if cert_authority_arn is not None else "AMAZON_ISSUED",
+            cert_status="ISSUED",
+            cert_authority_arn=cert_authority_arn,
+            account_id=account_id,
+            region=region,
+        )
+
+
+def self_signed(names: list[str]) -> tuple[bytes, bytes]:
+    """Return a certificate for a server of these names, which is its own authority, and its key, both as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+    now = dt.datetime.now(dt.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=True,
+        key_cert_sign=True,
+        crl_sign=False,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS_DIFFER)
+        .not_valid_after(now + dt.timedelta(days=_DAYS))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(entry) for entry in dict.fromkeys(names)]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    return (
+        builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def install() -> None:
+    models.CertBundle = Bundle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from mclass_tf.local.aws import (
+    acm,
     autoscaling_responses,
     cloudwatch_responses,
     ec2,
@@ -21,5 +22,17 @@ from mclass_tf.local.aws import (
 @functools.cache
 def install() -> None:
     """Must precede the first use of any account: moto makes a backend of the class that it finds then."""
-    for service in (ec2, iam, kms, s3, cloudwatch_responses, logs, ecr, elbv2, ecs, autoscaling_responses):
+    for service in (
+        ec2,
+        acm,
+        iam,
+        kms,
+        s3,
+        cloudwatch_responses,
+        logs,
+        ecr,
+        elbv2,
+        ecs,
+        autoscaling_responses,
+    ):
         service.install()
