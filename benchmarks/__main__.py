@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import (
     app_requests,
     balancer,
+    build_push,
     help_text,
     local_up,
     machine,
@@ -26,6 +27,7 @@ from benchmarks.figure import Result, table
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "app": app_requests.measure,
     "balancer": balancer.measure,
+    "build-push": build_push.measure,
     "help": help_text.measure,
     "local-up": local_up.measure,
     "plan": plan_by_hand.measure,
