@@ -66,9 +66,21 @@ def checkov(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The main job on a local AWS of its own: both environments planned, gated, applied, verified, planned again."""
+    """Dev on a local AWS of its own, version 1 released, version 2 released under traffic, what the users met; then all is gone."""
     _ready(session)
+    report = HERE / ".mclass" / "demo" / "report.html"
     with _local_aws(session, "demo"):
+        for command in ("plan", "apply"):
+            _mclass_tf(session, command, "dev", "--local")
+        _mclass_tf(session, "rehearse", "dev", "--report", str(report), *session.posargs)
+    session.log("All is down again. The report: %s", report)
+
+
+@nox.session
+def environments(session: nox.Session) -> None:
+    """Both environments on a local AWS of their own: planned, gated, applied, verified, planned again."""
+    _ready(session)
+    with _local_aws(session, "environments"):
         for command in ("plan", "apply", "verify"):
             _mclass_tf(session, command, "--all", "--local")
         _nothing_to_do(session)
