@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,9 @@ _TAG = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
 """The annotation, and the label, of the git revision: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md ."""
 _KEPT = 5
+_DRAFT = ".draft-"
+_DRAFT_SECONDS = 24 * 3600.0
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PIECE = 1024 * 1024
 
 
@@ -110,7 +115,8 @@ class Images:
     def draft(self) -> Iterator[Path]:
         """A folder to make a layout in; what is not kept goes with it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+        self._forget_drafts()
+        path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.folder))
         try:
             yield path
         finally:
@@ -150,6 +156,10 @@ class Images:
 
     def read(self, digest: str) -> Image:
         """Return the image of that digest; raise NoImageError where it is not here."""
+        if not _DIGEST.fullmatch(digest):
+            raise NoImageError(
+                f"{digest} is no digest of an image", hint="it is sha256: and 64 hexadecimal digits"
+            )
         folder = self.folder / digest.removeprefix("sha256:")
         try:
             (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
@@ -171,15 +181,29 @@ class Images:
             builder=notes[BUILDER],
         )
 
+    def _forget_drafts(self) -> None:
+        """Remove what builds that were killed have left behind."""
+        for path in self.folder.glob(f"{_DRAFT}*"):
+            if time.time() - _modified(path) > _DRAFT_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
     def _prune(self, *, keep: str) -> None:
         layouts = sorted(
-            (path for path in self.folder.iterdir() if (path / "oci-layout").is_file()),
-            key=lambda path: path.stat().st_mtime,
+            (path for path in self.folder.glob("[0-9a-f]*") if (path / "oci-layout").is_file()),
+            key=_modified,
             reverse=True,
         )
         for path in layouts[_KEPT:]:
-            if path.name != keep and not path.name.startswith("."):
+            if path.name != keep:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _modified(path: Path) -> float:
+    """When a folder was changed; never, where another build has removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def configuration(layout: Path) -> dict[str, Any]:

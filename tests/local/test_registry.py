@@ -68,6 +68,15 @@ def test_a_part_of_a_blob_can_be_pulled(client: Client) -> None:
     assert client.call("HEAD", path).headers["Content-Length"] == "10"
 
 
+@pytest.mark.parametrize("wanted", ["bytes=-0", "bytes=9999-"])
+def test_a_part_that_is_not_there_is_refused(client: Client, wanted: str) -> None:
+    client.push(make_image(), "v1")
+
+    answer = client.call("GET", f"blobs/{digest_of(make_image().layer)}", headers={"Range": wanted})
+
+    assert (answer.status_code, codes(answer)) == (416, ["SIZE_INVALID"])
+
+
 def test_a_blob_may_come_in_chunks_each_of_which_continues_the_last(client: Client) -> None:
     place = client.start()
 

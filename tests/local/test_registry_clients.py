@@ -164,6 +164,26 @@ def test_skopeo_pushes_and_pulls_an_image_with_equal_digests(shell: Shell) -> No
 
 
 @pytest.mark.slow
+def test_a_layer_that_was_damaged_is_refused_by_who_pulls_it(shell: Shell, server_home: Path) -> None:
+    need("skopeo")
+    image = write_image(shell.folder / "made")
+    shell.run(
+        "aws ecr get-login-password --region ap-northeast-2"
+        f" | skopeo login --username AWS --password-stdin {shell.host}"
+    )
+    there = f"docker://{shell.host}/mclass-server:v1"
+    shell.run(f"skopeo copy --preserve-digests dir:made {there}")
+    blob = server_home / "registry" / "blobs" / "sha256" / digest_of(image.layer).removeprefix("sha256:")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole.swapcase())
+    try:
+        with pytest.raises(AssertionError, match=r"[Dd]igest"):
+            shell.run(f"skopeo copy {there} dir:pulled")
+    finally:
+        blob.write_bytes(whole)  # the server is shared
+
+
+@pytest.mark.slow
 def test_podman_does_as_the_guide_does_with_docker(shell: Shell) -> None:
     """Log in, tag, push, as step 3 writes it; then pull what was pushed."""
     need("podman")

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -406,6 +407,8 @@ def test_the_last_image_and_those_before_it_are_found(project: Path) -> None:
     assert images.read(first.digest) == first
     with pytest.raises(NoImageError, match="not on this machine"):
         images.read("sha256:" + "0" * 64)
+    with pytest.raises(NoImageError, match="no digest"):
+        images.read(f"sha256:../{images.folder.name}/{first.digest[7:]}")
     assert make(project, tag="v2").tag == "v2", "the same image under another tag"
     assert images.latest().tag == "v2"
 
@@ -419,6 +422,17 @@ def test_old_images_go(project: Path) -> None:
 
     assert len(kept) == 5
     assert last.folder in kept
+
+
+def test_what_a_killed_build_left_behind_goes_after_a_day(project: Path) -> None:
+    for name, age in (("old", 25 * 3600), ("at-work", 60)):
+        draft = project / "images" / f".draft-{name}"
+        draft.mkdir(parents=True)
+        os.utime(draft, (time.time() - age, time.time() - age))
+
+    make(project)
+
+    assert [path.name for path in (project / "images").glob(".draft-*")] == [".draft-at-work"]
 
 
 def test_a_damaged_blob_is_noticed(project: Path) -> None:

@@ -455,10 +455,10 @@ def _wanted_range(header: str, size: int) -> tuple[int, int]:
     found = _RANGE.fullmatch(header.strip())
     if found is None or found[0] == "bytes=-":
         return 0, size
-    if not found[1]:
-        length = min(int(found[2]), size)
-        return size - length, length
-    first, last = int(found[1]), min(int(found[2] or size - 1), size - 1)
+    if found[1]:
+        first, last = int(found[1]), min(int(found[2] or size - 1), size - 1)
+    else:  # the last bytes
+        first, last = max(size - int(found[2]), 0), size - 1
     if first >= size or last < first:
         raise RefusedError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -499,7 +499,7 @@ def _no_space(error: OSError) -> RefusedError:
 def _page(request: Request, key: str, values: list[str], *, path: str, name: str | None = None) -> Reply:
     """A page of a list: `n` entries after `last`, with a link to the next."""
     asked = request.query.get("n", "")
-    count = int(asked) if asked.isdigit() else _PAGE
+    count = int(asked) if asked.isdecimal() else _PAGE
     rest = [value for value in values if value > request.query.get("last", "")]
     shown = rest[:count]
     more = len(rest) > count and shown
