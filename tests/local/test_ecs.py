@@ -4,108 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.conftest import REGION, Account, Network
-
-_SIZE = {"cpu": "256", "memory": "512"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ecs:
-    """A cluster with a task definition, behind a load balancer."""
-
-    account: Account
-    client: Any
-    network: Network
-    target_group: str
-    loose_target_group: str
-
-    @property
-    def service(self) -> dict[str, Any]:
-        """A service like the modules' own."""
-        return {
-            "cluster": "c",
-            "serviceName": "s",
-            "taskDefinition": "t",
-            "desiredCount": 0,
-            "launchType": "FARGATE",
-            "availabilityZoneRebalancing": "ENABLED",
-            "deploymentConfiguration": {
-                "maximumPercent": 200,
-                "minimumHealthyPercent": 50,
-                "deploymentCircuitBreaker": {"enable": True, "rollback": True},
-                "alarms": {"alarmNames": ["a"], "enable": True, "rollback": True},
-            },
-            "enableECSManagedTags": True,
-            "enableExecuteCommand": True,
-            "healthCheckGracePeriodSeconds": 60,
-            "loadBalancers": [
-                {"targetGroupArn": self.target_group, "containerName": "web", "containerPort": 3000}
-            ],
-            "networkConfiguration": {
-                "awsvpcConfiguration": {
-                    "subnets": list(self.network.subnet_ids),
-                    "securityGroups": [self.network.group_id],
-                    "assignPublicIp": "DISABLED",
-                }
-            },
-            "propagateTags": "SERVICE",
-            "tags": [{"key": "team", "value": "mclass"}],
-        }
-
-    def described(self, *, include: tuple[str, ...] = ("TAGS",)) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.describe_services(
-            cluster="c", services=["s"], include=list(include)
-        )["services"][0]
-        return found
-
-    def delete(self) -> None:
-        """Delete the service, whatever runs, and wait until it is gone."""
-        self.client.delete_service(cluster="c", service="s", force=True)
-        self.client.get_waiter("services_inactive").wait(
-            cluster="c", services=["s"], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-        )
-
-
-def _task_definition(**changes: Any) -> dict[str, Any]:
-    return {
-        "family": "t",
-        "requiresCompatibilities": ["FARGATE"],
-        "networkMode": "awsvpc",
-        **_SIZE,
-        "containerDefinitions": [
-            {"name": "web", "image": "example/web", "portMappings": [{"containerPort": 3000}]}
-        ],
-        **changes,
-    }
+from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
 
 
 @pytest.fixture
 def ecs(fresh: Account, network: Network) -> Ecs:
-    client, elb = fresh.client("ecs"), fresh.client("elbv2")
-    client.create_cluster(clusterName="c")
-    client.register_task_definition(**_task_definition())
-    balancer = elb.create_load_balancer(Name="l", Subnets=network.subnet_ids)["LoadBalancers"][0]
-    groups = [
-        elb.create_target_group(Name=name, Port=3000, Protocol="HTTP", TargetType="ip", VpcId=network.vpc_id)[
-            "TargetGroups"
-        ][0]["TargetGroupArn"]
-        for name in ("used", "loose")
-    ]
-    elb.create_listener(
-        LoadBalancerArn=balancer["LoadBalancerArn"],
-        Port=80,
-        Protocol="HTTP",
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": groups[0]}],
-    )
-    return Ecs(
-        account=fresh, client=client, network=network, target_group=groups[0], loose_target_group=groups[1]
-    )
+    return make_cluster(fresh, network)
 
 
 def test_a_service_is_described_as_it_was_created(ecs: Ecs) -> None:
@@ -170,7 +80,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(ecs: Ecs) -> None:
 def test_a_new_task_definition_starts_a_deployment(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     before = ecs.described()["deployments"][0]["id"]
-    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.register_task_definition(**task_definition())
     ecs.client.update_service(cluster="c", service="s", taskDefinition="t")
     found = ecs.described()
     assert found["taskDefinition"].endswith("task-definition/t:2")
@@ -313,7 +223,7 @@ def test_a_container_that_is_not_there_cannot_be_wired(ecs: Ecs, wiring: dict[st
 
 def test_an_inactive_task_definition_starts_nothing(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
-    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.register_task_definition(**task_definition())
     ecs.client.deregister_task_definition(taskDefinition="t:1")
     with pytest.raises(ClientError, match="TaskDefinition is inactive"):
         ecs.client.update_service(cluster="c", service="s", taskDefinition="t:1")
@@ -329,7 +239,7 @@ def test_a_service_keeps_the_revision_that_was_deregistered_under_it(ecs: Ecs) -
 
 
 def test_a_family_means_its_latest_active_revision(ecs: Ecs) -> None:
-    ecs.client.register_task_definition(**_task_definition())
+    ecs.client.register_task_definition(**task_definition())
     ecs.client.deregister_task_definition(taskDefinition="t:2")
     found = ecs.client.describe_task_definition(taskDefinition="t")["taskDefinition"]
     assert found["revision"] == 1
@@ -454,7 +364,7 @@ _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_task_definition_that_fargate_does_not_run_is_refused(
     fresh: Account, changes: dict[str, Any], words: str
 ) -> None:
-    request = {name: value for name, value in _task_definition(**changes).items() if value != ""}
+    request = {name: value for name, value in task_definition(**changes).items() if value != ""}
     with pytest.raises(ClientError, match=words):
         fresh.client("ecs").register_task_definition(**request)
 
@@ -483,7 +393,7 @@ def test_tasks_that_do_not_run_are_missing(ecs: Ecs) -> None:
 
 def test_task_definitions_are_listed_latest_first_on_demand(ecs: Ecs) -> None:
     for _ in range(10):
-        ecs.client.register_task_definition(**_task_definition())
+        ecs.client.register_task_definition(**task_definition())
     ecs.client.deregister_task_definition(taskDefinition="t:10")
     found = ecs.client.list_task_definitions(familyPrefix="t", sort="DESC")["taskDefinitionArns"]
     assert [arn.rsplit(":", 1)[1] for arn in found[:3]] == ["11", "9", "8"]
