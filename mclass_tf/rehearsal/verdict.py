@@ -28,7 +28,7 @@ class Expected:
     """What must come of a rehearsal.
 
     `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT or SOME.
-    `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be found.
+    `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be named first.
     `replaced`: a task that was lost must have been replaced.
     """
 
@@ -82,8 +82,9 @@ def _missing(
         yield f"{failures - killed} requests failed that were not in flight on the task that died"
     if expected.failed_requests == SOME and not failures:
         yield "no request failed: the protection was not missed"
-    if expected.finding and expected.finding not in {finding.cause for finding in findings}:
-        yield f"the diagnosis does not name {expected.finding}"
+    if expected.finding and (not findings or findings[0].cause != expected.finding):
+        named = findings[0].cause if findings else "nothing"
+        yield f"the diagnosis names {named}, not {expected.finding}"
     if expected.replaced and not _was_replaced(rehearsal):
         yield "the task that was lost was not replaced"
 

@@ -221,7 +221,7 @@ def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_se
         (Expected(release="failed", causes=("OutOfMemory",)), "does not name its cause"),
         (Expected(release="released"), "the release failed"),
         (Expected(release="failed", failed_requests=SOME), "no request failed"),
-        (Expected(release="failed", finding=causes.LAME_DUCK), "does not name lame-duck"),
+        (Expected(release="failed", finding=causes.LAME_DUCK), "names nothing, not lame-duck"),
     ],
 )
 def test_what_did_not_come_is_named(expected: Expected, reason: str) -> None:
