@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import IO
@@ -161,8 +162,17 @@ def _balancer(targets: Sequence[int]) -> Iterator[int]:
         started.stdin.write(_snapshot(targets).to_json().encode() + b"\n")
         started.stdin.flush()
         port = _port(started.stdout)
+        reading = threading.Thread(target=_read, args=(started.stdout,), daemon=True)
+        reading.start()
         answered(port, started)
         yield port
+
+
+def _read(reports: IO[bytes]) -> None:
+    """Take what it reports, as the control plane does."""
+    with suppress(ValueError, OSError):  # closed at the end
+        for _ in reports:
+            pass
 
 
 def _port(reports: IO[bytes]) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import os
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from mclass_tf.local.balancer.report import (
@@ -377,10 +379,13 @@ class Plane:
 
 
 @asynccontextmanager
-async def plane(first: Snapshot | None = None, *, may_complain: bool = False) -> AsyncIterator[Plane]:
+async def plane(
+    first: Snapshot | None = None, *, may_complain: bool = False, path: Path | None = None
+) -> AsyncIterator[Plane]:
     """Enter a running process, with the first snapshot in force and all its targets healthy.
 
-    It must say nothing on standard error, unless it `may_complain`, and must end when its input does.
+    It must say nothing on standard error, unless it `may_complain`, and must end when its input does. Modules in the
+    folder `path` come before installed ones.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -390,6 +395,7 @@ async def plane(first: Snapshot | None = None, *, may_complain: bool = False) ->
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=64 * 1024 * 1024,
+        env={**os.environ, "PYTHONPATH": str(path)} if path else None,
     )
     made = Plane(process=process)
     hearing = asyncio.gather(made.hear(), made.hear_errors())

@@ -110,3 +110,11 @@ def _gone(process: psutil.Process) -> None:
             process.kill()
             pytest.fail("it outlived its parent")
         time.sleep(0.02)
+
+
+@asynchronous
+async def test_it_serves_without_uvloop(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
+    snapshot = world(listeners=[listener(rule(fixed(200, "hello")))])
+    async with plane(snapshot, path=tmp_path) as made:
+        assert (await (await made.client()).ask()).body == b"hello"
