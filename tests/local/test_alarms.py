@@ -198,6 +198,36 @@ def test_actions_that_nobody_executes_are_told_as_such(world: World) -> None:
     ]
 
 
+def test_alarms_are_found_by_all_that_is_asked_for_together(world: World) -> None:
+    for name, threshold in (("web-high", 5.0), ("web-low", 50.0), ("other-high", 5.0)):
+        world.put(AlarmName=name, Threshold=threshold)
+    world.put()
+    world.measure(9, minute=0.5)
+    world.evaluate(minute=1)
+
+    def names(**asked: Any) -> list[str]:
+        pages = world.client.get_paginator("describe_alarms").paginate(
+            **asked, PaginationConfig={"PageSize": 1}
+        )
+        return [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]]
+
+    assert names(AlarmNamePrefix="web-") == ["web-high", "web-low"]
+    assert names(AlarmNamePrefix="web-", StateValue="ALARM") == ["web-high"]
+    assert names(AlarmNames=["web-low", "errors"], StateValue="OK") == ["web-low"]
+
+
+def test_an_alarm_that_breaks_does_not_keep_the_others_from_their_evaluation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put(AlarmName="broken")
+    world.put()
+    world.measure(9, minute=0.5)
+    monkeypatch.setattr(world.backend.alarms["broken"], "threshold", "much")
+    assert world.evaluate(minute=1)["StateValue"] == "ALARM"
+    monkeypatch.undo()
+    assert any("the alarm broken cannot be evaluated: ValueError" in problem for problem in live.problems)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -12,6 +12,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 
 from mclass_tf.local.aws import alarms
 from mclass_tf.local.aws.metrics import Metric, Stats, dimensions
+from mclass_tf.local.live import live
 from tests.local import in_process
 
 _MINUTE = 60 * (int(time.time()) // 60)
@@ -235,6 +236,21 @@ def test_requests_of_the_busier_of_two_groups_scale_a_service(world: World) -> N
     assert world.pass_minutes(_HIGH_PERIODS, 250, metric=_per_target("green"), unit="Count") == 5
     described = world.scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"][0]
     assert described["TargetTrackingScalingPolicyConfiguration"] == configuration
+
+
+def test_a_service_that_is_deleted_scales_no_more(world: World) -> None:
+    world.put()
+    world.client("ecs").delete_service(cluster="c", service="s", force=True)
+    before = len(live.problems)
+    assert world.pass_minutes(_HIGH_PERIODS, 100) == 0
+    assert world.activities() == []
+    assert len(live.problems) == before
+
+
+def test_policies_of_another_service_are_not_described(world: World) -> None:
+    world.put()
+    found = world.scaling.describe_scaling_policies(ServiceNamespace="ecs", ResourceId="service/c/s-2")
+    assert found["ScalingPolicies"] == []
 
 
 def test_bounds_that_move_a_service_are_an_activity_too(world: World) -> None:

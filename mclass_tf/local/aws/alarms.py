@@ -8,8 +8,10 @@ rate (requests per target and minute), is taken times the speed, so that scaling
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,8 @@ from mclass_tf.local.aws.cloudwatch import Backend
 from mclass_tf.local.aws.metric_math import TimeSeries
 from mclass_tf.local.aws.metrics import Metric, dimensions
 from mclass_tf.local.live import live
+
+_log = logging.getLogger("mclass_tf.local")
 
 _TICK = 0.25  # seconds
 _SETTLED = 1.5  # seconds after which all that happened in a second has been told
@@ -52,11 +56,25 @@ def evaluate_all(*, now: float) -> None:
     for backend in _backends():
         due = [alarm for alarm in list(backend.alarms.values()) if _is_due(backend, alarm, now=now)]
         for alarm in due:
-            _evaluate(backend, alarm, now=now)
+            with _told(alarm):
+                _evaluate(backend, alarm, now=now)
         for alarm in due:
-            _scale(backend, alarm, now=now)
+            with _told(alarm):
+                _scale(backend, alarm, now=now)
         if due:
             autoscaling.settle(backend.account_id, backend.region_name, now=now)
+
+
+@contextlib.contextmanager
+def _told(alarm: Any) -> Iterator[None]:
+    """One alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  whatever it is, it is told
+        _log.exception("the alarm %s cannot be evaluated", alarm.name)
+        problem = f"the alarm {alarm.name} cannot be evaluated: {type(error).__name__}: {error}"
+        if problem not in live.problems:
+            live.problems.append(problem)
 
 
 def _backends() -> Iterator[Backend]:
@@ -151,8 +169,8 @@ def _measured(
 
 
 def _evaluate(backend: Backend, alarm: Any, *, now: float) -> None:
-    points = points_of(backend, alarm, now=now)
     backend.evaluated[alarm.name] = _windows(alarm, now=now)[-1][1]
+    points = points_of(backend, alarm, now=now)
     condition = Condition(
         comparison=alarm.comparison_operator,
         threshold=float(alarm.threshold),

@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend, applicationautoscaling_backends
 from moto.core.exceptions import JsonRESTError
+from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.scaling import COOLDOWN, Capacity, Decision, Last, Reading, decide
@@ -159,6 +160,20 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
             policy_name, service_namespace, resource_id, scalable_dimension, policy_body, policy_type
         )
 
+    def describe_scaling_policies(
+        self,
+        service_namespace: str,
+        resource_id: str | None,
+        scalable_dimension: str | None,
+        max_results: int | None,
+        next_token: str | None,
+    ) -> Any:
+        """Of that very resource; moto takes every one whose name is a part of it."""
+        token, found = super().describe_scaling_policies(
+            service_namespace, resource_id, scalable_dimension, max_results, next_token
+        )
+        return token, [policy for policy in found if resource_id in (None, policy.resource_id)]
+
     def require_target(self, arn: str) -> None:
         known = {target.arn for targets in self.targets.values() for target in targets.values()}
         if arn not in known:
@@ -174,11 +189,17 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
                 activity.ended_at = now
 
     def _is_fulfilled(self, activity: Activity) -> bool:
-        try:
-            document = self.service(activity.resource_id).document()
-        except Exception:  # noqa: BLE001  the service is gone, and nothing will be fulfilled any more
+        service = self._find_service(activity.resource_id)
+        if service is None:
             return True
+        document = service.document()
         return bool(document["runningCount"] == document["desiredCount"])
+
+    def _find_service(self, resource_id: str) -> Any | None:
+        try:
+            return self.service(resource_id)
+        except ECSException:
+            return None
 
     # ---- target tracking
 
@@ -186,7 +207,9 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         """Scale as the policies of a service want."""
         target = self.targets[_DIMENSION][resource_id]
         suspended = target.suspended_state or {}
-        service = self.service(resource_id)
+        service = self._find_service(resource_id)
+        if service is None:
+            return  # it was deleted, which leaves the target as it is
         capacity = Capacity(
             current=service.desired_count,
             lowest=target.min_capacity,
@@ -261,8 +284,7 @@ def _cause(decision: Decision) -> str:
 
 def _is_deploying(document: Mapping[str, Any]) -> bool:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshoot-service-auto-scaling.html"""
-    deployments = document["deployments"]
-    return len(deployments) > 1 or any(entry["rolloutState"] != "COMPLETED" for entry in deployments)
+    return any(entry["rolloutState"] == "IN_PROGRESS" for entry in document["deployments"])
 
 
 def _check_policy(kind: str, body: Mapping[str, Any]) -> None:

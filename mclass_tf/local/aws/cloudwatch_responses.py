@@ -22,6 +22,7 @@ from mclass_tf.local.aws.metric_math import TimeSeries
 from mclass_tf.local.aws.metrics import MINUTE, Stats
 
 _MOST_POINTS = 1440
+_MOST_ALARMS = 50
 
 
 class Responses(CloudWatchResponse):  # type: ignore[misc]
@@ -69,6 +70,26 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
             if _is_returned(query)
         ]
         return ActionResult({"MetricDataResults": results, "Messages": []})
+
+    def describe_alarms(self) -> ActionResult:
+        """By all that is asked for together; moto looks at one of them.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
+        """
+        names, prefix = self._get_param("AlarmNames", []), self._get_param("AlarmNamePrefix", "")
+        state, action = self._get_param("StateValue"), self._get_param("ActionPrefix", "")
+        found = [
+            alarm
+            for alarm in self.cloudwatch_backend.describe_alarms()
+            if (not names or alarm.name in names)
+            and alarm.name.startswith(prefix)
+            and state in (None, alarm.state_value)
+            and (not action or any(one.startswith(action) for one in alarm.alarm_actions or []))
+        ]
+        start = int(self._get_param("NextToken") or 0)
+        end = start + (self._get_int_param("MaxRecords") or _MOST_ALARMS)
+        token = {"NextToken": str(end)} if end < len(found) else {}
+        return ActionResult({"MetricAlarms": found[start:end], "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html"""
