@@ -1,0 +1,102 @@
+"""The scenarios: each is known by its name, says what it shows, and asks of the service what the service understands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app import settings as app_settings
+from mclass_tf.errors import UsageError
+from mclass_tf.flows.rehearse import Request
+from mclass_tf.rehearsal import causes, names
+from mclass_tf.rehearsal.plan import LoadPlan, Where
+from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Scenario
+from mclass_tf.rehearsal.verdict import IN_FLIGHT, NONE, SOME
+from tests.rehearsal import samples
+
+ROOT = Path(__file__).parents[2]
+ALL = [*FAULTS.values(), *PROTECTIONS.values()]
+PLAN = LoadPlan(where=Where(scheme="http", host="127.0.0.1", port=1, host_header=""))
+
+
+def facts(*, speed: float = 10) -> Facts:
+    return Facts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
+
+
+def test_the_command_line_names_what_can_be_rehearsed() -> None:
+    assert tuple(FAULTS) == names.FAULTS
+    assert tuple(PROTECTIONS) == names.PROTECTIONS == causes.PROTECTIONS
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_a_scenario_says_what_it_does_and_what_must_come(scenario: Scenario) -> None:
+    text = (ROOT / "docs" / "rehearsal.md").read_text(encoding="utf-8")
+
+    assert scenario.promise
+    assert type(scenario).__doc__
+    assert f"| `{scenario.name}` |" in text
+
+
+@pytest.mark.parametrize("speed", [1, 10, 60])
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_the_service_takes_the_variables_of_a_scenario(scenario: Scenario, speed: float) -> None:
+    wanted = scenario.variables(facts(speed=speed))
+
+    for variables in (wanted.old, wanted.new):
+        app_settings.load(variables)
+
+
+@pytest.mark.parametrize("scenario", FAULTS.values(), ids=lambda scenario: scenario.name)
+def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies(scenario: Scenario) -> None:
+    allowed = IN_FLIGHT if scenario.name == "task-killed" else NONE
+
+    assert scenario.expected().failed_requests == allowed
+
+
+@pytest.mark.parametrize("scenario", PROTECTIONS.values(), ids=lambda scenario: scenario.name)
+def test_a_protection_that_is_taken_away_must_be_missed_and_named(scenario: Scenario) -> None:
+    expected = scenario.expected()
+
+    assert (expected.failed_requests, expected.finding) == (SOME, scenario.name)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_the_load_of_a_scenario_can_be_sent(scenario: Scenario) -> None:
+    assert scenario.load(PLAN, facts()).problems() == []
+
+
+def test_a_version_that_crashes_later_does_so_before_it_counts_as_healthy() -> None:
+    variables = FAULTS["healthy-then-crash"].variables(facts()).new
+
+    # Two checks that pass, ten seconds of AWS's apart, which are one second here.
+    assert 0 < float(variables["MCLASS_FAULT_CRASH_AFTER_SECONDS"]) < 1
+
+
+def test_a_version_that_is_too_slow_starts_after_the_grace_period_at_any_speed() -> None:
+    for speed in (1.0, 10.0, 60.0):
+        variables = FAULTS["slower-than-grace"].variables(facts(speed=speed)).new
+        assert float(variables["MCLASS_FAULT_SLOW_START_SECONDS"]) * speed > samples.SETTINGS.grace_period
+
+
+def test_one_thing_is_rehearsed_at_a_time() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        Request(fault="task-killed", without="lame-duck").scenario()
+
+
+@pytest.mark.parametrize(
+    "request_", [Request(fault="bad-luck"), Request(without="luck")], ids=["fault", "without"]
+)
+def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) -> None:
+    with pytest.raises(UsageError) as refused:
+        request_.scenario()
+
+    assert "there are" in refused.value.hint
+
+
+def test_the_load_is_as_long_or_as_much_as_was_asked_for() -> None:
+    assert Request(rate=200, seconds=60).total == 12_000
+    assert Request(rate=200, requests=20_000).total == 20_000
+    assert Request(rate=200, seconds=1).before == 5
+    assert Request(rate=200, requests=200_000).before == 30
