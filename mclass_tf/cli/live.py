@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TextIO
 
 from mclass_tf.errors import ServiceEvent
@@ -19,17 +20,15 @@ class Live:
         self._stream = stream
         self._width = width
         self._drawn = 0
-        self._line = ""
+        self._told: View | None = None
 
     def show(self, view: View) -> None:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
-            line = one_line(view)
             # The clock alone is no news.
-            told = line.partition("  ")[2]
-            lines += [] if told == self._line else [line]
-            self._line = told
-            self._write(lines)
+            still = replace(view, elapsed=0.0, events=())
+            self._write(lines if still == self._told else [*lines, one_line(view)])
+            self._told = still
             return
         drawn = [cut(line, self._width) for line in block(view)]
         self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *drawn])])

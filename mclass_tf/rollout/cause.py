@@ -35,6 +35,10 @@ _HINTS = (
         ),
     ),
     (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
+    (
+        r"requested|by user",
+        "that was asked for: `status ENV` shows what runs; release again when it is mended",
+    ),
     (r"alarm", "see what the alarm measured; release again when it is mended"),
     (r"exited|exit code", "its log says why: LOGS"),
 )

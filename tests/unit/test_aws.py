@@ -1,11 +1,17 @@
-"""The clients: whose settings they heed, and whom they trust. None is called."""
+"""The clients: whose settings they heed, and whom they trust; and calls of ECS that go through no model."""
 
 from __future__ import annotations
 
-import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
-from mclass_tf.aws import Access, Aws, refusal
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, SSLError
+
+from mclass_tf.aws import Access, Aws, error_code, is_transient, refusal
 
 KEYS = {"access_key_id": "a", "secret_access_key": "b"}
 
@@ -61,3 +67,78 @@ def test_an_aws_that_stops_answering_is_no_bug_of_ours() -> None:
 
 def test_an_error_of_ours_is_none_of_aws() -> None:
     assert refusal(KeyError("x")) is None
+
+
+class _Ecs(BaseHTTPRequestHandler):
+    """Answers each call with what it was sent, or with an error if its name says so."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prefix, _, action = self.headers["X-Amz-Target"].partition(".")
+        status, document = {
+            "Deny": (400, {"__type": "AccessDeniedException", "message": "not yours"}),
+            "Throttle": (400, {"__type": "com.amazon.coral#ThrottlingException", "message": "Rate exceeded"}),
+            "Break": (503, None),
+        }.get(action, (200, {"prefix": prefix, "sent": body, "headers": dict(self.headers), "unknown": 1.5}))
+        answer = b"<html>" if document is None else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def ecs() -> Iterator[Aws]:
+    server = HTTPServer(("127.0.0.1", 0), _Ecs)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield Aws(access(f"http://127.0.0.1:{server.server_port}"))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_call_of_ecs_by_name_is_signed_and_its_answer_comes_as_it_is(ecs: Aws) -> None:
+    answer = ecs.call_ecs("StopServiceDeployment", {"stopType": "ROLLBACK"})
+
+    assert answer["prefix"] == "AmazonEC2ContainerServiceV20141113"
+    assert answer["sent"] == {"stopType": "ROLLBACK"}
+    assert answer["unknown"] == 1.5
+    signed = answer["headers"]["Authorization"]
+    assert signed.startswith("AWS4-HMAC-SHA256 Credential=a/")
+    assert "/ap-northeast-2/ecs/aws4_request" in signed
+    assert answer["headers"]["Content-Type"] == "application/x-amz-json-1.1"
+
+
+def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
+    with pytest.raises(ClientError, match="not yours") as caught:
+        ecs.call_ecs("Deny", {})
+
+    assert error_code(caught.value) == "AccessDeniedException"
+    assert not is_transient(caught.value)
+
+
+@pytest.mark.parametrize("action", ["Throttle", "Break"])
+def test_throttling_and_errors_of_the_server_pass(ecs: Aws, action: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        ecs.call_ecs(action, {})
+
+    assert is_transient(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (EndpointConnectionError(endpoint_url="https://ecs"), True),
+        (ConnectTimeoutError(endpoint_url="https://ecs"), True),
+        (SSLError(endpoint_url="https://ecs", error=OSError("wrong certificate")), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_a_connection_may_come_back_and_a_wrong_certificate_will_not(error: Exception, passes: bool) -> None:  # noqa: FBT001
+    assert is_transient(error) is passes

@@ -118,6 +118,7 @@ def test_the_reason_of_the_rollback_goes_before_that_of_the_status() -> None:
     of = replace(service_deployment(), rollback_reason="Rolled back by user.", status_reason="Other.")
 
     assert cause(of=of).sentence == "Rolled back by user"
+    assert "was asked for" in cause(of=of).hint
 
 
 def test_where_ecs_says_nothing_that_is_said() -> None:

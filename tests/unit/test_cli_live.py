@@ -1,0 +1,99 @@
+"""A rollout as a person sees it: redrawn on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from mclass_tf.cli.live import Live
+from mclass_tf.rollout import Tasks, View
+from tests.unit.fake_service import NEW, OLD, event
+
+UP = "\x1b[1A\x1b[2K"
+
+
+def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> Tasks:
+    return Tasks(
+        task_definition_arn=arn,
+        is_new=arn == NEW,
+        desired=2,
+        pending=pending,
+        running=running,
+        failed=failed,
+        healthy=healthy,
+    )
+
+
+VIEW = View(
+    stage="starting new tasks",
+    status="IN_PROGRESS",
+    tasks=(tasks(NEW, running=1, healthy=0, pending=1, failed=1), tasks(OLD, running=2, healthy=2)),
+    events=(),
+    elapsed=2.93,
+)
+
+
+def shown(*views: View, width: int | None) -> str:
+    stream = io.StringIO()
+    live = Live(stream, width=width)
+    for view in views:
+        live.show(view)
+    return stream.getvalue()
+
+
+def test_without_a_terminal_a_change_is_a_line() -> None:
+    assert shown(VIEW, width=None) == (
+        "   2.9 s  starting new tasks: new 1/2 running, 0 healthy, 1 pending, 1 failed; old 2/2 running, 2 healthy\n"
+    )
+
+
+def test_without_a_terminal_the_clock_alone_is_no_change() -> None:
+    assert shown(VIEW, replace(VIEW, elapsed=4.0), width=None).count("\n") == 1
+
+
+def test_an_event_is_told_as_ecs_says_it() -> None:
+    text = shown(replace(VIEW, events=(event(1, "(service mclass-service) has begun."),)), width=None)
+
+    assert text.startswith("01:02:04  (service mclass-service) has begun.\n")
+
+
+def test_what_stands_in_the_way_is_told() -> None:
+    for width in (None, 200):
+        assert "Rate exceeded" in shown(
+            replace(VIEW, notice="AWS does not answer: Rate exceeded"), width=width
+        )
+
+
+def test_on_a_terminal_the_block_is_redrawn_in_its_place_and_events_stay_above_it() -> None:
+    text = shown(VIEW, replace(VIEW, stage="settling", events=(event(1, "said"),)), width=100)
+
+    first, second = text.split(UP * 3)
+    assert first.count("\n") == 3
+    assert "mclass-task:2" in first
+    assert second.startswith("01:02:04  said\n")
+    assert second.count("\n") == 4
+
+
+def test_a_line_that_the_terminal_would_wrap_is_cut() -> None:
+    lines = shown(VIEW, width=30).splitlines()
+
+    assert len(lines) == 3
+    assert all(len(line) < 30 for line in lines)
+
+
+def test_what_is_kept_is_not_drawn_over() -> None:
+    stream = io.StringIO()
+    live = Live(stream, width=100)
+    live.show(VIEW)
+    live.keep()
+    live.show(replace(VIEW, stage="settling"))
+
+    assert UP not in stream.getvalue()
+
+
+def test_a_reader_that_has_gone_stops_nothing() -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    Live(Gone(), width=None).show(VIEW)

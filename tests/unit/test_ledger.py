@@ -1,0 +1,204 @@
+"""The ledger: written once, read back as it was, and what of it is in force."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mclass_tf.aws import Access, Aws
+from mclass_tf.environment import Backend
+from mclass_tf.errors import LedgerError
+from mclass_tf.ledger import Begun, Ended, Event, Ledger, Record, Verdict, proven_releases
+
+BEGUN = Begun(
+    command="release",
+    environment="dev",
+    who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
+    at="2026-11-23T05:31:52.070+00:00",
+    commit="c0ffee",
+    digest="sha256:" + "a" * 64,
+    revision="c0ffee",
+    strategy="ROLLING",
+    state_serial=3,
+    plan_sha256="b" * 64,
+    gates=(Verdict(gate="checkov", passed=True, checked=118, waived=18),),
+)
+ENDED = Ended(
+    at="2026-11-23T05:32:13.925+00:00",
+    outcome="released",
+    cause="",
+    task_definition_arn="task-definition/mclass-task:2",
+    service_deployment_arn="service-deployment/1",
+    is_verified=True,
+    state_serial=4,
+    events=(Event(at="2026-11-23T05:32:10+00:00", message="has reached a steady state."),),
+)
+
+
+class NoSuchKeyError(Exception):
+    pass
+
+
+class Exceptions:
+    NoSuchKey = NoSuchKeyError
+    ClientError = ClientError
+
+
+class FakeS3:
+    """A bucket in memory that heeds If-None-Match, or refuses every write with `refusal`."""
+
+    exceptions = Exceptions
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.refusal: str | None = None
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str, IfNoneMatch: str) -> None:  # noqa: N803
+        assert (Bucket, ContentType, IfNoneMatch) == ("state", "application/json", "*")
+        code = self.refusal or ("PreconditionFailed" if Key in self.objects else None)
+        if code is not None:
+            raise ClientError({"Error": {"Code": code, "Message": code}}, "PutObject")
+        self.objects[Key] = Body
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if Key not in self.objects:
+            raise NoSuchKeyError
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+    def get_paginator(self, _: str) -> FakeS3:
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str) -> list[dict[str, Any]]:  # noqa: N803
+        below = {
+            Prefix + key.removeprefix(Prefix).partition(Delimiter)[0] + Delimiter
+            for key in self.objects
+            if key.startswith(Prefix)
+        }
+        return [{}, {"CommonPrefixes": [{"Prefix": prefix} for prefix in sorted(below)]}]
+
+
+@pytest.fixture
+def s3() -> FakeS3:
+    return FakeS3()
+
+
+def ledger(s3: FakeS3, *, key: str = "mclass/terraform.tfstate") -> Ledger:
+    aws = Aws(Access(region="ap-northeast-2"))
+    aws.__dict__["s3"] = s3
+    backend = Backend(
+        file=Path("backend.hcl"), bucket="state", key=key, region="ap-northeast-2", allowed_account_ids=()
+    )
+    return Ledger(aws, backend, environment="dev")
+
+
+def test_an_attempt_is_read_back_as_it_was_written(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    book.end(name, ENDED)
+
+    assert list(book.latest_first()) == [Record(name=name, begun=BEGUN, ended=ENDED)]
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [("mclass/terraform.tfstate", "mclass/releases/dev/"), ("terraform.tfstate", "releases/dev/")],
+)
+def test_the_ledger_lies_beside_the_state(s3: FakeS3, key: str, prefix: str) -> None:
+    name = ledger(s3, key=key).begin(BEGUN)
+
+    assert list(s3.objects) == [f"{prefix}{name}/started.json"]
+    assert ledger(s3, key=key).url(name) == f"s3://state/{prefix}{name}/"
+
+
+def test_what_was_written_is_never_changed(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    book.end(name, ENDED)
+    before = dict(s3.objects)
+
+    with pytest.raises(LedgerError, match="already"):
+        book.end(name, ENDED)
+
+    assert s3.objects == before
+
+
+def test_an_attempt_that_was_cut_off_has_no_end(s3: FakeS3) -> None:
+    book = ledger(s3)
+    book.begin(BEGUN)
+
+    (record,) = book.latest_first()
+
+    assert record.ended is None
+    assert not record.is_proven
+
+
+def test_the_latest_attempt_comes_first(s3: FakeS3) -> None:
+    book = ledger(s3)
+    times = [
+        "2026-11-23T05:31:52.070+00:00",
+        "2026-12-01T00:00:00.000+00:00",
+        "2026-11-30T23:59:59.999+09:00",
+    ]
+    for at in times:
+        book.begin(Begun(**{**BEGUN.__dict__, "at": at}))
+
+    assert [record.begun.at for record in book.latest_first()] == [times[1], times[2], times[0]]
+
+
+def test_what_a_later_version_adds_is_read_past(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    key = f"mclass/releases/dev/{name}/started.json"
+    s3.objects[key] = json.dumps({**json.loads(s3.objects[key]), "soak": 3, "version": 9}).encode()
+
+    assert next(book.latest_first()).begun == BEGUN
+
+
+def test_a_bucket_that_takes_no_writes_is_told_with_the_permission(s3: FakeS3) -> None:
+    s3.refusal = "AccessDenied"
+
+    with pytest.raises(LedgerError, match="could not be written") as caught:
+        ledger(s3).begin(BEGUN)
+
+    assert "s3:PutObject" in caught.value.hint
+
+
+def record(command: str, revision: int, *, verified: bool = True) -> Record:
+    begun = Begun(**{**BEGUN.__dict__, "command": command})
+    ended = Ended(**{**ENDED.__dict__, "task_definition_arn": str(revision), "is_verified": verified})
+    return Record(name=f"{command} {revision}", begun=begun, ended=ended)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "in_force"),
+    [
+        ([("release", 1), ("release", 2)], ["1", "2"]),
+        ([("release", 1), ("release", 2), ("rollback", 1)], ["1"]),
+        ([("release", 1), ("release", 2), ("release", 3), ("rollback", 2)], ["1", "2"]),
+        ([("release", 1), ("release", 2), ("release", 3), ("rollback", 2), ("rollback", 1)], ["1"]),
+        ([("release", 1), ("release", 2), ("rollback", 1), ("release", 4)], ["1", "4"]),
+        ([("release", 1), ("release", 1)], ["1"]),
+        ([("rollback", 7)], ["7"]),
+        ([("release", 1), ("rollback", 7)], ["1", "7"]),
+        ([], []),
+    ],
+)
+def test_a_rollback_takes_back_what_came_after_what_it_returns_to(
+    attempts: list[tuple[str, int]], in_force: list[str]
+) -> None:
+    found = proven_releases([record(command, revision) for command, revision in attempts])
+
+    assert [each.ended.task_definition_arn for each in found if each.ended] == in_force
+
+
+def test_only_what_was_verified_is_proven() -> None:
+    cut_off = Record(name="x", begun=BEGUN, ended=None)
+
+    found = proven_releases([record("release", 1), record("release", 2, verified=False), cut_off])
+
+    assert [each.name for each in found] == ["release 1"]
