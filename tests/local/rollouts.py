@@ -1,0 +1,244 @@
+"""A service with real tasks behind a real load balancer, on a local AWS whose clock runs fast."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.local.conftest import REGION, Account, Network, make_network
+from tests.local.images import app_image
+from tests.local.registry_client import log_in
+from tests.local.task_world import policy, trust
+
+SPEED = 20
+_REPOSITORY = "mclass-server"  # what the policy of the execution role names
+_LOG_GROUP = "/ecs/mclass-task"
+_PORT = 3000
+_PATIENCE = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """A service "s" in a cluster "c". Versions are told apart by what `/version` answers."""
+
+    account: Account
+    image: str
+    url: str
+
+    def client(self, service: str) -> Any:
+        return self.account.client(service)
+
+    def register(self, version: str, *, image: str | None = None, **environment: str) -> str:
+        """Register a task definition of that version; return its ARN."""
+        variables = {"MCLASS_VERSION": version, "MCLASS_LAME_DUCK_SECONDS": "1", **environment}
+        found: str = self.client("ecs").register_task_definition(
+            family="t",
+            requiresCompatibilities=["FARGATE"],
+            networkMode="awsvpc",
+            cpu="256",
+            memory="512",
+            executionRoleArn=f"arn:aws:iam::{self.account.account_id}:role/mclass-execution",
+            containerDefinitions=[
+                {
+                    "name": "web",
+                    "image": image or self.image,
+                    "portMappings": [{"containerPort": _PORT}],
+                    "environment": [{"name": name, "value": value} for name, value in variables.items()],
+                    "logConfiguration": {
+                        "logDriver": "awslogs",
+                        "options": {
+                            "awslogs-group": _LOG_GROUP,
+                            "awslogs-region": REGION,
+                            "awslogs-stream-prefix": "web",
+                        },
+                    },
+                }
+            ],
+        )["taskDefinition"]["taskDefinitionArn"]
+        return found
+
+    def update(self, **changes: Any) -> None:
+        self.client("ecs").update_service(cluster="c", service="s", **changes)
+
+    @property
+    def service(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("ecs").describe_services(cluster="c", services=["s"])["services"][
+            0
+        ]
+        return found
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The latest service deployment."""
+        found: dict[str, Any] = self.client("ecs").list_service_deployments(cluster="c", service="s")[
+            "serviceDeployments"
+        ][0]
+        return found
+
+    def tasks(self, status: str = "RUNNING") -> list[dict[str, Any]]:
+        ecs = self.client("ecs")
+        arns = ecs.list_tasks(cluster="c", serviceName="s", desiredStatus=status)["taskArns"]
+        return ecs.describe_tasks(cluster="c", tasks=arns)["tasks"] if arns else []
+
+    def wait(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline, [event["message"] for event in self.service["events"][:10]]
+            time.sleep(0.05)
+
+    def wait_for_status(self, status: str) -> None:
+        """Wait until the latest service deployment has that status."""
+        self.wait(lambda: bool(self.record["status"] == status))
+
+    def version(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/version", timeout=10) as answer:
+            return str(json.load(answer)["version"])
+
+    @contextmanager
+    def traffic(self) -> Iterator[Traffic]:
+        """Ask for the version without a pause, from two threads."""
+        traffic = Traffic()
+        threads = [threading.Thread(target=traffic.ask, args=(self.version,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield traffic
+        finally:
+            traffic.is_over.set()
+            for thread in threads:
+                thread.join()
+
+
+@dataclass
+class Traffic:
+    """What users met: versions, and errors by name."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self, version: Callable[[], str]) -> None:
+        while not self.is_over.wait(0.005):
+            try:
+                self.answers[version()] += 1
+            except OSError as error:
+                self.errors[str(error)] += 1
+
+
+def make(account: Account, *, desired: int = 2, minimum: int = 50) -> Rollouts:
+    """Make all of it, with version "1" on its way up."""
+    network = make_network(account)
+    _open(account, network)
+    _allow(account)
+    image = _push(account)
+    group, url = _balance(account, network)
+    rollouts = Rollouts(account=account, image=image, url=url)
+    ecs = account.client("ecs")
+    ecs.create_cluster(clusterName="c")
+    ecs.create_service(
+        cluster="c",
+        serviceName="s",
+        taskDefinition=rollouts.register("1"),
+        desiredCount=desired,
+        launchType="FARGATE",
+        healthCheckGracePeriodSeconds=60,
+        deploymentConfiguration={
+            "minimumHealthyPercent": minimum,
+            "maximumPercent": 200,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        },
+        loadBalancers=[{"targetGroupArn": group, "containerName": "web", "containerPort": _PORT}],
+        networkConfiguration={
+            "awsvpcConfiguration": {
+                "subnets": list(network.subnet_ids),
+                "securityGroups": [network.group_id],
+                "assignPublicIp": "ENABLED",
+            }
+        },
+    )
+    return rollouts
+
+
+def _open(account: Account, network: Network) -> None:
+    """The way to the internet, and from anywhere to the tasks."""
+    ec2 = account.client("ec2")
+    gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
+    table = ec2.create_route_table(VpcId=network.vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    for subnet in network.subnet_ids:
+        ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    anyone = [{"CidrIp": "0.0.0.0/0"}]
+    ec2.authorize_security_group_ingress(
+        GroupId=network.group_id,
+        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": _PORT, "IpRanges": anyone}],
+    )
+
+
+def _allow(account: Account) -> None:
+    iam = account.client("iam")
+    iam.create_role(RoleName="mclass-execution", AssumeRolePolicyDocument=trust(account.account_id))
+    iam.put_role_policy(
+        RoleName="mclass-execution", PolicyName="execution", PolicyDocument=policy(account.account_id)
+    )
+    account.client("logs").create_log_group(logGroupName=_LOG_GROUP)
+
+
+def _push(account: Account) -> str:
+    image, registry = app_image(), log_in(account, _REPOSITORY)
+    for blob in image.blobs:
+        registry.push_blob(image.path(blob.digest).read_bytes())
+    assert registry.push_manifest(image.path(image.digest).read_bytes(), "v1").status_code == 201
+    return f"{account.account_id}.dkr.ecr.{REGION}.amazonaws.com/{_REPOSITORY}:v1"
+
+
+def _balance(account: Account, network: Network) -> tuple[str, str]:
+    """Return the target group's ARN, and where the load balancer's traffic is taken."""
+    elb = account.client("elbv2")
+    group: str = elb.create_target_group(
+        Name="g",
+        Protocol="HTTP",
+        Port=_PORT,
+        VpcId=network.vpc_id,
+        TargetType="ip",
+        HealthCheckPath="/ready",
+        HealthCheckIntervalSeconds=10,
+        HealthyThresholdCount=2,
+        UnhealthyThresholdCount=2,
+    )["TargetGroups"][0]["TargetGroupArn"]
+    elb.modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "20"}]
+    )
+    made = elb.create_load_balancer(
+        Name="l", Subnets=list(network.subnet_ids), SecurityGroups=[network.group_id]
+    )["LoadBalancers"][0]
+    elb.create_listener(
+        LoadBalancerArn=made["LoadBalancerArn"],
+        Port=80,
+        Protocol="HTTP",
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+    )
+    return group, _url(account, made["LoadBalancerArn"])
+
+
+def _url(account: Account, arn: str) -> str:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{account.server.url}/_mclass/load-balancers", timeout=10) as answer:
+            known = json.load(answer)["load_balancers"]
+        ports = [
+            listener["local_port"]
+            for entry in known
+            if entry["arn"] == arn
+            for listener in entry["listeners"]
+        ]
+        if ports and ports[0]:
+            return f"http://127.0.0.1:{ports[0]}"
+        time.sleep(0.05)
+    raise AssertionError("the load balancer does not listen")
