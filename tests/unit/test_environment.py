@@ -224,3 +224,55 @@ def test_variables_that_terraform_would_read_for_every_environment_are_refused(
 
     assert error.file == project / "terraform" / name
     assert "every environment" in str(error)
+
+
+def test_releases_are_watched_by_default_settings(project: Path) -> None:
+    loaded = environment.load(project, "prod")
+
+    assert loaded.release.stall_after is None
+    assert loaded.release.version_path == "/version"
+
+
+def test_how_releases_are_watched_can_be_set(project: Path) -> None:
+    change(
+        project,
+        "environment.toml",
+        'promotes_from = "dev"\n',
+        'promotes_from = "dev"\n[release]\nstall_after = 60\nversion_path = "/about"\n',
+    )
+
+    loaded = environment.load(project, "prod")
+
+    assert loaded.release == environment.ReleaseSettings(stall_after=60.0, version_path="/about")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "rule"),
+    [
+        ("stall_after = 29", "stall_after", "30 to 86400"),
+        ("stall_after = true", "stall_after", "30 to 86400"),
+        ('stall_after = "60"', "stall_after", "30 to 86400"),
+        ('version_path = "version"', "version_path", '"/version"'),
+        ("stal_after = 60", "stal_after", "stall_after, version_path"),
+    ],
+)
+def test_a_wrong_setting_of_releases_is_told_with_its_line(
+    project: Path, setting: str, key: str, rule: str
+) -> None:
+    change(
+        project,
+        "environment.toml",
+        'promotes_from = "dev"\n',
+        f'promotes_from = "dev"\n[release]\n{setting}\n',
+    )
+
+    error = refused(project)
+
+    assert (error.key, error.line) == (key, 5)
+    assert rule in error.hint
+
+
+def test_releases_are_set_in_a_table(project: Path) -> None:
+    change(project, "environment.toml", 'promotes_from = "dev"\n', 'promotes_from = "dev"\nrelease = 1\n')
+
+    assert "[release]" in refused(project).hint

@@ -155,3 +155,52 @@ def test_once_interrupted_nothing_is_started() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(InterruptedByUserError):
             process.run(python("print('never')"))
+
+
+def test_an_interrupt_that_is_waited_for_raises_nothing() -> None:
+    with process.interruptible(), process.deferred_interrupts() as interruption:
+        assert not interruption.wait(0)
+
+        os.kill(os.getpid(), signal.SIGINT)
+
+        assert interruption.wait(60)
+        assert not interruption.is_final
+
+
+def test_an_interrupt_ends_the_wait_for_it() -> None:
+    with process.interruptible(), process.deferred_interrupts() as interruption:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        assert interruption.wait(60)
+
+
+def test_a_second_interrupt_before_the_first_was_dealt_with_is_a_keyboard_interrupt() -> None:
+    with process.interruptible(), process.deferred_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_once_it_was_dealt_with_the_next_interrupt_waits_again() -> None:
+    with process.interruptible(), process.deferred_interrupts() as interruption:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interruption.wait(60)
+            interruption.clear()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_can_tell(number: signal.Signals) -> None:
+    with process.interruptible(), process.deferred_interrupts() as interruption:
+        os.kill(os.getpid(), number)
+
+        assert interruption.wait(60)
+        assert interruption.is_final
+
+
+def test_afterwards_an_interrupt_raises_again() -> None:
+    with process.interruptible():
+        with process.deferred_interrupts():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
