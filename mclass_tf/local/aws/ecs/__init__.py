@@ -1,4 +1,4 @@
-"""ECS: clusters, task definitions and services on Fargate; tasks do not run yet."""
+"""ECS: clusters, task definitions, services and their tasks on Fargate."""
 
 from __future__ import annotations
 
