@@ -73,7 +73,7 @@ def _failed_by_itself(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
 def _why(task: TaskTimeline) -> str:
     """Why it ended, without what differs from task to task."""
     reason = task.stopped_reason.partition(" (port ")[0]
-    inner = f" ({task.container_reason})" if task.container_reason else ""
+    inner = "" if task.container_reason in {"", task.stopped_reason} else f" ({task.container_reason})"
     code = f", exit code {task.exit_code}" if task.exit_code is not None else ""
     return f"{reason}{inner}{code}"
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from mclass_tf.rehearsal import timeline
 from mclass_tf.rehearsal.report import Report, Run, document, instant
 from mclass_tf.rehearsal.result import COMPARED, Latency, Rehearsal
-from mclass_tf.rehearsal.summary import milliseconds, number
+from mclass_tf.rehearsal.summary import brief, milliseconds, number
 
 _MOST_FAILED = 50
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -99,7 +99,8 @@ def _sentence(report: Report) -> str:
     if release is None:
         return f"{failed}."
     if release.outcome == "failed":
-        return f"{failed}. The release of {release.new_version} failed: {release.cause or release.error}"
+        cause = brief(release.cause or release.error)
+        return f"{failed}. The release of {release.new_version} failed: {cause}"
     return f"{failed} while {release.new_version} replaced {release.old_version}."
 
 
@@ -140,7 +141,7 @@ def _data_key(key: str) -> str:
 def _found(report: Report) -> str:
     findings = report.shown.verdict.findings
     boxes = (
-        f'<div class="finding {"bad" if finding.failed else "note"}"><p><b>{escape(_sentence_case(finding.text))}.</b></p>'
+        f'<div class="finding {"bad" if finding.failed else "note"}"><p><b>{escape(_sentence_case(brief(finding.text)))}.</b></p>'
         + (f"<p>{escape(_sentence_case(finding.advice))}</p>" if finding.advice else "")
         + "</div>"
         for finding in findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Final
@@ -11,6 +12,7 @@ from mclass_tf.rehearsal.result import COMPARED, Event
 from mclass_tf.rehearsal.verdict import PASSED
 
 _NARROWEST: Final = 40
+_DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _MOST_EVENTS: Final = 12
 # Below it the events' own words have no room.
 _COLUMNS: Final = ("p50", "p90", "p99", "p99.9", "max")
@@ -37,6 +39,11 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def brief(text: str) -> str:
+    """Return a text with its digests cut short: sixty-four digits tell a reader nothing."""
+    return _DIGEST.sub(r"\1…", text)
+
+
 def headline(report: Report) -> str:
     """Return the verdict in one sentence."""
     subject = f"{report.environment}: {report.scenario}" if report.scenario else report.environment
@@ -50,7 +57,7 @@ def _head(report: Report, width: int) -> Iterator[str]:
         yield from _wrapped(report.promise, width, indent="  ")
     if report.outcome != PASSED:
         for reason in report.reasons:
-            yield from _wrapped(reason, width, indent="    ", first="  - ")
+            yield from _wrapped(brief(reason), width, indent="    ", first="  - ")
 
 
 def _requests(report: Report, width: int) -> Iterator[str]:
@@ -96,7 +103,7 @@ def _runs(report: Report) -> Iterator[str]:
 
 def _findings(run: Run, width: int) -> Iterator[str]:
     for finding in run.verdict.findings:
-        yield from _wrapped(finding.text, width, indent="  ", first="")
+        yield from _wrapped(brief(finding.text), width, indent="  ", first="")
         if finding.advice:
             yield from _wrapped(finding.advice, width, indent="       ", first="  fix: ")
 
@@ -115,7 +122,8 @@ def _told(run: Run) -> str:
     assert release is not None  # noqa: S101  # the caller looked
     seconds = release.ended_at - release.started_at
     if release.outcome == "failed":
-        return f"the release of {release.new_version} failed after {seconds:.0f} s: {release.cause or release.error}"
+        cause = brief(release.cause or release.error)
+        return f"the release of {release.new_version} failed after {seconds:.0f} s: {cause}"
     return f"{release.new_version} replaced {release.old_version} in {seconds:.0f} s"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,7 @@ from mclass_tf.rehearsal.result import PHASES, Event, Rehearsal, Sample, TaskTim
 from mclass_tf.rehearsal.summary import milliseconds, number
 
 _MOST_ROWS = 40
+_MOST_MARKS = 400
 _NEAR = 0.025  # of the width: closer marks share a label
 _FAR_RIGHT = 0.6
 _ENDED_BADLY = ("EssentialContainerExited", "TaskFailedToStart", "SpotInterruption")
@@ -205,7 +207,7 @@ def _versions(rehearsal: Rehearsal, axis: Axis) -> str:
         top = [low + _share(group, name) for low, group in zip(base, groups, strict=True)]
         shapes.append(chart.area(_steps(groups, top, axis), _steps(groups, base, axis), kind=kinds[name]))
         base = top
-    shapes += [_failed_box(group, axis) for group in groups if group.failed]
+    shapes += _failed_boxes(rehearsal, axis)
     levels = _level(HEIGHT / 2, "50 %")
     keys = "".join(_key(name, kinds[name]) for name in names) + _key("failed requests", "bad")
     label = _said_of_versions(rehearsal, names)
@@ -239,18 +241,22 @@ def _steps(groups: Sequence[_Group], shares: Sequence[float], axis: Axis) -> lis
     ]
 
 
-def _failed_box(group: _Group, axis: Axis) -> str:
-    """A mark from the top, the longer the more of its second failed, and never too short to be seen."""
-    share = max(group.failed / group.sent if group.sent else 1.0, 0.18)
-    title = f"{group.failed} failed at {group.at - axis.start:.0f} s"
-    return chart.box(
-        left=axis.x(group.at),
-        right=axis.x(group.at + 1),
-        top=0,
-        bottom=HEIGHT * share,
-        kind="bad-box",
-        title=title,
-    )
+def _failed_boxes(rehearsal: Rehearsal, axis: Axis) -> Iterator[str]:
+    """Marks from the top where requests failed, the longer the more of a second's, and never too short to be seen."""
+    load = rehearsal.load
+    width = max(1, round(axis.seconds / _MOST_MARKS))
+    failed = Counter(int((request.ended_at - axis.start) / width) * width for request in load.failed)
+    for second, count in sorted(failed.items()):
+        share = min(max(count / (load.sender.rate * width), 0.18), 1.0)
+        at = axis.start + second
+        yield chart.box(
+            left=axis.x(at),
+            right=axis.x(at + width),
+            top=0,
+            bottom=HEIGHT * share,
+            kind="bad-box",
+            title=f"{count} failed at {second} s",
+        )
 
 
 def _said_of_versions(rehearsal: Rehearsal, names: Sequence[str]) -> str:
