@@ -324,6 +324,8 @@ def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
     # Clients of boto3 are not to be made in two threads at once.
     recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
     incidents: list[Incident] = []
+    # A scenario may need a load that is slower than the one that was asked for; it lasts as long.
+    enough = scene.request.total * plan.rate / scene.request.rate
     scene.session.report(f"{plan.rate:g} requests a second")
     recorder.start()
     try:
@@ -344,7 +346,7 @@ def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
             settings = _settings(scene, old)
             load.enter("after")
             load.wait(seconds=_SHORTEST_PHASE)
-            load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= scene.request.total)
+            load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
             found = load.stop()
     finally:
         recorder.stop()
