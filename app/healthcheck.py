@@ -8,11 +8,15 @@ import sys
 
 _SECONDS = 5
 _OK = 200
+# Where it is reached when it listens everywhere.
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def main() -> int:
     """Ask for /health; return 0 if the answer is 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("MCLASS_PORT") or 3000), _SECONDS)
+    host = os.environ.get("MCLASS_HOST", "").strip()
+    port = int(os.environ.get("MCLASS_PORT") or 3000)
+    connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), port, _SECONDS)
     try:
         connection.request("GET", "/health")
         status = connection.getresponse().status

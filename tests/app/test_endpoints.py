@@ -160,6 +160,17 @@ def test_the_health_check_of_the_image_fails_when_nobody_answers(start: Start) -
     assert check() == 1
 
 
+def test_the_health_check_of_the_image_asks_where_the_service_listens(start: Start) -> None:
+    service = start(MCLASS_HOST="127.0.0.1")
+    command = (sys.executable, "-m", "app.healthcheck")
+
+    def check(host: str) -> int:
+        env = {"MCLASS_HOST": host, "MCLASS_PORT": str(service.port)}
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False).returncode
+
+    assert [check(host) for host in ("127.0.0.1", "0.0.0.0", "127.0.0.9", "::")] == [0, 0, 1, 1]
+
+
 def test_the_health_check_of_the_image_fails_when_the_service_is_unhealthy(start: Start) -> None:
     service = start(MCLASS_FAULT_UNHEALTHY_AFTER_SECONDS="0")
     command = (sys.executable, "-m", "app.healthcheck")
