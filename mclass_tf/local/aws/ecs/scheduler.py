@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from moto.ecs.models import ecs_backends
@@ -22,12 +22,31 @@ _TOPICS = frozenset({"alarms", "clock", "ecs", "elbv2", "targets"})
 _AGAIN_AFTER = 5.0  # seconds until a service is looked at again that could not be looked after
 
 
-class Scheduler:
-    """A part of the runtime. `exclusive` is the lock of the calls, `runner` starts and stops tasks."""
+def all_services() -> Iterator[Service]:
+    """Return those of every account and region."""
+    for account in list(ecs_backends.values()):
+        for backend in list(account.values()):
+            yield from list(backend.services.values())
 
-    def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]], runner: Runner) -> None:
+
+class Scheduler:
+    """A part of the runtime. `exclusive` is the lock of the calls, `runner` starts and stops tasks.
+
+    `services` finds what is to be looked after, `look` does it and returns when the next look is due.
+    """
+
+    def __init__(
+        self,
+        *,
+        exclusive: Callable[[], AbstractContextManager[None]],
+        runner: Runner,
+        services: Callable[[], Iterable[Service]] = all_services,
+        look: Callable[[Service], float | None] = reconcile,
+    ) -> None:
         self._exclusive = exclusive
         self._runner = runner
+        self._services = services
+        self._look = look
         self._due = asyncio.Event()
         self._broken: set[str] = set()
 
@@ -58,13 +77,13 @@ class Scheduler:
     def _look_after_all(self) -> float | None:
         """Return when the next look is due."""
         with self._exclusive():
-            wakes = [self._look_after(service) for service in _services()]
+            wakes = [self._look_after(service) for service in self._services()]
         return min((wake for wake in wakes if wake is not None), default=None)
 
     def _look_after(self, service: Service) -> float | None:
         """One service that cannot be looked after does not hold up the others, and is not silent."""
         try:
-            wake = reconcile(service)
+            wake = self._look(service)
         except Exception as error:  # noqa: BLE001  told in the log and in health
             if service.arn not in self._broken:
                 self._broken.add(service.arn)
@@ -73,9 +92,3 @@ class Scheduler:
             return time.time() + _AGAIN_AFTER
         self._broken.discard(service.arn)
         return wake
-
-
-def _services() -> Iterator[Service]:
-    for account in list(ecs_backends.values()):
-        for backend in list(account.values()):
-            yield from list(backend.services.values())

@@ -1,0 +1,149 @@
+"""What lives between the calls: it is started, ended, and never fails in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mclass_tf.local.aws.ecs.runner import place
+from mclass_tf.local.aws.ecs.scheduler import Scheduler
+from mclass_tf.local.aws.ecs.task import Launch, Task
+from mclass_tf.local.live import live
+from mclass_tf.local.runtime import Runtime
+
+
+@dataclass
+class Part:
+    """Runs until it is cancelled, or fails as it is told to."""
+
+    name: str
+    ended: list[str]
+    error: Exception | None = None
+    running: threading.Event = field(default_factory=threading.Event)
+
+    async def run(self) -> None:
+        self.running.set()
+        if self.error is not None:
+            raise self.error
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.append(self.name)
+
+
+def test_parts_end_in_the_opposite_order_of_their_start() -> None:
+    ended: list[str] = []
+    parts = {name: Part(name, ended) for name in ("first", "second", "third")}
+    runtime = Runtime(lambda: parts)
+    runtime.start()
+    assert all(part.running.wait(10) for part in parts.values())
+    runtime.close()
+    assert ended == ["third", "second", "first"]
+
+
+def test_a_part_that_fails_is_told_and_the_others_go_on() -> None:
+    ended: list[str] = []
+    parts = {"bad": Part("bad", ended, error=ValueError("no")), "good": Part("good", ended)}
+    runtime = Runtime(lambda: parts)
+    runtime.start()
+    assert parts["good"].running.wait(10)
+    deadline = time.monotonic() + 10
+    while not runtime.problems and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert runtime.problems == ["bad has failed: ValueError: no"]
+    runtime.close()
+    assert ended == ["good"]
+
+
+def test_parts_that_cannot_be_made_are_told() -> None:
+    def build() -> dict[str, Part]:
+        raise RuntimeError("nothing to build with")
+
+    runtime = Runtime(build)
+    runtime.start()
+    runtime.close()
+    assert runtime.problems == ["the runtime has failed: RuntimeError: nothing to build with"]
+
+
+class _Nobody:
+    """A runner without tasks."""
+
+    def launch(self, launch: Launch) -> Task:
+        raise NotImplementedError
+
+    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None:
+        raise NotImplementedError
+
+    def all(self, account_id: str, region: str) -> list[Task]:
+        return []
+
+
+class Looks:
+    """Stands for the look at a service: notes when, waits for a number of them, and says when the next is due."""
+
+    def __init__(self, *, pauses: tuple[float, ...] = (), error: Exception | None = None) -> None:
+        self.at: list[float] = []
+        self._pauses = list(pauses)
+        self._error = error
+        self._more = asyncio.Event()
+
+    def __call__(self, _service: Any) -> float | None:
+        self.at.append(time.time())
+        self._more.set()
+        if self._error is not None:
+            raise self._error
+        return time.time() + self._pauses.pop(0) if self._pauses else None
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.at) < count:
+                self._more.clear()
+                await self._more.wait()
+
+
+def _run(
+    *, count: int, topic: str | None = None, pauses: tuple[float, ...] = (), error: Exception | None = None
+) -> Looks:
+    """Have one service looked after until it was so often; say in between that something has changed."""
+
+    async def run() -> Looks:
+        looks = Looks(pauses=pauses, error=error)
+        service: Any = SimpleNamespace(arn="arn:s")
+        part = Scheduler(exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], look=looks)
+        task = asyncio.create_task(part.run())
+        await looks.until(1)
+        assert place.runner is not None
+        if topic is not None:
+            threading.Thread(target=live.changed, args=(topic,)).start()
+        await looks.until(count)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return looks
+
+    looks = asyncio.run(run())
+    assert place.runner is None
+    return looks
+
+
+@pytest.mark.parametrize("topic", ["ecs", "targets", "alarms", "elbv2", "clock"])
+def test_the_scheduler_looks_again_when_something_has_changed(topic: str) -> None:
+    _run(count=2, topic=topic)
+
+
+def test_the_scheduler_looks_again_when_it_is_time() -> None:
+    first, second = _run(count=2, pauses=(0.05,)).at
+    assert 0.04 < second - first < 5
+
+
+def test_a_service_that_cannot_be_looked_after_is_a_problem_once() -> None:
+    _run(count=2, topic="ecs", error=ValueError("broken"))
+    found = [text for text in live.problems if "arn:s" in text]
+    live.problems.clear()
+    assert found == ["service arn:s: ValueError: broken"]
