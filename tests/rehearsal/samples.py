@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from mclass_tf.rehearsal.report import Report, Run
@@ -13,6 +14,7 @@ from mclass_tf.rehearsal.result import (
     BalancerFailure,
     Event,
     FailedRequest,
+    Latency,
     Load,
     Phase,
     Rehearsal,
@@ -55,11 +57,8 @@ def phase(
     name: str, *, start: float, end: float, failed: Mapping[str, int] | None = None, slow: float = 1.0
 ) -> Phase:
     """A phase at the constant rate, its latencies around 2 ms times `slow`."""
-    drawn = random.Random(name)
-    recorded = histogram()
     sent = round((end - start) * RATE)
-    for _ in range(sent):
-        recorded.record_value(round(drawn.lognormvariate(7.6, 0.35) * slow))
+    latency, encoded = _latencies(name, sent, slow)
     kinds = dict(failed or {})
     return Phase(
         name=name,
@@ -70,10 +69,19 @@ def phase(
         failed=sum(kinds.values()),
         late=0,
         by_kind=kinds,
-        latency=latency_of(recorded),
+        latency=latency,
         long_latency=None,
-        histogram=recorded.encode().decode("ascii"),
+        histogram=encoded,
     )
+
+
+@cache
+def _latencies(name: str, count: int, slow: float) -> tuple[Latency | None, str]:
+    drawn = random.Random(name)
+    recorded = histogram()
+    for _ in range(count):
+        recorded.record_value(round(drawn.lognormvariate(7.6, 0.35) * slow))
+    return latency_of(recorded), recorded.encode().decode("ascii")
 
 
 def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
