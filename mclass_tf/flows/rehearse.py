@@ -359,7 +359,7 @@ def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
         load=found,
         settings=settings,
         release=done,
-        tasks=recorder.tasks(),
+        tasks=tuple(task for task in recorder.tasks() if task.lived_at(found.started_at)),
         events=recorder.events(since=found.started_at),
         balancer_failures=scene.instrument.failures(
             load_balancer_arn=scene.outputs["alb_arn"], since=found.started_at

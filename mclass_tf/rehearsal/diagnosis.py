@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
 VERSION = "version"
 """The new version's own fault, which no setting of ours mends."""
 
+# Of a task or a session: it differs from one to the next.
+_ID = re.compile(r"\b[0-9a-f]{32}\b")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -46,7 +50,7 @@ def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
     counted = Counter(causes)
     found = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
     if rehearsal.load.left_out:
-        left = f"{_requests(rehearsal.load.left_out)} more failed, and were only counted"
+        left = f"{rehearsal.load.left_out:,} more failed, and were only counted"
         found.append(Finding(cause=UNKNOWN, failed=0, text=left))
     if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
         found.append(_finding(GRACE_PERIOD, 0, rehearsal))
@@ -72,8 +76,8 @@ def _failed_by_itself(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
 
 def _why(task: TaskTimeline) -> str:
     """Why it ended, without what differs from task to task."""
-    reason = task.stopped_reason.partition(" (port ")[0]
-    inner = "" if task.container_reason in {"", task.stopped_reason} else f" ({task.container_reason})"
+    reason = _ID.sub("…", task.stopped_reason.partition(" (port ")[0])
+    inner = "" if task.container_reason in task.stopped_reason else f" ({task.container_reason})"
     code = f", exit code {task.exit_code}" if task.exit_code is not None else ""
     return f"{reason}{inner}{code}"
 

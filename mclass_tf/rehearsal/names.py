@@ -13,5 +13,6 @@ FAULTS = (
     "slower-than-grace",
     "task-killed",
     "spot-interruption",
+    "slow-start-interrupted",
 )
 PROTECTIONS = ("lame-duck", "keep-alive", "deregistration-delay", "minimum-percent", "grace-period")

@@ -146,6 +146,10 @@ class TaskTimeline:
     container_reason: str = ""
     target: tuple[TargetState, ...] = ()
 
+    def lived_at(self, at: float) -> bool:
+        """Whether it was there then, or came later: ECS tells of tasks for an hour after their end."""
+        return self.stopped_at is None or self.stopped_at >= at
+
     @property
     def left_at(self) -> float | None:
         """When it ceased to be a target for new requests."""

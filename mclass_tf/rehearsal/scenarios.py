@@ -265,16 +265,14 @@ class TaskStopped(_Base):
         return Expected(release="", failed_requests=NONE, replaced=True)
 
     def happen(self, stage: Stage) -> None:
-        _stop_one(stage)
+        _stop(stage, stage.surroundings.running_tasks()[0])
         _until_steady(stage)
 
 
-def _stop_one(stage: Stage) -> str:
-    arn = stage.surroundings.running_tasks()[0]
+def _stop(stage: Stage, arn: str) -> None:
     stage.incident(Incident(at=time.time(), kind="stopped", task=_id(arn)))
     stage.note(f"StopTask: task {_id(arn)} gets SIGTERM")
     stage.surroundings.stop_task(arn, reason="Rehearsal: as a Spot interruption does")
-    return arn
 
 
 def _until_steady(stage: Stage) -> None:
@@ -370,40 +368,58 @@ class WithoutMinimumPercent(_Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutGracePeriod(_Base):
+class SlowStarterInterrupted(_Base):
     """A service that starts slowly loses one task, and later the other: Spot takes them back one by one.
 
-    With the grace period the first one's replacement serves by then. Without it health checks kill every replacement
-    while it starts, so that the second loss leaves nobody.
+    Within the grace period health checks let each replacement start, so that there is always one that serves.
     """
+
+    name: str = "slow-start-interrupted"
+    promise: str = "each task is replaced before the next one is lost, and no request fails"
+    releases: bool = False
+    starts: float = 25.0
+    """Seconds of AWS's that the service takes to start: longer than it takes to be found unhealthy, within the grace period."""
+
+    def expected(self) -> Expected:
+        return Expected(release="", failed_requests=NONE, replaced=True)
+
+    def variables(self, facts: Facts) -> Variables:
+        return Variables(old={"MCLASS_FAULT_SLOW_START_SECONDS": f"{facts.real(self.starts):.2f}"})
+
+    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
+        """Bring it into service in peace: it is the replacements that matter."""
+        surroundings.keep_grace_period()
+        return {"healthCheckGracePeriodSeconds": 300}
+
+    def grace_period(self, settings: Settings) -> int:
+        """Return the grace period under which the tasks are lost: the environment's own."""
+        return settings.grace_period
+
+    def happen(self, stage: Stage) -> None:
+        settings = stage.facts.settings
+        grace = self.grace_period(settings)
+        stage.note(f"the grace period is set to {grace} s")
+        stage.surroundings.set_grace_period(grace)
+        checks = settings.health_check_interval * (settings.healthy_threshold + 1)
+        for arn in stage.surroundings.running_tasks():
+            _stop(stage, arn)
+            # Long enough for a replacement to serve, if it is let live.
+            stage.wait(stage.facts.real(self.starts + checks) + 2 * _START_SECONDS, lambda: False)
+        stage.wait((settings.lame_duck or 0) + 2 * _START_SECONDS, lambda: False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutGracePeriod(SlowStarterInterrupted):
+    """The same without a grace period: health checks kill every replacement while it starts, and the last loss leaves nobody."""
 
     name: str = causes.GRACE_PERIOD
     promise: str = "replacements are killed while they start, requests fail, and the grace period is named"
-    releases: bool = False
-    starts: float = 45.0
-    """Seconds of AWS's that the service takes to start: longer than it takes to be found unhealthy."""
 
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=SOME, finding=causes.GRACE_PERIOD)
 
-    def variables(self, facts: Facts) -> Variables:
-        seconds = max(facts.real(self.starts), 1.0)
-        return Variables(old={"MCLASS_FAULT_SLOW_START_SECONDS": f"{seconds:.1f}"})
-
-    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
-        surroundings.keep_grace_period()
-        return {"healthCheckGracePeriodSeconds": 300}
-
-    def happen(self, stage: Stage) -> None:
-        stage.note("the grace period is set to 0")
-        stage.surroundings.set_grace_period(0)
-        settings = stage.facts.settings
-        checks = settings.health_check_interval * (settings.healthy_threshold + 1)
-        for _ in range(settings.desired_count):
-            _stop_one(stage)
-            # Long enough for a replacement to serve, were it let live.
-            stage.wait(stage.facts.real(self.starts + checks) + 2 * _START_SECONDS, lambda: False)
-        stage.wait((settings.lame_duck or 0) + 2 * _START_SECONDS, lambda: False)
+    def grace_period(self, settings: Settings) -> int:  # noqa: ARG002
+        return 0
 
 
 FAULTS: Mapping[str, Scenario] = {
@@ -419,6 +435,7 @@ FAULTS: Mapping[str, Scenario] = {
         BadVersion(name="slower-than-grace", causes=("health check",), make=_slow),
         TaskKilled(),
         TaskStopped(),
+        SlowStarterInterrupted(),
     )
 }
 """By the names of `--fault`."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Self
 
-from mclass_tf.aws import Aws
+from mclass_tf.aws import Aws, error_code
 from mclass_tf.rehearsal.result import Settings
 
 _DELAY = "deregistration_delay.timeout_seconds"
+_ENDING_SECONDS: Final = 180.0
 _COUNT: Final = "ecs:service:DesiredCount"
 _SUSPENDED = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
 # With these an execution role may pull an image.
@@ -123,12 +125,25 @@ class Surroundings:
         """Make a security group that lets nothing in and all out; return its id."""
         ec2 = self.aws.ec2
         group = ec2.create_security_group(
-            GroupName="mclass-rehearsal-closed",
+            GroupName=f"mclass-rehearsal-{time.time_ns()}",
             Description="Rehearsal: lets nothing in",
             VpcId=self.place.vpc_id,
         )["GroupId"]
-        self._later("the security groups", lambda: ec2.delete_security_group(GroupId=group))
+        self._later("the security groups", partial(self._delete_security_group, group))
         return group
+
+    def _delete_security_group(self, group: str) -> None:
+        """The last tasks that have it are still ending."""
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while True:
+            try:
+                self.aws.ec2.delete_security_group(GroupId=group)
+            except Exception as error:
+                if error_code(error) != "DependencyViolation" or time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+            else:
+                return
 
     def forbid_pull(self) -> None:
         """Take the right to pull images from the execution role, in its inline policies."""
