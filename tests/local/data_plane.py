@@ -123,7 +123,7 @@ class Site:
         self.checks: list[Message] = []
         self.requests: list[Message] = []
         self.connections: set[asyncio.StreamWriter] = set()
-        self.opened = 0
+        self._asked_on: set[asyncio.StreamWriter] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -133,6 +133,11 @@ class Site:
 
     def target(self, *, is_draining: bool = False) -> Target:
         return Target(ip=self.ip, port=3000, address=("127.0.0.1", self.port), is_draining=is_draining)
+
+    @property
+    def opened(self) -> int:
+        """The number of connections on which requests came."""
+        return len(self._asked_on)
 
     async def start(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
@@ -165,7 +170,7 @@ class Site:
             await writer.drain()
             return
         self.requests.append(asked)
-        self.opened = max(self.opened, len(self.connections))
+        self._asked_on.add(writer)
         if self.handler is None:
             writer.write(answer(self.name.encode()))
         else:

@@ -500,3 +500,14 @@ async def test_a_connection_past_its_keep_alive_carries_one_more_answer() -> Non
         assert got.status == 200
         assert got.header("connection") == "close"
         assert await client.rest() == b""
+
+
+@asynchronous
+async def test_nonsense_behind_an_upgrade_that_is_ignored_is_a_400() -> None:
+    async with sites(None) as (site,), plane(world(group("blue", site))) as made:
+        await made.healthy(site)
+        client = await made.client()
+        client.send(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nnonsense\r\n\r\n"
+        )
+        assert [(await client.answer()).status for _ in range(2)] == [200, 400]

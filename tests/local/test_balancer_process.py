@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mclass_tf.local.balancer.report import Listening
+from mclass_tf.local.balancer.report import AccessLog, Listening
 from tests.local.data_plane import (
     PATIENCE,
     asynchronous,
@@ -118,3 +118,15 @@ async def test_it_serves_without_uvloop(tmp_path: Path) -> None:
     snapshot = world(listeners=[listener(rule(fixed(200, "hello")))])
     async with plane(snapshot, path=tmp_path) as made:
         assert (await (await made.client()).ask()).body == b"hello"
+
+
+@asynchronous
+async def test_what_it_has_counted_is_reported_before_it_ends() -> None:
+    attributes = {"access_logs.s3.enabled": "true"}
+    async with plane(world(listeners=[listener(rule(fixed(200)))], attributes=attributes)) as made:
+        client = await made.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)  # more than a pipe holds
+        for _ in range(2000):
+            await client.answer()
+    assert made.count("HTTP_Fixed_Response_Count") == 2000
+    assert sum(len(found.lines) for found in made.of(AccessLog)) == 2000

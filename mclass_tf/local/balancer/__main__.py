@@ -6,6 +6,7 @@ It ends when its standard input does, hence with the process that started it, or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ else:
     _new_loop = uvloop.new_event_loop
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 1.0  # seconds for the last reports to be read
 
 
 class _Lines(asyncio.Protocol):
@@ -47,11 +49,23 @@ class _Lines(asyncio.Protocol):
 class _Reports(asyncio.BaseProtocol):
     """Standard output; writing to it never blocks."""
 
+    def __init__(self) -> None:
+        self._is_closed = asyncio.Event()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def send(self, report: Report) -> None:
         self._transport.write(to_json(report).encode() + b"\n")
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self._is_closed.set()
+
+    async def close(self) -> None:
+        """Write what is left, if somebody still reads it."""
+        self._transport.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_closed.wait(), _PATIENCE)
 
 
 async def run() -> None:
@@ -69,6 +83,7 @@ async def run() -> None:
     telemetry.cancel()
     plane.close()
     plane.telemetry.flush()
+    await reports.close()
 
 
 async def _apply(plane: DataPlane, line: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -227,10 +228,14 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self._is_deaf:
-                self._after_upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._refuse(error)
+            return
+        else:
+            return
+        if not self._is_deaf:
+            self._after_upgrade(rest)
 
     def _after_upgrade(self, rest: bytes) -> None:
         """What follows a request to upgrade: the other protocol's, or the next request where it was ignored."""
@@ -252,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
         if self._is_deaf or self.closes or (self._exchanges and not self._exchanges[-1].request.keeps_alive):
             self._is_deaf = True  # what comes after "Connection: close" is of no interest
             return
-        cause = error.__context__
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
         status = cause.status if isinstance(cause, RefusedError) else _status(error)
         if cause is not None and not isinstance(cause, RefusedError):
             _log.error("a request failed", exc_info=cause)
@@ -325,7 +330,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._transport.can_write_eof() and (self._lingers or self._receiving is not None):
             for reason in tuple(self._holds):
                 self.release(reason)
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the client is gone already, which will be told next
+                self._transport.write_eof()
             self.loop.call_later(_LINGER, self._transport.close)
         else:
             self._transport.close()

@@ -269,7 +269,6 @@ class Exchange:
     async def _connect(self, target: TargetState) -> None:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues."""
         client = self.client
-        counts = client.counts(self.group).counts
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 if target.address is None:  # nobody answers, not even with a refusal
@@ -282,11 +281,11 @@ class Exchange:
                 )
         except TimeoutError:
             self.connecting = None
-            counts["TargetConnectionErrorCount"] += 1
+            client.counts(self.group).counts["TargetConnectionErrorCount"] += 1
             self._fail(504, "connection_timeout")
         except OSError:
             self.connecting = None
-            counts["TargetConnectionErrorCount"] += 1
+            client.counts(self.group).counts["TargetConnectionErrorCount"] += 1
             self._fail(502, "connection_refused")
         else:
             self.connecting = None

@@ -222,7 +222,8 @@ class TargetConnection(asyncio.Protocol):
                 exchange.answer_body(rest)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            if cause is not None and not isinstance(cause, MalformedAnswerError):
+            is_bug = isinstance(error, httptools.HttpParserCallbackError)
+            if is_bug and cause is not None and not isinstance(cause, MalformedAnswerError):
                 raise cause from error
             if self._is_complete:
                 self._is_dirty = True
