@@ -132,7 +132,7 @@ def _run(
     return looks
 
 
-@pytest.mark.parametrize("topic", ["ecs", "targets", "alarms", "elbv2", "clock"])
+@pytest.mark.parametrize("topic", ["ecs", "targets", "alarms", "elbv2"])
 def test_the_scheduler_looks_again_when_something_has_changed(topic: str) -> None:
     _run(count=2, topic=topic)
 

@@ -18,7 +18,7 @@ from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")
 
-_TOPICS = frozenset({"alarms", "clock", "ecs", "elbv2", "targets"})
+_TOPICS = frozenset({"alarms", "ecs", "elbv2", "targets"})
 _AGAIN_AFTER = 5.0  # seconds until a service is looked at again that could not be looked after
 
 
