@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mclass_tf import endpoint, image, local, process
+from mclass_tf import endpoint, local
 from mclass_tf.aws import Aws
-from mclass_tf.errors import ConfigurationError, RevisionError, RolloutError, UsageError
+from mclass_tf.errors import ConfigurationError, RolloutError, UsageError
 from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
+from mclass_tf.flows.rehearsed import Version, make_version, revision_of
 from mclass_tf.flows.release import Released, release
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.generator import Generator
@@ -79,15 +79,6 @@ class Request:
         if self.fault is not None:
             return FAULTS[self.fault]
         return Plain() if self.without is None else PROTECTIONS[self.without]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Version:
-    """An image of the service, in the environment's repository. `name` is what the service answers as its revision."""
-
-    name: str
-    digest: str
-    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,69 +199,19 @@ def _facts(surroundings: Surroundings, *, speed: float, desired: int) -> Facts:
     )
 
 
-def _versions(scene: _Scene) -> tuple[_Version, _Version]:
+def _versions(scene: _Scene) -> tuple[Version, Version]:
     """Return the version that serves first and the one that replaces it, both built and pushed."""
     wanted = scene.scenario.variables(scene.facts)
-    revision = _revision(scene.session)
-    old = _version(scene.session, revision, "a", wanted.old)
-    new = _version(scene.session, revision, "b", wanted.new) if scene.scenario.releases else old
+    revision = revision_of(scene.session)
+    old = make_version(scene.session, revision, "a", wanted.old)
+    new = make_version(scene.session, revision, "b", wanted.new) if scene.scenario.releases else old
     in_force = scene.outputs.get("image_digest")
     if wanted == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
         return new, old
     return old, new
 
 
-def _revision(session: Session) -> image.Revision:
-    try:
-        return image.read_revision(session.project.folder, env=session.env, run=process.run)
-    except RevisionError:
-        return image.UNKNOWN
-
-
-def _version(
-    session: Session, revision: image.Revision, letter: str, variables: Mapping[str, str]
-) -> _Version:
-    """Build and push the work tree's app, with a revision of its own, apart from the images that `build` keeps."""
-    project = session.project
-    commit, _, dirty = revision.name.partition("-")
-    name = "-".join(part for part in (commit[:7], dirty, letter) if part)
-    inputs = image.Inputs(
-        project=project.folder,
-        revision=dataclasses.replace(revision, name=name),
-        tag=f"rehearsal-{letter}",
-        variables=variables,
-    )
-    built = image.build(
-        inputs,
-        images=_images(project.home),
-        builder="builtin",
-        may_use_builtin=True,
-        env=session.env,
-        run=process.run,
-        report=session.report,
-    )
-    registry = image.Registry(
-        image.log_in(session.aws),
-        applied_state(session).outputs["repository_name"],
-        environment=session.environment.name,
-        report=session.report,
-    )
-    registry.push(built, tag=f"rehearsal-{built.digest.removeprefix('sha256:')[:16]}")
-    return _Version(name=name, digest=built.digest, variables=variables)
-
-
-def _images(home: Path) -> image.Images:
-    """Return the rehearsals' own images: the last one that `build` made stays the last. Layers are shared."""
-    own, cache = home / "rehearsal" / "images", home / "images" / "cache"
-    own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link = own / "cache"
-    if not link.is_symlink():
-        link.symlink_to(cache, target_is_directory=True)
-    return image.Images(own)
-
-
-def _run(scene: _Scene, *, old: _Version, new: _Version) -> Run:
+def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
     with scene.surroundings as surroundings:
         surroundings.hold_count(scene.outputs["desired_count"])
         _bring_up(scene, old)
@@ -278,7 +219,7 @@ def _run(scene: _Scene, *, old: _Version, new: _Version) -> Run:
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
 
-def _bring_up(scene: _Scene, old: _Version) -> None:
+def _bring_up(scene: _Scene, old: Version) -> None:
     """Have the old version serve, all of it."""
     session, scenario = scene.session, scene.scenario
     session.report(f"bringing {old.name} into service")
@@ -314,12 +255,12 @@ class _Announcing(Aws):
         return super().call_ecs(action, {**request, **before()})
 
 
-def _release(scene: _Scene, version: _Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
+def _release(scene: _Scene, version: Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
     session = dataclasses.replace(scene.session, aws=_Announcing(scene.session.aws, before))
     return release(session, digest=version.digest, confirm=lambda _: True, show=scene.show)
 
 
-def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
+def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
     plan = _load_plan(scene)
     # Clients of boto3 are not to be made in two threads at once.
     recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
@@ -369,7 +310,7 @@ def _under_traffic(scene: _Scene, *, old: _Version, new: _Version) -> Rehearsal:
     )
 
 
-def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: _Version, new: _Version) -> Release | None:
+def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new: Version) -> Release | None:
     """Release the new version, or do what the scenario does in its place."""
     if not scene.scenario.releases:
         load.enter("during")
@@ -411,7 +352,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: _Version, new
     )
 
 
-def _settings(scene: _Scene, old: _Version) -> Settings:
+def _settings(scene: _Scene, old: Version) -> Settings:
     return scene.surroundings.settings(speed=scene.request.speed, service_variables=old.variables)
 
 

@@ -1,0 +1,72 @@
+"""The versions that a rehearsal releases: the work tree's app, built twice and pushed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mclass_tf import image, process
+from mclass_tf.errors import RevisionError
+from mclass_tf.flows.environments import applied_state
+from mclass_tf.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An image of the service, in the environment's repository. `name` is what the service answers as its revision."""
+
+    name: str
+    digest: str
+    variables: Mapping[str, str]
+
+
+def revision_of(session: Session) -> image.Revision:
+    try:
+        return image.read_revision(session.project.folder, env=session.env, run=process.run)
+    except RevisionError:
+        return image.UNKNOWN
+
+
+def make_version(
+    session: Session, revision: image.Revision, letter: str, variables: Mapping[str, str]
+) -> Version:
+    """Build and push the work tree's app, with a revision of its own, apart from the images that `build` keeps."""
+    project = session.project
+    commit, _, dirty = revision.name.partition("-")
+    name = "-".join(part for part in (commit[:7], dirty, letter) if part)
+    inputs = image.Inputs(
+        project=project.folder,
+        revision=dataclasses.replace(revision, name=name),
+        tag=f"rehearsal-{letter}",
+        variables=variables,
+    )
+    built = image.build(
+        inputs,
+        images=_images(project.home),
+        builder="builtin",
+        may_use_builtin=True,
+        env=session.env,
+        run=process.run,
+        report=session.report,
+    )
+    registry = image.Registry(
+        image.log_in(session.aws),
+        applied_state(session).outputs["repository_name"],
+        environment=session.environment.name,
+        report=session.report,
+    )
+    registry.push(built, tag=f"rehearsal-{built.digest.removeprefix('sha256:')[:16]}")
+    return Version(name=name, digest=built.digest, variables=variables)
+
+
+def _images(home: Path) -> image.Images:
+    """Return the rehearsals' own images: the last one that `build` made stays the last. Layers are shared."""
+    own, cache = home / "rehearsal" / "images", home / "images" / "cache"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = own / "cache"
+    if not link.is_symlink():
+        link.symlink_to(cache, target_is_directory=True)
+    return image.Images(own)
