@@ -29,6 +29,7 @@ UNKNOWN = "unknown"
 _SAME_REQUEST_SECONDS = 1.5
 # How long after a task's death a request may still have been given to it: until its end was noticed.
 _NOTICED_SECONDS = 3.0
+_AT_ONCE_SECONDS = 0.5  # by which two clocks, or two looks at one, may differ
 _BROKEN_AT_TARGET = frozenset(
     ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle"]
 )
@@ -129,8 +130,9 @@ def _task_at(failure: BalancerFailure, tasks: Sequence[TaskTimeline]) -> TaskTim
 
 def _was_killed(task: TaskTimeline, failure: BalancerFailure, rehearsal: Rehearsal) -> bool:
     """Whether its process died of itself or of SIGKILL, nobody having asked it to end."""
-    if any(incident.task == task.id and incident.kind == "killed" for incident in rehearsal.incidents):
-        return True
+    for incident in rehearsal.incidents:
+        if incident.task == task.id and incident.kind == "killed":
+            return -_AT_ONCE_SECONDS <= failure.at - incident.at <= _NOTICED_SECONDS
     died = task.stop_code in _DIED_BY_ITSELF or (
         task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
     )

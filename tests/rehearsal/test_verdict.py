@@ -142,6 +142,19 @@ def test_a_failure_elsewhere_is_not_excused_by_a_task_that_was_killed() -> None:
     assert any("not replaced" in reason for reason in verdict.reasons)
 
 
+def test_what_failed_at_a_task_before_it_was_killed_is_not_excused_by_its_death() -> None:
+    killed = task(10, stopping=40, stopped=40.1, stop_code="EssentialContainerExited", exit_code=137)
+    found = replace(
+        with_failures(
+            told(35, reason="closed_while_idle"), told(50, reason="connection_refused"), tasks=(killed,)
+        ),
+        incidents=(Incident(at=START + 40, kind="killed", task=killed.id),),
+        release=None,
+    )
+
+    assert causes.KILLED not in causes.attribute(found)
+
+
 def test_an_address_that_is_used_again_belongs_to_the_task_that_has_it_then() -> None:
     before = task(10, created=-60, stopping=20, stopped=21, stop_code="UserInitiated", exit_code=0)
     after = task(10, created=30, healthy=35)
