@@ -278,3 +278,27 @@ def _until_gone(pid: int) -> None:
             return
         time.sleep(0.01)
     pytest.fail(f"process {pid} is still there")
+
+
+def _speed(up: local.LocalAws) -> float:
+    with urllib.request.urlopen(f"{up.url}/_mclass/clock", timeout=10) as answer:
+        return float(json.load(answer)["speed"])
+
+
+def test_the_clock_runs_as_fast_as_asked_for(home: Path) -> None:
+    assert _speed(local.up(home=home, port=0, speed=10)) == 10
+    assert _speed(local.up(home=home, port=0)) == 10
+    assert _speed(local.up(home=home, port=0, speed=20)) == 20
+
+
+def test_a_speed_that_cannot_be_is_refused(home: Path) -> None:
+    with pytest.raises(local.StartError, match="a speed of 0 is not possible"):
+        local.up(home=home, port=0, speed=0)
+    assert local.status(home=home) is None
+
+
+def test_what_runs_the_tasks_is_chosen_at_the_start(home: Path) -> None:
+    assert local.up(home=home, port=0, tasks="process").tasks == "process"
+    assert local.up(home=home, port=0).tasks == "process"
+    with pytest.raises(local.StartError, match="runs tasks by process, not by podman"):
+        local.up(home=home, port=0, tasks="podman")
