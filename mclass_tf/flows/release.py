@@ -82,7 +82,7 @@ def release(
     outputs = verify.Outputs.parse(applied_state(session).outputs)
     require_pushed(session, outputs, wanted)
     deployer = Deployer.of(session, outputs)
-    _require_free(deployer, wanted)
+    require_free(deployer, wanted)
     before = deployer.service()
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
@@ -111,15 +111,15 @@ def _roll_out(
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, wanted):
-        started, back_to = _started(deployer, current, service=service, before=before)
-        end = deployer.follow(started, watching, attempt, back_to=back_to)
+        ours, back_to = start_or_take_up(deployer, current, service=service, before=before)
+        end = deployer.follow(ours, watching, attempt, back_to=back_to)
         deployer.require_success(end, watching, task_definition_arn=wanted, back_to=back_to)
         attempt.outcome = RELEASED
     deployer.set_scaling_minimum()
     return deployer.prove(attempt, digest=attempt.digest)
 
 
-def _started(
+def start_or_take_up(
     deployer: Deployer, current: ServiceDeployment | None, *, service: Service, before: Service
 ) -> tuple[Started, int | None]:
     """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
@@ -148,7 +148,7 @@ def runs(service: Service, task_definition_arn: str) -> bool:
     )
 
 
-def _require_free(deployer: Deployer, wanted: str) -> None:
+def require_free(deployer: Deployer, wanted: str) -> None:
     """Refuse to interfere with somebody else's deployment; one of the same image is taken up."""
     current = deployer.ongoing()
     if current is None:

@@ -1,0 +1,255 @@
+"""What a release decides: what it starts, takes up or refuses, and what it says when the rollout does not succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mclass_tf import flows, rollout, verify
+from mclass_tf.aws import Aws
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import (
+    DeploymentInProgressError,
+    RolledBackError,
+    RolloutError,
+    RolloutStoppedError,
+    StalledError,
+    SupersededError,
+)
+from mclass_tf.flows.deploy import Deployer, Watching
+from mclass_tf.flows.release import require_free, runs, start_or_take_up
+from mclass_tf.rollout import End, Outcome, Patience
+from mclass_tf.rollout.view import Snapshot
+from mclass_tf.service import Ecs
+from tests.unit.fake_service import (
+    DIGEST,
+    NEW,
+    OLD,
+    OTHER,
+    Clock,
+    FakeEcs,
+    deployment,
+    service,
+    service_deployment,
+    task,
+)
+
+OUTPUTS = cast(
+    "verify.Outputs",
+    SimpleNamespace(
+        autoscaling={"min": 1, "max": 3},
+        cluster_name="mclass-cluster",
+        container_name="mclass-server",
+        desired_count=2,
+        image_digest=DIGEST,
+        log_group_name="/ecs/mclass-task",
+        service_name="mclass-service",
+        task_definition_arn=NEW,
+    ),
+)
+WATCHING = Watching(show=lambda _: None, on_interrupt=flows.leave, stall_after=60.0)
+RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))
+EMPTY = replace(service(deployment(OLD, status="PRIMARY", desired=0, running=0)), desired=0)
+
+
+class FakeScaling:
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+        self.registered: list[Mapping[str, Any]] = []
+
+    def describe_scalable_targets(self, **_: Any) -> Mapping[str, Any]:
+        return {"ScalableTargets": [{"MinCapacity": self.minimum}]}
+
+    def register_scalable_target(self, **request: Any) -> None:
+        self.registered.append(request)
+
+
+class WithImages(FakeEcs):
+    """A fake that also knows the images of task definitions: the old one is the one before any image."""
+
+    def task_definition(self, reference: str) -> Mapping[str, Any]:
+        digest = verify.PLACEHOLDER if reference == OLD else DIGEST
+        return {"containerDefinitions": [{"name": "mclass-server", "image": f"repository@{digest}"}]}
+
+
+def deployer(ecs: FakeEcs, *, scaling: FakeScaling | None = None) -> Deployer:
+    clock = Clock()
+    session = SimpleNamespace(
+        environment=SimpleNamespace(name="dev", release=ReleaseSettings()),
+        aws=cast("Aws", SimpleNamespace(autoscaling=scaling)),
+        report=lambda _: None,
+    )
+    return Deployer(
+        session=cast("Any", session),
+        outputs=OUTPUTS,
+        ecs=cast("Ecs", ecs),
+        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+    )
+
+
+def end(outcome: Outcome, *, by: Any = None) -> End:
+    last = Snapshot(deployment=service_deployment(), service=RUNNING_OLD, running=(), target_states={})
+    return End(outcome=outcome, last=last, by=by)
+
+
+def failed(ecs: FakeEcs, outcome: Outcome, *, back_to: int | None = None, by: Any = None) -> RolloutError:
+    with pytest.raises(RolloutError) as caught:
+        deployer(ecs).require_success(end(outcome, by=by), WATCHING, task_definition_arn=NEW, back_to=back_to)
+    assert caught.value.exit_code == 6
+    assert caught.value.cause
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "told"),
+    [
+        (Outcome.ROLLED_BACK, RolledBackError, "ECS has rolled back what was to run in dev"),
+        (Outcome.ROLLBACK_FAILED, RolledBackError, "could not go back to what ran before"),
+        (Outcome.STOPPED, RolloutStoppedError, "was stopped"),
+        (Outcome.STALLED, StalledError, "nothing has moved in dev for 60 s"),
+    ],
+)
+def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
+    outcome: Outcome, kind: type[RolloutError], told: str
+) -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+    ecs.stopped = [
+        task("a", stopped_reason="Essential container in task exited", exit_code=3),
+        task("b", OLD, stopped_reason="Essential container in task exited", exit_code=9),
+    ]
+
+    error = failed(ecs, outcome)
+
+    assert type(error) is kind
+    assert told in error.message
+    assert "1 task failed: the container mclass-server exited with 3" in error.cause
+    assert ecs.calls == []
+
+
+def test_who_has_superseded_it_is_named() -> None:
+    ecs = FakeEcs(RUNNING_OLD, revisions={"revision/later": OTHER})
+
+    error = failed(ecs, Outcome.SUPERSEDED, back_to=0, by=service_deployment("later", seconds=5))
+
+    assert type(error) is SupersededError
+    assert "mclass-task:3 was deployed meanwhile" in error.cause
+    assert ecs.calls == [], "the service is theirs now"
+
+
+def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+
+    error = failed(ecs, Outcome.STALLED, back_to=0)
+
+    assert error.message.endswith("; the service is back at 0 tasks")
+    assert ecs.calls == [("update", None, 0, False)]
+
+
+def test_success_is_no_error() -> None:
+    deployer(FakeEcs(RUNNING_OLD)).require_success(
+        end(Outcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, back_to=0
+    )
+
+
+@pytest.mark.parametrize(("minimum", "changes"), [(0, True), (1, False)])
+def test_the_scalings_minimum_is_registered_where_it_differs(*, minimum: int, changes: bool) -> None:
+    scaling = FakeScaling(minimum)
+
+    deployer(FakeEcs(RUNNING_OLD), scaling=scaling).set_scaling_minimum()
+
+    assert [request["MinCapacity"] for request in scaling.registered] == ([1] if changes else [])
+
+
+def test_a_service_at_rest_is_free() -> None:
+    require_free(deployer(FakeEcs(RUNNING_OLD)), DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("revision", "status", "digest"),
+    [
+        (OTHER, "IN_PROGRESS", DIGEST),
+        (NEW, "ROLLBACK_IN_PROGRESS", DIGEST),
+        (NEW, "IN_PROGRESS", "sha256:" + "b" * 64),
+    ],
+)
+def test_somebody_elses_deployment_is_refused(revision: str, status: str, digest: str) -> None:
+    current = service_deployment(status=status)
+    ecs = FakeEcs(RUNNING_OLD, own=current, listed=[current], revisions={"revision/own": revision})
+
+    with pytest.raises(DeploymentInProgressError, match="in dev since 2026-11-23") as caught:
+        require_free(deployer(ecs), digest)
+
+    assert caught.value.exit_code == 5
+    assert "`rollback dev`" in caught.value.hint
+
+
+def test_a_deployment_of_the_same_image_is_free_to_be_taken_up() -> None:
+    current = service_deployment()
+    require_free(deployer(FakeEcs(RUNNING_OLD, own=current, listed=[current])), DIGEST)
+
+
+def test_a_deployment_of_what_was_applied_is_taken_up_and_not_started_again() -> None:
+    current = service_deployment()
+    ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
+
+    begun, back_to = start_or_take_up(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+
+    assert begun.service_deployment_arn == current.arn
+    assert ecs.calls == []
+    assert back_to == 0, "it came from nothing that could run"
+
+
+def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
+    own = service_deployment("apply", status="IN_PROGRESS")
+    ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
+    ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
+
+    begun, back_to = start_or_take_up(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+
+    assert begun.service_deployment_arn.endswith("/own")
+    assert ecs.calls == [("update", NEW, None, False)]
+    assert back_to is None
+
+
+def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:
+    current = service_deployment()
+    ecs = WithImages(RUNNING_OLD, listed=[current], revisions={"revision/own": OTHER})
+
+    with pytest.raises(DeploymentInProgressError):
+        start_or_take_up(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+
+    assert ecs.calls == []
+
+
+def test_a_service_at_0_is_raised_and_goes_back_to_0_should_it_fail() -> None:
+    ecs = WithImages(EMPTY)
+    ecs.on_change = lambda: ecs.listed.append(service_deployment())
+
+    _, back_to = start_or_take_up(deployer(ecs), None, service=EMPTY, before=EMPTY)
+
+    assert ecs.calls == [("update", NEW, 2, False)]
+    assert back_to == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "is_running"),
+    [
+        (service(deployment(NEW, status="PRIMARY")), True),
+        (service(deployment(OLD, status="PRIMARY")), False),
+        (service(deployment(NEW, status="PRIMARY", state="IN_PROGRESS")), False),
+        (service(deployment(NEW, status="PRIMARY", state="FAILED")), False),
+        (service(deployment(NEW, status="PRIMARY"), desired=0), False),
+        (service(deployment(NEW)), False),
+    ],
+)
+def test_a_service_runs_what_its_primary_deployment_has_completed(*, found: Any, is_running: bool) -> None:
+    assert runs(found, NEW) is is_running
+
+
+def test_the_rollouts_package_gives_what_callers_need() -> None:
+    assert rollout.Choice.LEAVE is flows.Choice.LEAVE
