@@ -24,6 +24,7 @@ PROTECTIONS = (LAME_DUCK, KEEP_ALIVE, DEREGISTRATION_DELAY, MINIMUM_PERCENT, GRA
 KILLED = "killed"
 IDLE_TIMEOUT = "idle-timeout"
 SERVICE = "service"
+VERSION = "version"
 UNKNOWN = "unknown"
 
 _SAME_REQUEST_SECONDS = 1.5
@@ -98,7 +99,16 @@ def _cause(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
 def _cause_of_no_targets(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
     if any(task.stopping_at and task.stopping_at <= failure.at for task in killed_while_starting(rehearsal)):
         return GRACE_PERIOD
+    if any(_died(task) and task.healthy_at and task.healthy_at <= failure.at for task in rehearsal.tasks):
+        return VERSION
     return MINIMUM_PERCENT if _may_stop_all(rehearsal.settings) else UNKNOWN
+
+
+def _died(task: TaskTimeline) -> bool:
+    """Whether its process ended by itself, or for want of memory."""
+    return task.stop_code in _DIED_BY_ITSELF or (
+        task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
+    )
 
 
 def _may_stop_all(settings: Settings) -> bool:
@@ -133,10 +143,7 @@ def _was_killed(task: TaskTimeline, failure: BalancerFailure, rehearsal: Rehears
     for incident in rehearsal.incidents:
         if incident.task == task.id and incident.kind == "killed":
             return -_AT_ONCE_SECONDS <= failure.at - incident.at <= _NOTICED_SECONDS
-    died = task.stop_code in _DIED_BY_ITSELF or (
-        task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
-    )
-    if not died or (ended := task.stopping_at or task.stopped_at) is None:
+    if not _died(task) or (ended := task.stopping_at or task.stopped_at) is None:
         return False
     return failure.at <= ended + _NOTICED_SECONDS
 

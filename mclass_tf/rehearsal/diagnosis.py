@@ -18,13 +18,11 @@ from mclass_tf.rehearsal.causes import (
     PROTECTIONS,
     SERVICE,
     UNKNOWN,
+    VERSION,
     attribute,
     killed_while_starting,
 )
 from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
-
-VERSION = "version"
-"""The new version's own fault, which no setting of ours mends."""
 
 # Of a task or a session: it differs from one to the next.
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
@@ -177,6 +175,16 @@ def _service(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     )
 
 
+def _died(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} found no task that served: those of the new version had died after they had been healthy",
+        (
+            "a rolling deployment stops the old tasks as soon as the new ones are healthy; a bake time, as blue/green and canary "
+            "deployments have, keeps them"
+        ),
+    )
+
+
 def _unknown(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     return (
         f"{_requests(count)} failed in a way that none of the settings explains",
@@ -193,5 +201,6 @@ _WORDS = {
     KILLED: _killed,
     IDLE_TIMEOUT: _idle_timeout,
     SERVICE: _service,
+    VERSION: _died,
     UNKNOWN: _unknown,
 }

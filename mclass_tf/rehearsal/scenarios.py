@@ -152,19 +152,14 @@ def _sick(_: Facts) -> Mapping[str, str]:
 
 
 def _crash_later(facts: Facts) -> Mapping[str, str]:
-    """Crash between the first health check that passes and the one that would bring traffic.
-
-    After that no circuit breaker would help: a rolling deployment stops the old tasks as soon as the new ones are healthy.
-    """
-    settings = facts.settings
-    between = facts.real(settings.health_check_interval) * max(settings.healthy_threshold - 1, 1)
-    return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": f"{max(0.8 * between, 0.1):.2f}"}
+    """Crash when the container's own health check, which comes every ten seconds by default, has passed twice."""
+    return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": f"{max(facts.real(25), 0.5):.2f}"}
 
 
 def _leak(facts: Facts) -> Mapping[str, str]:
-    """Take more memory than there is before the second health check."""
-    seconds = max(0.4 * facts.real(facts.settings.health_check_interval), 0.1)
-    return {"MCLASS_FAULT_LEAK_MIB_PER_SECOND": f"{min(facts.memory_mib / seconds, 4096):.0f}"}
+    """Take more memory than there is before the load balancer looks again."""
+    seconds = max(facts.real(10), 0.2)
+    return {"MCLASS_FAULT_LEAK_MIB_PER_SECOND": f"{min(facts.memory_mib / seconds, 2048):.0f}"}
 
 
 def _slow(facts: Facts) -> Mapping[str, str]:
@@ -174,6 +169,23 @@ def _slow(facts: Facts) -> Mapping[str, str]:
 
 def _sound(_: Facts) -> Mapping[str, str]:
     return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BriefVersion(BadVersion):
+    """A new version that seems well at first and ends before the load balancer has found it healthy.
+
+    The load balancer looks every two minutes meanwhile. Were it to find the new tasks healthy, which takes one check after they
+    are registered, a rolling deployment would stop the old ones at once, and no circuit breaker helps against what comes later.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+
+    interval: int = 120
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note(f"the load balancer checks targets every {self.interval} s")
+        stage.surroundings.set_health_check_interval(self.interval)
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,11 +439,11 @@ FAULTS: Mapping[str, Scenario] = {
     for scenario in (
         BadVersion(name="crash-at-start", causes=("exited", "exit code 1"), make=_crash),
         BadVersion(name="never-healthy", causes=("health check",), make=_sick),
-        BadVersion(name="healthy-then-crash", causes=("exited", "exit code 1"), make=_crash_later),
+        BriefVersion(name="healthy-then-crash", causes=("exited", "exit code 1"), make=_crash_later),
         ImageMissing(),
         NoPullPermission(),
         SecurityGroupClosed(),
-        BadVersion(name="out-of-memory", causes=("OutOfMemory", "memory", "137"), make=_leak),
+        BriefVersion(name="out-of-memory", causes=("OutOfMemory", "memory", "137"), make=_leak),
         BadVersion(name="slower-than-grace", causes=("health check",), make=_slow),
         TaskKilled(),
         TaskStopped(),

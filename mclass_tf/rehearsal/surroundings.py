@@ -90,6 +90,17 @@ class Surroundings:
             TargetGroupArn=arn, Attributes=[{"Key": _DELAY, "Value": value}]
         )
 
+    def set_health_check_interval(self, seconds: int) -> None:
+        elbv2 = self.aws.elbv2
+        groups = elbv2.describe_target_groups(TargetGroupArns=list(self.place.target_group_arns))
+        for group in groups["TargetGroups"]:
+            arn, before = group["TargetGroupArn"], group["HealthCheckIntervalSeconds"]
+            self._later(f"the health check interval of {before} s", partial(self._interval, arn, before))
+            self._interval(arn, seconds)
+
+    def _interval(self, arn: str, seconds: int) -> None:
+        self.aws.elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckIntervalSeconds=seconds)
+
     def set_grace_period(self, seconds: int) -> None:
         before = self._service()["healthCheckGracePeriodSeconds"]
         self._later(
