@@ -1,0 +1,144 @@
+"""An environment that runs for real on a local AWS: versions built and pushed, the service brought where a test needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from mclass_tf import image, process
+from tests.conftest import ROOT, CommandLine, Done
+
+CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
+PATIENCE = 120.0
+ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+
+
+@dataclass
+class Dev:
+    """dev, applied, on a local AWS of its own."""
+
+    commands: CommandLine
+    _digests: dict[str, str] = field(default_factory=dict)
+    _revisions: dict[str, str] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    def version(self, name: str, **variables: str) -> str:
+        """Build and push the service as version `name`, with further environment variables; return its digest."""
+        if name not in self._digests:
+            env = dict(os.environ)
+            built = image.build(
+                image.Inputs(
+                    project=ROOT,
+                    revision=image.read_revision(ROOT, env=env, run=process.run),
+                    tag=name,
+                    variables={"MCLASS_VERSION": name, **variables},
+                ),
+                images=image.Images(self.commands.home / "images"),
+                builder="builtin",
+                may_use_builtin=True,
+                env=env,
+                run=process.run,
+                report=lambda _: None,
+            )
+            self.commands.ok("push", "dev", "--local", "--image", built.digest)
+            self._digests[name] = built.digest
+        return self._digests[name]
+
+    def release(self, digest: str) -> Done:
+        return self.commands.run("release", "dev", "--local", "--yes", "--json", "--image", digest)
+
+    def rollback(self, *arguments: str) -> Done:
+        return self.commands.run("rollback", "dev", "--local", "--json", *arguments)
+
+    def status(self) -> Any:
+        return self.commands.ok("status", "dev", "--local", "--json").document
+
+    def released(self, digest: str) -> str:
+        """Release an image, which must go well; return the ARN of its task definition."""
+        self.rest()
+        done = self.release(digest)
+        assert done.status == 0, done.stderr
+        self._revisions[digest] = str(done.document["task_definition"])
+        return self._revisions[digest]
+
+    def runs(self, digest: str) -> str:
+        """Bring the service to run an image that was released before, or release it; return the ARN of its task definition."""
+        if digest not in self._revisions:
+            return self.released(digest)
+        self.rest()
+        if self.service()["taskDefinition"] != self._revisions[digest]:
+            self.point_at(self._revisions[digest], desired=max(self.service()["desiredCount"], 1))
+            self.rest()
+        return self._revisions[digest]
+
+    def rest(self) -> None:
+        """Wait until no deployment of the service is under way."""
+        deadline = time.monotonic() + PATIENCE
+        while any(each["status"] in ONGOING for each in self.deployments()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def deployments(self) -> list[Any]:
+        found = self.client("ecs").list_service_deployments(cluster=CLUSTER, service=SERVICE)
+        listed: list[Any] = found["serviceDeployments"]
+        return listed
+
+    def service(self) -> Any:
+        found = self.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])
+        return found["services"][0]
+
+    def point_at(self, task_definition: str, *, desired: int | None = None) -> None:
+        """Update the service as somebody else would."""
+        count = {} if desired is None else {"desiredCount": desired}
+        self.client("ecs").update_service(
+            cluster=CLUSTER, service=SERVICE, taskDefinition=task_definition, **count
+        )
+
+    def empty(self) -> None:
+        """Bring the service to where it stood before its first image: 0 tasks of what names no image."""
+        self.rest()
+        self.client("application-autoscaling").register_scalable_target(
+            ServiceNamespace="ecs",
+            ResourceId=f"service/{CLUSTER}/{SERVICE}",
+            ScalableDimension="ecs:service:DesiredCount",
+            MinCapacity=0,
+        )
+        self.point_at("mclass-task:1", desired=0)
+        self.rest()
+
+    def answers(self, path: str = "/version") -> Any:
+        """Return what the load balancer answers."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.status()['address']}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def records(self) -> list[tuple[Any, Any]]:
+        """Return what the ledger has, the oldest first: of each attempt its beginning, and its end or None."""
+        s3, bucket = self.client("s3"), "mclass-tfstate-111111111111"
+        found = s3.list_objects_v2(Bucket=bucket, Prefix="mclass/releases/dev/").get("Contents", [])
+        bodies = {
+            o["Key"]: json.loads(s3.get_object(Bucket=bucket, Key=o["Key"])["Body"].read()) for o in found
+        }
+        folders = sorted({key.rpartition("/")[0] for key in bodies})
+        return [(bodies[f"{folder}/started.json"], bodies.get(f"{folder}/ended.json")) for folder in folders]
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            env = self.commands.shell_environment("dev")
+            make: Any = boto3.client
+            self._clients[service] = make(
+                service,
+                endpoint_url=env["AWS_ENDPOINT_URL"],
+                region_name=env["AWS_REGION"],
+                aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+                aws_session_token=env["AWS_SESSION_TOKEN"],
+                verify=False,
+            )
+        return self._clients[service]
