@@ -25,6 +25,7 @@ KILLED = "killed"
 IDLE_TIMEOUT = "idle-timeout"
 SERVICE = "service"
 VERSION = "version"
+SECURITY_GROUP = "security-group"
 UNKNOWN = "unknown"
 
 _SAME_REQUEST_SECONDS = 1.5
@@ -161,7 +162,21 @@ def _had_left(task: TaskTimeline) -> bool:
 
 def killed_while_starting(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
     """Return the tasks that health checks killed before they had answered one, well or badly."""
-    return tuple(task for task in rehearsal.tasks if _killed_by_check(task) and not _ever_answered(task))
+    return tuple(
+        task
+        for task in rehearsal.tasks
+        if _killed_by_check(task) and not _ever_answered(task) and not _is_out_of_reach(task)
+    )
+
+
+def out_of_reach(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
+    """Return the tasks that health checks killed because nothing came back from them: one that starts refuses instead."""
+    return tuple(task for task in rehearsal.tasks if _killed_by_check(task) and _is_out_of_reach(task))
+
+
+def _is_out_of_reach(task: TaskTimeline) -> bool:
+    reasons = {state.reason for state in task.target if state.state == "unhealthy"}
+    return reasons == {"Target.Timeout"}
 
 
 def _killed_by_check(task: TaskTimeline) -> bool:

@@ -16,11 +16,13 @@ from mclass_tf.rehearsal.causes import (
     LAME_DUCK,
     MINIMUM_PERCENT,
     PROTECTIONS,
+    SECURITY_GROUP,
     SERVICE,
     UNKNOWN,
     VERSION,
     attribute,
     killed_while_starting,
+    out_of_reach,
 )
 from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
 
@@ -52,8 +54,20 @@ def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
         found.append(Finding(cause=UNKNOWN, failed=0, text=left))
     if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
         found.append(_finding(GRACE_PERIOD, 0, rehearsal))
-    found += _version(rehearsal)
+    found += [*_out_of_reach(rehearsal), *_version(rehearsal)]
     return tuple(sorted(found, key=lambda finding: (-finding.failed, not finding.is_protection)))
+
+
+def _out_of_reach(rehearsal: Rehearsal) -> Iterator[Finding]:
+    count = len(out_of_reach(rehearsal))
+    if count:
+        tasks = "1 task" if count == 1 else f"{count} tasks"
+        yield Finding(
+            cause=SECURITY_GROUP,
+            failed=0,
+            text=f"health checks of {tasks} got no answer at all, not even a refusal",
+            advice="security groups: the service's must let the load balancer's in, on the container's port",
+        )
 
 
 def _version(rehearsal: Rehearsal) -> Iterator[Finding]:

@@ -228,6 +228,9 @@ class SecurityGroupClosed(BadVersion):
     causes: tuple[str, ...] = ("health check", "security group")
     make: Callable[[Facts], Mapping[str, str]] = _sound
 
+    def expected(self) -> Expected:
+        return replace(super().expected(), finding=causes.SECURITY_GROUP)
+
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the new tasks get a security group that lets nothing in")
         network = stage.surroundings.keep_network()

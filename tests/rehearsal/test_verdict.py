@@ -221,6 +221,16 @@ def test_a_task_that_answers_its_health_checks_badly_is_sick_and_not_slow() -> N
     assert causes.killed_while_starting(replace(rehearsal(), tasks=(sick,))) == ()
 
 
+def test_a_task_from_which_nothing_comes_back_is_behind_a_closed_security_group() -> None:
+    closed = _killed_by_check(12, TargetState(at=START + 32, state="unhealthy", reason="Target.Timeout"))
+    found = old_samples(replace(rehearsal(), release=FAILED_RELEASE, tasks=(closed,)))
+
+    verdict = judge(found, Expected(release="failed", finding=causes.SECURITY_GROUP))
+
+    assert verdict.outcome == "passed"
+    assert causes.GRACE_PERIOD not in {finding.cause for finding in verdict.findings}
+
+
 def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_serves() -> None:
     found = old_samples(replace(rehearsal(), release=FAILED_RELEASE))
     expected = Expected(release="failed", causes=("cannotpull",))
