@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from mclass_tf.rehearsal.generator import Generator, LoadError
 from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
 from mclass_tf.rehearsal.result import Load
 from mclass_tf.rehearsal.tally import KEPT_FAILURES, Outcome, Tally
+from tests.need import need
 from tests.rehearsal.servers import Server, answer, serving, well
 
 
@@ -374,9 +374,9 @@ def test_a_rate_that_cannot_be_sent_is_a_problem(rate: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_an_established_load_generator_counts_the_same() -> None:
     """Wrk and our load, one after the other, against a server that counts and fails every tenth: both say what it says."""
+    need("wrk")
     counts: Counter[int] = Counter()
 
     async def tenth(request: web.Request) -> web.StreamResponse:

@@ -16,6 +16,7 @@ from mclass_tf.rehearsal import page
 from mclass_tf.rehearsal.report import Report, document
 from mclass_tf.rehearsal.result import Event, FailedRequest
 from mclass_tf.rehearsal.timeline import spans
+from tests.need import need
 from tests.rehearsal import samples
 from tests.rehearsal.samples import START, task
 
@@ -24,13 +25,12 @@ PHONE: ViewportSize = {"width": 360, "height": 740}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&\"'"
 
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
 Show = Callable[[Report], Page]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    need("chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
@@ -74,7 +74,6 @@ def report(request: pytest.FixtureRequest) -> Report:
     return REPORTS[name]()
 
 
-@in_a_browser
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_the_page_is_not_wider_than_the_screen(show: Show, report: Report, size: ViewportSize) -> None:
     shown = show(report)
@@ -83,7 +82,6 @@ def test_the_page_is_not_wider_than_the_screen(show: Show, report: Report, size:
     assert shown.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
-@in_a_browser
 def test_the_numbers_on_the_page_are_those_of_the_document(show: Show, report: Report) -> None:
     shown, found = show(report), document(report)
 
@@ -100,14 +98,12 @@ def test_the_numbers_on_the_page_are_those_of_the_document(show: Show, report: R
             assert float(cell.inner_text()) == pytest.approx(latency[name], rel=0.05)
 
 
-@in_a_browser
 def test_the_page_carries_the_document_itself(show: Show, report: Report) -> None:
     carried = show(report).locator("#document").text_content()
 
     assert json.loads(carried or "") == document(report)
 
 
-@in_a_browser
 def test_what_comes_from_outside_is_text_and_nothing_else(show: Show) -> None:
     found = samples.rehearsal()
     failed = (
@@ -143,7 +139,6 @@ def test_what_comes_from_outside_is_text_and_nothing_else(show: Show) -> None:
     assert NASTY in shown.locator("main").inner_text()
 
 
-@in_a_browser
 def test_every_chart_says_in_words_what_it_shows(show: Show) -> None:
     shown = show(samples.report(samples.without_minimum()))
 
@@ -157,7 +152,6 @@ def test_every_chart_says_in_words_what_it_shows(show: Show) -> None:
     assert shown.locator("details table tr").count() > 10
 
 
-@in_a_browser
 def test_words_can_be_read_in_the_light_and_in_the_dark(browser: Browser, tmp_path: Path) -> None:
     """WCAG asks for a contrast of 4.5 to 1."""
     file = tmp_path / "report.html"
@@ -186,7 +180,6 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@in_a_browser
 def test_an_event_on_the_axis_leads_to_its_row(show: Show) -> None:
     shown = show(samples.report())
     link = shown.locator(".lane a").first
@@ -196,7 +189,6 @@ def test_an_event_on_the_axis_leads_to_its_row(show: Show) -> None:
     assert shown.locator(f"tr{target}").count() == 1
 
 
-@in_a_browser
 def test_the_page_prints(show: Show) -> None:
     shown = show(samples.report(samples.without_minimum()))
 
