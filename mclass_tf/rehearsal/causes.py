@@ -165,18 +165,27 @@ def killed_while_starting(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
     return tuple(
         task
         for task in rehearsal.tasks
-        if _killed_by_check(task) and not _ever_answered(task) and not _is_out_of_reach(task)
+        if _killed_by_check(task)
+        and not _ever_answered(task, rehearsal)
+        and not _is_out_of_reach(task, rehearsal)
     )
 
 
 def out_of_reach(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
     """Return the tasks that health checks killed because nothing came back from them: one that starts refuses instead."""
-    return tuple(task for task in rehearsal.tasks if _killed_by_check(task) and _is_out_of_reach(task))
+    return tuple(
+        task for task in rehearsal.tasks if _killed_by_check(task) and _is_out_of_reach(task, rehearsal)
+    )
 
 
-def _is_out_of_reach(task: TaskTimeline) -> bool:
+def _is_out_of_reach(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
     reasons = {state.reason for state in task.target if state.state == "unhealthy"}
-    return reasons == {"Target.Timeout"}
+    return reasons == {"Target.Timeout"} or "Request timed out" in _said_of(task, rehearsal)
+
+
+def _said_of(task: TaskTimeline, rehearsal: Rehearsal) -> str:
+    """Return what ECS says of one task: a state that lasts less than a look at the targets is in its events alone."""
+    return " ".join(event.message for event in rehearsal.events if f"(task {task.id})" in event.message)
 
 
 def _killed_by_check(task: TaskTimeline) -> bool:
@@ -184,7 +193,10 @@ def _killed_by_check(task: TaskTimeline) -> bool:
     return any(words in reason for words in _BY_HEALTH_CHECK)
 
 
-def _ever_answered(task: TaskTimeline) -> bool:
+def _ever_answered(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
+    """Whether it answered a health check, well or badly."""
+    if "Health checks failed with these codes" in _said_of(task, rehearsal):
+        return True
     return any(
         state.state == "healthy" or state.reason == "Target.ResponseCodeMismatch" for state in task.target
     )

@@ -231,6 +231,19 @@ def test_a_task_from_which_nothing_comes_back_is_behind_a_closed_security_group(
     assert causes.GRACE_PERIOD not in {finding.cause for finding in verdict.findings}
 
 
+def test_what_ecs_alone_saw_of_a_target_counts_too() -> None:
+    """A target may be unhealthy for a shorter time than lies between two looks at it."""
+    closed = _killed_by_check(12)
+    said = f"(service s) (task {closed.id}) (port 3000) is unhealthy in (target-group g) due to (reason Request timed out)."
+    sick = f"(service s) (task {closed.id}) is unhealthy due to (reason Health checks failed with these codes: [503])."
+    found = replace(rehearsal(), tasks=(closed,), events=(Event(at=START, source="ecs", message=said),))
+
+    assert causes.out_of_reach(found) == (closed,)
+    assert causes.killed_while_starting(found) == ()
+    ill = replace(found, events=(Event(at=START, source="ecs", message=sick),))
+    assert causes.killed_while_starting(ill) == causes.out_of_reach(ill) == ()
+
+
 def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_serves() -> None:
     found = old_samples(replace(rehearsal(), release=FAILED_RELEASE))
     expected = Expected(release="failed", causes=("cannotpull",))
