@@ -1,8 +1,9 @@
-"""Containment of a library that logs through the root logger: what it says is kept, and no one else notices."""
+"""Containment of a library that logs through the root logger and wraps the streams: what it says is kept, and no one else notices."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ class _AsBefore(logging.Handler):
 @contextmanager
 def quiet(*, library: str, folders: tuple[Path, ...]) -> Iterator[list[str]]:
     """Yield the list that collects the errors which `library` logs, from its own loggers or, if the call stands in a file
-    under `folders`, on the root logger. Everything about logging and warnings is afterwards as it was.
+    under `folders`, on the root logger. Everything about logging, warnings and the standard streams is afterwards as it was.
     """
     kept = _Kept()
     places = tuple(f"{folder}/" for folder in folders)
@@ -57,6 +58,7 @@ def quiet(*, library: str, folders: tuple[Path, ...]) -> Iterator[list[str]]:
     if bare:
         root.addHandler(stand_in)
     silenced = _silenced()
+    streams = sys.stdout, sys.stderr
     try:
         yield kept.messages
     finally:
@@ -64,6 +66,8 @@ def quiet(*, library: str, folders: tuple[Path, ...]) -> Iterator[list[str]]:
         root.removeFilter(elsewhere)
         own.removeHandler(kept)
         own.propagate = propagate
+        # Checkov has colorama wrap them, which then resets a terminal's colours after every line of everybody.
+        sys.stdout, sys.stderr = streams
         for entry in _silenced() - silenced:
             # Checkov ignores every SyntaxWarning of the process, for good, each time it renders variables.
             warnings.filters.remove(entry)  # type: ignore[attr-defined]  # typed as an immutable sequence, and a list

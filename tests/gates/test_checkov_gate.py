@@ -324,6 +324,7 @@ ALONE = """
             "bare": sorted(m for m in sys.modules if m.startswith(("mclass_s", "mclass_ta", "_reading"))),
             "recursion": sys.getrecursionlimit(),
             "umask": os.umask(0o22),
+            "streams": (sys.stdout, sys.stderr),
         }
 
     before = state()
