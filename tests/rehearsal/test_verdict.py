@@ -9,6 +9,7 @@ import pytest
 from mclass_tf.rehearsal import causes
 from mclass_tf.rehearsal.result import (
     BalancerFailure,
+    Event,
     Incident,
     Rehearsal,
     Release,
