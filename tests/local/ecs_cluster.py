@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,27 @@ class Ecs:
             cluster="c", services=["s"], include=list(include)
         )["services"][0]
         return found
+
+    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a call, or one with parameters, that the installed boto3 may not know."""
+
+        def replace(params: dict[str, Any], **_: Any) -> None:
+            params["body"] = json.dumps(request).encode()
+            params["headers"]["X-Amz-Target"] = f"AmazonEC2ContainerServiceV20141113.{operation}"
+
+        def keep(http_response: Any, **_: Any) -> None:
+            answers.append(json.loads(http_response.content))
+
+        answers: list[dict[str, Any]] = []
+        events = self.client.meta.events
+        events.register("before-call.ecs.ListClusters", replace)
+        events.register("after-call.ecs.ListClusters", keep)
+        try:
+            self.client.list_clusters()
+        finally:
+            events.unregister("before-call.ecs.ListClusters", replace)
+            events.unregister("after-call.ecs.ListClusters", keep)
+        return answers[0]
 
     def delete(self) -> None:
         """Delete the service, whatever runs, and wait until it is gone."""

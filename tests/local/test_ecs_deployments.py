@@ -95,22 +95,6 @@ def test_unknown_service_deployments_are_failures(ecs: Ecs) -> None:
     assert ([], [{"arn": arn, "reason": "MISSING"}]) == (found["serviceDeployments"], found["failures"])
 
 
-def _call(ecs: Ecs, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Make a call that the installed boto3 does not know."""
-
-    def replace(params: dict[str, Any], **_: Any) -> None:
-        params["body"] = json.dumps(request).encode()
-        params["headers"]["X-Amz-Target"] = f"AmazonEC2ContainerServiceV20141113.{operation}"
-
-    events = ecs.client.meta.events
-    events.register("before-call.ecs.ListClusters", replace)
-    try:
-        answer: dict[str, Any] = ecs.client.list_clusters()
-        return answer
-    finally:
-        events.unregister("before-call.ecs.ListClusters", replace)
-
-
 def _in_progress(ecs: Ecs) -> str:
     """Start a deployment that cannot end: its image does not exist. Return its service deployment."""
     ecs.client.update_service(cluster="c", service="s", desiredCount=1, forceNewDeployment=True)
@@ -121,7 +105,7 @@ def _in_progress(ecs: Ecs) -> str:
 
 def test_a_service_deployment_that_is_stopped_rolls_back(ecs: Ecs) -> None:
     arn = _in_progress(ecs)
-    _call(ecs, "StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
+    ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
     found = _described(ecs, arn)
     assert found["status"] == "ROLLBACK_IN_PROGRESS"
     assert found["rollback"]["serviceRevisionArn"] == _listed(ecs)[1]["targetServiceRevisionArn"]
@@ -131,26 +115,26 @@ def test_a_service_deployment_that_is_stopped_rolls_back(ecs: Ecs) -> None:
 def test_the_stop_type_is_rollback(ecs: Ecs) -> None:
     arn = _in_progress(ecs)
     with pytest.raises(ClientError, match="The valid values are ROLLBACK"):
-        _call(ecs, "StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ABORT"})
+        ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ABORT"})
     ecs.delete()
 
 
 def test_a_service_deployment_that_has_ended_cannot_be_stopped(ecs: Ecs) -> None:
     arn = _listed(ecs)[0]["serviceDeploymentArn"]
     with pytest.raises(ClientError, match="ConflictException"):
-        _call(ecs, "StopServiceDeployment", {"serviceDeploymentArn": arn})
+        ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn})
 
 
 def test_nothing_is_paused_that_could_be_continued(ecs: Ecs) -> None:
     arn = _listed(ecs)[0]["serviceDeploymentArn"]
     with pytest.raises(ClientError, match="InvalidParameterException"):
-        _call(ecs, "ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "h"})
+        ecs.call("ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "h"})
 
 
 def test_a_service_deployment_that_is_not_there_is_named_so(ecs: Ecs) -> None:
     for operation in ("StopServiceDeployment", "ContinueServiceDeployment"):
         with pytest.raises(ClientError, match="ServiceDeploymentNotFoundException"):
-            _call(ecs, operation, {"serviceDeploymentArn": "arn:x", "hookId": "h"})
+            ecs.call(operation, {"serviceDeploymentArn": "arn:x", "hookId": "h"})
 
 
 # ---- tasks

@@ -1,216 +1,18 @@
-"""What becomes of a service: deployments, events, failures, rollbacks; in a world that moves when a test says so."""
+"""What becomes of a service: deployments, events, failures, rollbacks."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
-from mclass_tf.local.aws.ecs import reconcile as reconciling
-from mclass_tf.local.aws.ecs.service import Service, defaults
-from mclass_tf.local.aws.ecs.task import Container, Launch, Task
+from mclass_tf.local.aws.ecs.reconcile import reconcile
 from mclass_tf.local.aws.ecs.world import Alarm
-from mclass_tf.local.aws.targets import TargetHealth
-from mclass_tf.local.clock import Clock
-from mclass_tf.local.network import Interface
-
-_GROUP = "arn:aws:elasticloadbalancing:eu-west-1:111111111111:targetgroup/web/0123456789abcdef"
-_PREFIX = "arn:aws:ecs:eu-west-1:111111111111"
-
-
-@dataclass
-class World:
-    """Times in seconds. Tasks do nothing by themselves."""
-
-    time: float = 1_000_000.0
-    clock: Clock = field(default_factory=Clock)
-    tasks: list[Task] = field(default_factory=list)
-    states: dict[str, str] = field(default_factory=dict)
-    alarm_states: dict[str, Alarm] = field(default_factory=dict)
-    stopped: list[tuple[str, str, bool]] = field(default_factory=list)
-
-    @property
-    def runner(self) -> World:
-        return self
-
-    def now(self) -> float:
-        return self.time
-
-    def targets(self, account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
-        return [
-            TargetHealth(ip=ip, port=3000, state=state, reason=None, description="Request timed out", since=0)
-            for ip, state in self.states.items()
-        ]
-
-    def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
-        return {name: self.alarm_states[name] for name in names if name in self.alarm_states}
-
-    def all(self, account_id: str, region: str) -> list[Task]:
-        return list(self.tasks)
-
-    def launch(self, launch: Launch) -> Task:
-        number = len(self.tasks) + 1
-        task = Task(
-            id=f"t{number}",
-            arn=f"{_PREFIX}:task/c/t{number}",
-            launch=launch,
-            created_at=self.time,
-            attachment_id="a",
-            containers=[Container(name="web", arn="c", image="i", image_digest="sha256:1")],
-        )
-        self.tasks.append(task)
-        return task
-
-    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None:
-        task.desired_status, task.stop_code, task.stopped_reason = "STOPPED", code, reason
-        self.stopped.append((task.id, reason, drain))
-        if task.last_status != "RUNNING":
-            task.last_status = "STOPPED"
-
-
-@dataclass
-class Stage:
-    """A service in its world; `settle` reconciles until nothing changes."""
-
-    world: World
-    service: Service
-
-    def settle(self) -> float | None:
-        wake = None
-        for _ in range(5):
-            wake = reconciling.reconcile(self.service, world=self.world)
-        return wake
-
-    def wait(self, seconds: float) -> None:
-        self.world.time += seconds
-        self.settle()
-
-    @property
-    def live(self) -> list[Task]:
-        return [task for task in self.world.tasks if task.desired_status == "RUNNING"]
-
-    def run(self, *tasks: Task) -> None:
-        """Bring tasks to RUNNING, registered, their targets initial."""
-        for task in tasks or tuple(task for task in self.live if task.last_status == "PROVISIONING"):
-            ip = f"10.0.0.{task.id.removeprefix('t')}"
-            task.interface = Interface(
-                id="eni", private_ip=ip, mac_address="", subnet_id="", vpc_id="", availability_zone="a",
-                security_group_ids=(),
-            )  # fmt: skip
-            task.last_status, task.started_at, task.is_registered = "RUNNING", self.world.time, True
-            self.world.states[ip] = "initial"
-        self.settle()
-
-    def report(self, state: str, *tasks: Task) -> None:
-        """Have the health checks find this of tasks, or of all that run."""
-        for task in tasks or tuple(task for task in self.live if task.last_status == "RUNNING"):
-            assert task.interface is not None
-            self.world.states[task.interface.private_ip] = state
-        self.settle()
-
-    def drain(self, *tasks: Task) -> None:
-        """Let tasks that were told to stop drain and be gone."""
-        going = tasks or tuple(task for task in self.world.tasks if task.desired_status == "STOPPED")
-        for task in going:
-            task.is_registered, task.is_draining = False, task.last_status == "RUNNING"
-        self.settle()
-        for task in going:
-            task.last_status, task.is_draining = "STOPPED", False
-        self.settle()
-
-    def crash(self, task: Task, *, code: str = "EssentialContainerExited") -> None:
-        task.desired_status, task.stop_code, task.last_status = "STOPPED", code, "STOPPED"
-        self.settle()
-
-    def come_up(self) -> None:
-        """Bring everything to where it is to be."""
-        self.run()
-        self.report("healthy")
-        self.drain()
-
-    def fail_to_start(self) -> None:
-        """Let all that is on its way fail, as where an image is missing; wait for what ECS then waits for."""
-        for task in self.live:
-            if task.last_status == "PROVISIONING":
-                self.crash(task, code="TaskFailedToStart")
-        self.wait(60)
-
-    def deploy(self, definition: str = "t:2", **changes: Any) -> None:
-        self.service.update({"taskDefinition": definition, **changes}, force=False)
-        self.settle()
-
-    @property
-    def messages(self) -> list[str]:
-        """The events, the first one first, without what changes from run to run."""
-        ids = {entry.id: entry.revision.settings["taskDefinition"] for entry in self.service.deployments}
-        found = []
-        for event in reversed(self.service.events):
-            text = event["message"].replace(_GROUP, "GROUP")
-            for ident, definition in ids.items():
-                text = text.replace(ident, definition)
-            found.append(text)
-        return found
-
-    @property
-    def rollouts(self) -> list[tuple[str, str, str]]:
-        return [
-            (entry.revision.settings["taskDefinition"], entry.status, entry.rollout_state)
-            for entry in self.service.deployments
-        ]
-
-
-def _definition(reference: str) -> Any:
-    return SimpleNamespace(
-        arn=reference,
-        family="t",
-        tags=[{"key": "of", "value": "definition"}],
-        container_definitions=[{"name": "web", "image": f"repository@sha256:{reference}", "essential": True}],
-    )
-
-
-_names = itertools.count()
-
-
-def _stage(*, desired: int = 2, minimum: int = 100, maximum: int = 200, **configuration: Any) -> Stage:
-    name = f"s{next(_names)}"
-    request = {
-        "taskDefinition": "t:1",
-        "desiredCount": desired,
-        "launchType": "FARGATE",
-        "healthCheckGracePeriodSeconds": 30,
-        "loadBalancers": [{"targetGroupArn": _GROUP, "containerName": "web", "containerPort": 3000}],
-        "propagateTags": "SERVICE",
-        "enableECSManagedTags": True,
-        "tags": [{"key": "team", "value": "mclass"}],
-        "deploymentConfiguration": {
-            "minimumHealthyPercent": minimum,
-            "maximumPercent": maximum,
-            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
-            **configuration,
-        },
-    }
-    settings = {**defaults(request), "taskDefinition": "t:1"}
-    service = Service(
-        name=name,
-        arn=f"{_PREFIX}:service/c/{name}",
-        cluster_name="c",
-        cluster_arn=f"{_PREFIX}:cluster/c",
-        settings=settings,
-        definition_of=_definition,
-    )
-    stage = Stage(world=World(), service=service)
-    stage.settle()
-    return stage
+from tests.local.scheduler_world import GROUP, Stage, make_stage
 
 
 @pytest.fixture
 def stage() -> Stage:
     """Two tasks run the first revision, steadily."""
-    made = _stage()
+    made = make_stage()
     made.come_up()
     return made
 
@@ -219,7 +21,7 @@ def stage() -> Stage:
 
 
 def test_a_service_comes_up_and_says_so() -> None:
-    stage = _stage()
+    stage = make_stage()
     stage.come_up()
     name = stage.service.name
     assert [
@@ -238,7 +40,7 @@ def test_tasks_get_the_wiring_and_the_tags_of_the_service(stage: Stage) -> None:
         launch.registrations[0].target_group_arn,
         launch.registrations[0].container_name,
         launch.registrations[0].container_port,
-    ) == (_GROUP, "web", 3000)
+    ) == (GROUP, "web", 3000)
     assert launch.group == f"service:{stage.service.name}"
     assert {"team": "mclass", "aws:ecs:clusterName": "c", "aws:ecs:serviceName": stage.service.name} == {
         tag["key"]: tag["value"] for tag in launch.tags
@@ -246,7 +48,7 @@ def test_tasks_get_the_wiring_and_the_tags_of_the_service(stage: Stage) -> None:
 
 
 def test_a_deployment_goes_on_until_every_target_is_healthy() -> None:
-    stage = _stage()
+    stage = make_stage()
     stage.run()
     stage.report("healthy", stage.live[0])
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
@@ -314,7 +116,7 @@ def test_a_newer_deployment_stops_the_one_under_way(stage: Stage) -> None:
 
 
 def test_percentages_that_allow_nothing_are_told_once() -> None:
-    stage = _stage(desired=1, maximum=150)
+    stage = make_stage(desired=1, maximum=150)
     stage.come_up()
     stage.deploy()
     stage.wait(100)
@@ -348,7 +150,7 @@ def test_a_deleted_service_drains_and_is_inactive_then(stage: Stage) -> None:
     assert (stage.service.status, stage.live) == ("DRAINING", [])
     stage.drain()
     assert (stage.service.status, stage.service.deployments) == ("INACTIVE", [])
-    assert reconciling.reconcile(stage.service, world=stage.world) is None
+    assert reconcile(stage.service, world=stage.world) is None
 
 
 def test_a_service_deleted_in_mid_deployment_stops_everything(stage: Stage) -> None:
@@ -398,7 +200,7 @@ def test_an_unhealthy_target_ends_a_task_after_the_grace_period(stage: Stage) ->
     assert stage.settle() == stage.world.time + 30
     stage.wait(30)
     assert [
-        (victim.id, f"Task failed ELB health checks in (target-group {_GROUP})", True)
+        (victim.id, f"Task failed ELB health checks in (target-group {GROUP})", True)
     ] == stage.world.stopped
     name = stage.service.name
     assert [
@@ -425,7 +227,9 @@ def test_a_healthy_task_sets_the_failures_back(stage: Stage) -> None:
 
 
 def test_failures_add_up_where_they_are_not_set_back() -> None:
-    stage = _stage(deploymentCircuitBreaker={"enable": True, "rollback": True, "resetOnHealthyTask": False})
+    stage = make_stage(
+        deploymentCircuitBreaker={"enable": True, "rollback": True, "resetOnHealthyTask": False}
+    )
     stage.come_up()
     stage.deploy()
     for _ in range(3):
@@ -437,7 +241,7 @@ def test_failures_add_up_where_they_are_not_set_back() -> None:
 
 
 def test_starts_that_fail_are_throttled_and_told_once() -> None:
-    stage = _stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
+    stage = make_stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
     for task in stage.live:
         stage.crash(task, code="TaskFailedToStart")
     stage.wait(10)
@@ -484,7 +288,7 @@ def test_the_circuit_breaker_goes_back_to_the_deployment_that_completed_last(sta
 
 
 def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
-    stage = _stage(minimum=50)
+    stage = make_stage(minimum=50)
     stage.come_up()
     stage.deploy()
     stage.run()
@@ -506,7 +310,7 @@ def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
 
 
 def test_a_first_deployment_that_fails_has_nothing_to_go_back_to() -> None:
-    stage = _stage()
+    stage = make_stage()
     while stage.service.primary.is_in_progress:
         stage.fail_to_start()
     assert stage.rollouts == [("t:1", "PRIMARY", "FAILED")]
@@ -517,7 +321,7 @@ def test_a_first_deployment_that_fails_has_nothing_to_go_back_to() -> None:
 
 
 def test_without_the_rollback_option_the_old_tasks_go_on_and_nothing_else_starts() -> None:
-    stage = _stage(deploymentCircuitBreaker={"enable": True, "rollback": False})
+    stage = make_stage(deploymentCircuitBreaker={"enable": True, "rollback": False})
     stage.come_up()
     old = stage.live
     stage.deploy()
@@ -531,7 +335,7 @@ def test_without_the_rollback_option_the_old_tasks_go_on_and_nothing_else_starts
 
 
 def test_without_the_circuit_breaker_ecs_tries_for_ever() -> None:
-    stage = _stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
+    stage = make_stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
     stage.come_up()
     stage.deploy()
     for _ in range(10):
@@ -569,7 +373,7 @@ _ALARMS = {"alarmNames": ["5xx"], "enable": True, "rollback": True}
 
 
 def test_an_alarm_rolls_back() -> None:
-    stage = _stage(alarms=_ALARMS)
+    stage = make_stage(alarms=_ALARMS)
     stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=60)
     stage.come_up()
     stage.wait(60)
@@ -586,7 +390,7 @@ def test_an_alarm_rolls_back() -> None:
 
 
 def test_alarms_are_watched_for_their_period_after_everything_is_in_place() -> None:
-    stage = _stage(alarms=_ALARMS)
+    stage = make_stage(alarms=_ALARMS)
     stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=120)
     stage.come_up()
     stage.wait(120)
@@ -599,7 +403,7 @@ def test_alarms_are_watched_for_their_period_after_everything_is_in_place() -> N
 
 
 def test_an_alarm_that_was_there_before_the_deployment_is_ignored() -> None:
-    stage = _stage(alarms=_ALARMS)
+    stage = make_stage(alarms=_ALARMS)
     stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=60)
     stage.come_up()
     stage.wait(60)
@@ -612,7 +416,7 @@ def test_an_alarm_that_was_there_before_the_deployment_is_ignored() -> None:
 
 
 def test_a_bake_time_that_is_set_is_waited_for() -> None:
-    stage = _stage(bakeTimeInMinutes=5)
+    stage = make_stage(bakeTimeInMinutes=5)
     stage.come_up()
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
     stage.wait(300)
@@ -652,4 +456,4 @@ def test_a_revision_knows_its_images_by_digest(stage: Stage) -> None:
     assert found["containerImages"] == [
         {"containerName": "web", "image": "repository@sha256:t:1", "imageDigest": "sha256:t:1"}
     ]
-    assert found["resolvedConfiguration"]["loadBalancers"] == [{"targetGroupArn": _GROUP}]
+    assert found["resolvedConfiguration"]["loadBalancers"] == [{"targetGroupArn": GROUP}]

@@ -9,6 +9,7 @@ from moto.ec2 import ec2_backends
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError, InvalidSubnetIdError
 from moto.elbv2 import elbv2_backends
 
+from mclass_tf.local.aws.ecs import strategy_checks
 from mclass_tf.local.aws.ecs.errors import invalid
 
 FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
@@ -37,6 +38,7 @@ def check_service(
     _check_capacity(settings, cluster=cluster)
     _check_network(settings, account_id=account_id, region=region)
     _check_load_balancers(settings, task_definition=task_definition, account_id=account_id, region=region)
+    strategy_checks.check_strategy(settings, account_id=account_id, region=region)
 
 
 def _check_detection(settings: Mapping[str, Any]) -> None:

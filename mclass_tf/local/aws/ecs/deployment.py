@@ -27,6 +27,7 @@ class Deployment:
 
     `failed_tasks` counts for the circuit breaker, `launch_failures` those in a row that never were RUNNING; `ended_at` are the
     times at which tasks ended by themselves, `held_until` the one before which none is started. Times in seconds since the epoch.
+    `is_wanted`: it is to have all tasks; `production` and `test` are its shares of the traffic in per cent, None where they are not shifted.
     """
 
     id: str
@@ -45,6 +46,9 @@ class Deployment:
     baking_until: float | None = None
     is_impaired: bool = False
     is_stuck: bool = False
+    is_wanted: bool = True
+    production: float | None = None
+    test: float | None = None
 
     @property
     def is_in_progress(self) -> bool:
@@ -57,6 +61,7 @@ class Deployment:
     def begin(self, *, reason: str) -> None:
         """Make it the one that is to have all tasks; what went wrong before does not count."""
         self.status = "PRIMARY"
+        self.is_wanted = True
         self.move("IN_PROGRESS", reason=reason)
         self.failed_tasks = 0
         self.launch_failures = 0

@@ -71,12 +71,25 @@ def stop_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dic
 
 
 def continue_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Lifecycle hooks are not modelled yet, so that nothing ever pauses.
+    """Answer a PAUSE hook that awaits its action: CONTINUE, which is the default, or ROLLBACK.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
     """
-    _find(backend, request)
-    raise errors.invalid(f"The service deployment is not paused at the hook {request.get('hookId')}.")
+    service, record = _find(backend, request)
+    action = request.get("action") or "CONTINUE"
+    if action not in {"CONTINUE", "ROLLBACK"}:
+        raise errors.invalid(f"Invalid action {action}. The valid values are CONTINUE and ROLLBACK.")
+    hook = record.progress.pause(str(request.get("hookId")))
+    if hook is None:
+        raise errors.invalid(f"The service deployment is not paused at the hook {request.get('hookId')}.")
+    if not hook.is_awaiting or record.status != "IN_PROGRESS":
+        raise errors.conflict(
+            f"The hook {hook.id} does not await an action: it is {hook.status}, the service deployment {record.status}."
+        )
+    hook.answer(action)
+    reconcile(service)
+    live.changed("ecs")
+    return {"serviceDeploymentArn": record.arn}
 
 
 def _described(

@@ -80,7 +80,10 @@ _DEPLOYMENT_CONFIGURATION = frozenset(
     {
         "alarms",
         "bakeTimeInMinutes",
+        "canaryConfiguration",
         "deploymentCircuitBreaker",
+        "lifecycleHooks",
+        "linearConfiguration",
         "maximumPercent",
         "minimumHealthyPercent",
         "strategy",
@@ -88,7 +91,20 @@ _DEPLOYMENT_CONFIGURATION = frozenset(
 )
 _CIRCUIT_BREAKER = frozenset({"enable", "resetOnHealthyTask", "rollback", "thresholdConfiguration"})
 _ALARMS = frozenset({"alarmNames", "enable", "rollback"})
-_LOAD_BALANCER = frozenset({"containerName", "containerPort", "targetGroupArn"})
+_CANARY = frozenset({"canaryBakeTimeInMinutes", "canaryPercent"})
+_LINEAR = frozenset({"stepBakeTimeInMinutes", "stepPercent"})
+_HOOK = frozenset(
+    {"hookDetails", "hookTargetArn", "lifecycleStages", "roleArn", "targetType", "timeoutConfiguration"}
+)
+_TIMEOUT = frozenset({"action", "timeoutInMinutes"})
+_ADVANCED = frozenset({"alternateTargetGroupArn", "productionListenerRule", "roleArn", "testListenerRule"})
+_LOAD_BALANCER = frozenset({"advancedConfiguration", "containerName", "containerPort", "targetGroupArn"})
+_WITHIN_DEPLOYMENT = {
+    "alarms": _ALARMS,
+    "canaryConfiguration": _CANARY,
+    "deploymentCircuitBreaker": _CIRCUIT_BREAKER,
+    "linearConfiguration": _LINEAR,
+}
 
 
 def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
@@ -101,6 +117,8 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
     _check_deployment(request.get("deploymentConfiguration") or {})
     for load_balancer in request.get("loadBalancers") or []:
         _check_names(load_balancer, honoured=_LOAD_BALANCER, within="loadBalancers")
+        advanced = load_balancer.get("advancedConfiguration") or {}
+        _check_names(advanced, honoured=_ADVANCED, within="loadBalancers.advancedConfiguration")
     controller = (request.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
         raise invalid(f"The local AWS does not model the deployment controller {controller}.")
@@ -111,12 +129,14 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
 def _check_deployment(configuration: Mapping[str, Any]) -> None:
     asked = {name: value for name, value in configuration.items() if value not in (None, 0, [], {})}
     _check_names(asked, honoured=_DEPLOYMENT_CONFIGURATION, within="deploymentConfiguration")
-    for name, honoured in {"deploymentCircuitBreaker": _CIRCUIT_BREAKER, "alarms": _ALARMS}.items():
+    for name, honoured in _WITHIN_DEPLOYMENT.items():
         within = f"deploymentConfiguration.{name}"
         _check_names(configuration.get(name) or {}, honoured=honoured, within=within)
-    strategy = configuration.get("strategy", "ROLLING")
-    if strategy != "ROLLING":
-        raise invalid(f"The local AWS does not model the deployment strategy {strategy}.")
+    for hook in configuration.get("lifecycleHooks") or ():
+        within = "deploymentConfiguration.lifecycleHooks"
+        _check_names(hook, honoured=_HOOK, within=within)
+        timeout = hook.get("timeoutConfiguration") or {}
+        _check_names(timeout, honoured=_TIMEOUT, within=f"{within}.timeoutConfiguration")
 
 
 def _check_names(given: Mapping[str, Any], *, honoured: frozenset[str], within: str) -> None:

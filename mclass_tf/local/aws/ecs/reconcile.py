@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import breaker, container_health, events, health, rolling
+from mclass_tf.local.aws.ecs import blue_green, breaker, container_health, events, health, rolling, stages
 from mclass_tf.local.aws.ecs.deployment import Deployment
 from mclass_tf.local.aws.ecs.service import Service
 from mclass_tf.local.aws.ecs.service_deployment import Counts
+from mclass_tf.local.aws.ecs.stages import Need, Step, Surroundings
 from mclass_tf.local.aws.ecs.task import Launch, Registration, Task
+from mclass_tf.local.aws.ecs.traffic import TrafficError, weights_for
 from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Strategy, TaskView
 from mclass_tf.local.aws.ecs.world import LOCAL, Alarm, World
 
 _log = logging.getLogger("mclass_tf.local")
 
-STRATEGIES: Mapping[str, Strategy] = {"ROLLING": rolling.ROLLING}
+STRATEGIES: Mapping[str, Strategy] = {
+    "ROLLING": rolling.ROLLING,
+    "BLUE_GREEN": blue_green.BLUE_GREEN,
+    "CANARY": blue_green.BLUE_GREEN,
+    "LINEAR": blue_green.BLUE_GREEN,
+}
 
 # AWS's seconds until ECS replaces a task that has ended by itself. Not documented; it is what users see.
 _REPLACED_AFTER = 10.0
@@ -53,7 +61,10 @@ class _Pass:
         self._judge()
         self._note()
         self._watch()
+        self._advance()
         self._act()
+        if self._advance():
+            self._act()
         self._settle()
         return min((at for at in self._wakes if at > self._now), default=None)
 
@@ -63,6 +74,9 @@ class _Pass:
         record = self._service.primary.record
         if record.status == "PENDING":
             record.begin(ignores_alarms=bool(self._alarming()))
+            if self._is_shifting:
+                self._note_shares("production", 0.0)
+                self._note_shares("test", 0.0)
 
     def _judge(self) -> None:
         settings = self._service.settings
@@ -219,6 +233,9 @@ class _Pass:
             return
         if not deployment.is_in_progress or self._service.status != "ACTIVE":
             return
+        if record.progress.has_failed and record.status == "IN_PROGRESS":
+            self._fail(deployment, kind="lifecycle hook")
+            return
         if self._breaker.get("enable") and deployment.failed_tasks >= record.breaker_threshold:
             record.breaker.trip()
             self._fail(deployment, kind="circuit breaker")
@@ -229,17 +246,22 @@ class _Pass:
             record.triggered_alarms = alarming
             self._fail(deployment, kind="alarms")
 
-    def _fail(self, deployment: Deployment, *, kind: str) -> None:
-        """The failure's words and option are those of the circuit breaker, or of the alarms."""
+    def _fail(self, deployment: Deployment, *, kind: str, because: str = "") -> None:
+        """The failure's words and option are those of the circuit breaker, the alarms, a hook or the listener rules."""
         if kind == "alarms":
-            words, option = "alarm detected", self._alarms
+            words, goes_back = "alarm detected", bool(self._alarms.get("rollback"))
             because = f"CloudWatch alarms were triggered: {', '.join(deployment.record.triggered_alarms)}"
-        else:
-            words, option = "tasks failed to start", self._breaker
+        elif kind == "circuit breaker":
+            words, goes_back = "tasks failed to start", bool(self._breaker.get("rollback"))
             because = "the circuit breaker threshold was exceeded"
+        elif kind == "lifecycle hook":
+            words, goes_back = "hook execution failure(s) detected", True
+            because = "a lifecycle hook failed, timed out or was answered with ROLLBACK"
+        else:
+            words, goes_back = "traffic could not be shifted", True
         self._service.tell(events.deployment_failed(deployment.id, reason=words))
         state_reason = f"ECS deployment {kind}: {words}."
-        if option.get("rollback"):
+        if goes_back:
             self._roll_back(
                 deployment,
                 state_reason=state_reason,
@@ -263,35 +285,194 @@ class _Pass:
         self._service.tell(events.rolling_back(candidate.id))
         self._service.switch(candidate, reason=back_reason.format(candidate.id))
         candidate.record = record
+        record.progress.give_up()
+        pauses = record.progress.pauses
+        record.progress = stages.back(record.configuration)
+        record.progress.pauses = pauses
         record.roll_back(reason=record_reason, revision_arn=candidate.revision.arn)
+
+    # ---- stages and traffic
+
+    @property
+    def _is_shifting(self) -> bool:
+        return self._strategy != stages.ROLLING
+
+    @property
+    def _strategy(self) -> str:
+        """That of the service deployment: a service's own may have been changed since."""
+        return str(self._service.primary.record.configuration["strategy"])
+
+    @property
+    def _blue(self) -> Deployment | None:
+        """The deployment that serves beside the primary one, until that has all traffic."""
+        service, progress = self._service, self._service.primary.record.progress
+        blue = service.completed
+        if blue is None or blue is service.primary or service.status != "ACTIVE":
+            return None
+        if self._is_shifting:
+            return None if progress.is_last else blue
+        return blue if progress.is_before_scale_up else None
+
+    def _advance(self) -> bool:
+        """Go on through the lifecycle stages; return whether that got anywhere."""
+        deployment, record = self._service.primary, self._service.primary.record
+        if not deployment.is_in_progress or record.has_ended or self._service.status != "ACTIVE":
+            return False
+        before = record.progress.position
+        try:
+            wake = record.progress.advance(
+                Surroundings(
+                    now=self._now, real=self._world.clock.real, is_met=self._is_met, shift=self._take_step
+                )
+            )
+        except TrafficError as error:
+            self._give_traffic_up(deployment, str(error))
+            return True
+        if wake is not None:
+            self._wakes.append(wake)
+        if record.progress.has_failed:
+            self._watch()
+            return True
+        if record.is_cleaning_up:
+            record.alarms.end()
+        return record.progress.position != before
+
+    def _give_traffic_up(self, deployment: Deployment, why: str) -> None:
+        if deployment.record.status == "IN_PROGRESS":
+            self._fail(deployment, kind="traffic shift", because=why)
+            return
+        deployment.move("FAILED", reason=f"ECS deployment traffic shift: {why}.")
+        deployment.record.end("ROLLBACK_FAILED", reason=f"Traffic could not be shifted back: {why}.")
+
+    def _is_met(self, need: Need) -> bool:
+        desired = self._service.desired_count
+        minimum = min(desired, max(1, rolling.minimum_healthy(desired, self._configuration)))
+        if need is Need.SCALED:
+            return self._healthy(self._service.primary) >= desired
+        if need is Need.MINIMUM:
+            return self._healthy(self._service.primary) >= minimum
+        if need is Need.BLUE:
+            blue = self._blue
+            return blue is None or self._healthy(blue) >= minimum
+        return need is Need.NOTHING or self._is_settled()
+
+    def _healthy(self, deployment: Deployment) -> int:
+        return sum(
+            1
+            for task_id, verdict in self._verdicts.items()
+            if verdict.condition is Condition.HEALTHY and self._tasks[task_id].deployment_id == deployment.id
+        )
+
+    def _take_step(self, step: Step) -> None:
+        for rule, own, other, role in self._routes("productionListenerRule"):
+            if step.wires:
+                self._wire(rule, own=own, other=other, role=role)
+            if step.production is not None:
+                self._shift(rule, weights_for(step.production, own=own, other=other), role)
+        for rule, own, other, role in self._routes("testListenerRule"):
+            if step.wires:
+                self._wire(rule, own=own, other=other, role=role)
+            if step.test is not None:
+                self._shift(rule, weights_for(step.test, own=own, other=other), role)
+        if step.production is not None:
+            self._note_shares("production", step.production)
+        if step.test is not None:
+            self._note_shares("test", step.test)
+
+    def _routes(self, kind: str) -> Iterator[tuple[str, str, str, str | None]]:
+        """Each rule of that kind with the primary deployment's target group, the other one, and the role to change it with."""
+        for wiring, own in self._service.primary.revision.wirings():
+            advanced = wiring.get("advancedConfiguration") or {}
+            groups = {wiring["targetGroupArn"], advanced.get("alternateTargetGroupArn")}
+            if advanced.get(kind):
+                yield advanced[kind], own, str((groups - {own}).pop()), advanced.get("roleArn")
+
+    def _wire(self, rule: str, *, own: str, other: str, role: str | None) -> None:
+        """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
+        found = self._world.weights(*self._place, rule)
+        if not found or {own, other} <= set(found):
+            return
+        self._shift(rule, weights_for(100.0 if own in found else 0.0, own=own, other=other), role)
+
+    def _shift(self, rule: str, wanted: Mapping[str, int], role: str | None) -> None:
+        self._world.shift(*self._place, rule, wanted, role_arn=role)
+
+    def _note_shares(self, kind: str, share: float) -> None:
+        """Note what the primary deployment has of that traffic; the rest is that of the one that it replaces, or goes back from."""
+        service = self._service
+        if kind == "test" and not any(self._routes("testListenerRule")):
+            return
+        setattr(service.primary, kind, share)
+        others = service.deployments[1:]
+        rest = self._blue if self._blue in others else next(iter(others), None)
+        for other in others:
+            setattr(other, kind, 100.0 - share if other is rest else 0.0)
 
     # ---- what is to be done
 
     def _act(self) -> None:
-        deployment = self._service.primary
-        pause = self._world.clock.real(_REPLACED_AFTER)
-        deployment.ended_at = [at for at in deployment.ended_at if at + pause > self._now]
-        self._wakes += [deployment.held_until, *(at + pause for at in deployment.ended_at)]
-        desired = self._service.desired_count
-        decision = STRATEGIES[self._configuration["strategy"]].decide(
-            ServiceView(
-                desired=desired,
-                minimum=rolling.minimum_healthy(desired, self._configuration),
-                maximum=rolling.maximum_running(desired, self._configuration),
-                primary=deployment.id,
-                tasks=[self._view(task) for task in self._tasks.values() if task.id in self._verdicts],
-                is_failed=deployment.is_failed,
-                may_launch=self._now >= deployment.held_until,
-                held=len(deployment.ended_at),
-            )
+        deployment, blue = self._service.primary, self._blue
+        progress = deployment.record.progress
+        deployment.is_wanted = not (progress.is_before_scale_up and deployment.is_in_progress)
+        for other in self._service.deployments[1:]:
+            other.is_wanted = other is blue
+        if blue is not None and blue not in self._service.deployments:
+            blue.is_wanted = True
+            self._service.deployments.append(blue)
+        is_beside = self._is_shifting or blue is not None or not deployment.is_wanted
+        strategy = blue_green.BLUE_GREEN if is_beside else STRATEGIES[self._strategy]
+        decision = strategy.decide(
+            self._view_of_sides(blue) if is_beside else self._view_of(deployment, self._viewed())
         )
-        if decision.stops or decision.start:
+        if decision.stops or decision.start or decision.blue_start:
             self._service.is_steady = False
         self._stop(decision)
-        self._start(decision)
+        self._start(deployment, decision.start, replacing=decision.replacing)
+        if blue is not None:
+            self._start(blue, decision.blue_start, replacing=decision.blue_replacing)
         if decision.is_stuck and not deployment.is_stuck:
             deployment.is_stuck = True
             self._service.tell(events.STUCK)
+
+    def _viewed(self) -> list[TaskView]:
+        return [self._view(task) for task in self._tasks.values() if task.id in self._verdicts]
+
+    def _view_of(self, deployment: Deployment, tasks: list[TaskView]) -> ServiceView:
+        pause = self._world.clock.real(_REPLACED_AFTER)
+        deployment.ended_at = [at for at in deployment.ended_at if at + pause > self._now]
+        self._wakes += [deployment.held_until, *(at + pause for at in deployment.ended_at)]
+        desired = self._service.desired_count if deployment.is_wanted else 0
+        return ServiceView(
+            desired=desired,
+            minimum=rolling.minimum_healthy(desired, self._configuration),
+            maximum=rolling.maximum_running(desired, self._configuration),
+            primary=deployment.id,
+            tasks=tasks,
+            is_failed=deployment.is_failed,
+            may_launch=self._now >= deployment.held_until,
+            held=len(deployment.ended_at),
+        )
+
+    def _view_of_sides(self, blue: Deployment | None) -> ServiceView:
+        """The primary deployment and the one that serves beside it, each with its own tasks."""
+        primary = self._service.primary
+        blue_id = blue.id if blue is not None else None
+        viewed = self._viewed()
+        own = [task for task in viewed if task.deployment_id == primary.id]
+        beside = [task for task in viewed if task.deployment_id == blue_id]
+        return dataclasses.replace(
+            self._view_of(primary, own),
+            blue=None if blue is None else self._view_of(blue, beside),
+            others=[task for task in viewed if task.deployment_id not in {primary.id, blue_id}],
+            may_stop_others=self._may_stop_others(blue),
+        )
+
+    def _may_stop_others(self, blue: Deployment | None) -> bool:
+        """Tasks of neither side go when no traffic can reach them any more."""
+        progress = self._service.primary.record.progress
+        if self._service.status != "ACTIVE" or progress.is_last:
+            return True
+        return blue is not None and progress.has_reconciled and not self._service.primary.is_failed
 
     def _view(self, task: Task) -> TaskView:
         return TaskView(
@@ -338,15 +519,15 @@ class _Pass:
         if deployment is not None:
             self._count(deployment, deployment.failed_tasks + 1)
 
-    def _start(self, decision: Decision) -> None:
-        if not decision.start or self._world.runner is None:
+    def _start(self, deployment: Deployment, number: int, *, replacing: int) -> None:
+        if not number or self._world.runner is None:
             return
-        launch = self._launch(self._service.primary)
-        started = [self._world.runner.launch(launch) for _ in range(decision.start)]
+        launch = self._launch(deployment)
+        started = [self._world.runner.launch(launch) for _ in range(number)]
         for task in started:
             self._tasks[task.id] = task
             self._verdicts[task.id] = health.Verdict(condition=Condition.PENDING)
-        self._service.tell(events.started([task.id for task in started], replacing=decision.replacing))
+        self._service.tell(events.started([task.id for task in started], replacing=replacing))
 
     def _launch(self, deployment: Deployment) -> Launch:
         service, definition = self._service, self._service.definition(deployment)
@@ -362,11 +543,11 @@ class _Pass:
             settings=settings,
             registrations=tuple(
                 Registration(
-                    target_group_arn=wiring["targetGroupArn"],
+                    target_group_arn=group,
                     container_name=wiring["containerName"],
                     container_port=wiring["containerPort"],
                 )
-                for wiring in settings.get("loadBalancers") or []
+                for wiring, group in deployment.revision.wirings()
             ),
             tags=tuple(_tags(service, settings=settings, definition=definition)),
         )
@@ -398,7 +579,10 @@ class _Pass:
         service.deployments = [
             entry
             for entry in service.deployments
-            if entry is service.primary or entry.id in left or (is_watching and not entry.is_failed)
+            if entry is service.primary
+            or entry.is_wanted
+            or entry.id in left
+            or (is_watching and not entry.is_failed)
         ]
 
     def _is_settled(self) -> bool:
@@ -416,6 +600,10 @@ class _Pass:
 
     def _has_baked(self) -> bool:
         deployment = self._service.primary
+        if not deployment.record.progress.is_last:
+            return False
+        if self._is_shifting:
+            return True  # BAKE_TIME was a stage of its own
         if deployment.baking_until is None:
             deployment.baking_until = self._now + self._world.clock.real(self._bake_seconds())
         self._wakes.append(deployment.baking_until)
@@ -447,14 +635,26 @@ def count(service: Service, tasks: Iterable[Task]) -> None:
     for deployment in service.deployments:
         own = [task for task in known if task.deployment_id == deployment.id]
         wanted = [task for task in own if task.desired_status == "RUNNING"]
-        is_primary = deployment is service.primary
         deployment.counts = Counts(
-            requested=service.desired_count if is_primary else len(wanted),
+            requested=service.desired_count if deployment.is_wanted else len(wanted),
             running=sum(1 for task in own if task.last_status == "RUNNING"),
             pending=sum(1 for task in wanted if task.last_status in _COMING),
+            production=deployment.production,
+            test=deployment.test,
         )
         if deployment.revision.arn == deployment.record.target_arn and not deployment.record.has_ended:
             deployment.record.target = deployment.counts
+    _count_sources(service)
+
+
+def _count_sources(service: Service) -> None:
+    """Where traffic is shifted, the revisions that a service deployment replaces are told as they are, not as they were."""
+    record = service.primary.record
+    if record.has_ended or record.configuration["strategy"] == stages.ROLLING:
+        return
+    gone = Counts(production=0.0, test=0.0)
+    counts = {entry.revision.arn: entry.counts for entry in service.deployments}
+    record.sources = [(arn, counts.get(arn, gone)) for arn, _ in record.sources]
 
 
 def _facts(task: Task, *, states: Mapping[tuple[str, str, int], tuple[str, str]]) -> health.Facts:

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.ht
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,9 @@ _DESCRIBED = (
 
 @dataclass(kw_only=True)
 class Revision:
-    """`settings` are the service's, as ECS names them; `digests` are the images' by container, once they are known."""
+    """`settings` are the service's, as ECS names them; `target_groups` those in which its tasks are, one for each load balancer;
+    `digests` are the images' by container, once they are known.
+    """
 
     arn: str
     service_arn: str
@@ -42,6 +44,7 @@ class Revision:
     settings: Mapping[str, Any]
     images: Mapping[str, str]
     created_at: float
+    target_groups: tuple[str, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -58,12 +61,39 @@ class Revision:
             "createdAt": self.created_at,
             "resolvedConfiguration": {
                 "loadBalancers": [
-                    {"targetGroupArn": wiring["targetGroupArn"]}
-                    for wiring in self.settings.get("loadBalancers") or []
+                    {"targetGroupArn": group, **_production_rule(wiring)} for wiring, group in self.wirings()
                 ]
             },
         }
 
+    def wirings(self) -> list[tuple[Mapping[str, Any], str]]:
+        """The service's load balancers, each with the target group that this revision uses."""
+        load_balancers = self.settings.get("loadBalancers") or []
+        return list(zip(load_balancers, self.target_groups, strict=True))
+
     def _image(self, name: str, image: str) -> dict[str, str]:
         digest = image.partition("@")[2] or self.digests.get(name)
         return {"containerName": name, "image": image, **({"imageDigest": digest} if digest else {})}
+
+
+def choose_target_groups(
+    load_balancers: Iterable[Mapping[str, Any]], *, in_use: Collection[str], is_shifting: bool
+) -> tuple[str, ...]:
+    """Return the group for each load balancer: where traffic is shifted the one that is not in use, else the one that is.
+
+    A service without a revision begins with `targetGroupArn`; so does one that has no alternate target group.
+    """
+    return tuple(_choose(wiring, in_use=in_use, is_shifting=is_shifting) for wiring in load_balancers)
+
+
+def _choose(wiring: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
+    main = str(wiring["targetGroupArn"])
+    alternate = (wiring.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
+    if not alternate or (main not in in_use and alternate not in in_use):
+        return main
+    return str(alternate) if (main in in_use) == is_shifting else main
+
+
+def _production_rule(wiring: Mapping[str, Any]) -> dict[str, str]:
+    rule = (wiring.get("advancedConfiguration") or {}).get("productionListenerRule")
+    return {"productionListenerRule": rule} if rule else {}

@@ -12,9 +12,9 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import breaker
+from mclass_tf.local.aws.ecs import breaker, stages
 from mclass_tf.local.aws.ecs.deployment import Deployment
-from mclass_tf.local.aws.ecs.revisions import DEPLOYED, Revision
+from mclass_tf.local.aws.ecs.revisions import DEPLOYED, Revision, choose_target_groups
 from mclass_tf.local.aws.ecs.service_deployment import ServiceDeployment
 from mclass_tf.local.aws.ecs.task import Task
 from mclass_tf.local.live import live
@@ -126,12 +126,15 @@ class Service:
         """Make a deployment of before the primary one again."""
         for other in self.deployments:
             other.status = "ACTIVE"
+            other.is_wanted = False
         self.deployments = [deployment, *(other for other in self.deployments if other is not deployment)]
         self.settings.update(deployment.revision.settings)
         deployment.begin(reason=reason)
 
     def _deploy(self) -> None:
         now = time.time()
+        if self.deployments and self.primary.record.is_cleaning_up:
+            self.completed = self.primary  # it serves alone already
         revision = self._revise(now)
         record = self._record(revision, now)
         for earlier in self.records[1:]:
@@ -150,11 +153,35 @@ class Service:
             service_arn=self.arn,
             cluster_arn=self.cluster_arn,
             settings={name: self.settings.get(name) for name in DEPLOYED},
+            target_groups=choose_target_groups(
+                self.settings.get("loadBalancers") or [],
+                in_use=self._groups_in_use,
+                is_shifting=self._strategy != stages.ROLLING,
+            ),
             images={entry["name"]: entry["image"] for entry in definition.container_definitions},
             created_at=now,
         )
         self.revisions[revision.arn] = revision
         return revision
+
+    @property
+    def _strategy(self) -> str:
+        return str(self.settings["deploymentConfiguration"]["strategy"])
+
+    @property
+    def _groups_in_use(self) -> tuple[str, ...]:
+        """The target groups of the revision that serves."""
+        serving = self.completed or (self.primary if self.deployments else None)
+        return () if serving is None else serving.revision.target_groups
+
+    def _begin(self) -> stages.Progress:
+        under_way = self.deployments and self.primary is not self.completed
+        return stages.forward(
+            self.settings["deploymentConfiguration"],
+            is_reconciling=len(self.deployments) > 1,
+            has_blue=self.completed is not None,
+            has_shifted=bool(under_way) and self.primary.record.configuration["strategy"] != stages.ROLLING,
+        )
 
     def _record(self, revision: Revision, now: float) -> ServiceDeployment:
         record = ServiceDeployment(
@@ -164,6 +191,7 @@ class Service:
             target_arn=revision.arn,
             sources=[(entry.revision.arn, entry.counts) for entry in self.deployments],
             configuration=dict(self.settings["deploymentConfiguration"]),
+            progress=self._begin(),
             created_at=now,
             updated_at=now,
             breaker_threshold=breaker.threshold(
@@ -266,4 +294,16 @@ def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, 
         "strategy": "ROLLING",
         "bakeTimeInMinutes": 0,
     }
-    return {**standard, **current, **{name: value for name, value in asked.items() if value is not None}}
+    wanted = {**standard, **current, **{name: value for name, value in asked.items() if value is not None}}
+    for strategy, (name, usual) in _STEPS.items():
+        if wanted["strategy"] == strategy:
+            wanted[name] = {**usual, **(wanted.get(name) or {})}
+        elif name not in asked:
+            wanted.pop(name, None)  # of a strategy that was
+    return wanted
+
+
+_STEPS = {
+    "CANARY": ("canaryConfiguration", stages.CANARY_DEFAULTS),
+    "LINEAR": ("linearConfiguration", stages.LINEAR_DEFAULTS),
+}

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mclass_tf.local.aws.ecs.stages import Progress
+
 STATUSES = (
     "PENDING",
     "SUCCESSFUL",
@@ -27,19 +29,25 @@ _ENDED = ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Tasks of one revision."""
+    """Tasks of one revision, and its share of the traffic in per cent where ECS shifts that."""
 
     requested: int = 0
     running: int = 0
     pending: int = 0
+    production: float | None = None
+    test: float | None = None
 
     def summary(self, revision_arn: str) -> dict[str, Any]:
-        return {
-            "arn": revision_arn,
-            "requestedTaskCount": self.requested,
-            "runningTaskCount": self.running,
-            "pendingTaskCount": self.pending,
-        }
+        return _without_none(
+            {
+                "arn": revision_arn,
+                "requestedTaskCount": self.requested,
+                "runningTaskCount": self.running,
+                "pendingTaskCount": self.pending,
+                "requestedProductionTrafficWeight": self.production,
+                "requestedTestTrafficWeight": self.test,
+            }
+        )
 
 
 @dataclass(kw_only=True)
@@ -69,6 +77,7 @@ class ServiceDeployment:
     target_arn: str
     sources: Sequence[tuple[str, Counts]]
     configuration: Mapping[str, Any]
+    progress: Progress
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
@@ -87,6 +96,11 @@ class ServiceDeployment:
     @property
     def has_ended(self) -> bool:
         return self.status in _ENDED
+
+    @property
+    def is_cleaning_up(self) -> bool:
+        """The new revision has all traffic for good: what is left is to stop the old one."""
+        return self.progress.stage == "CLEAN_UP" and not self.progress.is_rollback
 
     def begin(self, *, ignores_alarms: bool) -> None:
         self.move("IN_PROGRESS")
@@ -109,6 +123,7 @@ class ServiceDeployment:
             self.stopped_at = self.updated_at
         self.breaker.end()
         self.alarms.end()
+        self.progress.give_up()
 
     def roll_back(self, *, reason: str, revision_arn: str) -> None:
         self.move("ROLLBACK_IN_PROGRESS", reason=reason)
@@ -151,6 +166,8 @@ class ServiceDeployment:
                 "targetServiceRevision": self.target.summary(self.target_arn),
                 "status": self.status,
                 "statusReason": self.reason,
+                "lifecycleStage": self.progress.stage if self.started_at is not None else None,
+                "lifecycleHookDetails": [hook.document() for hook in self.progress.pauses] or None,
                 "deploymentConfiguration": dict(self.configuration),
                 "rollback": self.rollback,
                 "deploymentCircuitBreaker": {

@@ -40,6 +40,9 @@ class ServiceView:
 
     `primary` is the id of the deployment that is to have all tasks in the end; `is_failed`: it has failed, and starts none any more.
     `may_launch` is False while starts are throttled; `held` tasks have ended by themselves just now and are replaced in a moment.
+
+    Strategies that shift traffic have in `tasks` those of the primary deployment alone; `blue` is the view of the one that serves
+    beside it, `others` are the tasks of deployments that were superseded or failed.
     """
 
     desired: int
@@ -50,6 +53,9 @@ class ServiceView:
     is_failed: bool = False
     may_launch: bool = True
     held: int = 0
+    blue: ServiceView | None = None
+    others: Sequence[TaskView] = ()
+    may_stop_others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +68,7 @@ class Stop:
 class Decision:
     """Stop these, then start `start` tasks of the primary deployment, `replacing` of them for unhealthy ones.
 
+    `blue_start` and `blue_replacing` are the same for the deployment that serves beside it.
     `is_stuck`: the percentages allow neither a start nor a stop.
     """
 
@@ -69,6 +76,8 @@ class Decision:
     start: int = 0
     replacing: int = 0
     is_stuck: bool = False
+    blue_start: int = 0
+    blue_replacing: int = 0
 
 
 class Strategy(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.elbv2 import elbv2_backends
 
+from mclass_tf.local.aws.ecs import traffic
 from mclass_tf.local.aws.ecs.runner import Runner, place
 from mclass_tf.local.aws.targets import TargetHealth
 from mclass_tf.local.clock import Clock
@@ -39,6 +40,14 @@ class World(Protocol):
 
     def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
         """Return those of the alarms that exist."""
+
+    def weights(self, account_id: str, region: str, rule_arn: str) -> Mapping[str, int]:
+        """Return the weights of the target groups to which a listener rule forwards."""
+
+    def shift(
+        self, account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+    ) -> None:
+        """Give a listener rule these weights; raises TrafficError."""
 
 
 class LocalWorld:
@@ -75,6 +84,16 @@ class LocalWorld:
             for name in names
             if name in known
         }
+
+    @staticmethod
+    def weights(account_id: str, region: str, rule_arn: str) -> Mapping[str, int]:
+        return traffic.weights(account_id, region, rule_arn)
+
+    @staticmethod
+    def shift(
+        account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+    ) -> None:
+        traffic.shift(account_id, region, rule_arn, wanted, role_arn=role_arn)
 
 
 LOCAL = LocalWorld()

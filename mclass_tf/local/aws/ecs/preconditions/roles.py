@@ -12,6 +12,8 @@ from mclass_tf.local.aws.ecs.task import Task
 from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _SERVICE = "ecs-tasks.amazonaws.com"
+_ECS = "ecs.amazonaws.com"
+_ARN_COLONS = 5
 
 
 def unassumable(task: Task, role_arn: str) -> str | None:
@@ -55,6 +57,34 @@ def denial(
         within = decide([boundary], request)
         return None if within is Decision.ALLOWED else _words(task, request, within, "permissions boundary")
     return None if found is Decision.ALLOWED else _words(task, request, found, "identity-based policy")
+
+
+def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, ...]) -> str | None:
+    """Return why ECS cannot shift traffic with this role, None where it can.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
+    """
+    role = find(role_arn) if role_arn.count(":") >= _ARN_COLONS else None
+    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    if role is None or decide([role.assume_role_policy_document], trust) is not Decision.ALLOWED:
+        return f"ECS was unable to assume the role '{role_arn}' that was provided for this service"
+    needed = [
+        ("elasticloadbalancing:ModifyRule", rule_arn),
+        *(
+            (f"elasticloadbalancing:{call}Targets", arn)
+            for call in ("Register", "Deregister")
+            for arn in groups
+        ),
+    ]
+    for action, resource in needed:
+        if not _may(role, Request(action=action, resource=resource)):
+            return f"{role_arn} is not authorized to perform: {action} on resource: {resource}"
+    return None
+
+
+def _may(role: Any, request: Request) -> bool:
+    documents = [_policies(role), *([[boundary]] if (boundary := _boundary(role)) is not None else [])]
+    return all(decide(found, request) is Decision.ALLOWED for found in documents)
 
 
 def caller(task: Task) -> str:

@@ -1,0 +1,255 @@
+"""The lifecycle stages of a service deployment: which there are, and how it goes from one to the next.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-deployment-how-it-works.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-linear.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+ROLLING = "ROLLING"
+CANARY_DEFAULTS = {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
+LINEAR_DEFAULTS = {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}
+PAUSABLE = (
+    "RECONCILE_SERVICE",
+    "PRE_SCALE_UP",
+    "POST_SCALE_UP",
+    "POST_TEST_TRAFFIC_SHIFT",
+    "PRE_PRODUCTION_TRAFFIC_SHIFT",
+    "POST_PRODUCTION_TRAFFIC_SHIFT",
+)
+
+_WHOLE = 100.0
+_TIMEOUT_MINUTES = 1440
+_MINUTE = 60.0
+
+
+class Need(Enum):
+    """What must be so before a step does what it does."""
+
+    NOTHING = "nothing"
+    BLUE = "blue"  # the revision that served before has its minimum of healthy tasks
+    MINIMUM = "minimum"  # the primary deployment has its minimum of healthy tasks
+    SCALED = "scaled"  # every task of the primary deployment is healthy
+    SETTLED = "settled"  # and there are no others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One pass through a stage: wait for what it needs, shift traffic, wait `minutes` of AWS's.
+
+    `production` and `test` are the per cent of that traffic that the primary deployment has from then on; None leaves it.
+    `wires`: both target groups are put into the rules, with the weights that hold.
+    """
+
+    stage: str
+    needs: Need = Need.NOTHING
+    production: float | None = None
+    test: float | None = None
+    minutes: float = 0.0
+    wires: bool = False
+
+
+@dataclass(kw_only=True)
+class Hook:
+    """One pause: its answer, or what happens at `expires_at` (seconds since the epoch) without one."""
+
+    id: str
+    expires_at: float
+    timeout_action: str
+    status: str = "AWAITING_ACTION"
+
+    @property
+    def is_awaiting(self) -> bool:
+        return self.status == "AWAITING_ACTION"
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status == "FAILED" or (self.status == "TIMED_OUT" and self.timeout_action == "ROLLBACK")
+
+    def answer(self, action: str) -> None:
+        self.status = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "hookId": self.id,
+            "targetType": "PAUSE",
+            "status": self.status,
+            "expiresAt": self.expires_at,
+            "timeoutAction": self.timeout_action,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a deployment's progress depends on. `real` turns seconds of AWS's into real ones; `shift` does what a step does."""
+
+    now: float
+    real: Callable[[float], float]
+    is_met: Callable[[Need], bool]
+    shift: Callable[[Step], None]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a service deployment is. `hooks` are its configured lifecycle hooks, `pauses` what became of them."""
+
+    steps: tuple[Step, ...]
+    hooks: tuple[Mapping[str, Any], ...] = ()
+    is_rollback: bool = False
+    position: int = 0
+    pauses: list[Hook] = field(default_factory=list)
+    until: float | None = None
+    _has_entered: bool = False
+
+    @property
+    def step(self) -> Step:
+        return self.steps[self.position]
+
+    @property
+    def stage(self) -> str:
+        return self.step.stage
+
+    @property
+    def is_last(self) -> bool:
+        return self.position == len(self.steps) - 1
+
+    @property
+    def is_before_scale_up(self) -> bool:
+        return any(step.stage == "SCALE_UP" for step in self.steps[self.position + 1 :])
+
+    @property
+    def has_reconciled(self) -> bool:
+        return self.stage != "RECONCILE_SERVICE"
+
+    @property
+    def has_failed(self) -> bool:
+        """A rollback does not fail by the hook that led to it."""
+        return not self.is_rollback and any(hook.has_failed for hook in self.pauses)
+
+    def pause(self, hook_id: str) -> Hook | None:
+        return next((hook for hook in self.pauses if hook.id == hook_id), None)
+
+    def advance(self, around: Surroundings) -> float | None:
+        """Go as far as can be gone now; return when (seconds since the epoch) to try again, None for at the next change."""
+        while True:
+            self._enter(around)
+            self._expire(around.now)
+            awaited = [hook.expires_at for hook in self.pauses if hook.is_awaiting]
+            if awaited or self.has_failed:
+                return min(awaited, default=None)
+            if self.until is None:
+                if not around.is_met(self.step.needs):
+                    return None
+                around.shift(self.step)
+                self.until = around.now + around.real(self.step.minutes * _MINUTE)
+            if around.now < self.until:
+                return self.until
+            if self.is_last:
+                return None
+            self.position, self.until, self._has_entered = self.position + 1, None, False
+
+    def give_up(self) -> None:
+        """Nobody waits for an answer any more."""
+        for hook in self.pauses:
+            if hook.is_awaiting:
+                hook.status = "FAILED"
+
+    def _enter(self, around: Surroundings) -> None:
+        if self._has_entered:
+            return
+        self._has_entered = True
+        for hook in self.hooks:
+            if self.stage in (hook.get("lifecycleStages") or ()):
+                self.pauses.append(_pause(hook, around))
+
+    def _expire(self, now: float) -> None:
+        for hook in self.pauses:
+            if hook.is_awaiting and now >= hook.expires_at:
+                hook.status = "TIMED_OUT"
+
+
+def forward(
+    configuration: Mapping[str, Any], *, is_reconciling: bool, has_blue: bool, has_shifted: bool
+) -> Progress:
+    """The way of a new service deployment.
+
+    `is_reconciling`: another one was under way, which `has_shifted` traffic; `has_blue`: there is one to go back to.
+    """
+    hooks = tuple(configuration.get("lifecycleHooks") or ())
+    is_rolling = configuration["strategy"] == ROLLING
+    steps = _rolling(has_shifted=has_shifted) if is_rolling else _shifting(configuration, has_blue=has_blue)
+    first = next(steps)
+    return Progress(steps=(*((first,) if is_reconciling else ()), *steps), hooks=hooks)
+
+
+def back(configuration: Mapping[str, Any]) -> Progress:
+    """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it."""
+    if configuration["strategy"] == ROLLING:
+        return Progress(steps=(Step(stage="SCALE_UP", needs=Need.SETTLED), _BAKING), is_rollback=True)
+    steps = (
+        Step(stage="PRODUCTION_TRAFFIC_SHIFT", needs=Need.MINIMUM, production=_WHOLE),
+        Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
+        Step(stage="CLEAN_UP"),
+    )
+    return Progress(steps=steps, is_rollback=True)
+
+
+_BAKING = Step(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
+
+
+def _rolling(*, has_shifted: bool) -> Iterator[Step]:
+    share = _WHOLE if has_shifted else None
+    yield Step(stage="RECONCILE_SERVICE", production=share, test=share)
+    yield Step(stage="PRE_SCALE_UP")
+    yield Step(stage="SCALE_UP", needs=Need.SETTLED)
+    yield Step(stage="POST_SCALE_UP")
+    yield _BAKING
+
+
+def _shifting(configuration: Mapping[str, Any], *, has_blue: bool) -> Iterator[Step]:
+    share = 0.0 if has_blue else None
+    yield Step(stage="RECONCILE_SERVICE", needs=Need.BLUE, production=share, test=share)
+    yield Step(stage="PRE_SCALE_UP")
+    yield Step(stage="SCALE_UP", needs=Need.SCALED, wires=True)
+    yield Step(stage="POST_SCALE_UP")
+    yield Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE)
+    yield Step(stage="POST_TEST_TRAFFIC_SHIFT")
+    for percent, minutes in _shares(configuration):
+        yield Step(stage="PRE_PRODUCTION_TRAFFIC_SHIFT")
+        yield Step(stage="PRODUCTION_TRAFFIC_SHIFT", production=percent, minutes=minutes)
+    yield Step(stage="POST_PRODUCTION_TRAFFIC_SHIFT")
+    yield Step(stage="BAKE_TIME", minutes=float(configuration.get("bakeTimeInMinutes") or 0))
+    yield Step(stage="CLEAN_UP")
+
+
+def _shares(configuration: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """The production traffic of each step, in per cent, and the minutes until the next one."""
+    if configuration["strategy"] == "CANARY":
+        asked = {**CANARY_DEFAULTS, **(configuration.get("canaryConfiguration") or {})}
+        if asked["canaryPercent"] < _WHOLE:
+            yield float(asked["canaryPercent"]), float(asked["canaryBakeTimeInMinutes"])
+    if configuration["strategy"] == "LINEAR":
+        asked = {**LINEAR_DEFAULTS, **(configuration.get("linearConfiguration") or {})}
+        number = 1
+        while number * asked["stepPercent"] < _WHOLE:
+            yield float(number * asked["stepPercent"]), float(asked["stepBakeTimeInMinutes"])
+            number += 1
+    yield _WHOLE, 0.0
+
+
+def _pause(hook: Mapping[str, Any], around: Surroundings) -> Hook:
+    timeout = hook.get("timeoutConfiguration") or {}
+    minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
+    return Hook(
+        id=f"ecs-pause-{secrets.token_urlsafe(32)}",
+        expires_at=around.now + around.real(minutes * _MINUTE),
+        timeout_action=timeout.get("action") or "ROLLBACK",
+    )

@@ -1,0 +1,148 @@
+"""What ECS checks of a deployment strategy: its numbers, its hooks, and the wiring that it shifts traffic with.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AdvancedConfiguration.html
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
+ECS's limits; its words are not documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moto.elbv2 import elbv2_backends
+
+from mclass_tf.local.aws.ecs import traffic
+from mclass_tf.local.aws.ecs.errors import invalid
+from mclass_tf.local.aws.ecs.preconditions import roles
+from mclass_tf.local.aws.ecs.stages import PAUSABLE, ROLLING
+from mclass_tf.local.aws.policies import NotModelledError
+
+STRATEGIES = (ROLLING, "BLUE_GREEN", "LINEAR", "CANARY")
+_NEEDS_LOAD_BALANCER = ("LINEAR", "CANARY")
+_MOST_MINUTES = 1440
+_MOST_TIMEOUT = 20160
+_ACTIONS = ("CONTINUE", "ROLLBACK")
+_NEEDED = ("alternateTargetGroupArn", "productionListenerRule", "roleArn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    strategy: str
+    percent: str
+    least: float
+    minutes: str
+
+
+_RANGES = {
+    "canaryConfiguration": _Range(
+        strategy="CANARY", percent="canaryPercent", least=0.1, minutes="canaryBakeTimeInMinutes"
+    ),
+    "linearConfiguration": _Range(
+        strategy="LINEAR", percent="stepPercent", least=3.0, minutes="stepBakeTimeInMinutes"
+    ),
+}
+
+
+def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
+    """Raises InvalidParameterException."""
+    configuration = settings["deploymentConfiguration"]
+    strategy = configuration["strategy"]
+    if strategy not in STRATEGIES:
+        raise invalid(f"strategy should be one of [{','.join(STRATEGIES)}], not {strategy}.")
+    for name, limits in _RANGES.items():
+        _check_range(configuration.get(name), name=name, limits=limits, strategy=strategy)
+    for hook in configuration.get("lifecycleHooks") or ():
+        _check_hook(hook)
+    load_balancers = settings["loadBalancers"]
+    if strategy in _NEEDS_LOAD_BALANCER and not load_balancers:
+        raise invalid(f"The deployment strategy {strategy} requires a load balancer.")
+    for wiring in load_balancers:
+        advanced = wiring.get("advancedConfiguration")
+        if not advanced and strategy != ROLLING:
+            raise invalid(
+                f"advancedConfiguration is required in loadBalancers with the deployment strategy {strategy}."
+            )
+        if advanced:
+            _check_wiring(wiring, advanced, account_id=account_id, region=region)
+
+
+def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, strategy: str) -> None:
+    if given is None:
+        return
+    if strategy != limits.strategy:
+        raise invalid(
+            f"{name} is only valid with the deployment strategy {limits.strategy}, not with {strategy}."
+        )
+    if not limits.least <= given[limits.percent] <= 100:  # noqa: PLR2004  per cent
+        raise invalid(f"{name}.{limits.percent} must be from {limits.least} to 100.0.")
+    minutes = given[limits.minutes]
+    if minutes != int(minutes) or not 0 <= minutes <= _MOST_MINUTES:
+        raise invalid(f"{name}.{limits.minutes} must be from 0 to {_MOST_MINUTES}.")
+
+
+def _check_hook(hook: Mapping[str, Any]) -> None:
+    kind = hook.get("targetType") or "AWS_LAMBDA"
+    if kind == "AWS_LAMBDA":
+        raise invalid(
+            f"The local AWS does not model Lambda: lifecycleHooks cannot call {hook.get('hookTargetArn')}."
+        )
+    if kind != "PAUSE":
+        raise invalid(f"lifecycleHooks.targetType should be one of [AWS_LAMBDA,PAUSE], not {kind}.")
+    if hook.get("hookTargetArn") or hook.get("roleArn") or hook.get("hookDetails"):
+        raise invalid("hookTargetArn, roleArn and hookDetails are not applicable to PAUSE hooks.")
+    stages = hook.get("lifecycleStages") or ()
+    if not stages:
+        raise invalid("lifecycleHooks.lifecycleStages can not be empty.")
+    for stage in stages:
+        if stage not in PAUSABLE:
+            raise invalid(f"PAUSE hooks cannot be configured at {stage}: only at [{','.join(PAUSABLE)}].")
+    timeout = hook.get("timeoutConfiguration") or {}
+    if not 1 <= timeout.get("timeoutInMinutes", 1) <= _MOST_TIMEOUT:
+        raise invalid(f"timeoutConfiguration.timeoutInMinutes must be from 1 to {_MOST_TIMEOUT}.")
+    if timeout.get("action", "ROLLBACK") not in _ACTIONS:
+        raise invalid(f"timeoutConfiguration.action should be one of [{','.join(_ACTIONS)}].")
+
+
+def _check_wiring(
+    wiring: Mapping[str, Any], advanced: Mapping[str, Any], *, account_id: str, region: str
+) -> None:
+    for name in _NEEDED:
+        if not advanced.get(name):
+            raise invalid(f"advancedConfiguration.{name} can not be blank.")
+    groups = (str(wiring.get("targetGroupArn")), str(advanced["alternateTargetGroupArn"]))
+    if groups[0] == groups[1]:
+        raise invalid("alternateTargetGroupArn must not be the targetGroupArn.")
+    _check_alternate(groups, account_id=account_id, region=region)
+    rules = [advanced["productionListenerRule"]]
+    if advanced.get("testListenerRule"):
+        rules.append(advanced["testListenerRule"])
+    if len(set(rules)) != len(rules):
+        raise invalid("productionListenerRule and testListenerRule must be different listener rules.")
+    for rule_arn in rules:
+        rule = traffic.find_rule(account_id, region, rule_arn)
+        if rule is None:
+            raise invalid(f"The listener rule {rule_arn} does not exist.")
+        if rule.is_default:
+            raise invalid(f"The local AWS does not model shifting traffic in a default rule: {rule_arn}.")
+        _check_role(advanced["roleArn"], rule_arn=rule_arn, groups=groups)
+
+
+def _check_alternate(groups: tuple[str, str], *, account_id: str, region: str) -> None:
+    known = elbv2_backends[account_id][region].target_groups
+    main, alternate = known.get(groups[0]), known.get(groups[1])
+    if alternate is None:
+        raise invalid(f"The target group {groups[1]} does not exist.")
+    if main is not None and (main.target_type, main.vpc_id) != (alternate.target_type, alternate.vpc_id):
+        raise invalid(f"The target groups {groups[0]} and {groups[1]} must have one target type and one VPC.")
+
+
+def _check_role(role_arn: str, *, rule_arn: str, groups: tuple[str, str]) -> None:
+    try:
+        refusal = roles.infrastructure_refusal(role_arn, rule_arn=rule_arn, groups=groups)
+    except NotModelledError as error:
+        raise invalid(f"The local AWS cannot evaluate the policies of {role_arn}: {error}.") from error
+    if refusal is not None:
+        raise invalid(f"{refusal}.")

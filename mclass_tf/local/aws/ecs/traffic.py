@@ -1,0 +1,79 @@
+"""How ECS moves traffic: it rewrites the weights in the service's listener rules, as the infrastructure role allows it.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from moto.elbv2 import elbv2_backends
+
+from mclass_tf.local.aws.ecs.preconditions import roles
+from mclass_tf.local.aws.policies import NotModelledError
+
+_WHOLE, _FINE = 100, 1000  # per cent, and its tenths: a weight is a whole number of at most 999
+
+
+class TrafficError(Exception):
+    """The rule cannot be changed; the text says why."""
+
+
+def weights_for(percent: float, *, own: str, other: str) -> dict[str, int]:
+    """Return the weights that give one target group so many per cent of the traffic, and the other group the rest."""
+    if percent == int(percent):
+        return {own: int(percent), other: _WHOLE - int(percent)}
+    tenths = max(1, round(percent * _FINE / _WHOLE))
+    return {own: tenths, other: _FINE - tenths}
+
+
+def find_rule(account_id: str, region: str, rule_arn: str) -> Any:
+    """Return the listener rule as moto keeps it, or None."""
+    balancers = elbv2_backends[account_id][region].load_balancers.values()
+    listeners = (listener for balancer in balancers for listener in balancer.listeners.values())
+    rules = (rule for listener in listeners for rule in listener.rules.values())
+    return next((rule for rule in rules if rule.arn == rule_arn), None)
+
+
+def weights(account_id: str, region: str, rule_arn: str) -> dict[str, int]:
+    """Return the weights of the target groups to which a rule forwards, none where it is gone or does something else."""
+    forward = _forward(find_rule(account_id, region, rule_arn))
+    groups = (forward.get("ForwardConfig") or {}).get("TargetGroups")
+    if not groups:
+        return {forward["TargetGroupArn"]: 1} if "TargetGroupArn" in forward else {}
+    return {entry["TargetGroupArn"]: int(entry.get("Weight", 1)) for entry in groups}
+
+
+def shift(
+    account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+) -> None:
+    """Give a rule these weights; raises TrafficError. Its stickiness stays."""
+    rule = find_rule(account_id, region, rule_arn)
+    if rule is None:
+        raise TrafficError(f"the listener rule {rule_arn} does not exist")
+    try:
+        refusal = roles.infrastructure_refusal(role_arn or "", rule_arn=rule_arn, groups=tuple(wanted))
+    except NotModelledError as error:
+        raise TrafficError(f"the local AWS cannot evaluate the policies of {role_arn}: {error}") from error
+    if refusal is not None:
+        raise TrafficError(refusal)
+    sticky = (_forward(rule).get("ForwardConfig") or {}).get("TargetGroupStickinessConfig")
+    forward = {
+        "TargetGroups": [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in wanted.items()],
+        **({"TargetGroupStickinessConfig": sticky} if sticky else {}),
+    }
+    try:
+        elbv2_backends[account_id][region].modify_rule(
+            rule_arn, [], [{"Type": "forward", "Order": 1, "ForwardConfig": forward}]
+        )
+    except Exception as error:
+        raise TrafficError(str(getattr(error, "message", error))) from error
+
+
+def _forward(rule: Any) -> Mapping[str, Any]:
+    actions = () if rule is None else rule.actions
+    found: Mapping[str, Any] = next(
+        (action.data for action in actions if action.data.get("Type") == "forward"), {}
+    )
+    return found

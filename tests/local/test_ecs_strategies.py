@@ -1,0 +1,264 @@
+"""ECS's calls for the strategies that shift traffic: what is accepted, what is refused, pauses and their answers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.conftest import Account, Network
+from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
+
+_POLICY = "arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
+
+
+@pytest.fixture
+def ecs(fresh: Account, network: Network) -> Ecs:
+    return make_cluster(fresh, network)
+
+
+@pytest.fixture
+def request_(ecs: Ecs) -> dict[str, Any]:
+    """A service of no tasks that is wired for blue/green."""
+    request = copy.deepcopy(ecs.service)
+    request["loadBalancers"][0]["advancedConfiguration"] = {
+        "alternateTargetGroupArn": ecs.loose_target_group,
+        "productionListenerRule": _rule(ecs, port=80),
+        "testListenerRule": _rule(ecs, port=8080),
+        "roleArn": _role(ecs, name="infrastructure", service="ecs.amazonaws.com", policy=_POLICY),
+    }
+    del request["deploymentConfiguration"]["alarms"]
+    request["deploymentConfiguration"]["strategy"] = "BLUE_GREEN"
+    return request
+
+
+def _rule(ecs: Ecs, *, port: int) -> str:
+    elb = ecs.account.client("elbv2")
+    balancer = elb.describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
+    listeners = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    forward = [{"Type": "forward", "TargetGroupArn": ecs.target_group}]
+    listener = next((entry for entry in listeners if entry["Port"] == port), None)
+    if listener is None:
+        listener = elb.create_listener(
+            LoadBalancerArn=balancer, Port=port, Protocol="HTTP", DefaultActions=forward
+        )["Listeners"][0]
+    conditions = [{"Field": "path-pattern", "Values": ["/*"]}]
+    made: str = elb.create_rule(
+        ListenerArn=listener["ListenerArn"], Priority=10, Conditions=conditions, Actions=forward
+    )["Rules"][0]["RuleArn"]
+    return made
+
+
+def _role(ecs: Ecs, *, name: str, service: str, policy: str | None) -> str:
+    iam = ecs.account.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    made: str = iam.create_role(
+        RoleName=name,
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )["Role"]["Arn"]
+    if policy:
+        iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+    return made
+
+
+def _weights(ecs: Ecs, rule: str) -> dict[str, int]:
+    found = ecs.account.client("elbv2").describe_rules(RuleArns=[rule])["Rules"][0]["Actions"][0]
+    return {entry["TargetGroupArn"]: entry["Weight"] for entry in found["ForwardConfig"]["TargetGroups"]}
+
+
+def _latest(ecs: Ecs) -> dict[str, Any]:
+    arn = ecs.client.list_service_deployments(cluster="c", service="s")["serviceDeployments"][0][
+        "serviceDeploymentArn"
+    ]
+    found: dict[str, Any] = ecs.call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})[
+        "serviceDeployments"
+    ][0]
+    return found
+
+
+def _update(ecs: Ecs, **configuration: Any) -> None:
+    ecs.client.register_task_definition(**task_definition())
+    changes = {"taskDefinition": "t", "deploymentConfiguration": configuration}
+    ecs.call("UpdateService", {"cluster": "c", "service": "s", **changes})
+
+
+def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    rule = request_["loadBalancers"][0]["advancedConfiguration"]["productionListenerRule"]
+    made = ecs.call("CreateService", request_)["service"]
+    assert made["deploymentConfiguration"]["strategy"] == "BLUE_GREEN"
+    assert {ecs.target_group: 100, ecs.loose_target_group: 0} == _weights(ecs, rule)
+    _update(ecs)
+    assert {ecs.target_group: 0, ecs.loose_target_group: 100} == _weights(ecs, rule)
+    found = _latest(ecs)
+    assert (found["status"], found["lifecycleStage"]) == ("SUCCESSFUL", "CLEAN_UP")
+    assert found["targetServiceRevision"]["requestedProductionTrafficWeight"] == 100.0
+    revision = ecs.call(
+        "DescribeServiceRevisions", {"serviceRevisionArns": [found["targetServiceRevision"]["arn"]]}
+    )["serviceRevisions"][0]
+    assert revision["resolvedConfiguration"]["loadBalancers"] == [
+        {"targetGroupArn": ecs.loose_target_group, "productionListenerRule": rule}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("CONTINUE", "SUCCESSFUL"), ("ROLLBACK", "ROLLBACK_SUCCESSFUL")]
+)
+def test_a_pause_is_answered(ecs: Ecs, request_: dict[str, Any], action: str, status: str) -> None:
+    ecs.call("CreateService", request_)
+    _update(ecs, lifecycleHooks=[{"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}])
+    found = _latest(ecs)
+    assert (found["status"], found["lifecycleStage"]) == ("IN_PROGRESS", "POST_TEST_TRAFFIC_SHIFT")
+    (hook,) = found["lifecycleHookDetails"]
+    assert (hook["status"], hook["timeoutAction"]) == ("AWAITING_ACTION", "ROLLBACK")
+    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": hook["hookId"]}
+    assert ecs.call("ContinueServiceDeployment", {**answer, "action": action}) == {
+        "serviceDeploymentArn": found["serviceDeploymentArn"]
+    }
+    assert _latest(ecs)["status"] == status
+    with pytest.raises(ClientError, match="does not await an action"):
+        ecs.call("ContinueServiceDeployment", {**answer, "action": action})
+
+
+def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: dict[str, Any]) -> None:
+    ecs.call("CreateService", request_)
+    arn = _latest(ecs)["serviceDeploymentArn"]
+    with pytest.raises(ClientError, match="not paused at the hook x"):
+        ecs.call("ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "x"})
+    with pytest.raises(ClientError, match="Invalid action STOP"):
+        ecs.call("ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "x", "action": "STOP"})
+
+
+def test_steps_have_ecs_s_defaults_and_go_with_their_strategy(ecs: Ecs, request_: dict[str, Any]) -> None:
+    request_["deploymentConfiguration"]["strategy"] = "CANARY"
+    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+    assert made["canaryConfiguration"] == {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
+    changed = ecs.call(
+        "UpdateService",
+        {"cluster": "c", "service": "s", "deploymentConfiguration": {"strategy": "LINEAR"}},
+    )["service"]["deploymentConfiguration"]
+    assert changed["linearConfiguration"] == {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}
+    assert "canaryConfiguration" not in changed
+
+
+def _pause(**changes: Any) -> dict[str, Any]:
+    return {"lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"], **changes}]}
+
+
+_BAD_CONFIGURATION: dict[str, tuple[dict[str, Any], str]] = {
+    "strategy": ({"strategy": "GREEN"}, "strategy should be one of"),
+    "canary's percent": (
+        {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 0.05}},
+        "canaryPercent must be from 0.1 to 100",
+    ),
+    "canary's bake time": (
+        {"strategy": "CANARY", "canaryConfiguration": {"canaryBakeTimeInMinutes": 1441}},
+        "canaryBakeTimeInMinutes must be from 0 to 1440",
+    ),
+    "step": (
+        {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 2.9}},
+        "stepPercent must be from 3.0 to 100",
+    ),
+    "step's bake time": (
+        {"strategy": "LINEAR", "linearConfiguration": {"stepBakeTimeInMinutes": -1}},
+        "stepBakeTimeInMinutes must be from 0 to 1440",
+    ),
+    "another strategy's step": ({"linearConfiguration": {"stepPercent": 50}}, "only valid with"),
+    "bake time": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes must be from 0 to 1440"),
+    "Lambda hook": (
+        {"lifecycleHooks": [{"hookTargetArn": "arn:f", "lifecycleStages": ["PRE_SCALE_UP"]}]},
+        "does not model Lambda: lifecycleHooks cannot call arn:f",
+    ),
+    "hook's kind": (_pause(targetType="SLEEP"), "targetType should be one of"),
+    "hook without stages": (_pause(lifecycleStages=[]), "can not be empty"),
+    "hook's stage": (_pause(lifecycleStages=["PRODUCTION_TRAFFIC_SHIFT"]), "cannot be configured at"),
+    "pause with a target": (_pause(hookTargetArn="arn:f"), "not applicable to PAUSE"),
+    "timeout": (_pause(timeoutConfiguration={"timeoutInMinutes": 20161}), "from 1 to 20160"),
+    "timeout's action": (_pause(timeoutConfiguration={"action": "STOP"}), "CONTINUE,ROLLBACK"),
+    "hook's unknown field": (_pause(name="x"), "does not model deploymentConfiguration.lifecycleHooks.name"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), _BAD_CONFIGURATION.values(), ids=_BAD_CONFIGURATION)
+def test_a_configuration_outside_of_ecs_s_limits_is_refused(
+    ecs: Ecs, request_: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    request_["deploymentConfiguration"].update(changes)
+    _is_refused(ecs, request_, words)
+
+
+_BAD_WIRING: dict[str, tuple[dict[str, Any], str]] = {
+    "no alternate group": ({"alternateTargetGroupArn": ""}, "alternateTargetGroupArn can not be blank"),
+    "no production rule": ({"productionListenerRule": ""}, "productionListenerRule can not be blank"),
+    "no role": ({"roleArn": ""}, "roleArn can not be blank"),
+    "unknown group": ({"alternateTargetGroupArn": "arn:x"}, "The target group arn:x does not exist"),
+    "unknown rule": ({"productionListenerRule": "arn:x"}, "The listener rule arn:x does not exist"),
+    "unknown role": ({"roleArn": "arn:aws:iam::1:role/x"}, "unable to assume the role"),
+    "unknown field": ({"name": "x"}, "advancedConfiguration.name"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), _BAD_WIRING.values(), ids=_BAD_WIRING)
+def test_wiring_that_cannot_shift_traffic_is_refused(
+    ecs: Ecs, request_: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    request_["loadBalancers"][0]["advancedConfiguration"].update(changes)
+    _is_refused(ecs, request_, words)
+
+
+def test_the_same_group_or_rule_twice_is_refused(ecs: Ecs, request_: dict[str, Any]) -> None:
+    advanced = request_["loadBalancers"][0]["advancedConfiguration"]
+    twice = {**advanced, "testListenerRule": advanced["productionListenerRule"]}
+    request_["loadBalancers"][0]["advancedConfiguration"] = twice
+    _is_refused(ecs, request_, "must be different listener rules")
+    twice = {**advanced, "alternateTargetGroupArn": ecs.target_group}
+    request_["loadBalancers"][0]["advancedConfiguration"] = twice
+    _is_refused(ecs, request_, "must not be the targetGroupArn")
+
+
+def test_a_strategy_that_shifts_needs_the_wiring(ecs: Ecs, request_: dict[str, Any]) -> None:
+    del request_["loadBalancers"][0]["advancedConfiguration"]
+    _is_refused(ecs, request_, "advancedConfiguration is required .* BLUE_GREEN")
+    request_["loadBalancers"] = []
+    del request_["healthCheckGracePeriodSeconds"]
+    request_["deploymentConfiguration"]["strategy"] = "CANARY"
+    _is_refused(ecs, request_, "CANARY requires a load balancer")
+
+
+@pytest.mark.parametrize(
+    ("service", "policy", "words"),
+    [
+        ("ecs-tasks.amazonaws.com", _POLICY, "unable to assume the role"),
+        ("ecs.amazonaws.com", None, "not authorized to perform: elasticloadbalancing:ModifyRule"),
+    ],
+)
+def test_a_role_that_cannot_shift_traffic_is_refused(
+    ecs: Ecs, request_: dict[str, Any], service: str, policy: str | None, words: str
+) -> None:
+    role = _role(ecs, name="other", service=service, policy=policy)
+    request_["loadBalancers"][0]["advancedConfiguration"]["roleArn"] = role
+    _is_refused(ecs, request_, words)
+
+
+def test_a_role_that_loses_its_right_fails_the_deployment(ecs: Ecs, request_: dict[str, Any]) -> None:
+    ecs.call("CreateService", request_)
+    _update(ecs, lifecycleHooks=[{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}])
+    found = _latest(ecs)
+    ecs.account.client("iam").detach_role_policy(RoleName="infrastructure", PolicyArn=_POLICY)
+    hook = found["lifecycleHookDetails"][0]["hookId"]
+    ecs.call(
+        "ContinueServiceDeployment", {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": hook}
+    )
+    ended = _latest(ecs)
+    assert ended["status"] == "ROLLBACK_FAILED"
+    assert "not authorized to perform: elasticloadbalancing:ModifyRule" in ended["statusReason"]
+
+
+def _is_refused(ecs: Ecs, request: dict[str, Any], words: str) -> None:
+    with pytest.raises(ClientError, match=words) as error:
+        ecs.call("CreateService", request)
+    assert error.value.response["Error"]["Code"] == "InvalidParameterException"
