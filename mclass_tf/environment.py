@@ -26,6 +26,11 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PATH = re.compile(r"/[!-~]*")
 _STALL = (30.0, 86400.0)
+_SOAK = (0.0, 43200.0)
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageScanFinding.html
+SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+_SEVERITIES = ", ".join(reversed(SEVERITIES[1:]))
+_SEVERITY = re.compile("|".join((*SEVERITIES[1:], "NONE")))
 _BUCKET_RULE = "the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens"
 
 # The inputs of Terraform that are read here too, before Terraform can judge them.
@@ -61,6 +66,17 @@ class ReleaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromotionSettings:
+    """What a promotion to the environment demands: so many minutes proven, and scan findings below a severity.
+
+    `refuse_findings` is the least severity that is refused, "NONE" where no scan is asked for.
+    """
+
+    soak_minutes: float = 0.0
+    refuse_findings: str = "CRITICAL"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """One environment. `variables` are the literal values of terraform.tfvars, as HCL gives them."""
 
@@ -73,6 +89,7 @@ class Environment:
     backend: Backend
     variables: Mapping[str, Any]
     release: ReleaseSettings = ReleaseSettings()
+    promotion: PromotionSettings = PromotionSettings()
 
     @property
     def variables_file(self) -> Path:
@@ -118,6 +135,7 @@ def load(project: Path, name: str) -> Environment:
         backend=_backend(directory / BACKEND),
         variables=variables,
         release=_release(settings.table("release")),
+        promotion=_promotion(settings.table("promotion")),
     )
     settings.nothing_else()
     _consistent(environment, settings, known)
@@ -131,6 +149,20 @@ def _release(settings: _Settings) -> ReleaseSettings:
         stall_after=settings.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
         version_path=settings.optional("version_path", _PATH, 'a path of the service, such as "/version"')
         or default.version_path,
+    )
+    settings.nothing_else()
+    return found
+
+
+def _promotion(settings: _Settings) -> PromotionSettings:
+    default = PromotionSettings()
+    found = PromotionSettings(
+        soak_minutes=settings.number("soak_minutes", _SOAK, "minutes, from 0 to 43200")
+        or default.soak_minutes,
+        refuse_findings=settings.optional(
+            "refuse_findings", _SEVERITY, f"the least severity that is refused: {_SEVERITIES}, or NONE"
+        )
+        or default.refuse_findings,
     )
     settings.nothing_else()
     return found

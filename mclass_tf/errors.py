@@ -33,6 +33,8 @@
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
     │   ├── ProtectedError               what is to be destroyed is protected
     │   ├── DeploymentInProgressError    somebody else's deployment of the service is not over
+    │   ├── LeaseHeldError               somebody releases, rolls back or promotes there; carries who
+    │   ├── PromotionRefusedError        what is to be promoted was not proven, or may not go there
     │   └── ApprovalRefusedError         the user said no
     ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
     │   ├── RolledBackError              ECS has gone back to the earlier revision, or has tried to
@@ -250,6 +252,26 @@ class ProtectedError(RefusedError):
 
 class DeploymentInProgressError(RefusedError):
     pass
+
+
+class LeaseHeldError(RefusedError):
+    """Somebody else is at work on the service: `holder` is who, `since` when, `digest` what ("" where unknown)."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", holder: str = "", since: str = "", digest: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.holder = holder
+        self.since = since
+        self.digest = digest
+
+
+class PromotionRefusedError(RefusedError):
+    """What an environment runs is not to be promoted; `digest` is that, "" where it runs nothing or several."""
+
+    def __init__(self, message: str, *, hint: str = "", digest: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.digest = digest
 
 
 class ApprovalRefusedError(RefusedError):

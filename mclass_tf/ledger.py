@@ -34,11 +34,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a promotion took its image from: the environment, and the record (s3://…) that proves it there."""
+
+    environment: str
+    record: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Begun:
-    """What is known of an attempt before it changes anything. `command` is "release" or "rollback".
+    """What is known of an attempt before it changes anything. `command` is "release", "rollback" or "promote".
 
     `digest` is the image's, `revision` the source's that it was built from, `commit` that of the project; "" where
-    unknown. `plan_sha256` and `gates` are empty where there was no plan.
+    unknown. `plan_sha256` and `gates` are empty where there was no plan. `promoted_from` is a promotion's alone.
     """
 
     command: str
@@ -52,6 +60,7 @@ class Begun:
     state_serial: int
     plan_sha256: str = ""
     gates: tuple[Verdict, ...] = ()
+    promoted_from: Origin | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +184,12 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
 
 
 def _begun(document: Mapping[str, Any]) -> Begun:
-    return _parsed(Begun, {**document, "gates": _each(Verdict, document.get("gates", ()))})
+    origin = document.get("promoted_from")
+    parts = {
+        "gates": _each(Verdict, document.get("gates", ())),
+        "promoted_from": origin and _parsed(Origin, origin),
+    }
+    return _parsed(Begun, {**document, **parts})
 
 
 def _ended(document: Mapping[str, Any]) -> Ended:

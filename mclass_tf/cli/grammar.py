@@ -152,10 +152,25 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--image", type=_digest, metavar="DIGEST", help="with this image instead")
     command("status", "release_commands.status", "tell what runs, and where it answers")
+    sub = command("history", "promote_commands.history", "tell what was released, and what came of it")
+    sub.add_argument(
+        "--limit", type=_positive, metavar="N", default=20, help="at most so many, the latest first (20)"
+    )
+    _promote_command(commands, shared)
     _rehearse_command(commands, shared)
     _build_command(commands, shared)
     _local_commands(commands, shared)
     return top
+
+
+def _promote_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "bring what one environment runs, proven, to the next: the same image, by digest"
+    sub = commands.add_parser(
+        "promote", allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
+    )
+    sub.set_defaults(run=_later("promote_commands.promote"))
+    sub.add_argument("path", metavar="FROM TO", nargs="+", help="as well: FROM→TO, or 'FROM->TO'")
+    _yes(sub)
 
 
 def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -30,11 +30,11 @@ def release(call: Call) -> Outcome:
             digest=call.arguments.image,
             confirm=partial(confirm, call),
             show=live.show,
-            on_interrupt=partial(_ask_what_now, live),
-            show_plan=partial(_show_plan, call, session),
+            on_interrupt=partial(ask_what_now, live),
+            show_plan=partial(show_plan, call, session),
         )
 
-    return _rolled_out(call, work)
+    return rolled_out(open_environment(call, call.arguments.environment), work)
 
 
 def rollback(call: Call) -> Outcome:
@@ -43,14 +43,14 @@ def rollback(call: Call) -> Outcome:
             session,
             to=call.arguments.to,
             show=live.show,
-            on_interrupt=partial(_ask_what_now, live),
+            on_interrupt=partial(ask_what_now, live),
         )
 
-    return _rolled_out(call, work)
+    return rolled_out(open_environment(call, call.arguments.environment), work)
 
 
-def _rolled_out(call: Call, work: Callable[[Session, Live], Released]) -> Outcome:
-    session = open_environment(call, call.arguments.environment)
+def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> Outcome:
+    """Return the outcome of what brings an image into service in `session`'s environment."""
     width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
     try:
         released = work(session, Live(sys.stderr, width=width))
@@ -117,7 +117,7 @@ def _told(released: Released) -> str:
     return f"{what}\nrecorded in {released.record}"
 
 
-def _show_plan(call: Call, session: Session, planned: Planned) -> None:
+def show_plan(call: Call, session: Session, planned: Planned) -> None:
     if not planned.plan.has_changes:
         return
     words = describe.describe(planned.plan, title=f"{session.environment.name} on {session.target.label}")
@@ -127,7 +127,7 @@ def _show_plan(call: Call, session: Session, planned: Planned) -> None:
     call.reporter.line(f"{words}\n\n{verdicts}")
 
 
-def _ask_what_now(live: Live) -> Choice:
+def ask_what_now(live: Live) -> Choice:
     """Ask what an interrupt means. Who cannot be asked, leaves the rollout to ECS; a second interrupt does so too."""
     live.keep()
     if not sys.stdin.isatty():

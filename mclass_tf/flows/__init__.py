@@ -1,6 +1,7 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
 from mclass_tf.flows.deploy import OnInterrupt, Show
+from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
     Applied,
     Confirm,
@@ -18,8 +19,10 @@ from mclass_tf.flows.environments import (
     unlock,
     verify_environment,
 )
+from mclass_tf.flows.history import Past, history
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
+from mclass_tf.flows.promote import Promoted, Shown, promote
 from mclass_tf.flows.release import Released, leave, release
 from mclass_tf.flows.rollback import rollback
 from mclass_tf.rollout import Choice
@@ -29,11 +32,15 @@ __all__ = [
     "BuildRequest",
     "Choice",
     "Confirm",
+    "Difference",
     "OnInterrupt",
+    "Past",
     "Planned",
+    "Promoted",
     "Released",
     "ServiceStatus",
     "Show",
+    "Shown",
     "applied_state",
     "apply",
     "bootstrap",
@@ -43,9 +50,11 @@ __all__ = [
     "export_plan",
     "fetcher",
     "has_saved_plan",
+    "history",
     "init",
     "leave",
     "make_plan",
+    "promote",
     "push_image",
     "release",
     "render",

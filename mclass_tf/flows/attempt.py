@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from mclass_tf import gates, image, process
@@ -16,7 +16,8 @@ from mclass_tf.errors import (
     RolloutError,
     ServiceEvent,
 )
-from mclass_tf.ledger import Begun, Ended, Event, Ledger, Verdict
+from mclass_tf.lease import Holder, Lease
+from mclass_tf.ledger import Begun, Ended, Event, Ledger, Origin, Verdict
 from mclass_tf.session import Session
 
 STRATEGY = "ROLLING"
@@ -58,6 +59,16 @@ def ledger_of(session: Session) -> Ledger:
     return Ledger(session.aws, session.environment.backend, environment=session.environment.name)
 
 
+def lease_of(session: Session) -> Lease:
+    return Lease(session.aws, session.environment.backend, environment=session.environment.name)
+
+
+def alone(session: Session, *, command: str, digest: str) -> AbstractContextManager[None]:
+    """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
+    who = session.aws.sts.get_caller_identity()["Arn"]
+    return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
+
+
 def begun(
     session: Session,
     *,
@@ -65,8 +76,10 @@ def begun(
     digest: str,
     plan_sha256: str = "",
     verdicts: Sequence[gates.Verdict] = (),
+    revision: str = "",
+    promoted_from: Origin | None = None,
 ) -> Begun:
-    """Return what is known before anything is changed."""
+    """Return what is known before anything is changed; `revision` "": as images and ledger here know it."""
     return Begun(
         command=command,
         environment=session.environment.name,
@@ -74,7 +87,7 @@ def begun(
         at=_now().isoformat(timespec="milliseconds"),
         commit=_commit(session),
         digest=digest,
-        revision=revision_of(session, digest),
+        revision=revision or revision_of(session, digest),
         strategy=STRATEGY,
         state_serial=session.state().serial,
         plan_sha256=plan_sha256,
@@ -82,6 +95,7 @@ def begun(
             Verdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
             for each in verdicts
         ),
+        promoted_from=promoted_from,
     )
 
 

@@ -15,7 +15,7 @@ from mclass_tf.errors import (
     NoImageError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, begun, recorded
+from mclass_tf.flows.attempt import Attempt, alone, begun, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import (
     Confirm,
@@ -25,6 +25,7 @@ from mclass_tf.flows.environments import (
     discard_plan_within,
     plan_within,
 )
+from mclass_tf.ledger import Begun, Origin
 from mclass_tf.rollout import Choice, Order, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
@@ -53,12 +54,22 @@ class Released:
     cause: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's."""
+
+    digest: str
+    command: str = "release"
+    revision: str = ""
+    promoted_from: Origin | None = None
+
+
 def leave() -> Choice:
     """Leave an interrupted rollout to ECS."""
     return Choice.LEAVE
 
 
-def _unshown(_: Planned) -> None:
+def unshown(_: Planned) -> None:
     pass
 
 
@@ -70,36 +81,59 @@ def release(
     show: Show,
     on_interrupt: OnInterrupt = leave,
     stall_after: float | None = None,
-    show_plan: Callable[[Planned], None] = _unshown,
+    show_plan: Callable[[Planned], None] = unshown,
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
     `stall_after` is how many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin
-    (exit 6), NoImageError (3) where the repository does not have the image, DeploymentInProgressError (5) where
-    somebody else's deployment is not over.
+    (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where somebody is at work
+    there, DeploymentInProgressError (5) where somebody else's deployment is not over.
     """
-    wanted = digest or image.Images(session.project.home / "images").latest().digest
-    outputs = verify.Outputs.parse(applied_state(session).outputs)
-    require_pushed(session, outputs, wanted)
-    deployer = Deployer.of(session, outputs)
-    require_free(deployer, wanted)
-    before = deployer.service()
+    wanted = Wanted(digest=digest or image.Images(session.project.home / "images").latest().digest)
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    require_pushed(session, deployer.outputs, wanted.digest)
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    with alone(session, command=wanted.command, digest=wanted.digest):
+        return bring(deployer, wanted, watching, confirm=confirm, show_plan=show_plan)
+
+
+def bring(
+    deployer: Deployer,
+    wanted: Wanted,
+    watching: Watching,
+    *,
+    confirm: Confirm,
+    show_plan: Callable[[Planned], None],
+) -> Released:
+    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease."""
+    session, outputs = deployer.session, deployer.outputs
+    require_free(deployer, wanted.digest)
+    before = deployer.service()
     session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.workspace.alone())
-        planned = plan_within(session, image=wanted)
+        planned = plan_within(session, image=wanted.digest)
         planned.decision.require()
         if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
             show_plan(planned)
             _ask(session, confirm, wanted)
-        saved, verdicts = planned.saved, planned.decision.verdicts
-        first = begun(session, command="release", digest=wanted, plan_sha256=saved.sha256, verdicts=verdicts)
-        with recorded(session, first) as attempt:
+        with recorded(session, _first_record(session, wanted, planned)) as attempt:
             apply_within(session)
             held.close()  # from here on it is ECS that works
             report = _roll_out(session, attempt, watching, before=before)
     return result(session, attempt, report)
+
+
+def _first_record(session: Session, wanted: Wanted, planned: Planned) -> Begun:
+    return begun(
+        session,
+        command=wanted.command,
+        digest=wanted.digest,
+        plan_sha256=planned.saved.sha256,
+        verdicts=planned.decision.verdicts,
+        revision=wanted.revision,
+        promoted_from=wanted.promoted_from,
+    )
 
 
 def _roll_out(
@@ -169,9 +203,10 @@ def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> 
     )
 
 
-def _ask(session: Session, confirm: Confirm, digest: str) -> None:
-    name = session.environment.name
-    if not confirm(f"Release {digest} in {name} on {session.target.label}?"):
+def _ask(session: Session, confirm: Confirm, wanted: Wanted) -> None:
+    name, digest, origin = session.environment.name, wanted.digest, wanted.promoted_from
+    what = f"Release {digest} in" if origin is None else f"Promote {digest} from {origin.environment} to"
+    if not confirm(f"{what} {name} on {session.target.label}?"):
         discard_plan_within(session)
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from mclass_tf import verify
 from mclass_tf.errors import NoImageError, ReleaseMissingError, RolloutError
-from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
+from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
@@ -48,9 +48,11 @@ def rollback(
     current = deployer.ongoing()
     if current is not None and to is None:
         return _take_back(deployer, current, watching)
-    service = deployer.service()
-    goal = _named(deployer, to) if to is not None else _previous(deployer, service)
-    return _go_to(deployer, goal, watching, service=service)
+    # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
+    with alone(session, command="rollback", digest=to or ""):
+        service = deployer.service()
+        goal = _named(deployer, to) if to is not None else _previous(deployer, service)
+        return _go_to(deployer, goal, watching, service=service)
 
 
 def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watching) -> Released:

@@ -1,16 +1,19 @@
-"""Pushes an image to ECR by the OCI distribution API, over the client of the ORAS project.
+"""Pushes images to ECR, and pulls from it, by the OCI distribution API over the client of the ORAS project.
 
 Credentials come from GetAuthorizationToken and stay in memory.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -20,6 +23,7 @@ from mclass_tf.errors import (
     CredentialsError,
     DiskFullError,
     LoginRefusedError,
+    NoImageError,
     RegistryError,
     RepositoryMissingError,
     TagTakenError,
@@ -32,6 +36,13 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 _TRIES = 4
+# ECR answers 404 to who does not accept the type of a manifest that it has.
+_MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.oci.image.index.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json"
+)
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0  # between two bytes: ECR takes its time to check a large layer
 _BUSY = frozenset([429, 500, 502, 503, 504])
@@ -59,6 +70,15 @@ class Pushed:
     tag: str
     sent: int
     changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A manifest as the registry keeps it: its bytes, which `digest` names, and what they are."""
+
+    digest: str
+    media_type: str
+    data: bytes
 
 
 class BrokenOffError(Exception):
@@ -107,16 +127,91 @@ class Registry:
             return self._pushed(image, tag=tag, sent=0, changed=False)
         if there is not None:
             self._refuse_taken(tag, there)
-        missing = [blob for blob in image.blobs if not self._has(blob)]
-        size = sum(blob.size for blob in missing)
-        self._report(
-            f"{len(missing)} of {len(image.blobs)} blobs to send, {_megabytes(size)} of {_megabytes(image.size)}"
-        )
+        missing = self.missing(image.blobs)
         for blob in missing:
             image.verify(blob)
-            self._send(image, blob)
-        self._send_manifest(image, tag)
-        return self._pushed(image, tag=tag, sent=size, changed=True)
+            self.send(image.path(blob.digest), blob)
+        image.verify(image.manifest)
+        data = image.path(image.digest).read_bytes()
+        manifest = Manifest(digest=image.digest, media_type=image.manifest.media_type, data=data)
+        self.put_manifest(manifest, reference=tag)
+        return self._pushed(image, tag=tag, sent=sum(blob.size for blob in missing), changed=True)
+
+    def is_tagged(self, tag: str, digest: str) -> bool:
+        """Tell whether the tag names that image; raise TagTakenError where it names another."""
+        there = self._digest_of(tag)
+        if there not in (None, digest):
+            self._refuse_taken(tag, str(there))
+        return there is not None
+
+    def missing(self, blobs: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return the blobs that the repository does not have."""
+        missing = tuple(blob for blob in blobs if not self._has(blob))
+        size, whole = (sum(blob.size for blob in part) for part in (missing, blobs))
+        if blobs:
+            self._report(
+                f"{len(missing)} of {len(blobs)} blobs to send, {_megabytes(size)} of {_megabytes(whole)}"
+            )
+        return missing
+
+    def manifest(self, digest: str) -> Manifest:
+        """Return a manifest; raise NoImageError where the repository has none of that digest."""
+        answer = self._again("GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS})
+        if answer.status_code == HTTPStatus.NOT_FOUND and _told(answer)[0] != "NAME_UNKNOWN":
+            raise self._gone(digest)
+        self._check(answer, HTTPStatus.OK, doing="pull from")
+        media_type = answer.headers["Content-Type"].partition(";")[0]
+        return Manifest(digest=digest, media_type=media_type, data=answer.content)
+
+    def download(self, blob: Descriptor, path: Path) -> None:
+        """Write a blob to a file; raise CorruptedImageError where it is not what its digest says."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                found = self._download(blob, path)
+            except BrokenOffError as error:
+                if attempt == _TRIES:
+                    raise self._unreachable(error) from None
+                self._sleep(2.0 ** (attempt - 1))
+                continue
+            if found == blob.digest:
+                return
+        raise CorruptedImageError(
+            f"the blob {blob.digest} of {self._repository} came as {found}",
+            hint="it was damaged on its way, or is damaged there: try again, or push the image again",
+        )
+
+    def _download(self, blob: Descriptor, path: Path) -> str:
+        """Write a blob to a file; return the digest of what came."""
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        seen = hashlib.sha256()
+        headers = {"Accept-Encoding": "identity"}  # the bytes as they are
+        with closing(self._call("GET", f"blobs/{blob.digest}", headers=headers, stream=True)) as answer:
+            if answer.status_code in _BUSY:
+                raise BrokenOffError(f"{answer.status_code} {answer.reason}")
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                raise self._gone(blob.digest)
+            self._check(answer, HTTPStatus.OK, doing="pull from")
+            try:
+                with path.open("wb") as file:
+                    for piece in answer.iter_content(_PIECE):
+                        seen.update(piece)
+                        file.write(piece)
+            except RequestException as error:
+                raise BrokenOffError(str(error)) from None
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise DiskFullError(
+                    f"no space left for {path.parent}", hint="free some space, then try again"
+                ) from None
+        return f"sha256:{seen.hexdigest()}"
+
+    def _gone(self, digest: str) -> NoImageError:
+        return NoImageError(
+            f"the repository {self._repository} of {self._environment} does not have {digest}",
+            hint=f"it was deleted there: push it again (`push {self._environment}`), or release another image",
+        )
 
     def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> Pushed:
         return Pushed(
@@ -156,12 +251,12 @@ class Registry:
         self._check(answer, HTTPStatus.OK)
         return True
 
-    def _send(self, image: Image, blob: Descriptor) -> None:
+    def send(self, path: Path, blob: Descriptor) -> None:
         """Send a blob; where the connection breaks, go on from the byte that the registry has got to."""
         place, offset = self._start(), 0
         for attempt in range(1, _TRIES + 1):
             try:
-                with image.path(blob.digest).open("rb") as file:
+                with path.open("rb") as file:
                     place = self._send_from(file, blob, place=place, offset=offset)
                 break
             except BrokenOffError as error:
@@ -198,16 +293,15 @@ class Registry:
             return self._start(), 0
         return self._location(answer), int(reached) + 1
 
-    def _send_manifest(self, image: Image, tag: str) -> None:
-        image.verify(image.manifest)
-        data = image.path(image.digest).read_bytes()
-        headers = {"Content-Type": image.manifest.media_type}
-        answer = self._again("PUT", f"manifests/{tag}", headers=headers, data=data)
+    def put_manifest(self, manifest: Manifest, *, reference: str) -> None:
+        """Put a manifest under a tag, or under its own digest: from then on the image is there."""
+        headers = {"Content-Type": manifest.media_type}
+        answer = self._again("PUT", f"manifests/{reference}", headers=headers, data=manifest.data)
         self._check(answer, HTTPStatus.CREATED)
-        found = answer.headers.get("Docker-Content-Digest", image.digest)
-        if found != image.digest:
+        found = answer.headers.get("Docker-Content-Digest", manifest.digest)
+        if found != manifest.digest:
             raise CorruptedImageError(
-                f"the registry took {found} for {image.digest}",
+                f"the registry took {found} for {manifest.digest}",
                 hint="the manifest was damaged on its way: push again",
             )
 
@@ -227,14 +321,25 @@ class Registry:
             raise self._unreachable(error) from None
 
     def _call(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        stream: bool = False,
     ) -> requests.Response:
         from requests.exceptions import RequestException  # noqa: PLC0415
 
         try:
             # Without the client's own retries, which would send what is left of a half-read file as if it were all.
             answer: requests.Response = self._client.do_request.__wrapped__(
-                self._client, urljoin(self._base, path), method, data=data, headers=dict(headers or {})
+                self._client,
+                urljoin(self._base, path),
+                method,
+                data=data,
+                headers=dict(headers or {}),
+                stream=stream,
             )
         except (RequestException, OSError) as error:
             raise BrokenOffError(str(error)) from None
@@ -250,15 +355,15 @@ class Registry:
             hint="push again: what has arrived is not sent again",
         )
 
-    def _check(self, answer: requests.Response, expected: HTTPStatus) -> None:
+    def _check(self, answer: requests.Response, expected: HTTPStatus, *, doing: str = "push to") -> None:
         """Raise what a refusal means."""
         if answer.status_code == expected:
             return
         code, message = _told(answer)
-        what = f"the registry refused to push to {self._repository}: {message}"
+        what = f"the registry refused to {doing} {self._repository}: {message}"
         if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise LoginRefusedError(
-                what, hint="the token has expired or may not push: sign in and push again"
+                what, hint="the token has expired or may not do this: sign in and try again"
             )
         if code == "NAME_UNKNOWN":
             raise RepositoryMissingError(

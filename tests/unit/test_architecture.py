@@ -15,7 +15,7 @@ LAYERS = (
     {"cli"},
     {"flows"},
     {"session"},
-    {"endpoint", "ledger", "rollout"},
+    {"endpoint", "lease", "ledger", "rollout"},
     {
         "describe",
         "gates",

@@ -133,7 +133,8 @@ def test_the_guides_name_the_json_of_every_command(guide: str) -> None:
 
 
 def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
-    settings = rows(guide, first=r"`(account_id|region|role_arn|promotes_from|stall_after|version_path)`")
+    known = r"account_id|region|role_arn|promotes_from|stall_after|version_path|soak_minutes|refuse_findings"
+    settings = rows(guide, first=rf"`({known})`")
     source = Path(environment.__file__).read_text(encoding="utf-8")
     read = set(re.findall(r'settings\.(?:required|optional|number)\(\s*"(\w+)"', source))
 

@@ -1,0 +1,165 @@
+"""The commands on what goes from one environment to the next, and on what went before: promote, history."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from mclass_tf import flows
+from mclass_tf.cli.call import Call, confirm, each, engine, open_environment, require_terminal
+from mclass_tf.cli.live import Live
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
+from mclass_tf.errors import LeaseHeldError, PromotionRefusedError, UsageError
+from mclass_tf.flows import Difference, Past, Released, Shown
+from mclass_tf.session import Session, open_session
+
+_WIDEST = 40
+_SHORT = 19  # of a digest: sha256: and twelve digits
+
+
+def promote(call: Call) -> Outcome:
+    names = path(call.arguments.path)
+    if not call.arguments.yes:
+        require_terminal("promote")
+    source, session = (_open(call, name) for name in names)
+    promoted: list[flows.Promoted] = []
+
+    def work(_: Session, live: Live) -> Released:
+        done = flows.promote(
+            source,
+            session,
+            confirm=partial(confirm, call),
+            shown=Shown(
+                rollout=live.show,
+                plan=partial(show_plan, call, session),
+                differences=partial(_show_differences, call, names),
+            ),
+            on_interrupt=partial(ask_what_now, live),
+        )
+        promoted.append(done)
+        return done.released
+
+    try:
+        outcome = rolled_out(session, work)
+    except (PromotionRefusedError, LeaseHeldError) as error:
+        failed = Outcome.failed(error, use_local=session.target.is_local)
+        refused = {"environment": names[1], "digest": error.digest, "outcome": "refused", "cause": str(error)}
+        return replace(failed, document={**refused, **failed.document})
+    for done in promoted:
+        more = {"promoted_from": done.origin and asdict(done.origin), "sent": done.sent}
+        outcome = replace(outcome, document={**outcome.document, **more})
+    return outcome
+
+
+def path(words: Sequence[str]) -> tuple[str, str]:
+    """Return where from and where to: written "dev prod", "dev→prod" or "dev->prod"."""
+    text = " ".join(words).strip()
+    names = [name for name in re.split(r"\s*(?:→|->)\s*|\s+", text) if name]
+    if len(names) == 1 and text.endswith("-"):
+        raise UsageError(
+            f"{text!r} names one environment: the shell has taken the > and written a file",
+            hint="quote it: promote 'dev->prod', or write promote dev prod",
+        )
+    if len(names) != 2:  # noqa: PLR2004
+        raise UsageError(f"{text!r} is not two environments", hint="promote dev prod, or promote 'dev->prod'")
+    if names[0] == names[1]:
+        raise UsageError(f"{names[0]} cannot be promoted to itself", hint="promote dev prod")
+    return names[0], names[1]
+
+
+def _open(call: Call, name: str) -> Session:
+    return open_session(
+        call.project,
+        name,
+        use_local=call.arguments.local,
+        engine=engine,
+        report=partial(call.reporter.line, environment=""),
+    )
+
+
+def _show_differences(call: Call, names: tuple[str, str], found: Sequence[Difference]) -> None:
+    call.reporter.line(differences_text(names, found))
+
+
+def differences_text(names: tuple[str, str], found: Sequence[Difference]) -> str:
+    """Return a table of what differs, a line for each value."""
+    if not found:
+        return f"{names[0]} and {names[1]} are configured alike"
+    rows = [
+        ("", *names),
+        *((each.name, _cut(each.source), _cut(each.target)) for each in found if each.what == "input"),
+        *(
+            (f"output {each.name}", _cut(each.source), _cut(each.target))
+            for each in found
+            if each.what == "output"
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def history(call: Call) -> Outcome:
+    def one(name: str) -> Outcome:
+        found = flows.history(open_environment(call, name), limit=call.arguments.limit)
+        return Outcome(text=history_text(name, found), document=history_document(name, found))
+
+    return each(call, one)
+
+
+def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
+    return {
+        "environment": environment,
+        "attempts": [
+            {
+                "at": past.at.isoformat(),
+                "kind": past.kind,
+                "digest": past.digest,
+                "revision": past.revision,
+                "outcome": past.outcome,
+                "cause": past.cause,
+                "verified": past.is_verified,
+                "who": past.who,
+                "seconds": past.seconds,
+                "task_definition": past.task_definition_arn,
+                "promoted_from": past.promoted_from and asdict(past.promoted_from),
+                "record": past.record,
+            }
+            for past in found
+        ],
+    }
+
+
+def history_text(environment: str, found: Sequence[Past]) -> str:
+    """Return a table of the attempts, the latest first, with what went wrong below each."""
+    if not found:
+        return f"nothing was released in {environment} yet"
+    rows = [_row(past) for past in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for past, row in zip(found, rows, strict=True):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+        lines += [f"    {past.cause}"] if past.cause else []
+    return "\n".join(lines)
+
+
+def _row(past: Past) -> tuple[str, ...]:
+    source = f" from {past.promoted_from.environment}" if past.promoted_from else ""
+    unverified = past.outcome in ("released", "unchanged", "rolled back") and not past.is_verified
+    return (
+        f"{past.at:%Y-%m-%d %H:%M:%S}",
+        f"{past.kind}{source}",
+        past.digest[:_SHORT] or "-",
+        past.revision[:12] or "-",
+        f"{past.outcome}{', not verified' if unverified else ''}",
+        "-" if past.seconds is None else f"{past.seconds:.0f} s",
+        past.who.rpartition(":")[2],
+    )

@@ -1,0 +1,77 @@
+"""What differs between two environments: in what they are configured with, and in what was applied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf.environment import Environment
+
+# The outputs that say how an environment is; the others name its own resources, and always differ.
+_TOLD = (
+    "account_id",
+    "autoscaling",
+    "availability_zone_rebalancing",
+    "container_insights",
+    "container_port",
+    "deletion_protection",
+    "deployment",
+    "desired_count",
+    "egress",
+    "execute_command_enabled",
+    "image_digest",
+    "log_retention_days",
+    "region",
+)
+_UNSET = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One value that differs, `source` in the one and `target` in the other; "-" where it is not set."""
+
+    what: str
+    name: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One environment: its terraform.tfvars, and its outputs."""
+
+    environment: Environment
+    outputs: Mapping[str, Any]
+
+
+def differences(source: Side, target: Side) -> tuple[Difference, ...]:
+    """Return what differs, inputs before outputs; an output that repeats a difference of the inputs is left out."""
+    inputs = tuple(_differ("input", source.environment.variables, target.environment.variables))
+    known = {(each.name.rpartition(".")[2], each.source, each.target) for each in inputs}
+    told = (_told(source.outputs), _told(target.outputs))
+    outputs = _differ("output", *told)
+    new = (each for each in outputs if (each.name.rpartition(".")[2], each.source, each.target) not in known)
+    return (*inputs, *new)
+
+
+def _told(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: outputs[name] for name in _TOLD if name in outputs}
+
+
+def _differ(what: str, source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[Difference]:
+    ours, theirs = dict(_leaves(source)), dict(_leaves(target))
+    for name in sorted(ours.keys() | theirs.keys()):
+        values = ours.get(name, _UNSET), theirs.get(name, _UNSET)
+        if values[0] != values[1] and name != "environment":
+            yield Difference(what=what, name=name, source=values[0], target=values[1])
+
+
+def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{name}.")
+        elif value is not None:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{before}{name}", text

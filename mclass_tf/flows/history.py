@@ -1,0 +1,72 @@
+"""The verb that tells what was tried in an environment, and what came of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from mclass_tf.flows.attempt import lease_of, ledger_of
+from mclass_tf.ledger import Origin, Record
+from mclass_tf.session import Session
+
+UNDER_WAY, CUT_OFF = "under way", "cut off"
+_KINDS = {"promote": "promotion"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """One attempt. `seconds` None where it has not ended; `outcome` is then "under way" or "cut off"."""
+
+    at: dt.datetime
+    kind: str
+    digest: str
+    revision: str
+    outcome: str
+    cause: str
+    is_verified: bool
+    who: str
+    seconds: float | None
+    task_definition_arn: str
+    promoted_from: Origin | None
+    record: str
+
+
+def history(session: Session, *, limit: int) -> tuple[Past, ...]:
+    """Return the attempts on an environment, the latest first, at most `limit`."""
+    ledger = ledger_of(session)
+    records = tuple(islice(ledger.latest_first(), limit))
+    return told(records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records))
+
+
+def _is_held(session: Session, records: Sequence[Record]) -> bool:
+    """Tell whether somebody is at work there; not asked where the last attempt has ended."""
+    return bool(records) and records[0].ended is None and lease_of(session).holder() is not None
+
+
+def told(records: Sequence[Record], *, urls: Sequence[str], is_held: bool) -> tuple[Past, ...]:
+    """Return what records say; of those without an end the latest is under way while somebody holds the lease."""
+    return tuple(
+        _past(record, url=url, unended=UNDER_WAY if number == 0 and is_held else CUT_OFF)
+        for number, (record, url) in enumerate(zip(records, urls, strict=True))
+    )
+
+
+def _past(record: Record, *, url: str, unended: str) -> Past:
+    begun, ended = record.begun, record.ended
+    at = dt.datetime.fromisoformat(begun.at)
+    return Past(
+        at=at,
+        kind=_KINDS.get(begun.command, begun.command),
+        digest=begun.digest,
+        revision=begun.revision,
+        outcome=ended.outcome if ended else unended,
+        cause=ended.cause if ended else "",
+        is_verified=record.is_proven,
+        who=begun.who,
+        seconds=(dt.datetime.fromisoformat(ended.at) - at).total_seconds() if ended else None,
+        task_definition_arn=ended.task_definition_arn if ended else "",
+        promoted_from=begun.promoted_from,
+        record=url,
+    )

@@ -1,0 +1,139 @@
+"""The verb that takes what one environment has proven to the next: by digest, with nothing built anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mclass_tf import image, verify
+from mclass_tf.errors import PromotionRefusedError
+from mclass_tf.flows.attempt import alone, begun, recorded
+from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.differences import Difference, Side, differences
+from mclass_tf.flows.environments import Confirm, Planned, applied_state
+from mclass_tf.flows.proof import Proven, proven, serving
+from mclass_tf.flows.release import (
+    UNCHANGED,
+    Released,
+    Wanted,
+    bring,
+    leave,
+    result,
+    runs,
+    unshown,
+)
+from mclass_tf.ledger import Origin
+from mclass_tf.session import Session
+
+
+def _unshown(_: Sequence[Difference]) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What is shown on the way: how the environments differ, the plan, and every change of the rollout."""
+
+    rollout: Show
+    plan: Callable[[Planned], None] = unshown
+    differences: Callable[[Sequence[Difference]], None] = _unshown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promoted:
+    """What a promotion came to: the release, where it came from, and how many bytes of blobs were sent for it."""
+
+    released: Released
+    origin: Origin | None
+    sent: int
+
+
+def promote(
+    source: Session,
+    session: Session,
+    *,
+    confirm: Confirm,
+    shown: Shown,
+    on_interrupt: OnInterrupt = leave,
+    stall_after: float | None = None,
+) -> Promoted:
+    """Bring what serves in `source`'s environment into service in `session`'s, and return when it serves.
+
+    Raises PromotionRefusedError (exit 5) where it is not proven or may not go there, LeaseHeldError (5) where somebody is
+    at work there, NoImageError (3) where the image is gone, and what `release` raises. Whatever fails, what served before
+    goes on serving.
+    """
+    require_path(source, session)
+    origin = Deployer.of(source, verify.Outputs.parse(applied_state(source).outputs))
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    source.aws.warm()
+    digest = serving(origin)
+    watching = Watching(show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after)
+    with alone(session, command="promote", digest=digest):
+        if _serves(deployer, digest):
+            return _unchanged(deployer, digest)
+        found = proven(origin, session.environment.promotion, digest=digest)
+        shown.differences(differences(_side(source), _side(session)))
+        copied = _copied(origin, deployer, found)
+        wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
+        released = bring(deployer, wanted, watching, confirm=confirm, show_plan=shown.plan)
+    return Promoted(released=released, origin=found.origin, sent=copied.sent)
+
+
+def require_path(source: Session, session: Session) -> None:
+    """Refuse a promotion from any environment but the one that the other takes its releases from."""
+    name, goal = source.environment.name, session.environment.name
+    allowed = session.environment.promotes_from
+    if allowed == name:
+        return
+    takes = f"takes its releases from {allowed}" if allowed else "takes releases from no environment"
+    usual = f"promote from there: `promote {allowed} {goal}`; " if allowed else ""
+    raise PromotionRefusedError(
+        f"{goal} {takes}, not from {name}; nothing was changed",
+        hint=f'{usual}promotes_from = "{name}" in environments/{goal}/environment.toml lets it',
+    )
+
+
+def _serves(deployer: Deployer, digest: str) -> bool:
+    """Tell whether it serves there already, in the task definition that was applied."""
+    outputs = deployer.outputs
+    if outputs.image_digest != digest or deployer.ongoing() is not None:
+        return False
+    return runs(deployer.service(), outputs.task_definition_arn)
+
+
+def _unchanged(deployer: Deployer, digest: str) -> Promoted:
+    """Prove once more what serves already."""
+    session = deployer.session
+    with recorded(session, begun(session, command="promote", digest=digest)) as attempt:
+        attempt.task_definition_arn = deployer.outputs.task_definition_arn
+        attempt.outcome = UNCHANGED
+        report = deployer.prove(attempt, digest=digest)
+    return Promoted(released=result(session, attempt, report), origin=None, sent=0)
+
+
+def _copied(origin: Deployer, deployer: Deployer, found: Proven) -> image.Copied:
+    session = deployer.session
+    session.report(f"copying {found.digest} from {found.origin.environment} to {session.environment.name}")
+    return image.copy(
+        _registry(origin),
+        _registry(deployer),
+        digest=found.digest,
+        tags=found.tags,
+        folder=session.project.home,
+    )
+
+
+def _registry(deployer: Deployer) -> image.Registry:
+    """Return the environment's repository, logged in to in its own account."""
+    session = deployer.session
+    return image.Registry(
+        image.log_in(session.aws),
+        deployer.outputs.repository_name,
+        environment=session.environment.name,
+        report=session.report,
+    )
+
+
+def _side(session: Session) -> Side:
+    return Side(environment=session.environment, outputs=applied_state(session).shown)

@@ -1,0 +1,225 @@
+"""What an environment serves, and whether it was proven there long and well enough to go elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from mclass_tf import rollout, verify
+from mclass_tf.aws import error_code
+from mclass_tf.environment import SEVERITIES, PromotionSettings
+from mclass_tf.errors import NoImageError, NotServingError, PromotionRefusedError
+from mclass_tf.flows.attempt import lease_of, ledger_of
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.ledger import Origin, Record
+from mclass_tf.service import ROLLING_BACK
+
+_LOOKED_BACK = 200  # attempts
+# The environment serves what the attempt was to bring.
+_GOOD = ("released", "unchanged")
+_SCANNED = ("COMPLETE", "ACTIVE")
+_SCANNING = ("IN_PROGRESS", "PENDING")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven:
+    """An image that serves in an environment, and was proven there by `origin`'s record."""
+
+    digest: str
+    revision: str
+    tags: tuple[str, ...]
+    origin: Origin
+
+
+def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> Proven:
+    """Return what is known of the image that serves; raise PromotionRefusedError where that is not enough to promote it."""
+    session = deployer.session
+    name, ledger = session.environment.name, ledger_of(session)
+    records = islice(ledger.latest_first(), _LOOKED_BACK)
+    record = require_proven(records, digest=digest, environment=name, settings=settings, now=_now())
+    tags = _tags(deployer, digest)
+    if settings.refuse_findings != "NONE":
+        require_clean(_scan(deployer, digest), digest=digest, environment=name, settings=settings)
+    return Proven(
+        digest=digest,
+        revision=record.begun.revision,
+        tags=tags,
+        origin=Origin(environment=name, record=ledger.url(record.name)),
+    )
+
+
+def serving(deployer: Deployer) -> str:
+    """Return the digest that all running tasks are of; raise PromotionRefusedError where there is none such."""
+    name = deployer.session.environment.name
+    holder = lease_of(deployer.session).holder()
+    if holder is not None:
+        raise PromotionRefusedError(
+            f"{holder.who} is at work in {name} since {holder.since}: {holder.command} {holder.digest}".rstrip(),
+            hint=f"wait for it to end: `status {name}`",
+        )
+    current = deployer.ongoing()
+    if current is not None:
+        doing = "being rolled back" if current.status in ROLLING_BACK else "under way"
+        raise PromotionRefusedError(
+            f"a deployment in {name} is {doing} since {current.created_at:%Y-%m-%d %H:%M:%S} UTC: "
+            "what it comes to is not known yet",
+            hint=f"wait for it to end: `status {name}`",
+        )
+    service = deployer.service()
+    digest = deployer.image_of(service.task_definition_arn).rpartition("@")[2]
+    if service.desired == 0 or digest == verify.PLACEHOLDER:
+        raise PromotionRefusedError(
+            f"{name} runs nothing: there is nothing to promote", hint=f"release there first: `release {name}`"
+        )
+    _require_steady(deployer, task_definition_arn=service.task_definition_arn, digest=digest)
+    return digest
+
+
+def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
+    try:
+        rollout.require_alone(
+            deployer.ecs,
+            task_definition_arn=task_definition_arn,
+            container=deployer.outputs.container_name,
+            digest=digest,
+            patience=deployer.patience,
+        )
+    except NotServingError as error:
+        name = deployer.session.environment.name
+        raise PromotionRefusedError(
+            f"{name} does not serve {digest} with all its tasks: {error.cause}",
+            hint=f"`status {name}` shows what runs; release there again once it is mended",
+            digest=digest,
+        ) from None
+
+
+def require_proven(
+    records: Iterable[Record], *, digest: str, environment: str, settings: PromotionSettings, now: dt.datetime
+) -> Record:
+    """Return the record that proves `digest`, of `records` with the latest first; raise PromotionRefusedError.
+
+    The last attempt that ended must be of this digest, have brought it into service, and have been verified: after one that
+    failed or was rolled back nobody knows what is meant to be promoted. Proven once more, it was proven since the first
+    time without another attempt between them.
+    """
+    again = f"`release {environment} --image {digest}` proves it anew"
+    ended = [record for record in records if record.ended is not None]
+    last = ended[0] if ended else None
+    if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
+        raise _refused(
+            f"{digest} serves in {environment}, but the ledger has no release of it", again, digest
+        )
+    if last.ended.outcome not in _GOOD or last.begun.digest != digest:
+        told = f" ({last.ended.cause})" if last.ended.cause else ""
+        raise _refused(
+            f"the last {last.begun.command} in {environment}, of {last.begun.digest or 'nothing'} at {last.ended.at}, "
+            f"ended with {last.ended.outcome!r}{told}; {digest} serves there",
+            f"release what is right there; {again}",
+            digest,
+        )
+    if not last.is_proven:
+        raise _refused(
+            f"{digest} serves in {environment}, but its verification failed at {last.ended.at}",
+            f"`verify {environment}` says why; {again}",
+            digest,
+        )
+    _require_soaked(_since(ended, digest), last, environment=environment, settings=settings, now=now)
+    return last
+
+
+def _since(ended: list[Record], digest: str) -> dt.datetime:
+    """Return since when it was proven without a break."""
+    since = ""
+    for record in ended:
+        if record.begun.digest != digest or record.ended is None or record.ended.outcome not in _GOOD:
+            break
+        if not record.is_proven:
+            break
+        since = record.ended.at
+    return dt.datetime.fromisoformat(since)
+
+
+def _require_soaked(
+    since: dt.datetime, record: Record, *, environment: str, settings: PromotionSettings, now: dt.datetime
+) -> None:
+    proven_for = (now - since).total_seconds() / 60
+    if proven_for < settings.soak_minutes:
+        left = settings.soak_minutes - proven_for
+        raise _refused(
+            f"{record.begun.digest} is proven in {environment} for {proven_for:.1f} minutes, "
+            f"{settings.soak_minutes:g} are asked for",
+            f"promote in {left:.0f} minutes; soak_minutes in environment.toml says how long",
+            record.begun.digest,
+        )
+
+
+def require_clean(
+    scan: Mapping[str, Any] | None, *, digest: str, environment: str, settings: PromotionSettings
+) -> None:
+    """Raise PromotionRefusedError where a scan found too much, failed, or is not known; `scan` is ECR's answer, None without one."""
+    status = str(scan["imageScanStatus"]["status"]) if scan else ""
+    found = f"{digest} of {environment}"
+    if status in _SCANNING:
+        raise _refused(f"the scan of {found} is not over", "promote when it is", digest)
+    if status not in _SCANNED or scan is None:
+        why = str(scan["imageScanStatus"].get("description") or "") if scan else ""
+        problem = (
+            f"the scan of {found} failed: {status} {why}".rstrip() if scan else f"{found} was not scanned"
+        )
+        raise _refused(
+            f"{problem}; what is in it is not known",
+            'scan it (`aws ecr start-image-scan`), or ask for no scan: refuse_findings = "NONE" in environment.toml',
+            digest,
+        )
+    counts: Mapping[str, int] = scan.get("imageScanFindings", {}).get("findingSeverityCounts") or {}
+    least = SEVERITIES.index(settings.refuse_findings)
+    bad = {severity: counts[severity] for severity in reversed(SEVERITIES[least:]) if counts.get(severity)}
+    if bad:
+        told = ", ".join(f"{count} {severity}" for severity, count in bad.items())
+        raise _refused(
+            f"the scan of {found} has findings of {settings.refuse_findings} or above: {told}",
+            "mend them and release again; `aws ecr describe-image-scan-findings` lists them",
+            digest,
+        )
+
+
+def _refused(message: str, hint: str, digest: str) -> PromotionRefusedError:
+    return PromotionRefusedError(message, hint=hint, digest=digest)
+
+
+def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
+    """Return the image's tags; raise NoImageError where it was deleted while it serves."""
+    name, outputs = deployer.session.environment.name, deployer.outputs
+    try:
+        found = deployer.session.aws.ecr.describe_images(
+            repositoryName=outputs.repository_name, imageIds=[{"imageDigest": digest}]
+        )
+    except Exception as error:
+        if error_code(error) != "ImageNotFoundException":
+            raise
+        raise NoImageError(
+            f"{digest} serves in {name}, but the repository {outputs.repository_name} does not have it any more",
+            hint=f"push it again (`push {name} --image {digest}`), or release another image there",
+        ) from None
+    tags = found["imageDetails"][0].get("imageTags") or ()
+    # What has no tag expires soon.
+    return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)
+
+
+def _scan(deployer: Deployer, digest: str) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = deployer.session.aws.ecr.describe_image_scan_findings(
+            repositoryName=deployer.outputs.repository_name, imageId={"imageDigest": digest}
+        )
+    except Exception as error:
+        if error_code(error) != "ScanNotFoundException":
+            raise
+        return None
+    return found
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

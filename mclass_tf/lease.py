@@ -1,0 +1,202 @@
+"""The lease on an environment's service: who releases there now keeps others out, from whatever machine.
+
+One object beside the state, `<folder of the state's key>/releases/<environment>.lease`, which is only ever written on
+condition: that there is none yet (If-None-Match), or that it is still the one that was read (If-Match). Its holder
+renews it; one that was not renewed for its lifetime is anybody's. Age is judged by S3's own clock, not by the machines'.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import secrets
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from mclass_tf.aws import Aws, error_code
+from mclass_tf.environment import Backend
+from mclass_tf.errors import LeaseHeldError, LedgerError
+
+LIFETIME = 90.0
+"""Seconds after which a lease that is not renewed is anybody's."""
+_RENEWED_EVERY = LIFETIME / 4
+_TRIES = 5
+_LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lease, since when, and for what; `digest` is "" where none is chosen yet."""
+
+    id: str
+    who: str
+    host: str
+    machine: str
+    pid: int
+    command: str
+    digest: str
+    since: str
+    is_held: bool = True
+
+    @classmethod
+    def here(cls, *, who: str, command: str, digest: str) -> Holder:
+        return cls(
+            id=secrets.token_hex(8),
+            who=who,
+            host=socket.gethostname(),
+            machine=_machine(),
+            pid=os.getpid(),
+            command=command,
+            digest=digest,
+            since=f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The lease as S3 has it; `age` is in seconds since it was written."""
+
+    holder: Holder
+    etag: str
+    age: float
+
+    @property
+    def is_free(self) -> bool:
+        return not self.holder.is_held or self.age > LIFETIME or _is_dead(self.holder)
+
+
+class Lease:
+    """The lease on one environment."""
+
+    def __init__(self, aws: Aws, backend: Backend, *, environment: str) -> None:
+        self._s3 = aws.s3
+        self._bucket = backend.bucket
+        self._environment = environment
+        folder = backend.key.rpartition("/")[0]
+        self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+
+    def holder(self) -> Holder | None:
+        """Return who holds it now; None where nobody does."""
+        found = self._read()
+        return None if found is None or found.is_free else found.holder
+
+    @contextmanager
+    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[None]:
+        """Hold it inside; raise LeaseHeldError at once, naming the other, where somebody else does."""
+        written = _Written(etag=self._take(holder))
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(renewed_every):
+                # What cannot be renewed now can be at the next turn; what somebody has taken stays theirs.
+                with suppress(Exception):
+                    written.etag = self._write(holder, condition={"IfMatch": written.etag})
+
+        renewal = threading.Thread(target=renew, name="lease", daemon=True)
+        renewal.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewal.join()
+            with suppress(Exception):  # it ends by itself, and hides nothing of what happened inside
+                self._write(replace(holder, is_held=False), condition={"IfMatch": written.etag})
+
+    def _take(self, holder: Holder) -> str:
+        """Write the lease as ours; return its ETag."""
+        found: _Found | None = None
+        for _ in range(_TRIES):
+            condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found.etag}
+            try:
+                return self._write(holder, condition=condition)
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) not in _LOST:
+                    raise LedgerError(
+                        f"the lease on the releases of {self._environment} could not be written: {error}",
+                        hint=f"the credentials need s3:PutObject on s3://{self._bucket}/{self._key}",
+                    ) from None
+            found = self._read()
+            if found is not None and not found.is_free:
+                break
+        raise self._held_by(found)
+
+    def _held_by(self, found: _Found | None) -> LeaseHeldError:
+        name = self._environment
+        if found is None:
+            return LeaseHeldError(f"others take the lease on {name} all the time", hint="try again")
+        held = found.holder
+        what = f" of {held.digest}" if held.digest else ""
+        return LeaseHeldError(
+            f"{held.who} is at work in {name} since {held.since}: {held.command}{what} "
+            f"({held.host}, process {held.pid}); nothing was changed",
+            hint=f"wait for it to end (`status {name}`), or take its rollout back: `rollback {name}`; if it is dead, "
+            f"its lease ends within {LIFETIME:.0f} s",
+            holder=held.who,
+            since=held.since,
+            digest=held.digest,
+        )
+
+    def _read(self) -> _Found | None:
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._key)
+        except self._s3.exceptions.NoSuchKey:
+            return None
+        return _Found(
+            holder=_holder(json.loads(answer["Body"].read())),
+            etag=answer["ETag"],
+            age=(_now(answer) - answer["LastModified"]).total_seconds(),
+        )
+
+    def _write(self, holder: Holder, *, condition: Mapping[str, str]) -> str:
+        put: Callable[..., Mapping[str, Any]] = self._s3.put_object
+        # The same bytes would have the same ETag: what was renewed meanwhile must not be taken for what was read.
+        document = {**asdict(holder), "written": secrets.token_hex(8)}
+        body = json.dumps(document, indent=2, ensure_ascii=False).encode()
+        answer = put(
+            Bucket=self._bucket, Key=self._key, Body=body, ContentType="application/json", **condition
+        )
+        return str(answer["ETag"])
+
+
+@dataclass(kw_only=True)
+class _Written:
+    """The ETag of what was written last."""
+
+    etag: str
+
+
+def _holder(document: Mapping[str, Any]) -> Holder:
+    known = {field.name for field in fields(Holder)}
+    return Holder(**{key: value for key, value in document.items() if key in known})
+
+
+def _now(answer: Mapping[str, Any]) -> dt.datetime:
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date) if date else dt.datetime.now(dt.UTC)
+
+
+def _machine() -> str:
+    """Return what no two machines, nor containers, have in common: names alone are often the same."""
+    return f"{socket.gethostname()}/{uuid.getnode():012x}"
+
+
+def _is_dead(holder: Holder) -> bool:
+    """Tell whether it is a process of this machine that is no more; of another machine's nothing is known."""
+    if holder.machine != _machine():
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # somebody else's process, which lives
+    return False

@@ -1,0 +1,148 @@
+"""The lease lets one at a time work on an environment, tells the others who that is, and outlives no dead holder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mclass_tf.aws import Access, Aws
+from mclass_tf.environment import Backend
+from mclass_tf.errors import LeaseHeldError, LedgerError
+from mclass_tf.lease import LIFETIME, Holder, Lease
+from tests.unit.fake_s3 import FakeS3
+
+KEY = "mclass/releases/prod.lease"
+KIM = Holder.here(who="kim", command="promote", digest="sha256:aa")
+LEE = Holder.here(who="lee", command="release", digest="")
+ELSEWHERE = replace(KIM, machine="another", host="another")
+
+
+@pytest.fixture
+def s3() -> FakeS3:
+    return FakeS3()
+
+
+def lease(s3: FakeS3) -> Lease:
+    aws = Aws(Access(region="ap-northeast-2"))
+    aws.__dict__["s3"] = s3
+    backend = Backend(
+        file=Path("backend.hcl"),
+        bucket="state",
+        key="mclass/terraform.tfstate",
+        region="ap-northeast-2",
+        allowed_account_ids=(),
+    )
+    return Lease(aws, backend, environment="prod")
+
+
+def dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    return child.pid
+
+
+def left_by(s3: FakeS3, holder: Holder) -> None:
+    """Leave a lease as somebody does who is killed."""
+    lease(s3)._take(holder)
+
+
+def test_the_second_is_told_who_is_at_work_since_when_and_with_what(s3: FakeS3) -> None:
+    with lease(s3).held(KIM), pytest.raises(LeaseHeldError) as caught, lease(s3).held(LEE):
+        pytest.fail("both hold it")
+
+    assert f"kim is at work in prod since {KIM.since}: promote of sha256:aa" in caught.value.message
+    assert (caught.value.holder, caught.value.digest) == ("kim", "sha256:aa")
+    assert "`rollback prod`" in caught.value.hint
+
+
+def test_a_lease_that_was_given_back_is_anybodys(s3: FakeS3) -> None:
+    with lease(s3).held(KIM):
+        assert lease(s3).holder() == KIM
+    assert lease(s3).holder() is None
+
+    with lease(s3).held(LEE):
+        assert lease(s3).holder() == LEE
+
+
+def test_it_is_given_back_when_what_is_done_under_it_fails(s3: FakeS3) -> None:
+    with pytest.raises(KeyError), lease(s3).held(KIM):
+        raise KeyError
+
+    assert lease(s3).holder() is None
+
+
+def test_one_that_was_not_renewed_for_its_lifetime_is_anybodys(s3: FakeS3) -> None:
+    left_by(s3, ELSEWHERE)
+    s3.now += dt.timedelta(seconds=LIFETIME - 1)
+    with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
+        pytest.fail("it had not ended")
+    s3.now += dt.timedelta(seconds=2)
+
+    with lease(s3).held(LEE):
+        assert lease(s3).holder() == LEE
+
+
+def test_a_dead_process_of_this_machine_holds_nothing(s3: FakeS3) -> None:
+    left_by(s3, replace(KIM, pid=dead_process()))
+
+    with lease(s3).held(LEE):
+        assert lease(s3).holder() == LEE
+
+
+def test_of_a_process_of_another_machine_nothing_is_supposed(s3: FakeS3) -> None:
+    left_by(s3, replace(ELSEWHERE, pid=dead_process()))
+
+    with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
+        pytest.fail("it may live")
+
+
+def test_it_is_renewed_while_it_is_held(s3: FakeS3) -> None:
+    with lease(s3).held(KIM, renewed_every=0.01):
+        renewed = threading.Event()
+        first = s3.objects[KEY]
+        s3.before_put = lambda: renewed.set() if s3.objects[KEY] != first else None
+        assert renewed.wait(10)
+    assert lease(s3).holder() is None
+
+
+def test_of_two_that_find_it_dead_one_gets_it(s3: FakeS3) -> None:
+    left_by(s3, replace(KIM, pid=dead_process()))
+
+    calls: list[int] = []
+
+    def lee_is_faster() -> None:
+        # Between the read and the second write of the one who comes now.
+        calls.append(1)
+        if len(calls) == 2:
+            s3.before_put = lambda: None
+            left_by(s3, LEE)
+
+    s3.before_put = lee_is_faster
+
+    with pytest.raises(LeaseHeldError, match="lee is at work"), lease(s3).held(KIM):
+        pytest.fail("both hold it")
+
+
+def test_one_that_was_lost_is_not_written_over(s3: FakeS3) -> None:
+    with lease(s3).held(ELSEWHERE):
+        s3.now += dt.timedelta(seconds=LIFETIME + 1)
+        left_by(s3, LEE)
+
+    assert json.loads(s3.objects[KEY][0])["who"] == "lee"
+    assert lease(s3).holder() == LEE
+
+
+def test_without_permission_it_says_which_is_needed(s3: FakeS3) -> None:
+    s3.refusal = "AccessDenied"
+
+    with pytest.raises(LedgerError) as caught, lease(s3).held(KIM):
+        pytest.fail("it was not written")
+
+    assert f"s3:PutObject on s3://state/{KEY}" in caught.value.hint
