@@ -11,6 +11,28 @@ from tests.local.conftest import Account, Network
 _SIZE = {"cpu": "256", "memory": "512"}
 
 
+def call(client: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Make a call of ECS, or one with parameters, that the installed boto3 may not know."""
+
+    def replace(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = json.dumps(request).encode()
+        params["headers"]["X-Amz-Target"] = f"AmazonEC2ContainerServiceV20141113.{operation}"
+
+    def keep(http_response: Any, **_: Any) -> None:
+        answers.append(json.loads(http_response.content))
+
+    answers: list[dict[str, Any]] = []
+    events = client.meta.events
+    events.register("before-call.ecs.ListClusters", replace)
+    events.register("after-call.ecs.ListClusters", keep)
+    try:
+        client.list_clusters()
+    finally:
+        events.unregister("before-call.ecs.ListClusters", replace)
+        events.unregister("after-call.ecs.ListClusters", keep)
+    return answers[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ecs:
     """A cluster with a task definition, behind a load balancer."""
@@ -61,25 +83,7 @@ class Ecs:
         return found
 
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Make a call, or one with parameters, that the installed boto3 may not know."""
-
-        def replace(params: dict[str, Any], **_: Any) -> None:
-            params["body"] = json.dumps(request).encode()
-            params["headers"]["X-Amz-Target"] = f"AmazonEC2ContainerServiceV20141113.{operation}"
-
-        def keep(http_response: Any, **_: Any) -> None:
-            answers.append(json.loads(http_response.content))
-
-        answers: list[dict[str, Any]] = []
-        events = self.client.meta.events
-        events.register("before-call.ecs.ListClusters", replace)
-        events.register("after-call.ecs.ListClusters", keep)
-        try:
-            self.client.list_clusters()
-        finally:
-            events.unregister("before-call.ecs.ListClusters", replace)
-            events.unregister("after-call.ecs.ListClusters", keep)
-        return answers[0]
+        return call(self.client, operation, request)
 
     def delete(self) -> None:
         """Delete the service, whatever runs, and wait until it is gone."""

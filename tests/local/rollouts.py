@@ -7,12 +7,13 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.local.conftest import REGION, Account, Network, make_network
+from tests.local.ecs_cluster import call
 from tests.local.images import app_image
 from tests.local.registry_client import log_in
 from tests.local.task_world import policy, trust
@@ -26,11 +27,12 @@ _PATIENCE = 90.0
 
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """A service "s" in a cluster "c". Versions are told apart by what `/version` answers."""
+    """A service "s" in a cluster "c". Versions are told apart by what `/version` answers, at `test_url` behind the test rule."""
 
     account: Account
     image: str
     url: str
+    test_url: str = ""
 
     def client(self, service: str) -> Any:
         return self.account.client(service)
@@ -65,7 +67,7 @@ class Rollouts:
         return found
 
     def update(self, **changes: Any) -> None:
-        self.client("ecs").update_service(cluster="c", service="s", **changes)
+        call(self.client("ecs"), "UpdateService", {"cluster": "c", "service": "s", **changes})
 
     @property
     def service(self) -> dict[str, Any]:
@@ -82,6 +84,29 @@ class Rollouts:
         ][0]
         return found
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """The latest service deployment with its stage, hooks and weights."""
+        request = {"serviceDeploymentArns": [self.record["serviceDeploymentArn"]]}
+        found: dict[str, Any] = call(self.client("ecs"), "DescribeServiceDeployments", request)[
+            "serviceDeployments"
+        ][0]
+        return found
+
+    def answer(self, stage: str, action: str) -> None:
+        """Wait for the pause at that stage, and answer it."""
+
+        def awaited() -> list[dict[str, Any]]:
+            found = self.described
+            hooks = found.get("lifecycleHookDetails") or []
+            is_there = found["lifecycleStage"] == stage
+            return [hook for hook in hooks if is_there and hook["status"] == "AWAITING_ACTION"]
+
+        self.wait(lambda: bool(awaited()))
+        hook = awaited()[0]
+        request = {"serviceDeploymentArn": self.record["serviceDeploymentArn"], "hookId": hook["hookId"]}
+        call(self.client("ecs"), "ContinueServiceDeployment", {**request, "action": action})
+
     def tasks(self, status: str = "RUNNING") -> list[dict[str, Any]]:
         ecs = self.client("ecs")
         arns = ecs.list_tasks(cluster="c", serviceName="s", desiredStatus=status)["taskArns"]
@@ -97,8 +122,9 @@ class Rollouts:
         """Wait until the latest service deployment has that status."""
         self.wait(lambda: bool(self.record["status"] == status))
 
-    def version(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/version", timeout=10) as answer:
+    def version(self, *, test: bool = False) -> str:
+        url = self.test_url if test else self.url
+        with urllib.request.urlopen(f"{url}/version", timeout=10) as answer:
             return str(json.load(answer)["version"])
 
     @contextmanager
@@ -132,37 +158,52 @@ class Traffic:
                 self.errors[str(error)] += 1
 
 
-def make(account: Account, *, desired: int = 2, minimum: int = 50) -> Rollouts:
-    """Make all of it, with version "1" on its way up."""
+def make(
+    account: Account, *, desired: int = 2, minimum: int = 50, strategy: Mapping[str, Any] | None = None
+) -> Rollouts:
+    """Make all of it, with version "1" on its way up.
+
+    `strategy` is what the deployment configuration says of it; with it there are the rules and groups to shift traffic.
+    """
     network = make_network(account)
     _open(account, network)
     _allow(account)
     image = _push(account)
-    group, url = _balance(account, network)
-    rollouts = Rollouts(account=account, image=image, url=url)
+    group, balancer = _balance(account, network)
+    advanced = {} if strategy is None else {"advancedConfiguration": _wire(account, network, group, balancer)}
+    rollouts = Rollouts(
+        account=account,
+        image=image,
+        url=_url(account, balancer, port=80),
+        test_url="" if strategy is None else _url(account, balancer, port=8080),
+    )
     ecs = account.client("ecs")
     ecs.create_cluster(clusterName="c")
-    ecs.create_service(
-        cluster="c",
-        serviceName="s",
-        taskDefinition=rollouts.register("1"),
-        desiredCount=desired,
-        launchType="FARGATE",
-        healthCheckGracePeriodSeconds=60,
-        deploymentConfiguration={
+    request = {
+        "cluster": "c",
+        "serviceName": "s",
+        "taskDefinition": rollouts.register("1"),
+        "desiredCount": desired,
+        "launchType": "FARGATE",
+        "healthCheckGracePeriodSeconds": 60,
+        "deploymentConfiguration": {
             "minimumHealthyPercent": minimum,
             "maximumPercent": 200,
             "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+            **(strategy or {}),
         },
-        loadBalancers=[{"targetGroupArn": group, "containerName": "web", "containerPort": _PORT}],
-        networkConfiguration={
+        "loadBalancers": [
+            {"targetGroupArn": group, "containerName": "web", "containerPort": _PORT, **advanced}
+        ],
+        "networkConfiguration": {
             "awsvpcConfiguration": {
                 "subnets": list(network.subnet_ids),
                 "securityGroups": [network.group_id],
                 "assignPublicIp": "ENABLED",
             }
         },
-    )
+    }
+    call(ecs, "CreateService", request)
     return rollouts
 
 
@@ -177,7 +218,7 @@ def _open(account: Account, network: Network) -> None:
     anyone = [{"CidrIp": "0.0.0.0/0"}]
     ec2.authorize_security_group_ingress(
         GroupId=network.group_id,
-        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": _PORT, "IpRanges": anyone}],
+        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 8080, "IpRanges": anyone}],
     )
 
 
@@ -199,10 +240,25 @@ def _push(account: Account) -> str:
 
 
 def _balance(account: Account, network: Network) -> tuple[str, str]:
-    """Return the target group's ARN, and where the load balancer's traffic is taken."""
+    """Return the ARNs of the target group and of the load balancer."""
+    elb = account.client("elbv2")
+    group = _group(account, network, name="g")
+    made = elb.create_load_balancer(
+        Name="l", Subnets=list(network.subnet_ids), SecurityGroups=[network.group_id]
+    )["LoadBalancers"][0]
+    elb.create_listener(
+        LoadBalancerArn=made["LoadBalancerArn"],
+        Port=80,
+        Protocol="HTTP",
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+    )
+    return group, str(made["LoadBalancerArn"])
+
+
+def _group(account: Account, network: Network, *, name: str) -> str:
     elb = account.client("elbv2")
     group: str = elb.create_target_group(
-        Name="g",
+        Name=name,
         Protocol="HTTP",
         Port=_PORT,
         VpcId=network.vpc_id,
@@ -215,19 +271,56 @@ def _balance(account: Account, network: Network) -> tuple[str, str]:
     elb.modify_target_group_attributes(
         TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "20"}]
     )
-    made = elb.create_load_balancer(
-        Name="l", Subnets=list(network.subnet_ids), SecurityGroups=[network.group_id]
-    )["LoadBalancers"][0]
+    return group
+
+
+def _wire(account: Account, network: Network, group: str, balancer: str) -> dict[str, str]:
+    """Return the advanced configuration: an alternate group, a rule on port 80 and one on port 8080, and the role."""
+    elb = account.client("elbv2")
     elb.create_listener(
-        LoadBalancerArn=made["LoadBalancerArn"],
-        Port=80,
+        LoadBalancerArn=balancer,
+        Port=8080,
         Protocol="HTTP",
         DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
     )
-    return group, _url(account, made["LoadBalancerArn"])
+    alternate = _group(account, network, name="alternate")
+    weights = [{"TargetGroupArn": group, "Weight": 100}, {"TargetGroupArn": alternate, "Weight": 0}]
+    rules = {
+        listener["Port"]: elb.create_rule(
+            ListenerArn=listener["ListenerArn"],
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}],
+        )["Rules"][0]["RuleArn"]
+        for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    }
+    return {
+        "alternateTargetGroupArn": alternate,
+        "productionListenerRule": rules[80],
+        "testListenerRule": rules[8080],
+        "roleArn": _infrastructure_role(account),
+    }
 
 
-def _url(account: Account, arn: str) -> str:
+def _infrastructure_role(account: Account) -> str:
+    iam = account.client("iam")
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "ecs.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    role: str = iam.create_role(
+        RoleName="mclass-infrastructure",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )["Role"]["Arn"]
+    iam.attach_role_policy(
+        RoleName="mclass-infrastructure",
+        PolicyArn="arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers",
+    )
+    return role
+
+
+def _url(account: Account, arn: str, *, port: int) -> str:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         with urllib.request.urlopen(f"{account.server.url}/_mclass/load-balancers", timeout=10) as answer:
@@ -237,6 +330,7 @@ def _url(account: Account, arn: str) -> str:
             for entry in known
             if entry["arn"] == arn
             for listener in entry["listeners"]
+            if listener["port"] == port
         ]
         if ports and ports[0]:
             return f"http://127.0.0.1:{ports[0]}"
