@@ -272,6 +272,50 @@ def test_a_wrong_setting_of_releases_is_told_with_its_line(
     assert rule in error.hint
 
 
+def test_promotions_ask_for_no_soak_time_and_no_critical_findings_by_default(project: Path) -> None:
+    assert environment.load(project, "prod").promotion == environment.PromotionSettings(
+        soak_minutes=0.0, refuse_findings="CRITICAL"
+    )
+
+
+def test_what_promotions_ask_for_can_be_set(project: Path) -> None:
+    change(
+        project,
+        "environment.toml",
+        'promotes_from = "dev"\n',
+        'promotes_from = "dev"\n[promotion]\nsoak_minutes = 30\nrefuse_findings = "NONE"\n',
+    )
+
+    loaded = environment.load(project, "prod")
+
+    assert loaded.promotion == environment.PromotionSettings(soak_minutes=30.0, refuse_findings="NONE")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "rule"),
+    [
+        ("soak_minutes = -1", "soak_minutes", "0 to 43200"),
+        ('refuse_findings = "high"', "refuse_findings", "CRITICAL, HIGH"),
+        ('refuse_findings = "UNDEFINED"', "refuse_findings", "CRITICAL, HIGH"),
+        ("soak = 60", "soak", "refuse_findings, soak_minutes"),
+    ],
+)
+def test_a_wrong_setting_of_promotions_is_told_with_its_line(
+    project: Path, setting: str, key: str, rule: str
+) -> None:
+    change(
+        project,
+        "environment.toml",
+        'promotes_from = "dev"\n',
+        f'promotes_from = "dev"\n[promotion]\n{setting}\n',
+    )
+
+    error = refused(project)
+
+    assert (error.key, error.line) == (key, 5)
+    assert rule in error.hint
+
+
 def test_releases_are_set_in_a_table(project: Path) -> None:
     change(project, "environment.toml", 'promotes_from = "dev"\n', 'promotes_from = "dev"\nrelease = 1\n')
 

@@ -1,0 +1,446 @@
+"""What may be promoted: what serves, was proven, is clean, and comes from where it may; each refusal says which it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mclass_tf import verify
+from mclass_tf.aws import Access, Aws
+from mclass_tf.cli.promote_commands import differences_text, history_document, history_text, path
+from mclass_tf.environment import Backend, Environment, PromotionSettings
+from mclass_tf.errors import NoImageError, PromotionRefusedError, UsageError
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.differences import Difference, Side, differences
+from mclass_tf.flows.history import told
+from mclass_tf.flows.promote import require_path
+from mclass_tf.flows.proof import _scan, _tags, require_clean, require_proven, serving
+from mclass_tf.lease import Holder, Lease
+from mclass_tf.ledger import Begun, Ended, Origin, Record
+from mclass_tf.rollout import Patience
+from mclass_tf.session import Session
+from tests.unit.fake_s3 import FakeS3
+from tests.unit.fake_service import (
+    DIGEST,
+    NEW,
+    OLD,
+    FakeEcs,
+    deployment,
+    service,
+    service_deployment,
+    task,
+)
+
+OTHER_DIGEST = "sha256:" + "b" * 64
+NOW = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
+ANY = PromotionSettings()
+
+
+def record(
+    minutes_ago: float,
+    *,
+    digest: str = DIGEST,
+    outcome: str = "released",
+    command: str = "release",
+    is_verified: bool = True,
+    cause: str = "",
+    is_ended: bool = True,
+) -> Record:
+    """An attempt that ended so many minutes ago, a minute after it began."""
+    at = NOW - dt.timedelta(minutes=minutes_ago)
+    begun = Begun(
+        command=command,
+        environment="dev",
+        who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
+        at=(at - dt.timedelta(minutes=1)).isoformat(),
+        commit="c0ffee",
+        digest=digest,
+        revision="c0ffee",
+        strategy="ROLLING",
+        state_serial=1,
+    )
+    ended = Ended(
+        at=at.isoformat(),
+        outcome=outcome,
+        cause=cause,
+        task_definition_arn=NEW,
+        service_deployment_arn="",
+        is_verified=is_verified,
+        state_serial=1,
+    )
+    return Record(name=f"at {minutes_ago}", begun=begun, ended=ended if is_ended else None)
+
+
+def proven(*records: Record, soak: float = 0.0) -> Record:
+    return require_proven(
+        records,
+        digest=DIGEST,
+        environment="dev",
+        settings=PromotionSettings(soak_minutes=soak),
+        now=NOW,
+    )
+
+
+def environment(name: str, *, promotes_from: str | None = None, **variables: Any) -> Environment:
+    return Environment(
+        name=name,
+        directory=Path("environments") / name,
+        account_id="111111111111",
+        region="ap-northeast-2",
+        role_arn=None,
+        promotes_from=promotes_from,
+        backend=Backend(
+            file=Path("backend.hcl"), bucket="state", key="state", region="", allowed_account_ids=()
+        ),
+        variables={"environment": name, **variables},
+    )
+
+
+def session(name: str, *, promotes_from: str | None = None, aws: Aws | None = None) -> Session:
+    fake = SimpleNamespace(
+        environment=environment(name, promotes_from=promotes_from), aws=aws, report=lambda _: None
+    )
+    return cast("Session", fake)
+
+
+class WithImages(FakeEcs):
+    image = f"repository@{DIGEST}"
+
+    def task_definition(self, _: str) -> Mapping[str, Any]:
+        return {"containerDefinitions": [{"name": "mclass-server", "image": self.image}]}
+
+
+def deployer(ecs: FakeEcs, *, s3: FakeS3 | None = None, ecr: Any = None) -> Deployer:
+    aws = Aws(Access(region="ap-northeast-2"))
+    aws.__dict__.update(s3=s3 or FakeS3(), ecr=ecr)
+    outputs = SimpleNamespace(container_name="mclass-server", repository_name="mclass-server")
+    return Deployer(
+        session=session("dev", aws=aws),
+        outputs=cast("verify.Outputs", outputs),
+        ecs=cast("Any", ecs),
+        patience=Patience(tell=lambda _: None),
+    )
+
+
+def steady() -> WithImages:
+    """Two tasks of one image, at rest, and the load balancer sends requests to them alone."""
+    return WithImages(
+        service(deployment(NEW, status="PRIMARY")),
+        running=[task("one", address="10.0.0.1"), task("two", address="10.0.0.2")],
+        states={"10.0.0.1": "healthy", "10.0.0.2": "healthy"},
+    )
+
+
+def test_what_all_tasks_run_at_rest_is_what_serves() -> None:
+    assert serving(deployer(steady())) == DIGEST
+
+
+def test_an_environment_in_mid_release_has_nothing_to_promote_yet() -> None:
+    ecs = steady()
+    ecs.listed = [service_deployment()]
+
+    with pytest.raises(PromotionRefusedError, match="under way since") as caught:
+        serving(deployer(ecs))
+
+    assert "`status dev`" in caught.value.hint
+
+
+def test_an_environment_that_is_being_rolled_back_is_told_apart() -> None:
+    ecs = steady()
+    ecs.listed = [service_deployment(status="ROLLBACK_IN_PROGRESS")]
+
+    with pytest.raises(PromotionRefusedError, match="being rolled back since"):
+        serving(deployer(ecs))
+
+
+def test_an_environment_where_somebody_is_at_work_is_in_mid_release_before_ecs_knows() -> None:
+    s3 = FakeS3()
+    source = deployer(steady(), s3=s3)
+    lease = Lease(source.session.aws, source.session.environment.backend, environment="dev")
+
+    with (
+        lease.held(Holder.here(who="kim", command="release", digest=OTHER_DIGEST)),
+        pytest.raises(PromotionRefusedError, match=f"kim is at work in dev since .*: release {OTHER_DIGEST}"),
+    ):
+        serving(source)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        replace(steady().now, desired=0),
+        service(deployment(OLD, status="PRIMARY", desired=0, running=0), desired=0),
+    ],
+)
+def test_an_empty_environment_has_nothing_to_promote(found: Any) -> None:
+    with pytest.raises(PromotionRefusedError, match="dev runs nothing") as caught:
+        serving(deployer(replace(steady(), now=found)))
+
+    assert "`release dev`" in caught.value.hint
+
+
+def test_an_environment_of_the_placeholder_alone_has_nothing_to_promote() -> None:
+    ecs = steady()
+    ecs.image = f"repository@{verify.PLACEHOLDER}"
+
+    with pytest.raises(PromotionRefusedError, match="dev runs nothing"):
+        serving(deployer(ecs))
+
+
+def test_the_last_attempt_proves_what_serves() -> None:
+    assert proven(record(5), record(60, digest=OTHER_DIGEST)).name == "at 5"
+
+
+def test_what_is_under_way_or_was_cut_off_proves_and_disproves_nothing() -> None:
+    assert proven(record(1, is_ended=False), record(5)).name == "at 5"
+
+
+def test_what_came_by_another_promotion_is_proven_too() -> None:
+    assert proven(record(5, command="promote")).name == "at 5"
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([], "has no release of it"),
+        ([record(5, digest=OTHER_DIGEST)], "has no release of it"),
+        (
+            [record(5, digest=OTHER_DIGEST, outcome="rolled back", cause="3 tasks failed"), record(60)],
+            r"the last release in dev, .* ended with 'rolled back' \(3 tasks failed\); sha256:a+ serves there",
+        ),
+        ([record(5, outcome="failed", is_verified=False), record(60)], "ended with 'failed'"),
+        ([record(5, outcome="interrupted", is_verified=False), record(60)], "ended with 'interrupted'"),
+        (
+            [record(5, command="rollback", outcome="rolled back"), record(60)],
+            "the last rollback in dev, .* ended with 'rolled back'",
+        ),
+        ([record(5, digest=OTHER_DIGEST), record(60)], "ended with 'released'; sha256:a+ serves there"),
+        ([record(5, is_verified=False)], "its verification failed"),
+    ],
+)
+def test_what_was_not_proven_last_is_refused_with_what_would_prove_it(
+    records: list[Record], told: str
+) -> None:
+    with pytest.raises(PromotionRefusedError, match=told) as caught:
+        proven(*records)
+
+    assert f"`release dev --image {DIGEST}`" in caught.value.hint
+    assert caught.value.digest == DIGEST
+    assert caught.value.exit_code == 5
+
+
+def test_what_is_not_proven_long_enough_is_refused_with_the_time_that_is_left() -> None:
+    assert proven(record(30), soak=30)
+    with pytest.raises(PromotionRefusedError, match=r"for 4\.0 minutes, 30 are asked for") as caught:
+        proven(record(4), soak=30)
+
+    assert "promote in 26 minutes" in caught.value.hint
+
+
+def test_proving_it_anew_does_not_start_the_soak_time_again() -> None:
+    assert proven(record(4, outcome="unchanged"), record(40), soak=30).name == "at 4"
+
+
+def test_the_soak_time_starts_again_after_something_else() -> None:
+    with pytest.raises(PromotionRefusedError, match="are asked for"):
+        proven(record(4), record(10, digest=OTHER_DIGEST), record(40), soak=30)
+
+
+def scanned(status: str = "COMPLETE", **counts: int) -> Mapping[str, Any]:
+    return {
+        "imageScanStatus": {"status": status, "description": "so it is"},
+        "imageScanFindings": {"findingSeverityCounts": counts},
+    }
+
+
+def clean(scan: Mapping[str, Any] | None, least: str = "HIGH") -> None:
+    settings = PromotionSettings(refuse_findings=least)
+    require_clean(scan, digest=DIGEST, environment="dev", settings=settings)
+
+
+def test_findings_below_the_threshold_pass() -> None:
+    clean(scanned())
+    clean(scanned(MEDIUM=3, LOW=1, UNDEFINED=2))
+    clean(scanned("ACTIVE", HIGH=1), "CRITICAL")
+
+
+@pytest.mark.parametrize(
+    ("scan", "told"),
+    [
+        (scanned(HIGH=2, CRITICAL=1, LOW=5), "findings of HIGH or above: 1 CRITICAL, 2 HIGH$"),
+        (scanned("IN_PROGRESS"), "is not over"),
+        (scanned("FAILED"), "failed: FAILED so it is; what is in it is not known"),
+        (scanned("UNSUPPORTED_IMAGE"), "failed: UNSUPPORTED_IMAGE"),
+        (None, "was not scanned; what is in it is not known"),
+    ],
+)
+def test_findings_and_scans_that_say_nothing_are_refused_and_told_apart(
+    scan: Mapping[str, Any] | None, told: str
+) -> None:
+    with pytest.raises(PromotionRefusedError, match=told):
+        clean(scan)
+
+
+class AwsError(Exception):
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}}
+
+
+class FakeEcr:
+    """A repository; `code` is the error that everything ends with."""
+
+    def __init__(self, code: str = "", tags: list[str] | None = None) -> None:
+        self.code = code
+        self.tags = tags
+
+    def describe_images(self, **_: Any) -> Mapping[str, Any]:
+        if self.code:
+            raise AwsError(self.code)
+        return {"imageDetails": [{"imageTags": self.tags} if self.tags else {}]}
+
+    def describe_image_scan_findings(self, **_: Any) -> Mapping[str, Any]:
+        raise AwsError(self.code)
+
+
+def test_an_image_that_was_deleted_while_it_serves_is_not_promoted() -> None:
+    with pytest.raises(NoImageError, match="does not have it any more") as caught:
+        _tags(deployer(steady(), ecr=FakeEcr("ImageNotFoundException")), DIGEST)
+
+    assert f"`push dev --image {DIGEST}`" in caught.value.hint
+
+
+def test_an_image_keeps_its_tags_and_gets_one_where_it_has_none() -> None:
+    assert _tags(deployer(steady(), ecr=FakeEcr(tags=["b", "a"])), DIGEST) == ("a", "b")
+    assert _tags(deployer(steady(), ecr=FakeEcr()), DIGEST) == ("promoted-aaaaaaaaaaaa",)
+
+
+def test_a_scan_that_never_was_is_none_and_a_refusal_is_an_error() -> None:
+    assert _scan(deployer(steady(), ecr=FakeEcr("ScanNotFoundException")), DIGEST) is None
+    with pytest.raises(AwsError):
+        _scan(deployer(steady(), ecr=FakeEcr("AccessDeniedException")), DIGEST)
+
+
+@pytest.mark.parametrize("allowed", [None, "qa"])
+def test_a_promotion_from_elsewhere_than_promotes_from_is_refused(allowed: str | None) -> None:
+    with pytest.raises(PromotionRefusedError, match="not from dev; nothing was changed") as caught:
+        require_path(session("dev"), session("prod", promotes_from=allowed))
+
+    assert ("promote qa prod" in caught.value.hint) is (allowed == "qa")
+
+
+def test_a_promotion_from_where_releases_come_from_is_allowed() -> None:
+    require_path(session("dev"), session("prod", promotes_from="dev"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["dev", "prod"], ["dev→prod"], ["dev->prod"], ["dev", "→", "prod"], ["dev -> prod"], ["dev", "->prod"]],
+)
+def test_where_from_and_where_to_are_written_in_several_ways(words: list[str]) -> None:
+    assert path(words) == ("dev", "prod")
+
+
+@pytest.mark.parametrize("words", [["dev"], ["dev", "qa", "prod"], ["dev", "dev"], ["→"]])
+def test_anything_but_two_environments_is_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError):
+        path(words)
+
+
+def test_an_arrow_that_the_shell_has_taken_is_told() -> None:
+    with pytest.raises(UsageError, match="the shell has taken the >"):
+        path(["dev-"])
+
+
+def test_what_differs_is_told_value_by_value_and_once() -> None:
+    dev = Side(
+        environment=environment("dev", task={"cpu": 256, "memory": 512}, network={"egress": "nat"}, a=1),
+        outputs={"egress": "nat", "deployment": {"maximum_percent": 200}, "alb_arn": "dev's", "region": "x"},
+    )
+    prod = Side(
+        environment=environment(
+            "prod", task={"cpu": 1024, "memory": 512}, network={"egress": "endpoints"}, a=1
+        ),
+        outputs={"egress": "endpoints", "deployment": {"maximum_percent": 150}, "alb_arn": "prod's"},
+    )
+
+    assert differences(dev, prod) == (
+        Difference(what="input", name="network.egress", source="nat", target="endpoints"),
+        Difference(what="input", name="task.cpu", source="256", target="1024"),
+        Difference(what="output", name="deployment.maximum_percent", source="200", target="150"),
+        Difference(what="output", name="region", source="x", target="-"),
+    )
+
+
+def test_the_table_of_differences_is_short_and_says_which_is_which() -> None:
+    found = (
+        Difference(what="input", name="task.cpu", source="256", target="1024"),
+        Difference(what="output", name="region", source="x" * 50, target="-"),
+    )
+
+    assert differences_text(("dev", "prod"), found).splitlines() == [
+        "                 dev                                       prod",
+        "  task.cpu       256                                       1024",
+        f"  output region  {'x' * 39}…  -",
+    ]
+    assert differences_text(("dev", "prod"), ()) == "dev and prod are configured alike"
+
+
+PAST = told(
+    [
+        record(1, is_ended=False),
+        replace(
+            record(5, command="promote"),
+            begun=replace(
+                record(5, command="promote").begun, promoted_from=Origin(environment="dev", record="s3://dev")
+            ),
+        ),
+        record(9, is_ended=False),
+        record(20, outcome="rolled back", cause="3 tasks failed", is_verified=False),
+    ],
+    urls=["s3://1", "s3://2", "s3://3", "s3://4"],
+    is_held=True,
+)
+
+
+def test_the_history_tells_each_attempt_with_its_kind_its_end_and_how_long_it_took() -> None:
+    assert [(past.kind, past.outcome, past.seconds) for past in PAST] == [
+        ("release", "under way", None),
+        ("promotion", "released", 60.0),
+        ("release", "cut off", None),
+        ("release", "rolled back", 60.0),
+    ]
+    assert told([record(1, is_ended=False)], urls=["s3://1"], is_held=False)[0].outcome == "cut off"
+
+
+def test_the_history_is_a_table_with_the_cause_below_what_failed() -> None:
+    lines = history_text("prod", PAST).splitlines()
+
+    assert re.split(r"\s{2,}", lines[1]) == [
+        "2026-11-23 11:54:00",
+        "promotion from dev",
+        "sha256:aaaaaaaaaaaa",
+        "c0ffee",
+        "released",
+        "60 s",
+        "assumed-role/deploy/kim",
+    ]
+    assert "rolled back, not verified" in lines[3]
+    assert lines[4] == "    3 tasks failed"
+    assert history_text("prod", ()) == "nothing was released in prod yet"
+
+
+def test_the_history_as_json_says_where_a_promotion_came_from() -> None:
+    document = history_document("prod", PAST)
+
+    assert document["environment"] == "prod"
+    assert document["attempts"][1]["promoted_from"] == {"environment": "dev", "record": "s3://dev"}
+    assert document["attempts"][0]["seconds"] is None
+    assert document["attempts"][3]["verified"] is False
