@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 _BLOCK = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-_OURS = re.compile(r"""(?:python3? -m mclass_tf|mclass-tf)(?= |$)([^\n|)#;&>]*)""")
+_OURS = re.compile(r"""(?:python3? -m mclass_tf|(?<![\w/-])mclass-tf)(?= |$)([^\n|)#;&>]*)""")
 _SESSION = re.compile(r"\bnox -s ([\w ]+?)(?= --| #|$)", flags=re.MULTILINE)
 
 
