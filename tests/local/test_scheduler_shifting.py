@@ -446,6 +446,15 @@ def test_a_rule_that_cannot_be_changed_fails_the_deployment() -> None:
     assert _record(stage)["status"] == "ROLLBACK_FAILED"
     assert "the rule is gone" in _record(stage)["statusReason"]
     assert (_production(stage), _running(stage, "t:1")) == (0, 2)
+    stage.crash(stage.live[0])
+    stage.wait(10)
+    stage.come_up()
+    assert _running(stage, "t:1") == 2
+    stage.world.broken_rules.clear()
+    stage.deploy("t:3")
+    stage.come_up()
+    stage.drain()
+    assert stage.rollouts == [("t:3", "PRIMARY", "COMPLETED")]
 
 
 def test_a_deployment_after_a_rollback_uses_the_same_group_again() -> None:
@@ -461,6 +470,29 @@ def test_a_deployment_after_a_rollback_uses_the_same_group_again() -> None:
     stage.drain()
     assert stage.rollouts == [("t:3", "PRIMARY", "COMPLETED")]
     assert (_production(stage), stage.service.primary.revision.target_groups) == (100, (ALTERNATE,))
+
+
+def test_production_goes_back_at_once_though_a_task_of_blue_is_missing() -> None:
+    stage = _made(bake=5)
+    stage.deploy()
+    stage.run()
+    stage.report("healthy")
+    stage.crash(stage.live[0])
+    _stop(stage)
+    assert _production(stage) == 0
+
+
+def test_a_rolling_update_that_is_refused_at_a_pause_changes_nothing() -> None:
+    stage = make_stage()
+    stage.come_up()
+    blue = stage.live
+    hooks = {"lifecycleHooks": [_paused_at("PRE_SCALE_UP")]}
+    stage.service.settings["deploymentConfiguration"].update(hooks)
+    stage.deploy()
+    _answer_rollback(stage)
+    assert (blue, stage.rollouts) == (stage.live, [("t:1", "PRIMARY", "COMPLETED")])
+    assert _record(stage)["status"] == "ROLLBACK_SUCCESSFUL"
+    assert "hook execution failure(s) detected" in "".join(stage.messages)
 
 
 # ---- another deployment meanwhile, and other strategies
@@ -493,6 +525,22 @@ def test_a_deployment_in_clean_up_is_the_blue_one_of_the_next() -> None:
     stage.come_up()
     stage.drain()
     assert (stage.rollouts, _production(stage)) == ([("t:3", "PRIMARY", "COMPLETED")], 0)
+
+
+def test_a_newer_deployment_may_come_during_a_rollback() -> None:
+    stage = _made(bake=5)
+    stage.deploy("t:2")
+    stage.run()
+    stage.report("healthy")
+    _stop(stage)
+    stage.deploy("t:3")
+    assert (_running(stage, "t:1"), _running(stage, "t:2"), _production(stage)) == (2, 0, 0)
+    stage.run()
+    stage.report("healthy")
+    assert (_where(stage), _production(stage)) == ("BAKE_TIME", 100)
+    _stop(stage)
+    stage.drain()
+    assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
 
 
 def _switch(stage: Stage, strategy: str) -> None:

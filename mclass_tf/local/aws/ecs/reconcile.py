@@ -286,9 +286,7 @@ class _Pass:
         self._service.switch(candidate, reason=back_reason.format(candidate.id))
         candidate.record = record
         record.progress.give_up()
-        pauses = record.progress.pauses
-        record.progress = stages.back(record.configuration)
-        record.progress.pauses = pauses
+        record.progress = stages.back(record.configuration, before=record.progress)
         record.roll_back(reason=record_reason, revision_arn=candidate.revision.arn)
 
     # ---- stages and traffic
@@ -341,8 +339,10 @@ class _Pass:
         if deployment.record.status == "IN_PROGRESS":
             self._fail(deployment, kind="traffic shift", because=why)
             return
-        deployment.move("FAILED", reason=f"ECS deployment traffic shift: {why}.")
+        # Both go on, since either may have traffic; what served before is what the next deployment goes back to.
+        deployment.move("COMPLETED", reason=f"ECS deployment traffic shift: {why}.")
         deployment.record.end("ROLLBACK_FAILED", reason=f"Traffic could not be shifted back: {why}.")
+        self._service.completed = deployment
 
     def _is_met(self, need: Need) -> bool:
         desired = self._service.desired_count
@@ -351,6 +351,8 @@ class _Pass:
             return self._healthy(self._service.primary) >= desired
         if need is Need.MINIMUM:
             return self._healthy(self._service.primary) >= minimum
+        if need is Need.SERVING:
+            return self._healthy(self._service.primary) >= min(desired, 1)
         if need is Need.BLUE:
             blue = self._blue
             return blue is None or self._healthy(blue) >= minimum
@@ -472,7 +474,8 @@ class _Pass:
         progress = self._service.primary.record.progress
         if self._service.status != "ACTIVE" or progress.is_last:
             return True
-        return blue is not None and progress.has_reconciled and not self._service.primary.is_failed
+        is_off = self._is_shifting and progress.has_reconciled and not self._service.primary.is_failed
+        return blue is not None and is_off
 
     def _view(self, task: Task) -> TaskView:
         return TaskView(

@@ -133,8 +133,8 @@ class Service:
 
     def _deploy(self) -> None:
         now = time.time()
-        if self.deployments and self.primary.record.is_cleaning_up:
-            self.completed = self.primary  # it serves alone already
+        if self.deployments and self._serves_already(self.primary.record):
+            self.completed = self.primary
         revision = self._revise(now)
         record = self._record(revision, now)
         for earlier in self.records[1:]:
@@ -173,6 +173,11 @@ class Service:
         """The target groups of the revision that serves."""
         serving = self.completed or (self.primary if self.deployments else None)
         return () if serving is None else serving.revision.target_groups
+
+    def _serves_already(self, record: ServiceDeployment) -> bool:
+        """Whether the primary deployment is the one to go back to though its service deployment has not ended."""
+        is_shifting = stages.ROLLING not in {self._strategy, record.configuration["strategy"]}
+        return record.is_cleaning_up or (record.progress.is_rollback and is_shifting)
 
     def _begin(self) -> stages.Progress:
         under_way = self.deployments and self.primary is not self.completed

@@ -37,6 +37,7 @@ class Need(Enum):
     NOTHING = "nothing"
     BLUE = "blue"  # the revision that served before has its minimum of healthy tasks
     MINIMUM = "minimum"  # the primary deployment has its minimum of healthy tasks
+    SERVING = "serving"  # the primary deployment has a healthy task
     SCALED = "scaled"  # every task of the primary deployment is healthy
     SETTLED = "settled"  # and there are no others
 
@@ -190,16 +191,21 @@ def forward(
     return Progress(steps=(*((first,) if is_reconciling else ()), *steps), hooks=hooks)
 
 
-def back(configuration: Mapping[str, Any]) -> Progress:
-    """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it."""
+def back(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
+    """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it.
+
+    `before` is where the deployment was: from CLEAN_UP on, the tasks to go back to must come up first.
+    """
     if configuration["strategy"] == ROLLING:
-        return Progress(steps=(Step(stage="SCALE_UP", needs=Need.SETTLED), _BAKING), is_rollback=True)
-    steps = (
-        Step(stage="PRODUCTION_TRAFFIC_SHIFT", needs=Need.MINIMUM, production=_WHOLE),
-        Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
-        Step(stage="CLEAN_UP"),
-    )
-    return Progress(steps=steps, is_rollback=True)
+        steps: tuple[Step, ...] = (Step(stage="SCALE_UP", needs=Need.SETTLED), _BAKING)
+    else:
+        need = Need.MINIMUM if before.stage == "CLEAN_UP" else Need.SERVING
+        steps = (
+            Step(stage="PRODUCTION_TRAFFIC_SHIFT", needs=need, production=_WHOLE),
+            Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
+            Step(stage="CLEAN_UP"),
+        )
+    return Progress(steps=steps, is_rollback=True, pauses=before.pauses)
 
 
 _BAKING = Step(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
