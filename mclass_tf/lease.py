@@ -30,7 +30,8 @@ LIFETIME = 90.0
 """Seconds after which a lease that is not renewed is anybody's."""
 _RENEWED_EVERY = LIFETIME / 4
 _TRIES = 5
-_LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+# The last: somebody has deleted it in between.
+_LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
 
 
 @dataclass(frozen=True, kw_only=True)
