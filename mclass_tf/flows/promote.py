@@ -70,8 +70,8 @@ def promote(
     digest = serving(origin)
     watching = Watching(show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after)
     with alone(session, command="promote", digest=digest):
-        if _serves(deployer, digest):
-            return _unchanged(deployer, digest)
+        if arn := _serving(deployer, digest):
+            return _unchanged(deployer, digest, task_definition_arn=arn)
         found = proven(origin, session.environment.promotion, digest=digest)
         shown.differences(differences(_side(source), _side(session)))
         copied = _copied(origin, deployer, found)
@@ -94,19 +94,19 @@ def require_path(source: Session, session: Session) -> None:
     )
 
 
-def _serves(deployer: Deployer, digest: str) -> bool:
-    """Tell whether it serves there already, in the task definition that was applied."""
-    outputs = deployer.outputs
-    if outputs.image_digest != digest or deployer.ongoing() is not None:
-        return False
-    return runs(deployer.service(), outputs.task_definition_arn)
+def _serving(deployer: Deployer, digest: str) -> str:
+    """Return the task definition in which the image serves there already; "" where it does not, or not for sure."""
+    arn = deployer.service().task_definition_arn
+    if deployer.image_of(arn).rpartition("@")[2] != digest or deployer.ongoing() is not None:
+        return ""
+    return arn if runs(deployer.service(), arn) else ""
 
 
-def _unchanged(deployer: Deployer, digest: str) -> Promoted:
+def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> Promoted:
     """Prove once more what serves already."""
     session = deployer.session
     with recorded(session, begun(session, command="promote", digest=digest)) as attempt:
-        attempt.task_definition_arn = deployer.outputs.task_definition_arn
+        attempt.task_definition_arn = task_definition_arn
         attempt.outcome = UNCHANGED
         report = deployer.prove(attempt, digest=digest)
     return Promoted(released=result(session, attempt, report), origin=None, sent=0)

@@ -20,7 +20,7 @@ from mclass_tf.errors import NoImageError, PromotionRefusedError, UsageError
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.history import told
-from mclass_tf.flows.promote import require_path
+from mclass_tf.flows.promote import _serving, require_path
 from mclass_tf.flows.proof import _scan, _tags, require_clean, require_proven, serving
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import Begun, Ended, Origin, Record
@@ -357,6 +357,16 @@ def test_anything_but_two_environments_is_refused(words: list[str]) -> None:
 def test_an_arrow_that_the_shell_has_taken_is_told() -> None:
     with pytest.raises(UsageError, match="the shell has taken the >"):
         path(["dev-"])
+
+
+def test_what_serves_already_is_known_by_what_runs() -> None:
+    assert _serving(deployer(steady()), DIGEST) == NEW
+    assert not _serving(deployer(steady()), OTHER_DIGEST)
+    in_mid_release = steady()
+    in_mid_release.listed = [service_deployment()]
+    assert not _serving(deployer(in_mid_release), DIGEST)
+    failed = replace(steady(), now=service(deployment(NEW, status="PRIMARY", state="FAILED")))
+    assert not _serving(deployer(failed), DIGEST)
 
 
 def test_what_differs_is_told_value_by_value_and_once() -> None:
