@@ -5,16 +5,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import blue_green, breaker, container_health, events, health, rolling, stages
+from mclass_tf.local.aws.ecs import (
+    blue_green,
+    breaker,
+    container_health,
+    events,
+    health,
+    rolling,
+    shifting,
+    stages,
+)
 from mclass_tf.local.aws.ecs.deployment import Deployment
 from mclass_tf.local.aws.ecs.service import Service
 from mclass_tf.local.aws.ecs.service_deployment import Counts
 from mclass_tf.local.aws.ecs.stages import Need, Step, Surroundings
 from mclass_tf.local.aws.ecs.task import Launch, Registration, Task
-from mclass_tf.local.aws.ecs.traffic import TrafficError, weights_for
+from mclass_tf.local.aws.ecs.traffic import TrafficError
 from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Strategy, TaskView
 from mclass_tf.local.aws.ecs.world import LOCAL, Alarm, World
 
@@ -75,8 +84,7 @@ class _Pass:
         if record.status == "PENDING":
             record.begin(ignores_alarms=bool(self._alarming()))
             if self._is_shifting:
-                self._note_shares("production", 0.0)
-                self._note_shares("test", 0.0)
+                shifting.note(self._service, production=0.0, test=0.0, rest=self._rest)
 
     def _judge(self) -> None:
         settings = self._service.settings
@@ -366,49 +374,13 @@ class _Pass:
         )
 
     def _take_step(self, step: Step) -> None:
-        for rule, own, other, role in self._routes("productionListenerRule"):
-            if step.wires:
-                self._wire(rule, own=own, other=other, role=role)
-            if step.production is not None:
-                self._shift(rule, weights_for(step.production, own=own, other=other), role)
-        for rule, own, other, role in self._routes("testListenerRule"):
-            if step.wires:
-                self._wire(rule, own=own, other=other, role=role)
-            if step.test is not None:
-                self._shift(rule, weights_for(step.test, own=own, other=other), role)
-        if step.production is not None:
-            self._note_shares("production", step.production)
-        if step.test is not None:
-            self._note_shares("test", step.test)
+        shifting.take(step, service=self._service, world=self._world, rest=self._rest)
 
-    def _routes(self, kind: str) -> Iterator[tuple[str, str, str, str | None]]:
-        """Each rule of that kind with the primary deployment's target group, the other one, and the role to change it with."""
-        for wiring, own in self._service.primary.revision.wirings():
-            advanced = wiring.get("advancedConfiguration") or {}
-            groups = {wiring["targetGroupArn"], advanced.get("alternateTargetGroupArn")}
-            if advanced.get(kind):
-                yield advanced[kind], own, str((groups - {own}).pop()), advanced.get("roleArn")
-
-    def _wire(self, rule: str, *, own: str, other: str, role: str | None) -> None:
-        """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
-        found = self._world.weights(*self._place, rule)
-        if not found or {own, other} <= set(found):
-            return
-        self._shift(rule, weights_for(100.0 if own in found else 0.0, own=own, other=other), role)
-
-    def _shift(self, rule: str, wanted: Mapping[str, int], role: str | None) -> None:
-        self._world.shift(*self._place, rule, wanted, role_arn=role)
-
-    def _note_shares(self, kind: str, share: float) -> None:
-        """Note what the primary deployment has of that traffic; the rest is that of the one that it replaces, or goes back from."""
-        service = self._service
-        if kind == "test" and not any(self._routes("testListenerRule")):
-            return
-        setattr(service.primary, kind, share)
-        others = service.deployments[1:]
-        rest = self._blue if self._blue in others else next(iter(others), None)
-        for other in others:
-            setattr(other, kind, 100.0 - share if other is rest else 0.0)
+    @property
+    def _rest(self) -> Deployment | None:
+        """The deployment that has what traffic the primary one has not: which it replaces, or goes back from."""
+        others = self._service.deployments[1:]
+        return self._blue if self._blue in others else next(iter(others), None)
 
     # ---- what is to be done
 

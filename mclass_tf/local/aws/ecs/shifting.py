@@ -1,0 +1,77 @@
+"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mclass_tf.local.aws.ecs.deployment import Deployment
+from mclass_tf.local.aws.ecs.service import Service
+from mclass_tf.local.aws.ecs.stages import Step
+from mclass_tf.local.aws.ecs.traffic import weights_for
+from mclass_tf.local.aws.ecs.world import World
+
+_PRODUCTION, _TEST = "productionListenerRule", "testListenerRule"
+_WHOLE = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Route:
+    """A rule with the primary deployment's target group, the other one, and the role to change it with."""
+
+    rule: str
+    own: str
+    other: str
+    role_arn: str | None
+
+
+def take(step: Step, *, service: Service, world: World, rest: Deployment | None) -> None:
+    """Do it; `rest` has the traffic that the primary deployment has not. Raises TrafficError."""
+    for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
+        for route in _routes(service, kind):
+            if step.wires:
+                _wire(route, service=service, world=world)
+            if share is not None:
+                _shift(route, share, service=service, world=world)
+    note(service, production=step.production, test=step.test, rest=rest)
+
+
+def note(service: Service, *, production: float | None, test: float | None, rest: Deployment | None) -> None:
+    """Note the shares of the traffic in per cent; None leaves them."""
+    has_test_rule = any(_routes(service, _TEST))
+    for deployment in service.deployments:
+        if production is not None:
+            deployment.production = _share(deployment, production, service=service, rest=rest)
+        if test is not None and has_test_rule:
+            deployment.test = _share(deployment, test, service=service, rest=rest)
+
+
+def _share(deployment: Deployment, share: float, *, service: Service, rest: Deployment | None) -> float:
+    if deployment is service.primary:
+        return share
+    return _WHOLE - share if deployment is rest else 0.0
+
+
+def _routes(service: Service, kind: str) -> Iterator[_Route]:
+    for wiring, own in service.primary.revision.wirings():
+        advanced: Mapping[str, str] = wiring.get("advancedConfiguration") or {}
+        groups = {wiring["targetGroupArn"], advanced.get("alternateTargetGroupArn")}
+        if advanced.get(kind):
+            yield _Route(
+                rule=advanced[kind],
+                own=own,
+                other=str((groups - {own}).pop()),
+                role_arn=advanced.get("roleArn"),
+            )
+
+
+def _wire(route: _Route, *, service: Service, world: World) -> None:
+    """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
+    found = world.weights(service.account_id, service.region, route.rule)
+    if found and not {route.own, route.other} <= set(found):
+        _shift(route, _WHOLE if route.own in found else 0.0, service=service, world=world)
+
+
+def _shift(route: _Route, share: float, *, service: Service, world: World) -> None:
+    wanted = weights_for(share, own=route.own, other=route.other)
+    world.shift(service.account_id, service.region, route.rule, wanted, role_arn=route.role_arn)
