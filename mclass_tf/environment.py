@@ -6,11 +6,13 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import strategy as strategies
 from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+from mclass_tf.strategy import Strategy
 
 SETTINGS = "environment.toml"
 VARIABLES = "terraform.tfvars"
@@ -25,6 +27,8 @@ _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PATH = re.compile(r"/[!-~]*")
+_ALARM = re.compile(r"[ -~]{1,255}")
+_STRATEGY = re.compile("|".join(strategies.NAMES))
 _STALL = (30.0, 86400.0)
 _SOAK = (0.0, 43200.0)
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageScanFinding.html
@@ -58,11 +62,14 @@ class Backend:
 class ReleaseSettings:
     """How releases are watched: `stall_after` seconds without progress are the end (None: by the service's own times).
 
-    `version_path` is what the load balancer is asked for when ECS is done.
+    `version_path` is what the load balancer is asked for when ECS is done. `smoke` are the paths that the new version must
+    answer through the test listener before it gets traffic: None for the version path alone, empty for no test.
     """
 
     stall_after: float | None = None
     version_path: str = "/version"
+    strategy: Strategy = field(default_factory=Strategy)
+    smoke: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +156,39 @@ def _release(settings: _Settings) -> ReleaseSettings:
         stall_after=settings.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
         version_path=settings.optional("version_path", _PATH, 'a path of the service, such as "/version"')
         or default.version_path,
+        strategy=_strategy(settings),
+        smoke=settings.texts("smoke", _PATH, 'paths of the service, such as ["/version"]'),
     )
     settings.nothing_else()
+    return found
+
+
+def _strategy(settings: _Settings) -> Strategy:
+    """Return the strategy, within ECS's limits; what another strategy has is refused."""
+    usual = Strategy()
+    minutes = "whole minutes, from 0 to 1440"
+    name = settings.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name
+    found = Strategy(
+        name=name,
+        bake_minutes=settings.whole("bake_minutes", strategies.MINUTES, minutes, usual.bake_minutes),
+        canary_percent=settings.number(
+            "canary_percent", strategies.CANARY_PERCENT, "per cent, from 0.1 to 100"
+        )
+        or usual.canary_percent,
+        canary_bake_minutes=settings.whole(
+            "canary_bake_minutes", strategies.MINUTES, minutes, usual.canary_bake_minutes
+        ),
+        step_percent=settings.number("step_percent", strategies.STEP_PERCENT, "per cent, from 3 to 100")
+        or usual.step_percent,
+        step_bake_minutes=settings.whole(
+            "step_bake_minutes", strategies.MINUTES, minutes, usual.step_bake_minutes
+        ),
+        alarms=settings.texts("alarms", _ALARM, 'names of CloudWatch alarms: ["errors"]') or (),
+    )
+    others = {key for keys in strategies.SETTINGS.values() for key in keys} - set(strategies.SETTINGS[name])
+    for key in sorted(others & set(settings.values)):
+        having = ", ".join(each for each, keys in strategies.SETTINGS.items() if key in keys)
+        raise settings.error(key, f"is nothing that the strategy {name} has", f"strategies with it: {having}")
     return found
 
 
@@ -311,6 +349,24 @@ class _Settings:
         if not is_number or not bounds[0] <= value <= bounds[1]:
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return float(value)
+
+    def whole(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
+        value = self.number(key, bounds, rule)
+        if value is None:
+            return default
+        if value != int(value):
+            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+        return int(value)
+
+    def texts(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
+        self._asked.add(key)
+        value = self.values.get(key)
+        if value is None:
+            return None
+        is_list = isinstance(value, list)
+        if not is_list or not all(isinstance(each, str) and pattern.fullmatch(each) for each in value):
+            raise self.error(key, f"is {value!r}", f"{key} is a list of {rule}")
+        return tuple(value)
 
     def table(self, key: str) -> _Settings:
         """Return what stands below `[key]`; nothing where there is no such table."""

@@ -70,8 +70,19 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Smoke:
+    """One path that the new version was asked for before it got traffic; `problem` is "" where it answered well."""
+
+    path: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What came of an attempt. `is_verified`: the revision served, and every check of the environment passed."""
+    """What came of an attempt. `is_verified`: the revision served, and every check of the environment passed.
+
+    `smoke` is what was asked on the test listener, empty where nothing was.
+    """
 
     at: str
     outcome: str
@@ -81,6 +92,7 @@ class Ended:
     is_verified: bool
     state_serial: int
     events: tuple[Event, ...] = ()
+    smoke: tuple[Smoke, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +205,11 @@ def _begun(document: Mapping[str, Any]) -> Begun:
 
 
 def _ended(document: Mapping[str, Any]) -> Ended:
-    return _parsed(Ended, {**document, "events": _each(Event, document.get("events", ()))})
+    parts = {
+        "events": _each(Event, document.get("events", ())),
+        "smoke": _each(Smoke, document.get("smoke", ())),
+    }
+    return _parsed(Ended, {**document, **parts})
 
 
 def _each(kind: type[T], items: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:

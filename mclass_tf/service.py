@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.aws import Aws, error_code
@@ -65,6 +65,8 @@ class Service:
     deployments: tuple[Deployment, ...]
     events: tuple[ServiceEvent, ...]
     target_group_arns: tuple[str, ...]
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    load_balancers: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Service:
@@ -83,7 +85,15 @@ class Service:
             deployments=tuple(map(Deployment.parse, item.get("deployments", ()))),
             events=tuple(sorted(events, key=lambda event: event.at)),
             target_group_arns=tuple(_target_groups(item.get("loadBalancers", ()))),
+            configuration=item.get("deploymentConfiguration") or {},
+            load_balancers=tuple(item.get("loadBalancers", ())),
         )
+
+    @property
+    def is_wired(self) -> bool:
+        """Tell whether ECS knows both target groups, and the rules that it shifts traffic with."""
+        wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
+        return bool(wirings) and all(wirings)
 
     @property
     def primary(self) -> Deployment | None:
@@ -94,7 +104,8 @@ class Service:
 class ServiceDeployment:
     """One change of a service from its beginning to its end. `stage` is the lifecycle stage, "" where there is none.
 
-    `failures` are those that the circuit breaker has counted.
+    `failures` are those that the circuit breaker has counted; `production` and `test` the new revision's per cent of that
+    traffic, None where ECS shifts none; `pauses` the hooks that wait for an answer.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -108,6 +119,10 @@ class ServiceDeployment:
     rollback_reason: str
     failures: int
     alarms: tuple[str, ...]
+    production: float | None = None
+    test: float | None = None
+    pauses: tuple[str, ...] = ()
+    bake_minutes: int = 0
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
@@ -124,6 +139,14 @@ class ServiceDeployment:
             rollback_reason=(item.get("rollback") or {}).get("reason") or "",
             failures=int((item.get("deploymentCircuitBreaker") or {}).get("failureCount") or 0),
             alarms=tuple((item.get("alarms") or {}).get("triggeredAlarmNames") or ()),
+            production=revision.get("requestedProductionTrafficWeight"),
+            test=revision.get("requestedTestTrafficWeight"),
+            pauses=tuple(
+                hook["hookId"]
+                for hook in item.get("lifecycleHookDetails") or ()
+                if hook.get("status") == "AWAITING_ACTION"
+            ),
+            bake_minutes=int((item.get("deploymentConfiguration") or {}).get("bakeTimeInMinutes") or 0),
         )
 
 
@@ -260,9 +283,19 @@ class Ecs:
         document: dict[str, Any] = found["taskDefinition"]
         return {**document, "tags": found.get("tags") or []}
 
-    def update(self, *, task_definition: str | None, desired: int | None, force: bool = False) -> None:
-        """Point the service at a task definition, set its desired count; what is None stays as it is."""
-        request: dict[str, Any] = {"cluster": self._cluster, "service": self._name}
+    def update(
+        self,
+        *,
+        task_definition: str | None,
+        desired: int | None,
+        force: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Point the service at a task definition, set its desired count; what is None stays as it is.
+
+        `settings` are further ones of UpdateService, by its names.
+        """
+        request: dict[str, Any] = {"cluster": self._cluster, "service": self._name, **(settings or {})}
         if task_definition is not None:
             request["taskDefinition"] = task_definition
         if desired is not None:
@@ -277,6 +310,16 @@ class Ecs:
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
         """
         self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
+
+    def answer_pause(self, arn: str, hook_id: str, *, goes_on: bool) -> None:
+        """Tell a service deployment that waits to go on, or to roll back.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
+        """
+        action = "CONTINUE" if goes_on else "ROLLBACK"
+        self._call(
+            "ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": hook_id, "action": action}
+        )
 
     def _call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return self._aws.call_ecs(action, request)

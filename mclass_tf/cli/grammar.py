@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mclass_tf import __version__
+from mclass_tf import __version__, strategy
 from mclass_tf.errors import UsageError
 from mclass_tf.rehearsal import names
 
@@ -208,6 +208,12 @@ def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         choices=names.PROTECTIONS,
         metavar="NAME",
         help=f"take a protection away, and see what it is for: {', '.join(names.PROTECTIONS)}",
+    )
+    sub.add_argument(
+        "--strategy",
+        choices=strategy.NAMES,
+        metavar="NAME",
+        help=f"release so, in the place of the environment's strategy: {', '.join(strategy.NAMES)}",
     )
     sub.add_argument(
         "--report", type=Path, metavar="FILE", help="write the page here (default: .mclass/rehearsal/)"

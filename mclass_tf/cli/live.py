@@ -48,7 +48,7 @@ class Live:
 
 def block(view: View) -> list[str]:
     """Return the rollout as a few lines: the stage, then the tasks of each revision."""
-    head = f"{_seconds(view.elapsed)}  {view.stage or 'waiting for ECS'}"
+    head = f"{_seconds(view.elapsed)}  {_stage(view)}"
     rows = [f"  {'new' if each.is_new else 'old'}  {_name(each):<24} {_counts(each)}" for each in view.tasks]
     return [head, *rows, *([f"  {view.notice}"] if view.notice else [])]
 
@@ -57,7 +57,7 @@ def one_line(view: View) -> str:
     """Return the rollout as one line."""
     told = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
     words = "; ".join([*told, *([view.notice] if view.notice else [])])
-    return f"{_seconds(view.elapsed)}  {view.stage or 'waiting for ECS'}{': ' if words else ''}{words}"
+    return f"{_seconds(view.elapsed)}  {_stage(view)}{': ' if words else ''}{words}"
 
 
 def event_line(event: ServiceEvent) -> str:
@@ -67,6 +67,14 @@ def event_line(event: ServiceEvent) -> str:
 def cut(line: str, width: int) -> str:
     """Cut a line that the terminal would wrap: the redrawing counts lines."""
     return line if len(line) < width else f"{line[: width - 2]}…"
+
+
+def _stage(view: View) -> str:
+    """Return the stage, with the new version's share of the traffic where ECS shifts that."""
+    shares = (("production", view.production), ("test", view.test))
+    told = [f"{what} {share:g} %" for what, share in shares if share is not None]
+    stage = view.stage or "waiting for ECS"
+    return f"{stage}, new version: {', '.join(told)}" if told else stage
 
 
 def _counts(tasks: Tasks) -> str:

@@ -30,6 +30,7 @@ def run(call: Call) -> Outcome:
         speed=arguments.speed,
         fault=arguments.fault,
         without=arguments.without,
+        strategy=arguments.strategy,
         runs=arguments.runs,
     )
     request.scenario()
@@ -61,7 +62,7 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
     folder = call.project.home / "rehearsal"
     if asked is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = asked or folder / f"{'-'.join(part for part in (name, scenario) if part)}.html"
+    file = asked or folder / f"{'-'.join(part for part in (name, request.strategy, scenario) if part)}.html"
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
     return file

@@ -17,10 +17,8 @@ from mclass_tf.errors import (
     ServiceEvent,
 )
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Ended, Event, Ledger, Origin, Verdict
+from mclass_tf.ledger import Begun, Ended, Event, Ledger, Origin, Smoke, Verdict
 from mclass_tf.session import Session
-
-STRATEGY = "ROLLING"
 
 
 @dataclass(kw_only=True)
@@ -37,6 +35,7 @@ class Attempt:
     cause: str = ""
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
+    smoke: tuple[Smoke, ...] = ()
 
     def failed(self, error: BaseException) -> None:
         """Note how it ended, and tell the error what it was about."""
@@ -78,6 +77,7 @@ def begun(
     verdicts: Sequence[gates.Verdict] = (),
     revision: str = "",
     promoted_from: Origin | None = None,
+    strategy: str = "ROLLING",
 ) -> Begun:
     """Return what is known before anything is changed; `revision` "": as images and ledger here know it."""
     return Begun(
@@ -88,7 +88,7 @@ def begun(
         commit=_commit(session),
         digest=digest,
         revision=revision or revision_of(session, digest),
-        strategy=STRATEGY,
+        strategy=strategy,
         state_serial=session.state().serial,
         plan_sha256=plan_sha256,
         gates=tuple(
@@ -138,6 +138,7 @@ def _ended(session: Session, attempt: Attempt) -> Ended:
         is_verified=attempt.is_verified,
         state_serial=session.state().serial,
         events=tuple(Event(at=event.at.isoformat(), message=event.message) for event in attempt.events),
+        smoke=attempt.smoke,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from mclass_tf import rollout, verify
 from mclass_tf.errors import (
@@ -17,11 +19,13 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.environments import verify_environment
-from mclass_tf.flows.probe import require_answers
+from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
+from mclass_tf.flows.shift import order_settings, wiring_settings
 from mclass_tf.process import deferred_interrupts
 from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
 from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.session import Session
+from mclass_tf.strategy import SMOKE_STAGE, Strategy, has_pauses, without_pauses
 
 Show = Callable[[View], None]
 """Takes every change of a rollout."""
@@ -31,6 +35,7 @@ OnInterrupt = Callable[[], Choice]
 
 # Starting an image, and what ECS itself takes for a step, on top of the service's own grace period.
 _STALL_SECONDS = 900.0
+_MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,50 @@ class Deployer:
     def start(self, order: Order) -> Started:
         return rollout.start(self.ecs, order, patience=self.patience)
 
+    def settings(self, service: Service, strategy: Strategy, *, is_tested: bool) -> dict[str, Any]:
+        """Return what UpdateService is told of a strategy; `is_tested`: the new version is asked before it gets traffic."""
+        pauses = False
+        if is_tested and strategy.shifts and self.session.environment.release.smoke != ():
+            pauses = can_be_asked(self.session, self.outputs)
+            if not pauses:
+                self.session.report(
+                    "the load balancer is internal: the new version is not tested before it gets traffic"
+                )
+        return order_settings(self.session, self.outputs, service, strategy, pauses=pauses)
+
+    def wire(self, service: Service, watching: Watching, attempt: Attempt) -> None:
+        """Tell the service of both target groups, by a rolling deployment of what it runs, as ECS wants it done first."""
+        self.session.report(
+            "telling the service of both target groups: a rolling deployment of what runs, this once"
+        )
+        order = Order(
+            task_definition_arn=service.task_definition_arn,
+            desired=None,
+            settings=wiring_settings(self.session, self.outputs, service),
+        )
+        end = self.follow(self.start(order), watching, attempt, back_to=None)
+        self.require_success(end, watching, task_definition_arn=service.task_definition_arn, back_to=None)
+
+    def drop_pauses(self) -> None:
+        """Take our pauses out of the service: a deployment that nobody watches would wait for an answer."""
+        service = self.service()
+        if has_pauses(service.configuration):
+            settings = {"deploymentConfiguration": without_pauses(service.configuration)}
+            self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
+
+    def _on_pause(self, attempt: Attempt, stage: str) -> bool | None:
+        """Test the new version where we have asked ECS to wait; other pauses are for others to answer."""
+        if stage != SMOKE_STAGE:
+            return None
+        session = self.session
+        session.report("asking the new version on the test listener")
+        attempt.smoke = smoke_test(session, self.outputs, revision=attempt.revision)
+        problem = _problem(attempt)
+        session.report(
+            f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
+        )
+        return not problem
+
     def take_up(self, arn: str, *, task_definition_arn: str) -> Started:
         """Return a service deployment that is under way already as if it had been started here."""
         seen = frozenset(event.id for event in self.service().events)
@@ -116,6 +165,7 @@ class Deployer:
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
                     back_to=back_to,
+                    on_pause=partial(self._on_pause, attempt),
                 )
         except KeyboardInterrupt:
             end = None  # a second one, while the first was asked about
@@ -123,14 +173,34 @@ class Deployer:
             attempt.events = tuple(watch.events)
         if end is None:
             raise self._left()
+        if end.outcome not in (Outcome.STALLED, Outcome.SUPERSEDED):
+            self.drop_pauses()
         return end
 
     def require_success(
-        self, end: End, watching: Watching, *, task_definition_arn: str, back_to: int | None
+        self,
+        end: End,
+        watching: Watching,
+        *,
+        task_definition_arn: str,
+        back_to: int | None,
+        attempt: Attempt | None = None,
     ) -> None:
-        """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks."""
+        """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks.
+
+        `attempt` tells what the smoke test found, which is the cause then.
+        """
         if end.outcome is Outcome.SUCCEEDED:
             return
+        problem = _problem(attempt) if attempt is not None else ""
+        if problem and end.outcome is Outcome.ROLLED_BACK:
+            cause = f"the smoke test failed: {problem}"
+            raise RolledBackError(
+                f"ECS has rolled back what was to run in {self.session.environment.name}: {cause}; "
+                "production traffic was not shifted",
+                hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h",
+                cause=cause,
+            )
         error = self._explained(end, self._stall_after(watching), task_definition_arn)
         if back_to is not None and end.outcome is not Outcome.SUPERSEDED:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=back_to))
@@ -177,8 +247,11 @@ class Deployer:
             )
 
     def _stall_after(self, watching: Watching) -> float:
-        chosen = watching.stall_after or self.session.environment.release.stall_after
-        return chosen or _STALL_SECONDS + self.service().grace_period
+        settings = self.session.environment.release
+        chosen = watching.stall_after or settings.stall_after
+        # What ECS waits on purpose is no stall.
+        waiting = settings.strategy.longest_wait * _MINUTE
+        return (chosen or _STALL_SECONDS + self.service().grace_period) + waiting
 
     def _explained(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
         name, last = self.session.environment.name, end.last
@@ -240,3 +313,8 @@ class Deployer:
             f"interrupted; ECS goes on with the rollout in {name} by itself",
             hint=f"`status {name}` follows it, `rollback {name}` takes it back; the same release again takes it up",
         )
+
+
+def _problem(attempt: Attempt) -> str:
+    """Return what the smoke test found, "" where it found nothing or was not made."""
+    return next((each.problem for each in attempt.smoke if each.problem), "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.endpoint import Answer, Endpoint, get, resolve
 from mclass_tf.errors import NotServingError
+from mclass_tf.ledger import Smoke
 from mclass_tf.service import Task
 from mclass_tf.session import Session
 
@@ -16,6 +18,7 @@ _SECONDS = 10.0  # for one answer
 _WITHIN = 15.0  # for all of them to be as they must be
 _PAUSE = 0.5
 _ANSWERS_A_TASK = 2
+_SMOKE_ANSWERS = 3
 _OK, _NOT_FOUND, _REDIRECT = 200, 404, 300
 
 
@@ -40,6 +43,38 @@ def require_answers(
         return _ask(endpoint, path, tasks=known, revision=revision)
 
     _require(wrong, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
+
+
+def can_be_asked(session: Session, outputs: verify.Outputs) -> bool:
+    """Tell whether the load balancer answers outside of the VPC."""
+    return not _is_internal(session, outputs)
+
+
+def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
+    """Ask the new version through the test listener for every path; what comes after one that fails is not asked.
+
+    Each must answer with success, several times in a row; the version path with the revision, where it tells one.
+    """
+    settings = session.environment.release
+    endpoint = resolve(session.target, outputs.test_url)
+    paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
+    named = settings.version_path in (settings.smoke or ())
+    if (
+        not named
+        and _ask(endpoint, settings.version_path) == f"{settings.version_path} answers with {_NOT_FOUND}"
+    ):
+        paths[0] = _health_path(session, outputs)
+    asked: list[Smoke] = []
+    for path in dict.fromkeys(paths):
+        wanted = revision if path == settings.version_path else ""
+        try:
+            _require(
+                partial(_ask, endpoint, path, revision=wanted), times=_SMOKE_ANSWERS, what=outputs.test_url
+            )
+        except NotServingError as error:
+            return (*asked, Smoke(path=path, problem=error.cause))
+        asked.append(Smoke(path=path))
+    return tuple(asked)
 
 
 def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:

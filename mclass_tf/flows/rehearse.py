@@ -27,6 +27,7 @@ from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Plain, Sce
 from mclass_tf.rehearsal.surroundings import Place, Surroundings
 from mclass_tf.rehearsal.verdict import judge
 from mclass_tf.session import Session
+from mclass_tf.strategy import Strategy
 from mclass_tf.target import local_home
 
 _WARM_UP_SECONDS = 3.0
@@ -44,7 +45,10 @@ _PROBED_KEEP_ALIVE = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs."""
+    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
+
+    `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
+    """
 
     rate: float = 200.0
     seconds: float = 60.0
@@ -52,6 +56,7 @@ class Request:
     speed: float = 10.0
     fault: str | None = None
     without: str | None = None
+    strategy: str | None = None
     runs: int = 1
     long_share: float = 0.02
     new_connection_share: float = 0.2
@@ -105,6 +110,7 @@ def rehearse(session: Session, request: Request, *, show: Show) -> Report:
         raise UsageError(f"a speed of {request.speed:g} is not possible", hint="choose one from 1 to 1000")
     _check(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
     instrument = _instrument(session)
+    session = _with_strategy(session, request.strategy)
     with _clock(instrument, request.speed):
         outputs = _applied(session)
         surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
@@ -135,6 +141,16 @@ def rehearse(session: Session, request: Request, *, show: Show) -> Report:
         promise=scenario.promise,
         runs=tuple(runs),
     )
+
+
+def _with_strategy(session: Session, name: str | None) -> Session:
+    """Return the session with that strategy in the place of its environment's."""
+    environment = session.environment
+    before = environment.release
+    if name is None or name == before.strategy.name:
+        return session
+    release = dataclasses.replace(before, strategy=Strategy(name=name, alarms=before.strategy.alarms))
+    return dataclasses.replace(session, environment=dataclasses.replace(environment, release=release))
 
 
 def _told(request: Request) -> str:
@@ -252,7 +268,11 @@ class _Announcing(Aws):
         if not is_rollout or before is None:
             return super().call_ecs(action, request)
         self._before = None
-        return super().call_ecs(action, {**request, **before()})
+        added = dict(before())
+        configuration = "deploymentConfiguration"
+        if configuration in added and configuration in request:
+            added[configuration] = {**request[configuration], **added[configuration]}
+        return super().call_ecs(action, {**request, **added})
 
 
 def _release(scene: _Scene, version: Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
@@ -306,7 +326,10 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
             load_balancer_arn=scene.outputs["alb_arn"], since=found.started_at
         ),
         incidents=tuple(incidents),
-        notes=tuple(f"the recorder met: {problem}" for problem in sorted(recorder.problems)),
+        notes=(
+            f"strategy: {scene.session.environment.release.strategy.name}",
+            *(f"the recorder met: {problem}" for problem in sorted(recorder.problems)),
+        ),
     )
 
 

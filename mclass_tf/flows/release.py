@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from mclass_tf import image, verify
 from mclass_tf.aws import error_code
@@ -25,6 +26,7 @@ from mclass_tf.flows.environments import (
     discard_plan_within,
     plan_within,
 )
+from mclass_tf.flows.shift import require_wiring, wiring_settings
 from mclass_tf.ledger import Begun, Origin
 from mclass_tf.rollout import Choice, Order, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -109,6 +111,7 @@ def bring(
     session, outputs = deployer.session, deployer.outputs
     require_free(deployer, wanted.digest)
     before = deployer.service()
+    require_wiring(session, outputs, before)
     session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.workspace.alone())
@@ -118,6 +121,8 @@ def bring(
             show_plan(planned)
             _ask(session, confirm, wanted)
         with recorded(session, _first_record(session, wanted, planned)) as attempt:
+            if deployer.ongoing() is None:
+                deployer.drop_pauses()  # of a release that died: the apply may start a deployment
             apply_within(session)
             held.close()  # from here on it is ECS that works
             report = _roll_out(session, attempt, watching, before=before)
@@ -133,6 +138,7 @@ def _first_record(session: Session, wanted: Wanted, planned: Planned) -> Begun:
         verdicts=planned.decision.verdicts,
         revision=wanted.revision,
         promoted_from=wanted.promoted_from,
+        strategy=session.environment.release.strategy.ecs_name,
     )
 
 
@@ -145,9 +151,12 @@ def _roll_out(
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, wanted):
+        if _is_to_be_wired(deployer, service, current):
+            deployer.wire(service, watching, attempt)
+            service, current = deployer.service(), None
         ours, back_to = start_or_take_up(deployer, current, service=service, before=before)
         end = deployer.follow(ours, watching, attempt, back_to=back_to)
-        deployer.require_success(end, watching, task_definition_arn=wanted, back_to=back_to)
+        deployer.require_success(end, watching, task_definition_arn=wanted, back_to=back_to, attempt=attempt)
         attempt.outcome = RELEASED
     deployer.set_scaling_minimum()
     return deployer.prove(attempt, digest=attempt.digest)
@@ -167,8 +176,25 @@ def start_or_take_up(
         if revision != before.task_definition_arn:
             raise _not_free(deployer, current, revision)
     is_first = service.desired == 0
-    order = Order(task_definition_arn=wanted, desired=deployer.outputs.desired_count if is_first else None)
+    desired = deployer.outputs.desired_count if is_first else None
+    order = Order(
+        task_definition_arn=wanted, desired=desired, settings=_settings(deployer, service, is_first=is_first)
+    )
     return deployer.start(order), 0 if is_first else None
+
+
+def _settings(deployer: Deployer, service: Service, *, is_first: bool) -> dict[str, Any]:
+    """Return what the strategy asks for. The first release is a rolling one: there is no traffic to shift yet."""
+    strategy = deployer.session.environment.release.strategy
+    if is_first and strategy.shifts:
+        deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
+        return wiring_settings(deployer.session, deployer.outputs, service)
+    return deployer.settings(service, strategy, is_tested=True)
+
+
+def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeployment | None) -> bool:
+    shifts = deployer.session.environment.release.strategy.shifts
+    return shifts and current is None and service.desired > 0 and not service.is_wired
 
 
 def runs(service: Service, task_definition_arn: str) -> bool:

@@ -11,10 +11,12 @@ from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
+from mclass_tf.flows.shift import back_strategy
 from mclass_tf.ledger import Record, proven_releases
 from mclass_tf.rollout import End, Order, Outcome
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
+from mclass_tf.strategy import Strategy
 
 ROLLED_BACK = "rolled back"
 _LOOKED_BACK = 50  # attempts; the repository keeps no more releases than that
@@ -90,14 +92,21 @@ def _go_to(deployer: Deployer, goal: Goal, watching: Watching, *, service: Servi
     """Point the service at what it is to run again."""
     session = deployer.session
     _require_usable(deployer, goal)
-    with recorded(session, begun(session, command="rollback", digest=goal.digest)) as attempt:
+    strategy = back_strategy(session, service)
+    first_record = begun(session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name)
+    with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = goal.task_definition_arn
         if runs(service, goal.task_definition_arn) and deployer.ongoing() is None:
             attempt.outcome = UNCHANGED
             report = deployer.prove(attempt, digest=goal.digest)
         else:
             desired = None if service.desired else deployer.outputs.desired_count
-            order = Order(task_definition_arn=goal.task_definition_arn, desired=desired)
+            strategy = strategy if service.desired else Strategy()
+            order = Order(
+                task_definition_arn=goal.task_definition_arn,
+                desired=desired,
+                settings=deployer.settings(service, strategy, is_tested=False),
+            )
             back_to = None if service.desired else 0
             end = deployer.follow(deployer.start(order), watching, attempt, back_to=back_to)
             deployer.require_success(

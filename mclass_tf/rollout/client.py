@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mclass_tf.aws import error_message, is_transient
 from mclass_tf.errors import RolloutError
@@ -26,8 +26,16 @@ class Client(Protocol):
     def revision_task_definition(self, arn: str, /) -> str: ...
     def tasks(self, *, stopped: bool = False) -> Sequence[Task]: ...
     def target_states(self, target_group_arns: Sequence[str], /) -> Mapping[str, str]: ...
-    def update(self, *, task_definition: str | None, desired: int | None, force: bool = False) -> None: ...
+    def update(
+        self,
+        *,
+        task_definition: str | None,
+        desired: int | None,
+        force: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None: ...
     def roll_back(self, arn: str, /) -> None: ...
+    def answer_pause(self, arn: str, hook_id: str, /, *, goes_on: bool) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

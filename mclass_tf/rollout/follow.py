@@ -42,12 +42,15 @@ def follow(
     on_interrupt: Callable[[], Choice],
     patience: Patience,
     back_to: int | None = None,
+    on_pause: Callable[[str], bool | None] = lambda _: None,
 ) -> End | None:
     """Return the end of the rollout; None where the user leaves it to ECS.
 
     `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
-    it would roll back to cannot start.
+    it would roll back to cannot start. `on_pause` is asked once for each hook that waits, with the stage: whether to go on
+    (True), to roll back (False), or to leave the answer to others.
     """
+    asked: set[str] = set()
     while True:
         view = watch.look()
         if view is not None:
@@ -57,6 +60,11 @@ def follow(
             _lower(client, count, patience=patience)
         if watch.end is not None:
             return watch.end
+        for hook in set(watch.pauses) - asked:
+            asked.add(hook)
+            goes_on = on_pause(watch.stage)
+            if goes_on is not None:
+                _answer(client, watch, hook, goes_on=goes_on, patience=patience)
         if not interruption.wait(watch.pause):
             continue
         choice = Choice.LEAVE if interruption.is_final else on_interrupt()
@@ -69,6 +77,14 @@ def follow(
 
 def _lower(client: Client, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
+
+
+def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
+    """Answer a pause; where ECS takes no answer any more, say so and go on watching."""
+    try:
+        patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
+    except Exception as error:  # noqa: BLE001  (timed out meanwhile, or answered by somebody else)
+        patience.tell(f"ECS does not take the answer: {error_message(error)}")
 
 
 def _roll_back(client: Client, watch: Watch, *, patience: Patience) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mclass_tf.errors import RolloutError
 from mclass_tf.rollout.client import Client, Patience
@@ -16,10 +17,14 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the service is told: the task definition to run, and how many; `desired` None: as many as now."""
+    """What the service is told: the task definition to run, and how many; `desired` None: as many as now.
+
+    `settings` are further ones of UpdateService, by its names.
+    """
 
     task_definition_arn: str
     desired: int | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,12 @@ def start(
     began = clock()
     force = before.task_definition_arn == order.task_definition_arn
     patience(
-        lambda: client.update(task_definition=order.task_definition_arn, desired=order.desired, force=force)
+        lambda: client.update(
+            task_definition=order.task_definition_arn,
+            desired=order.desired,
+            force=force,
+            settings=order.settings,
+        )
     )
     while clock() - began < _FOUND_WITHIN:
         # The oldest first: a later one would be somebody's who has started the same again.

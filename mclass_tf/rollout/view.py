@@ -29,6 +29,7 @@ class Tasks:
 class View:
     """A rollout as it is now. `stage` is a few words, `status` ECS's own; `events` are new since the last view.
 
+    `production` and `test` are the new revision's per cent of that traffic, None where ECS shifts none.
     `elapsed` is in seconds since the rollout began. `notice` tells what stands in the way of watching, if anything does.
     """
 
@@ -38,6 +39,8 @@ class View:
     events: tuple[ServiceEvent, ...]
     elapsed: float
     notice: str = ""
+    production: float | None = None
+    test: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,8 @@ def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
     """Return in a few words what the rollout is at."""
     if deployment.status != "IN_PROGRESS":
         return _STATUSES.get(deployment.status, _words(deployment.status))
+    if deployment.stage == "BAKE_TIME" and deployment.bake_minutes:
+        return f"{_words(deployment.stage)} ({deployment.bake_minutes} min)"
     return _words(deployment.stage) if deployment.stage else _rolling_stage(tasks)
 
 

@@ -80,6 +80,17 @@ class Watch:
         self._trouble_since: float | None = None
         self._progress: _Progress | None = None
         self._progress_at = clock()
+        self._deployment: ServiceDeployment | None = None
+
+    @property
+    def pauses(self) -> tuple[str, ...]:
+        """Return the hooks that wait for an answer, in a rollout that goes forward."""
+        found = self._deployment
+        return found.pauses if found is not None and found.status == "IN_PROGRESS" else ()
+
+    @property
+    def stage(self) -> str:
+        return self._deployment.stage if self._deployment is not None else ""
 
     @property
     def service_deployment_arn(self) -> str:
@@ -97,7 +108,7 @@ class Watch:
             if not is_transient(error):
                 raise
             return self._troubled(error)
-        self._trouble_since, self.pause = None, PAUSE
+        self._trouble_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
         tasks = tasks_of(
             snapshot.service,
             running=snapshot.running,
@@ -112,6 +123,8 @@ class Watch:
                 tasks=tasks,
                 events=self._new_events(snapshot.service.events),
                 elapsed=self._elapsed,
+                production=snapshot.deployment.production,
+                test=snapshot.deployment.test,
             )
         )
 

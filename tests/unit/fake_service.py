@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -172,12 +173,24 @@ class FakeEcs:
     def target_states(self, target_group_arns: Sequence[str], /) -> Mapping[str, str]:
         return self.states
 
-    def update(self, *, task_definition: str | None, desired: int | None, force: bool = False) -> None:
-        self.calls.append(("update", task_definition, desired, force))
+    def update(
+        self,
+        *,
+        task_definition: str | None,
+        desired: int | None,
+        force: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        told = (settings,) if settings else ()
+        self.calls.append(("update", task_definition, desired, force, *told))
         self.on_change()
 
     def roll_back(self, arn: str, /) -> None:
         self.calls.append(("roll back", arn))
+        self.on_change()
+
+    def answer_pause(self, arn: str, hook_id: str, /, *, goes_on: bool) -> None:
+        self.calls.append(("answer", hook_id, goes_on))
         self.on_change()
 
     def becomes(self, status: str, *, failures: int = 0) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mclass_tf import environment
 from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+from mclass_tf.strategy import Strategy
 
 SETTINGS = 'account_id = "222222222222"\nregion = "ap-northeast-2"\npromotes_from = "dev"\n'
 VARIABLES = 'environment = "prod"\n\nservice = {\n  cpu = 256\n}\n'
@@ -253,7 +254,11 @@ def test_how_releases_are_watched_can_be_set(project: Path) -> None:
         ("stall_after = true", "stall_after", "30 to 86400"),
         ('stall_after = "60"', "stall_after", "30 to 86400"),
         ('version_path = "version"', "version_path", '"/version"'),
-        ("stal_after = 60", "stal_after", "stall_after, version_path"),
+        ("stal_after = 60", "stal_after", "stall_after"),
+        ('strategy = "bluegreen"', "strategy", "rolling, blue-green, canary, linear"),
+        ("bake_minutes = 5", "bake_minutes", "blue-green, canary, linear"),
+        ('smoke = ["/version"]', "smoke", "blue-green, canary, linear"),
+        ("alarms = [1]", "alarms", "CloudWatch"),
     ],
 )
 def test_a_wrong_setting_of_releases_is_told_with_its_line(
@@ -270,6 +275,52 @@ def test_a_wrong_setting_of_releases_is_told_with_its_line(
 
     assert (error.key, error.line) == (key, 5)
     assert rule in error.hint
+
+
+@pytest.mark.parametrize(
+    ("strategy", "setting", "rule"),
+    [
+        ("blue-green", "bake_minutes = 1441", "0 to 1440"),
+        ("blue-green", "bake_minutes = 2.5", "whole minutes"),
+        ("blue-green", "bake_minutes = true", "0 to 1440"),
+        ("blue-green", "canary_percent = 10", "canary"),
+        ("blue-green", 'smoke = ["version"]', "/version"),
+        ("blue-green", 'smoke = "/version"', "a list"),
+        ("canary", "canary_percent = 0", "0.1 to 100"),
+        ("canary", "canary_percent = 100.1", "0.1 to 100"),
+        ("canary", "canary_bake_minutes = -1", "0 to 1440"),
+        ("canary", "step_percent = 10", "linear"),
+        ("linear", "step_percent = 2.9", "3 to 100"),
+        ("linear", "step_bake_minutes = 1441", "0 to 1440"),
+        ("linear", "canary_bake_minutes = 1", "canary"),
+    ],
+)
+def test_a_number_outside_of_the_limits_of_ecs_or_of_another_strategy_is_told_with_its_line(
+    project: Path, strategy: str, setting: str, rule: str
+) -> None:
+    told = f'promotes_from = "dev"\n[release]\nstrategy = "{strategy}"\n{setting}\n'
+    change(project, "environment.toml", 'promotes_from = "dev"\n', told)
+
+    error = refused(project)
+
+    assert (error.key, error.line) == (setting.split(maxsplit=1)[0], 6)
+    assert rule in error.hint
+
+
+def test_a_strategy_is_what_the_file_says_and_rolling_by_default(project: Path) -> None:
+    told = (
+        'promotes_from = "dev"\n[release]\nstrategy = "canary"\ncanary_percent = 0.1\ncanary_bake_minutes = 0\n'
+        'bake_minutes = 1440\nalarms = ["errors"]\nsmoke = ["/version", "/orders?id=1"]\n'
+    )
+    change(project, "environment.toml", 'promotes_from = "dev"\n', told)
+
+    release = environment.load(project, "prod").release
+
+    assert release.strategy == Strategy(
+        name="canary", canary_percent=0.1, canary_bake_minutes=0, bake_minutes=1440, alarms=("errors",)
+    )
+    assert release.smoke == ("/version", "/orders?id=1")
+    assert environment.load(project, "dev").release.strategy == Strategy(name="rolling")
 
 
 def test_promotions_ask_for_no_soak_time_and_no_critical_findings_by_default(project: Path) -> None:

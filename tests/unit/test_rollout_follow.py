@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -139,3 +140,33 @@ def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_on
 
     assert end is not None
     assert ecs.calls == [("update", None, 0, False)]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -> None:  # noqa: FBT001
+    clock, stages = Clock(), list[str]()
+    ecs.own = replace(ecs.own, stage="POST_TEST_TRAFFIC_SHIFT", pauses=("hook",))
+
+    def decide(stage: str) -> bool:
+        stages.append(stage)
+        return goes_on
+
+    follow(
+        Watch(
+            ecs,
+            Started(
+                service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
+            ),
+            stall_after=1000,
+            clock=clock,
+        ),
+        ecs,
+        show=lambda _: None,
+        interruption=Interruptions(on_wait=ends(ecs, "SUCCESSFUL", at=3)),
+        on_interrupt=Asked(),
+        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        on_pause=decide,
+    )
+
+    assert stages == ["POST_TEST_TRAFFIC_SHIFT"]
+    assert ecs.calls == [("answer", "hook", goes_on)]

@@ -1,0 +1,121 @@
+"""What a strategy needs of an environment, and what UpdateService is told so that ECS shifts traffic by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mclass_tf import verify
+from mclass_tf.aws import error_code
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.service import Service
+from mclass_tf.session import Session
+from mclass_tf.strategy import BLUE_GREEN, Strategy
+
+_HINT = '`apply` again; `verify` says what differs. Or release with strategy = "rolling"'
+_TWO = 2
+
+
+def require_wiring(session: Session, outputs: verify.Outputs, service: Service) -> None:
+    """Raise ConfigurationError where the environment's strategy could not be carried out; nothing was changed then.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+    """
+    strategy = session.environment.release.strategy
+    if not strategy.shifts:
+        return
+    name = f"the strategy {strategy.name} cannot be carried out in {session.environment.name}"
+    if service.desired == 0 and outputs.desired_count == 0:
+        raise ConfigurationError(
+            f"{name}: the service is to run 0 tasks", hint="set desired_count in terraform.tfvars above 0"
+        )
+    if len(set(outputs.target_group_arns.values())) != _TWO:
+        raise ConfigurationError(f"{name}: there are not two target groups", hint=_HINT)
+    if outputs.production_listener_rule_arn == outputs.test_listener_rule_arn:
+        raise ConfigurationError(
+            f"{name}: production and test traffic have one rule, ECS needs two", hint=_HINT
+        )
+    for what, arn in (
+        ("production", outputs.production_listener_rule_arn),
+        ("test", outputs.test_listener_rule_arn),
+    ):
+        rule = _rule(session, arn)
+        if rule is None:
+            raise ConfigurationError(f"{name}: the rule of {what} traffic is gone ({arn})", hint=_HINT)
+        if not _weights(rule):
+            raise ConfigurationError(
+                f"{name}: the rule of {what} traffic forwards to no target group", hint=_HINT
+            )
+
+
+def order_settings(
+    session: Session, outputs: verify.Outputs, service: Service, strategy: Strategy, *, pauses: bool
+) -> dict[str, Any]:
+    """Return what UpdateService is told besides the task definition; empty where all is as it should be."""
+    found: dict[str, Any] = {}
+    configuration = strategy.configuration(service.configuration, pauses=pauses)
+    if configuration:
+        found["deploymentConfiguration"] = configuration
+    if strategy.shifts:
+        found["loadBalancers"] = wiring(session, outputs)
+    return found
+
+
+def wiring_settings(session: Session, outputs: verify.Outputs, service: Service) -> dict[str, Any]:
+    """Return what tells a service of both target groups, by a rolling deployment.
+
+    ECS wants that done before the first deployment that shifts traffic:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
+    """
+    found = order_settings(session, outputs, service, Strategy(), pauses=False)
+    return {**found, "loadBalancers": wiring(session, outputs)}
+
+
+def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
+    """Return the service's load balancer: the target group in use, and as the alternate one the other."""
+    groups = sorted(outputs.target_group_arns.values())
+    rule = _rule(session, outputs.production_listener_rule_arn)
+    weights = {arn: weight for arn, weight in _weights(rule or {}).items() if arn in groups}
+    blue = outputs.target_group_arns.get("blue", groups[0])
+    in_use = max(weights, key=lambda arn: (weights[arn], arn == blue), default=blue)
+    return [
+        {
+            "containerName": outputs.container_name,
+            "containerPort": outputs.container_port,
+            "targetGroupArn": in_use,
+            "advancedConfiguration": {
+                "alternateTargetGroupArn": next(arn for arn in groups if arn != in_use),
+                "productionListenerRule": outputs.production_listener_rule_arn,
+                "testListenerRule": outputs.test_listener_rule_arn,
+                "roleArn": outputs.infrastructure_role_arn,
+            },
+        }
+    ]
+
+
+def back_strategy(session: Session, service: Service) -> Strategy:
+    """Return how a rollback goes where nothing is under way: all traffic at once, as soon as the old version is up.
+
+    What was proven is neither tested nor baked again: what is to go must not keep users meanwhile.
+    """
+    if not session.environment.release.strategy.shifts or not service.is_wired:
+        return Strategy()
+    return Strategy(name=BLUE_GREEN, bake_minutes=0)
+
+
+def _rule(session: Session, arn: str) -> Mapping[str, Any] | None:
+    try:
+        found: Any = session.aws.elbv2.describe_rules(RuleArns=[arn])["Rules"]
+    except Exception as error:
+        if error_code(error) not in ("RuleNotFound", "ValidationError"):
+            raise
+        return None
+    return found[0] if found else None
+
+
+def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        group["TargetGroupArn"]: int(group.get("Weight", 0))
+        for action in rule.get("Actions", ())
+        for group in (action.get("ForwardConfig") or {}).get("TargetGroups", ())
+    }

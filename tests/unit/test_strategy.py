@@ -1,0 +1,178 @@
+"""What UpdateService is told of a strategy, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mclass_tf import verify
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.flows.shift import back_strategy, order_settings, require_wiring, wiring_settings
+from mclass_tf.session import Session
+from mclass_tf.strategy import BLUE_GREEN, CANARY, LINEAR, ROLLING, Strategy, without_pauses
+from tests.unit.fake_service import OLD, deployment, service
+
+BLUE, GREEN, PRODUCTION, TEST = "group/blue", "group/green", "rule/production", "rule/test"
+BREAKER = {"enable": True, "rollback": True}
+IN_FORCE = {
+    "strategy": "ROLLING",
+    "deploymentCircuitBreaker": BREAKER,
+    "minimumHealthyPercent": 100,
+    "maximumPercent": 200,
+    "bakeTimeInMinutes": 0,
+}
+LAMBDA = {"hookTargetArn": "function", "roleArn": "role", "lifecycleStages": ["POST_SCALE_UP"]}
+RUNNING = replace(service(deployment(OLD, status="PRIMARY")), configuration=IN_FORCE)
+
+
+class Rules:
+    """The listener rules, with the weights of blue and green."""
+
+    def __init__(self, *, blue: int = 100, green: int = 0, gone: tuple[str, ...] = ()) -> None:
+        self._weights = {BLUE: blue, GREEN: green}
+        self._gone = gone
+
+    def describe_rules(self, *, RuleArns: list[str]) -> Any:  # noqa: N803  # boto3's name
+        if RuleArns[0] in self._gone:
+            raise ClientError({"Error": {"Code": "RuleNotFound", "Message": "gone"}}, "DescribeRules")
+        groups = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in self._weights.items()]
+        return {"Rules": [{"Actions": [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]}]}
+
+
+def outputs(**changes: Any) -> verify.Outputs:
+    values = {
+        "container_name": "mclass-server",
+        "container_port": 8080,
+        "desired_count": 2,
+        "infrastructure_role_arn": "role",
+        "production_listener_rule_arn": PRODUCTION,
+        "test_listener_rule_arn": TEST,
+        "target_group_arns": {"blue": BLUE, "green": GREEN},
+    }
+    return cast("verify.Outputs", SimpleNamespace(**{**values, **changes}))
+
+
+def session(strategy: Strategy, rules: Rules | None = None) -> Session:
+    environment = SimpleNamespace(name="dev", release=ReleaseSettings(strategy=strategy))
+    aws = SimpleNamespace(elbv2=rules or Rules())
+    return cast("Session", SimpleNamespace(environment=environment, aws=aws, report=lambda _: None))
+
+
+def test_a_rolling_release_of_a_service_that_rolls_says_nothing_new() -> None:
+    assert Strategy().configuration(IN_FORCE, pauses=False) == {}
+    assert order_settings(session(Strategy()), outputs(), RUNNING, Strategy(), pauses=False) == {}
+
+
+@pytest.mark.parametrize("name", [BLUE_GREEN, CANARY, LINEAR])
+def test_percentages_and_circuit_breaker_stay_as_they_are(name: str) -> None:
+    told = Strategy(name=name).configuration(IN_FORCE, pauses=True)
+
+    assert told["deploymentCircuitBreaker"] == BREAKER
+    assert (told["minimumHealthyPercent"], told["maximumPercent"]) == (100, 200)
+    assert told["strategy"] == name.upper().replace("-", "_")
+    assert told["bakeTimeInMinutes"] == 5
+
+
+def test_the_numbers_are_those_of_the_strategy_alone() -> None:
+    canary = Strategy(name=CANARY, canary_percent=2.5, canary_bake_minutes=3)
+    linear = Strategy(name=LINEAR, step_percent=25.0, step_bake_minutes=4)
+
+    told = canary.configuration(IN_FORCE, pauses=False)
+    assert told["canaryConfiguration"] == {"canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3}
+    assert "linearConfiguration" not in told
+    told = linear.configuration(IN_FORCE, pauses=False)
+    assert told["linearConfiguration"] == {"stepPercent": 25.0, "stepBakeTimeInMinutes": 4}
+    assert "canaryConfiguration" not in told
+
+
+def test_ecs_rolls_back_by_itself_where_nobody_answers_the_pause() -> None:
+    (hook,) = Strategy(name=BLUE_GREEN).configuration(IN_FORCE, pauses=True)["lifecycleHooks"]
+
+    assert (hook["targetType"], hook["lifecycleStages"]) == ("PAUSE", ["POST_TEST_TRAFFIC_SHIFT"])
+    assert hook["timeoutConfiguration"]["action"] == "ROLLBACK"
+
+
+def test_hooks_that_call_something_stay_and_pauses_of_before_go() -> None:
+    in_force = {**IN_FORCE, "lifecycleHooks": [LAMBDA, {"targetType": "PAUSE"}]}
+
+    assert Strategy().configuration(in_force, pauses=False)["lifecycleHooks"] == [LAMBDA]
+    assert without_pauses(in_force) == {**IN_FORCE, "lifecycleHooks": [LAMBDA]}
+
+
+def test_a_rolling_release_after_another_strategy_says_so_and_leaves_the_wiring() -> None:
+    before = replace(RUNNING, configuration={**IN_FORCE, "strategy": "CANARY"})
+
+    told = order_settings(session(Strategy()), outputs(), before, Strategy(), pauses=False)
+
+    assert told["deploymentConfiguration"]["strategy"] == "ROLLING"
+    assert "loadBalancers" not in told
+
+
+def test_alarms_are_those_of_the_environment_and_roll_back() -> None:
+    told = Strategy(alarms=("errors",)).configuration(IN_FORCE, pauses=False)
+    assert told["alarms"] == {"alarmNames": ["errors"], "enable": True, "rollback": True}
+
+    told = Strategy().configuration({**IN_FORCE, "alarms": told["alarms"]}, pauses=False)
+    assert told["alarms"] == {"alarmNames": [], "enable": False, "rollback": False}
+
+
+@pytest.mark.parametrize(
+    ("rules", "in_use", "other"), [(Rules(), BLUE, GREEN), (Rules(blue=0, green=100), GREEN, BLUE)]
+)
+def test_the_alternate_target_group_is_the_one_that_is_not_in_use(
+    rules: Rules, in_use: str, other: str
+) -> None:
+    strategy = Strategy(name=BLUE_GREEN)
+
+    (told,) = order_settings(session(strategy, rules), outputs(), RUNNING, strategy, pauses=False)[
+        "loadBalancers"
+    ]
+
+    assert told["targetGroupArn"] == in_use
+    assert told["advancedConfiguration"] == {
+        "alternateTargetGroupArn": other,
+        "productionListenerRule": PRODUCTION,
+        "testListenerRule": TEST,
+        "roleArn": "role",
+    }
+
+
+def test_a_service_is_wired_by_a_rolling_deployment() -> None:
+    told = wiring_settings(session(Strategy(name=CANARY)), outputs(), RUNNING)
+
+    assert set(told) == {"loadBalancers"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "told"),
+    [
+        ({"test_listener_rule_arn": PRODUCTION}, Rules(), "one rule"),
+        ({}, Rules(gone=(TEST,)), "the rule of test traffic is gone"),
+        ({}, Rules(gone=(PRODUCTION,)), "the rule of production traffic is gone"),
+        ({"target_group_arns": {"blue": BLUE, "green": BLUE}}, Rules(), "not two target groups"),
+    ],
+)
+def test_wiring_that_cannot_do_it_is_refused(changes: dict[str, Any], rules: Rules, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        require_wiring(session(Strategy(name=BLUE_GREEN), rules), outputs(**changes), RUNNING)
+
+    assert caught.value.exit_code == 3
+    require_wiring(session(Strategy(), rules), outputs(**changes), RUNNING)
+
+
+def test_a_service_that_is_to_run_no_tasks_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="0 tasks"):
+        require_wiring(session(Strategy(name=LINEAR)), outputs(desired_count=0), replace(RUNNING, desired=0))
+
+
+def test_a_rollback_shifts_at_once_where_the_service_is_wired() -> None:
+    wired = replace(RUNNING, load_balancers=({"advancedConfiguration": {"roleArn": "role"}},))
+
+    assert back_strategy(session(Strategy(name=LINEAR)), wired) == Strategy(name=BLUE_GREEN, bake_minutes=0)
+    assert back_strategy(session(Strategy(name=LINEAR)), RUNNING).name == ROLLING
+    assert back_strategy(session(Strategy()), wired).name == ROLLING
