@@ -33,8 +33,8 @@ def told(done: Done) -> str:
 
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse what must pass; return the document."""
-    done = commands.run("rehearse", "dev", "--json", "--seconds", "15", *arguments)
+    """Rehearse what must pass; return the document. At half the rate: the tests may share the machine with others."""
+    done = commands.run("rehearse", "dev", "--json", "--rate", "100", "--seconds", "20", *arguments)
     assert done.status == 0, told(done)
     return done.document
 
@@ -51,7 +51,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
 
     assert found["verdict"] == "passed"
     assert found["requests"]["failed"] == 0
-    assert found["requests"]["sent"] >= 3000
+    assert found["requests"]["sent"] >= 2000
     assert found["release"]["outcome"] == "released"
     assert found["latency"]["during"]["p99"] > 0
     assert {found["release"]["old_version"][-2:], found["release"]["new_version"][-2:]} == {"-a", "-b"}
