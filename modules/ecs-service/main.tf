@@ -80,7 +80,7 @@ resource "aws_ecs_service" "this" {
   ]
 
   lifecycle {
-    # The rollout owns the revision that runs and the wiring to the target groups, autoscaling the number of tasks.
-    ignore_changes = [desired_count, load_balancer, task_definition]
+    # The rollout owns the revision that runs, the wiring to the target groups and the alarms, autoscaling the number of tasks.
+    ignore_changes = [alarms, desired_count, load_balancer, task_definition]
   }
 }
