@@ -265,6 +265,7 @@ class Deployer:
             deployment=last.deployment,
             primary=last.service.primary,
             events=last.service.events,
+            environment=name,
             log_group=self.outputs.log_group_name,
         )
         match end.outcome:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf import verify
+from mclass_tf.aws import error_code
 from mclass_tf.errors import NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
@@ -67,13 +68,22 @@ def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watchin
     with recorded(session, begun(session, command="rollback", digest=digest)) as attempt:
         started = deployer.take_up(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
-            deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
+            _undo(deployer, current)
         end = deployer.follow(started, watching, attempt, back_to=0 if from_nothing else None)
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not Outcome.ROLLED_BACK:
             _refuse_end(deployer, end, watching, undone)
         report = _proven(deployer, attempt, is_empty=from_nothing)
     return result(session, attempt, report)
+
+
+def _undo(deployer: Deployer, current: ServiceDeployment) -> None:
+    """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so."""
+    try:
+        deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
+    except Exception as error:
+        if error_code(error) != "ConflictException":
+            raise
 
 
 def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:

@@ -59,12 +59,14 @@ def explain(
     deployment: ServiceDeployment,
     primary: Deployment | None,
     events: Sequence[ServiceEvent],
+    environment: str,
     log_group: str,
 ) -> Cause:
-    """Return the cause; `stopped` are the tasks of the revision that failed."""
+    """Return the cause; `stopped` are the tasks of the revision that failed, and the hint speaks of `environment`."""
     sentence = _of_tasks(stopped) or _of_events(events) or _of_ecs(deployment, primary)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence)), _OTHERWISE)
-    return Cause(sentence=sentence, hint=hint.replace("LOGS", f"aws logs tail {log_group} --since 1h"))
+    hint = hint.replace(" ENV`", f" {environment}`").replace("LOGS", f"aws logs tail {log_group} --since 1h")
+    return Cause(sentence=sentence, hint=hint)
 
 
 def _of_tasks(stopped: Iterable[Task]) -> str:

@@ -24,6 +24,7 @@ def cause(
         deployment=of or service_deployment(),
         primary=replace(deployment(NEW), rollout_reason=rollout_reason),
         events=events,
+        environment="dev",
         log_group="/ecs/mclass-task",
     )
 
@@ -51,12 +52,12 @@ def cause(
                 "a", stopped_reason="CannotPullContainerError: pull image manifest has been retried 1 time(s)"
             ),
             "CannotPullContainerError: pull image manifest has been retried 1 time(s)",
-            "`push ENV`",
+            "`push dev`",
         ),
         (
             task("a", stopped_reason="ResourceInitializationError: unable to pull secrets or registry auth"),
             "ResourceInitializationError: unable to pull secrets",
-            "`verify ENV`",
+            "`verify dev`",
         ),
         (
             task("a", stopped_reason="Task failed ELB health checks in (target-group arn:blue)", exit_code=0),
