@@ -11,6 +11,7 @@ from typing import Any
 from mclass_tf import rollout, verify
 from mclass_tf.errors import (
     InterruptedByUserError,
+    MclassError,
     RolledBackError,
     RolloutError,
     RolloutStoppedError,
@@ -21,6 +22,7 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
 from mclass_tf.flows.shift import order_settings, wiring_settings
+from mclass_tf.ledger import Smoke
 from mclass_tf.process import deferred_interrupts
 from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
 from mclass_tf.service import Ecs, Service, ServiceDeployment
@@ -133,7 +135,10 @@ class Deployer:
             return None
         session = self.session
         session.report("asking the new version on the test listener")
-        attempt.smoke = smoke_test(session, self.outputs, revision=attempt.revision)
+        try:
+            attempt.smoke = smoke_test(session, self.outputs, revision=attempt.revision)
+        except MclassError as error:  # no answer would leave ECS waiting for an hour
+            attempt.smoke = (Smoke(path=session.environment.release.version_path, problem=error.message),)
         problem = _problem(attempt)
         session.report(
             f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
