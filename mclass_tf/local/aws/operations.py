@@ -31,7 +31,7 @@ def refusal(call: Call) -> str | None:
 
 _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
-_NO_TASKS = "tasks run for services alone so far"
+_NO_TASKS = "tasks run for services; one that stands alone cannot be started yet"
 _FARGATE_ONLY = "tasks run on Fargate only"
 
 _REFUSED = {
