@@ -87,7 +87,9 @@ def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
         return _STATUSES.get(deployment.status, _words(deployment.status))
     if deployment.stage == "BAKE_TIME" and deployment.bake_minutes:
         return f"{_words(deployment.stage)} ({deployment.bake_minutes} min)"
-    return _words(deployment.stage) if deployment.stage else _rolling_stage(tasks)
+    # A rolling update is at SCALE_UP from its first task to its last: the tasks tell more.
+    is_rolling = deployment.production is None and deployment.stage in {"", "SCALE_UP"}
+    return _rolling_stage(tasks) if is_rolling else _words(deployment.stage)
 
 
 def _rolling_stage(tasks: Sequence[Tasks]) -> str:

@@ -85,6 +85,18 @@ def test_a_stage_that_ecs_names_is_told_as_it_is_known_or_not() -> None:
     assert view.stage == "some new stage"
 
 
+@pytest.mark.parametrize(("production", "stage"), [(None, "starting new tasks"), (0.0, "scale up")])
+def test_the_long_stage_of_a_rolling_update_is_told_by_its_tasks(
+    production: float | None, stage: str
+) -> None:
+    own = replace(service_deployment(), stage="SCALE_UP", production=production)
+
+    view = watch(FakeEcs(IN_PROGRESS, own=own), Clock()).look()
+
+    assert view is not None
+    assert view.stage == stage
+
+
 def test_nothing_is_shown_while_nothing_changes() -> None:
     ecs, clock = FakeEcs(IN_PROGRESS), Clock()
     watching = watch(ecs, clock)
