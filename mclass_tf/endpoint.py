@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
-import urllib.request
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from mclass_tf.errors import EndpointError
+from mclass_tf.local.loopback import ask
 from mclass_tf.target import Target
 
 _PORTS = {"http": 80, "https": 443}
@@ -93,10 +91,8 @@ class LoadBalancer:
 
 def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
     """Return the load balancers of the local AWS, of all accounts."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{target.endpoint_url}/_mclass/load-balancers", timeout=_ASK_SECONDS) as answer:
-            document: dict[str, Any] = json.load(answer)
+        document = ask(f"{target.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS)
     except (OSError, ValueError) as error:
         raise EndpointError(
             f"{target.label} does not say where its load balancers are: {error}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from mclass_tf import local
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import LocalAwsUnavailableError
+from mclass_tf.local.loopback import ask
 
 # Terraform's own calls need no role of this name to exist there: the local AWS lets anybody assume any.
 _LOCAL_ROLE = "mclass-deploy"
@@ -90,16 +89,10 @@ def seed_certificate(target: Target, environment: Environment, *, arn: str) -> N
         "arn": arn,
         "domain_name": f"{environment.name}.mclass.test",
     }
-    request = urllib.request.Request(  # noqa: S310  # the address is the local AWS's own
-        f"{target.endpoint_url}/_mclass/acm/certificates",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-        method="PUT",
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = f"{target.endpoint_url}/_mclass/acm/certificates"
     try:
-        opener.open(request, timeout=30).close()
-    except OSError as error:
+        ask(url, seconds=30, method="PUT", body=body)
+    except (OSError, ValueError) as error:
         raise LocalAwsUnavailableError(
             f"{target.label} did not take the certificate {arn}: {error}",
             hint="look at its log; `local status` says where",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import select
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -22,6 +19,7 @@ from pathlib import Path
 import mclass_tf
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.errors import MissingDependencyError, PortInUseError, StartError, StopError
+from mclass_tf.local.loopback import ask
 from mclass_tf.local.process import is_instance, listener_on, stop_instance
 from mclass_tf.local.record import LocalAws, read_record, remove_record
 
@@ -91,13 +89,9 @@ def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
 
 
 def _set_speed(url: str, speed: float) -> None:
-    request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
-        f"{url}/_mclass/clock", data=json.dumps({"speed": speed}).encode(), method="PUT"
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(request, timeout=_HEALTH_SECONDS).close()
-    except OSError as error:
+        ask(f"{url}/_mclass/clock", seconds=_HEALTH_SECONDS, method="PUT", body={"speed": speed})
+    except (OSError, ValueError) as error:
         raise StartError(
             f"the local AWS did not take the speed {speed:g}: {error}", hint="take it down and up again"
         ) from error
@@ -120,10 +114,8 @@ def _running(home: Path) -> LocalAws | None:
 
 def _healthy_instance_id(url: str) -> str | None:
     """Asks the port who it is: the number may have gone to another server since."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/_mclass/health", timeout=_HEALTH_SECONDS) as answer:
-            health = json.load(answer)
+        health = ask(f"{url}/_mclass/health", seconds=_HEALTH_SECONDS)
     except (OSError, ValueError):
         return None
     return str(health.get("instance_id")) if isinstance(health, dict) else None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import Any
 
 from mclass_tf.errors import ConfigurationError, LocalAwsUnavailableError
+from mclass_tf.local.loopback import ask
 from mclass_tf.rehearsal.result import BalancerFailure
 
 _SECONDS = 10.0
@@ -19,8 +18,6 @@ class Instrument:
     def __init__(self, url: str, *, pid: int) -> None:
         self._url = url
         self._pid = pid
-        # Loopback is reached directly, whatever proxy stands before the internet.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def speed(self) -> float:
         return float(self._ask("GET", "clock")["speed"])
@@ -64,20 +61,12 @@ class Instrument:
         )
 
     def _task_of(self, uri: str) -> str | None:
-        with self._opener.open(f"{uri}/task", timeout=_SECONDS) as answer:
-            arn = json.load(answer).get("TaskARN")
+        arn = ask(f"{uri}/task", seconds=_SECONDS).get("TaskARN")
         return arn if isinstance(arn, str) else None
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(  # noqa: S310  # the address is the local AWS's own
-            f"{self._url}/_mclass/{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-            method=method,
-        )
         try:
-            with self._opener.open(request, timeout=_SECONDS) as answer:
-                return json.load(answer)
+            return ask(f"{self._url}/_mclass/{path}", seconds=_SECONDS, method=method, body=body)
         except (OSError, ValueError) as error:
             raise LocalAwsUnavailableError(
                 f"the local AWS at {self._url} does not answer {method} /_mclass/{path}: {error}",

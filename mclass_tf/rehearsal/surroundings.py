@@ -117,8 +117,11 @@ class Surroundings:
 
     def keep_deployment_configuration(self) -> dict[str, Any]:
         """Return it, and put it back in the end, whoever changes it meanwhile."""
-        before: dict[str, Any] = dict(self._service()["deploymentConfiguration"])
-        self._later("the deployment configuration", lambda: self._update({"deploymentConfiguration": before}))
+        service = self._service()
+        before: dict[str, Any] = dict(service["deploymentConfiguration"])
+        # What may be rebalanced over zones hangs on the maximum percent: ECS takes the two together or not at all.
+        both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
+        self._later("the deployment configuration", lambda: self._update(both))
         return before
 
     def keep_network(self) -> dict[str, Any]:

@@ -90,5 +90,5 @@ def test_an_interrupt_puts_back_what_was_changed(commands: CommandLine) -> None:
     done = interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
 
     assert done.status == 130
-    assert "putting back the grace period" in done.stderr
+    assert "putting back autoscaling" in done.stderr
     nothing_is_left_changed(commands)
