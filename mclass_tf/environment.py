@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import analysis
 from mclass_tf import strategy as strategies
 from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
-from mclass_tf.strategy import Strategy
+from mclass_tf.strategy import Hook, Strategy
 
 SETTINGS = "environment.toml"
 VARIABLES = "terraform.tfvars"
@@ -29,6 +30,9 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PATH = re.compile(r"/[!-~]*")
 _ALARM = re.compile(r"[ -~]{1,255}")
 _STRATEGY = re.compile("|".join(strategies.NAMES))
+_COMMAND = re.compile(r"[^\x00-\x1f]*\S[^\x00-\x1f]*")
+_FUNCTION = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:[\w$-]+)?")
+_STAGE = re.compile("|".join(strategies.STAGES))
 _STALL = (30.0, 86400.0)
 _SOAK = (0.0, 43200.0)
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageScanFinding.html
@@ -63,13 +67,16 @@ class ReleaseSettings:
     """How releases are watched: `stall_after` seconds without progress are the end (None: by the service's own times).
 
     `version_path` is what the load balancer is asked for when ECS is done. `smoke` are the paths that the new version must
-    answer through the test listener before it gets traffic: None for the version path alone, empty for no test.
+    answer through the test listener before it gets traffic: None for the version path alone, empty for no test. `before`
+    are commands that must succeed in the new version before a rollout begins; `analysis` is how it is judged under traffic.
     """
 
     stall_after: float | None = None
     version_path: str = "/version"
     strategy: Strategy = field(default_factory=Strategy)
     smoke: tuple[str, ...] | None = None
+    before: tuple[str, ...] = ()
+    analysis: analysis.Limits = field(default_factory=analysis.Limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +165,8 @@ def _release(settings: _Settings) -> ReleaseSettings:
         or default.version_path,
         strategy=_strategy(settings),
         smoke=settings.texts("smoke", _PATH, 'paths of the service, such as ["/version"]'),
+        before=settings.texts("before", _COMMAND, 'commands, such as ["python -m app.migrate"]') or (),
+        analysis=_analysis(settings.table("analysis")),
     )
     settings.nothing_else()
     return found
@@ -184,12 +193,57 @@ def _strategy(settings: _Settings) -> Strategy:
             "step_bake_minutes", strategies.MINUTES, minutes, usual.step_bake_minutes
         ),
         alarms=settings.texts("alarms", _ALARM, 'names of CloudWatch alarms: ["errors"]') or (),
+        hooks=_hooks(settings),
     )
     others = {key for keys in strategies.SETTINGS.values() for key in keys} - set(strategies.SETTINGS[name])
     for key in sorted(others & set(settings.values)):
         having = ", ".join(each for each, keys in strategies.SETTINGS.items() if key in keys)
         raise settings.error(key, f"is nothing that the strategy {name} has", f"strategies with it: {having}")
     return found
+
+
+def _analysis(settings: _Settings) -> analysis.Limits:
+    usual = analysis.Limits()
+    found = analysis.Limits(
+        is_on=settings.flag("enabled", usual.is_on),
+        max_error_percent=settings.real(
+            "max_error_percent",
+            analysis.MAX_ERROR_PERCENT,
+            "percentage points, from 0 to 100",
+            usual.max_error_percent,
+        ),
+        max_latency_ratio=settings.real(
+            "max_latency_ratio", analysis.MAX_LATENCY_RATIO, "from 1 to 1000", usual.max_latency_ratio
+        ),
+        latency_floor_seconds=settings.real(
+            "latency_floor_seconds",
+            analysis.LATENCY_FLOOR_SECONDS,
+            "seconds, from 0 to 3600",
+            usual.latency_floor_seconds,
+        ),
+        min_requests=settings.whole(
+            "min_requests", analysis.MIN_REQUESTS, "a number of requests from 1", usual.min_requests
+        ),
+    )
+    settings.nothing_else()
+    return found
+
+
+def _hooks(settings: _Settings) -> tuple[Hook, ...]:
+    stages = f"stages of a deployment: {', '.join(strategies.STAGES)}"
+    found = []
+    for hook in settings.tables("hooks"):
+        found.append(
+            Hook(
+                function_arn=hook.required("function_arn", _FUNCTION, "the ARN of a Lambda function"),
+                role_arn=hook.required("role_arn", _ROLE, "the ARN of the role with which ECS invokes it"),
+                stages=hook.texts("stages", _STAGE, stages) or (),
+            )
+        )
+        if not found[-1].stages:
+            raise hook.error("stages", "is missing or empty", stages)
+        hook.nothing_else()
+    return tuple(found)
 
 
 def _promotion(settings: _Settings) -> PromotionSettings:
@@ -350,6 +404,17 @@ class _Settings:
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return float(value)
 
+    def real(self, key: str, bounds: tuple[float, float], rule: str, default: float) -> float:
+        value = self.number(key, bounds, rule)
+        return default if value is None else value
+
+    def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001  (the default of a flag is one)
+        self._asked.add(key)
+        value = self.values.get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, f"is {value!r}", f"{key} is true or false")
+        return value
+
     def whole(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
         value = self.number(key, bounds, rule)
         if value is None:
@@ -375,6 +440,14 @@ class _Settings:
         if not isinstance(value, dict):
             raise self.error(key, f"is {value!r}", f"{key} is a table: [{key}]")
         return _Settings(self.file, value)
+
+    def tables(self, key: str) -> tuple[_Settings, ...]:
+        """Return what stands below each `[[key]]`."""
+        self._asked.add(key)
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise self.error(key, f"is {value!r}", f"{key} is a list of tables: [[{key}]]")
+        return tuple(_Settings(self.file, each) for each in value)
 
     def nothing_else(self) -> None:
         for key in self.values:

@@ -78,10 +78,47 @@ class Smoke:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage that the rollout came to; `production` is the new version's per cent of that traffic, None where unknown."""
+
+    name: str
+    at: str
+    production: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What the load balancer counted of one version: requests, 5xx among them, and its 99th percentile in seconds."""
+
+    requests: int
+    errors: int
+    p99: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What came of comparing the versions under traffic. `verdict` is "passed", "failed" or "inconclusive"."""
+
+    verdict: str
+    reason: str
+    new: Answered
+    old: Answered
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOff:
+    """A command that ran in the new version before the rollout; `exit_code` None where it did not come to run."""
+
+    command: str
+    task_arn: str
+    exit_code: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """What came of an attempt. `is_verified`: the revision served, and every check of the environment passed.
 
-    `smoke` is what was asked on the test listener, empty where nothing was.
+    `smoke` is what was asked on the test listener, empty where nothing was; `analysis` None where nothing was compared.
     """
 
     at: str
@@ -93,6 +130,9 @@ class Ended:
     state_serial: int
     events: tuple[Event, ...] = ()
     smoke: tuple[Smoke, ...] = ()
+    before: tuple[OneOff, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    analysis: Compared | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,11 +245,20 @@ def _begun(document: Mapping[str, Any]) -> Begun:
 
 
 def _ended(document: Mapping[str, Any]) -> Ended:
+    compared = document.get("analysis")
     parts = {
         "events": _each(Event, document.get("events", ())),
         "smoke": _each(Smoke, document.get("smoke", ())),
+        "before": _each(OneOff, document.get("before", ())),
+        "stages": _each(Stage, document.get("stages", ())),
+        "analysis": compared and _compared(compared),
     }
     return _parsed(Ended, {**document, **parts})
+
+
+def _compared(document: Mapping[str, Any]) -> Compared:
+    sides = {name: _parsed(Answered, document[name]) for name in ("new", "old")}
+    return _parsed(Compared, {**document, **sides})
 
 
 def _each(kind: type[T], items: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:

@@ -19,16 +19,36 @@ STEP_PERCENT = (3.0, 100.0)
 # The settings that each strategy has, besides the alarms, which all have.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     ROLLING: (),
-    BLUE_GREEN: ("bake_minutes", "smoke"),
-    CANARY: ("bake_minutes", "smoke", "canary_percent", "canary_bake_minutes"),
-    LINEAR: ("bake_minutes", "smoke", "step_percent", "step_bake_minutes"),
+    BLUE_GREEN: ("bake_minutes", "smoke", "hooks"),
+    CANARY: ("bake_minutes", "smoke", "hooks", "canary_percent", "canary_bake_minutes"),
+    LINEAR: ("bake_minutes", "smoke", "hooks", "step_percent", "step_bake_minutes"),
 }
 
+# Where a deployment can be made to wait, or a function be asked; PAUSE waits at no stage that comes again and again.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-lifecycle-hooks.html
+STAGES = (
+    "RECONCILE_SERVICE",
+    "PRE_SCALE_UP",
+    "POST_SCALE_UP",
+    "TEST_TRAFFIC_SHIFT",
+    "POST_TEST_TRAFFIC_SHIFT",
+    "PRODUCTION_TRAFFIC_SHIFT",
+    "POST_PRODUCTION_TRAFFIC_SHIFT",
+)
 SMOKE_STAGE = "POST_TEST_TRAFFIC_SHIFT"
 # Nobody answers where our process has died: ECS rolls back then, and nothing was shifted.
 _PAUSE_MINUTES = 60
 _PAUSE = "PAUSE"
 _KEPT = ("deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """A Lambda function that ECS asks at stages of a deployment, with a role of its own."""
+
+    function_arn: str
+    role_arn: str
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +62,7 @@ class Strategy:
     step_percent: float = 10.0
     step_bake_minutes: int = 6
     alarms: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def ecs_name(self) -> str:

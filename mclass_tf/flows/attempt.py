@@ -17,7 +17,8 @@ from mclass_tf.errors import (
     ServiceEvent,
 )
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Ended, Event, Ledger, Origin, Smoke, Verdict
+from mclass_tf.ledger import Begun, Compared, Ended, Event, Ledger, OneOff, Origin, Smoke, Stage, Verdict
+from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
 
@@ -36,6 +37,17 @@ class Attempt:
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
     smoke: tuple[Smoke, ...] = ()
+    before: tuple[OneOff, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    analysis: Compared | None = None
+
+    def note_stage(self, deployment: ServiceDeployment) -> None:
+        """Note the stage that the rollout is at, where it is another one than before."""
+        name = deployment.stage or deployment.status
+        last = self.stages[-1] if self.stages else None
+        if last is None or (last.name, last.production) != (name, deployment.production):
+            at = _now().isoformat(timespec="milliseconds")
+            self.stages = (*self.stages, Stage(name=name, at=at, production=deployment.production))
 
     def failed(self, error: BaseException) -> None:
         """Note how it ended, and tell the error what it was about."""
@@ -139,6 +151,9 @@ def _ended(session: Session, attempt: Attempt) -> Ended:
         state_serial=session.state().serial,
         events=tuple(Event(at=event.at.isoformat(), message=event.message) for event in attempt.events),
         smoke=attempt.smoke,
+        before=attempt.before,
+        stages=attempt.stages,
+        analysis=attempt.analysis,
     )
 
 

@@ -145,6 +145,11 @@ class Deployer:
         )
         return not problem
 
+    def _on_look(self, attempt: Attempt, deployment: ServiceDeployment) -> bool:
+        """Note how far it is; tell whether it is to be taken back."""
+        attempt.note_stage(deployment)
+        return False
+
     def take_up(self, arn: str, *, task_definition_arn: str) -> Started:
         """Return a service deployment that is under way already as if it had been started here."""
         seen = frozenset(event.id for event in self.service().events)
@@ -171,6 +176,7 @@ class Deployer:
                     patience=self.patience,
                     back_to=back_to,
                     on_pause=partial(self._on_pause, attempt),
+                    on_look=partial(self._on_look, attempt),
                 )
         except KeyboardInterrupt:
             end = None  # a second one, while the first was asked about

@@ -10,6 +10,7 @@ from mclass_tf.aws import error_message
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.rollout.view import View
 from mclass_tf.rollout.watch import End, Watch
+from mclass_tf.service import ServiceDeployment
 
 
 class Choice(enum.Enum):
@@ -43,14 +44,17 @@ def follow(
     patience: Patience,
     back_to: int | None = None,
     on_pause: Callable[[str], bool | None] = lambda _: None,
+    on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
 ) -> End | None:
     """Return the end of the rollout; None where the user leaves it to ECS.
 
     `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
     it would roll back to cannot start. `on_pause` is asked once for each hook that waits, with the stage: whether to go on
-    (True), to roll back (False), or to leave the answer to others.
+    (True), to roll back (False), or to leave the answer to others. `on_look` is told of the service deployment at every
+    look; where it says True, ECS is told to roll back, once.
     """
     asked: set[str] = set()
+    is_taken_back = False
     while True:
         view = watch.look()
         if view is not None:
@@ -58,13 +62,12 @@ def follow(
         if back_to is not None and watch.is_rolling_back:
             count, back_to = back_to, None
             _lower(client, count, patience=patience)
+        if watch.deployment is not None and on_look(watch.deployment) and not is_taken_back:
+            is_taken_back = True
+            _roll_back(client, watch, patience=patience)
         if watch.end is not None:
             return watch.end
-        for hook in set(watch.pauses) - asked:
-            asked.add(hook)
-            goes_on = on_pause(watch.stage)
-            if goes_on is not None:
-                _answer(client, watch, hook, goes_on=goes_on, patience=patience)
+        _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
         choice = Choice.LEAVE if interruption.is_final else on_interrupt()
@@ -77,6 +80,22 @@ def follow(
 
 def _lower(client: Client, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
+
+
+def _answer_pauses(
+    client: Client,
+    watch: Watch,
+    asked: set[str],
+    on_pause: Callable[[str], bool | None],
+    *,
+    patience: Patience,
+) -> None:
+    """Answer each pause that was not asked about yet."""
+    for hook in set(watch.pauses) - asked:
+        asked.add(hook)
+        goes_on = on_pause(watch.stage)
+        if goes_on is not None:
+            _answer(client, watch, hook, goes_on=goes_on, patience=patience)
 
 
 def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:

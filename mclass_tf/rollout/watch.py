@@ -89,6 +89,11 @@ class Watch:
         return found.pauses if found is not None and found.status == "IN_PROGRESS" else ()
 
     @property
+    def deployment(self) -> ServiceDeployment | None:
+        """Return the service deployment as it was read last."""
+        return self._deployment
+
+    @property
     def stage(self) -> str:
         return self._deployment.stage if self._deployment is not None else ""
 

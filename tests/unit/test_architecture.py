@@ -29,7 +29,7 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"errors", "strategy"},
+    {"analysis", "errors", "strategy"},
 )
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE

@@ -136,10 +136,11 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
     known = (
         r"account_id|region|role_arn|promotes_from|stall_after|version_path|soak_minutes|refuse_findings"
         r"|strategy|smoke|alarms|bake_minutes|canary_percent|canary_bake_minutes|step_percent|step_bake_minutes"
+        r"|before|enabled|max_error_percent|max_latency_ratio|latency_floor_seconds|min_requests"
     )
     settings = rows(guide, first=rf"`({known})`")
     source = Path(environment.__file__).read_text(encoding="utf-8")
-    read = set(re.findall(r'settings\.(?:required|optional|number|whole|texts)\(\s*"(\w+)"', source))
+    read = set(re.findall(r'settings\.(?:required|optional|number|real|flag|whole|texts)\(\s*"(\w+)"', source))
 
     assert {name.strip("`") for name in settings} == read
 
