@@ -41,6 +41,8 @@
     │   ├── SupersededError              somebody else's deployment has taken its place
     │   ├── RolloutStoppedError          somebody has stopped it, and nothing was put back
     │   ├── StalledError                 nothing has moved for too long; ECS goes on
+    │   ├── OneOffError                  a one-off task did not start, or was stopped before its command ended
+    │   ├── BeforeFailedError            a command that a release runs before its rollout failed
     │   └── NotServingError              ECS calls it done, but something else answers
     ├── VerificationError             7  the applied environment is not as its outputs say
     └── InterruptedByUserError      130
@@ -322,6 +324,14 @@ class RolloutStoppedError(RolloutError):
 
 class StalledError(RolloutError):
     outcome = "stalled"
+
+
+class OneOffError(RolloutError):
+    pass
+
+
+class BeforeFailedError(RolloutError):
+    pass
 
 
 class NotServingError(RolloutError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.errors import ConfigurationError, ServiceEvent
+from mclass_tf.strategy import stages_of_pauses
 
 # A service deployment in one of these is not over.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
@@ -17,6 +18,38 @@ ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 _TASKS_A_CALL = 100
 _LOOKED_BACK = 20
+
+# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
+_READ_ONLY = frozenset(
+    {
+        "compatibilities",
+        "deregisteredAt",
+        "registeredAt",
+        "registeredBy",
+        "requiresAttributes",
+        "revision",
+        "status",
+        "taskDefinitionArn",
+    }
+)
+# What DescribeServices tells of where tasks are placed, and RunTask takes by the same names.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+_PLACED_BY = (
+    "capacityProviderStrategy",
+    "enableECSManagedTags",
+    "launchType",
+    "networkConfiguration",
+    "platformVersion",
+)
+
+
+def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task definition as RegisterTaskDefinition takes it, of what DescribeTaskDefinition says."""
+    document = {key: value for key, value in described.items() if key not in _READ_ONLY}
+    if not document.get("tags"):
+        document.pop("tags", None)  # an empty list of them is refused
+    return document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +134,44 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HookState:
+    """What has become of a lifecycle hook. `kind` is "PAUSE" or "AWS_LAMBDA", `target_arn` the function's, "" for a pause.
+
+    `expires_at` is when ECS stops waiting, and rolls back or goes on; None where it does not say.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHookDetail.html
+    """
+
+    id: str
+    kind: str
+    status: str
+    target_arn: str = ""
+    expires_at: dt.datetime | None = None
+    rolls_back: bool = True
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> HookState:
+        expires = item.get("expiresAt")
+        return cls(
+            id=item.get("hookId") or "",
+            kind=item.get("targetType") or "",
+            status=item.get("status") or "",
+            target_arn=item.get("targetArn") or "",
+            expires_at=_time(expires) if expires else None,
+            rolls_back=item.get("timeoutAction") != "CONTINUE",
+        )
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.status == "AWAITING_ACTION"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceDeployment:
     """One change of a service from its beginning to its end. `stage` is the lifecycle stage, "" where there is none.
 
     `failures` are those that the circuit breaker has counted; `production` and `test` the new revision's per cent of that
-    traffic, None where ECS shifts none; `pauses` the hooks that wait for an answer.
+    traffic, None where ECS shifts none; `hooks` are the lifecycle hooks that it has come to, `pause_stages` those at which it
+    was told to wait.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -121,8 +187,15 @@ class ServiceDeployment:
     alarms: tuple[str, ...]
     production: float | None = None
     test: float | None = None
-    pauses: tuple[str, ...] = ()
+    hooks: tuple[HookState, ...] = ()
+    pause_stages: tuple[str, ...] = ()
     bake_minutes: int = 0
+
+    @property
+    def pauses(self) -> tuple[HookState, ...]:
+        """Return the hooks that wait for an answer, in a deployment that goes forward."""
+        is_forward = self.status == "IN_PROGRESS"
+        return tuple(hook for hook in self.hooks if hook.is_waiting) if is_forward else ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
@@ -141,12 +214,35 @@ class ServiceDeployment:
             alarms=tuple((item.get("alarms") or {}).get("triggeredAlarmNames") or ()),
             production=revision.get("requestedProductionTrafficWeight"),
             test=revision.get("requestedTestTrafficWeight"),
-            pauses=tuple(
-                hook["hookId"]
-                for hook in item.get("lifecycleHookDetails") or ()
-                if hook.get("status") == "AWAITING_ACTION"
-            ),
-            bake_minutes=int((item.get("deploymentConfiguration") or {}).get("bakeTimeInMinutes") or 0),
+            hooks=tuple(map(HookState.parse, item.get("lifecycleHookDetails") or ())),
+            pause_stages=stages_of_pauses(item.get("deploymentConfiguration") or {}),
+            bake_minutes=int(configuration.get("bakeTimeInMinutes") or 0),
+            step_minutes=_step_minutes(configuration),
+            strategy=configuration.get("strategy") or "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """What a deployment deploys. `target_group_arns` are those in which its tasks are, none where ECS does not tell.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.html
+    """
+
+    arn: str
+    task_definition_arn: str
+    target_group_arns: tuple[str, ...]
+    created_at: dt.datetime | None = None
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Revision:
+        # `loadBalancers` is the service's, where the two groups have changed places with every shift.
+        resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
+        return cls(
+            arn=item["serviceRevisionArn"],
+            task_definition_arn=item["taskDefinition"],
+            target_group_arns=tuple(each["targetGroupArn"] for each in resolved if "targetGroupArn" in each),
+            created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
 
 
@@ -238,8 +334,11 @@ class Ecs:
 
     def revision_task_definition(self, arn: str) -> str:
         """Return the ARN of the task definition that a service revision runs."""
+        return self.revision(arn).task_definition_arn
+
+    def revision(self, arn: str) -> Revision:
         found = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return str(found["serviceRevisions"][0]["taskDefinition"])
+        return Revision.parse(found["serviceRevisions"][0])
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks that are to run, or those that were stopped in the last hour or so."""
@@ -256,6 +355,10 @@ class Ecs:
                 break
             request["nextToken"] = found["nextToken"]
         return tuple(task for part in _parts(arns) for task in self._described(part))
+
+    def task(self, arn: str) -> Task | None:
+        """Return a task by its ARN; None where ECS does not know it, yet or any more."""
+        return next(self._described([arn]), None)
 
     def _described(self, arns: Sequence[str]) -> Iterator[Task]:
         found = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
@@ -282,6 +385,43 @@ class Ecs:
             raise
         document: dict[str, Any] = found["taskDefinition"]
         return {**document, "tags": found.get("tags") or []}
+
+    def register(self, document: Mapping[str, Any]) -> str:
+        """Register a revision of a task definition; return its ARN."""
+        found = self._call("RegisterTaskDefinition", document)
+        return str(found["taskDefinition"]["taskDefinitionArn"])
+
+    def deregister(self, arn: str) -> None:
+        """Make a revision of a task definition INACTIVE; the tasks that it has go on."""
+        self._call("DeregisterTaskDefinition", {"taskDefinition": arn})
+
+    def placement(self) -> dict[str, Any]:
+        """Return where and how ECS places the service's tasks, and their tags, by RunTask's names."""
+        found = self._call(
+            "DescribeServices", {"cluster": self._cluster, "services": [self._name], "include": ["TAGS"]}
+        )
+        described = found["services"][0]
+        settings = {name: described[name] for name in _PLACED_BY if described.get(name)}
+        if "capacityProviderStrategy" in settings:
+            settings.pop("launchType", None)  # ECS takes one of them
+        # Nobody but AWS may give a tag of AWS's own.
+        tags = [tag for tag in described.get("tags") or () if not tag["key"].lower().startswith("aws:")]
+        return {**settings, **({"tags": tags} if tags else {})}
+
+    def run_task(self, request: Mapping[str, Any]) -> tuple[Task | None, str]:
+        """Start one task; return it, or None with ECS's reason.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+        """
+        found = self._call("RunTask", {"cluster": self._cluster, "count": 1, **request})
+        if found.get("tasks"):
+            return Task.parse(found["tasks"][0]), ""
+        failure = (found.get("failures") or [{}])[0]
+        told = filter(None, (failure.get("reason"), failure.get("detail")))
+        return None, ": ".join(told) or "ECS gives no reason"
+
+    def stop_task(self, arn: str, *, reason: str) -> None:
+        self._call("StopTask", {"cluster": self._cluster, "task": arn, "reason": reason})
 
     def update(
         self,
@@ -323,6 +463,16 @@ class Ecs:
 
     def _call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return self._aws.call_ecs(action, request)
+
+
+def _step_minutes(configuration: Mapping[str, Any]) -> int:
+    """Return how long a share of the production traffic bakes; what is not set is ECS's own default."""
+    canary, linear = (configuration.get(f"{name}Configuration") or {} for name in ("canary", "linear"))
+    found = {
+        "CANARY": canary.get("canaryBakeTimeInMinutes", 10),
+        "LINEAR": linear.get("stepBakeTimeInMinutes", 6),
+    }
+    return int(found.get(configuration.get("strategy") or "", 0))
 
 
 def _time(value: float) -> dt.datetime:

@@ -11,23 +11,8 @@ from mclass_tf.errors import EndpointError
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.rollout import Tasks
-from mclass_tf.service import ServiceDeployment
+from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
-
-# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
-_READ_ONLY = frozenset(
-    {
-        "compatibilities",
-        "deregisteredAt",
-        "registeredAt",
-        "registeredBy",
-        "requiresAttributes",
-        "revision",
-        "status",
-        "taskDefinitionArn",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +43,7 @@ def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     outputs = deployer.outputs
-    described = deployer.ecs.task_definition(outputs.task_definition_arn)
-    document = {key: value for key, value in described.items() if key not in _READ_ONLY}
-    if not document.get("tags"):
-        document.pop("tags", None)  # an empty list of them is refused
+    document = registrable(deployer.ecs.task_definition(outputs.task_definition_arn))
     for container in document["containerDefinitions"]:
         if digest is not None and container["name"] == outputs.container_name:
             container["image"] = f"{outputs.repository_url}@{digest}"

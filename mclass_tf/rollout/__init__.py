@@ -1,6 +1,6 @@
 """A rollout: one service deployment started, watched to its end, and explained where it did not end well."""
 
-from mclass_tf.rollout.cause import Cause, explain
+from mclass_tf.rollout.cause import Cause, explain, explain_task
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.rollout.follow import Choice, follow
 from mclass_tf.rollout.serving import require_alone
@@ -21,6 +21,7 @@ __all__ = [
     "View",
     "Watch",
     "explain",
+    "explain_task",
     "follow",
     "ongoing",
     "require_alone",

@@ -26,6 +26,10 @@ _HINTS = (
         r"ResourceInitialization",
         "a task could not reach ECR, its logs or its secrets: `verify ENV` checks routes, endpoints and roles",
     ),
+    (
+        r"executable file not found|no such file or directory",
+        "the image has no such program: name one that it has",
+    ),
     (r"OutOfMemory|memory usage", "give it more memory: `task` in terraform.tfvars; or find what eats it"),
     (
         r"ELB health checks|health checks",
@@ -64,9 +68,17 @@ def explain(
 ) -> Cause:
     """Return the cause; `stopped` are the tasks of the revision that failed, and the hint speaks of `environment`."""
     sentence = _of_tasks(stopped) or _of_events(events) or _of_ecs(deployment, primary)
+    return _with_hint(sentence, environment=environment, logs=f"aws logs tail {log_group} --since 1h")
+
+
+def explain_task(task: Task, *, environment: str, logs: str) -> Cause:
+    """Return why one task ended as it did; `logs` is the command that shows what it wrote."""
+    return _with_hint(_of_task(task) or "ECS gives no reason", environment=environment, logs=logs)
+
+
+def _with_hint(sentence: str, *, environment: str, logs: str) -> Cause:
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence)), _OTHERWISE)
-    hint = hint.replace(" ENV`", f" {environment}`").replace("LOGS", f"aws logs tail {log_group} --since 1h")
-    return Cause(sentence=sentence, hint=hint)
+    return Cause(sentence=sentence, hint=hint.replace(" ENV`", f" {environment}`").replace("LOGS", logs))
 
 
 def _of_tasks(stopped: Iterable[Task]) -> str:
