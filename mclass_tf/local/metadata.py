@@ -99,11 +99,10 @@ def _document(what: str | None, task: Task, container: Container, *, source: Sou
 def _task(task: Task) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate-response.html"""
     launch = task.launch
-    kind, _, name = launch.group.partition(":")
     reserved = specification.storage_gib(launch) * 1024 + _RESERVED_BESIDE
     return {
         "Cluster": launch.cluster_arn,
-        **({"ServiceName": name} if kind == "service" else {}),
+        **({"ServiceName": launch.service_name} if launch.service_name else {}),
         "TaskARN": task.arn,
         "Family": launch.definition.family,
         "Revision": str(launch.definition.revision),

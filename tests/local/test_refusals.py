@@ -36,7 +36,7 @@ _CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unknown service, json": ("codestar-connections", "list_hosts", {}),
     "unknown service, rest-json": ("outposts", "list_outposts", {}),
     "not modelled on purpose": ("ec2", "run_instances", {"MinCount": 1, "MaxCount": 1}),
-    "tasks": ("ecs", "run_task", {"taskDefinition": "t"}),
+    "tasks": ("ecs", "start_task", {"taskDefinition": "t", "containerInstances": ["i"]}),
 }
 
 

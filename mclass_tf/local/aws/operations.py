@@ -31,12 +31,10 @@ def refusal(call: Call) -> str | None:
 
 _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
-_NO_TASKS = "tasks run for services; one that stands alone cannot be started yet"
 _FARGATE_ONLY = "tasks run on Fargate only"
 
 _REFUSED = {
-    "ecs:RunTask": _NO_TASKS,
-    "ecs:StartTask": _NO_TASKS,
+    "ecs:StartTask": "there are no container instances to start a task on: RunTask starts one on Fargate",
     "ecs:CreateTaskSet": "the deployment controller is ECS",
     "ecs:CreateCapacityProvider": _FARGATE_ONLY,
     "ecs:RegisterContainerInstance": _FARGATE_ONLY,

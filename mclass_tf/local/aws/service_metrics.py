@@ -19,7 +19,6 @@ from mclass_tf.local.aws.metrics import Metric, Stats, dimensions
 from mclass_tf.local.tasks.driver import Usage
 
 _EVERY = 1.0  # seconds
-_SERVICE = "service:"
 _MIB = 1024 * 1024
 _UNITS_OF_A_CPU = 1024
 
@@ -56,7 +55,7 @@ class ServiceMetrics:
         """Call it under the lock of the calls."""
         samples: dict[str, Sample] = {}
         for task, usage in self._tasks.usage():
-            if not task.launch.group.startswith(_SERVICE):
+            if task.launch.service_name is None:
                 continue
             sample = samples[task.id] = Sample(at=now, usage=usage)
             _tell(task, shares(task, before=self._before.get(task.id), now=sample), now=now)
@@ -78,7 +77,7 @@ def _tell(task: Task, found: Mapping[str, float], *, now: float) -> None:
     metrics = cloudwatch_backends[task.launch.account_id][task.launch.region].metrics
     service = {
         "ClusterName": task.launch.cluster_name,
-        "ServiceName": task.launch.group.removeprefix(_SERVICE),
+        "ServiceName": task.launch.service_name or "",
     }
     for name, value in found.items():
         stats = Stats()

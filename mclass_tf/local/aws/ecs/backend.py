@@ -11,6 +11,7 @@ from moto.ecs.models import EC2ContainerServiceBackend
 
 from mclass_tf.local.aws.ecs import errors, parameters, service, task_definition
 from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS, check_service, check_strategy
+from mclass_tf.local.aws.ecs.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.reconcile import count, reconcile
 from mclass_tf.local.aws.ecs.runner import place
 from mclass_tf.local.aws.ecs.task import Task
@@ -21,6 +22,10 @@ _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
     """The methods that take a `request` are called by `responses`; the others by moto itself, too."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.tokens = ClientTokens()
 
     # ---- clusters
 

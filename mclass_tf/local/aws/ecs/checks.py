@@ -35,8 +35,8 @@ def check_service(
         raise invalid("Desired count should be greater than or equal to 0.")
     _check_percents(settings)
     _check_detection(settings)
-    _check_capacity(settings, cluster=cluster)
-    _check_network(settings, account_id=account_id, region=region)
+    check_capacity(settings, cluster=cluster)
+    check_network(settings, account_id=account_id, region=region)
     _check_load_balancers(settings, task_definition=task_definition, account_id=account_id, region=region)
     strategy_checks.check_strategy(settings, account_id=account_id, region=region)
 
@@ -72,7 +72,8 @@ def _check_percents(settings: Mapping[str, Any]) -> None:
         raise invalid("Availability Zone rebalancing needs a maximumPercent above 100.")
 
 
-def _check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:
+def check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:
+    """Raises InvalidParameterException for a launch type or capacity provider that there is not."""
     strategy = settings.get("capacityProviderStrategy")
     launch_type = settings.get("launchType")
     if strategy and launch_type:
@@ -97,7 +98,8 @@ def check_strategy(strategy: Iterable[Mapping[str, Any]], *, associated: Iterabl
         raise invalid("At least one capacity provider in a strategy must have a weight greater than 0.")
 
 
-def _check_network(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
+def check_network(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
+    """Raises InvalidParameterException for subnets and security groups that ECS would refuse."""
     network = (settings.get("networkConfiguration") or {}).get("awsvpcConfiguration")
     if not network:
         raise invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")

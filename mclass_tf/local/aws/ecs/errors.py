@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from moto.ecs.exceptions import ECSException
 
 
@@ -43,8 +45,16 @@ def unknown_service_deployment() -> Exception:
     return _error("ServiceDeploymentNotFoundException", "The service deployment was not found.")
 
 
-def conflict(message: str) -> Exception:
-    return _error("ConflictException", message)
+def conflict(message: str, *, resource_ids: Sequence[str] = ()) -> Exception:
+    """`resource_ids`: the ARNs of what is in the way, where ECS tells them."""
+    error = _error("ConflictException", message)
+    if resource_ids:
+        error.resource_ids = list(resource_ids)  # type: ignore[attr-defined]  # moto answers with the attributes of the model
+    return error
+
+
+def platform_unknown() -> Exception:
+    return _error("PlatformUnknownException", "The specified platform version does not exist.")
 
 
 def in_use(message: str) -> Exception:

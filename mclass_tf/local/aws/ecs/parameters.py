@@ -64,6 +64,27 @@ REGISTER_TASK_DEFINITION = frozenset(
         "volumes",
     }
 )
+RUN_TASK = (
+    _NEUTRAL
+    | _EMPTY_ONLY
+    | {
+        "capacityProviderStrategy",
+        "cluster",
+        "count",
+        "enableECSManagedTags",
+        "enableExecuteCommand",
+        "group",
+        "launchType",
+        "networkConfiguration",
+        "overrides",
+        "platformVersion",
+        "propagateTags",
+        "referenceId",
+        "startedBy",
+        "tags",
+        "taskDefinition",
+    }
+) - {"serviceRegistries", "vpcLatticeConfigurations"}
 CREATE_CLUSTER = frozenset(
     {
         "capacityProviders",
@@ -105,6 +126,25 @@ _WITHIN_DEPLOYMENT = {
     "deploymentCircuitBreaker": _CIRCUIT_BREAKER,
     "linearConfiguration": _LINEAR,
 }
+
+
+_OVERRIDES = frozenset(
+    {"containerOverrides", "cpu", "ephemeralStorage", "executionRoleArn", "memory", "taskRoleArn"}
+)
+# memoryReservation is the room on a container instance that Fargate does not have: it is told, and does nothing there either.
+_CONTAINER_OVERRIDE = frozenset({"command", "cpu", "environment", "memory", "memoryReservation", "name"})
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Raises InvalidParameterException for an override that would have no effect; empty ones ask for nothing."""
+    _check_names(_without_empty(overrides), honoured=_OVERRIDES, within="overrides")
+    for override in overrides.get("containerOverrides") or []:
+        within = "overrides.containerOverrides"
+        _check_names(_without_empty(override), honoured=_CONTAINER_OVERRIDE, within=within)
+
+
+def _without_empty(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value not in (None, [], {})}
 
 
 def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:

@@ -46,7 +46,8 @@ class Launch:
     """What starts a task: for a service's deployment, or alone (`run-task`).
 
     `settings` are the service's, as ECS names them (networkConfiguration, platformVersion, capacityProviderStrategy,
-    healthCheckGracePeriodSeconds, …), as they are at the start.
+    healthCheckGracePeriodSeconds, …), as they are at the start. `is_standalone`: it belongs to no service, and `group` and
+    `started_by` are what the caller of RunTask has chosen.
     """
 
     account_id: str
@@ -60,6 +61,12 @@ class Launch:
     registrations: tuple[Registration, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[Mapping[str, str], ...] = ()
+    is_standalone: bool = False
+
+    @property
+    def service_name(self) -> str | None:
+        """The service that the task belongs to; None for one that stands alone, whatever its group is called."""
+        return None if self.is_standalone else self.group.removeprefix("service:")
 
     @property
     def execution_role_arn(self) -> str | None:
@@ -84,7 +91,7 @@ class Launch:
 class Task:
     """Read and changed under the lock of the calls (`Aws.exclusive`) alone. Times in seconds since the epoch.
 
-    `started_by` is the id of the deployment ("ecs-svc/…"). `is_registered`: it stands in its target groups;
+    `is_registered`: it stands in its target groups;
     `is_draining`: it was taken out of them and may still work on what it has. `attachment_id`: that of its interface.
     """
 
@@ -113,7 +120,8 @@ class Task:
 
     @property
     def deployment_id(self) -> str:
-        return self.launch.started_by
+        """That of the service's deployment it belongs to; empty where it stands alone, whatever `startedBy` says."""
+        return "" if self.launch.is_standalone else self.launch.started_by
 
     @property
     def is_stopped(self) -> bool:

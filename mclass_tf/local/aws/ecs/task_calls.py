@@ -23,7 +23,7 @@ def list_tasks(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
         raise invalid("The local AWS has no container instances: tasks run on Fargate.")
     if request.get("serviceName"):
         service = backend.active_service(cluster=cluster, reference=request["serviceName"])
-        tasks = [task for task in tasks if task.launch.group == f"service:{service.name}"]
+        tasks = [task for task in tasks if task.launch.service_name == service.name]
     if request.get("family"):
         tasks = [task for task in tasks if task.launch.definition.family == request["family"]]
     if request.get("startedBy"):

@@ -36,14 +36,12 @@ def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> Non
     """Raises what ECS raises; moto registers all of these."""
     if not _FAMILY.fullmatch(str(request.get("family"))):
         raise client("Family contains invalid characters, or more than 255 of them.")
-    for role in (request.get("executionRoleArn"), request.get("taskRoleArn")):
-        if role and role.startswith("arn:") and f":iam::{account_id}:role/" not in role:
-            raise denied("Cross-account pass role is not allowed.")
+    check_roles(request, account_id=account_id)
     if request.get("requiresCompatibilities") != ["FARGATE"]:
         raise invalid("The local AWS runs tasks on Fargate only: requiresCompatibilities must be [FARGATE].")
     if request.get("networkMode") != "awsvpc":
         raise client("Fargate only supports network mode 'awsvpc'.")
-    _check_size(cpu=str(request.get("cpu", "")), memory=str(request.get("memory", "")))
+    check_size(cpu=str(request.get("cpu", "")), memory=str(request.get("memory", "")))
     containers = request.get("containerDefinitions") or []
     if not containers:
         raise client("Container list cannot be empty.")
@@ -68,7 +66,15 @@ def described(container: Mapping[str, Any]) -> dict[str, Any]:
     return {"systemControls": [], **container, "portMappings": ports}
 
 
-def _check_size(*, cpu: str, memory: str) -> None:
+def check_roles(settings: Mapping[str, Any], *, account_id: str) -> None:
+    """Raises AccessDeniedException for a role of another account."""
+    for role in (settings.get("executionRoleArn"), settings.get("taskRoleArn")):
+        if role and role.startswith("arn:") and f":iam::{account_id}:role/" not in role:
+            raise denied("Cross-account pass role is not allowed.")
+
+
+def check_size(*, cpu: str, memory: str) -> None:
+    """Raises ClientException for a size that Fargate does not have."""
     if not cpu or not memory:
         raise client("Fargate requires that 'cpu' and 'memory' be defined at the task level.")
     if not cpu.isdigit() or not memory.isdigit() or int(memory) not in FARGATE_MEMORY.get(int(cpu), ()):
@@ -80,15 +86,20 @@ def _check_size(*, cpu: str, memory: str) -> None:
 
 def _check_host(request: Mapping[str, Any]) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html"""
-    storage = (request.get("ephemeralStorage") or {}).get("sizeInGiB")
-    if storage is not None and storage not in _EPHEMERAL_GIB:
-        raise client(f"Ephemeral storage must be from 21 to 200 GiB, not {storage}.")
+    check_storage(request)
     architecture = (request.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64"
     if architecture not in _ARCHITECTURES:
         raise client(f"cpuArchitecture must be one of {', '.join(_ARCHITECTURES)}, not {architecture}.")
     for volume in request.get("volumes") or []:
         if (volume.get("host") or {}).get("sourcePath") or volume.get("dockerVolumeConfiguration"):
             raise client(f"Volume '{volume.get('name')}': Fargate has no host to take a volume from.")
+
+
+def check_storage(settings: Mapping[str, Any]) -> None:
+    """Raises ClientException for ephemeral storage that Fargate does not have."""
+    storage = (settings.get("ephemeralStorage") or {}).get("sizeInGiB")
+    if storage is not None and storage not in _EPHEMERAL_GIB:
+        raise client(f"Ephemeral storage must be from 21 to 200 GiB, not {storage}.")
 
 
 def _check_fargate(container: Mapping[str, Any], *, volumes: Collection[str | None]) -> None:

@@ -1,0 +1,81 @@
+"""What ECS checks of a RunTask before it starts anything, in ECS's words where they are known.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mclass_tf.local.aws.ecs import checks, parameters, task_definition
+from mclass_tf.local.aws.ecs.errors import invalid, platform_unknown
+
+_MOST_TASKS = 10
+_LONGEST_GROUP = 255
+_LONGEST_OVERRIDES = 8192
+_MOST_TAGS = 50
+_STARTED_BY = re.compile(r"[A-Za-z0-9_/-]{0,128}")
+_CLIENT_TOKEN = re.compile(r"[!-~]{1,64}")
+_PLATFORM_VERSIONS = ("LATEST", "1.4.0")
+_PROPAGATE = ("NONE", "TASK_DEFINITION")
+
+
+def count(request: Mapping[str, Any]) -> int:
+    """How many tasks are asked for."""
+    return 1 if request.get("count") is None else int(request["count"])
+
+
+def check_request(request: Mapping[str, Any]) -> None:
+    """Raises InvalidParameterException for what can be told without looking at anything else."""
+    if count(request) not in range(1, _MOST_TASKS + 1):
+        raise invalid(f"count must be from 1 to {_MOST_TASKS}, not {count(request)}.")
+    if len(request.get("group") or "") > _LONGEST_GROUP:
+        raise invalid(f"The task group must have at most {_LONGEST_GROUP} characters.")
+    if not _STARTED_BY.fullmatch(request.get("startedBy") or ""):
+        raise invalid("startedBy must be at most 128 letters, digits, hyphens, underscores and slashes.")
+    if request.get("clientToken") and not _CLIENT_TOKEN.fullmatch(request["clientToken"]):
+        raise invalid("clientToken must be at most 64 characters in the range of 33-126.")
+    if (request.get("propagateTags") or "NONE") not in _PROPAGATE:
+        raise invalid("propagateTags of a task that belongs to no service must be TASK_DEFINITION or NONE.")
+    _check_tags(request)
+
+
+def check_place(settings: Mapping[str, Any], *, cluster: Any, account_id: str, region: str) -> None:
+    """Where the task is to run; raises InvalidParameterException or PlatformUnknownException."""
+    checks.check_capacity(settings, cluster=cluster)
+    if settings["platformVersion"] not in _PLATFORM_VERSIONS:
+        raise platform_unknown()
+    checks.check_network(settings, account_id=account_id, region=region)
+
+
+def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id: str) -> None:
+    """Raises InvalidParameterException, or what ECS raises for the same in a task definition."""
+    parameters.check_overrides(overrides)
+    if len(json.dumps(overrides, separators=(",", ":"))) > _LONGEST_OVERRIDES:
+        raise invalid(f"Container Overrides length must be at most {_LONGEST_OVERRIDES}")
+    task_definition.check_roles(overrides, account_id=account_id)
+    task_definition.check_size(
+        cpu=str(overrides.get("cpu") or definition.cpu),
+        memory=str(overrides.get("memory") or definition.memory),
+    )
+    task_definition.check_storage(overrides)
+    known = {entry["name"] for entry in definition.container_definitions}
+    for override in overrides.get("containerOverrides") or []:
+        if override and override.get("name") not in known:
+            raise invalid(
+                f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
+            )
+
+
+def _check_tags(request: Mapping[str, Any]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html#tag-restrictions"""
+    keys = [str(tag.get("key")) for tag in request.get("tags") or []]
+    if len(keys) > _MOST_TAGS:
+        raise invalid(f"Tags can have at most {_MOST_TAGS} items.")
+    if len(set(keys)) < len(keys):
+        raise invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    if any(key.lower().startswith("aws:") for key in keys):
+        raise invalid("aws: prefixed tag key names are not allowed for external use.")
