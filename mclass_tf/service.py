@@ -171,7 +171,8 @@ class ServiceDeployment:
 
     `failures` are those that the circuit breaker has counted; `production` and `test` the new revision's per cent of that
     traffic, None where ECS shifts none; `hooks` are the lifecycle hooks that it has come to, `pause_stages` those at which it
-    was told to wait.
+    was told to wait. `strategy` is ECS's name of it, "" where it is not told, as in the list of them; `step_minutes` the bake
+    time of a canary's share, or of each linear one.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -190,6 +191,8 @@ class ServiceDeployment:
     hooks: tuple[HookState, ...] = ()
     pause_stages: tuple[str, ...] = ()
     bake_minutes: int = 0
+    step_minutes: int = 0
+    strategy: str = ""
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
@@ -200,6 +203,7 @@ class ServiceDeployment:
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
         revision = item.get("targetServiceRevision") or {}
+        configuration = item.get("deploymentConfiguration") or {}
         return cls(
             arn=item["serviceDeploymentArn"],
             status=item["status"],
@@ -215,7 +219,7 @@ class ServiceDeployment:
             production=revision.get("requestedProductionTrafficWeight"),
             test=revision.get("requestedTestTrafficWeight"),
             hooks=tuple(map(HookState.parse, item.get("lifecycleHookDetails") or ())),
-            pause_stages=stages_of_pauses(item.get("deploymentConfiguration") or {}),
+            pause_stages=stages_of_pauses(configuration),
             bake_minutes=int(configuration.get("bakeTimeInMinutes") or 0),
             step_minutes=_step_minutes(configuration),
             strategy=configuration.get("strategy") or "",
@@ -229,7 +233,6 @@ class Revision:
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.html
     """
 
-    arn: str
     task_definition_arn: str
     target_group_arns: tuple[str, ...]
     created_at: dt.datetime | None = None
@@ -239,8 +242,7 @@ class Revision:
         # `loadBalancers` is the service's, where the two groups have changed places with every shift.
         resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
         return cls(
-            arn=item["serviceRevisionArn"],
-            task_definition_arn=item["taskDefinition"],
+            task_definition_arn=str(item["taskDefinition"]),
             target_group_arns=tuple(each["targetGroupArn"] for each in resolved if "targetGroupArn" in each),
             created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
