@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,21 +24,34 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     LINEAR: ("bake_minutes", "smoke", "hooks", "step_percent", "step_bake_minutes"),
 }
 
-# Where a deployment can be made to wait, or a function be asked; PAUSE waits at no stage that comes again and again.
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-lifecycle-hooks.html
+# Where ECS asks a Lambda function. PRE_PRODUCTION_TRAFFIC_SHIFT and PRODUCTION_TRAFFIC_SHIFT come at each step of canary and linear.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
 STAGES = (
     "RECONCILE_SERVICE",
     "PRE_SCALE_UP",
     "POST_SCALE_UP",
     "TEST_TRAFFIC_SHIFT",
     "POST_TEST_TRAFFIC_SHIFT",
+    "PRE_PRODUCTION_TRAFFIC_SHIFT",
     "PRODUCTION_TRAFFIC_SHIFT",
     "POST_PRODUCTION_TRAFFIC_SHIFT",
 )
+# Where ECS can be made to wait: at no stage in which traffic is on the move. It could at RECONCILE_SERVICE too, which only a
+# deployment comes to that takes another's place, as a release never does: who asks for that pause would wait for nothing.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
+PAUSE_STAGES = (
+    "PRE_SCALE_UP",
+    "POST_SCALE_UP",
+    "POST_TEST_TRAFFIC_SHIFT",
+    "PRE_PRODUCTION_TRAFFIC_SHIFT",
+    "POST_PRODUCTION_TRAFFIC_SHIFT",
+)
 SMOKE_STAGE = "POST_TEST_TRAFFIC_SHIFT"
-# Nobody answers where our process has died: ECS rolls back then, and nothing was shifted.
+# Nobody answers where our process has died: ECS rolls back then, of the 1 to 20160 minutes that it can wait.
 _PAUSE_MINUTES = 60
 _PAUSE = "PAUSE"
+# What tells our hooks from those of others: ECS keeps it with the hook, and hands it to the function besides.
+_OURS = {"mclass-tf": "environment.toml"}
 _KEPT = ("deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent")
 
 
@@ -49,6 +62,17 @@ class Hook:
     function_arn: str
     role_arn: str
     stages: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html"""
+        return {
+            "targetType": "AWS_LAMBDA",
+            "hookTargetArn": self.function_arn,
+            "roleArn": self.role_arn,
+            "lifecycleStages": list(self.stages),
+            "hookDetails": dict(_OURS),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +103,22 @@ class Strategy:
         of_name = {CANARY: self.canary_bake_minutes, LINEAR: self.step_bake_minutes}.get(self.name, 0)
         return max(self.bake_minutes, of_name) if self.shifts else 0
 
-    def configuration(self, in_force: Mapping[str, Any], *, pauses: bool) -> dict[str, Any]:
+    def configuration(self, in_force: Mapping[str, Any], *, pauses: Sequence[str]) -> dict[str, Any]:
         """Return the deploymentConfiguration that replaces what is in force.
 
-        Empty where nothing is to change. `pauses`: ECS waits for an answer after test traffic was shifted. Hooks of
-        others that call something stay.
+        Empty where nothing is to change. `pauses` are the stages at which ECS waits for an answer. Functions that others have
+        hooked in stay; ours are those of this strategy.
         """
         before = in_force.get("strategy") or ROLLING.upper()
-        hooks = [hook for hook in in_force.get("lifecycleHooks") or () if hook.get("targetType") != _PAUSE]
+        others = [hook for hook in _hooks(in_force) if not _is_pause(hook) and not _is_ours(hook)]
         alarms = in_force.get("alarms") or {}
         had_alarms = bool(alarms.get("enable"))
-        if not (self.shifts or before != self.ecs_name or has_pauses(in_force) or self.alarms or had_alarms):
+        had_hooks = len(others) < len(_hooks(in_force))
+        if not (self.shifts or before != self.ecs_name or had_hooks or self.alarms or had_alarms):
             return {}
         document: dict[str, Any] = {name: in_force[name] for name in _KEPT if name in in_force}
-        document |= {"strategy": self.ecs_name, "lifecycleHooks": [*hooks, *([_pause()] if pauses else [])]}
+        ours = [*(hook.document for hook in self.hooks), *([_pause(pauses)] if pauses else [])]
+        document |= {"strategy": self.ecs_name, "lifecycleHooks": [*others, *ours]}
         if self.shifts or before != self.ecs_name:
             document["bakeTimeInMinutes"] = self.bake_minutes if self.shifts else 0
         if self.name == CANARY:
@@ -111,20 +137,47 @@ class Strategy:
         return document
 
 
+def pause_stage(text: str) -> str:
+    """Return the stage at which ECS can wait, written in either way; raise ValueError where it cannot."""
+    name = text.upper().replace("-", "_")
+    if name not in PAUSE_STAGES:
+        known = ", ".join(stage.lower().replace("_", "-") for stage in PAUSE_STAGES)
+        raise ValueError(f"a deployment cannot be paused at {text!r}: at {known}")
+    return name
+
+
 def has_pauses(in_force: Mapping[str, Any]) -> bool:
-    return any(hook.get("targetType") == _PAUSE for hook in in_force.get("lifecycleHooks") or ())
+    return any(_is_pause(hook) for hook in _hooks(in_force))
 
 
 def without_pauses(in_force: Mapping[str, Any]) -> dict[str, Any]:
     """Return what takes the pauses out of what is in force, and leaves the rest."""
-    hooks = [hook for hook in in_force.get("lifecycleHooks") or () if hook.get("targetType") != _PAUSE]
-    return {**in_force, "lifecycleHooks": hooks}
+    return {**in_force, "lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
 
 
-def _pause() -> dict[str, Any]:
+def stages_of_pauses(configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stages at which a deployment waits for an answer."""
+    stages = (hook.get("lifecycleStages") or () for hook in _hooks(configuration) if _is_pause(hook))
+    return tuple(stage for each in stages for stage in each)
+
+
+def _hooks(configuration: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return configuration.get("lifecycleHooks") or ()
+
+
+def _is_pause(hook: Mapping[str, Any]) -> bool:
+    return hook.get("targetType") == _PAUSE
+
+
+def _is_ours(hook: Mapping[str, Any]) -> bool:
+    details = hook.get("hookDetails")
+    return isinstance(details, Mapping) and all(details.get(key) == value for key, value in _OURS.items())
+
+
+def _pause(stages: Sequence[str]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html"""
     return {
         "targetType": _PAUSE,
-        "lifecycleStages": [SMOKE_STAGE],
+        "lifecycleStages": list(stages),
         "timeoutConfiguration": {"timeoutInMinutes": _PAUSE_MINUTES, "action": "ROLLBACK"},
     }

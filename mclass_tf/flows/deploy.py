@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +23,12 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
 from mclass_tf.flows.shift import order_settings, wiring_settings
-from mclass_tf.ledger import Smoke
+from mclass_tf.ledger import ROLLING_OUT, VERIFYING, Smoke
 from mclass_tf.process import deferred_interrupts
 from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
-from mclass_tf.service import Ecs, Service, ServiceDeployment
+from mclass_tf.service import Ecs, HookState, Service, ServiceDeployment
 from mclass_tf.session import Session
-from mclass_tf.strategy import SMOKE_STAGE, Strategy, has_pauses, without_pauses
+from mclass_tf.strategy import PAUSE_STAGES, SMOKE_STAGE, Strategy, has_pauses, without_pauses
 
 Show = Callable[[View], None]
 """Takes every change of a rollout."""
@@ -42,11 +43,15 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
-    """How a rollout is watched. `stall_after` None takes the environment's, or goes by the service's own times."""
+    """How a rollout is watched. `stall_after` None takes the environment's, or goes by the service's own times.
+
+    `pause_at` are the stages at which it waits for its user's answer.
+    """
 
     show: Show
     on_interrupt: OnInterrupt
     stall_after: float | None
+    pause_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +103,20 @@ class Deployer:
     def start(self, order: Order) -> Started:
         return rollout.start(self.ecs, order, patience=self.patience)
 
-    def settings(self, service: Service, strategy: Strategy, *, is_tested: bool) -> dict[str, Any]:
+    def settings(
+        self, service: Service, strategy: Strategy, *, is_tested: bool, pause_at: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """Return what UpdateService is told of a strategy; `is_tested`: the new version is asked before it gets traffic."""
-        pauses = False
+        pauses = set(pause_at)
         if is_tested and strategy.shifts and self.session.environment.release.smoke != ():
-            pauses = can_be_asked(self.session, self.outputs)
-            if not pauses:
+            if can_be_asked(self.session, self.outputs):
+                pauses.add(SMOKE_STAGE)
+            else:
                 self.session.report(
                     "the load balancer is internal: the new version is not tested before it gets traffic"
                 )
-        return order_settings(self.session, self.outputs, service, strategy, pauses=pauses)
+        ordered = [stage for stage in PAUSE_STAGES if stage in pauses]
+        return order_settings(self.session, self.outputs, service, strategy, pauses=ordered)
 
     def wire(self, service: Service, watching: Watching, attempt: Attempt) -> None:
         """Tell the service of both target groups, by a rolling deployment of what it runs, as ECS wants it done first."""
@@ -129,10 +138,25 @@ class Deployer:
             settings = {"deploymentConfiguration": without_pauses(service.configuration)}
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
-    def _on_pause(self, attempt: Attempt, stage: str) -> bool | None:
-        """Test the new version where we have asked ECS to wait; other pauses are for others to answer."""
-        if stage != SMOKE_STAGE:
-            return None
+    def _on_pause(
+        self, attempt: Attempt, pause_at: tuple[str, ...], stage: str, hook: HookState
+    ) -> bool | None:
+        """Test the new version where it is to be tested, and leave to others the pauses that are not the test's alone."""
+        if stage == SMOKE_STAGE and self.is_tested:
+            self._test(attempt)
+            if _problem(attempt):
+                return False
+            if stage not in pause_at:
+                return True
+        self.session.report(paused(self.session.environment.name, stage, hook))
+        return None
+
+    @property
+    def is_tested(self) -> bool:
+        """Tell whether a new version is asked on the test listener before it gets traffic."""
+        return self.session.environment.release.smoke != ()
+
+    def _test(self, attempt: Attempt) -> None:
         session = self.session
         session.report("asking the new version on the test listener")
         try:
@@ -143,7 +167,6 @@ class Deployer:
         session.report(
             f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
         )
-        return not problem
 
     def _on_look(self, attempt: Attempt, deployment: ServiceDeployment) -> bool:
         """Note how far it is; tell whether it is to be taken back."""
@@ -164,6 +187,11 @@ class Deployer:
         """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS."""
         attempt.task_definition_arn = started.task_definition_arn
         attempt.service_deployment_arn = started.service_deployment_arn
+        attempt.reach(
+            ROLLING_OUT,
+            service_deployment=started.service_deployment_arn,
+            task_definition=started.task_definition_arn,
+        )
         watch = Watch(self.ecs, started, stall_after=self._stall_after(watching))
         try:
             with deferred_interrupts() as interruption:
@@ -175,7 +203,7 @@ class Deployer:
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
                     back_to=back_to,
-                    on_pause=partial(self._on_pause, attempt),
+                    on_pause=partial(self._on_pause, attempt, watching.pause_at),
                     on_look=partial(self._on_look, attempt),
                 )
         except KeyboardInterrupt:
@@ -223,6 +251,7 @@ class Deployer:
     def prove(self, attempt: Attempt, *, digest: str) -> verify.VerifyReport:
         """Make sure that the released revision alone serves, and that the environment is as its outputs say."""
         session = self.session
+        attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
         tasks = rollout.require_alone(
             self.ecs,
@@ -325,6 +354,18 @@ class Deployer:
             f"interrupted; ECS goes on with the rollout in {name} by itself",
             hint=f"`status {name}` follows it, `rollback {name}` takes it back; the same release again takes it up",
         )
+
+
+def paused(environment: str, stage: str, hook: HookState) -> str:
+    """Return what is told of a deployment that waits for an answer of its user."""
+    name = stage.lower().replace("_", " ")
+    told = f"paused at {name}: `continue {environment}` goes on, `abort {environment}` takes it back"
+    if hook.expires_at is None:
+        return told
+    left = max(0.0, (hook.expires_at - dt.datetime.now(dt.UTC)).total_seconds())
+    minutes = round(left / _MINUTE)
+    within = f"{minutes} min" if minutes else f"{left:.0f} s"
+    return f"{told}; ECS {'takes it back' if hook.rolls_back else 'goes on'} by itself in {within}"
 
 
 def _problem(attempt: Attempt) -> str:

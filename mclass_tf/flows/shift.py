@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mclass_tf import verify
@@ -49,9 +49,12 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
 
 
 def order_settings(
-    session: Session, outputs: verify.Outputs, service: Service, strategy: Strategy, *, pauses: bool
+    session: Session, outputs: verify.Outputs, service: Service, strategy: Strategy, *, pauses: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what UpdateService is told besides the task definition; empty where all is as it should be."""
+    """Return what UpdateService is told besides the task definition; empty where all is as it should be.
+
+    `pauses` are the stages at which ECS waits for an answer.
+    """
     found: dict[str, Any] = {}
     configuration = strategy.configuration(service.configuration, pauses=pauses)
     if configuration:
@@ -67,7 +70,7 @@ def wiring_settings(session: Session, outputs: verify.Outputs, service: Service)
     ECS wants that done before the first deployment that shifts traffic:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
     """
-    found = order_settings(session, outputs, service, Strategy(), pauses=False)
+    found = order_settings(session, outputs, service, Strategy(), pauses=())
     return {**found, "loadBalancers": wiring(session, outputs)}
 
 

@@ -10,7 +10,7 @@ from mclass_tf.aws import error_message
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.rollout.view import View
 from mclass_tf.rollout.watch import End, Watch
-from mclass_tf.service import ServiceDeployment
+from mclass_tf.service import HookState, ServiceDeployment
 
 
 class Choice(enum.Enum):
@@ -34,6 +34,14 @@ class Interruption(Protocol):
     def clear(self) -> None: ...
 
 
+OnPause = Callable[[str, HookState], bool | None]
+"""Is asked about a hook that waits at a stage: to go on (True), to roll back (False), or to leave the answer to others."""
+
+
+def _leave(_stage: str, _hook: HookState) -> None:
+    return None
+
+
 def follow(
     watch: Watch,
     client: Client,
@@ -43,14 +51,13 @@ def follow(
     on_interrupt: Callable[[], Choice],
     patience: Patience,
     back_to: int | None = None,
-    on_pause: Callable[[str], bool | None] = lambda _: None,
+    on_pause: OnPause = _leave,
     on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
 ) -> End | None:
     """Return the end of the rollout; None where the user leaves it to ECS.
 
     `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
-    it would roll back to cannot start. `on_pause` is asked once for each hook that waits, with the stage: whether to go on
-    (True), to roll back (False), or to leave the answer to others. `on_look` is told of the service deployment at every
+    it would roll back to cannot start. `on_pause` is asked once for each hook that waits. `on_look` is told of the service deployment at every
     look; where it says True, ECS is told to roll back, once.
     """
     asked: set[str] = set()
@@ -86,16 +93,18 @@ def _answer_pauses(
     client: Client,
     watch: Watch,
     asked: set[str],
-    on_pause: Callable[[str], bool | None],
+    on_pause: OnPause,
     *,
     patience: Patience,
 ) -> None:
     """Answer each pause that was not asked about yet."""
-    for hook in set(watch.pauses) - asked:
-        asked.add(hook)
-        goes_on = on_pause(watch.stage)
+    for hook in watch.pauses:
+        if hook.id in asked:
+            continue
+        asked.add(hook.id)
+        goes_on = on_pause(watch.stage, hook)
         if goes_on is not None:
-            _answer(client, watch, hook, goes_on=goes_on, patience=patience)
+            _answer(client, watch, hook.id, goes_on=goes_on, patience=patience)
 
 
 def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:

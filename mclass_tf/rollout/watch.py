@@ -12,7 +12,7 @@ from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout.client import PATIENCE, Client, next_pause, out_of_patience, trouble
 from mclass_tf.rollout.start import Started
 from mclass_tf.rollout.view import Snapshot, Tasks, View, stage, tasks_of
-from mclass_tf.service import ROLLING_BACK, ServiceDeployment
+from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
 PAUSE = 0.5  # seconds between two looks
 
@@ -83,10 +83,9 @@ class Watch:
         self._deployment: ServiceDeployment | None = None
 
     @property
-    def pauses(self) -> tuple[str, ...]:
+    def pauses(self) -> tuple[HookState, ...]:
         """Return the hooks that wait for an answer, in a rollout that goes forward."""
-        found = self._deployment
-        return found.pauses if found is not None and found.status == "IN_PROGRESS" else ()
+        return () if self._deployment is None else self._deployment.pauses
 
     @property
     def deployment(self) -> ServiceDeployment | None:
@@ -180,7 +179,8 @@ class Watch:
             gone=-sum(each.running for each in tasks if not each.is_new),
             failures=deployment.failures,
         )
-        if best is None or (now.status, now.stage) != (best.status, best.stage):
+        # To wait for an answer is no stall: ECS ends that by itself.
+        if best is None or deployment.pauses or (now.status, now.stage) != (best.status, best.stage):
             self._progress, self._progress_at = now, self._clock()
             return False
         better = replace(

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from mclass_tf.rollout import Choice, End, Outcome, Patience, Started, View, Watch, follow
+from mclass_tf.service import HookState
 from tests.unit.fake_service import NEW, OLD, Clock, FakeEcs, denied, deployment, service, service_deployment
+
+WAITING = HookState(id="hook", kind="PAUSE", status="AWAITING_ACTION")
 
 
 class Interruptions:
@@ -145,10 +148,11 @@ def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_on
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -> None:  # noqa: FBT001
     clock, stages = Clock(), list[str]()
-    ecs.own = replace(ecs.own, stage="POST_TEST_TRAFFIC_SHIFT", pauses=("hook",))
+    ecs.own = replace(ecs.own, stage="POST_TEST_TRAFFIC_SHIFT", hooks=(WAITING,))
 
-    def decide(stage: str) -> bool:
+    def decide(stage: str, hook: HookState) -> bool:
         stages.append(stage)
+        assert hook == WAITING
         return goes_on
 
     follow(

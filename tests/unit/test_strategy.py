@@ -64,13 +64,13 @@ def session(strategy: Strategy, rules: Rules | None = None) -> Session:
 
 
 def test_a_rolling_release_of_a_service_that_rolls_says_nothing_new() -> None:
-    assert Strategy().configuration(IN_FORCE, pauses=False) == {}
-    assert order_settings(session(Strategy()), outputs(), RUNNING, Strategy(), pauses=False) == {}
+    assert Strategy().configuration(IN_FORCE, pauses=()) == {}
+    assert order_settings(session(Strategy()), outputs(), RUNNING, Strategy(), pauses=()) == {}
 
 
 @pytest.mark.parametrize("name", [BLUE_GREEN, CANARY, LINEAR])
 def test_percentages_and_circuit_breaker_stay_as_they_are(name: str) -> None:
-    told = Strategy(name=name).configuration(IN_FORCE, pauses=True)
+    told = Strategy(name=name).configuration(IN_FORCE, pauses=["POST_TEST_TRAFFIC_SHIFT"])
 
     assert told["deploymentCircuitBreaker"] == BREAKER
     assert (told["minimumHealthyPercent"], told["maximumPercent"]) == (100, 200)
@@ -82,16 +82,18 @@ def test_the_numbers_are_those_of_the_strategy_alone() -> None:
     canary = Strategy(name=CANARY, canary_percent=2.5, canary_bake_minutes=3)
     linear = Strategy(name=LINEAR, step_percent=25.0, step_bake_minutes=4)
 
-    told = canary.configuration(IN_FORCE, pauses=False)
+    told = canary.configuration(IN_FORCE, pauses=())
     assert told["canaryConfiguration"] == {"canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3}
     assert "linearConfiguration" not in told
-    told = linear.configuration(IN_FORCE, pauses=False)
+    told = linear.configuration(IN_FORCE, pauses=())
     assert told["linearConfiguration"] == {"stepPercent": 25.0, "stepBakeTimeInMinutes": 4}
     assert "canaryConfiguration" not in told
 
 
 def test_ecs_rolls_back_by_itself_where_nobody_answers_the_pause() -> None:
-    (hook,) = Strategy(name=BLUE_GREEN).configuration(IN_FORCE, pauses=True)["lifecycleHooks"]
+    (hook,) = Strategy(name=BLUE_GREEN).configuration(IN_FORCE, pauses=["POST_TEST_TRAFFIC_SHIFT"])[
+        "lifecycleHooks"
+    ]
 
     assert (hook["targetType"], hook["lifecycleStages"]) == ("PAUSE", ["POST_TEST_TRAFFIC_SHIFT"])
     assert hook["timeoutConfiguration"]["action"] == "ROLLBACK"
@@ -100,24 +102,24 @@ def test_ecs_rolls_back_by_itself_where_nobody_answers_the_pause() -> None:
 def test_hooks_that_call_something_stay_and_pauses_of_before_go() -> None:
     in_force = {**IN_FORCE, "lifecycleHooks": [LAMBDA, {"targetType": "PAUSE"}]}
 
-    assert Strategy().configuration(in_force, pauses=False)["lifecycleHooks"] == [LAMBDA]
+    assert Strategy().configuration(in_force, pauses=())["lifecycleHooks"] == [LAMBDA]
     assert without_pauses(in_force) == {**IN_FORCE, "lifecycleHooks": [LAMBDA]}
 
 
 def test_a_rolling_release_after_another_strategy_says_so_and_leaves_the_wiring() -> None:
     before = replace(RUNNING, configuration={**IN_FORCE, "strategy": "CANARY"})
 
-    told = order_settings(session(Strategy()), outputs(), before, Strategy(), pauses=False)
+    told = order_settings(session(Strategy()), outputs(), before, Strategy(), pauses=())
 
     assert told["deploymentConfiguration"]["strategy"] == "ROLLING"
     assert "loadBalancers" not in told
 
 
 def test_alarms_are_those_of_the_environment_and_roll_back() -> None:
-    told = Strategy(alarms=("errors",)).configuration(IN_FORCE, pauses=False)
+    told = Strategy(alarms=("errors",)).configuration(IN_FORCE, pauses=())
     assert told["alarms"] == {"alarmNames": ["errors"], "enable": True, "rollback": True}
 
-    told = Strategy().configuration({**IN_FORCE, "alarms": told["alarms"]}, pauses=False)
+    told = Strategy().configuration({**IN_FORCE, "alarms": told["alarms"]}, pauses=())
     assert told["alarms"] == {"alarmNames": [], "enable": False, "rollback": False}
 
 
@@ -129,7 +131,7 @@ def test_the_alternate_target_group_is_the_one_that_is_not_in_use(
 ) -> None:
     strategy = Strategy(name=BLUE_GREEN)
 
-    (told,) = order_settings(session(strategy, rules), outputs(), RUNNING, strategy, pauses=False)[
+    (told,) = order_settings(session(strategy, rules), outputs(), RUNNING, strategy, pauses=())[
         "loadBalancers"
     ]
 
