@@ -1,13 +1,21 @@
-"""How the new version is compared with the old one while both, or it alone, have production traffic."""
+"""How the new version is judged against the old one while it has production traffic; pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 MAX_ERROR_PERCENT = (0.0, 100.0)
 MAX_LATENCY_RATIO = (1.0, 1000.0)
 LATENCY_FLOOR_SECONDS = (0.0, 3600.0)
 MIN_REQUESTS = (1, 1_000_000_000)
+
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+
+_Z = 1.959963984540054  # of the normal distribution, 95 % lie within so many standard deviations
+_FEWEST_ERRORS = 5  # before there are as many requests as are asked for, fewer errors may be chance
+_TENTH = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +32,116 @@ class Limits:
     max_latency_ratio: float = 2.0
     latency_floor_seconds: float = 0.5
     min_requests: int = 100
+
+
+class Answers(Protocol):
+    """What was counted of one version: requests, those of them that failed, the 99th percentile in seconds if known."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def p99(self) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """`verdict` is PASSED, FAILED or INCONCLUSIVE; `reason` says why, with figures."""
+
+    verdict: str
+    reason: str
+
+
+def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
+    """Return what the figures prove.
+
+    FAILED needs evidence: that the new version's share of errors is above what is allowed must hold at the lower end of its
+    95 % confidence interval, and of fewer requests than `min_requests` five must have failed at least; the 99th percentile
+    is compared with enough requests on both sides alone. What has not failed has PASSED with enough requests, and is
+    INCONCLUSIVE with fewer. Where the old version had no requests, none of them is taken to have failed.
+    """
+    if _fails_too_often(new, old, limits):
+        allowed = f"{limits.max_error_percent:g} percentage points more are allowed"
+        return Judged(verdict=FAILED, reason=f"{shares(new, old)}; {allowed}")
+    if _is_too_slow(new, old, limits):
+        allowed = f"{limits.max_latency_ratio:g} times that is allowed"
+        return Judged(verdict=FAILED, reason=f"{_percentiles(new, old)}; {allowed}")
+    if new.requests >= limits.min_requests:
+        return Judged(verdict=PASSED, reason=f"{shares(new, old)}; {_latency(new, old, limits)}")
+    return Judged(verdict=INCONCLUSIVE, reason=_too_few(new, old, limits))
+
+
+def shares(new: Answers, old: Answers) -> str:
+    """Return how much failed of either version: "new 0.2 % of 512 requests failed, old 0.0 % of 9,730"."""
+    after = f"{_percent(old)} of {old.requests:,}" if old.requests else "had no requests"
+    if not new.requests:
+        return f"new had no requests, old {after}"
+    return f"new {_percent(new)} of {_requests(new)} failed, old {after}"
+
+
+def lower_bound(errors: int, requests: int) -> float:
+    """Return the lower end of the 95 % Wilson score interval of the share of errors, from 0 to 1.
+
+    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927;
+    https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
+    """
+    if errors <= 0 or requests <= 0:
+        return 0.0
+    share, spread = min(errors / requests, 1.0), _Z * _Z / requests
+    middle = share + spread / 2
+    reach = _Z * math.sqrt((share * (1 - share) + spread / 4) / requests)
+    return max(0.0, (middle - reach) / (1 + spread))
+
+
+def _fails_too_often(new: Answers, old: Answers, limits: Limits) -> bool:
+    # Of an old version that was hardly asked, what is certain to fail counts: one error of one request is no 100 %.
+    before = _share(old) if _is_enough(old, limits) else lower_bound(old.errors, old.requests)
+    allowed = before + limits.max_error_percent / 100
+    return _is_enough(new, limits) and lower_bound(new.errors, new.requests) > allowed
+
+
+def _is_enough(side: Answers, limits: Limits) -> bool:
+    return side.requests >= limits.min_requests or side.errors >= _FEWEST_ERRORS
+
+
+def _is_too_slow(new: Answers, old: Answers, limits: Limits) -> bool:
+    if new.p99 is None or old.p99 is None or min(new.requests, old.requests) < limits.min_requests:
+        return False
+    return new.p99 > limits.latency_floor_seconds and new.p99 > limits.max_latency_ratio * old.p99
+
+
+def _share(side: Answers) -> float:
+    return min(side.errors / side.requests, 1.0) if side.requests else 0.0
+
+
+def _too_few(new: Answers, old: Answers, limits: Limits) -> str:
+    if not new.requests:
+        return "CloudWatch tells of no requests to the new version"
+    return f"too little traffic to judge by ({limits.min_requests:,} requests are needed): {shares(new, old)}"
+
+
+def _latency(new: Answers, old: Answers, limits: Limits) -> str:
+    if new.p99 is None or old.p99 is None:
+        return "latency not compared: CloudWatch does not tell it of both"
+    if old.requests < limits.min_requests:
+        return f"latency not compared: the old version had {_requests(old)}"
+    return _percentiles(new, old)
+
+
+def _percentiles(new: Answers, old: Answers) -> str:
+    return f"99th percentile: new {_seconds(new.p99)}, old {_seconds(old.p99)}"
+
+
+def _requests(side: Answers) -> str:
+    return f"{side.requests:,} request{'' if side.requests == 1 else 's'}"
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f} s"
+
+
+def _percent(side: Answers) -> str:
+    """Return the share that failed; less than a tenth of a per cent is not told as nothing."""
+    percent = 100 * _share(side)
+    return "<0.1 %" if 0 < percent < _TENTH else f"{percent:.1f} %"

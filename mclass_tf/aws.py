@@ -24,6 +24,7 @@ from mclass_tf.errors import (
 if TYPE_CHECKING:
     from mypy_boto3_acm import ACMClient
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_ecs import ECSClient
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 
 _CONNECT_SECONDS = 10
+_READ_SECONDS, _ATTEMPTS = 60, 5
+# Metrics are read while a rollout is watched, which must not wait for them: they are asked for again later.
+_IMPATIENT = {"cloudwatch": (5, 2)}
 _ANSWER_SECONDS = 20
 _NO_SUCCESS = 300
 _ERRORS_OF_SERVERS = 500
@@ -114,9 +118,11 @@ class Aws:
 
         access = self.access
         named = access.endpoint_url is not None
+        seconds, attempts = _IMPATIENT.get(service, (_READ_SECONDS, _ATTEMPTS))
         config = Config(
-            retries={"mode": "standard", "max_attempts": 5},
-            connect_timeout=_CONNECT_SECONDS,
+            retries={"mode": "standard", "max_attempts": attempts},
+            connect_timeout=min(_CONNECT_SECONDS, seconds),
+            read_timeout=seconds,
             # An endpoint that is named is reached directly, whatever proxy stands before the internet.
             proxies={} if named else None,
         )
@@ -181,6 +187,11 @@ class Aws:
     @cached_property
     def autoscaling(self) -> ApplicationAutoScalingClient:
         client: ApplicationAutoScalingClient = self._client("application-autoscaling")
+        return client
+
+    @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        client: CloudWatchClient = self._client("cloudwatch")
         return client
 
     @cached_property

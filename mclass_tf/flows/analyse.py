@@ -1,0 +1,278 @@
+"""Compares the new version with the old one while a rollout shifts production traffic, by the load balancer's metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mclass_tf import verify
+from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge
+from mclass_tf.aws import Aws, error_message
+from mclass_tf.ledger import Answered, Compared
+from mclass_tf.local.loopback import ask
+from mclass_tf.service import Revision, ServiceDeployment
+from mclass_tf.session import Session
+from mclass_tf.strategy import ROLLING
+from mclass_tf.target import Target
+
+_NOTHING = Answered(requests=0, errors=0)
+_LAST_STAGE = "CLEAN_UP"
+_BASELINE_SECONDS = 900.0
+_LOOK_SECONDS, _LOCAL_LOOKS = 15.0, (1.0, 5.0)
+_ASK_SECONDS = 5.0
+# Of these CloudWatch makes periods shorter than a minute; a load balancer's metrics on AWS have none.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricStat.html
+_PERIODS = (1, 5, 10, 30, 60)
+
+_NAMESPACE = "AWS/ApplicationELB"
+_REQUESTS, _ERRORS, _UNREACHED, _LATENCY = (
+    "RequestCount",
+    "HTTPCode_Target_5XX_Count",
+    "TargetConnectionErrorCount",
+    "TargetResponseTime",
+)
+_STATISTICS = {_REQUESTS: "Sum", _ERRORS: "Sum", _UNREACHED: "Sum", _LATENCY: "p99"}
+
+
+class Revisions(Protocol):
+    """What is asked of ECS; see `service.Ecs`."""
+
+    def revision(self, arn: str, /) -> Revision: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast AWS's time goes: `speed` is 1 on AWS, and the clock's on the local AWS.
+
+    `look` is how many seconds lie between two looks at least, `period` that of the metrics, in seconds; `baseline` for how
+    many seconds before production traffic was shifted the old version is looked at.
+    """
+
+    speed: float = 1.0
+    is_local: bool = False
+
+    @property
+    def look(self) -> float:
+        shortest, longest = _LOCAL_LOOKS
+        scaled = _LOOK_SECONDS / self.speed
+        return min(max(scaled, shortest), longest) if self.is_local else _LOOK_SECONDS
+
+    @property
+    def period(self) -> int:
+        return max((each for each in _PERIODS if each * self.speed <= _PERIODS[-1]), default=_PERIODS[0])
+
+    @property
+    def baseline(self) -> float:
+        return _BASELINE_SECONDS / self.speed
+
+
+def pace(target: Target) -> Pace:
+    """Return how fast time goes on a target; a local AWS that does not say goes as AWS does."""
+    if not target.is_local:
+        return Pace()
+    try:
+        answer = ask(f"{target.endpoint_url}/_mclass/clock", seconds=_ASK_SECONDS)
+        return Pace(speed=max(float(answer["speed"]), 1.0), is_local=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Pace(is_local=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One version: the target group in which its tasks are, and from when on what that answered is its own."""
+
+    target_group_arn: str
+    since: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What CloudWatch has of target groups behind one load balancer.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+    """
+
+    aws: Aws
+    load_balancer_arn: str
+    period: int
+
+    def read(self, sides: Sequence[Side], *, until: dt.datetime) -> tuple[Answered, ...]:
+        """Return what each side answered, by one call.
+
+        A metric of which nothing is told is 0: the counts of errors are reported where they are not zero alone.
+        """
+        queries = {
+            f"m{number}_{name.lower()}": self._query(side, name)
+            for number, side in enumerate(sides)
+            for name in _STATISTICS
+        }
+        points = self._points(queries, since=min(side.since for side in sides), until=until)
+        return tuple(
+            _answered(
+                {name: points.get(f"m{number}_{name.lower()}", {}) for name in _STATISTICS}, side, self.period
+            )
+            for number, side in enumerate(sides)
+        )
+
+    def _query(self, side: Side, name: str) -> dict[str, Any]:
+        places = {
+            "LoadBalancer": self.load_balancer_arn.partition(":loadbalancer/")[2],
+            "TargetGroup": side.target_group_arn.rpartition(":")[2],
+        }
+        metric = {
+            "Namespace": _NAMESPACE,
+            "MetricName": name,
+            "Dimensions": [{"Name": key, "Value": value} for key, value in places.items()],
+        }
+        return {"Metric": metric, "Period": self.period, "Stat": _STATISTICS[name]}
+
+    def _points(
+        self, queries: Mapping[str, Mapping[str, Any]], *, since: dt.datetime, until: dt.datetime
+    ) -> dict[str, dict[dt.datetime, float]]:
+        """Return by the query's id its values by the beginning of their period."""
+        begin = dt.datetime.fromtimestamp(_floor(since, self.period), dt.UTC)
+        request: Any = {
+            "MetricDataQueries": [{"Id": name, "MetricStat": stat} for name, stat in queries.items()],
+            "StartTime": begin,
+            "EndTime": until,
+        }
+        found: dict[str, dict[dt.datetime, float]] = {}
+        while True:
+            answer = self.aws.cloudwatch.get_metric_data(**request)
+            for result in answer["MetricDataResults"]:
+                values = zip(result["Timestamps"], result["Values"], strict=True)
+                found.setdefault(result["Id"], {}).update(values)
+            if not answer.get("NextToken"):
+                return found
+            request["NextToken"] = answer["NextToken"]
+
+
+def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, period: int) -> Answered:
+    """Return what a side answered, of the periods from that on in which it begins."""
+    begin = _floor(side.since, period)
+    own = {
+        name: {at: value for at, value in values.items() if at.timestamp() >= begin}
+        for name, values in points.items()
+    }
+    requests = round(sum(own[_REQUESTS].values()))
+    errors = round(sum(own[_ERRORS].values()) + sum(own[_UNREACHED].values()))
+    return Answered(requests=requests, errors=min(errors, requests), p99=_mean(own[_LATENCY], own[_REQUESTS]))
+
+
+def _mean(values: Mapping[dt.datetime, float], weights: Mapping[dt.datetime, float]) -> float | None:
+    """Return the mean of the periods' percentiles, each with the weight of its requests; None where there is none.
+
+    CloudWatch gives a percentile of one period alone.
+    """
+    weight = sum(weights.get(at, 0.0) for at in values)
+    return sum(value * weights.get(at, 0.0) for at, value in values.items()) / weight if weight else None
+
+
+def _floor(at: dt.datetime, period: int) -> float:
+    return at.timestamp() // period * period
+
+
+@dataclass(kw_only=True)
+class Analyst:
+    """Compares the versions of one rollout, again and again as long as it goes forward and has production traffic.
+
+    `found` is the latest comparison, None as long as there is nothing to compare. What has failed stays failed.
+    """
+
+    limits: Limits
+    ecs: Revisions
+    metrics: Metrics
+    pace: Pace
+    groups: Sequence[str]
+    report: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    found: Compared | None = None
+    _was_without: bool = False
+    _shifted_at: dt.datetime | None = None
+    _sides: tuple[Side, Side] | None = None
+    _looked_at: float = field(default=float("-inf"))
+    _has_ended: bool = False
+    _told: str = ""
+
+    def look(self, deployment: ServiceDeployment) -> bool:
+        """Compare where it is time to; tell whether the new version has failed."""
+        if self._is_due(deployment):
+            self._looked_at = self.clock()
+            self._has_ended = deployment.stage == _LAST_STAGE
+            self.found = self._compared(deployment)
+        return self.found is not None and self.found.verdict == FAILED
+
+    def _is_due(self, deployment: ServiceDeployment) -> bool:
+        if not self.limits.is_on or deployment.strategy in ("", ROLLING.upper()):
+            return False
+        if deployment.status != "IN_PROGRESS" or not deployment.production:
+            self._was_without = self._was_without or deployment.production == 0
+            return False
+        if self._shifted_at is None:
+            # Taken up after traffic was shifted: when that was is not known, and before there was none to count.
+            self._shifted_at = self.now() if self._was_without else deployment.created_at
+        if self._has_ended or (self.found is not None and self.found.verdict == FAILED):
+            return False
+        is_last = deployment.stage == _LAST_STAGE
+        return is_last or self.clock() - self._looked_at >= self.pace.look
+
+    def _compared(self, deployment: ServiceDeployment) -> Compared:
+        before = self.found
+        try:
+            sides = self._sides = self._sides or self._find_sides(deployment)
+            if sides is None:
+                return _inconclusive("ECS does not tell in which target group the new version is", before)
+            new, old = self.metrics.read(sides, until=self.now())
+        except Exception as error:  # noqa: BLE001  (whatever it is: the rollout is ECS's, and goes on without us)
+            problem = f"CloudWatch does not tell how the versions answer: {error_message(error)}"
+            self._tell(f"{problem}; the rollout goes on")
+            return _inconclusive(problem, before)
+        self._told = ""
+        judged = judge(new, old, self.limits)
+        return Compared(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
+
+    def _find_sides(self, deployment: ServiceDeployment) -> tuple[Side, Side] | None:
+        """Return the new and the old version's side, None where ECS does not tell them apart."""
+        assert self._shifted_at is not None  # noqa: S101
+        green = self.ecs.revision(deployment.target_revision_arn).target_group_arns
+        sources = [self.ecs.revision(arn) for arn in deployment.source_revision_arns]
+        others = [arn for arn in self.groups if arn not in green]
+        if len(green) != 1 or len(others) != 1:
+            return None
+        # What another version answered in the same group, before the old one came there, is not the old one's.
+        since = [self._shifted_at - dt.timedelta(seconds=self.pace.baseline)]
+        since += [
+            each.created_at for each in sources if each.created_at and others[0] in each.target_group_arns
+        ]
+        return (
+            Side(target_group_arn=green[0], since=self._shifted_at),
+            Side(target_group_arn=others[0], since=min(max(since), self._shifted_at)),
+        )
+
+    def _tell(self, problem: str) -> None:
+        """Tell a problem, once until it is over."""
+        if problem != self._told:
+            self.report(problem)
+        self._told = problem
+
+
+def _inconclusive(reason: str, before: Compared | None) -> Compared:
+    """Return that nothing can be said now, with the figures that were read last."""
+    new, old = (before.new, before.old) if before else (_NOTHING, _NOTHING)
+    return Compared(verdict=INCONCLUSIVE, reason=reason, new=new, old=old)
+
+
+def analyst(session: Session, outputs: verify.Outputs, ecs: Revisions, *, pace: Pace) -> Analyst:
+    """Return who compares the versions of a rollout of an environment."""
+    return Analyst(
+        limits=session.environment.release.analysis,
+        ecs=ecs,
+        metrics=Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period),
+        pace=pace,
+        groups=tuple(dict.fromkeys(outputs.target_group_arns.values())),
+        report=session.report,
+    )
