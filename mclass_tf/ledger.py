@@ -1,8 +1,8 @@
 """The ledger: what was released, by whom, from what, and what came of it; beside the state, never changed.
 
 An attempt is a folder, `<folder of the state's key>/releases/<environment>/<UTC time>-<id>/`, of objects that are written
-once each: `started.json` before anything is changed, `ended.json` when it is known what came of it. An attempt without an
-`ended.json` was cut off, or is under way.
+once each: `started.json` before anything is done, `step-01.json`, `step-02.json`, … as each step is reached, `ended.json`
+when it is known what came of it. An attempt without an `ended.json` was cut off, or is under way; its last step says where.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import count
 from typing import Any, TypeVar
 
 from mclass_tf.aws import Aws, error_code
@@ -19,6 +20,18 @@ from mclass_tf.environment import Backend
 from mclass_tf.errors import LedgerError
 
 VERSION = 1
+
+# The steps of an attempt, in their order. Between ROLLING_OUT and VERIFYING come ECS's own stages, by ECS's names.
+PLANNING = "planning"
+PLANNED = "planned"
+APPLYING = "applying"
+BEFORE = "before"
+ROLLING_OUT = "rolling out"
+VERIFYING = "verifying"
+_HARMLESS = frozenset({PLANNING, PLANNED})
+
+CUT_OFF, REFUSED = "cut off", "refused"
+"""Outcomes: of an attempt that another one has taken up; of one that was refused, or not approved, before it changed anything."""
 
 T = TypeVar("T")
 
@@ -46,7 +59,9 @@ class Begun:
     """What is known of an attempt before it changes anything. `command` is "release", "rollback" or "promote".
 
     `digest` is the image's, `revision` the source's that it was built from, `commit` that of the project; "" where
-    unknown. `plan_sha256` and `gates` are empty where there was no plan. `promoted_from` is a promotion's alone.
+    unknown. `plan_sha256` and `gates` are what the step PLANNED says, empty where there was no plan. `promoted_from` is a
+    promotion's alone. `resumes` is the record (s3://…) of the attempt that this one goes on with, "" where there is none.
+    `pause_at` are ECS's stages at which the rollout was to wait for its user.
     """
 
     command: str
@@ -61,6 +76,17 @@ class Begun:
     plan_sha256: str = ""
     gates: tuple[Verdict, ...] = ()
     promoted_from: Origin | None = None
+    resumes: str = ""
+    pause_at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step that an attempt has come to. `details` are of JSON's types, and differ from step to step."""
+
+    what: str
+    at: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +159,43 @@ class Ended:
     before: tuple[OneOff, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: Compared | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One attempt as the ledger has it; `ended` None: cut off, or under way."""
+    """One attempt as the ledger has it; `ended` None: cut off, or under way. Of old records no steps are known."""
 
     name: str
     begun: Begun
     ended: Ended | None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def at_step(self) -> str:
+        """Return the last step that it came to, "" where none is known."""
+        return self.steps[-1].what if self.steps else ""
+
+    @property
+    def is_harmless(self) -> bool:
+        """Tell whether it is over, for sure, before it changed anything."""
+        return self.ended is not None and bool(self.steps) and all(s.what in _HARMLESS for s in self.steps)
+
+    @property
+    def ran(self) -> tuple[OneOff, ...]:
+        """Return the commands before the rollout that have run, and how."""
+        return _each(OneOff, (step.details for step in self.steps if step.what == BEFORE))
+
+    def last(self, what: str) -> Step | None:
+        """Return the step `what` that it came to last."""
+        return next((step for step in reversed(self.steps) if step.what == what), None)
+
+    @property
+    def service_deployment_arn(self) -> str:
+        """Return the last service deployment that it has started or taken up, "" where there was none."""
+        step = self.last(ROLLING_OUT)
+        told = str(step.details.get("service_deployment", "")) if step else ""
+        return told or (self.ended.service_deployment_arn if self.ended else "")
 
     @property
     def is_proven(self) -> bool:
@@ -164,11 +218,28 @@ class Ledger:
         self._write(name, "started", asdict(begun))
         return name
 
+    def step(self, name: str, number: int, step: Step) -> None:
+        """Write the step of that number, from 1; once more what was written already is no error: an answer may get lost."""
+        try:
+            self._write(name, f"step-{number:02d}", asdict(step))
+        except LedgerError:
+            found = self._read(name, f"step-{number:02d}")
+            if found is None or _parsed(Step, found) != step:
+                raise
+
     def end(self, name: str, ended: Ended) -> None:
         self._write(name, "ended", asdict(ended))
 
     def url(self, name: str) -> str:
         return f"s3://{self._bucket}/{self._prefix}{name}/"
+
+    def read(self, url: str) -> Record:
+        """Return the attempt of that URL; raise LedgerError where there is none."""
+        name = url.rstrip("/").rpartition("/")[2]
+        begun = self._read(name, "started")
+        if begun is None or self.url(name) != url:
+            raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
+        return self._record(name, begun)
 
     def latest_first(self) -> Iterator[Record]:
         """Yield every attempt, each read when it is asked for."""
@@ -176,8 +247,23 @@ class Ledger:
             begun = self._read(name, "started")
             if begun is None:
                 continue
-            ended = self._read(name, "ended")
-            yield Record(name=name, begun=_begun(begun), ended=None if ended is None else _ended(ended))
+            yield self._record(name, begun)
+
+    def _record(self, name: str, begun: Mapping[str, Any]) -> Record:
+        found = self._read(name, "ended")
+        ended = None if found is None else _ended(found)
+        steps = tuple(self._steps(name)) if ended is None else ended.steps
+        record = Record(name=name, begun=_begun(begun), ended=ended, steps=steps)
+        planned = record.last(PLANNED)
+        return record if planned is None else replace(record, begun=_planned(record.begun, planned))
+
+    def _steps(self, name: str) -> Iterator[Step]:
+        """Yield the steps that were written, in their order; there are no gaps."""
+        for number in count(1):
+            found = self._read(name, f"step-{number:02d}")
+            if found is None:
+                return
+            yield _parsed(Step, found)
 
     def _names(self) -> Iterator[str]:
         pages = self._s3.get_paginator("list_objects_v2")
@@ -238,10 +324,20 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
 def _begun(document: Mapping[str, Any]) -> Begun:
     origin = document.get("promoted_from")
     parts = {
+        "pause_at": tuple(document.get("pause_at", ())),
         "gates": _each(Verdict, document.get("gates", ())),
         "promoted_from": origin and _parsed(Origin, origin),
     }
     return _parsed(Begun, {**document, **parts})
+
+
+def _planned(begun: Begun, step: Step) -> Begun:
+    """Return what is known of an attempt once it has planned."""
+    return replace(
+        begun,
+        plan_sha256=str(step.details.get("plan_sha256", "")),
+        gates=_each(Verdict, step.details.get("gates", ())),
+    )
 
 
 def _ended(document: Mapping[str, Any]) -> Ended:
@@ -251,6 +347,7 @@ def _ended(document: Mapping[str, Any]) -> Ended:
         "smoke": _each(Smoke, document.get("smoke", ())),
         "before": _each(OneOff, document.get("before", ())),
         "stages": _each(Stage, document.get("stages", ())),
+        "steps": _each(Step, document.get("steps", ())),
         "analysis": compared and _compared(compared),
     }
     return _parsed(Ended, {**document, **parts})

@@ -128,8 +128,12 @@ def parser() -> argparse.ArgumentParser:
         "plan, gate and apply an image, roll it out, watch, verify, record",
         several=False,
     )
-    sub.add_argument(
+    which = sub.add_mutually_exclusive_group()
+    which.add_argument(
         "--image", type=_digest, metavar="DIGEST", help="the image (default: the last that was built)"
+    )
+    which.add_argument(
+        "--resume", action="store_true", help="go on with the release or promotion that was cut off"
     )
     _yes(sub)
     sub = command(

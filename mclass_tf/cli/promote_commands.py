@@ -124,6 +124,7 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "digest": past.digest,
                 "revision": past.revision,
                 "outcome": past.outcome,
+                "step": past.step,
                 "cause": past.cause,
                 "verified": past.is_verified,
                 "who": past.who,
@@ -131,6 +132,7 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "task_definition": past.task_definition_arn,
                 "promoted_from": past.promoted_from and asdict(past.promoted_from),
                 "record": past.record,
+                "resumes": past.resumes or None,
             }
             for past in found
         ],
@@ -159,7 +161,7 @@ def _row(past: Past) -> tuple[str, ...]:
         f"{past.kind}{source}",
         past.digest[:_SHORT] or "-",
         past.revision[:12] or "-",
-        f"{past.outcome}{', not verified' if unverified else ''}",
+        f"{past.outcome}{f' at {past.step}' if past.step else ''}{', not verified' if unverified else ''}",
         "-" if past.seconds is None else f"{past.seconds:.0f} s",
         past.who.rpartition(":")[2],
     )

@@ -25,9 +25,9 @@ def release(call: Call) -> Outcome:
         require_terminal("release")
 
     def work(session: Session, live: Live) -> Released:
-        return flows.release(
+        begin = flows.resume if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
+        return begin(
             session,
-            digest=call.arguments.image,
             confirm=partial(confirm, call),
             show=live.show,
             on_interrupt=partial(ask_what_now, live),

@@ -24,6 +24,7 @@ from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
 from mclass_tf.flows.promote import Promoted, Shown, promote
 from mclass_tf.flows.release import Released, leave, release
+from mclass_tf.flows.resume import resume
 from mclass_tf.flows.rollback import rollback
 from mclass_tf.rollout import Choice
 
@@ -58,6 +59,7 @@ __all__ = [
     "push_image",
     "release",
     "render",
+    "resume",
     "rollback",
     "status",
     "unlock",

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
 
 from mclass_tf import gates, image, process
 from mclass_tf.errors import (
     InterruptedByUserError,
     MclassError,
     NoImageError,
+    RefusedError,
     RevisionError,
     RolloutError,
     ServiceEvent,
 )
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Compared, Ended, Event, Ledger, OneOff, Origin, Smoke, Stage, Verdict
+from mclass_tf.ledger import (
+    BEFORE,
+    CUT_OFF,
+    REFUSED,
+    ROLLING_OUT,
+    Begun,
+    Compared,
+    Ended,
+    Event,
+    Ledger,
+    OneOff,
+    Origin,
+    Smoke,
+    Stage,
+    Step,
+    Verdict,
+)
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
+
+_LOOKED_BACK = 10  # attempts; a rollout that is under way is among the last
+_WRITTEN_WITHIN = 10.0  # seconds in which the last steps are written before the end is
+
+
+def _unwritten(_: Step) -> None:
+    pass
 
 
 @dataclass(kw_only=True)
@@ -40,6 +69,19 @@ class Attempt:
     before: tuple[OneOff, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: Compared | None = None
+    steps: tuple[Step, ...] = ()
+    write: Callable[[Step], None] = _unwritten
+
+    def reach(self, what: str, **details: Any) -> None:
+        """Note that it comes to a step, which the ledger is told at once; `details` are of JSON's types."""
+        step = Step(what=what, at=_now().isoformat(timespec="milliseconds"), details=details)
+        self.steps = (*self.steps, step)
+        self.write(step)
+
+    def note_before(self, ran: OneOff) -> None:
+        """Note a command that has run in the new version before the rollout."""
+        self.before = (*self.before, ran)
+        self.reach(BEFORE, **asdict(ran))
 
     def note_stage(self, deployment: ServiceDeployment) -> None:
         """Note the stage that the rollout is at, where it is another one than before."""
@@ -48,6 +90,7 @@ class Attempt:
         if last is None or (last.name, last.production) != (name, deployment.production):
             at = _now().isoformat(timespec="milliseconds")
             self.stages = (*self.stages, Stage(name=name, at=at, production=deployment.production))
+            self.reach(name, production=deployment.production)
 
     def failed(self, error: BaseException) -> None:
         """Note how it ended, and tell the error what it was about."""
@@ -60,7 +103,7 @@ class Attempt:
         elif isinstance(error, (KeyboardInterrupt, InterruptedByUserError)):
             self.outcome, self.cause = "interrupted", str(error) or "interrupted"
         else:
-            self.outcome = "failed"
+            self.outcome = REFUSED if isinstance(error, RefusedError) else "failed"
             self.cause = (
                 error.message if isinstance(error, MclassError) else f"{type(error).__name__}: {error}"
             )
@@ -85,11 +128,11 @@ def begun(
     *,
     command: str,
     digest: str,
-    plan_sha256: str = "",
-    verdicts: Sequence[gates.Verdict] = (),
     revision: str = "",
     promoted_from: Origin | None = None,
     strategy: str = "ROLLING",
+    resumes: str = "",
+    pause_at: tuple[str, ...] = (),
 ) -> Begun:
     """Return what is known before anything is changed; `revision` "": as images and ledger here know it."""
     return Begun(
@@ -102,13 +145,52 @@ def begun(
         revision=revision or revision_of(session, digest),
         strategy=strategy,
         state_serial=session.state().serial,
-        plan_sha256=plan_sha256,
-        gates=tuple(
-            Verdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
-            for each in verdicts
-        ),
         promoted_from=promoted_from,
+        resumes=resumes,
+        pause_at=pause_at,
     )
+
+
+def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict]) -> dict[str, Any]:
+    """Return the details of the step PLANNED."""
+    judged = (
+        Verdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
+        for each in verdicts
+    )
+    return {"plan_sha256": sha256, "state_serial": serial, "gates": [asdict(each) for each in judged]}
+
+
+class _Writer:
+    """Writes steps in the order in which they come, beside what goes on: a slow S3 holds nothing up, a failing one stops nothing."""
+
+    def __init__(self, write: Callable[[int, Step], None], *, tell: Callable[[str], None]) -> None:
+        self._write = write
+        self._tell = tell
+        self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    def add(self, step: Step) -> None:
+        self._steps.put(step)
+
+    def close(self) -> None:
+        """Wait until all is written, for a while."""
+        self._steps.put(None)
+        self._thread.join(_WRITTEN_WITHIN)
+
+    def _run(self) -> None:
+        number, is_told = 1, False
+        while (step := self._steps.get()) is not None:
+            try:
+                self._write(number, step)
+            except Exception as error:  # noqa: BLE001  (what is released matters more than what is noted of it)
+                if not is_told:
+                    is_told = True
+                    self._tell(
+                        f"the ledger does not take what is done meanwhile; the release goes on: {error}"
+                    )
+            else:
+                number += 1
 
 
 @contextmanager
@@ -116,20 +198,55 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     """Record the attempt that is made inside: also how it failed, and never in the place of why."""
     ledger = ledger_of(session)
     name = ledger.begin(begun)
+    if begun.resumes:
+        _settle(session, begun.resumes, by=ledger.url(name))
+    writer = _Writer(partial(ledger.step, name), tell=session.report)
     attempt = Attempt(
         record=ledger.url(name),
         digest=begun.digest,
         revision=begun.revision,
         started_at=dt.datetime.fromisoformat(begun.at),
+        write=writer.add,
     )
     try:
         yield attempt
     except BaseException as error:
         attempt.failed(error)
         with suppress(Exception):
+            writer.close()
             ledger.end(name, _ended(session, attempt))
         raise
+    writer.close()
     ledger.end(name, _ended(session, attempt))
+
+
+def _settle(session: Session, url: str, *, by: str) -> None:
+    """Give an attempt that was cut off its end, once another one goes on with it."""
+    ledger = ledger_of(session)
+    record = ledger.read(url)
+    if record.ended is not None:
+        return
+    rolling_out = record.last(ROLLING_OUT)
+    told = rolling_out.details if rolling_out else {}
+    end = Ended(
+        at=_now().isoformat(timespec="milliseconds"),
+        outcome=CUT_OFF,
+        cause=f"{by} goes on with it",
+        task_definition_arn=str(told.get("task_definition", "")),
+        service_deployment_arn=str(told.get("service_deployment", "")),
+        is_verified=False,
+        state_serial=record.begun.state_serial,
+        before=record.ran,
+        steps=record.steps,
+    )
+    ledger.end(record.name, end)
+
+
+def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
+    """Return the stages at which those who have started or taken up a service deployment wanted it to wait for them."""
+    records = islice(ledger_of(session).latest_first(), _LOOKED_BACK)
+    ours = (record for record in records if record.service_deployment_arn == service_deployment_arn)
+    return {stage for record in ours for stage in record.begun.pause_at}
 
 
 def revision_of(session: Session, digest: str) -> str:
@@ -154,6 +271,7 @@ def _ended(session: Session, attempt: Attempt) -> Ended:
         before=attempt.before,
         stages=attempt.stages,
         analysis=attempt.analysis,
+        steps=attempt.steps,
     )
 
 

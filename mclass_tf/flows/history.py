@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import Origin, Record
+from mclass_tf.ledger import CUT_OFF, Origin, Record
 from mclass_tf.session import Session
 
-UNDER_WAY, CUT_OFF = "under way", "cut off"
+UNDER_WAY = "under way"
 _KINDS = {"promote": "promotion"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """One attempt. `seconds` None where it has not ended; `outcome` is then "under way" or "cut off"."""
+    """One attempt. `seconds` None where it has not ended; `outcome` is then "under way" or "cut off", `step` where.
+
+    `resumes` is the record of the attempt that it went on with.
+    """
 
     at: dt.datetime
     kind: str
@@ -31,6 +34,8 @@ class Past:
     task_definition_arn: str
     promoted_from: Origin | None
     record: str
+    step: str = ""
+    resumes: str = ""
 
 
 def history(session: Session, *, limit: int) -> tuple[Past, ...]:
@@ -56,12 +61,13 @@ def told(records: Sequence[Record], *, urls: Sequence[str], is_held: bool) -> tu
 def _past(record: Record, *, url: str, unended: str) -> Past:
     begun, ended = record.begun, record.ended
     at = dt.datetime.fromisoformat(begun.at)
+    outcome = ended.outcome if ended else unended
     return Past(
         at=at,
         kind=_KINDS.get(begun.command, begun.command),
         digest=begun.digest,
         revision=begun.revision,
-        outcome=ended.outcome if ended else unended,
+        outcome=outcome,
         cause=ended.cause if ended else "",
         is_verified=record.is_proven,
         who=begun.who,
@@ -69,4 +75,6 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         task_definition_arn=ended.task_definition_arn if ended else "",
         promoted_from=begun.promoted_from,
         record=url,
+        step=record.at_step if outcome in (UNDER_WAY, CUT_OFF) else "",
+        resumes=begun.resumes,
     )

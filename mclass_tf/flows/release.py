@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf import image, verify
@@ -16,7 +16,7 @@ from mclass_tf.errors import (
     NoImageError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, alone, begun, recorded
+from mclass_tf.flows.attempt import Attempt, alone, begun, plan_details, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import (
     Confirm,
@@ -26,11 +26,12 @@ from mclass_tf.flows.environments import (
     discard_plan_within,
     plan_within,
 )
-from mclass_tf.flows.shift import require_wiring, wiring_settings
-from mclass_tf.ledger import Begun, Origin
-from mclass_tf.rollout import Choice, Order, Started
+from mclass_tf.flows.shift import require_pauses, require_wiring, wiring_settings
+from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Begun, OneOff, Origin
+from mclass_tf.rollout import Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
+from mclass_tf.strategy import Strategy
 
 RELEASED, UNCHANGED = "released", "unchanged"
 
@@ -58,12 +59,18 @@ class Released:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's."""
+    """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's.
+
+    `resumes` is the record of the attempt that was cut off, where this one goes on with it, and `ran` the commands before
+    the rollout that have run in it.
+    """
 
     digest: str
     command: str = "release"
     revision: str = ""
     promoted_from: Origin | None = None
+    resumes: str = ""
+    ran: tuple[OneOff, ...] = ()
 
 
 def leave() -> Choice:
@@ -84,17 +91,18 @@ def release(
     on_interrupt: OnInterrupt = leave,
     stall_after: float | None = None,
     show_plan: Callable[[Planned], None] = unshown,
+    pause_at: tuple[str, ...] = (),
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
-    `stall_after` is how many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin
+    At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin
     (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where somebody is at work
     there, DeploymentInProgressError (5) where somebody else's deployment is not over.
     """
     wanted = Wanted(digest=digest or image.Images(session.project.home / "images").latest().digest)
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     require_pushed(session, deployer.outputs, wanted.digest)
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
     with alone(session, command=wanted.command, digest=wanted.digest):
         return bring(deployer, wanted, watching, confirm=confirm, show_plan=show_plan)
 
@@ -112,15 +120,19 @@ def bring(
     require_free(deployer, wanted.digest)
     before = deployer.service()
     require_wiring(session, outputs, before)
+    if watching.pause_at:
+        require_pauses(session, before, watching.pause_at, under_way=deployer.pause_stages())
     session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.workspace.alone())
-        planned = plan_within(session, image=wanted.digest)
-        planned.decision.require()
-        if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
-            show_plan(planned)
-            _ask(session, confirm, wanted)
-        with recorded(session, _first_record(session, wanted, planned)) as attempt:
+        with recorded(session, _first_record(session, wanted, before, watching.pause_at)) as attempt:
+            for ran in wanted.ran:
+                attempt.note_before(ran)
+            planned = _plan(session, attempt, wanted)
+            if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
+                show_plan(planned)
+                _ask(session, confirm, wanted)
+            attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.drop_pauses()  # of a release that died: the apply may start a deployment
             apply_within(session)
@@ -129,16 +141,28 @@ def bring(
     return result(session, attempt, report)
 
 
-def _first_record(session: Session, wanted: Wanted, planned: Planned) -> Begun:
+def _plan(session: Session, attempt: Attempt, wanted: Wanted) -> Planned:
+    """Return the plan, which the gates have approved."""
+    attempt.reach(PLANNING)
+    planned = plan_within(session, image=wanted.digest)
+    saved, decision = planned.saved, planned.decision
+    details = plan_details(sha256=saved.sha256, serial=saved.serial, verdicts=decision.verdicts)
+    attempt.reach(PLANNED, **details)
+    decision.require()
+    return planned
+
+
+def _first_record(session: Session, wanted: Wanted, before: Service, pause_at: tuple[str, ...]) -> Begun:
+    strategy = session.environment.release.strategy if before.desired else Strategy()
     return begun(
         session,
         command=wanted.command,
         digest=wanted.digest,
-        plan_sha256=planned.saved.sha256,
-        verdicts=planned.decision.verdicts,
         revision=wanted.revision,
         promoted_from=wanted.promoted_from,
-        strategy=session.environment.release.strategy.ecs_name,
+        strategy=strategy.ecs_name,
+        resumes=wanted.resumes,
+        pause_at=pause_at,
     )
 
 
@@ -154,16 +178,49 @@ def _roll_out(
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
-        ours, back_to = start_or_take_up(deployer, current, service=service, before=before)
-        end = deployer.follow(ours, watching, attempt, back_to=back_to)
-        deployer.require_success(end, watching, task_definition_arn=wanted, back_to=back_to, attempt=attempt)
-        attempt.outcome = RELEASED
+        ours, back_to = start_or_take_up(
+            deployer, current, service=service, before=before, pause_at=watching.pause_at
+        )
+        return finish(deployer, ours, watching, attempt, back_to=back_to)
+    return _proven(deployer, attempt)
+
+
+def finish(
+    deployer: Deployer, ours: Started, watching: Watching, attempt: Attempt, *, back_to: int | None
+) -> verify.VerifyReport:
+    """Follow a rollout to its end, and prove what serves; raise RolloutError where it did not succeed."""
+    end = deployer.follow(ours, watching, attempt, back_to=back_to)
+    if end.outcome is Outcome.SUCCEEDED:
+        end = _still_in_force(deployer, end, ours)
+    deployer.require_success(
+        end, watching, task_definition_arn=ours.task_definition_arn, back_to=back_to, attempt=attempt
+    )
+    attempt.outcome = RELEASED
+    return _proven(deployer, attempt)
+
+
+def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
+    """Return the end, another one where somebody has deployed something else since: a rollout may have been over for long."""
+    primary = end.last.service.primary
+    if primary is None or primary.task_definition_arn == ours.task_definition_arn:
+        return end
+    listed = deployer.patience(deployer.ecs.service_deployments)
+    later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
+    return replace(end, outcome=Outcome.SUPERSEDED, by=later)
+
+
+def _proven(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
     deployer.set_scaling_minimum()
     return deployer.prove(attempt, digest=attempt.digest)
 
 
 def start_or_take_up(
-    deployer: Deployer, current: ServiceDeployment | None, *, service: Service, before: Service
+    deployer: Deployer,
+    current: ServiceDeployment | None,
+    *,
+    service: Service,
+    before: Service,
+    pause_at: tuple[str, ...] = (),
 ) -> tuple[Started, int | None]:
     """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
     wanted = deployer.outputs.task_definition_arn
@@ -177,19 +234,20 @@ def start_or_take_up(
             raise _not_free(deployer, current, revision)
     is_first = service.desired == 0
     desired = deployer.outputs.desired_count if is_first else None
-    order = Order(
-        task_definition_arn=wanted, desired=desired, settings=_settings(deployer, service, is_first=is_first)
-    )
+    settings = _settings(deployer, service, is_first=is_first, pause_at=pause_at)
+    order = Order(task_definition_arn=wanted, desired=desired, settings=settings)
     return deployer.start(order), 0 if is_first else None
 
 
-def _settings(deployer: Deployer, service: Service, *, is_first: bool) -> dict[str, Any]:
+def _settings(
+    deployer: Deployer, service: Service, *, is_first: bool, pause_at: tuple[str, ...]
+) -> dict[str, Any]:
     """Return what the strategy asks for. The first release is a rolling one: there is no traffic to shift yet."""
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
         return wiring_settings(deployer.session, deployer.outputs, service)
-    return deployer.settings(service, strategy, is_tested=True)
+    return deployer.settings(service, strategy, is_tested=True, pause_at=pause_at)
 
 
 def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeployment | None) -> bool:

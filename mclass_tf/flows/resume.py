@@ -1,0 +1,167 @@
+"""The verb that goes on with an attempt whose command was cut off, from wherever AWS is by now."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from mclass_tf import verify
+from mclass_tf.errors import ConfigurationError, ReleaseMissingError, SupersededError
+from mclass_tf.flows.attempt import alone, begun, ledger_of, recorded
+from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.environments import Confirm, Planned, applied_state
+from mclass_tf.flows.release import (
+    Released,
+    Wanted,
+    bring,
+    finish,
+    leave,
+    require_pushed,
+    result,
+    unshown,
+)
+from mclass_tf.ledger import APPLYING, ROLLING_OUT, Begun, OneOff, Record
+from mclass_tf.service import ServiceDeployment
+from mclass_tf.session import Session
+
+_LOOKED_BACK = 50  # attempts
+
+
+def resume(
+    session: Session,
+    *,
+    confirm: Confirm,
+    show: Show,
+    on_interrupt: OnInterrupt = leave,
+    stall_after: float | None = None,
+    show_plan: Callable[[Planned], None] = unshown,
+) -> Released:
+    """Go on with the last attempt, which has no end, and return when its image serves.
+
+    What is there decides, not what the attempt had noted: where its deployment is known to ECS that is followed to its end,
+    or told how it has ended; where there is none, the release is made from its plan on, with the same image. Raises
+    ReleaseMissingError (exit 3) where no attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError
+    and its kin (6) where ECS has taken it back or somebody has deployed something else, and what `release` raises.
+    """
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    session.aws.warm()
+    with alone(session, command="release --resume", digest=""):
+        name = session.environment.name
+        record = cut_off(islice(ledger_of(session).latest_first(), _LOOKED_BACK), environment=name)
+        where = f" at {record.at_step}" if record.at_step else ""
+        session.report(f"going on with the {record.begun.command} of {record.begun.digest}, cut off{where}")
+        if record.begun.command == "rollback":
+            raise ReleaseMissingError(
+                f"what was cut off in {name} is a rollback; nothing was changed",
+                hint=f"`rollback {name}` goes back again; `status {name}` shows what runs",
+            )
+        current = own_deployment(deployer, record)
+        if current is not None:
+            return _take_up(deployer, record, current, watching)
+        _require_untouched(deployer, record)
+        require_pushed(session, deployer.outputs, record.begun.digest)
+        return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)
+
+
+def cut_off(records: Iterable[Record], *, environment: str) -> Record:
+    """Return the attempt to go on with, of `records` with the latest first; raise ReleaseMissingError where there is none.
+
+    Attempts that have changed nothing do not count.
+    """
+    found = next((record for record in records if not record.is_harmless), None)
+    if found is None or found.ended is not None:
+        told = (
+            "nothing was released there yet"
+            if found is None or found.ended is None
+            else f"the last one, the {found.begun.command} of {found.begun.digest}, ended with {found.ended.outcome!r}"
+        )
+        raise ReleaseMissingError(
+            f"no attempt was cut off in {environment}: {told}; nothing was changed",
+            hint=f"`release {environment}` begins a new one; `history {environment}` tells what there was",
+        )
+    return found
+
+
+def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | None:
+    """Return the service deployment of an attempt, whatever came of it; None where it has started none.
+
+    An attempt may have died after ECS was told and before that was noted: then it is the one since it began that brings
+    what was applied.
+    """
+    outputs = deployer.outputs
+    if outputs.image_digest != record.begun.digest:
+        return None
+    known = record.last(ROLLING_OUT)
+    if known is not None and known.details.get("task_definition") == outputs.task_definition_arn:
+        try:
+            arn = str(known.details["service_deployment"])
+            return deployer.patience(lambda: deployer.ecs.service_deployment(arn))
+        except ConfigurationError:
+            return None  # ECS keeps them for 90 days
+    began = dt.datetime.fromisoformat(record.begun.at)
+    listed = deployer.patience(deployer.ecs.service_deployments)
+    since = (each for each in listed if each.created_at >= began)
+    return next(
+        (each for each in since if deployer.task_definition_of(each) == outputs.task_definition_arn), None
+    )
+
+
+def _take_up(deployer: Deployer, record: Record, current: ServiceDeployment, watching: Watching) -> Released:
+    """Follow what the attempt has started to its end, which may be long ago."""
+    session, wanted = deployer.session, deployer.outputs.task_definition_arn
+    with recorded(session, _resumed(session, record)) as attempt:
+        for ran in _done(record):
+            attempt.note_before(ran)
+        back_to = 0 if deployer.came_from_nothing(current) else None
+        ours = deployer.take_up(current.arn, task_definition_arn=wanted)
+        report = finish(deployer, ours, watching, attempt, back_to=back_to)
+    return result(session, attempt, report)
+
+
+def _require_untouched(deployer: Deployer, record: Record) -> None:
+    """Raise SupersededError where the service runs neither what it ran before the attempt nor what that was to bring."""
+    applying = record.last(APPLYING)
+    if applying is None:
+        return  # nothing was changed, so nobody was in its way
+    session, runs = deployer.session, deployer.service().task_definition_arn
+    if runs in (applying.details.get("serving"), deployer.outputs.task_definition_arn):
+        return
+    name, revision = session.environment.name, runs.rsplit("/", 1)[-1]
+    with recorded(session, _resumed(session, record)):
+        raise SupersededError(
+            f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",
+            hint=f"`status {name}` shows what runs; release again if need be: "
+            f"`release {name} --image {record.begun.digest}`",
+            cause=f"{revision} was deployed meanwhile",
+        )
+
+
+def _resumed(session: Session, record: Record) -> Begun:
+    """Return the beginning of an attempt that goes on with another one without a plan of its own."""
+    return begun(
+        session,
+        command=record.begun.command,
+        digest=record.begun.digest,
+        revision=record.begun.revision,
+        promoted_from=record.begun.promoted_from,
+        strategy=record.begun.strategy,
+        resumes=ledger_of(session).url(record.name),
+    )
+
+
+def _wanted(session: Session, record: Record) -> Wanted:
+    return Wanted(
+        digest=record.begun.digest,
+        command=record.begun.command,
+        revision=record.begun.revision,
+        promoted_from=record.begun.promoted_from,
+        resumes=ledger_of(session).url(record.name),
+        ran=_done(record),
+    )
+
+
+def _done(record: Record) -> tuple[OneOff, ...]:
+    """Return the commands before the rollout that need not run again."""
+    return tuple(ran for ran in record.ran if ran.exit_code == 0)
