@@ -13,6 +13,7 @@
     │   ├── NothingAppliedError
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
     │   ├── LedgerError                  the record of a release could not be written
+    │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
     │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
     │   │   └── BaseImageError           the registry of the base image cannot be reached
@@ -38,6 +39,7 @@
     │   └── ApprovalRefusedError         the user said no
     ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
     │   ├── RolledBackError              ECS has gone back to the earlier revision, or has tried to
+    │   │   └── AnalysisFailedError      because the new version was worse under traffic than the old one
     │   ├── SupersededError              somebody else's deployment has taken its place
     │   ├── RolloutStoppedError          somebody has stopped it, and nothing was put back
     │   ├── StalledError                 nothing has moved for too long; ECS goes on
@@ -53,7 +55,7 @@ Every error says what failed and where (`message`) and what to do next (`hint`).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -132,6 +134,10 @@ class EndpointError(ConfigurationError):
 
 
 class LedgerError(ConfigurationError):
+    pass
+
+
+class NothingToAnswerError(ConfigurationError):
     pass
 
 
@@ -292,7 +298,7 @@ class ServiceEvent:
 class RolloutError(MclassError):
     """A rollout that did not end well: `cause` in one sentence, what ECS said meanwhile, and what it was a rollout of.
 
-    `record` is where the ledger has it.
+    `record` is where the ledger has it, `analysis` how the versions compared, None where they were not.
     """
 
     exit_code = 6
@@ -308,10 +314,15 @@ class RolloutError(MclassError):
         self.task_definition_arn = ""
         self.service_deployment_arn = ""
         self.record = ""
+        self.analysis: Mapping[str, object] | None = None
 
 
 class RolledBackError(RolloutError):
     outcome = "rolled back"
+
+
+class AnalysisFailedError(RolledBackError):
+    pass
 
 
 class SupersededError(RolloutError):

@@ -19,7 +19,7 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.attempt import Attempt, pauses_asked_for
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
 from mclass_tf.flows.shift import order_settings, wiring_settings
@@ -79,6 +79,15 @@ class Deployer:
         """Return the service deployment that is not over, None where the service is at rest."""
         return self.patience(lambda: rollout.ongoing(self.ecs))
 
+    def pause_stages(self) -> tuple[str, ...] | None:
+        """Return the stages at which the service deployment that is under way waits; None where the service is at rest."""
+        current = self.ongoing()
+        return None if current is None else self.whole(current).pause_stages
+
+    def whole(self, deployment: ServiceDeployment) -> ServiceDeployment:
+        """Return a service deployment with all its fields, which a listed one has not."""
+        return self.patience(lambda: self.ecs.service_deployment(deployment.arn))
+
     def task_definition_of(self, deployment: ServiceDeployment) -> str:
         """Return what a service deployment brings into service."""
         return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
@@ -90,8 +99,8 @@ class Deployer:
 
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
         """Return the task definitions that ran when a service deployment began."""
-        whole = self.patience(lambda: self.ecs.service_deployment(deployment.arn))
-        return tuple(self.ecs.revision_task_definition(arn) for arn in whole.source_revision_arns)
+        sources = self.whole(deployment).source_revision_arns
+        return tuple(self.ecs.revision_task_definition(arn) for arn in sources)
 
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
@@ -139,22 +148,32 @@ class Deployer:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
     def _on_pause(
-        self, attempt: Attempt, pause_at: tuple[str, ...], stage: str, hook: HookState
+        self, attempt: Attempt, pause_at: Callable[[], tuple[str, ...]], stage: str, hook: HookState
     ) -> bool | None:
         """Test the new version where it is to be tested, and leave to others the pauses that are not the test's alone."""
-        if stage == SMOKE_STAGE and self.is_tested:
-            self._test(attempt)
-            if _problem(attempt):
-                return False
-            if stage not in pause_at:
-                return True
+        if stage == SMOKE_STAGE:
+            is_asked = stage in pause_at()
+            if self.session.environment.release.smoke != () and (not is_asked or self.is_tested):
+                self._test(attempt)
+                if _problem(attempt):
+                    return False
+                if not is_asked:
+                    return True
         self.session.report(paused(self.session.environment.name, stage, hook))
         return None
 
     @property
     def is_tested(self) -> bool:
-        """Tell whether a new version is asked on the test listener before it gets traffic."""
-        return self.session.environment.release.smoke != ()
+        """Tell whether a new version is asked on the test listener before it gets traffic, and can be."""
+        is_on = self.session.environment.release.smoke != ()
+        return is_on and can_be_asked(self.session, self.outputs)
+
+    def _pauses(self, watching: Watching, started: Started) -> tuple[str, ...]:
+        """Return the stages at which the rollout is to wait for its user: whoever takes it up does not undo what was asked for."""
+        asked = set(watching.pause_at)
+        if started.is_taken_up:
+            asked |= pauses_asked_for(self.session, started.service_deployment_arn)
+        return tuple(asked)
 
     def _test(self, attempt: Attempt) -> None:
         session = self.session
@@ -181,6 +200,7 @@ class Deployer:
             task_definition_arn=task_definition_arn,
             seen=seen,
             at=time.monotonic(),
+            is_taken_up=True,
         )
 
     def follow(self, started: Started, watching: Watching, attempt: Attempt, *, back_to: int | None) -> End:
@@ -203,7 +223,7 @@ class Deployer:
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
                     back_to=back_to,
-                    on_pause=partial(self._on_pause, attempt, watching.pause_at),
+                    on_pause=partial(self._on_pause, attempt, partial(self._pauses, watching, started)),
                     on_look=partial(self._on_look, attempt),
                 )
         except KeyboardInterrupt:

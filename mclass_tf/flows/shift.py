@@ -7,7 +7,7 @@ from typing import Any
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, UsageError
 from mclass_tf.service import Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
@@ -46,6 +46,33 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
             raise ConfigurationError(
                 f"{name}: the rule of {what} traffic forwards to no target group", hint=_HINT
             )
+
+
+def require_pauses(
+    session: Session, service: Service, pause_at: Sequence[str], *, under_way: Sequence[str] | None
+) -> None:
+    """Raise UsageError where a rollout could not wait at these stages; nothing was changed then.
+
+    `under_way` are the stages at which the deployment waits that is taken up, None where one is started.
+    """
+    name, strategy = session.environment.name, session.environment.release.strategy
+    leave_out = "leave out --pause-at"
+    if not strategy.shifts:
+        raise UsageError(
+            f"a rolling release cannot be paused: in {name} tasks are replaced one after the other, and each gets traffic at once",
+            hint=f'{leave_out}, or write strategy = "{BLUE_GREEN}" below [release] in environments/{name}/environment.toml',
+        )
+    if service.desired == 0:
+        raise UsageError(
+            f"the first release of {name} cannot be paused: it is rolling, as there is no traffic to shift",
+            hint=f"{leave_out}; the next release can",
+        )
+    missing = [stage for stage in pause_at if under_way is not None and stage not in under_way]
+    if missing:
+        raise UsageError(
+            f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
+            hint=f"{leave_out} to take it up as it is; `abort {name}` takes it back",
+        )
 
 
 def order_settings(
