@@ -10,6 +10,7 @@ from typing import TextIO
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout import Tasks, View
 
+_MINUTE = 60
 _UP_AND_CLEAR = "\x1b[1A\x1b[2K"
 
 
@@ -25,8 +26,7 @@ class Live:
     def show(self, view: View) -> None:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
-            # The clock alone is no news.
-            still = replace(view, elapsed=0.0, events=())
+            still = _still(view)
             self._write(lines if still == self._told else [*lines, one_line(view)])
             self._told = still
             return
@@ -46,17 +46,23 @@ class Live:
             self._stream.flush()
 
 
+def _still(view: View) -> View:
+    """Return what is news where every change is a line: neither the clock, nor the figures of a comparison."""
+    verdict = view.analysis.partition(":")[0]
+    return replace(view, elapsed=0.0, events=(), left=None, analysis=verdict)
+
+
 def block(view: View) -> list[str]:
     """Return the rollout as a few lines: the stage, then the tasks of each revision."""
     head = f"{_seconds(view.elapsed)}  {_stage(view)}"
     rows = [f"  {'new' if each.is_new else 'old'}  {_name(each):<24} {_counts(each)}" for each in view.tasks]
-    return [head, *rows, *([f"  {view.notice}"] if view.notice else [])]
+    return [head, *rows, *(f"  {words}" for words in (view.analysis, view.notice) if words)]
 
 
 def one_line(view: View) -> str:
     """Return the rollout as one line."""
     told = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
-    words = "; ".join([*told, *([view.notice] if view.notice else [])])
+    words = "; ".join([*told, *filter(None, (view.analysis, view.notice))])
     return f"{_seconds(view.elapsed)}  {_stage(view)}{': ' if words else ''}{words}"
 
 
@@ -74,6 +80,8 @@ def _stage(view: View) -> str:
     shares = (("production", view.production), ("test", view.test))
     told = [f"{what} {share:g} %" for what, share in shares if share is not None]
     stage = view.stage or "waiting for ECS"
+    if view.left is not None:
+        stage = f"{stage}, {_duration(view.left)} left"
     return f"{stage}, new version: {', '.join(told)}" if told else stage
 
 
@@ -86,6 +94,13 @@ def _counts(tasks: Tasks) -> str:
 
 def _name(tasks: Tasks) -> str:
     return tasks.task_definition_arn.rsplit("/", 1)[-1]
+
+
+def _duration(seconds: float) -> str:
+    """Return "3 min 10 s", without what is 0."""
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    parts = [f"{minutes} min"] if minutes else []
+    return " ".join([*parts, *([f"{rest} s"] if rest or not minutes else [])])
 
 
 def _seconds(elapsed: float) -> str:

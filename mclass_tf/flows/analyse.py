@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mclass_tf import verify
-from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge
+from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge, shares
 from mclass_tf.aws import Aws, error_message
 from mclass_tf.ledger import Answered, Compared
 from mclass_tf.local.loopback import ask
@@ -69,7 +69,7 @@ class Pace:
         return _BASELINE_SECONDS / self.speed
 
 
-def pace(target: Target) -> Pace:
+def pace_of(target: Target) -> Pace:
     """Return how fast time goes on a target; a local AWS that does not say goes as AWS does."""
     if not target.is_local:
         return Pace()
@@ -198,6 +198,12 @@ class Analyst:
     _has_ended: bool = False
     _told: str = ""
 
+    @property
+    def words(self) -> str:
+        """Return the comparison in a few words, "" where there is none yet."""
+        found = self.found
+        return f"analysis {found.verdict}: {shares(found.new, found.old)}" if found is not None else ""
+
     def look(self, deployment: ServiceDeployment) -> bool:
         """Compare where it is time to; tell whether the new version has failed."""
         if self._is_due(deployment):
@@ -266,10 +272,13 @@ def _inconclusive(reason: str, before: Compared | None) -> Compared:
     return Compared(verdict=INCONCLUSIVE, reason=reason, new=new, old=old)
 
 
-def analyst(session: Session, outputs: verify.Outputs, ecs: Revisions, *, pace: Pace) -> Analyst:
-    """Return who compares the versions of a rollout of an environment."""
+def analyst_of(
+    session: Session, outputs: verify.Outputs, ecs: Revisions, *, pace: Pace, is_on: bool
+) -> Analyst:
+    """Return who compares the versions of a rollout of an environment; `is_on` False: nobody does."""
+    limits = session.environment.release.analysis
     return Analyst(
-        limits=session.environment.release.analysis,
+        limits=replace(limits, is_on=limits.is_on and is_on),
         ecs=ecs,
         metrics=Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period),
         pace=pace,

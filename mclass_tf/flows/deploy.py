@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mclass_tf import rollout, verify
+from mclass_tf import analysis, rollout, verify
 from mclass_tf.errors import (
+    AnalysisFailedError,
     InterruptedByUserError,
     MclassError,
     RolledBackError,
@@ -19,6 +20,7 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
+from mclass_tf.flows.analyse import Analyst, analyst_of, pace_of
 from mclass_tf.flows.attempt import Attempt, pauses_asked_for
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
@@ -187,10 +189,17 @@ class Deployer:
             f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
         )
 
-    def _on_look(self, attempt: Attempt, deployment: ServiceDeployment) -> bool:
-        """Note how far it is; tell whether it is to be taken back."""
+    def _on_look(
+        self, attempt: Attempt, watch: Watch, analyst: Analyst, deployment: ServiceDeployment
+    ) -> bool:
+        """Note how far it is, and how the versions compare; tell whether it is to be taken back."""
         attempt.note_stage(deployment)
-        return False
+        before = attempt.analysis
+        is_worse = analyst.look(deployment)
+        attempt.analysis, watch.analysis = analyst.found, analyst.words
+        if is_worse and before != analyst.found:
+            self.session.report(f"the new version is worse, ECS is told to roll back: {_failure(attempt)}")
+        return is_worse
 
     def take_up(self, arn: str, *, task_definition_arn: str) -> Started:
         """Return a service deployment that is under way already as if it had been started here."""
@@ -203,8 +212,19 @@ class Deployer:
             is_taken_up=True,
         )
 
-    def follow(self, started: Started, watching: Watching, attempt: Attempt, *, back_to: int | None) -> End:
-        """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS."""
+    def follow(
+        self,
+        started: Started,
+        watching: Watching,
+        attempt: Attempt,
+        *,
+        back_to: int | None,
+        is_compared: bool = True,
+    ) -> End:
+        """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS.
+
+        `is_compared`: where ECS shifts traffic, the new version is taken back when it does worse than the old one.
+        """
         attempt.task_definition_arn = started.task_definition_arn
         attempt.service_deployment_arn = started.service_deployment_arn
         attempt.reach(
@@ -212,7 +232,9 @@ class Deployer:
             service_deployment=started.service_deployment_arn,
             task_definition=started.task_definition_arn,
         )
-        watch = Watch(self.ecs, started, stall_after=self._stall_after(watching))
+        pace = pace_of(self.session.target)
+        watch = Watch(self.ecs, started, stall_after=self._stall_after(watching), speed=pace.speed)
+        analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         try:
             with deferred_interrupts() as interruption:
                 end = rollout.follow(
@@ -224,7 +246,7 @@ class Deployer:
                     patience=self.patience,
                     back_to=back_to,
                     on_pause=partial(self._on_pause, attempt, partial(self._pauses, watching, started)),
-                    on_look=partial(self._on_look, attempt),
+                    on_look=partial(self._on_look, attempt, watch, analyst),
                 )
         except KeyboardInterrupt:
             end = None  # a second one, while the first was asked about
@@ -247,7 +269,7 @@ class Deployer:
     ) -> None:
         """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks.
 
-        `attempt` tells what the smoke test found, which is the cause then.
+        `attempt` tells what the smoke test, or the comparison under traffic, has found, which is the cause then.
         """
         if end.outcome is Outcome.SUCCEEDED:
             return
@@ -260,6 +282,9 @@ class Deployer:
                 hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h",
                 cause=cause,
             )
+        failure = _failure(attempt) if attempt is not None else ""
+        if failure and end.outcome is Outcome.ROLLED_BACK:
+            raise self._analysis_failed(failure)
         error = self._explained(end, self._stall_after(watching), task_definition_arn)
         if back_to is not None and end.outcome is not Outcome.SUPERSEDED:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=back_to))
@@ -356,6 +381,15 @@ class Deployer:
                     cause=cause.sentence,
                 )
 
+    def _analysis_failed(self, failure: str) -> AnalysisFailedError:
+        cause = f"the new version was worse than the old one: {failure}"
+        return AnalysisFailedError(
+            f"ECS has rolled back what was to run in {self.session.environment.name}: {cause}",
+            hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h; "
+            "what is allowed stands in [release.analysis] of environment.toml",
+            cause=cause,
+        )
+
     def _superseded(self, end: End) -> RolloutError:
         by = end.by
         revision = "" if by is None else by.target_revision_arn
@@ -391,3 +425,9 @@ def paused(environment: str, stage: str, hook: HookState) -> str:
 def _problem(attempt: Attempt) -> str:
     """Return what the smoke test found, "" where it found nothing or was not made."""
     return next((each.problem for each in attempt.smoke if each.problem), "")
+
+
+def _failure(attempt: Attempt) -> str:
+    """Return by what the new version was worse than the old one, "" where it was not, or they were not compared."""
+    found = attempt.analysis
+    return found.reason if found is not None and found.verdict == analysis.FAILED else ""

@@ -69,7 +69,8 @@ def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watchin
         started = deployer.take_up(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             _undo(deployer, current)
-        end = deployer.follow(started, watching, attempt, back_to=0 if from_nothing else None)
+        back_to = 0 if from_nothing else None
+        end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not Outcome.ROLLED_BACK:
             _refuse_end(deployer, end, watching, undone)
@@ -118,7 +119,9 @@ def _go_to(deployer: Deployer, goal: Goal, watching: Watching, *, service: Servi
                 settings=deployer.settings(service, strategy, is_tested=False),
             )
             back_to = None if service.desired else 0
-            end = deployer.follow(deployer.start(order), watching, attempt, back_to=back_to)
+            end = deployer.follow(
+                deployer.start(order), watching, attempt, back_to=back_to, is_compared=False
+            )
             deployer.require_success(
                 end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
             )

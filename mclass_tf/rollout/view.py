@@ -31,6 +31,8 @@ class View:
 
     `production` and `test` are the new revision's per cent of that traffic, None where ECS shifts none.
     `elapsed` is in seconds since the rollout began. `notice` tells what stands in the way of watching, if anything does.
+    `left` is for how many seconds of AWS's the stage goes on, None where that is not known; `analysis` tells in a few words
+    how the versions compare, "" where they are not compared.
     """
 
     stage: str
@@ -41,6 +43,8 @@ class View:
     notice: str = ""
     production: float | None = None
     test: float | None = None
+    left: float | None = None
+    analysis: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +89,24 @@ def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
     """Return in a few words what the rollout is at."""
     if deployment.status != "IN_PROGRESS":
         return _STATUSES.get(deployment.status, _words(deployment.status))
-    if deployment.stage == "BAKE_TIME" and deployment.bake_minutes:
-        return f"{_words(deployment.stage)} ({deployment.bake_minutes} min)"
+    if baking_minutes(deployment):
+        # ECS has no name for the time between two shifts: it is a part of the stage of the shift.
+        return "bake time" if deployment.stage == "BAKE_TIME" else "bake time of this share"
     # A rolling update is at SCALE_UP from its first task to its last: the tasks tell more.
     is_rolling = deployment.production is None and deployment.stage in {"", "SCALE_UP"}
     return _rolling_stage(tasks) if is_rolling else _words(deployment.stage)
+
+
+def baking_minutes(deployment: ServiceDeployment) -> int:
+    """Return for how many minutes ECS lets the new version have its share of the traffic at this stage, 0 where not at all.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-linear.html
+    """
+    if deployment.stage == "BAKE_TIME":
+        return deployment.bake_minutes
+    is_share = 0 < (deployment.production or 0.0) < _WHOLE
+    return deployment.step_minutes if is_share and deployment.stage == "PRODUCTION_TRAFFIC_SHIFT" else 0
 
 
 def _rolling_stage(tasks: Sequence[Tasks]) -> str:
@@ -109,6 +126,7 @@ def _words(name: str) -> str:
     return name.lower().replace("_", " ")
 
 
+_WHOLE = 100.0
 _STATUSES = {
     "PENDING": "waiting for ECS",
     "STOP_REQUESTED": "stopping",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,11 @@ from mclass_tf.aws import is_transient
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout.client import PATIENCE, Client, next_pause, out_of_patience, trouble
 from mclass_tf.rollout.start import Started
-from mclass_tf.rollout.view import Snapshot, Tasks, View, stage, tasks_of
+from mclass_tf.rollout.view import Snapshot, Tasks, View, baking_minutes, stage, tasks_of
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
 PAUSE = 0.5  # seconds between two looks
+_MINUTE = 60.0
 
 
 class Outcome(enum.Enum):
@@ -58,7 +60,11 @@ class _Progress:
 
 
 class Watch:
-    """`look` reads once and returns what has changed; `end` is set when there is no more to see."""
+    """`look` reads once and returns what has changed; `end` is set when there is no more to see.
+
+    `speed`: how many times as fast as AWS's the time of the control plane goes. `analysis` is what each view tells of how
+    the versions compare; who compares them sets it.
+    """
 
     def __init__(
         self,
@@ -66,15 +72,20 @@ class Watch:
         started: Started,
         *,
         stall_after: float,
+        speed: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.end: End | None = None
+        self.analysis = ""
         self.pause = PAUSE
         self.events: list[ServiceEvent] = []
         self._client = client
         self._started = started
         self._clock = clock
         self._stall_after = stall_after
+        self._speed = speed
+        self._at: tuple[str, float | None] | None = None
+        self._at_since: float | None = None
         self._seen = set(started.seen)
         self._shown: View | None = None
         self._trouble_since: float | None = None
@@ -129,6 +140,8 @@ class Watch:
                 elapsed=self._elapsed,
                 production=snapshot.deployment.production,
                 test=snapshot.deployment.test,
+                left=self._left(snapshot.deployment),
+                analysis=self.analysis,
             )
         )
 
@@ -139,6 +152,18 @@ class Watch:
     @property
     def _elapsed(self) -> float:
         return self._clock() - self._started.at
+
+    def _left(self, deployment: ServiceDeployment) -> float | None:
+        """Return for how many seconds of AWS's it bakes yet; None where it does not, or began to before it was watched."""
+        at = (deployment.stage, deployment.production)
+        if at != self._at:
+            self._at_since = None if self._at is None else self._clock()
+            self._at = at
+        minutes = baking_minutes(deployment)
+        if deployment.status != "IN_PROGRESS" or not minutes or self._at_since is None:
+            return None
+        gone = (self._clock() - self._at_since) * self._speed
+        return float(max(0, math.ceil(minutes * _MINUTE - gone)))
 
     def _read(self) -> Snapshot:
         client = self._client
