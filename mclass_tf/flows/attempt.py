@@ -100,6 +100,7 @@ class Attempt:
             error.task_definition_arn = self.task_definition_arn
             error.service_deployment_arn = self.service_deployment_arn
             error.record = self.record
+            error.analysis = asdict(self.analysis) if self.analysis is not None else None
         elif isinstance(error, (KeyboardInterrupt, InterruptedByUserError)):
             self.outcome, self.cause = "interrupted", str(error) or "interrupted"
         else:
