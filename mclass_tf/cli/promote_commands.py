@@ -134,6 +134,7 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "record": past.record,
                 "resumes": past.resumes or None,
             }
+                "analysis": past.analysis and asdict(past.analysis),
             for past in found
         ],
     }
@@ -151,6 +152,8 @@ def history_text(environment: str, found: Sequence[Past]) -> str:
         lines.append("  ".join(cells).rstrip())
         lines += [f"    {past.cause}"] if past.cause else []
     return "\n".join(lines)
+        if past.analysis is not None and past.analysis.reason not in past.cause:
+            lines.append(f"    analysis {past.analysis.verdict}: {past.analysis.reason}")
 
 
 def _row(past: Past) -> tuple[str, ...]:

@@ -101,6 +101,7 @@ def failed_document(environment: str, error: RolloutError) -> dict[str, Any]:
         "record": error.record,
     }
 
+        "analysis": released.analysis and asdict(released.analysis),
 
 def _events(events: tuple[ServiceEvent, ...]) -> list[dict[str, str]]:
     return [{"at": event.at.isoformat(), "message": event.message} for event in events]
@@ -114,7 +115,10 @@ def _told(released: Released) -> str:
         "unchanged": f"{name} runs {released.digest} already ({revision}): nothing to do",
         "rolled back": f"{name} runs {released.digest or 'nothing'} again ({revision}, {seconds:.0f} s)",
     }[released.outcome]
-    return f"{what}\nrecorded in {released.record}"
+        "analysis": error.analysis,
+    found = released.analysis
+    compared = [f"analysis {found.verdict}: {found.reason}"] if found is not None else []
+    return "\n".join([what, *compared, f"recorded in {released.record}"])
 
 
 def show_plan(call: Call, session: Session, planned: Planned) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import CUT_OFF, Origin, Record
+from mclass_tf.ledger import CUT_OFF, Compared, Origin, Record
 from mclass_tf.session import Session
 
 UNDER_WAY = "under way"
@@ -19,7 +19,7 @@ _KINDS = {"promote": "promotion"}
 class Past:
     """One attempt. `seconds` None where it has not ended; `outcome` is then "under way" or "cut off", `step` where.
 
-    `resumes` is the record of the attempt that it went on with.
+    `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic.
     """
 
     at: dt.datetime
@@ -36,6 +36,7 @@ class Past:
     record: str
     step: str = ""
     resumes: str = ""
+    analysis: Compared | None = None
 
 
 def history(session: Session, *, limit: int) -> tuple[Past, ...]:
@@ -77,4 +78,5 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         record=url,
         step=record.at_step if outcome in (UNDER_WAY, CUT_OFF) else "",
         resumes=begun.resumes,
+        analysis=ended.analysis if ended else None,
     )

@@ -27,7 +27,7 @@ from mclass_tf.flows.environments import (
     plan_within,
 )
 from mclass_tf.flows.shift import require_pauses, require_wiring, wiring_settings
-from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Begun, OneOff, Origin
+from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
 from mclass_tf.rollout import Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
@@ -41,6 +41,8 @@ class Released:
     """What a release or a rollback came to. `outcome` is "released", "unchanged" or "rolled back".
 
     It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
+    `analysis` is how the versions compared under traffic, None where they were not compared.
+
     (s3://…).
     """
 
@@ -56,6 +58,7 @@ class Released:
     record: str
     cause: str = ""
 
+    analysis: Compared | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -325,3 +328,4 @@ def result(session: Session, attempt: Attempt, report: verify.VerifyReport) -> R
         verification=report,
         record=attempt.record,
     )
+        analysis=attempt.analysis,
