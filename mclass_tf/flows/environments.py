@@ -84,7 +84,7 @@ def make_plan(session: Session, *, image: str | None = None) -> Planned:
 
 def plan_within(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does, for a caller who holds the working folders."""
-    gates.prepare(session.environment, session.project.folder)
+    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "checkov")
     file = session.workspace.plan_file
     _discard(file)
     in_force = session.state().outputs.get("image_digest")

@@ -64,10 +64,15 @@ class Decision:
         )
 
 
-def prepare(environment: Environment, project: Path, *, gates: Sequence[Gate] = GATES) -> None:
-    """Let every gate start what is slow, in the background, while Terraform plans. Returns at once."""
+def prepare(
+    environment: Environment, project: Path, *, keep: Path | None = None, gates: Sequence[Gate] = GATES
+) -> None:
+    """Let every gate start what is slow, in the background, while Terraform plans. Returns at once.
+
+    `keep` is a private folder in which a gate may keep what depends on files alone, and never a verdict.
+    """
     for gate in gates:
-        gate.prepare(environment=environment, project=project)
+        gate.prepare(environment=environment, project=project, keep=keep)
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import threading
 import time
@@ -14,9 +15,10 @@ from typing import Final
 
 from mclass_tf import environment as environments
 from mclass_tf.environment import Environment
-from mclass_tf.gates import config, fixes, scan, waivers
+from mclass_tf.gates import config, fixes, kept, scan, waivers
 from mclass_tf.gates.document import addresses, for_scanner, unreadable_containers
 from mclass_tf.gates.gate import Subject
+from mclass_tf.gates.kept import Kept
 from mclass_tf.gates.places import Place, places
 from mclass_tf.gates.scan import Result, Scan
 from mclass_tf.gates.serial import Serial
@@ -38,11 +40,14 @@ class CheckovGate:
     _ahead: dict[tuple[Path, str], tuple[_Prints, Future[Scan]]] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def prepare(self, *, environment: Environment, project: Path) -> None:
-        """Read the policy, so that what is wrong with it is told before Terraform runs; import Checkov, scan the HCL."""
+    def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
+        """Read the policy, so that what is wrong with it is told before Terraform runs; import Checkov, scan the HCL.
+
+        In the folder `keep` is the scan of the same HCL from an earlier time, and this one is kept there.
+        """
         project = project.resolve()
         self._accepted(environment, project, today=dt.datetime.now(tz=dt.UTC).date())
-        self._hcl(environment, project)
+        self._hcl(environment, project, keep=keep)
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
         started = time.perf_counter()
@@ -69,16 +74,15 @@ class CheckovGate:
         known = environments.names(project)
         return waivers.load(project, environments={*known, environment.name}, today=today)
 
-    def _hcl(self, environment: Environment, project: Path) -> Future[Scan]:
+    def _hcl(self, environment: Environment, project: Path, *, keep: Path | None = None) -> Future[Scan]:
         """Return the scan of the HCL as it is now: the one that was started ahead, unless a file has changed since."""
         key = (project, environment.name)
         prints = tuple(_prints(project, environment))
         with self._lock:
             ahead = self._ahead.get(key)
             if ahead is None or ahead[0] != prints:
-                file = environment.variables_file.resolve()
                 _thread.submit(lambda: scan.load(project))  # a job of its own: what ends early need not go on
-                job = _thread.submit(lambda: scan.scan_hcl(project=project, variables_file=file))
+                job = _thread.submit(lambda: _scanned(environment, project, keep=keep))
                 ahead = self._ahead[key] = (prints, job)
         return ahead[1]
 
@@ -95,6 +99,19 @@ class CheckovGate:
             guideline=result.guideline or fixes.GUIDELINES,
             fix=result.fix or fixes.of(result.check, title=result.title),
         )
+
+
+def _scanned(environment: Environment, project: Path, *, keep: Path | None) -> Scan:
+    """Return the scan of the HCL: the one that was kept where all that it depends on is the same, else a new one."""
+    key = kept.key_of(project=project, environment=environment, env=os.environ) if keep else ""
+    found = Kept(folder=keep).read(key) if keep else None
+    if found is not None:
+        return found
+    made = scan.scan_hcl(project=project, variables_file=environment.variables_file.resolve())
+    # What has changed meanwhile was scanned in part only.
+    if keep and key == kept.key_of(project=project, environment=environment, env=os.environ):
+        Kept(folder=keep).write(key, made)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -247,6 +247,54 @@ def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: 
     assert any(finding.check == "CKV_AWS_49" for finding in verdict.failed)
 
 
+def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
+    judge: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = tmp_path / "kept"
+    subject = judge.subject("weak")
+
+    def evaluated() -> gates.Verdict:
+        gate = CheckovGate()  # as a command of its own
+        gate.prepare(environment=subject.environment, project=subject.project, keep=keep)
+        return gate.evaluate(subject, today=dt.date(2027, 1, 15))
+
+    scans: list[Path] = []
+    real = scan.scan_hcl
+
+    def counted(*, project: Path, variables_file: Path) -> scan.Scan:
+        scans.append(variables_file)
+        return real(project=project, variables_file=variables_file)
+
+    monkeypatch.setattr(scan, "scan_hcl", counted)
+    first, again = evaluated(), evaluated()
+    assert (first.failed, first.waived, first.checked) == (again.failed, again.waived, again.checked)
+    assert len(scans) == 1
+
+    file = project / "modules/service/main.tf"
+    file.write_text(file.read_text() + "\n# changed\n")
+    evaluated()
+    assert len(scans) == 2
+
+    monkeypatch.setenv("TF_VAR_something", "1")  # Checkov reads it
+    evaluated()
+    assert len(scans) == 3
+
+    for kept in keep.glob("*.json"):
+        kept.write_text('{"results": [{}]}')
+    assert evaluated().failed == first.failed
+    assert len(scans) == 4
+    assert {kept.stat().st_mode & 0o777 for kept in keep.iterdir()} == {0o600}
+
+
+def test_a_scan_that_could_not_read_everything_is_not_kept(judge: Any, project: Path, tmp_path: Path) -> None:
+    (project / "modules/service/broken.tf").write_text('resource "aws_iam_role" {{{\n')
+    gate = CheckovGate()
+    subject = judge.subject("sound")
+    gate.prepare(environment=subject.environment, project=project, keep=tmp_path / "kept")
+    assert gate.evaluate(subject, today=dt.date(2027, 1, 15)).blocking
+    assert not (tmp_path / "kept").exists()
+
+
 def test_environments_are_judged_side_by_side_from_several_threads(reader: Any) -> None:
     gate = CheckovGate()
     subjects = [reader.subject(name) for name in ("sound", "weak", "sound", "weak")]
