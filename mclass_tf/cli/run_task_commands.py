@@ -1,0 +1,54 @@
+"""The command that runs another one, once, in the image that serves: `run ENV -- CMD`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, TextIO
+
+from mclass_tf import flows
+from mclass_tf.cli.call import Call, open_environment
+from mclass_tf.cli.outcome import Outcome
+
+
+def run(call: Call) -> Outcome:
+    session = open_environment(call, call.arguments.environment)
+    # With --json standard output is the document's.
+    stream = sys.stderr if call.arguments.json else sys.stdout
+    ran = flows.run_command(
+        session, call.arguments.argv, show=partial(_show, stream), timeout=call.arguments.timeout
+    )
+    document = run_document(ran)
+    error = ran.finished.error
+    if error is None:
+        exit_code = ran.finished.exit_code or 0
+        session.report(f"the command exited with {exit_code}{_why(ran)}")
+        return Outcome(document=document, exit_code=exit_code)
+    failed = Outcome.failed(error, use_local=session.target.is_local)
+    return replace(failed, document={**document, **failed.document})
+
+
+def run_document(ran: flows.Ran) -> dict[str, Any]:
+    finished = ran.finished
+    return {
+        "environment": ran.environment,
+        "digest": ran.digest,
+        "task": finished.task_arn or None,
+        "exit_code": finished.exit_code,
+        "stopped_reason": finished.stopped_reason,
+        "log_stream": finished.log and finished.log.name,
+    }
+
+
+def _why(ran: flows.Ran) -> str:
+    """Return what ECS adds to an exit code, such as that the memory was used up; every task ends with its container."""
+    reason = ran.finished.container_reason
+    return f": {reason}" if reason else ""
+
+
+def _show(stream: TextIO, line: str) -> None:
+    # A reader that has gone (`| head`) stops no work.
+    with suppress(OSError):
+        print(line, file=stream, flush=True)

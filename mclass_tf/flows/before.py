@@ -1,0 +1,65 @@
+"""The commands that a release runs in the new version before its rollout: a migration, most of all."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from mclass_tf.errors import BeforeFailedError, MclassError, RolloutError
+from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.one_off import Finished, run_in
+from mclass_tf.ledger import OneOff
+
+_SUCCEEDED = 0
+
+
+def left(commands: Sequence[str], done: Sequence[OneOff]) -> tuple[str, ...]:
+    """Return which of a release's commands are still to run, of what its record says has run; each succeeds once only."""
+    succeeded = [each.command for each in done if each.exit_code == _SUCCEEDED]
+    number = 0
+    while number < min(len(commands), len(succeeded)) and commands[number] == succeeded[number]:
+        number += 1
+    return tuple(commands[number:])
+
+
+def run_before(deployer: Deployer, attempt: Attempt) -> None:
+    """Run the environment's commands, one after the other, in the task definition that the attempt brings into service.
+
+    What `attempt.before` says has run is not run again. Raises BeforeFailedError (exit 6) at the first that fails.
+    """
+    for command in left(deployer.session.environment.release.before, attempt.before):
+        _run(deployer, attempt, command)
+
+
+def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
+    session = deployer.session
+    session.report(f"before the rollout: {command}")
+    try:
+        finished = run_in(
+            deployer,
+            attempt.task_definition_arn,
+            shlex.split(command),
+            show=lambda line: session.report(f"  {line}"),
+        )
+    except MclassError:
+        attempt.note_before(OneOff(command=command, task_arn="", exit_code=None))
+        raise
+    attempt.note_before(OneOff(command=command, task_arn=finished.task_arn, exit_code=finished.exit_code))
+    _require_success(deployer, command, finished)
+
+
+def _require_success(deployer: Deployer, command: str, finished: Finished) -> None:
+    error = finished.error
+    if error is not None and not isinstance(error, RolloutError):
+        raise error  # an interrupt
+    if error is None and finished.exit_code == _SUCCEEDED:
+        return
+    problem = f"exited with {finished.exit_code}" if error is None else error.cause
+    where = f"its log: {finished.log.command}" if finished.log is not None else ""
+    cause = f"`{command}`, which runs before the rollout: {problem}"
+    raise BeforeFailedError(
+        f"nothing was shifted in {deployer.session.environment.name}: {cause}",
+        hint="; ".join(filter(None, ["what ran before goes on serving", where])),
+        cause=cause,
+    )
