@@ -23,7 +23,24 @@ _EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraf
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would exit; commands made of it are parsers of this kind too."""
+    """Raises UsageError where argparse would exit; commands made of it are parsers of this kind too.
+
+    `passes_on`: what stands behind the first `--` is the command line of another program, and stays as it is, in `argv`.
+    """
+
+    passes_on = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.passes_on:
+            return super().parse_known_args(args, namespace)
+        # argparse itself would take a second `--` out.
+        own = list(args or ())
+        at = own.index("--") if "--" in own else len(own)
+        found, unknown = super().parse_known_args(own[:at], namespace)
+        found.argv = own[at + 1 :]
+        if not found.argv or unknown:
+            self.error("the command to run stands behind --")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -161,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
         "--limit", type=_positive, metavar="N", default=20, help="at most so many, the latest first (20)"
     )
     _promote_command(commands, shared)
+    _run_command(commands, shared)
     _rehearse_command(commands, shared)
     _build_command(commands, shared)
     _local_commands(commands, shared)
@@ -175,6 +193,25 @@ def _promote_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=_later("promote_commands.promote"))
     sub.add_argument("path", metavar="FROM TO", nargs="+", help="as well: FROM→TO, or 'FROM->TO'")
     _yes(sub)
+
+
+def _run_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "run a command once, in the image that serves, with its network, roles and secrets"
+    sub = commands.add_parser(
+        "run",
+        allow_abbrev=False,
+        help=text,
+        description=text,
+        parents=[shared],
+        epilog=f"{_EXIT_CODES}; else the command's own",
+        usage="%(prog)s [option ...] ENV -- CMD [ARG ...]",
+    )
+    sub.passes_on = True
+    sub.set_defaults(run=_later("run_task_commands.run"))
+    sub.add_argument("environment", metavar="ENV", help="a folder of environments/")
+    sub.add_argument(
+        "--timeout", type=_above_zero, metavar="SECONDS", help="stop it when it is not over by then"
+    )
 
 
 def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from mclass_tf.flows.environments import (
 from mclass_tf.flows.history import Past, history
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
+from mclass_tf.flows.one_off import Ran, run_command
 from mclass_tf.flows.promote import Promoted, Shown, promote
 from mclass_tf.flows.release import Released, leave, release
 from mclass_tf.flows.resume import resume
@@ -38,6 +39,7 @@ __all__ = [
     "Past",
     "Planned",
     "Promoted",
+    "Ran",
     "Released",
     "ServiceStatus",
     "Show",
@@ -61,6 +63,7 @@ __all__ = [
     "render",
     "resume",
     "rollback",
+    "run_command",
     "status",
     "unlock",
     "verify_environment",

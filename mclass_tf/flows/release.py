@@ -17,6 +17,7 @@ from mclass_tf.errors import (
     ServiceEvent,
 )
 from mclass_tf.flows.attempt import Attempt, alone, begun, plan_details, recorded
+from mclass_tf.flows.before import run_before
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import (
     Confirm,
@@ -178,6 +179,9 @@ def _roll_out(
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, wanted):
+        if not is_taken_up(deployer, current, before=before):
+            run_before(deployer, attempt)
+            service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
@@ -227,19 +231,27 @@ def start_or_take_up(
 ) -> tuple[Started, int | None]:
     """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
     wanted = deployer.outputs.task_definition_arn
-    if current is not None:
-        revision = deployer.task_definition_of(current)
-        if revision == wanted and current.status not in ROLLING_BACK:
-            started = deployer.take_up(current.arn, task_definition_arn=wanted)
-            return started, 0 if deployer.came_from_nothing(current) else None
-        # What the service ran before, deployed anew, is the apply's own doing: it changed the service in place.
-        if revision != before.task_definition_arn:
-            raise _not_free(deployer, current, revision)
+    if current is not None and is_taken_up(deployer, current, before=before):
+        started = deployer.take_up(current.arn, task_definition_arn=wanted)
+        return started, 0 if deployer.came_from_nothing(current) else None
     is_first = service.desired == 0
     desired = deployer.outputs.desired_count if is_first else None
     settings = _settings(deployer, service, is_first=is_first, pause_at=pause_at)
     order = Order(task_definition_arn=wanted, desired=desired, settings=settings)
     return deployer.start(order), 0 if is_first else None
+
+
+def is_taken_up(deployer: Deployer, current: ServiceDeployment | None, *, before: Service) -> bool:
+    """Tell whether the deployment that is under way brings in what was applied; raise DeploymentInProgressError where it is not ours."""
+    if current is None:
+        return False
+    revision = deployer.task_definition_of(current)
+    if revision == deployer.outputs.task_definition_arn and current.status not in ROLLING_BACK:
+        return True
+    # What the service ran before, deployed anew, is the apply's own doing: it changed the service in place.
+    if revision != before.task_definition_arn:
+        raise _not_free(deployer, current, revision)
+    return False
 
 
 def _settings(
