@@ -22,6 +22,7 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
     """
     strategy = session.environment.release.strategy
+    _require_alarms(session, strategy.alarms)
     if not strategy.shifts:
         return
     name = f"the strategy {strategy.name} cannot be carried out in {session.environment.name}"
@@ -46,6 +47,31 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
             raise ConfigurationError(
                 f"{name}: the rule of {what} traffic forwards to no target group", hint=_HINT
             )
+
+
+def _require_alarms(session: Session, names: Sequence[str]) -> None:
+    """Raise ConfigurationError where CloudWatch has no such alarm: ECS takes any name, and would watch nothing.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+    """
+    if not names:
+        return
+    found = session.aws.cloudwatch.describe_alarms(
+        AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+    )
+    alarms = (*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ()))
+    states = {each["AlarmName"]: each["StateValue"] for each in alarms}
+    missing = [name for name in names if name not in states]
+    if missing:
+        raise ConfigurationError(
+            f"CloudWatch has no alarm {', '.join(missing)} in the account and region of {session.environment.name}",
+            hint="make the alarm, or take its name out of `alarms` in environment.toml; nothing was changed",
+        )
+    ringing = [name for name in names if states[name] == "ALARM"]
+    if ringing:
+        session.report(
+            f"in ALARM already: {', '.join(ringing)}; ECS heeds no alarm in a deployment that begins so"
+        )
 
 
 def require_pauses(
