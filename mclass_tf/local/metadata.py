@@ -131,7 +131,10 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
     place = task_logs.destination(
         definition, account_id=task.launch.account_id, region=task.launch.region, task_id=task.id
     )
-    limits = {"CPU": definition.get("cpu"), "Memory": definition.get("memory")}
+    limits = {
+        "CPU": specification.container_cpu_units(task.launch, definition),
+        "Memory": specification.container_memory_mib(task.launch, definition),
+    }
     return {
         "DockerId": container.runtime_id,
         "Name": container.name,
@@ -201,7 +204,8 @@ def _logs(place: task_logs.Destination, definition: Mapping[str, Any]) -> dict[s
 def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
     """Docker's statistics, of which a process has processor time and memory."""
     definition = _definition(task, container)
-    limit = int(definition.get("memory") or specification.memory_mib(task.launch)) * _MIB
+    own = specification.container_memory_mib(task.launch, definition)
+    limit = (own or specification.memory_mib(task.launch)) * _MIB
     total = int(usage.cpu_seconds * _NANOSECONDS)
     return {
         "read": _text(dt.datetime.now(dt.UTC).timestamp()),

@@ -11,6 +11,7 @@ import pytest
 from mclass_tf.local.aws.ecs.runner import place
 from mclass_tf.local.aws.ecs.task import Task
 from tests.local import task_world
+from tests.local.in_process import REGION
 from tests.local.task_world import World
 
 _CLUSTER = "mclass-cluster"
@@ -66,7 +67,7 @@ class Ecs:
     def task(self, described: dict[str, Any]) -> Task:
         """The local AWS's own view of a task."""
         account = self._world.applied.account_id
-        found = self._world.tasks.all(account, task_world.REGION)
+        found = self._world.tasks.all(account, REGION)
         return next(task for task in found if task.arn == described["taskArn"])
 
     def described(self, described: dict[str, Any]) -> dict[str, Any]:

@@ -390,6 +390,7 @@ def test_the_command_is_the_images_unless_the_container_has_another(tmp_path: Pa
                 ({"command": ["own"]}, "entry own"),
                 ({"entry_point": ["echo", "other"]}, "other"),
                 ({"entry_point": ["echo", "other"], "command": ["own"]}, "other own"),
+                ({"entry_point": [""], "command": ["echo", "alone"]}, "alone"),
             ):
                 running, output = await stage.start(digest, **more)
                 assert await ended(running) == (0, False)

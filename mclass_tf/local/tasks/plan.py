@@ -41,11 +41,17 @@ class Plan:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command, its program resolved; as in docker, another entry point leaves the image's command out."""
-        given = self.container.entry_point
+        given = self._entry_point
         entry_point = self.image.entry_point if given is None else given
         own = self.image.command if given is None else ()
         command = own if self.container.command is None else self.container.command
         return self.resolved((*entry_point, *command))
+
+    @property
+    def _entry_point(self) -> Sequence[str] | None:
+        """Docker takes the single word "" for none at all, and not for a program's name."""
+        given = self.container.entry_point
+        return () if given is not None and tuple(given) == ("",) else given
 
     def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
         """The command with the path of its program in front; raise StartError."""

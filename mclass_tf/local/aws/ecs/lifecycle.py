@@ -152,12 +152,18 @@ class Life:
     # ---- what happens meanwhile
 
     def _container_changed(self) -> None:
-        """Note the health of the whole; an essential container that has ended ends the task."""
+        """Note the health of the whole; an essential container that has ended ends the task.
+
+        A task whose containers have all run has been RUNNING, however short that was.
+        """
         with self._surroundings.exclusive():
             self.task.health_status = container_health.of_task(
                 (run.is_essential, run.check, run.state.health_status) for run in self.runs.values()
             )
-            if any(run.is_essential and run.ended.is_set() for run in self.runs.values()):
+            if self._has_exited:
+                started = [container.started_at for container in self.task.containers]
+                if self.task.started_at is None and None not in started:
+                    self.task.started_at = time.time()
                 self.request_stop(code=_EXITED, reason="Essential container in task exited", drain=False)
         self._surroundings.live.changed("ecs")
 
@@ -221,6 +227,7 @@ class Life:
         self._enter("DEPROVISIONING")
         for run in self.runs.values():
             await run.forget()
+        self._surroundings.logs.flush()  # who has seen that the task is STOPPED finds all that it wrote
         with self._surroundings.exclusive():
             for run in self.runs.values():
                 run.state.last_status = "STOPPED"
@@ -230,7 +237,6 @@ class Life:
             self.task.is_draining = False
             self.task.stopped_at = time.time()
             self.task.last_status = "STOPPED"
-        self._surroundings.logs.flush()
         self._surroundings.live.changed("elbv2")
         self._surroundings.live.changed("ecs")
 

@@ -50,6 +50,7 @@ def _launch(backend: Backend, cluster: Any, request: Mapping[str, Any]) -> Launc
     run_task_checks.check_place(
         settings, cluster=cluster, account_id=backend.account_id, region=backend.region_name
     )
+    run_task_checks.check_execute_command(request, definition=definition)
     overrides = request.get("overrides") or {}
     run_task_checks.check_overrides(overrides, definition=definition, account_id=backend.account_id)
     return Launch(

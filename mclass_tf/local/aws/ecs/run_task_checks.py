@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs import checks, parameters, task_definition
@@ -51,6 +51,16 @@ def check_place(settings: Mapping[str, Any], *, cluster: Any, account_id: str, r
     checks.check_network(settings, account_id=account_id, region=region)
 
 
+def check_execute_command(request: Mapping[str, Any], *, definition: Any) -> None:
+    """Raises InvalidParameterException: commands are executed with the task's role."""
+    role = (request.get("overrides") or {}).get("taskRoleArn") or getattr(definition, "task_role_arn", None)
+    if request.get("enableExecuteCommand") and not role:
+        raise invalid(
+            "The execute command failed because a valid task role is not being used. Specify a valid task role in your "
+            "task definition or as a task override and try again."
+        )
+
+
 def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id: str) -> None:
     """Raises InvalidParameterException, or what ECS raises for the same in a task definition."""
     parameters.check_overrides(overrides)
@@ -63,11 +73,19 @@ def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id
     )
     task_definition.check_storage(overrides)
     known = {entry["name"] for entry in definition.container_definitions}
+    size = {name: int(overrides.get(name) or getattr(definition, name)) for name in ("cpu", "memory")}
     for override in overrides.get("containerOverrides") or []:
-        if override and override.get("name") not in known:
-            raise invalid(
-                f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
-            )
+        if override:
+            _check_container(override, known=known, size=size)
+
+
+def _check_container(override: Mapping[str, Any], *, known: Collection[str], size: Mapping[str, int]) -> None:
+    name = override.get("name")
+    if name not in known:
+        raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
+    for setting, most in size.items():
+        if (override.get(setting) or 0) > most:
+            raise invalid(f"The '{setting}' setting for container '{name}' is greater than for the task.")
 
 
 def _check_tags(request: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ def of_container(
 ) -> Container:
     """Raises secrets.NoSecretError. It reads moto's state: call it under the lock."""
     launch = task.launch
-    override = _override(launch, definition["name"])
+    override = override_of(launch, definition["name"])
     return Container(
         name=definition["name"],
         task_id=task.id,
@@ -44,8 +44,8 @@ def of_container(
         is_root_read_only=bool(definition.get("readonlyRootFilesystem")),
         writable_paths=_writable_paths(definition),
         ports=tuple(mapping["containerPort"] for mapping in definition.get("portMappings") or []),
-        memory_mib=int(override.get("memory") or definition.get("memory") or memory_mib(launch)),
-        cpu_units=int(override.get("cpu") or definition.get("cpu") or cpu_units(launch)),
+        memory_mib=int(container_memory_mib(launch, definition) or memory_mib(launch)),
+        cpu_units=int(container_cpu_units(launch, definition) or cpu_units(launch)),
         has_init=bool((definition.get("linuxParameters") or {}).get("initProcessEnabled")),
         labels=labels(task, definition),
     )
@@ -77,7 +77,23 @@ def storage_gib(launch: Launch) -> int:
     return int(storage.get("sizeInGiB") or _STORAGE_GIB)
 
 
-def _override(launch: Launch, name: str) -> Mapping[str, Any]:
+def container_memory_mib(launch: Launch, definition: Mapping[str, Any]) -> int | None:
+    """The limit of its own that a container has; None where the task's is the only one."""
+    return _own(launch, definition, "memory")
+
+
+def container_cpu_units(launch: Launch, definition: Mapping[str, Any]) -> int | None:
+    """The units that are reserved for a container; 0 and None reserve none."""
+    return _own(launch, definition, "cpu")
+
+
+def _own(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
+    found = override_of(launch, definition["name"]).get(setting) or definition.get(setting)
+    return None if found is None else int(found)
+
+
+def override_of(launch: Launch, name: str) -> Mapping[str, Any]:
+    """What the task overrides of its definition for the container of that name."""
     found: Iterable[Mapping[str, Any]] = launch.overrides.get("containerOverrides") or []
     return next((entry for entry in found if entry.get("name") == name), {})
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mclass_tf.local.aws.ecs import specification
 from mclass_tf.local.aws.ecs.task import Container, Task
 
-_STORAGE_GIB = 20
 _PLATFORM_VERSION = "1.4.0"  # what LATEST means
 
 
 def document(task: Task, *, tags: bool) -> dict[str, Any]:
     """What is not known yet is absent."""
     launch, definition = task.launch, task.launch.definition
-    storage = definition.ephemeral_storage or {"sizeInGiB": _STORAGE_GIB}
+    storage = {"sizeInGiB": specification.storage_gib(launch)}
     architecture = (definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
     described = {
         "taskArn": task.arn,
@@ -30,8 +30,8 @@ def document(task: Task, *, tags: bool) -> dict[str, Any]:
         "platformVersion": _PLATFORM_VERSION,
         "platformFamily": "Linux",
         "attributes": [{"name": "ecs.cpu-architecture", "value": architecture.lower()}],
-        "cpu": str(definition.cpu),
-        "memory": str(definition.memory),
+        "cpu": str(specification.cpu_units(launch)),
+        "memory": str(specification.memory_mib(launch)),
         "ephemeralStorage": storage,
         "fargateEphemeralStorage": storage,
         "overrides": _overrides(task),
@@ -99,7 +99,7 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
     defined = next(
         entry for entry in task.launch.definition.container_definitions if entry["name"] == container.name
     )
-    memory = defined.get("memory")
+    memory = specification.container_memory_mib(task.launch, defined)
     return _without_none(
         {
             "containerArn": container.arn,
@@ -114,7 +114,7 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
             "networkBindings": [],
             "networkInterfaces": _interfaces(task),
             "healthStatus": container.health_status,
-            "cpu": str(defined.get("cpu") or 0),
+            "cpu": str(specification.container_cpu_units(task.launch, defined) or 0),
             "memory": str(memory) if memory else None,
         }
     )
