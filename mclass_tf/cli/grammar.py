@@ -242,6 +242,12 @@ def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--runs", type=_positive, default=1, metavar="N", help="rehearse it N times (1)")
     sub.add_argument(
+        "--from",
+        dest="source",
+        metavar="ENV",
+        help="prove the new version there first, and promote it, as `promote` does",
+    )
+    sub.add_argument(
         "--fault", choices=names.FAULTS, metavar="NAME", help=f"what goes wrong: {', '.join(names.FAULTS)}"
     )
     sub.add_argument(

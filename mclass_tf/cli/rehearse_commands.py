@@ -16,7 +16,7 @@ from mclass_tf.flows.rehearse import Request, rehearse
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import Report, document
 from mclass_tf.rehearsal.verdict import PASSED
-from mclass_tf.session import open_session
+from mclass_tf.session import Session, open_session
 
 _DEFAULT = "dev"
 
@@ -31,17 +31,23 @@ def run(call: Call) -> Outcome:
         fault=arguments.fault,
         without=arguments.without,
         strategy=arguments.strategy,
+        source=arguments.source,
         runs=arguments.runs,
     )
     request.scenario()
     name = _environment(call)
     file = _file(call, name=name, request=request)
     # A rehearsal is on the local AWS, whether or not that was said.
-    session = open_session(call.project, name, use_local=True, engine=engine, report=call.reporter.line)
+    session = _open(call, name)
+    source = None if request.source is None else _open(call, request.source)
     width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
-    report = rehearse(session, request, show=Live(sys.stderr, width=width).show)
+    report = rehearse(session, request, show=Live(sys.stderr, width=width).show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
+
+
+def _open(call: Call, name: str) -> Session:
+    return open_session(call.project, name, use_local=True, engine=engine, report=call.reporter.line)
 
 
 def _environment(call: Call) -> str:
@@ -62,7 +68,9 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
     folder = call.project.home / "rehearsal"
     if asked is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = asked or folder / f"{'-'.join(part for part in (name, request.strategy, scenario) if part)}.html"
+    origin = f"from-{request.source}" if request.source else ""
+    parts = (name, origin, request.strategy, scenario)
+    file = asked or folder / f"{'-'.join(part for part in parts if part)}.html"
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
     return file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +15,17 @@ from mclass_tf.aws import Aws
 from mclass_tf.errors import ConfigurationError, RolloutError, UsageError
 from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
-from mclass_tf.flows.rehearsed import Version, make_version, revision_of
-from mclass_tf.flows.release import Released, release
+from mclass_tf.flows.promote import require_path
+from mclass_tf.flows.rehearsed import Version, make_version, push_version, revision_of
+from mclass_tf.flows.rehearsed_release import Announcing, promoted, released
+from mclass_tf.flows.release import Released
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.generator import Generator
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
 from mclass_tf.rehearsal.recorder import Recorder, Watched
 from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import Incident, Rehearsal, Release, Settings
+from mclass_tf.rehearsal.result import Deployment, Incident, Promotion, Rehearsal, Release, Settings
 from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Plain, Scenario, Stage, Variables
 from mclass_tf.rehearsal.surroundings import Place, Surroundings
 from mclass_tf.rehearsal.verdict import judge
@@ -41,13 +44,15 @@ _LONG_SHARE_OF_DELAY = 0.6
 _LONGEST_MS = 2000
 # Idle connections of a service that keeps them longer are not waited for.
 _PROBED_KEEP_ALIVE = 30.0
+# What an environment asks for to be proven is waited for at the clock's speed, and no longer than this.
+_LONGEST_SOAK = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
 
-    `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
+    `source` names the environment that the new version is promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
     """
 
     rate: float = 200.0
@@ -57,6 +62,7 @@ class Request:
     fault: str | None = None
     without: str | None = None
     strategy: str | None = None
+    source: str | None = None
     runs: int = 1
     long_share: float = 0.02
     new_connection_share: float = 0.2
@@ -81,6 +87,15 @@ class Request:
         ):
             if wanted is not None and wanted not in known:
                 raise UsageError(f"{option} {wanted} is not known", hint=f"there are {', '.join(known)}")
+        found = self._scenario()
+        if self.source is not None and not found.releases:
+            raise UsageError(
+                f"in {found.name} nothing is released, so that there is nothing to promote",
+                hint="leave --from out",
+            )
+        return found
+
+    def _scenario(self) -> Scenario:
         if self.fault is not None:
             return FAULTS[self.fault]
         return Plain() if self.without is None else PROTECTIONS[self.without]
@@ -91,6 +106,7 @@ class _Scene:
     """Where a run takes place."""
 
     session: Session
+    source: Session | None
     request: Request
     scenario: Scenario
     instrument: Instrument
@@ -100,23 +116,26 @@ class _Scene:
     show: Show
 
 
-def rehearse(session: Session, request: Request, *, show: Show) -> Report:
+def rehearse(session: Session, request: Request, *, show: Show, source: Session | None = None) -> Report:
     """Release one version after another on the local AWS while requests come, and report what they met.
 
-    Whatever a scenario changes besides the versions is put back in the end, and so is the clock.
+    With `source` each comes from there: proven in that environment first, then promoted. Whatever a scenario changes besides the versions is put back in the end, and so is the clock.
     """
     scenario = request.scenario()
     if not SLOWEST <= request.speed <= FASTEST:
         raise UsageError(f"a speed of {request.speed:g} is not possible", hint="choose one from 1 to 1000")
     _check(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
+    if source is not None:
+        require_path(source, session)
     instrument = _instrument(session)
     session = _with_strategy(session, request.strategy)
     with _clock(instrument, request.speed):
-        outputs = _applied(session)
+        outputs = _all_applied(session, source)
         surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
         facts = _facts(surroundings, speed=request.speed, desired=outputs["desired_count"])
         scene = _Scene(
             session=session,
+            source=source,
             request=request,
             scenario=scenario,
             instrument=instrument,
@@ -139,6 +158,8 @@ def rehearse(session: Session, request: Request, *, show: Show) -> Report:
         target=session.target.label,
         scenario=_told(request),
         promise=scenario.promise,
+        source=request.source or "",
+        strategy=session.environment.release.strategy.name,
         runs=tuple(runs),
     )
 
@@ -184,6 +205,15 @@ def _clock(instrument: Instrument, speed: float) -> Iterator[None]:
         instrument.set_speed(before)
 
 
+def _all_applied(session: Session, source: Session | None) -> Mapping[str, Any]:
+    """Apply what is written in both environments, side by side: nearly all of an apply is waiting. Return `session`'s outputs."""
+    if source is None:
+        return _applied(session)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        outputs, _ = pool.map(_applied, (session, source))
+    return outputs
+
+
 def _applied(session: Session) -> Mapping[str, Any]:
     """Apply what is written, if it is not applied; return the outputs."""
     planned = make_plan(session)
@@ -218,9 +248,13 @@ def _facts(surroundings: Surroundings, *, speed: float, desired: int) -> Facts:
 def _versions(scene: _Scene) -> tuple[Version, Version]:
     """Return the version that serves first and the one that replaces it, both built and pushed."""
     wanted = scene.scenario.variables(scene.facts)
-    revision = revision_of(scene.session)
-    old = make_version(scene.session, revision, "a", wanted.old)
-    new = make_version(scene.session, revision, "b", wanted.new) if scene.scenario.releases else old
+    first = scene.session if scene.source is None else scene.source
+    revision = revision_of(first)
+    old = make_version(first, revision, "a", wanted.old)
+    new = make_version(first, revision, "b", wanted.new) if scene.scenario.releases else old
+    if scene.source is not None:
+        # The old one is there already, whichever it was; the new one comes by the promotion.
+        push_version(scene.session, old)
     in_force = scene.outputs.get("image_digest")
     if wanted == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
         return new, old
@@ -231,6 +265,8 @@ def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
     with scene.surroundings as surroundings:
         surroundings.hold_count(scene.outputs["desired_count"])
         _bring_up(scene, old)
+        if scene.source is not None:
+            _prove_in_source(scene, scene.source, new)
         rehearsal = _under_traffic(scene, old=old, new=new)
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
@@ -238,11 +274,30 @@ def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
 def _bring_up(scene: _Scene, old: Version) -> None:
     """Have the old version serve, all of it."""
     session, scenario = scene.session, scene.scenario
-    session.report(f"bringing {old.name} into service")
+    session.report(f"bringing {old.name} into service in {session.environment.name}")
     # What an apply or a rehearsal before this one has started may not be over.
     _rest(scene, scene.surroundings.is_at_rest)
     _release(scene, old, before=lambda: scenario.before_old(scene.surroundings))
     _rest(scene, scene.surroundings.is_steady)
+
+
+def _prove_in_source(scene: _Scene, source: Session, new: Version) -> None:
+    """Release the new version where it is to be promoted from, and let it serve there for as long as it must."""
+    session = scene.session
+    session.report(f"releasing {new.name} in {source.environment.name}, to be promoted from there")
+    there = Surroundings(source.aws, _place(applied_state(source).outputs), report=source.report)
+    _rest(scene, there.is_at_rest)
+    released(source, digest=new.digest, show=scene.show)
+    soak = _soak(scene)
+    if soak:
+        session.report(f"it is to be proven for {soak:g} s")
+        time.sleep(soak)
+
+
+def _soak(scene: _Scene) -> float:
+    """Return how many seconds the new version is to be proven: the environment's, at the clock's speed, cut to the longest."""
+    asked = scene.session.environment.promotion.soak_minutes * 60
+    return min(asked / scene.request.speed, _LONGEST_SOAK)
 
 
 def _rest(scene: _Scene, is_so: Callable[[], bool]) -> None:
@@ -256,28 +311,21 @@ def _rest(scene: _Scene, is_so: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
-class _Announcing(Aws):
-    """AWS that says so just before a service is pointed at a task definition, and adds to that call what it is given."""
-
-    def __init__(self, aws: Aws, before: Callable[[], Mapping[str, Any]]) -> None:
-        super().__init__(aws.access)
-        self._before: Callable[[], Mapping[str, Any]] | None = before
-
-    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        before, is_rollout = self._before, action == "UpdateService" and "taskDefinition" in request
-        if not is_rollout or before is None:
-            return super().call_ecs(action, request)
-        self._before = None
-        added = dict(before())
-        configuration = "deploymentConfiguration"
-        if configuration in added and configuration in request:
-            added[configuration] = {**request[configuration], **added[configuration]}
-        return super().call_ecs(action, {**request, **added})
-
-
 def _release(scene: _Scene, version: Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
-    session = dataclasses.replace(scene.session, aws=_Announcing(scene.session.aws, before))
-    return release(session, digest=version.digest, confirm=lambda _: True, show=scene.show)
+    session = dataclasses.replace(scene.session, aws=Announcing(scene.session.aws, before))
+    return released(session, digest=version.digest, show=scene.show)
+
+
+def _promote(scene: _Scene, source: Session, *, before: Callable[[], Mapping[str, Any]]) -> Released:
+    """Promote what the source serves; the soak time that was waited for is what is asked for."""
+    environment = scene.session.environment
+    asked = dataclasses.replace(environment.promotion, soak_minutes=_soak(scene) / 60)
+    session = dataclasses.replace(
+        scene.session,
+        aws=Announcing(scene.session.aws, before),
+        environment=dataclasses.replace(environment, promotion=asked),
+    )
+    return promoted(source, session, show=scene.show)
 
 
 def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
@@ -320,6 +368,9 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
         load=found,
         settings=settings,
         release=done,
+        strategy=scene.session.environment.release.strategy.name,
+        deployments=recorder.deployments(),
+        promotion=_promotion(scene, done, recorder.deployments()),
         tasks=tuple(task for task in recorder.tasks() if task.lived_at(found.started_at)),
         events=recorder.events(since=found.started_at),
         balancer_failures=scene.instrument.failures(
@@ -327,7 +378,7 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
         ),
         incidents=tuple(incidents),
         notes=(
-            f"strategy: {scene.session.environment.release.strategy.name}",
+            *_soak_note(scene),
             *(f"the recorder met: {problem}" for problem in sorted(recorder.problems)),
         ),
     )
@@ -340,7 +391,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         scene.scenario.happen(stage)
         return None
     load.enter("prepare")
-    began = time.time()
+    asked_at = began = time.time()
 
     def before() -> Mapping[str, Any]:
         nonlocal began
@@ -351,7 +402,10 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         return added
 
     try:
-        done = _release(scene, new, before=before)
+        if scene.source is None:
+            done = _release(scene, new, before=before)
+        else:
+            done = _promote(scene, scene.source, before=before)
     except RolloutError as error:
         return Release(
             outcome="failed",
@@ -359,6 +413,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
             cause=error.cause,
             error=str(error),
             exit_code=error.exit_code,
+            asked_at=asked_at,
             started_at=began,
             ended_at=time.time(),
             old_version=old.name,
@@ -368,11 +423,32 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
+        asked_at=asked_at,
         started_at=began,
         ended_at=time.time(),
         old_version=old.name,
         new_version=new.name,
     )
+
+
+def _promotion(scene: _Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
+    """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
+    if scene.source is None or done is None:
+        return None
+    spans = [(each.created_at, each.finished_at) for each in deployments if each.created_at < done.ended_at]
+    if not spans:
+        return None
+    return Promotion(
+        source=scene.source.environment.name,
+        seconds=done.ended_at - done.asked_at,
+        ecs_seconds=sum((finished or done.ended_at) - created for created, finished in spans),
+    )
+
+
+def _soak_note(scene: _Scene) -> Iterator[str]:
+    asked = scene.session.environment.promotion.soak_minutes
+    if scene.source is not None and asked * 60 / scene.request.speed > _LONGEST_SOAK:
+        yield f"{asked:g} minutes of soak time are asked for; {_LONGEST_SOAK:g} s were waited for"
 
 
 def _settings(scene: _Scene, old: Version) -> Settings:

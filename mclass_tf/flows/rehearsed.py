@@ -51,14 +51,21 @@ def make_version(
         run=process.run,
         report=session.report,
     )
+    version = Version(name=name, digest=built.digest, variables=variables)
+    push_version(session, version)
+    return version
+
+
+def push_version(session: Session, version: Version) -> None:
+    """Push a version that was made to the environment's repository."""
     registry = image.Registry(
         image.log_in(session.aws),
         applied_state(session).outputs["repository_name"],
         environment=session.environment.name,
         report=session.report,
     )
-    registry.push(built, tag=f"rehearsal-{built.digest.removeprefix('sha256:')[:16]}")
-    return Version(name=name, digest=built.digest, variables=variables)
+    built = _images(session.project.home).read(version.digest)
+    registry.push(built, tag=f"rehearsal-{version.digest.removeprefix('sha256:')[:16]}")
 
 
 def _images(home: Path) -> image.Images:

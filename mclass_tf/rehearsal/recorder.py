@@ -1,4 +1,4 @@
-"""Looks at the service while the load runs, and writes down what changes: tasks, targets, events."""
+"""Looks at the service while the load runs, and writes down what changes: deployments, tasks, targets, events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.rehearsal.result import Event, TargetState, TaskTimeline
+from mclass_tf.rehearsal.result import Deployment, Event, Stage, TargetState, TaskTimeline
 
 _TASKS_A_CALL = 100
+_DEPLOYMENTS_LOOKED_AT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Recorder:
         self._targets: dict[str, list[TargetState]] = {}
         self._events: dict[str, Event] = {}
         self._own: list[Event] = []
+        self._deployments: dict[str, Deployment] = {}
+        self._before: frozenset[str] | None = None
         self.problems: set[str] = set()
 
     def start(self) -> None:
@@ -81,11 +84,46 @@ class Recorder:
             self._look()
 
     def _look(self) -> None:
-        for look in (self._look_at_events, self._look_at_tasks, self._look_at_targets):
+        for look in (
+            self._look_at_deployments,
+            self._look_at_events,
+            self._look_at_tasks,
+            self._look_at_targets,
+        ):
             try:
                 look()
             except Exception as error:  # noqa: BLE001  # the next look may do; the report tells
                 self.problems.add(f"{type(error).__name__}: {error}")
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return the service deployments that began since the first look, in order."""
+        return tuple(sorted(self._deployments.values(), key=lambda each: each.created_at))
+
+    def _look_at_deployments(self) -> None:
+        """Through no model: the SDK's may not know the fields of the native strategies."""
+        watched, call = self._watched, self._aws.call_ecs
+        found = call(
+            "ListServiceDeployments",
+            {
+                "cluster": watched.cluster,
+                "service": watched.service,
+                "maxResults": _DEPLOYMENTS_LOOKED_AT,
+            },
+        )
+        arns = [str(each["serviceDeploymentArn"]) for each in found.get("serviceDeployments", ())]
+        if self._before is None:
+            self._before = frozenset(arns)
+        wanted = [arn for arn in arns if arn not in self._before and not self._has_finished(arn)]
+        if not wanted:
+            return
+        described = call("DescribeServiceDeployments", {"serviceDeploymentArns": wanted})
+        for each in described.get("serviceDeployments", ()):
+            arn = each["serviceDeploymentArn"]
+            self._deployments[arn] = deployment_of(each, self._deployments.get(arn), now=time.time())
+
+    def _has_finished(self, arn: str) -> bool:
+        known = self._deployments.get(arn)
+        return known is not None and known.finished_at is not None
 
     def _look_at_events(self) -> None:
         watched = self._watched
@@ -129,6 +167,30 @@ class Recorder:
         states = self._targets.setdefault(ip, [])
         if not states or (states[-1].state, states[-1].reason) != (state.state, state.reason):
             states.append(state)
+
+
+def deployment_of(found: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
+    """Return a service deployment as DescribeServiceDeployments gives it, with the stages that were seen of it before.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
+    """
+    status = str(found["status"])
+    name = found.get("lifecycleStage") or status if status == "IN_PROGRESS" else status
+    share = (found.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
+    created, finished = float(found["createdAt"]), found.get("finishedAt")
+    stages = () if known is None else known.stages
+    last = stages[-1] if stages else None
+    if last is None or (last.name, last.production) != (name, share):
+        # A look comes late: the first stage began with the deployment, the last with its end.
+        at = created if last is None else float(finished) if finished else now
+        stages = (*stages, Stage(name=name, at=at, production=share))
+    return Deployment(
+        arn=found["serviceDeploymentArn"],
+        status=status,
+        created_at=created,
+        finished_at=None if finished is None else float(finished),
+        stages=stages,
+    )
 
 
 def timeline_of(task: Mapping[str, Any]) -> TaskTimeline:

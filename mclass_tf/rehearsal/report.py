@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mclass_tf.rehearsal.result import COMPARED, PHASES, Latency, Rehearsal
+from mclass_tf.rehearsal.result import COMPARED, PHASES, Latency, Promotion, Rehearsal
 from mclass_tf.rehearsal.tally import histogram, latency_of
 from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 
@@ -23,13 +23,18 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`scenario` is "" for a release as it is; `promise` says in a sentence what must come of it."""
+    """`scenario` is "" for a release as it is; `promise` says in a sentence what must come of it.
+
+    `source` is the environment that was promoted from, "" where nothing was; `strategy` how traffic came to the new version.
+    """
 
     environment: str
     target: str
     scenario: str
     promise: str
     runs: tuple[Run, ...]
+    source: str = ""
+    strategy: str = ""
 
     @property
     def outcome(self) -> str:
@@ -104,6 +109,7 @@ def document(report: Report) -> dict[str, Any]:
         "environment": report.environment,
         "target": report.target,
         "scenario": report.scenario or None,
+        "strategy": report.strategy or None,
         "promise": report.promise,
         "verdict": report.outcome,
         "reasons": list(report.reasons),
@@ -133,6 +139,7 @@ def _run(run: Run) -> dict[str, Any]:
         "reasons": list(run.verdict.reasons),
         "requests": {"sent": load.sent, "failed": load.failures, "killed": run.verdict.killed},
         "latency": latencies,
+        "promotion": _promotion(run.rehearsal.promotion),
         "started_at": instant(run.rehearsal.started_at),
         "ended_at": instant(run.rehearsal.ended_at),
     }
@@ -147,6 +154,8 @@ def _in_full(run: Run) -> dict[str, Any]:
         "diagnosis": [asdict(finding) for finding in run.verdict.findings],
         "settings": asdict(rehearsal.settings),
         "release": None if release is None else _times(asdict(release)),
+        "promotion": _promotion(rehearsal.promotion),
+        "deployments": [_times(asdict(deployment)) for deployment in rehearsal.deployments],
         "events": [_times(asdict(event)) for event in rehearsal.events],
         "incidents": [_times(asdict(incident)) for incident in rehearsal.incidents],
         "tasks": [_times(asdict(task)) for task in rehearsal.tasks],
@@ -154,6 +163,17 @@ def _in_full(run: Run) -> dict[str, Any]:
         "failed_requests_left_out": load.failures - len(load.failed[:_MOST_FAILED_SHOWN]),
         "sender": asdict(load.sender),
         "notes": list(rehearsal.notes),
+    }
+
+
+def _promotion(promotion: Promotion | None) -> dict[str, Any] | None:
+    if promotion is None:
+        return None
+    return {
+        "from": promotion.source,
+        "seconds": round(promotion.seconds, 3),
+        "ecs_seconds": round(promotion.ecs_seconds, 3),
+        "overhead_seconds": round(promotion.overhead_seconds, 3),
     }
 
 

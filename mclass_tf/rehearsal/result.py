@@ -206,17 +206,55 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What came of the release under traffic. `outcome`: "released", "unchanged", "failed"; `exit_code` what `release` would end with."""
+    """What came of the release under traffic. `outcome`: "released", "unchanged", "failed"; `exit_code` what `release` would end with.
+
+    `asked_at` is when the command began, `started_at` when it called UpdateService.
+    """
 
     outcome: str
     digest: str
     cause: str = ""
     error: str = ""
     exit_code: int = 0
+    asked_at: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
     old_version: str = ""
     new_version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage that a service deployment came to, by ECS's name; `production` is the new version's per cent, None where unknown."""
+
+    name: str
+    at: float
+    production: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A service deployment that began while the rehearsal looked on; `finished_at` None where it was not over then."""
+
+    arn: str
+    status: str
+    created_at: float
+    finished_at: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What a promotion took: `seconds` in all, `ecs_seconds` of them from ECS's own beginning to its end."""
+
+    source: str
+    seconds: float
+    ecs_seconds: float
+
+    @property
+    def overhead_seconds(self) -> float:
+        """Return the seconds that are not ECS's: proof, copy, plan, gates, apply before it, verification after it."""
+        return max(0.0, self.seconds - self.ecs_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +268,7 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """One run: what was done, what was sent, what was seen."""
+    """One run: what was done, what was sent, what was seen. `deployments` are those of its own service, in order."""
 
     environment: str
     target: str
@@ -244,4 +282,12 @@ class Rehearsal:
     events: tuple[Event, ...] = ()
     balancer_failures: tuple[BalancerFailure, ...] = ()
     incidents: tuple[Incident, ...] = ()
+    strategy: str = ""
+    deployments: tuple[Deployment, ...] = ()
+    promotion: Promotion | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of all its deployments, in order."""
+        return tuple(stage for deployment in self.deployments for stage in deployment.stages)
