@@ -310,7 +310,7 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
         if not record.is_proven or record.ended is None:
             continue
         arn = record.ended.task_definition_arn
-        if record.begun.command == "rollback":
+        if record.begun.command in ("rollback", "abort"):
             known = [
                 n for n, each in enumerate(stack) if each.ended and each.ended.task_definition_arn == arn
             ]

@@ -152,7 +152,9 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--resume", action="store_true", help="go on with the release or promotion that was cut off"
     )
+    _pause_at(sub)
     _yes(sub)
+    _answer_commands(command)
     sub = command(
         "rollback",
         "release_commands.rollback",
@@ -185,6 +187,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _answer_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "tell the rollout that waits at a pause to go on"
+    sub = command("continue", "answer_commands.continue_rollout", text, several=False)
+    sub.add_argument(
+        "--skip-smoke",
+        action="store_true",
+        help="do not ask the new version before it gets production traffic",
+    )
+    text = "take back the rollout that is under way, whether it waits or not"
+    command("abort", "answer_commands.abort", text, several=False)
+
+
 def _promote_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     text = "bring what one environment runs, proven, to the next: the same image, by digest"
     sub = commands.add_parser(
@@ -192,6 +206,7 @@ def _promote_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     sub.set_defaults(run=_later("promote_commands.promote"))
     sub.add_argument("path", metavar="FROM TO", nargs="+", help="as well: FROM→TO, or 'FROM->TO'")
+    _pause_at(sub)
     _yes(sub)
 
 
@@ -330,6 +345,28 @@ def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="do not ask")
+
+
+def _pause_at(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pause-at",
+        type=_stage,
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help=f"wait there for `continue` or `abort`: {', '.join(_written(s) for s in strategy.PAUSE_STAGES)}",
+    )
+
+
+def _stage(text: str) -> str:
+    try:
+        return strategy.pause_stage(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _written(stage: str) -> str:
+    return stage.lower().replace("_", "-")
 
 
 def _above_zero(text: str) -> float:

@@ -53,7 +53,7 @@ def unexpected(error: Exception) -> MclassError:
 
 
 _COMMAND = re.compile(
-    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build|release|promote|rollback|history|render|status) "
+    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build|release|continue|abort|promote|rollback|history|render|status) "
     r"[^`]*|build)`"
 )
 

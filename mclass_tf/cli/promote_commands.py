@@ -39,6 +39,7 @@ def promote(call: Call) -> Outcome:
                 differences=partial(_show_differences, call, names),
             ),
             on_interrupt=partial(ask_what_now, live),
+            pause_at=tuple(call.arguments.pause_at),
         )
         promoted.append(done)
         return done.released
@@ -133,8 +134,8 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "promoted_from": past.promoted_from and asdict(past.promoted_from),
                 "record": past.record,
                 "resumes": past.resumes or None,
-            }
                 "analysis": past.analysis and asdict(past.analysis),
+            }
             for past in found
         ],
     }
@@ -151,9 +152,9 @@ def history_text(environment: str, found: Sequence[Past]) -> str:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
         lines += [f"    {past.cause}"] if past.cause else []
-    return "\n".join(lines)
         if past.analysis is not None and past.analysis.reason not in past.cause:
             lines.append(f"    analysis {past.analysis.verdict}: {past.analysis.reason}")
+    return "\n".join(lines)
 
 
 def _row(past: Past) -> tuple[str, ...]:

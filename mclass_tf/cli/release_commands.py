@@ -17,6 +17,7 @@ from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import RolloutError, ServiceEvent, VerificationError
 from mclass_tf.flows import Choice, Planned, Released
 from mclass_tf.gates import table
+from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
 
@@ -32,6 +33,7 @@ def release(call: Call) -> Outcome:
             show=live.show,
             on_interrupt=partial(ask_what_now, live),
             show_plan=partial(show_plan, call, session),
+            pause_at=tuple(call.arguments.pause_at),
         )
 
     return rolled_out(open_environment(call, call.arguments.environment), work)
@@ -51,14 +53,29 @@ def rollback(call: Call) -> Outcome:
 
 def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> Outcome:
     """Return the outcome of what brings an image into service in `session`'s environment."""
-    width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
     try:
-        released = work(session, Live(sys.stderr, width=width))
+        released = work(session, live_view())
     except RolloutError as error:
-        failed = Outcome.failed(error, use_local=session.target.is_local)
-        return replace(
-            failed, document={**failed_document(session.environment.name, error), **failed.document}
-        )
+        return not_rolled_out(session, error)
+    return served(session, released)
+
+
+def live_view() -> Live:
+    """Return what shows a rollout on standard error."""
+    return Live(
+        sys.stderr,
+        width=shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None,
+    )
+
+
+def not_rolled_out(session: Session, error: RolloutError) -> Outcome:
+    """Return the outcome of a rollout that did not end well."""
+    failed = Outcome.failed(error, use_local=session.target.is_local)
+    return replace(failed, document={**failed_document(session.environment.name, error), **failed.document})
+
+
+def served(session: Session, released: Released) -> Outcome:
+    """Return the outcome of what serves now."""
     document = released_document(released)
     if released.verification.ok:
         return Outcome(text=_told(released), document=document)
@@ -85,6 +102,7 @@ def released_document(released: Released) -> dict[str, Any]:
         "ended_at": released.ended_at.isoformat(),
         "events": _events(released.events),
         "verification": {"passed": report.passed, "failed": report.failed, "skipped": report.skipped},
+        "analysis": released.analysis and asdict(released.analysis),
         "record": released.record,
     }
 
@@ -98,10 +116,10 @@ def failed_document(environment: str, error: RolloutError) -> dict[str, Any]:
         "task_definition": error.task_definition_arn,
         "service_deployment": error.service_deployment_arn or None,
         "events": _events(error.events),
+        "analysis": error.analysis,
         "record": error.record,
     }
 
-        "analysis": released.analysis and asdict(released.analysis),
 
 def _events(events: tuple[ServiceEvent, ...]) -> list[dict[str, str]]:
     return [{"at": event.at.isoformat(), "message": event.message} for event in events]
@@ -115,7 +133,6 @@ def _told(released: Released) -> str:
         "unchanged": f"{name} runs {released.digest} already ({revision}): nothing to do",
         "rolled back": f"{name} runs {released.digest or 'nothing'} again ({revision}, {seconds:.0f} s)",
     }[released.outcome]
-        "analysis": error.analysis,
     found = released.analysis
     compared = [f"analysis {found.verdict}: {found.reason}"] if found is not None else []
     return "\n".join([what, *compared, f"recorded in {released.record}"])
@@ -178,7 +195,25 @@ def status_document(found: flows.ServiceStatus) -> dict[str, Any]:
         "targets": dict(found.targets),
         "url": found.url,
         "address": found.address or None,
-        "service_deployment": current and {"arn": current.arn, "status": current.status},
+        "service_deployment": current and _deployment_document(current),
+    }
+
+
+def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
+    return {
+        "arn": current.arn,
+        "status": current.status,
+        "stage": current.stage or None,
+        "production": current.production,
+        "test": current.test,
+        "waits": [
+            {
+                "hook": hook.id,
+                "expires_at": hook.expires_at and hook.expires_at.isoformat(),
+                "then": "ROLLBACK" if hook.rolls_back else "CONTINUE",
+            }
+            for hook in current.pauses
+        ],
     }
 
 
@@ -197,6 +232,14 @@ def _status_text(found: flows.ServiceStatus) -> str:
     ]
     lines += [f"           on this machine: {found.address}"] if found.address else []
     if found.deployment is not None:
-        stage = found.deployment.status.lower().replace("_", " ")
-        lines.append(f"  rollout  {stage} since {found.deployment.created_at:%H:%M:%S} UTC")
+        lines += _rollout_text(found.environment, found.deployment)
     return "\n".join(lines)
+
+
+def _rollout_text(environment: str, current: ServiceDeployment) -> list[str]:
+    words = [part.lower().replace("_", " ") for part in (current.status, current.stage) if part]
+    share = "" if current.production is None else f", new version: production {current.production:g} %"
+    lines = [f"  rollout  {', '.join(words)}{share}, since {current.created_at:%H:%M:%S} UTC"]
+    return lines + [
+        f"           {flows.paused(environment, current.stage, hook)}" for hook in current.pauses[:1]
+    ]

@@ -1,6 +1,7 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
-from mclass_tf.flows.deploy import OnInterrupt, Show
+from mclass_tf.flows.answer import Continued, abort, continue_rollout
+from mclass_tf.flows.deploy import OnInterrupt, Show, paused
 from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
     Applied,
@@ -34,6 +35,7 @@ __all__ = [
     "BuildRequest",
     "Choice",
     "Confirm",
+    "Continued",
     "Difference",
     "OnInterrupt",
     "Past",
@@ -44,10 +46,12 @@ __all__ = [
     "ServiceStatus",
     "Show",
     "Shown",
+    "abort",
     "applied_state",
     "apply",
     "bootstrap",
     "build_image",
+    "continue_rollout",
     "destroy",
     "discard_plan",
     "export_plan",
@@ -57,6 +61,7 @@ __all__ = [
     "init",
     "leave",
     "make_plan",
+    "paused",
     "promote",
     "push_image",
     "release",

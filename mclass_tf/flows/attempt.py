@@ -35,6 +35,7 @@ from mclass_tf.ledger import (
     Ledger,
     OneOff,
     Origin,
+    Record,
     Smoke,
     Stage,
     Step,
@@ -229,10 +230,11 @@ def _settle(session: Session, url: str, *, by: str) -> None:
         return
     rolling_out = record.last(ROLLING_OUT)
     told = rolling_out.details if rolling_out else {}
+    now = _now()
     end = Ended(
-        at=_now().isoformat(timespec="milliseconds"),
+        at=now.isoformat(timespec="milliseconds"),
         outcome=CUT_OFF,
-        cause=f"{by} goes on with it",
+        cause=f"the attempt of {now:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
         task_definition_arn=str(told.get("task_definition", "")),
         service_deployment_arn=str(told.get("service_deployment", "")),
         is_verified=False,
@@ -243,11 +245,17 @@ def _settle(session: Session, url: str, *, by: str) -> None:
     ledger.end(record.name, end)
 
 
+def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Record]:
+    """Yield the attempts that have started or taken up a service deployment, the latest first."""
+    records = islice(ledger_of(session).latest_first(), _LOOKED_BACK)
+    return (record for record in records if record.service_deployment_arn == service_deployment_arn)
+
+
 def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
     """Return the stages at which those who have started or taken up a service deployment wanted it to wait for them."""
-    records = islice(ledger_of(session).latest_first(), _LOOKED_BACK)
-    ours = (record for record in records if record.service_deployment_arn == service_deployment_arn)
-    return {stage for record in ours for stage in record.begun.pause_at}
+    return {
+        stage for record in attempts_on(session, service_deployment_arn) for stage in record.begun.pause_at
+    }
 
 
 def revision_of(session: Session, digest: str) -> str:

@@ -54,7 +54,7 @@ def status(session: Session) -> ServiceStatus:
     """Return what runs now."""
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     outputs, ecs = deployer.outputs, deployer.ecs
-    service = deployer.service()
+    service, current = deployer.service(), deployer.ongoing()
     states = ecs.target_states(service.target_group_arns)
     found = list(states.values())
     image = deployer.image_of(service.task_definition_arn).rpartition("@")[2]
@@ -74,7 +74,7 @@ def status(session: Session) -> ServiceStatus:
         targets={state: found.count(state) for state in sorted(set(found))},
         url=outputs.url,
         address=_address(session, outputs.url),
-        deployment=deployer.ongoing(),
+        deployment=current and deployer.whole(current),
     )
 
 

@@ -56,6 +56,7 @@ def promote(
     shown: Shown,
     on_interrupt: OnInterrupt = leave,
     stall_after: float | None = None,
+    pause_at: tuple[str, ...] = (),
 ) -> Promoted:
     """Bring what serves in `source`'s environment into service in `session`'s, and return when it serves.
 
@@ -68,7 +69,9 @@ def promote(
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     source.aws.warm()
     digest = serving(origin)
-    watching = Watching(show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = Watching(
+        show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
+    )
     with alone(session, command="promote", digest=digest):
         if arn := _serving(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)

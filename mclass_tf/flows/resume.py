@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 
 from mclass_tf import verify
@@ -36,6 +37,7 @@ def resume(
     on_interrupt: OnInterrupt = leave,
     stall_after: float | None = None,
     show_plan: Callable[[Planned], None] = unshown,
+    pause_at: tuple[str, ...] = (),
 ) -> Released:
     """Go on with the last attempt, which has no end, and return when its image serves.
 
@@ -50,6 +52,7 @@ def resume(
     with alone(session, command="release --resume", digest=""):
         name = session.environment.name
         record = cut_off(islice(ledger_of(session).latest_first(), _LOOKED_BACK), environment=name)
+        watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
         where = f" at {record.at_step}" if record.at_step else ""
         session.report(f"going on with the {record.begun.command} of {record.begun.digest}, cut off{where}")
         if record.begun.command == "rollback":

@@ -50,7 +50,7 @@ def rollback(
     session.aws.warm()
     current = deployer.ongoing()
     if current is not None and to is None:
-        return _take_back(deployer, current, watching)
+        return take_back(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
     with alone(session, command="rollback", digest=to or ""):
         service = deployer.service()
@@ -58,14 +58,16 @@ def rollback(
         return _go_to(deployer, goal, watching, service=service)
 
 
-def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watching) -> Released:
-    """Let ECS undo the deployment that is under way."""
+def take_back(
+    deployer: Deployer, current: ServiceDeployment, watching: Watching, *, command: str = "rollback"
+) -> Released:
+    """Let ECS undo the deployment that is under way; return when what ran before serves again."""
     session = deployer.session
     undone = deployer.task_definition_of(current)
     from_nothing = deployer.came_from_nothing(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
-    with recorded(session, begun(session, command="rollback", digest=digest)) as attempt:
+    with recorded(session, begun(session, command=command, digest=digest)) as attempt:
         started = deployer.take_up(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             _undo(deployer, current)
@@ -79,9 +81,16 @@ def _take_back(deployer: Deployer, current: ServiceDeployment, watching: Watchin
 
 
 def _undo(deployer: Deployer, current: ServiceDeployment) -> None:
-    """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so."""
+    """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
+
+    One that waits is answered: so ECS tells later that somebody wanted it back.
+    """
+    waiting = deployer.whole(current).pauses
     try:
-        deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
+        if waiting:
+            deployer.patience(lambda: deployer.ecs.answer_pause(current.arn, waiting[0].id, goes_on=False))
+        else:
+            deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
     except Exception as error:
         if error_code(error) != "ConflictException":
             raise

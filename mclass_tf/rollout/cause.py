@@ -38,6 +38,11 @@ _HINTS = (
             "a slow starter needs health_check.grace_period and start_period in terraform.tfvars"
         ),
     ),
+    (r"a pause", "release again when it is to be; `release ENV` takes a rollout up that still waits"),
+    (
+        r"Lambda hook",
+        "what the function said: aws logs tail /aws/lambda/NAME --since 1h, with its name for NAME",
+    ),
     (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
     (
         r"requested|by user",
@@ -67,7 +72,9 @@ def explain(
     log_group: str,
 ) -> Cause:
     """Return the cause; `stopped` are the tasks of the revision that failed, and the hint speaks of `environment`."""
-    sentence = _of_tasks(stopped) or _of_events(events) or _of_ecs(deployment, primary)
+    sentence = (
+        _of_tasks(stopped) or _of_hooks(deployment) or _of_events(events) or _of_ecs(deployment, primary)
+    )
     return _with_hint(sentence, environment=environment, logs=f"aws logs tail {log_group} --since 1h")
 
 
@@ -109,6 +116,23 @@ def _of_container(container: Container) -> str:
     by_signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
     exited = f"the container {container.name} exited with {code}{by_signal}"
     return f"{exited}: {container.reason}" if container.reason else exited
+
+
+def _of_hooks(deployment: ServiceDeployment) -> str:
+    """Return which hook has ended the rollout; where alarms went off, those have, and no hook is waited for any more."""
+    if deployment.alarms:
+        return ""
+    for hook in deployment.hooks:
+        name = hook.target_arn.partition(":function:")[2] or hook.target_arn
+        found = {
+            ("PAUSE", "FAILED"): "taken back by a user: a pause was answered with a rollback",
+            ("PAUSE", "TIMED_OUT"): "nobody answered a pause in time",
+            ("AWS_LAMBDA", "FAILED"): f"the Lambda hook {name} failed",
+            ("AWS_LAMBDA", "TIMED_OUT"): f"the Lambda hook {name} came to no end in time",
+        }.get((hook.kind, hook.status), "")
+        if found and (hook.rolls_back or hook.status == "FAILED"):
+            return found
+    return ""
 
 
 def _of_events(events: Sequence[ServiceEvent]) -> str:

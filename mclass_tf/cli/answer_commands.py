@@ -1,0 +1,52 @@
+"""The commands that answer a rollout which is under way: continue, abort."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mclass_tf import flows
+from mclass_tf.cli.call import Call, open_environment
+from mclass_tf.cli.live import Live
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.release_commands import ask_what_now, live_view, not_rolled_out, rolled_out, served
+from mclass_tf.errors import RolloutError
+from mclass_tf.flows import Continued, Released
+from mclass_tf.session import Session
+
+
+def continue_rollout(call: Call) -> Outcome:
+    session = open_environment(call, call.arguments.environment)
+    live = live_view()
+    try:
+        done = flows.continue_rollout(
+            session,
+            skips_smoke=call.arguments.skip_smoke,
+            show=live.show,
+            on_interrupt=partial(ask_what_now, live),
+        )
+    except RolloutError as error:
+        return not_rolled_out(session, error)
+    return continued(done) if done.released is None else served(session, done.released)
+
+
+def continued(done: Continued) -> Outcome:
+    """Return the outcome of an answer to a rollout that is watched elsewhere."""
+    stage = done.stage.lower().replace("_", " ")
+    return Outcome(
+        text=f"{done.environment} goes on from {stage}; who has started the release sees the rest",
+        document={
+            "environment": done.environment,
+            "digest": done.digest,
+            "outcome": "continued",
+            "stage": done.stage,
+            "task_definition": done.task_definition_arn,
+            "service_deployment": done.service_deployment_arn,
+        },
+    )
+
+
+def abort(call: Call) -> Outcome:
+    def work(session: Session, live: Live) -> Released:
+        return flows.abort(session, show=live.show, on_interrupt=partial(ask_what_now, live))
+
+    return rolled_out(open_environment(call, call.arguments.environment), work)

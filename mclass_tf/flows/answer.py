@@ -1,0 +1,193 @@
+"""The verbs that answer a rollout which is under way: let it go on where it waits, or take it back.
+
+Neither needs the lease: who releases holds it, and sees what was answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mclass_tf import verify
+from mclass_tf.aws import error_code
+from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationError
+from mclass_tf.flows.attempt import alone, attempts_on, begun, ledger_of, recorded, revision_of
+from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.environments import applied_state
+from mclass_tf.flows.probe import smoke_test
+from mclass_tf.flows.release import Released, finish, leave, result
+from mclass_tf.flows.rollback import take_back
+from mclass_tf.service import ROLLING_BACK, ServiceDeployment
+from mclass_tf.session import Session
+from mclass_tf.strategy import SMOKE_STAGE
+
+# The answer came too late, or somebody else's was there before it.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
+_TAKES_NONE = (
+    "ClientException",
+    "ConflictException",
+    "InvalidParameterException",
+    "ServiceDeploymentNotFoundException",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """What was told to go on, from which stage. `released` None: who has started it still watches it."""
+
+    environment: str
+    digest: str
+    stage: str
+    task_definition_arn: str
+    service_deployment_arn: str
+    released: Released | None
+
+
+def continue_rollout(
+    session: Session,
+    *,
+    skips_smoke: bool,
+    show: Show,
+    on_interrupt: OnInterrupt = leave,
+    stall_after: float | None = None,
+) -> Continued:
+    """Tell the rollout that waits to go on.
+
+    Where its command has gone, take its place, and return when the new version serves. After the shift of test traffic the
+    new version is asked first, as the release does it, unless `skips_smoke`. Raises NothingToAnswerError (exit 3) where
+    nothing waits, VerificationError (7) where the new version does not answer as it must, which leaves it waiting, and,
+    in the place of a release, RolloutError and its kin (6).
+    """
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    waiting = _waiting(deployer)
+    task_definition = deployer.task_definition_of(waiting)
+    digest = deployer.image_of(task_definition).rpartition("@")[2]
+    if not skips_smoke:
+        _require_good(deployer, waiting, digest)
+    released = None
+    try:
+        with alone(session, command="continue", digest=digest):
+            released = _take_over(deployer, waiting, watching, digest=digest, task_definition=task_definition)
+    except LeaseHeldError:
+        _answer(deployer, waiting)
+    return Continued(
+        environment=session.environment.name,
+        digest=digest,
+        stage=waiting.stage,
+        task_definition_arn=task_definition,
+        service_deployment_arn=waiting.arn,
+        released=released,
+    )
+
+
+def abort(
+    session: Session,
+    *,
+    show: Show,
+    on_interrupt: OnInterrupt = leave,
+    stall_after: float | None = None,
+) -> Released:
+    """Have ECS take back the rollout that is under way, and return when what ran before serves again.
+
+    Raises NothingToAnswerError (exit 3) where none is, RolloutError and its kin (6) where it could not be taken back.
+    """
+    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    current = deployer.ongoing()
+    if current is None:
+        raise _nothing_under_way(deployer)
+    session.aws.warm()
+    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    return take_back(deployer, current, watching, command="abort")
+
+
+def _waiting(deployer: Deployer) -> ServiceDeployment:
+    """Return the rollout that waits for an answer."""
+    name, current = deployer.session.environment.name, deployer.ongoing()
+    if current is None:
+        raise _nothing_under_way(deployer)
+    whole = deployer.whole(current)
+    if whole.pauses:
+        return whole
+    if whole.status in ROLLING_BACK:
+        is_late = any(hook.status == "TIMED_OUT" for hook in whole.hooks)
+        why = "nobody answered its pause in time" if is_late else "it waits for no answer"
+        raise NothingToAnswerError(
+            f"the rollout in {name} is being rolled back: {why}; nothing was changed",
+            hint=f"`status {name}` tells how far it is; release again when it is over",
+        )
+    stage = (whole.stage or whole.status).lower().replace("_", " ")
+    raise NothingToAnswerError(
+        f"the rollout in {name} waits for no answer, it is at {stage}; nothing was changed",
+        hint=f"`status {name}` tells how far it is; `abort {name}` takes it back",
+    )
+
+
+def _nothing_under_way(deployer: Deployer) -> NothingToAnswerError:
+    name = deployer.session.environment.name
+    return NothingToAnswerError(
+        f"no rollout is under way in {name}; nothing was changed",
+        hint=f"`history {name}` tells what the last one came to; `rollback {name}` goes back to the release before",
+    )
+
+
+def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -> None:
+    """Raise VerificationError where what waits to get traffic does not answer on the test listener as it must.
+
+    Whether who releases has asked already is not to be seen from here; to ask once more harms nobody.
+    """
+    if waiting.stage != SMOKE_STAGE or not deployer.is_tested:
+        return
+    session = deployer.session
+    session.report("asking the new version on the test listener")
+    asked = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
+    problem = next((each.problem for each in asked if each.problem), "")
+    if problem:
+        name = session.environment.name
+        raise VerificationError(
+            f"the smoke test failed: {problem}; the rollout in {name} was not told to go on",
+            hint=f"`abort {name}` takes it back; `continue {name} --skip-smoke` goes on all the same",
+        )
+
+
+def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
+    """Answer every hook that waits."""
+    for hook in waiting.pauses:
+        try:
+            deployer.patience(lambda: deployer.ecs.answer_pause(waiting.arn, hook.id, goes_on=True))  # noqa: B023  # called at once
+        except Exception as error:
+            if error_code(error) not in _TAKES_NONE:
+                raise
+            name = deployer.session.environment.name
+            raise NothingToAnswerError(
+                f"ECS takes no answer any more in {name}: somebody was there before, or its time is over",
+                hint=f"`status {name}` tells how far it is",
+            ) from None
+
+
+def _take_over(
+    deployer: Deployer,
+    waiting: ServiceDeployment,
+    watching: Watching,
+    *,
+    digest: str,
+    task_definition: str,
+) -> Released:
+    """Answer, and do what the command would have done that has gone: watch, prove, record."""
+    session = deployer.session
+    session.aws.warm()
+    last = next(iter(attempts_on(session, waiting.arn)), None)
+    first_record = begun(
+        session,
+        command="continue",
+        digest=digest,
+        promoted_from=last.begun.promoted_from if last else None,
+        strategy=waiting.strategy,
+        resumes=ledger_of(session).url(last.name) if last and last.ended is None else "",
+    )
+    with recorded(session, first_record) as attempt:
+        started = deployer.take_up(waiting.arn, task_definition_arn=task_definition)
+        _answer(deployer, waiting)
+        session.report("its command has gone: watching the rollout in its place")
+        back_to = 0 if deployer.came_from_nothing(waiting) else None
+        report = finish(deployer, started, watching, attempt, back_to=back_to)
+    return result(session, attempt, report)
