@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mclass_tf import image, verify
-from mclass_tf.errors import PromotionRefusedError
+from mclass_tf.errors import InterruptedByUserError, PromotionRefusedError
 from mclass_tf.flows.attempt import alone, begun, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
@@ -77,10 +80,12 @@ def promote(
             return _unchanged(deployer, digest, task_definition_arn=arn)
         found = proven(origin, session.environment.promotion, digest=digest)
         shown.differences(differences(_side(source), _side(session)))
-        copied = _copied(origin, deployer, found)
         wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
-        released = bring(deployer, wanted, watching, confirm=confirm, show_plan=shown.plan)
-    return Promoted(released=released, origin=found.origin, sent=copied.sent)
+        with _copying(origin, deployer, found) as copied:  # while Terraform plans
+            released = bring(
+                deployer, wanted, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
+            )
+    return Promoted(released=released, origin=found.origin, sent=copied.result().sent)
 
 
 def require_path(source: Session, session: Session) -> None:
@@ -115,16 +120,32 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
     return Promoted(released=result(session, attempt, report), origin=None, sent=0)
 
 
-def _copied(origin: Deployer, deployer: Deployer, found: Proven) -> image.Copied:
+@contextmanager
+def _copying(origin: Deployer, deployer: Deployer, found: Proven) -> Iterator[Future[image.Copied]]:
+    """Copy the image in the background; what fails inside ends it before its next blob."""
     session = deployer.session
     session.report(f"copying {found.digest} from {found.origin.environment} to {session.environment.name}")
-    return image.copy(
-        _registry(origin),
-        _registry(deployer),
-        digest=found.digest,
-        tags=found.tags,
-        folder=session.project.home,
-    )
+    over = threading.Event()
+
+    def go_on() -> None:
+        if over.is_set():
+            raise InterruptedByUserError("the image was not copied", hint="promote again")
+
+    def copy() -> image.Copied:
+        return image.copy(
+            _registry(origin),
+            _registry(deployer),
+            digest=found.digest,
+            tags=found.tags,
+            folder=session.project.home,
+            go_on=go_on,
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="copy") as pool:
+        try:
+            yield pool.submit(copy)
+        finally:
+            over.set()
 
 
 def _registry(deployer: Deployer) -> image.Registry:

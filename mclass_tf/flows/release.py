@@ -41,9 +41,9 @@ RELEASED, UNCHANGED = "released", "unchanged"
 class Released:
     """What a release or a rollback came to. `outcome` is "released", "unchanged" or "rolled back".
 
-    It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
     `analysis` is how the versions compared under traffic, None where they were not compared.
 
+    It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
     (s3://…).
     """
 
@@ -58,8 +58,8 @@ class Released:
     verification: verify.VerifyReport
     record: str
     cause: str = ""
-
     analysis: Compared | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -118,8 +118,12 @@ def bring(
     *,
     confirm: Confirm,
     show_plan: Callable[[Planned], None],
+    arrive: Callable[[], object] = lambda: None,
 ) -> Released:
-    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease."""
+    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease.
+
+    Where the image is still on its way, `arrive` returns when it is there, or raises; nothing was changed then.
+    """
     session, outputs = deployer.session, deployer.outputs
     require_free(deployer, wanted.digest)
     before = deployer.service()
@@ -132,7 +136,7 @@ def bring(
         with recorded(session, _first_record(session, wanted, before, watching.pause_at)) as attempt:
             for ran in wanted.ran:
                 attempt.note_before(ran)
-            planned = _plan(session, attempt, wanted)
+            planned = _plan(session, attempt, wanted, arrive)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, wanted)
@@ -145,14 +149,19 @@ def bring(
     return result(session, attempt, report)
 
 
-def _plan(session: Session, attempt: Attempt, wanted: Wanted) -> Planned:
-    """Return the plan, which the gates have approved."""
+def _plan(session: Session, attempt: Attempt, wanted: Wanted, arrive: Callable[[], object]) -> Planned:
+    """Return the plan, which the gates have approved, of an image that is there."""
     attempt.reach(PLANNING)
     planned = plan_within(session, image=wanted.digest)
     saved, decision = planned.saved, planned.decision
     details = plan_details(sha256=saved.sha256, serial=saved.serial, verdicts=decision.verdicts)
     attempt.reach(PLANNED, **details)
     decision.require()
+    try:
+        arrive()
+    except BaseException:
+        discard_plan_within(session)  # it would run what is not there
+        raise
     return planned
 
 
@@ -339,5 +348,5 @@ def result(session: Session, attempt: Attempt, report: verify.VerifyReport) -> R
         events=attempt.events,
         verification=report,
         record=attempt.record,
-    )
         analysis=attempt.analysis,
+    )
