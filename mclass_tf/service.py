@@ -344,11 +344,15 @@ class Ecs:
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks that are to run, or those that were stopped in the last hour or so."""
-        request: dict[str, Any] = {
-            "cluster": self._cluster,
-            "serviceName": self._name,
-            "desiredStatus": "STOPPED" if stopped else "RUNNING",
-        }
+        status = "STOPPED" if stopped else "RUNNING"
+        return self._listed({"serviceName": self._name, "desiredStatus": status})
+
+    def tasks_of_family(self, family: str) -> tuple[Task, ...]:
+        """Return the tasks that are to run of any revision of a task definition."""
+        return self._listed({"family": family, "desiredStatus": "RUNNING"})
+
+    def _listed(self, filters: Mapping[str, str]) -> tuple[Task, ...]:
+        request: dict[str, Any] = {"cluster": self._cluster, **filters}
         arns: list[str] = []
         while True:
             found = self._call("ListTasks", request)

@@ -101,6 +101,8 @@ def _of_tasks(stopped: Iterable[Task]) -> str:
 
 def _of_task(task: Task) -> str:
     told = [words for words in map(_of_container, task.containers) if words]
+    # Of a task that could not start, ECS says the same of the task and of its container.
+    told = [words for words in told if not task.stopped_reason or words not in task.stopped_reason]
     # That a container exited is what ECS says of every such task; how is what the container says.
     if told and (not task.stopped_reason or "Essential container" in task.stopped_reason):
         return _one_line("; ".join(told))
