@@ -20,6 +20,8 @@ from mclass_tf.gates import table
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
+_SHORT = 19  # of a digest: sha256: and twelve digits
+
 
 def release(call: Call) -> Outcome:
     if not call.arguments.yes:
@@ -196,6 +198,19 @@ def status_document(found: flows.ServiceStatus) -> dict[str, Any]:
         "url": found.url,
         "address": found.address or None,
         "service_deployment": current and _deployment_document(current),
+        "attempt": found.attempt and _attempt_document(found.attempt),
+    }
+
+
+def _attempt_document(unended: flows.Past) -> dict[str, Any]:
+    return {
+        "at": unended.at.isoformat(),
+        "kind": unended.kind,
+        "digest": unended.digest,
+        "outcome": unended.outcome,
+        "step": unended.step,
+        "who": unended.who,
+        "record": unended.record,
     }
 
 
@@ -233,7 +248,21 @@ def _status_text(found: flows.ServiceStatus) -> str:
     lines += [f"           on this machine: {found.address}"] if found.address else []
     if found.deployment is not None:
         lines += _rollout_text(found.environment, found.deployment)
+    lines += _attempt_text(found.environment, found.attempt) if found.attempt is not None else []
     return "\n".join(lines)
+
+
+def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
+    where = f" at {unended.step}" if unended.step else ""
+    lines = [
+        f"  {unended.kind:<9}{unended.digest[:_SHORT]} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"
+    ]
+    if unended.outcome == flows.UNDER_WAY:
+        return lines
+    return [
+        *lines,
+        f"           go on with it: `release {environment} --resume`; or back: `rollback {environment}`",
+    ]
 
 
 def _rollout_text(environment: str, current: ServiceDeployment) -> list[str]:

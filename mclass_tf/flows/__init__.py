@@ -20,7 +20,7 @@ from mclass_tf.flows.environments import (
     unlock,
     verify_environment,
 )
-from mclass_tf.flows.history import Past, history
+from mclass_tf.flows.history import UNDER_WAY, Past, history
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
 from mclass_tf.flows.one_off import Ran, run_command
@@ -31,6 +31,7 @@ from mclass_tf.flows.rollback import rollback
 from mclass_tf.rollout import Choice
 
 __all__ = [
+    "UNDER_WAY",
     "Applied",
     "BuildRequest",
     "Choice",

@@ -12,12 +12,13 @@ from mclass_tf.ledger import CUT_OFF, Compared, Origin, Record
 from mclass_tf.session import Session
 
 UNDER_WAY = "under way"
+UNENDED = (UNDER_WAY, CUT_OFF)
 _KINDS = {"promote": "promotion"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """One attempt. `seconds` None where it has not ended; `outcome` is then "under way" or "cut off", `step` where.
+    """One attempt. `seconds` None where it did not come to its end; `outcome` is then "under way" or "cut off", `step` where.
 
     `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic.
     """
@@ -46,6 +47,12 @@ def history(session: Session, *, limit: int) -> tuple[Past, ...]:
     return told(records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records))
 
 
+def unended(session: Session) -> Past | None:
+    """Return the last attempt where it has no end: it is under way, or was cut off."""
+    last = next(iter(history(session, limit=1)), None)
+    return last if last is not None and last.seconds is None and last.outcome in UNENDED else None
+
+
 def _is_held(session: Session, records: Sequence[Record]) -> bool:
     """Tell whether somebody is at work there; not asked where the last attempt has ended."""
     return bool(records) and records[0].ended is None and lease_of(session).holder() is not None
@@ -72,11 +79,13 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         cause=ended.cause if ended else "",
         is_verified=record.is_proven,
         who=begun.who,
-        seconds=(dt.datetime.fromisoformat(ended.at) - at).total_seconds() if ended else None,
+        seconds=(dt.datetime.fromisoformat(ended.at) - at).total_seconds()
+        if ended and outcome != CUT_OFF
+        else None,
         task_definition_arn=ended.task_definition_arn if ended else "",
         promoted_from=begun.promoted_from,
         record=url,
-        step=record.at_step if outcome in (UNDER_WAY, CUT_OFF) else "",
+        step=record.at_step if outcome in UNENDED else "",
         resumes=begun.resumes,
         analysis=ended.analysis if ended else None,
     )

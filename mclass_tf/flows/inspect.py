@@ -10,6 +10,7 @@ from mclass_tf import endpoint, rollout, verify
 from mclass_tf.errors import EndpointError
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
+from mclass_tf.flows.history import Past, unended
 from mclass_tf.rollout import Tasks
 from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
@@ -20,7 +21,8 @@ class ServiceStatus:
     """What runs. `digest` is the image's of the task definition in force, "" before there is one.
 
     `targets` counts the load balancer's targets by state; `address` is where the URL really is, on the local AWS.
-    `deployment` is the service deployment that is under way.
+    `deployment` is the service deployment that is under way, `attempt` the last release, promotion or rollback where it has
+    no end.
     """
 
     environment: str
@@ -34,6 +36,7 @@ class ServiceStatus:
     url: str
     address: str
     deployment: ServiceDeployment | None
+    attempt: Past | None
 
 
 def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def status(session: Session) -> ServiceStatus:
         url=outputs.url,
         address=_address(session, outputs.url),
         deployment=current and deployer.whole(current),
+        attempt=unended(session),
     )
 
 

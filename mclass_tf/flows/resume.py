@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from mclass_tf import verify
-from mclass_tf.errors import ConfigurationError, ReleaseMissingError, SupersededError
+from mclass_tf.errors import ConfigurationError, NoImageError, ReleaseMissingError, SupersededError
 from mclass_tf.flows.attempt import alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
@@ -64,7 +64,7 @@ def resume(
         if current is not None:
             return _take_up(deployer, record, current, watching)
         _require_untouched(deployer, record)
-        require_pushed(session, deployer.outputs, record.begun.digest)
+        _require_image(deployer, record)
         return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)
 
 
@@ -139,6 +139,24 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
             f"`release {name} --image {record.begun.digest}`",
             cause=f"{revision} was deployed meanwhile",
         )
+
+
+def _require_image(deployer: Deployer, record: Record) -> None:
+    """Raise NoImageError where the image is not in the repository: deleted since, or not copied yet."""
+    begun, name = record.begun, deployer.session.environment.name
+    try:
+        require_pushed(deployer.session, deployer.outputs, begun.digest)
+    except NoImageError as error:
+        runs = deployer.service().task_definition_arn.rsplit("/", 1)[-1]
+        again = (
+            f"`promote {begun.promoted_from.environment} {name}` copies it"
+            if begun.promoted_from
+            else error.hint
+        )
+        raise NoImageError(
+            f"going on is impossible: {error.message}; {runs} serves",
+            hint=f"{again}; `rollback {name}` goes back",
+        ) from None
 
 
 def _resumed(session: Session, record: Record) -> Begun:

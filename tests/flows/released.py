@@ -16,6 +16,7 @@ from tests.conftest import ROOT, CommandLine, Done
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
 PATIENCE = 120.0
+_BUCKET = "mclass-tfstate-111111111111"
 ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
@@ -120,13 +121,19 @@ class Dev:
 
     def records(self) -> list[tuple[Any, Any]]:
         """Return what the ledger has, the oldest first: of each attempt its beginning, and its end or None."""
-        s3, bucket = self.client("s3"), "mclass-tfstate-111111111111"
-        found = s3.list_objects_v2(Bucket=bucket, Prefix="mclass/releases/dev/").get("Contents", [])
-        bodies = {
-            o["Key"]: json.loads(s3.get_object(Bucket=bucket, Key=o["Key"])["Body"].read()) for o in found
-        }
+        bodies = {key: self.read(key) for key in self.objects()}
         folders = sorted({key.rpartition("/")[0] for key in bodies})
         return [(bodies[f"{folder}/started.json"], bodies.get(f"{folder}/ended.json")) for folder in folders]
+
+    def objects(self) -> list[str]:
+        """Return the keys of all that the ledger has."""
+        pages = self.client("s3").get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=_BUCKET, Prefix="mclass/releases/dev/").build_full_result()
+        return [each["Key"] for each in found.get("Contents", [])]
+
+    def read(self, key: str) -> Any:
+        """Return an object of the ledger."""
+        return json.loads(self.client("s3").get_object(Bucket=_BUCKET, Key=key)["Body"].read())
 
     def client(self, service: str) -> Any:
         if service not in self._clients:

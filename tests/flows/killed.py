@@ -1,0 +1,110 @@
+"""Commands that are killed as they come to a step, and a client that asks the service all the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.flows.released import PATIENCE, Dev
+
+_PAUSE = 0.02
+
+
+@dataclass
+class Answers:
+    """What a client got: how often each version answered, and what failed."""
+
+    versions: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def asking(dev: Dev) -> Iterator[Answers]:
+    """Ask the load balancer for its version all the time; it must answer every time."""
+    answers, over = Answers(), threading.Event()
+    url = f"{dev.status()['address']}/version"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask() -> None:
+        while not over.wait(_PAUSE):
+            try:
+                with opener.open(url, timeout=30) as answer:
+                    answers.versions[json.load(answer)["version"]] += 1
+            except (OSError, ValueError) as error:
+                answers.failures.append(f"{time.time():.1f}: {error}")
+
+    client = threading.Thread(target=ask, daemon=True)
+    client.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        client.join()
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Return what `condition` returns once it is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        time.sleep(_PAUSE)
+    return found
+
+
+def steps(dev: Dev, folder: str) -> list[str]:
+    """Return the steps of an attempt."""
+    return [str(dev.read(key)["what"]) for key in dev.objects() if key.startswith(f"{folder}/step-")]
+
+
+def folders(dev: Dev) -> list[str]:
+    """Return the folders of the attempts, the oldest first."""
+    return sorted({key.rpartition("/")[0] for key in dev.objects()})
+
+
+def waits(dev: Dev) -> bool:
+    """Tell whether the service deployment that is under way waits for an answer."""
+    described = dev.client("ecs").describe_service_deployments
+    arns = [dev.deployments()[0]["serviceDeploymentArn"]]
+    (found,) = described(serviceDeploymentArns=arns)["serviceDeployments"]
+    hooks = found.get("lifecycleHookDetails", ())
+    return any(hook.get("status") == "AWAITING_ACTION" for hook in hooks)
+
+
+def killed(
+    dev: Dev, digest: str, *, at: str, then: Callable[[], Any] | None = None, arguments: Sequence[str] = ()
+) -> str:
+    """Begin a release and kill it when the ledger has the step `at`; return what it showed.
+
+    `then`: it is stopped at that step, and killed once that is true: so it does nothing in between.
+    """
+    before = len(folders(dev))
+    with subprocess.Popen(
+        dev.commands.argv("release", "dev", "--local", "--yes", "--image", digest, *arguments),
+        env=dev.commands.variables(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            until(lambda: len(folders(dev)) > before or running.poll() is not None, "the attempt begins")
+            own = folders(dev)[-1]
+            until(lambda: at in steps(dev, own) or running.poll() is not None, f"the step {at}")
+            assert running.poll() is None, running.stderr and running.stderr.read()
+            if then is not None:
+                os.kill(running.pid, signal.SIGSTOP)
+                until(then, "what it is killed after")
+        finally:
+            running.kill()  # a stopped one too
+        return running.communicate()[1]
