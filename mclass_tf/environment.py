@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,11 +166,24 @@ def _release(settings: _Settings) -> ReleaseSettings:
         or default.version_path,
         strategy=_strategy(settings),
         smoke=settings.texts("smoke", _PATH, 'paths of the service, such as ["/version"]'),
-        before=settings.texts("before", _COMMAND, 'commands, such as ["python -m app.migrate"]') or (),
+        before=_commands(settings),
         analysis=_analysis(settings.table("analysis")),
     )
     settings.nothing_else()
     return found
+
+
+def _commands(settings: _Settings) -> tuple[str, ...]:
+    rule = 'commands, such as ["python -m app.migrate"]'
+    commands = settings.texts("before", _COMMAND, rule) or ()
+    for command in commands:
+        try:
+            program = shlex.split(command)[:1]
+        except ValueError as error:
+            raise settings.error("before", f"has {command!r}: {error}", "quote words as a shell does") from None
+        if not any(program):
+            raise settings.error("before", f"has {command!r}, which names no program", f"before is a list of {rule}")
+    return commands
 
 
 def _strategy(settings: _Settings) -> Strategy:
