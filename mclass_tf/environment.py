@@ -180,9 +180,13 @@ def _commands(settings: _Settings) -> tuple[str, ...]:
         try:
             program = shlex.split(command)[:1]
         except ValueError as error:
-            raise settings.error("before", f"has {command!r}: {error}", "quote words as a shell does") from None
+            raise settings.error(
+                "before", f"has {command!r}: {error}", "quote words as a shell does"
+            ) from None
         if not any(program):
-            raise settings.error("before", f"has {command!r}, which names no program", f"before is a list of {rule}")
+            raise settings.error(
+                "before", f"has {command!r}, which names no program", f"before is a list of {rule}"
+            )
     return commands
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from mclass_tf.errors import BeforeFailedError, MclassError, RolloutError
+from mclass_tf.errors import BeforeFailedError, InterruptedByUserError, MclassError, RolloutError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer
-from mclass_tf.flows.one_off import Finished, run_in
+from mclass_tf.flows.follow_task import Finished, Follower
+from mclass_tf.flows.one_off import OneOffCommand, deregister, run_in
+from mclass_tf.flows.one_off_definition import family
 from mclass_tf.ledger import OneOff
+from mclass_tf.process import deferred_interrupts
 
+STARTED_BY = "mclass-tf/before"
 _SUCCEEDED = 0
 
 
@@ -28,8 +32,28 @@ def run_before(deployer: Deployer, attempt: Attempt) -> None:
 
     What `attempt.before` says has run is not run again. Raises BeforeFailedError (exit 6) at the first that fails.
     """
-    for command in left(deployer.session.environment.release.before, attempt.before):
+    commands = left(deployer.session.environment.release.before, attempt.before)
+    if commands:
+        _wait_for_others(deployer)
+    for command in commands:
         _run(deployer, attempt, command)
+
+
+def _wait_for_others(deployer: Deployer) -> None:
+    """Let a command end that an attempt which was cut off has left running: two migrations at once do harm."""
+    for task in deployer.patience(
+        lambda: deployer.ecs.tasks_of_family(family(deployer.outputs.task_definition_family))
+    ):
+        if task.started_by != STARTED_BY:
+            continue
+        deployer.session.report(f"a command of an earlier attempt still runs: waiting for the task {task.id}")
+        with deferred_interrupts() as interruption:
+            finished = Follower(deployer=deployer, task=task, log=None, show=lambda _: None).follow(
+                interruption
+            )
+        deregister(deployer, task.task_definition_arn)
+        if isinstance(finished.error, InterruptedByUserError):
+            raise finished.error
 
 
 def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
@@ -39,7 +63,7 @@ def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
         finished = run_in(
             deployer,
             attempt.task_definition_arn,
-            shlex.split(command),
+            OneOffCommand(argv=tuple(shlex.split(command)), started_by=STARTED_BY),
             show=lambda line: session.report(f"  {line}"),
         )
     except MclassError:

@@ -1,0 +1,171 @@
+"""Follows one task to its end: shows what it writes, and stops it when its user or the clock says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mclass_tf import rollout
+from mclass_tf.errors import InterruptedByUserError, MclassError, OneOffError, RolloutError
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.task_log import Stream, TaskLog
+from mclass_tf.rollout.follow import Interruption
+from mclass_tf.service import Container, Task
+
+Line = Callable[[str], None]
+"""Takes a line that a task wrote."""
+
+_LOOK = 0.5  # seconds between two looks at the task
+_LOG_SETTLES = 2.0  # seconds in which the last lines of a task that has stopped come to CloudWatch Logs
+_KNOWN_WITHIN = 60.0  # seconds in which ECS comes to know a task that it has started
+
+# With these ECS says of a stopped task that it ended by itself.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+_BY_ITSELF = ("", "EssentialContainerExited")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What came of a command. `exit_code` is None where it did not come to an end of its own; `error` then says why.
+
+    `task_arn` is "" where no task was started, `log` None where nothing is written to CloudWatch Logs. Both reasons are ECS's:
+    why the task stopped, and what the container died of beyond its exit code.
+    """
+
+    task_arn: str = ""
+    exit_code: int | None = None
+    stopped_reason: str = ""
+    container_reason: str = ""
+    log: Stream | None = None
+    error: MclassError | None = None
+
+
+@dataclass(kw_only=True)
+class Follower:
+    """Follows one task to its end, shows what it writes, and stops it when it is told to. Times are in seconds."""
+
+    deployer: Deployer
+    task: Task
+    log: Stream | None
+    show: Line
+    timeout: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], object] = time.sleep
+    _reader: TaskLog | None = field(default=None, init=False)
+    _is_interrupted: bool = field(default=False, init=False)
+    _is_late: bool = field(default=False, init=False)
+
+    def follow(self, interruption: Interruption) -> Finished:
+        """Return what came of it. Raises RolloutError where AWS does not answer any more; the task may go on then."""
+        session = self.deployer.session
+        if self.log is not None:
+            self._reader = TaskLog(
+                session.aws.logs, self.log, patience=self.deployer.patience, tell=session.report
+            )
+        try:
+            self._to_its_end(interruption)
+        except RolloutError as error:
+            raise OneOffError(
+                f"{error.message}; the task {self.task.id} may go on",
+                hint=f"`aws ecs describe-tasks --cluster {self.deployer.outputs.cluster_name} --tasks {self.task.arn}` "
+                "shows what came of it",
+                cause=error.cause,
+            ) from None
+        return self._finished()
+
+    def _to_its_end(self, interruption: Interruption) -> None:
+        began, told = self.clock(), ""
+        while True:
+            self._look(began)
+            self._show_log()
+            is_over = self.task.last_status == "STOPPED"
+            if is_over:
+                self._show_rest()
+            if self.task.last_status != told:
+                told = self.task.last_status
+                self.deployer.session.report(f"task {self.task.id}: {told.lower()}")
+            if is_over:
+                return
+            if self._is_interrupted or self._is_late:
+                self.wait(_LOOK)
+            elif interruption.wait(_LOOK):
+                self._is_interrupted = True
+                self._stop("interrupted")
+            elif self.timeout is not None and self.clock() - began >= self.timeout:
+                self._is_late = True
+                self._stop(f"not over after {self.timeout:g} s")
+
+    def _look(self, began: float) -> None:
+        found = self.deployer.patience(lambda: self.deployer.ecs.task(self.task.arn))
+        if found is not None:
+            self.task = found
+        elif self.clock() - began >= _KNOWN_WITHIN:
+            raise RolloutError("ECS does not know the task", cause="ECS does not know the task")
+
+    def _stop(self, why: str) -> None:
+        self.deployer.session.report(f"{why}: stopping the task")
+        self.deployer.patience(lambda: self.deployer.ecs.stop_task(self.task.arn, reason=f"mclass-tf: {why}"))
+
+    def _show_log(self) -> int:
+        """Show what is new; return how many lines that were."""
+        number = 0
+        for line in self._reader.read() if self._reader is not None else ():
+            number += 1
+            self.show(line)
+        return number
+
+    def _show_rest(self) -> None:
+        """Show the last lines, which come a moment after the container's end."""
+        if self._reader is None or self._exit_code is None:
+            return
+        quiet_since = self.clock()
+        while self.clock() - quiet_since < _LOG_SETTLES:
+            self.wait(_LOOK)
+            if self._show_log():
+                quiet_since = self.clock()
+
+    @property
+    def _container(self) -> Container | None:
+        name = self.deployer.outputs.container_name
+        return next((own for own in self.task.containers if own.name == name), None)
+
+    @property
+    def _exit_code(self) -> int | None:
+        return self._container.exit_code if self._container is not None else None
+
+    def _finished(self) -> Finished:
+        error = self._error()
+        return Finished(
+            task_arn=self.task.arn,
+            exit_code=self._exit_code if error is None else None,
+            stopped_reason=self.task.stopped_reason,
+            container_reason=self._container.reason if self._container is not None else "",
+            log=self.log,
+            error=error,
+        )
+
+    def _error(self) -> MclassError | None:
+        """Return why the command did not come to an end of its own; None where it did."""
+        name = self.deployer.session.environment.name
+        logs = self.log.command if self.log is not None else "wherever its log driver writes"
+        if self._is_interrupted:
+            return InterruptedByUserError(
+                f"interrupted; the task {self.task.id} was stopped", hint=f"what it wrote: {logs}"
+            )
+        if self._exit_code is not None and self.task.stop_code in _BY_ITSELF:
+            return None
+        if self._is_late:
+            late = f"it was not over after {self.timeout:g} s"
+            return OneOffError(
+                f"the task {self.task.id} in {name} was stopped: {late}",
+                hint=f"give it more time: --timeout; what it wrote: {logs}",
+                cause=late,
+            )
+        cause = rollout.explain_task(self.task, environment=name, logs=logs)
+        what = "did not start" if self._exit_code is None else "was stopped before its command ended"
+        return OneOffError(
+            f"the task {self.task.id} in {name} {what}: {cause.sentence}",
+            hint=cause.hint,
+            cause=cause.sentence,
+        )
