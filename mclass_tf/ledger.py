@@ -178,8 +178,13 @@ class Record:
 
     @property
     def is_harmless(self) -> bool:
-        """Tell whether it is over, for sure, before it changed anything."""
-        return self.ended is not None and bool(self.steps) and all(s.what in _HARMLESS for s in self.steps)
+        """Tell whether it has come to its end, for sure, before it changed anything."""
+        return self.is_over and bool(self.steps) and all(step.what in _HARMLESS for step in self.steps)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it has come to its own end; where another one goes on with it, it has not."""
+        return self.ended is not None and self.ended.outcome != CUT_OFF
 
     @property
     def ran(self) -> tuple[OneOff, ...]:

@@ -106,7 +106,7 @@ def require_proven(
     time without another attempt between them.
     """
     again = f"`release {environment} --image {digest}` proves it anew"
-    ended = [record for record in records if record.ended is not None and not record.is_harmless]
+    ended = [record for record in records if record.is_over and not record.is_harmless]
     last = ended[0] if ended else None
     if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
         raise _refused(

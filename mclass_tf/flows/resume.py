@@ -22,11 +22,13 @@ from mclass_tf.flows.release import (
     result,
     unshown,
 )
-from mclass_tf.ledger import APPLYING, ROLLING_OUT, Begun, OneOff, Record
+from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
 _LOOKED_BACK = 50  # attempts
+# Ends of a command after which ECS may still be at work, or something is left to do.
+_OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
 
 
 def resume(
@@ -39,7 +41,7 @@ def resume(
     show_plan: Callable[[Planned], None] = unshown,
     pause_at: tuple[str, ...] = (),
 ) -> Released:
-    """Go on with the last attempt, which has no end, and return when its image serves.
+    """Go on with the last attempt, which was cut off, left to ECS or failed on its way, and return when its image serves.
 
     What is there decides, not what the attempt had noted: where its deployment is known to ECS that is followed to its end,
     or told how it has ended; where there is none, the release is made from its plan on, with the same image. Raises
@@ -53,8 +55,7 @@ def resume(
         name = session.environment.name
         record = cut_off(islice(ledger_of(session).latest_first(), _LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
-        where = f" at {record.at_step}" if record.at_step else ""
-        session.report(f"going on with the {record.begun.command} of {record.begun.digest}, cut off{where}")
+        session.report(f"going on with {_told(record)}")
         if record.begun.command == "rollback":
             raise ReleaseMissingError(
                 f"what was cut off in {name} is a rollback; nothing was changed",
@@ -71,20 +72,22 @@ def resume(
 def cut_off(records: Iterable[Record], *, environment: str) -> Record:
     """Return the attempt to go on with, of `records` with the latest first; raise ReleaseMissingError where there is none.
 
-    Attempts that have changed nothing do not count.
+    Attempts that ended before they changed anything do not count: where one of them was to go on with another, that is open still.
     """
     found = next((record for record in records if not record.is_harmless), None)
-    if found is None or found.ended is not None:
-        told = (
-            "nothing was released there yet"
-            if found is None or found.ended is None
-            else f"the last one, the {found.begun.command} of {found.begun.digest}, ended with {found.ended.outcome!r}"
-        )
+    if found is None or (found.ended is not None and found.ended.outcome not in _OPEN):
+        told = "nothing was released there yet" if found is None else f"the last one, {_told(found)}"
         raise ReleaseMissingError(
             f"no attempt was cut off in {environment}: {told}; nothing was changed",
             hint=f"`release {environment}` begins a new one; `history {environment}` tells what there was",
         )
     return found
+
+
+def _told(record: Record) -> str:
+    outcome = record.ended.outcome if record.ended is not None else CUT_OFF
+    where = f" at {record.at_step}" if record.at_step and outcome in _OPEN else ""
+    return f"the {record.begun.command} of {record.begun.digest or 'nothing'}: {outcome}{where}"
 
 
 def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | None:

@@ -19,6 +19,7 @@ from mclass_tf.local.http import Reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.tokens import Principal
+from mclass_tf.local.trouble import Trouble
 
 PREFIX = "/_mclass/"
 
@@ -36,6 +37,7 @@ class Admin:
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
             ("PUT", "ecs/interruptions"): self._put_interruption,
+            ("PUT", "troubles"): self._put_trouble,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
             ("GET", "load-balancers"): self._load_balancers,
@@ -100,6 +102,17 @@ class Admin:
         """How long authorization tokens of ECR are valid that are issued from here on."""
         ecr.tokens.valid_seconds = float(body["seconds"])
         return _json(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
+
+    def _put_trouble(self, body: Any) -> Reply:
+        """Have a service throttle, or answer with errors of its servers, for so many seconds."""
+        trouble = Trouble(
+            service=str(body["service"]),
+            code=str(body.get("code", "ThrottlingException")),
+            status=int(body.get("status", HTTPStatus.BAD_REQUEST)),
+            seconds=float(body["seconds"]),
+        )
+        self._aws.troubles.put(trouble)
+        return _json(HTTPStatus.OK, dataclasses.asdict(trouble))
 
     def _clock(self, _body: Any) -> Reply:
         return _json(HTTPStatus.OK, {"speed": live.clock.speed})

@@ -23,6 +23,7 @@ from mclass_tf.local.aws import acm, install, operations
 from mclass_tf.local.calls import Call, identify
 from mclass_tf.local.http import Reply
 from mclass_tf.local.refusal import unexpected, unsupported
+from mclass_tf.local.trouble import Troubles
 
 _log = logging.getLogger("mclass_tf.local")
 
@@ -49,6 +50,7 @@ class Aws:
         self._lock = threading.Lock()
         self._dispatcher = _Dispatcher()
         self._refused: dict[str, None] = {}
+        self.troubles = Troubles()
 
     @property
     def refused(self) -> list[str]:
@@ -67,6 +69,9 @@ class Aws:
 
     def answer(self, environ: dict[str, Any]) -> Reply:
         call = operations.named(identify(environ), environ)
+        trouble = self.troubles.reply(call)
+        if trouble is not None:
+            return trouble
         started = time.perf_counter()
         if not self._lock.acquire(timeout=_LONGEST_WAIT):
             return unexpected(call, error="another call has not come to its end")

@@ -1,0 +1,58 @@
+"""Trouble that AWS is told to have: a service that throttles, or answers with errors of its servers, for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from mclass_tf.local.calls import Call
+from mclass_tf.local.http import Reply
+from mclass_tf.local.refusal import refuse
+
+_LONGEST = 3600.0
+_MESSAGES = {
+    "ThrottlingException": "Rate exceeded",
+    "ServerException": "Service Unavailable. Please try again later.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Every call of `service`, as endpoints name it ("ecs"), is answered with `code` and `status` for so many seconds."""
+
+    service: str
+    code: str
+    status: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not HTTPStatus.BAD_REQUEST <= self.status <= 599:  # noqa: PLR2004
+            raise ValueError(f"status must be from 400 to 599, not {self.status}")
+        if not 0 <= self.seconds <= _LONGEST:
+            raise ValueError(f"seconds must be from 0 to {_LONGEST:g}, not {self.seconds:g}")
+
+
+class Troubles:
+    """What is in trouble now; seconds are the wall's, since it is a client's patience that is tried."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: dict[str, tuple[Trouble, float]] = {}
+
+    def put(self, trouble: Trouble) -> None:
+        """Begin a trouble, in the place of another one of the same service; one of 0 seconds ends it."""
+        with self._lock:
+            self._until[trouble.service] = (trouble, self._clock() + trouble.seconds)
+
+    def reply(self, call: Call) -> Reply | None:
+        """Return the error that the call gets, None where its service is well."""
+        with self._lock:
+            found = self._until.get(call.service)
+        if found is None or self._clock() >= found[1]:
+            return None
+        code = found[0].code
+        return refuse(call, code=code, message=_MESSAGES.get(code, code), status=found[0].status)
