@@ -26,8 +26,9 @@ _SERVER_ERROR = 500
 class Requests:
     """ASGI middleware around the endpoints."""
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, errors: Errors) -> None:
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, errors: Errors, revision: str) -> None:
         self._app = app
+        self._revision = revision.encode()
         self._lifecycle = lifecycle
         self._errors = errors
 
@@ -38,7 +39,8 @@ class Requests:
         self._lifecycle.entered()
         ids = _ids(scope)
         token = request_fields.set(ids)
-        answer = _Answer(send, lifecycle=self._lifecycle, request_id=ids["request_id"].encode())
+        headers = ((b"x-request-id", ids["request_id"].encode()), (b"x-revision", self._revision))
+        answer = _Answer(send, lifecycle=self._lifecycle, headers=headers)
         started = time.perf_counter()
         try:
             await self._served(scope, receive, answer)
@@ -66,16 +68,16 @@ class Requests:
 class _Answer:
     """Passes the answer on, with our headers, and remembers its status."""
 
-    def __init__(self, send: Send, *, lifecycle: Lifecycle, request_id: bytes) -> None:
+    def __init__(self, send: Send, *, lifecycle: Lifecycle, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.status: int | None = None
         self._send = send
         self._lifecycle = lifecycle
-        self._request_id = request_id
+        self._headers = headers
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+            message["headers"] = [*message["headers"], *self._headers]
             if self._lifecycle.closing:
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)

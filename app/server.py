@@ -17,8 +17,8 @@ import uvicorn
 from app import faults
 from app.lifecycle import Lifecycle, Phase
 from app.requests import Requests
-from app.settings import Settings
-from app.task_metadata import task_id
+from app.settings import Settings, there
+from app.task_metadata import task_arn
 from app.web import Endpoints
 
 ENDED = 0
@@ -64,13 +64,15 @@ class _Signals:
 
 async def serve(settings: Settings) -> int:
     """Serve until a signal comes, then end without dropping a request; return the exit code."""
+    arn = await task_arn(settings.metadata_uri)
+    settings = there(settings, task_arn=arn)
     signals = _Signals(exit_on_sigterm=settings.faults.exit_on_sigterm)
     faults.announce(settings)
     if settings.faults.crash_after == 0:
         faults.crash()
     if await _happens(signals.stop, within=settings.faults.slow_start):
         return ENDED
-    task = await task_id(settings.metadata_uri)
+    task = None if arn is None else arn.rpartition("/")[2]
     try:
         listener = _listener(settings)
     except OSError as error:
@@ -89,7 +91,10 @@ async def _run(settings: Settings, signals: _Signals, *, listener: socket.socket
     lifecycle = Lifecycle()
     endpoints = Endpoints(settings=settings, lifecycle=lifecycle, task=task)
     app = Requests(
-        endpoints.application(), lifecycle=lifecycle, errors=faults.Errors(settings.faults.error_rate)
+        endpoints.application(),
+        lifecycle=lifecycle,
+        errors=faults.Errors(settings.faults.error_rate),
+        revision=settings.revision,
     )
     server = _Uvicorn(_config(settings, app))
     background = [asyncio.create_task(work) for work in _faults(settings)]

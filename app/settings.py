@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app import __version__
 
 PREFIX = "MCLASS_"
 FAULT_PREFIX = "MCLASS_FAULT_"
+_ONLY_IN = "MCLASS_FAULT_ONLY_IN"
 _OF_THE_TOOL = "MCLASS_TF_"  # the deployment tool's own variables, which a developer's shell may hold
 _CLOSING = 2  # seconds beyond the longest request until the last connection is closed
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -31,7 +32,10 @@ class Faults:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the service runs; times in seconds. The defaults are those of modules/ecs-service and modules/alb."""
+    """How the service runs; times in seconds. The defaults are those of modules/ecs-service and modules/alb.
+
+    `faults_only_in` is the account and cluster whose tasks alone have the faults, "" where all have them.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 - the container's own network; the security group says who reaches it
     port: int = 3000
@@ -45,6 +49,7 @@ class Settings:
     stop_timeout: float = 60
     metadata_uri: str | None = None
     faults: Faults = Faults()
+    faults_only_in: str = ""
     asked_faults: tuple[str, ...] = ()
 
     @property
@@ -152,7 +157,13 @@ def load(env: Mapping[str, str]) -> Settings:
         ),
         metadata_uri=env.get("ECS_CONTAINER_METADATA_URI_V4") or None,
         faults=_faults(reader),
-        asked_faults=tuple(sorted(name for name in env if name.startswith(FAULT_PREFIX) and env[name])),
+        faults_only_in=reader.text(
+            _ONLY_IN,
+            default="",
+            pattern=r"\d{12}:task/[\w-]{1,255}",
+            example="ACCOUNT:task/CLUSTER, as in the ARN of a task",
+        ),
+        asked_faults=tuple(sorted(n for n in env if n.startswith(FAULT_PREFIX) and n != _ONLY_IN and env[n])),
     )
     reader.refuse_unknown()
     # What could not be read has a default here, against which the rest would be judged wrongly.
@@ -160,6 +171,13 @@ def load(env: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def there(settings: Settings, *, task_arn: str | None) -> Settings:
+    """Return the settings as they hold in that task: without faults where these are for the tasks of another cluster."""
+    if not settings.faults_only_in or f":{settings.faults_only_in}/" in (task_arn or ""):
+        return settings
+    return replace(settings, faults=Faults(), asked_faults=())
 
 
 def _faults(reader: _Reader) -> Faults:

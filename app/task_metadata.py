@@ -1,4 +1,4 @@
-"""The id of the ECS task that the service runs in, from the task metadata endpoint, version 4.
+"""Which ECS task the service runs in, from the task metadata endpoint, version 4.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html
 """
@@ -15,8 +15,8 @@ _log = logging.getLogger("app.task_metadata")
 _SECONDS = 1  # it is on this very machine; a service must not wait for it
 
 
-async def task_id(uri: str | None) -> str | None:
-    """Return the task's id; None outside of ECS, or where the endpoint does not answer."""
+async def task_arn(uri: str | None) -> str | None:
+    """Return the task's ARN; None outside of ECS, or where the endpoint does not answer."""
     if uri is None:
         return None
     try:
@@ -30,5 +30,4 @@ def _read(uri: str) -> str:
     if not uri.startswith("http://"):
         raise ValueError(f"ECS_CONTAINER_METADATA_URI_V4 is not an http URL: {uri}")
     with urllib.request.urlopen(f"{uri}/task", timeout=_SECONDS) as answer:  # noqa: S310 - checked above
-        arn: str = json.load(answer)["TaskARN"]
-    return arn.rpartition("/")[2]
+        return str(json.load(answer)["TaskARN"])

@@ -107,6 +107,20 @@ def test_errors_come_at_the_rate_that_was_asked_for_and_spare_the_probes(start: 
     assert [service.get("/version").status_code for _ in range(8)] == [200, 200, 200, 500] * 2
 
 
+def test_a_fault_for_the_tasks_of_a_cluster_is_off_elsewhere(start: Start) -> None:
+    service = start(MCLASS_FAULT_ERROR_RATE="1", MCLASS_FAULT_ONLY_IN="222222222222:task/mclass-cluster")
+
+    assert service.get("/version").status_code == 200
+    assert [record["message"] for record in service.records] == ["listening"]
+
+
+def test_an_answer_names_its_revision_in_errors_too(start: Start) -> None:
+    service = start(MCLASS_FAULT_ERROR_RATE="1", MCLASS_REVISION="abc")
+
+    answer = service.get("/version")
+    assert (answer.status_code, answer.headers["x-revision"]) == (500, "abc")
+
+
 def test_a_short_keep_alive_closes_an_idle_connection(start: Start) -> None:
     service = start(MCLASS_FAULT_KEEP_ALIVE_SECONDS="1")
     with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as connection:

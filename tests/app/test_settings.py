@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from app.settings import Faults, Settings, SettingsError, load
+from app.settings import Faults, Settings, SettingsError, load, there
 from tests.app.service import ROOT, Start
 
 
@@ -117,6 +117,23 @@ def test_an_end_that_takes_longer_than_the_stop_timeout_is_refused() -> None:
     assert "SIGKILL would cut requests off" in problem
     assert load({"MCLASS_LAME_DUCK_SECONDS": "28"}).lame_duck == 28
     assert load({"MCLASS_LAME_DUCK_SECONDS": "29", "MCLASS_STOP_TIMEOUT_SECONDS": "61"}).lame_duck == 29
+
+
+@pytest.mark.parametrize(
+    ("arn", "rate"),
+    [
+        ("arn:aws:ecs:ap-northeast-2:222222222222:task/mclass-cluster/0123", 1),
+        ("arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/0123", 0),
+        ("arn:aws:ecs:ap-northeast-2:222222222222:task/mclass-cluster-2/0123", 0),
+        (None, 0),
+    ],
+)
+def test_faults_may_be_for_the_tasks_of_one_cluster_alone(arn: str | None, rate: float) -> None:
+    asked = load({"MCLASS_FAULT_ERROR_RATE": "1", "MCLASS_FAULT_ONLY_IN": "222222222222:task/mclass-cluster"})
+    found = there(asked, task_arn=arn)
+
+    assert found.faults.error_rate == rate
+    assert found.asked_faults == (("MCLASS_FAULT_ERROR_RATE",) if rate else ())
 
 
 def test_wrong_settings_end_the_service_with_exit_code_3(launch: Start) -> None:
