@@ -42,6 +42,7 @@ class Admin:
             ("PUT", "clock"): self._put_clock,
             ("GET", "load-balancers"): self._load_balancers,
             ("GET", "failures"): self._failures,
+            ("GET", "requests"): self._requests,
         }
 
     def answer(self, environ: dict[str, Any]) -> Reply | None:
@@ -132,6 +133,14 @@ class Admin:
         with self._aws.exclusive():
             found = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
         return _json(HTTPStatus.OK, {"load_balancers": found})
+
+    def _requests(self, _body: Any) -> Reply:
+        """How many requests went from each listener to each target group since the start."""
+        found = [
+            {"listener_arn": listener, "target_group_arn": group, "count": count}
+            for (listener, group), count in live.traffic.requests.items()
+        ]
+        return _json(HTTPStatus.OK, {"requests": found})
 
     def _failures(self, body: Any) -> Reply:
         """The requests that load balancers answered with an error of their own, or broke off."""

@@ -1,12 +1,12 @@
-"""What is known of the traffic: where listeners answer on this machine, and which requests failed."""
+"""What is known of the traffic: where listeners answer on this machine, where requests went, and which failed."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 
-from mclass_tf.local.balancer.report import Failure, Listening
+from mclass_tf.local.balancer.report import Failure, Listening, Metrics
 
 _FAILURES_KEPT = 20_000
 
@@ -18,6 +18,7 @@ class Traffic:
         self._lock = threading.Lock()
         self._listening: dict[str, Listening] = {}
         self._failures: deque[Failure] = deque(maxlen=_FAILURES_KEPT)
+        self._requests: Counter[tuple[str, str]] = Counter()
 
     def take_listening(self, report: Listening) -> None:
         with self._lock:
@@ -33,6 +34,17 @@ class Traffic:
         """By the listener's ARN; a listener that is deleted may still stand here."""
         with self._lock:
             return dict(self._listening)
+
+    def take_metrics(self, report: Metrics) -> None:
+        with self._lock:
+            for listener, count in report.by_listener.items():
+                self._requests[listener, report.target_group_arn or ""] += count
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """How many requests went from a listener to a target group, by their ARNs, since the start; told a second late."""
+        with self._lock:
+            return dict(self._requests)
 
     def take_failure(self, report: Failure) -> None:
         with self._lock:

@@ -652,6 +652,10 @@ async def test_what_passed_is_counted_by_target_group() -> None:
         assert all(0 < time < 20 for time in times)
         assert made.count("NewConnectionCount") >= 2
         assert made.count("HTTPCode_ELB_5XX_Count") == 0
+        by_listener = [each.by_listener for each in made.of(Metrics) if each.by_listener]
+        listeners = {arn for each in by_listener for arn in each}
+        assert len(listeners) == 1
+        assert sum(each[arn] for each in by_listener for arn in each) == 5
 
 
 @asynchronous

@@ -25,6 +25,7 @@ class Reports:
             case Failure():
                 live.traffic.take_failure(report)
             case Metrics():
+                live.traffic.take_metrics(report)
                 traffic_metrics.take(report)
             case AccessLog():
                 self._access_logs.take(report)

@@ -76,6 +76,12 @@ class ClientConnection(asyncio.Protocol):
     def counts(self, group: Group | None) -> Counts:
         return self.telemetry.of(self.listener.load_balancer_arn, None if group is None else group.arn)
 
+    def count_request(self, group: Group) -> None:
+        """Count a request that goes to a target of the group."""
+        counts = self.counts(group)
+        counts.counts["RequestCount"] += 1
+        counts.by_listener[self.listener.arn] += 1
+
     def is_too_old(self) -> bool:
         """Whether its time is over: it then carries one more answer, which says so.
 

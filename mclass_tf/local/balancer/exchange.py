@@ -257,7 +257,7 @@ class Exchange:
             self._fail(503, "no_targets")
             return
         self.target = target
-        self.client.counts(group).counts["RequestCount"] += 1
+        self.client.count_request(group)
         target.exchanges.add(self)
         if self.request.expects_continue and not self.request_is_whole:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")

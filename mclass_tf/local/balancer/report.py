@@ -44,7 +44,8 @@ class Metrics:
 
     `counts` by the names of CloudWatch's metrics in AWS/ApplicationELB (RequestCount, HTTPCode_Target_2XX_Count,
     HTTPCode_ELB_502_Count, TargetConnectionErrorCount, …); `response_times` are TargetResponseTime's samples, in seconds.
-    `target_group_arn` None: what never reached a target group.
+    `target_group_arn` None: what never reached a target group. `by_listener` is RequestCount by the listener's ARN, which
+    CloudWatch does not tell.
     """
 
     at: float
@@ -52,6 +53,7 @@ class Metrics:
     target_group_arn: str | None
     counts: Mapping[str, float]
     response_times: tuple[float, ...] = ()
+    by_listener: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ Send = Callable[[Report], None]
 class Counts:
     """What was counted for one load balancer and one of its target groups, or none."""
 
-    __slots__ = ("counts", "response_times")
+    __slots__ = ("by_listener", "counts", "response_times")
 
     def __init__(self) -> None:
         self.counts: defaultdict[str, float] = defaultdict(float)
+        self.by_listener: defaultdict[str, int] = defaultdict(int)
         self.response_times: list[float] = []
 
 
@@ -57,6 +58,7 @@ class Telemetry:
                     load_balancer_arn=load_balancer,
                     target_group_arn=group,
                     counts=dict(found.counts),
+                    by_listener=dict(found.by_listener),
                     response_times=tuple(found.response_times),
                 )
             )
