@@ -9,8 +9,10 @@ from pathlib import Path
 from mclass_tf.local.aws.access_logs import AccessLogs
 from mclass_tf.local.aws.alarms import Alarms
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.aws.ecs.hooks import Hooks
 from mclass_tf.local.aws.ecs.scheduler import Scheduler
 from mclass_tf.local.aws.ecs.tasks import Tasks
+from mclass_tf.local.aws.functions import Functions
 from mclass_tf.local.aws.reports import Reports
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
@@ -51,6 +53,9 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
         "the load balancers": Balancer(exclusive=exclusive, take=Reports(access_logs=access_logs).take),
         "the tasks": tasks,
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
+        "the hooks of deployments": Hooks(
+            exclusive=exclusive, runner=Functions(home=surroundings.home, url=surroundings.url)
+        ),
         "the metrics of load balancers": TrafficMetrics(exclusive=exclusive),
         "the metrics of services": ServiceMetrics(exclusive=exclusive, tasks=tasks),
         "the alarms": Alarms(exclusive=exclusive),

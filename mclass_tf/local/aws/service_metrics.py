@@ -55,10 +55,11 @@ class ServiceMetrics:
         """Call it under the lock of the calls."""
         samples: dict[str, Sample] = {}
         for task, usage in self._tasks.usage():
-            if task.launch.service_name is None:
+            service_name = task.launch.service_name
+            if service_name is None:
                 continue
             sample = samples[task.id] = Sample(at=now, usage=usage)
-            _tell(task, shares(task, before=self._before.get(task.id), now=sample), now=now)
+            _tell(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
         self._before = samples
 
 
@@ -73,11 +74,11 @@ def shares(task: Task, *, before: Sample | None, now: Sample) -> Mapping[str, fl
     return found
 
 
-def _tell(task: Task, found: Mapping[str, float], *, now: float) -> None:
+def _tell(task: Task, service_name: str, found: Mapping[str, float], *, now: float) -> None:
     metrics = cloudwatch_backends[task.launch.account_id][task.launch.region].metrics
     service = {
         "ClusterName": task.launch.cluster_name,
-        "ServiceName": task.launch.service_name or "",
+        "ServiceName": service_name,
     }
     for name, value in found.items():
         stats = Stats()

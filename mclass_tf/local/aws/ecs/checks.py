@@ -17,6 +17,8 @@ FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 _WHOLE = 100
 _BAKE_MINUTES = range(1440 + 1)
 _THRESHOLDS = ("COUNT", "BOUNDED_PERCENT", "UNBOUNDED_PERCENT")
+_MOST = {"subnets": 16, "securityGroups": 5}
+_PUBLIC_IP = ("ENABLED", "DISABLED")
 _CHOICES = {
     "availabilityZoneRebalancing": ("ENABLED", "DISABLED"),
     "propagateTags": ("NONE", "SERVICE", "TASK_DEFINITION"),
@@ -99,12 +101,20 @@ def check_strategy(strategy: Iterable[Mapping[str, Any]], *, associated: Iterabl
 
 
 def check_network(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raises InvalidParameterException for subnets and security groups that ECS would refuse."""
+    """Raises InvalidParameterException for subnets and security groups that ECS would refuse.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AwsVpcConfiguration.html
+    """
     network = (settings.get("networkConfiguration") or {}).get("awsvpcConfiguration")
     if not network:
         raise invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
     if not network.get("subnets"):
         raise invalid("subnets can not be empty.")
+    for name, most in _MOST.items():
+        if len(network.get(name) or ()) > most:
+            raise invalid(f"{name} can have at most {most} items.")
+    if (network.get("assignPublicIp") or "DISABLED") not in _PUBLIC_IP:
+        raise invalid(f"assignPublicIp should be one of [{','.join(_PUBLIC_IP)}].")
     ec2 = ec2_backends[account_id][region]
     group_ids = network.get("securityGroups")
     try:

@@ -26,6 +26,7 @@ from mclass_tf.local.aws.ecs.task import Launch, Registration, Task
 from mclass_tf.local.aws.ecs.traffic import TrafficError
 from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Strategy, TaskView
 from mclass_tf.local.aws.ecs.world import LOCAL, Alarm, World
+from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")
 
@@ -264,7 +265,7 @@ class _Pass:
             because = "the circuit breaker threshold was exceeded"
         elif kind == "lifecycle hook":
             words, goes_back = "hook execution failure(s) detected", True
-            because = "a lifecycle hook failed, timed out or was answered with ROLLBACK"
+            because = deployment.record.progress.failure
         else:
             words, goes_back = "traffic could not be shifted", True
         self._service.tell(events.deployment_failed(deployment.id, reason=words))
@@ -324,7 +325,7 @@ class _Pass:
         deployment, record = self._service.primary, self._service.primary.record
         if not deployment.is_in_progress or record.has_ended or self._service.status != "ACTIVE":
             return False
-        before = record.progress.position
+        before, hooks = record.progress.position, len(record.progress.pauses)
         try:
             wake = record.progress.advance(
                 Surroundings(
@@ -336,6 +337,8 @@ class _Pass:
             return True
         if wake is not None:
             self._wakes.append(wake)
+        if len(record.progress.pauses) > hooks:
+            live.changed("hooks")
         if record.progress.has_failed:
             self._watch()
             return True

@@ -4,11 +4,13 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-deploymen
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-linear.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/lambda-lifecycle-hooks.html
 """
 
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,6 +28,11 @@ PAUSABLE = (
     "POST_PRODUCTION_TRAFFIC_SHIFT",
 )
 
+# Where a Lambda function is asked: in all of these, and those in which traffic is on the move.
+ASKABLE = (*PAUSABLE, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
+PAUSE, LAMBDA = "PAUSE", "AWS_LAMBDA"
+
+_ASKED_AGAIN_AFTER = 30.0  # AWS's seconds, where the function does not say
 _WHOLE = 100.0
 _TIMEOUT_MINUTES = 1440
 _MINUTE = 60.0
@@ -60,16 +67,42 @@ class Step:
 
 @dataclass(kw_only=True)
 class Hook:
-    """One pause: its answer, or what happens at `expires_at` (seconds since the epoch) without one."""
+    """One pause, or one function that is asked: its answer, or what happens at `expires_at` (seconds since the epoch) without.
+
+    A function is asked at `due_at`; None while it is being asked. `details` are handed to it, `production` and `test` the
+    shares to which the stage shifts traffic, of the revision that is deployed. `reason` says why it failed. What is not
+    `is_waited_for` changes nothing.
+    """
 
     id: str
     expires_at: float
     timeout_action: str
     status: str = "AWAITING_ACTION"
+    kind: str = PAUSE
+    stage: str = ""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    due_at: float | None = None
+    production: float | None = None
+    test: float | None = None
+    reason: str = ""
+    is_waited_for: bool = True
+
+    @property
+    def target_arn(self) -> str:
+        return str(self.configuration.get("hookTargetArn") or "")
 
     @property
     def is_awaiting(self) -> bool:
         return self.status == "AWAITING_ACTION"
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "IN_PROGRESS"
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_awaiting or self.is_running
 
     @property
     def has_failed(self) -> bool:
@@ -77,11 +110,31 @@ class Hook:
 
     def answer(self, action: str) -> None:
         self.status = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
+        self.reason = "" if action == "CONTINUE" else "a pause was answered with ROLLBACK"
+
+    def take(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
+        """Take what a function has returned, or the error instead; not where nobody waits for it any more."""
+        if not self.is_running:
+            return
+        told = value if isinstance(value, Mapping) else {}
+        status = told.get("hookStatus")
+        delay, details = told.get("callBackDelay", _ASKED_AGAIN_AFTER), told.get("hookDetails") or {}
+        is_sound = isinstance(delay, (int, float)) and isinstance(details, Mapping)
+        if not error and status == "IN_PROGRESS" and is_sound:
+            self.details |= details
+            self.due_at = now + real(max(0.0, float(delay)))
+            return
+        if not error and status == "SUCCEEDED":
+            self.status = "SUCCEEDED"
+            return
+        self.status = "FAILED"
+        self.reason = f"{self.target_arn}: {error or f'hookStatus is {status!r}'}"
 
     def document(self) -> dict[str, Any]:
         return {
             "hookId": self.id,
-            "targetType": "PAUSE",
+            "targetType": self.kind,
+            **({"targetArn": self.target_arn} if self.kind == LAMBDA else {}),
             "status": self.status,
             "expiresAt": self.expires_at,
             "timeoutAction": self.timeout_action,
@@ -135,6 +188,14 @@ class Progress:
         """A rollback does not fail by the hook that led to it."""
         return not self.is_rollback and any(hook.has_failed for hook in self.pauses)
 
+    @property
+    def failure(self) -> str:
+        """Say why a hook has ended the deployment."""
+        failed = next((hook for hook in self.pauses if hook.has_failed), None)
+        if failed is None or failed.status == "TIMED_OUT":
+            return "a lifecycle hook timed out"
+        return failed.reason or "a lifecycle hook failed"
+
     def pause(self, hook_id: str) -> Hook | None:
         return next((hook for hook in self.pauses if hook.id == hook_id), None)
 
@@ -143,7 +204,7 @@ class Progress:
         while True:
             self._enter(around)
             self._expire(around.now)
-            awaited = [hook.expires_at for hook in self.pauses if hook.is_awaiting]
+            awaited = [hook.expires_at for hook in self.pauses if hook.is_open and hook.is_waited_for]
             if awaited or self.has_failed:
                 return min(awaited, default=None)
             if self.until is None:
@@ -160,7 +221,7 @@ class Progress:
     def give_up(self) -> None:
         """Nobody waits for an answer any more."""
         for hook in self.pauses:
-            if hook.is_awaiting:
+            if hook.is_open:
                 hook.status = "FAILED"
 
     def _enter(self, around: Surroundings) -> None:
@@ -169,11 +230,39 @@ class Progress:
         self._has_entered = True
         for hook in self.hooks:
             if self.stage in (hook.get("lifecycleStages") or ()):
-                self.pauses.append(_pause(hook, around))
+                self.pauses.append(self._asked(hook, around))
+
+    def _asked(self, hook: Mapping[str, Any], around: Surroundings) -> Hook:
+        timeout = hook.get("timeoutConfiguration") or {}
+        minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
+        expires_at = around.now + around.real(minutes * _MINUTE)
+        action = timeout.get("action") or "ROLLBACK"
+        if is_pause(hook):
+            return Hook(
+                id=f"ecs-pause-{secrets.token_urlsafe(32)}", expires_at=expires_at, timeout_action=action
+            )
+        return Hook(
+            id=str(uuid.uuid4()),
+            expires_at=expires_at,
+            timeout_action=action,
+            status="IN_PROGRESS",
+            kind=LAMBDA,
+            stage=self.stage,
+            configuration=hook,
+            details=dict(hook.get("hookDetails") or {}),
+            due_at=around.now,
+            production=self._share(self.step.production),
+            test=self._share(self.step.test),
+            is_waited_for=not self.is_rollback,
+        )
+
+    def _share(self, of_primary: float | None) -> float | None:
+        """Return the share of the revision that is deployed: in a rollback the primary deployment is the one before."""
+        return of_primary if of_primary is None or not self.is_rollback else _WHOLE - of_primary
 
     def _expire(self, now: float) -> None:
         for hook in self.pauses:
-            if hook.is_awaiting and now >= hook.expires_at:
+            if hook.is_open and now >= hook.expires_at:
                 hook.status = "TIMED_OUT"
 
 
@@ -194,6 +283,7 @@ def forward(
 def back(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
     """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it.
 
+    Functions are asked again where traffic shifts, and not waited for.
     `before` is where the deployment was: from CLEAN_UP on, the tasks to go back to must come up first.
     """
     if configuration["strategy"] == ROLLING:
@@ -205,7 +295,8 @@ def back(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
             Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
             Step(stage="CLEAN_UP"),
         )
-    return Progress(steps=steps, is_rollback=True, pauses=before.pauses)
+    asked = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
+    return Progress(steps=steps, hooks=asked, is_rollback=True, pauses=before.pauses)
 
 
 _BAKING = Step(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
@@ -251,11 +342,5 @@ def _shares(configuration: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
     yield _WHOLE, 0.0
 
 
-def _pause(hook: Mapping[str, Any], around: Surroundings) -> Hook:
-    timeout = hook.get("timeoutConfiguration") or {}
-    minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
-    return Hook(
-        id=f"ecs-pause-{secrets.token_urlsafe(32)}",
-        expires_at=around.now + around.real(minutes * _MINUTE),
-        timeout_action=timeout.get("action") or "ROLLBACK",
-    )
+def is_pause(hook: Mapping[str, Any]) -> bool:
+    return hook.get("targetType") == PAUSE

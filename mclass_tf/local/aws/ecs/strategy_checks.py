@@ -14,16 +14,18 @@ from typing import Any
 
 from moto.elbv2 import elbv2_backends
 
+from mclass_tf.local.aws import functions
 from mclass_tf.local.aws.ecs import traffic
 from mclass_tf.local.aws.ecs.errors import invalid
 from mclass_tf.local.aws.ecs.preconditions import roles
-from mclass_tf.local.aws.ecs.stages import PAUSABLE, ROLLING
+from mclass_tf.local.aws.ecs.stages import ASKABLE, LAMBDA, PAUSABLE, PAUSE, ROLLING
 from mclass_tf.local.aws.policies import NotModelledError
 
 STRATEGIES = (ROLLING, "BLUE_GREEN", "LINEAR", "CANARY")
 _NEEDS_LOAD_BALANCER = ("LINEAR", "CANARY")
 _MOST_MINUTES = 1440
-_MOST_TIMEOUT = 20160
+_MOST_TIMEOUTS = {LAMBDA: 1440, PAUSE: 20160}
+_STAGES_OF = {LAMBDA: ASKABLE, PAUSE: PAUSABLE}
 _ACTIONS = ("CONTINUE", "ROLLBACK")
 _NEEDED = ("alternateTargetGroupArn", "productionListenerRule", "roleArn")
 
@@ -84,24 +86,41 @@ def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, 
 
 
 def _check_hook(hook: Mapping[str, Any]) -> None:
-    kind = hook.get("targetType") or "AWS_LAMBDA"
-    if kind == "AWS_LAMBDA":
-        raise invalid(
-            f"The local AWS does not model Lambda: lifecycleHooks cannot call {hook.get('hookTargetArn')}."
-        )
-    if kind != "PAUSE":
-        raise invalid(f"lifecycleHooks.targetType should be one of [AWS_LAMBDA,PAUSE], not {kind}.")
-    if hook.get("hookTargetArn") or hook.get("roleArn") or hook.get("hookDetails"):
-        raise invalid("hookTargetArn, roleArn and hookDetails are not applicable to PAUSE hooks.")
+    kind = hook.get("targetType") or LAMBDA
+    if kind not in _STAGES_OF:
+        raise invalid(f"lifecycleHooks.targetType should be one of [{','.join(_STAGES_OF)}], not {kind}.")
     stages = hook.get("lifecycleStages") or ()
     if not stages:
         raise invalid("lifecycleHooks.lifecycleStages can not be empty.")
     for stage in stages:
-        if stage not in PAUSABLE:
-            raise invalid(f"PAUSE hooks cannot be configured at {stage}: only at [{','.join(PAUSABLE)}].")
-    timeout = hook.get("timeoutConfiguration") or {}
-    if not 1 <= timeout.get("timeoutInMinutes", 1) <= _MOST_TIMEOUT:
-        raise invalid(f"timeoutConfiguration.timeoutInMinutes must be from 1 to {_MOST_TIMEOUT}.")
+        if stage not in _STAGES_OF[kind]:
+            known = ",".join(_STAGES_OF[kind])
+            raise invalid(f"{kind} hooks cannot be configured at {stage}: only at [{known}].")
+    _check_timeout(hook.get("timeoutConfiguration") or {}, most=_MOST_TIMEOUTS[kind])
+    if kind == LAMBDA:
+        _check_function(hook)
+    elif hook.get("hookTargetArn") or hook.get("roleArn") or hook.get("hookDetails"):
+        raise invalid("hookTargetArn, roleArn and hookDetails are not applicable to PAUSE hooks.")
+
+
+def _check_function(hook: Mapping[str, Any]) -> None:
+    for name in ("hookTargetArn", "roleArn"):
+        if not hook.get(name):
+            raise invalid(f"lifecycleHooks.{name} can not be blank with the targetType {LAMBDA}.")
+    if not isinstance(hook.get("hookDetails") or {}, Mapping):
+        raise invalid("lifecycleHooks.hookDetails must be a JSON object.")
+    try:
+        refusal = roles.invocation_refusal(hook["roleArn"], function_arn=hook["hookTargetArn"])
+    except NotModelledError as error:
+        raise invalid(f"The local AWS cannot evaluate the policies of {hook['roleArn']}: {error}.") from error
+    refusal = refusal or functions.refusal(hook["hookTargetArn"])
+    if refusal is not None:
+        raise invalid(f"{refusal}.")
+
+
+def _check_timeout(timeout: Mapping[str, Any], *, most: int) -> None:
+    if not 1 <= timeout.get("timeoutInMinutes", 1) <= most:
+        raise invalid(f"timeoutConfiguration.timeoutInMinutes must be from 1 to {most}.")
     if timeout.get("action", "ROLLBACK") not in _ACTIONS:
         raise invalid(f"timeoutConfiguration.action should be one of [{','.join(_ACTIONS)}].")
 

@@ -66,7 +66,8 @@ class Launch:
     @property
     def service_name(self) -> str | None:
         """The service that the task belongs to; None for one that stands alone, whatever its group is called."""
-        return None if self.is_standalone else self.group.removeprefix("service:")
+        kind, _, name = self.group.partition(":")
+        return name if kind == "service" and not self.is_standalone else None
 
     @property
     def execution_role_arn(self) -> str | None:

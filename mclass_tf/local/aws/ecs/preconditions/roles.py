@@ -82,6 +82,21 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
     return None
 
 
+def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
+    """Return why ECS cannot ask a function with this role, None where it can.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-permissions.html
+    """
+    role = find(role_arn) if role_arn.count(":") >= _ARN_COLONS else None
+    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    if role is None or decide([role.assume_role_policy_document], trust) is not Decision.ALLOWED:
+        return f"ECS was unable to assume the role '{role_arn}' that was provided for a lifecycle hook"
+    action = "lambda:InvokeFunction"
+    if not _may(role, Request(action=action, resource=function_arn)):
+        return f"{role_arn} is not authorized to perform: {action} on resource: {function_arn}"
+    return None
+
+
 def _may(role: Any, request: Request) -> bool:
     documents = [_policies(role), *([[boundary]] if (boundary := _boundary(role)) is not None else [])]
     return all(decide(found, request) is Decision.ALLOWED for found in documents)

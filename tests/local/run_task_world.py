@@ -1,0 +1,124 @@
+"""RunTask as its callers see it, in the process of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mclass_tf.local.aws.ecs.runner import place
+from mclass_tf.local.aws.ecs.task import Task
+from tests.local import task_world
+from tests.local.in_process import REGION
+from tests.local.task_world import Applied, World, until
+
+CLUSTER = "mclass-cluster"
+
+
+class Ecs:
+    """The calls of ECS, answered by the tasks of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.client = world.applied.client("ecs")
+        self.client.create_cluster(clusterName=CLUSTER, capacityProviders=["FARGATE", "FARGATE_SPOT"])
+        self.register()
+
+    @property
+    def applied(self) -> Applied:
+        return self.world.applied
+
+    @property
+    def network(self) -> dict[str, Any]:
+        return {
+            "awsvpcConfiguration": {
+                "subnets": list(self.applied.subnet_ids),
+                "securityGroups": [self.applied.group_id],
+                "assignPublicIp": "DISABLED",
+            }
+        }
+
+    def register(self, *containers: dict[str, Any], **changes: Any) -> str:
+        """Register a task definition like the modules'; return its ARN."""
+        request = {
+            "family": "mclass-task",
+            "cpu": "256",
+            "memory": "512",
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "executionRoleArn": self.applied.role_arn,
+            "containerDefinitions": list(containers) or [self.applied.container()],
+            **changes,
+        }
+        return str(self.client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"])
+
+    def run_all(self, **changes: Any) -> list[dict[str, Any]]:
+        """Run tasks; return them as the answer has them. What is None is left out of the request."""
+        request = {
+            "cluster": CLUSTER,
+            "taskDefinition": "mclass-task",
+            "launchType": "FARGATE",
+            "networkConfiguration": self.network,
+            **changes,
+        }
+        answer = self.client.run_task(**{name: value for name, value in request.items() if value is not None})
+        assert answer["failures"] == []
+        found: list[dict[str, Any]] = answer["tasks"]
+        return found
+
+    def run(self, **changes: Any) -> dict[str, Any]:
+        """Run one task."""
+        (found,) = self.run_all(**changes)
+        return found
+
+    def override(self, **changes: Any) -> dict[str, Any]:
+        """The overrides of the one container."""
+        return {"containerOverrides": [{"name": "mclass-server", **changes}]}
+
+    def task(self, described: dict[str, Any]) -> Task:
+        """What the local AWS itself knows of a task."""
+        known = self.world.tasks.all(self.applied.account_id, REGION)
+        return next(task for task in known if task.arn == described["taskArn"])
+
+    def described(self, described: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.describe_tasks(
+            cluster=CLUSTER, tasks=[described["taskArn"]], include=["TAGS"]
+        )["tasks"][0]
+        return found
+
+    def listed(self, **filters: Any) -> set[str]:
+        return set(self.client.list_tasks(cluster=CLUSTER, **filters)["taskArns"])
+
+    def refused(self, **changes: Any) -> tuple[str, str]:
+        """Return the code and the words with which a request is refused."""
+        with pytest.raises(ClientError) as error:
+            self.run_all(**changes)
+        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        found = error.value.response["Error"]
+        return found["Code"], found["Message"]
+
+    async def ended(self, described: dict[str, Any]) -> dict[str, Any]:
+        """Wait until the task is STOPPED; return its description."""
+        task = self.task(described)
+        await until(lambda: task.is_stopped, lambda: f"{task.last_status}: {task.stopped_reason}")
+        return self.described(described)
+
+
+Scenario = Callable[[Ecs], Coroutine[Any, Any, None]]
+Play = Callable[[Scenario], None]
+
+
+def player(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Play:
+    """Return what plays a scenario in a world whose tasks the calls of ECS start; `settings` are those of `task_world.run`."""
+
+    def play(scenario: Scenario) -> None:
+        async def with_calls(world: World) -> None:
+            monkeypatch.setattr(place, "runner", world.tasks)
+            await scenario(Ecs(world))
+
+        task_world.run(folder, with_calls, **settings)
+
+    return play
