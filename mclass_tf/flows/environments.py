@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import shutil
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,6 +82,16 @@ def init(session: Session) -> None:
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
     """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
     return plan_within(session, image=image)
+
+
+def look_ahead(session: Session) -> None:
+    """Begin in the background what a plan needs and what takes time: to find Terraform. What fails there, fails again later."""
+
+    def find() -> None:
+        with suppress(Exception):
+            session.engine()
+
+    threading.Thread(target=find, name="engine", daemon=True).start()
 
 
 def plan_within(session: Session, *, image: str | None) -> Planned:

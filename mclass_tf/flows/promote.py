@@ -13,7 +13,7 @@ from mclass_tf.errors import InterruptedByUserError, PromotionRefusedError
 from mclass_tf.flows.attempt import alone, begun, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
-from mclass_tf.flows.environments import Confirm, Planned, applied_state
+from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
 from mclass_tf.flows.proof import Proven, proven, serving
 from mclass_tf.flows.release import (
     UNCHANGED,
@@ -68,6 +68,7 @@ def promote(
     goes on serving.
     """
     require_path(source, session)
+    look_ahead(session)
     origin = Deployer.of(source, verify.Outputs.parse(applied_state(source).outputs))
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     source.aws.warm()
