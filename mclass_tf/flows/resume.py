@@ -22,10 +22,12 @@ from mclass_tf.flows.release import (
     result,
     unshown,
 )
+from mclass_tf.flows.rollback import go_on_back
 from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
+_FORWARD = ("release", "promote")
 _LOOKED_BACK = 50  # attempts
 # Ends of a command after which ECS may still be at work, or something is left to do.
 _OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
@@ -56,11 +58,8 @@ def resume(
         record = cut_off(islice(ledger_of(session).latest_first(), _LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
         session.report(f"going on with {_told(record)}")
-        if record.begun.command == "rollback":
-            raise ReleaseMissingError(
-                f"what was cut off in {name} is a rollback; nothing was changed",
-                hint=f"`rollback {name}` goes back again; `status {name}` shows what runs",
-            )
+        if record.begun.command not in _FORWARD:
+            return go_on_back(deployer, record, watching)
         current = own_deployment(deployer, record)
         if current is not None:
             return _take_up(deployer, record, current, watching)

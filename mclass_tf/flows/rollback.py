@@ -14,7 +14,7 @@ from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
 from mclass_tf.flows.shift import back_strategy
 from mclass_tf.ledger import Record, proven_releases
-from mclass_tf.rollout import End, Order, Outcome
+from mclass_tf.rollout import End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -58,8 +58,34 @@ def rollback(
         return _go_to(deployer, goal, watching, service=service)
 
 
+def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Released:
+    """Go on with a rollback that was cut off, from where the service is by now, for a caller who holds the lease."""
+    url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
+    current, service = deployer.ongoing(), deployer.service()
+    brings = "" if current is None else _digest(deployer, deployer.task_definition_of(current))
+    if current is not None and (current.status in ROLLING_BACK or brings != digest):
+        return take_back(deployer, current, watching, command=record.begun.command, resumes=url)
+    if not digest:
+        raise ReleaseMissingError(
+            f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
+            hint=f"`status {record.begun.environment}` shows what runs",
+        )
+    runs_it = _digest(deployer, service.task_definition_arn) == digest
+    goal = (
+        Goal(task_definition_arn=service.task_definition_arn, digest=digest)
+        if runs_it
+        else _named(deployer, digest)
+    )
+    return _go_to(deployer, goal, watching, service=service, resumes=url)
+
+
 def take_back(
-    deployer: Deployer, current: ServiceDeployment, watching: Watching, *, command: str = "rollback"
+    deployer: Deployer,
+    current: ServiceDeployment,
+    watching: Watching,
+    *,
+    command: str = "rollback",
+    resumes: str = "",
 ) -> Released:
     """Let ECS undo the deployment that is under way; return when what ran before serves again."""
     session = deployer.session
@@ -67,7 +93,7 @@ def take_back(
     from_nothing = deployer.came_from_nothing(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
-    with recorded(session, begun(session, command=command, digest=digest)) as attempt:
+    with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.take_up(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             _undo(deployer, current)
@@ -108,34 +134,56 @@ def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -
     deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
 
 
-def _go_to(deployer: Deployer, goal: Goal, watching: Watching, *, service: Service) -> Released:
-    """Point the service at what it is to run again."""
+def _go_to(
+    deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
+) -> Released:
+    """Point the service at what it is to run again; where ECS is at that already, follow it."""
     session = deployer.session
     _require_usable(deployer, goal)
     strategy = back_strategy(session, service)
-    first_record = begun(session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name)
+    first_record = begun(
+        session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name, resumes=resumes
+    )
     with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = goal.task_definition_arn
-        if runs(service, goal.task_definition_arn) and deployer.ongoing() is None:
-            attempt.outcome = UNCHANGED
+        current = deployer.ongoing()
+        if runs(service, goal.task_definition_arn) and current is None:
+            attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
             report = deployer.prove(attempt, digest=goal.digest)
         else:
-            desired = None if service.desired else deployer.outputs.desired_count
-            strategy = strategy if service.desired else Strategy()
-            order = Order(
-                task_definition_arn=goal.task_definition_arn,
-                desired=desired,
-                settings=deployer.settings(service, strategy, is_tested=False),
-            )
             back_to = None if service.desired else 0
-            end = deployer.follow(
-                deployer.start(order), watching, attempt, back_to=back_to, is_compared=False
-            )
+            started = _started(deployer, goal, current, service=service, strategy=strategy)
+            end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
             deployer.require_success(
                 end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
             )
             report = _proven(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
+
+
+def _started(
+    deployer: Deployer,
+    goal: Goal,
+    current: ServiceDeployment | None,
+    *,
+    service: Service,
+    strategy: Strategy,
+) -> Started:
+    """Start what returns to the goal; take it up where it is under way."""
+    arn = goal.task_definition_arn
+    if (
+        current is not None
+        and current.status not in ROLLING_BACK
+        and deployer.task_definition_of(current) == arn
+    ):
+        return deployer.take_up(current.arn, task_definition_arn=arn)
+    strategy = strategy if service.desired else Strategy()
+    order = Order(
+        task_definition_arn=arn,
+        desired=None if service.desired else deployer.outputs.desired_count,
+        settings=deployer.settings(service, strategy, is_tested=False),
+    )
+    return deployer.start(order)
 
 
 def _proven(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
