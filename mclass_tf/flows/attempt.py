@@ -162,7 +162,7 @@ def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict])
     return {"plan_sha256": sha256, "state_serial": serial, "gates": [asdict(each) for each in judged]}
 
 
-class _Writer:
+class Writer:
     """Writes steps in the order in which they come, beside what goes on: a slow S3 holds nothing up, a failing one stops nothing."""
 
     def __init__(self, write: Callable[[int, Step], None], *, tell: Callable[[str], None]) -> None:
@@ -202,7 +202,7 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     name = ledger.begin(begun)
     if begun.resumes:
         _settle(session, begun.resumes, by=ledger.url(name))
-    writer = _Writer(partial(ledger.step, name), tell=session.report)
+    writer = Writer(partial(ledger.step, name), tell=session.report)
     attempt = Attempt(
         record=ledger.url(name),
         digest=begun.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
 from mclass_tf.errors import LedgerError
-from mclass_tf.ledger import Begun, Ended, Event, Ledger, Record, Verdict, proven_releases
+from mclass_tf.ledger import Begun, Ended, Event, Ledger, Record, Step, Verdict, proven_releases
 
 BEGUN = Begun(
     command="release",
@@ -202,3 +203,73 @@ def test_only_what_was_verified_is_proven() -> None:
     found = proven_releases([record("release", 1), record("release", 2, verified=False), cut_off])
 
     assert [each.name for each in found] == ["release 1"]
+
+
+def step(what: str, **details: Any) -> Step:
+    return Step(what=what, at="2026-11-23T05:31:53.000+00:00", details=details)
+
+
+def test_an_attempt_that_was_cut_off_has_the_steps_that_it_came_to(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    steps = [step("planning"), step("planned", plan_sha256="c" * 64), step("BAKE_TIME", production=100.0)]
+    for number, each in enumerate(steps, start=1):
+        book.step(name, number, each)
+
+    (record,) = book.latest_first()
+
+    assert f"mclass/releases/dev/{name}/step-03.json" in s3.objects
+    assert record.steps == tuple(steps)
+    assert record.at_step == "BAKE_TIME"
+    assert record.begun.plan_sha256 == "c" * 64, "known since it has planned"
+
+
+def test_the_steps_of_an_attempt_that_has_ended_are_in_its_end(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    book.end(name, replace(ENDED, steps=(step("planning"), step("verifying"))))
+
+    (record,) = book.latest_first()
+
+    assert [each.what for each in record.steps] == ["planning", "verifying"]
+    assert not record.is_harmless
+
+
+def test_a_step_whose_answer_was_lost_may_be_written_once_more_but_no_other(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    book.step(name, 1, step("planning"))
+
+    book.step(name, 1, step("planning"))
+
+    with pytest.raises(LedgerError, match="already"):
+        book.step(name, 1, step("applying"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "steps", "is_harmless"),
+    [
+        ("refused", ("planning", "planned"), True),
+        ("failed", ("planning",), True),
+        ("failed", ("planning", "applying"), False),
+        ("released", (), False),
+        ("cut off", ("planning",), False),
+    ],
+)
+def test_only_what_ended_before_it_changed_anything_is_harmless(
+    outcome: str, steps: tuple[str, ...], *, is_harmless: bool
+) -> None:
+    ended = replace(ENDED, outcome=outcome)
+
+    record = Record(name="x", begun=BEGUN, ended=ended, steps=tuple(map(step, steps)))
+
+    assert record.is_harmless is is_harmless
+
+
+def test_an_attempt_is_read_by_its_url(s3: FakeS3) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+
+    assert book.read(book.url(name)).name == name
+    with pytest.raises(LedgerError, match="the ledger has no"):
+        book.read("s3://elsewhere/mclass/releases/dev/x/")

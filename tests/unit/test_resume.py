@@ -1,0 +1,284 @@
+"""What an attempt leaves on its way, and what going on with it makes of that."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mclass_tf import verify
+from mclass_tf.errors import (
+    ApprovalRefusedError,
+    ConfigurationError,
+    LedgerError,
+    MclassError,
+    ReleaseMissingError,
+    RolledBackError,
+)
+from mclass_tf.flows.attempt import Attempt, Writer
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.history import told
+from mclass_tf.flows.resume import cut_off, own_deployment
+from mclass_tf.ledger import (
+    APPLYING,
+    BEFORE,
+    PLANNED,
+    PLANNING,
+    ROLLING_OUT,
+    Begun,
+    Ended,
+    OneOff,
+    Record,
+    Step,
+)
+from mclass_tf.rollout import Patience
+from mclass_tf.service import ServiceDeployment
+from tests.unit.fake_service import (
+    ARN,
+    BEGAN,
+    DIGEST,
+    NEW,
+    OLD,
+    OTHER,
+    Clock,
+    FakeEcs,
+    deployment,
+    service,
+    service_deployment,
+)
+
+RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))
+
+
+def step(what: str, **details: Any) -> Step:
+    return Step(what=what, at=BEGAN.isoformat(), details=details)
+
+
+def record(*steps: Step, outcome: str | None = None, command: str = "release", name: str = "one") -> Record:
+    begun = Begun(
+        command=command,
+        environment="dev",
+        who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
+        at=BEGAN.isoformat(),
+        commit="c0ffee",
+        digest=DIGEST,
+        revision="c0ffee",
+        strategy="BLUE_GREEN",
+        state_serial=1,
+    )
+    ended = Ended(
+        at=(BEGAN + dt.timedelta(minutes=1)).isoformat(),
+        outcome=outcome or "",
+        cause="",
+        task_definition_arn="",
+        service_deployment_arn="",
+        is_verified=outcome == "released",
+        state_serial=1,
+        steps=steps,
+    )
+    return Record(name=name, begun=begun, ended=ended if outcome else None, steps=steps)
+
+
+def rolling_out(arn: str = f"{ARN}/own", task_definition: str = NEW) -> Step:
+    return step(ROLLING_OUT, service_deployment=arn, task_definition=task_definition)
+
+
+def chosen(*records: Record) -> str:
+    return cut_off(records, environment="dev").name
+
+
+def deployer(ecs: FakeEcs, *, digest: str = DIGEST) -> Deployer:
+    clock = Clock()
+    outputs = SimpleNamespace(image_digest=digest, task_definition_arn=NEW)
+    return Deployer(
+        session=cast("Any", SimpleNamespace(environment=SimpleNamespace(name="dev"))),
+        outputs=cast("verify.Outputs", outputs),
+        ecs=cast("Any", ecs),
+        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+    )
+
+
+@pytest.mark.parametrize("outcome", [None, "failed", "interrupted", "stalled"])
+def test_what_was_cut_off_left_to_ecs_or_failed_on_its_way_is_gone_on_with(outcome: str | None) -> None:
+    assert chosen(record(step(PLANNING), step(APPLYING), outcome=outcome)) == "one"
+
+
+@pytest.mark.parametrize("outcome", ["released", "unchanged", "rolled back", "superseded", "stopped"])
+def test_after_an_attempt_that_has_come_to_its_end_there_is_nothing_to_go_on_with(outcome: str) -> None:
+    done = record(step(APPLYING), outcome=outcome, name="two")
+
+    with pytest.raises(ReleaseMissingError, match=f"no attempt was cut off in dev: .*{outcome}") as caught:
+        chosen(done, record(step(APPLYING)))
+
+    assert "release dev" in caught.value.hint
+
+
+def test_without_any_attempt_there_is_nothing_to_go_on_with() -> None:
+    with pytest.raises(ReleaseMissingError, match="nothing was released there yet"):
+        chosen()
+
+
+@pytest.mark.parametrize("outcome", ["refused", "failed"])
+def test_an_attempt_that_changed_nothing_does_not_hide_the_one_before_it(outcome: str) -> None:
+    harmless = record(step(PLANNING), step(PLANNED), outcome=outcome, name="two")
+
+    assert chosen(harmless, record(step(APPLYING))) == "one"
+
+
+def test_where_going_on_came_to_nothing_the_attempt_is_open_still() -> None:
+    locked_out = record(step(PLANNING), outcome="failed", name="two")
+
+    assert chosen(locked_out, record(step(PLANNING), outcome="cut off")) == "one"
+
+
+def test_an_attempt_is_cut_off_at_its_last_step() -> None:
+    (past,) = told(
+        [record(step(PLANNING), step(APPLYING), rolling_out(), step("BAKE_TIME"))],
+        urls=["s3://x"],
+        is_held=False,
+    )
+
+    assert (past.outcome, past.step, past.seconds) == ("cut off", "BAKE_TIME", None)
+
+
+def test_an_old_record_without_steps_says_no_more_than_it_knows() -> None:
+    (past,) = told([record()], urls=["s3://x"], is_held=False)
+
+    assert (past.outcome, past.step) == ("cut off", "")
+
+
+def test_what_the_attempt_has_noted_of_its_deployment_is_looked_up() -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+    ecs.becomes("ROLLBACK_SUCCESSFUL")
+
+    found = own_deployment(deployer(ecs), record(step(APPLYING), rolling_out()))
+
+    assert found is not None
+    assert found.status == "ROLLBACK_SUCCESSFUL"
+
+
+def test_a_deployment_that_was_not_noted_any_more_is_found_by_what_it_brings() -> None:
+    older = service_deployment("older", seconds=-60)
+    listed = [older, service_deployment("own", seconds=5), service_deployment("another", seconds=9)]
+    revisions = {"revision/older": NEW, "revision/own": NEW, "revision/another": OTHER}
+    ecs = FakeEcs(RUNNING_OLD, listed=listed, revisions=revisions)
+
+    found = own_deployment(deployer(ecs), record(step(APPLYING)))
+
+    assert found is not None
+    assert found.arn == f"{ARN}/own"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(step(PLANNING),), (step(APPLYING),), (step(APPLYING), rolling_out(task_definition=OLD))],
+    ids=["not applied", "applied", "wiring"],
+)
+def test_where_it_has_started_no_deployment_of_its_own_there_is_none(steps: tuple[Step, ...]) -> None:
+    ecs = FakeEcs(
+        RUNNING_OLD, listed=[service_deployment("older", seconds=-60)], revisions={"revision/older": NEW}
+    )
+
+    assert own_deployment(deployer(ecs), record(*steps)) is None
+
+
+def test_before_its_image_is_applied_no_deployment_is_its_own() -> None:
+    ecs = FakeEcs(RUNNING_OLD, listed=[service_deployment("own", seconds=5)])
+
+    assert own_deployment(deployer(ecs, digest="sha256:" + "b" * 64), record(step(APPLYING))) is None
+
+
+def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
+    class Forgetful(FakeEcs):
+        def service_deployment(self, arn: str, /) -> ServiceDeployment:
+            raise ConfigurationError(f"ECS does not know the service deployment {arn}")
+
+    assert own_deployment(deployer(Forgetful(RUNNING_OLD)), record(step(APPLYING), rolling_out())) is None
+
+
+def test_the_commands_that_have_run_are_known_from_the_steps() -> None:
+    ran = OneOff(command="migrate", task_arn="task/1", exit_code=0)
+
+    assert record(step(BEFORE, command="migrate", task_arn="task/1", exit_code=0)).ran == (ran,)
+
+
+def attempt(writer: Writer) -> Attempt:
+    return Attempt(record="s3://x", digest=DIGEST, revision="", started_at=BEGAN, write=writer.add)
+
+
+def test_steps_are_written_in_their_order_each_once() -> None:
+    written: list[tuple[int, str]] = []
+    writer = Writer(lambda number, each: written.append((number, each.what)), tell=lambda _: None)
+    own = attempt(writer)
+
+    own.reach(PLANNING)
+    for _ in range(2):
+        own.note_stage(replace(service_deployment(), stage="BAKE_TIME", production=100.0))
+    writer.close()
+
+    assert written == [(1, PLANNING), (2, "BAKE_TIME")]
+    assert own.steps[1].details == {"production": 100.0}
+
+
+def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
+    lines: list[str] = []
+    written: list[int] = []
+
+    def write(number: int, each: Step) -> None:
+        if each.what != "BAKE_TIME":
+            raise LedgerError("the ledger could not be written")
+        written.append(number)
+
+    writer = Writer(write, tell=lines.append)
+    own = attempt(writer)
+    for what in (PLANNING, APPLYING, "BAKE_TIME"):
+        own.reach(what)
+    writer.close()
+
+    assert len(lines) == 1
+    assert "could not be written" in lines[0]
+    assert written == [1], "no gaps: a reader stops at the first"
+    assert [each.what for each in own.steps] == [PLANNING, APPLYING, "BAKE_TIME"]
+
+
+def test_a_ledger_that_does_not_answer_holds_nothing_up() -> None:
+    answers = threading.Event()
+    writer = Writer(lambda *_: cast("None", answers.wait()), tell=lambda _: None)
+
+    attempt(writer).reach(PLANNING)  # returns
+
+    answers.set()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ApprovalRefusedError("dev was left as it is"), "refused"),
+        (RolledBackError("back", cause="bad"), "rolled back"),
+        (MclassError("no"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_an_attempt_ends_as_it_has_failed(error: BaseException, outcome: str) -> None:
+    own = Attempt(record="s3://x", digest=DIGEST, revision="", started_at=BEGAN)
+
+    own.failed(error)
+
+    assert own.outcome == outcome
+    assert own.cause
+
+
+def test_details_of_steps_are_of_jsons_types() -> None:
+    seen: list[Mapping[str, Any]] = []
+    own = Attempt(record="", digest="", revision="", started_at=BEGAN, write=lambda s: seen.append(s.details))
+
+    own.note_before(OneOff(command="migrate", task_arn="task/1", exit_code=3))
+
+    assert seen == [{"command": "migrate", "task_arn": "task/1", "exit_code": 3}]
+    assert own.before[0].exit_code == 3
