@@ -175,6 +175,36 @@ def test_it_ends_as_it_should(tmp_path: Path, blobs: Blobs, digest: str, podman:
     asyncio.run(run())
 
 
+def _showing(blobs: Blobs, digest: str) -> str:
+    """The image with an entry point and a command that print what they are given."""
+    manifest = json.loads(blobs.blob(digest).read_bytes())
+    config = json.loads(blobs.blob(manifest["config"]["digest"]).read_bytes())
+    config["config"].update(Entrypoint=["echo", "entry"], Cmd=["image's"])
+    data = json.dumps(config).encode()
+    manifest["config"].update(digest=blobs.add(data), size=len(data))
+    return blobs.add(json.dumps(manifest).encode())
+
+
+def test_the_command_is_the_images_unless_the_container_has_another(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            showing = _showing(blobs, digest)
+            for more, told in (
+                ({}, "entry image's"),
+                ({"command": ["own"]}, "entry own"),
+                ({"entry_point": ["echo", "other"]}, "other"),
+                ({"entry_point": ["echo", "other"], "command": ["-x", "own"]}, "other -x own"),
+                ({"entry_point": [""], "command": ["echo", "alone"]}, "alone"),
+            ):
+                running, output = await stage.start(showing, **more)
+                assert await ended(running) == (0, False)
+                assert output.lines == [told]
+
+    asyncio.run(run())
+
+
 def test_more_memory_than_the_limit_ends_it(
     tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
 ) -> None:
