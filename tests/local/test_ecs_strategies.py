@@ -171,7 +171,7 @@ _BAD_CONFIGURATION: dict[str, tuple[dict[str, Any], str]] = {
     "bake time": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes must be from 0 to 1440"),
     "Lambda hook": (
         {"lifecycleHooks": [{"hookTargetArn": "arn:f", "lifecycleStages": ["PRE_SCALE_UP"]}]},
-        "does not model Lambda: lifecycleHooks cannot call arn:f",
+        "lifecycleHooks.roleArn can not be blank",
     ),
     "hook's kind": (_pause(targetType="SLEEP"), "targetType should be one of"),
     "hook without stages": (_pause(lifecycleStages=[]), "can not be empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from moto.core.request import Request
@@ -26,8 +27,15 @@ def refusal(call: Call) -> str | None:
     """Why the call must be refused before moto sees it, or None."""
     if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
         return "this part of S3 is not there"
+    if call.service == "lambda" and _INVOCATION.fullmatch(call.operation):
+        return "functions run where deployments of services ask them, and nowhere else"
     return _REFUSED.get(call.name)
 
+
+# Invoke, InvokeAsync and InvokeWithResponseStream: moto would run them in Docker.
+_INVOCATION = re.compile(
+    r"POST /\S*/functions/[^/]+/(invocations|invoke-async/?|response-streaming-invocations)"
+)
 
 _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
