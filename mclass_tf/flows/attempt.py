@@ -201,7 +201,7 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     ledger = ledger_of(session)
     name = ledger.begin(begun)
     if begun.resumes:
-        _settle(session, begun.resumes, by=ledger.url(name))
+        _settle(session, begun, by=ledger.url(name))
     writer = Writer(partial(ledger.step, name), tell=session.report)
     attempt = Attempt(
         record=ledger.url(name),
@@ -222,19 +222,19 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     ledger.end(name, _ended(session, attempt))
 
 
-def _settle(session: Session, url: str, *, by: str) -> None:
+def _settle(session: Session, successor: Begun, *, by: str) -> None:
     """Give an attempt that was cut off its end, once another one goes on with it."""
     ledger = ledger_of(session)
-    record = ledger.read(url)
+    record = ledger.read(successor.resumes)
     if record.ended is not None:
         return
     rolling_out = record.last(ROLLING_OUT)
     told = rolling_out.details if rolling_out else {}
-    now = _now()
+    at = dt.datetime.fromisoformat(successor.at)
     end = Ended(
-        at=now.isoformat(timespec="milliseconds"),
+        at=_now().isoformat(timespec="milliseconds"),
         outcome=CUT_OFF,
-        cause=f"the attempt of {now:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
+        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
         task_definition_arn=str(told.get("task_definition", "")),
         service_deployment_arn=str(told.get("service_deployment", "")),
         is_verified=False,
