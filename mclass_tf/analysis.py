@@ -62,10 +62,12 @@ def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
     INCONCLUSIVE with fewer. Where the old version had no requests, none of them is taken to have failed.
     """
     if _fails_too_often(new, old, limits):
-        allowed = f"{limits.max_error_percent:g} percentage points more are allowed"
-        return Judged(verdict=FAILED, reason=f"{shares(new, old)}; {allowed}")
+        points = (
+            f"{limits.max_error_percent:g} percentage point{'' if limits.max_error_percent == 1 else 's'}"
+        )
+        return Judged(verdict=FAILED, reason=f"{shares(new, old)}; at most {points} more is allowed")
     if _is_too_slow(new, old, limits):
-        allowed = f"{limits.max_latency_ratio:g} times that is allowed"
+        allowed = f"at most {limits.max_latency_ratio:g} times that is allowed"
         return Judged(verdict=FAILED, reason=f"{_percentiles(new, old)}; {allowed}")
     if new.requests >= limits.min_requests:
         return Judged(verdict=PASSED, reason=f"{shares(new, old)}; {_latency(new, old, limits)}")

@@ -8,7 +8,14 @@ from mclass_tf import flows
 from mclass_tf.cli.call import Call, open_environment
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import ask_what_now, live_view, not_rolled_out, rolled_out, served
+from mclass_tf.cli.release_commands import (
+    ask_what_now,
+    live_view,
+    not_rolled_out,
+    rolled_out,
+    served,
+    told_above,
+)
 from mclass_tf.errors import RolloutError
 from mclass_tf.flows import Continued, Released
 from mclass_tf.session import Session
@@ -19,7 +26,7 @@ def continue_rollout(call: Call) -> Outcome:
     live = live_view()
     try:
         done = flows.continue_rollout(
-            session,
+            told_above(session, live),
             skips_smoke=call.arguments.skip_smoke,
             show=live.show,
             on_interrupt=partial(ask_what_now, live),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TextIO
@@ -21,6 +21,7 @@ class Live:
         self._stream = stream
         self._width = width
         self._drawn = 0
+        self._block: list[str] = []
         self._told: View | None = None
 
     def show(self, view: View) -> None:
@@ -30,9 +31,17 @@ class Live:
             self._write(lines if still == self._told else [*lines, one_line(view)])
             self._told = still
             return
-        drawn = [cut(line, self._width) for line in block(view)]
-        self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *drawn])])
-        self._drawn = len(drawn)
+        self._block = [cut(line, self._width) for line in block(view)]
+        self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *self._block])])
+        self._drawn = len(self._block)
+
+    def above(self, text: str, tell: Callable[[str], None]) -> None:
+        """Have `tell` tell something above the block, which would else be drawn over it."""
+        with suppress(OSError):
+            self._stream.write(_UP_AND_CLEAR * self._drawn)
+            self._stream.flush()
+        tell(text)
+        self._write(["\n".join(self._block)] if self._drawn else [])
 
     def keep(self) -> None:
         """Leave what is drawn where it is: what is written next comes below it."""

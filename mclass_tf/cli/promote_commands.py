@@ -28,10 +28,10 @@ def promote(call: Call) -> Outcome:
     source, session = (_open(call, name) for name in names)
     promoted: list[flows.Promoted] = []
 
-    def work(_: Session, live: Live) -> Released:
+    def work(target: Session, live: Live) -> Released:
         done = flows.promote(
             source,
-            session,
+            target,
             confirm=partial(confirm, call),
             shown=Shown(
                 rollout=live.show,

@@ -55,8 +55,9 @@ def rollback(call: Call) -> Outcome:
 
 def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> Outcome:
     """Return the outcome of what brings an image into service in `session`'s environment."""
+    live = live_view()
     try:
-        released = work(session, live_view())
+        released = work(told_above(session, live), live)
     except RolloutError as error:
         return not_rolled_out(session, error)
     return served(session, released)
@@ -68,6 +69,15 @@ def live_view() -> Live:
         sys.stderr,
         width=shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None,
     )
+
+
+def told_above(session: Session, live: Live) -> Session:
+    """Return the session as one whose news comes above the rollout that is shown."""
+    return replace(session, report=partial(_tell_above, live, session.report))
+
+
+def _tell_above(live: Live, tell: Callable[[str], None], text: str) -> None:
+    live.above(text, tell)
 
 
 def not_rolled_out(session: Session, error: RolloutError) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-from mclass_tf.cli.live import Live
+from mclass_tf.cli.live import Live, block
 from mclass_tf.rollout import Tasks, View
 from tests.unit.fake_service import NEW, OLD, event
 
@@ -97,3 +97,64 @@ def test_a_reader_that_has_gone_stops_nothing() -> None:
             raise BrokenPipeError
 
     Live(Gone(), width=None).show(VIEW)
+
+
+BAKING = replace(VIEW, stage="bake time", production=100.0, left=190.0, analysis="analysis passed: all well")
+
+
+def test_the_bake_time_is_counted_down() -> None:
+    assert "bake time, 3 min 10 s left, new version: production 100 %" in shown(BAKING, width=200)
+    assert "bake time, 3 min left" in shown(replace(BAKING, left=180.0), width=200)
+    assert "bake time, 9 s left" in shown(replace(BAKING, left=9.0), width=200)
+    assert "bake time, 0 s left" in shown(replace(BAKING, left=0.0), width=200)
+    assert "left" not in shown(replace(BAKING, left=None), width=200)
+
+
+def test_how_the_versions_compare_is_told() -> None:
+    assert "  analysis passed: all well\n" in shown(BAKING, width=200)
+    assert shown(BAKING, width=None).endswith("; analysis passed: all well\n")
+
+
+def test_without_a_terminal_neither_the_countdown_nor_the_figures_are_a_line_but_a_verdict_is() -> None:
+    ticks = [replace(BAKING, left=190.0 - n, analysis=f"analysis passed: {n} requests") for n in range(60)]
+
+    assert shown(*ticks, width=None).count("\n") == 1
+    assert shown(*ticks, replace(BAKING, analysis="analysis failed: all ill"), width=None).count("\n") == 2
+
+
+def test_on_a_terminal_every_second_is_drawn() -> None:
+    assert shown(BAKING, replace(BAKING, left=189.0), width=200).count("left") == 2
+
+
+def screen(text: str) -> list[str]:
+    """Return the lines that a terminal shows in the end."""
+    lines: list[str] = []
+    for number, part in enumerate(text.split(UP)):
+        if number:
+            lines.pop()
+        lines += part.splitlines()
+    return lines
+
+
+def test_what_is_told_meanwhile_stays_above_the_block_which_is_drawn_again() -> None:
+    stream = io.StringIO()
+    live = Live(stream, width=100)
+    live.above("before anything is drawn", lambda text: print(text, file=stream))
+    live.show(VIEW)
+    live.above("the new version answers", lambda text: print(text, file=stream))
+    live.show(replace(VIEW, stage="settling"))
+
+    assert screen(stream.getvalue()) == [
+        "before anything is drawn",
+        "the new version answers",
+        *block(replace(VIEW, stage="settling")),
+    ]
+
+
+def test_without_a_terminal_what_is_told_is_a_line() -> None:
+    stream = io.StringIO()
+    live = Live(stream, width=None)
+    live.show(VIEW)
+    live.above("the new version answers", lambda text: print(text, file=stream))
+
+    assert stream.getvalue().count("\n") == 2

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
 from mclass_tf.rollout import Outcome, Started, Watch
+from mclass_tf.service import ServiceDeployment
 from tests.unit.fake_service import (
     NEW,
     OLD,
@@ -298,3 +299,91 @@ def test_what_is_not_allowed_ends_it_at_once() -> None:
 
     with pytest.raises(ClientError, match="not yours"):
         watch(ecs, Clock()).look()
+
+
+# ---- the bake time
+
+
+def at(stage: str, *, production: float = 100.0, status: str = "IN_PROGRESS") -> ServiceDeployment:
+    """A deployment that bakes for 5 minutes, and each share of the traffic for 10."""
+    return replace(
+        service_deployment(status=status),
+        stage=stage,
+        production=production,
+        strategy="LINEAR",
+        bake_minutes=5,
+        step_minutes=10,
+    )
+
+
+def left(ecs: FakeEcs, seen: Watch, deployment: ServiceDeployment) -> float | None:
+    """Look at it, and return what is left as far as that has changed."""
+    ecs.own = deployment
+    view = seen.look()
+    return None if view is None else view.left
+
+
+@pytest.mark.parametrize(("speed", "after"), [(1.0, 285.0), (10.0, 150.0)])
+def test_the_bake_time_that_is_left_is_counted_down_in_seconds_of_awss(speed: float, after: float) -> None:
+    ecs, clock = FakeEcs(DONE), Clock()
+    seen = Watch(ecs, started(), stall_after=1000, speed=speed, clock=clock)
+
+    assert left(ecs, seen, at("POST_PRODUCTION_TRAFFIC_SHIFT")) is None
+    assert left(ecs, seen, at("BAKE_TIME")) == 300
+    clock.wait(15)
+    assert left(ecs, seen, at("BAKE_TIME")) == after
+    clock.wait(1000)
+    assert left(ecs, seen, at("BAKE_TIME")) == 0
+    assert left(ecs, seen, at("CLEAN_UP")) is None
+
+
+def test_each_share_of_the_traffic_has_its_own_bake_time() -> None:
+    ecs, clock = FakeEcs(DONE), Clock()
+    seen = watch(ecs, clock, stall_after=1000)
+    shift = "PRODUCTION_TRAFFIC_SHIFT"
+
+    assert left(ecs, seen, at("POST_TEST_TRAFFIC_SHIFT", production=0)) is None
+    assert left(ecs, seen, at(shift, production=0)) is None
+    assert left(ecs, seen, at(shift, production=10)) == 600
+    clock.wait(599)
+    assert left(ecs, seen, at(shift, production=10)) == 1
+    assert left(ecs, seen, at(shift, production=20)) == 600
+    assert left(ecs, seen, at(shift, production=100)) is None
+
+
+def test_what_bakes_already_when_it_is_taken_up_or_rolls_back_is_not_counted_down() -> None:
+    ecs, clock = FakeEcs(DONE), Clock()
+    seen = watch(ecs, clock)
+
+    assert left(ecs, seen, at("BAKE_TIME")) is None
+    clock.wait(1)
+    assert left(ecs, seen, at("BAKE_TIME")) is None
+    assert (
+        left(ecs, seen, at("PRODUCTION_TRAFFIC_SHIFT", production=10, status="ROLLBACK_IN_PROGRESS")) is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("deployment", "stage"),
+    [
+        (at("BAKE_TIME"), "bake time"),
+        (at("PRODUCTION_TRAFFIC_SHIFT", production=10), "bake time of this share"),
+        (at("PRODUCTION_TRAFFIC_SHIFT"), "production traffic shift"),
+    ],
+)
+def test_while_it_bakes_the_stage_says_so(deployment: ServiceDeployment, stage: str) -> None:
+    view = watch(FakeEcs(DONE, own=deployment), Clock()).look()
+
+    assert view is not None
+    assert view.stage == stage
+
+
+def test_a_view_tells_how_the_versions_compare() -> None:
+    seen = watch(FakeEcs(IN_PROGRESS), Clock())
+    assert (view := seen.look()) is not None
+    assert view.analysis == ""
+
+    seen.analysis = "analysis passed: all well"
+
+    assert (view := seen.look()) is not None
+    assert view.analysis == "analysis passed: all well"
