@@ -1,0 +1,284 @@
+"""A rollout that waits for its user, who answers from another process; and one that asks a Lambda function."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, CommandLine, Done, interrupted
+from tests.flows.released import Dev
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pauses")]
+
+_RELEASE = '\n[release]\nstrategy = "blue-green"\nbake_minutes = 0\nsmoke = ["/version"]\n'
+_AFTER_TEST, _BEFORE_PRODUCTION = "post-test-traffic-shift", "pre-production-traffic-shift"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A dev, of a copy of this project, that releases blue/green and serves version 1.0.0."""
+    project = tmp_path_factory.mktemp("project")
+    for folder in ("terraform", "modules", "environments", "policy"):
+        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
+        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    settings = _settings(project)
+    settings.write_text(settings.read_text(encoding="utf-8") + _RELEASE, encoding="utf-8")
+    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("pauses"))
+    commands.ok("local", "up", "--port", "0", "--speed", "10")
+    try:
+        commands.ok("plan", "dev", "--local")
+        commands.ok("apply", "dev", "--local")
+        found = Dev(commands)
+        found.released(found.version("1.0.0"))  # rolling: there is nothing yet to shift traffic from
+        yield found
+    finally:
+        commands.ok("local", "down")
+
+
+def _settings(project: Path) -> Path:
+    return project / "environments" / "dev" / "environment.toml"
+
+
+class Paused:
+    """A release that runs in a process of its own and has come to its pause."""
+
+    def __init__(self, running: subprocess.Popen[str], seen: list[str]) -> None:
+        self.seen = seen
+        self._running = running
+
+    @property
+    def told(self) -> str:
+        return "".join(self.seen)
+
+    def interrupt(self) -> Done:
+        self._running.send_signal(signal.SIGINT)
+        return self.end()
+
+    def end(self) -> Done:
+        """Return how it ends."""
+        stdout, stderr = self._running.communicate(timeout=300)
+        return Done(self._running.returncode, stdout, self.told + stderr)
+
+
+@contextmanager
+def paused(dev: Dev, digest: str, *arguments: str) -> Iterator[Paused]:
+    """Begin a release that is to pause, and return when it does; or when it has ended without."""
+    dev.rest()
+    command = ("release", "dev", "--local", "--yes", "--json", "--image", digest, *arguments)
+    with subprocess.Popen(
+        dev.commands.argv(*command),
+        env=dev.commands.variables(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        seen: list[str] = []
+        try:
+            for line in running.stderr or ():
+                seen.append(line)
+                if line.startswith("paused at"):
+                    break
+            yield Paused(running, seen)
+        finally:
+            if running.poll() is None:
+                running.kill()
+
+
+def _pauses(dev: Dev) -> list[Any]:
+    hooks = dev.service()["deploymentConfiguration"].get("lifecycleHooks") or []
+    return [hook for hook in hooks if hook.get("targetType") == "PAUSE"]
+
+
+def _answer(dev: Dev, command: str, *arguments: str) -> Done:
+    return dev.commands.run(command, "dev", "--local", "--json", *arguments)
+
+
+def test_after_the_smoke_test_it_waits_until_somebody_lets_it_go_on(dev: Dev) -> None:
+    two = dev.version("2.0.0")
+
+    with paused(dev, two, "--pause-at", _AFTER_TEST) as release:
+        assert "the new version answers" in release.told
+        assert "`continue dev` goes on" in release.seen[-1]
+        deployment = dev.status()["service_deployment"]
+        assert (deployment["stage"], deployment["production"], deployment["test"]) == (
+            "POST_TEST_TRAFFIC_SHIFT",
+            0.0,
+            100.0,
+        )
+        assert [each["then"] for each in deployment["waits"]] == ["ROLLBACK"]
+        assert dev.answers()["version"] == "1.0.0"
+
+        answer = _answer(dev, "continue")
+        done = release.end()
+
+    assert (answer.status, answer.document["outcome"]) == (0, "continued"), answer.stderr
+    assert done.status == 0, done.stderr
+    assert dev.answers()["version"] == "2.0.0"
+    begun, ended = dev.records()[-1]
+    assert begun["pause_at"] == ["POST_TEST_TRAFFIC_SHIFT"]
+    assert (ended["outcome"], ended["is_verified"]) == ("released", True)
+    assert _pauses(dev) == []
+
+
+def test_where_nothing_is_under_way_nothing_is_answered(dev: Dev) -> None:
+    dev.rest()
+    before = len(dev.records())
+
+    for command in ("continue", "abort"):
+        done = _answer(dev, command)
+        assert (done.status, done.document["error"]["type"]) == (3, "NothingToAnswerError"), done.stderr
+
+    assert len(dev.records()) == before
+
+
+def test_who_aborts_at_a_pause_keeps_the_old_version(dev: Dev) -> None:
+    before = dev.answers()["version"]
+
+    with paused(dev, dev.version("3.0.0"), "--pause-at", _BEFORE_PRODUCTION) as release:
+        answer = _answer(dev, "abort")
+        done = release.end()
+
+    assert (answer.status, answer.document["outcome"]) == (0, "rolled back"), answer.stderr
+    assert (done.status, done.document["outcome"]) == (6, "rolled back"), done.stderr
+    assert "taken back by a user" in done.document["cause"]
+    assert dev.answers()["version"] == before
+    assert _pauses(dev) == []
+    assert {begun["command"] for begun, _ in dev.records()[-2:]} == {"abort", "release"}
+
+
+def test_who_continues_takes_the_place_of_a_command_that_has_gone(dev: Dev) -> None:
+    four = dev.version("4.0.0")
+    with paused(dev, four, "--pause-at", _AFTER_TEST) as release:
+        left = release.interrupt()
+    assert left.status == 130, left.stderr
+
+    # Who takes it up without a word of pauses does not undo that it was to wait.
+    again = interrupted(dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="paused at")
+    assert again.status == 130, again.stderr
+
+    done = _answer(dev, "continue")
+
+    assert (done.status, done.document["outcome"]) == (0, "released"), done.stderr
+    assert dev.answers()["version"] == "4.0.0"
+    begun, ended = dev.records()[-1]
+    assert (begun["command"], begun["digest"], ended["is_verified"]) == ("continue", four, True)
+    assert _pauses(dev) == []
+
+
+def test_a_bad_version_fails_its_smoke_test_before_anybody_is_asked(dev: Dev) -> None:
+    before = dev.answers()["version"]
+    bad = dev.version("5.0.0-bad", MCLASS_FAULT_ERROR_RATE="1")
+
+    with paused(dev, bad, "--pause-at", _AFTER_TEST) as release:
+        done = release.end()
+
+    assert done.status == 6, done.stderr
+    assert "paused at" not in done.stderr
+    assert "smoke test" in done.document["cause"]
+    assert dev.answers()["version"] == before
+
+
+def test_what_nobody_answers_in_time_is_taken_back(dev: Dev) -> None:
+    before = dev.answers()["version"]
+
+    dev.commands.ok("local", "up", "--speed", "300")  # the hour of a pause takes 12 s
+    with paused(dev, dev.version("3.0.0"), "--pause-at", _BEFORE_PRODUCTION) as release:
+        assert "takes it back by itself in" in release.seen[-1]
+        done = release.end()
+    dev.commands.ok("local", "up", "--speed", "10")
+
+    assert (done.status, done.document["outcome"]) == (6, "rolled back"), done.stderr
+    assert "nobody answered a pause in time" in done.document["cause"]
+    assert dev.answers()["version"] == before
+
+
+def test_a_stage_at_which_ecs_cannot_wait_is_refused(dev: Dev) -> None:
+    done = dev.commands.run("release", "dev", "--local", "--yes", "--json", "--pause-at", "bake-time")
+
+    assert done.status == 2
+    assert "post-production-traffic-shift" in done.document["error"]["message"]
+
+
+def test_a_function_that_says_no_takes_the_rollout_back_and_one_that_says_yes_does_not(dev: Dev) -> None:
+    before = dev.answers()["version"]
+    six = dev.version("6.0.0")
+    function, role = _function(dev, "SUCCEEDED"), _role(dev)
+    text = _settings(dev.commands.project).read_text(encoding="utf-8")
+    hooks = (
+        f'\n[[release.hooks]]\nfunction_arn = "{function}"\nrole_arn = "{role}"\nstages = ["POST_SCALE_UP"]\n'
+    )
+    _settings(dev.commands.project).write_text(text + hooks, encoding="utf-8")
+    try:
+        _answers(dev, "FAILED")
+        dev.rest()
+        done = dev.release(six)
+
+        assert done.status == 6, done.stderr
+        assert "the Lambda hook mclass-hook failed" in done.document["cause"]
+        assert dev.answers()["version"] == before
+
+        _answers(dev, "SUCCEEDED")
+        dev.released(six)
+
+        assert dev.answers()["version"] == "6.0.0"
+        (hook,) = dev.service()["deploymentConfiguration"]["lifecycleHooks"]
+        assert hook["hookTargetArn"] == function
+    finally:
+        _settings(dev.commands.project).write_text(text, encoding="utf-8")
+
+    dev.released(dev.version("2.0.0"))
+
+    assert not dev.service()["deploymentConfiguration"].get("lifecycleHooks")
+
+
+def _code(answer: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        source = f"def handler(event, context):\n    print(event)\n    return {{'hookStatus': {answer!r}}}\n"
+        file.writestr("hook.py", source)
+    return archive.getvalue()
+
+
+def _function(dev: Dev, answer: str) -> str:
+    made = dev.client("lambda").create_function(
+        FunctionName="mclass-hook",
+        Runtime="python3.12",
+        Role=_role(dev),
+        Handler="hook.handler",
+        Code={"ZipFile": _code(answer)},
+    )
+    return str(made["FunctionArn"])
+
+
+def _answers(dev: Dev, answer: str) -> None:
+    dev.client("lambda").update_function_code(FunctionName="mclass-hook", ZipFile=_code(answer))
+
+
+def _role(dev: Dev) -> str:
+    """Return a role with which ECS may invoke functions, and functions may run."""
+    iam, name = dev.client("iam"), "mclass-hooks"
+    trusted = {"Service": ["ecs.amazonaws.com", "lambda.amazonaws.com"]}
+    try:
+        return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+    except iam.exceptions.NoSuchEntityException:
+        made = iam.create_role(
+            RoleName=name, AssumeRolePolicyDocument=_policy(Principal=trusted, Action="sts:AssumeRole")
+        )
+    allowed = _policy(Action="lambda:InvokeFunction", Resource="*")
+    iam.put_role_policy(RoleName=name, PolicyName="invoke", PolicyDocument=allowed)
+    return str(made["Role"]["Arn"])
+
+
+def _policy(**statement: Any) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
