@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,11 +21,16 @@ class Live:
     def __init__(self, stream: TextIO, *, width: int | None) -> None:
         self._stream = stream
         self._width = width
+        self._lock = threading.Lock()  # the ledger is written, and told of, in a thread of its own
         self._drawn = 0
         self._block: list[str] = []
         self._told: View | None = None
 
     def show(self, view: View) -> None:
+        with self._lock:
+            self._show(view)
+
+    def _show(self, view: View) -> None:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
             still = _still(view)
@@ -37,11 +43,12 @@ class Live:
 
     def above(self, text: str, tell: Callable[[str], None]) -> None:
         """Have `tell` tell something above the block, which would else be drawn over it."""
-        with suppress(OSError):
-            self._stream.write(_UP_AND_CLEAR * self._drawn)
-            self._stream.flush()
-        tell(text)
-        self._write(["\n".join(self._block)] if self._drawn else [])
+        with self._lock:
+            with suppress(OSError):
+                self._stream.write(_UP_AND_CLEAR * self._drawn)
+                self._stream.flush()
+            tell(text)
+            self._write(["\n".join(self._block)] if self._drawn else [])
 
     def keep(self) -> None:
         """Leave what is drawn where it is: what is written next comes below it."""
