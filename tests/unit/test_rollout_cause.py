@@ -9,7 +9,7 @@ import pytest
 
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout import Cause, explain
-from mclass_tf.service import ServiceDeployment, Task
+from mclass_tf.service import HookState, ServiceDeployment, Task
 from tests.unit.fake_service import NEW, deployment, event, service_deployment, task
 
 
@@ -134,3 +134,30 @@ def test_a_long_reason_is_cut_to_one_line() -> None:
 
     assert len(found.sentence) < 500
     assert "\n" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "told", "hint"),
+    [
+        ("PAUSE", "FAILED", "taken back by a user", "release again"),
+        ("PAUSE", "TIMED_OUT", "nobody answered a pause in time", "`release dev`"),
+        ("AWS_LAMBDA", "FAILED", "the Lambda hook check failed", "aws logs tail /aws/lambda/NAME"),
+        ("AWS_LAMBDA", "TIMED_OUT", "the Lambda hook check came to no end in time", "what the function said"),
+    ],
+)
+def test_a_hook_that_has_ended_it_is_named(kind: str, status: str, told: str, hint: str) -> None:
+    arn = "arn:aws:lambda:ap-northeast-2:111111111111:function:check" if kind == "AWS_LAMBDA" else ""
+    hook = HookState(id="hook", kind=kind, status=status, target_arn=arn)
+
+    found = cause(of=replace(service_deployment(), hooks=(hook,)))
+
+    assert told in found.sentence
+    assert hint in found.hint
+
+
+def test_a_pause_that_the_alarms_have_ended_is_not_the_cause() -> None:
+    hook = HookState(id="hook", kind="PAUSE", status="FAILED")
+
+    found = cause(of=replace(service_deployment(), hooks=(hook,), alarms=("errors",)))
+
+    assert found.sentence == "alarms went off: errors"

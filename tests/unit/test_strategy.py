@@ -11,10 +11,29 @@ from botocore.exceptions import ClientError
 
 from mclass_tf import verify
 from mclass_tf.environment import ReleaseSettings
-from mclass_tf.errors import ConfigurationError
-from mclass_tf.flows.shift import back_strategy, order_settings, require_wiring, wiring_settings
+from mclass_tf.errors import ConfigurationError, UsageError
+from mclass_tf.flows.shift import (
+    back_strategy,
+    order_settings,
+    require_pauses,
+    require_wiring,
+    wiring_settings,
+)
+from mclass_tf.service import Service
 from mclass_tf.session import Session
-from mclass_tf.strategy import BLUE_GREEN, CANARY, LINEAR, ROLLING, Strategy, without_pauses
+from mclass_tf.strategy import (
+    BLUE_GREEN,
+    CANARY,
+    LINEAR,
+    PAUSE_STAGES,
+    ROLLING,
+    SMOKE_STAGE,
+    Hook,
+    Strategy,
+    pause_stage,
+    stages_of_pauses,
+    without_pauses,
+)
 from tests.unit.fake_service import OLD, deployment, service
 
 BLUE, GREEN, PRODUCTION, TEST = "group/blue", "group/green", "rule/production", "rule/test"
@@ -104,6 +123,73 @@ def test_hooks_that_call_something_stay_and_pauses_of_before_go() -> None:
 
     assert Strategy().configuration(in_force, pauses=())["lifecycleHooks"] == [LAMBDA]
     assert without_pauses(in_force) == {**IN_FORCE, "lifecycleHooks": [LAMBDA]}
+
+
+def test_the_functions_of_the_environment_take_the_place_of_ours_and_leave_those_of_others() -> None:
+    before, now = (Hook(function_arn=name, role_arn="role", stages=("POST_SCALE_UP",)) for name in "ab")
+    others = {**LAMBDA, "hookDetails": {"mclass-tf": "somebody else's"}}
+    in_force = {**IN_FORCE, "lifecycleHooks": [LAMBDA, before.document, others]}
+
+    told = Strategy(name=CANARY, hooks=(now,)).configuration(in_force, pauses=())
+
+    assert told["lifecycleHooks"] == [LAMBDA, others, now.document]
+    assert now.document["targetType"] == "AWS_LAMBDA"
+    assert (now.document["hookTargetArn"], now.document["roleArn"]) == ("b", "role")
+    assert now.document["lifecycleStages"] == ["POST_SCALE_UP"]
+
+
+def test_functions_that_are_switched_off_go_also_with_a_rolling_release() -> None:
+    before = Hook(function_arn="a", role_arn="role", stages=("POST_SCALE_UP",))
+
+    told = Strategy().configuration({**IN_FORCE, "lifecycleHooks": [LAMBDA, before.document]}, pauses=())
+
+    assert told["lifecycleHooks"] == [LAMBDA]
+    assert Strategy().configuration({**IN_FORCE, "lifecycleHooks": [LAMBDA]}, pauses=()) == {}
+
+
+def test_one_pause_waits_at_every_stage_that_is_asked_for() -> None:
+    told = Strategy(name=LINEAR).configuration(IN_FORCE, pauses=["POST_SCALE_UP", SMOKE_STAGE])
+
+    assert stages_of_pauses(told) == ("POST_SCALE_UP", SMOKE_STAGE)
+    assert len(told["lifecycleHooks"]) == 1
+    assert stages_of_pauses(without_pauses(told)) == ()
+
+
+@pytest.mark.parametrize("stage", PAUSE_STAGES)
+def test_a_stage_is_written_in_either_way(stage: str) -> None:
+    assert pause_stage(stage) == stage
+    assert pause_stage(stage.lower().replace("_", "-")) == stage
+
+
+@pytest.mark.parametrize(
+    "stage", ["scale-up", "PRODUCTION_TRAFFIC_SHIFT", "reconcile-service", "bake-time", ""]
+)
+def test_a_stage_at_which_nothing_waits_is_refused(stage: str) -> None:
+    with pytest.raises(ValueError, match="post-test-traffic-shift"):
+        pause_stage(stage)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "before", "under_way", "told"),
+    [
+        (Strategy(), RUNNING, None, "a rolling release cannot be paused"),
+        (
+            Strategy(name=CANARY),
+            replace(RUNNING, desired=0),
+            None,
+            "the first release of dev cannot be paused",
+        ),
+        (Strategy(name=CANARY), RUNNING, (SMOKE_STAGE,), "does not wait at POST_SCALE_UP"),
+    ],
+)
+def test_a_pause_that_cannot_be_is_refused(
+    strategy: Strategy, before: Service, under_way: tuple[str, ...] | None, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        require_pauses(session(strategy), before, ("POST_SCALE_UP",), under_way=under_way)
+
+    assert caught.value.exit_code == 2
+    require_pauses(session(Strategy(name=CANARY)), RUNNING, ("POST_SCALE_UP",), under_way=("POST_SCALE_UP",))
 
 
 def test_a_rolling_release_after_another_strategy_says_so_and_leaves_the_wiring() -> None:

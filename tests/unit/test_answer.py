@@ -1,0 +1,248 @@
+"""A rollout that waits: who is told, who may answer, and what is said where no answer is wanted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mclass_tf import flows
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationError
+from mclass_tf.flows import paused
+from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.deploy import Deployer, Watching
+from mclass_tf.ledger import Smoke
+from mclass_tf.rollout import Patience, Started, Watch
+from mclass_tf.service import Ecs, HookState, ServiceDeployment
+from mclass_tf.strategy import BLUE_GREEN, Strategy
+from tests.unit.fake_service import BEGAN, NEW, OLD, Clock, deployment, service, service_deployment
+from tests.unit.test_deploy import OUTPUTS, WithImages
+
+_ANSWER = "mclass_tf.flows.answer"
+SMOKE = "POST_TEST_TRAFFIC_SHIFT"
+WAITING = HookState(id="hook", kind="PAUSE", status="AWAITING_ACTION", expires_at=BEGAN)
+
+
+def waiting(
+    *, stage: str = SMOKE, status: str = "IN_PROGRESS", hook: HookState = WAITING
+) -> ServiceDeployment:
+    return replace(service_deployment(status=status), stage=stage, hooks=(hook,))
+
+
+def ecs(own: ServiceDeployment | None) -> WithImages:
+    now = service(deployment(NEW, status="PRIMARY"), deployment(OLD))
+    return WithImages(now, own=own or service_deployment(), listed=[own] if own else [])
+
+
+def deployer(fake: WithImages, *, smoke: tuple[str, ...] | None = ()) -> tuple[Deployer, list[str]]:
+    told: list[str] = []
+    clock = Clock()
+    settings = ReleaseSettings(strategy=Strategy(name=BLUE_GREEN), smoke=smoke)
+    session = SimpleNamespace(environment=SimpleNamespace(name="dev", release=settings), report=told.append)
+    made = Deployer(
+        session=cast("Any", session),
+        outputs=OUTPUTS,
+        ecs=cast("Ecs", fake),
+        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
+    )
+    return made, told
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Deployer], Any]:
+    """Have the verbs find this deployer, and somebody who holds the lease."""
+
+    @contextmanager
+    def held(*_: Any, **__: Any) -> Any:
+        raise LeaseHeldError("somebody is at work in dev")
+        yield
+
+    def use(made: Deployer) -> Any:
+        monkeypatch.setattr(f"{_ANSWER}.Deployer.of", lambda *_: made)
+        monkeypatch.setattr(f"{_ANSWER}.applied_state", lambda _: SimpleNamespace(outputs={}))
+        monkeypatch.setattr(f"{_ANSWER}.verify.Outputs.parse", lambda _: OUTPUTS)
+        monkeypatch.setattr(f"{_ANSWER}.alone", held)
+        return made.session
+
+    return use
+
+
+def goes_on(session: Any, *, skips_smoke: bool = False) -> flows.Continued:
+    return flows.continue_rollout(session, skips_smoke=skips_smoke, show=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (None, "no rollout is under way in dev"),
+        (service_deployment(status="SUCCESSFUL"), "no rollout is under way in dev"),
+        (replace(service_deployment(), stage="BAKE_TIME"), "waits for no answer, it is at bake time"),
+        (waiting(status="ROLLBACK_IN_PROGRESS"), "is being rolled back: it waits for no answer"),
+        (
+            waiting(status="ROLLBACK_IN_PROGRESS", hook=replace(WAITING, status="TIMED_OUT")),
+            "is being rolled back: nobody answered its pause in time",
+        ),
+    ],
+)
+def test_where_nothing_waits_nothing_is_answered(
+    found: Callable[[Deployer], Any], own: ServiceDeployment | None, told: str
+) -> None:
+    fake = ecs(own)
+
+    with pytest.raises(NothingToAnswerError, match=told) as caught:
+        goes_on(found(deployer(fake)[0]))
+
+    assert caught.value.exit_code == 3
+    assert "nothing was changed" in caught.value.message
+    assert fake.calls == []
+
+
+def test_who_releases_sees_the_answer_that_another_gives(found: Callable[[Deployer], Any]) -> None:
+    fake = ecs(waiting())
+
+    done = goes_on(found(deployer(fake)[0]))
+
+    assert fake.calls == [("answer", "hook", True)]
+    assert (done.stage, done.released) == (SMOKE, None)
+
+
+def test_what_fails_its_smoke_test_is_not_told_to_go_on(
+    found: Callable[[Deployer], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = ecs(waiting())
+    session = found(deployer(fake, smoke=("/health",))[0])
+    monkeypatch.setattr("mclass_tf.flows.deploy.can_be_asked", lambda *_: True)
+    monkeypatch.setattr(f"{_ANSWER}.revision_of", lambda *_: "")
+    found_wrong = (Smoke(path="/health", problem="/health answers with 500"),)
+    monkeypatch.setattr(f"{_ANSWER}.smoke_test", lambda *_, **__: found_wrong)
+
+    with pytest.raises(VerificationError, match="/health answers with 500"):
+        goes_on(session)
+    assert fake.calls == []
+
+    goes_on(session, skips_smoke=True)
+    assert fake.calls == [("answer", "hook", True)]
+
+
+def test_an_answer_that_comes_too_late_is_told_so(found: Callable[[Deployer], Any]) -> None:
+    fake = ecs(waiting())
+
+    def refuse() -> None:
+        raise ClientError(
+            {"Error": {"Code": "ConflictException", "Message": "it is TIMED_OUT"}},
+            "ContinueServiceDeployment",
+        )
+
+    fake.on_change = refuse
+
+    with pytest.raises(NothingToAnswerError, match="takes no answer any more"):
+        goes_on(found(deployer(fake)[0]))
+
+
+def test_where_nothing_is_under_way_nothing_is_taken_back(found: Callable[[Deployer], Any]) -> None:
+    fake = ecs(None)
+
+    with pytest.raises(NothingToAnswerError, match="no rollout is under way"):
+        flows.abort(found(deployer(fake)[0]), show=lambda _: None)
+
+    assert fake.calls == []
+
+
+def asked(
+    made: Deployer, *, stage: str, pause_at: tuple[str, ...], problem: str = ""
+) -> tuple[bool | None, Attempt]:
+    attempt = Attempt(record="", digest="", revision="", started_at=BEGAN)
+    watching = Watching(show=lambda _: None, on_interrupt=flows.leave, stall_after=None, pause_at=pause_at)
+    started = Started(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
+
+    def tested(own: Attempt) -> None:
+        own.smoke = (Smoke(path="/version", problem=problem),)
+
+    object.__setattr__(made, "_test", tested)
+    return made._on_pause(attempt, lambda: made._pauses(watching, started), stage, WAITING), attempt
+
+
+@pytest.mark.parametrize(
+    ("stage", "pause_at", "problem", "goes_on", "is_told"),
+    [
+        (SMOKE, (), "", True, False),
+        (SMOKE, (), "bad", False, False),
+        (SMOKE, (SMOKE,), "", None, True),
+        (SMOKE, (SMOKE,), "bad", False, False),
+        ("POST_SCALE_UP", ("POST_SCALE_UP",), "", None, True),
+        ("POST_SCALE_UP", (), "", None, True),  # somebody else's
+    ],
+)
+def test_the_smoke_test_comes_first_and_its_user_answers_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stage: str,
+    pause_at: tuple[str, ...],
+    problem: str,
+    goes_on: bool | None,
+    is_told: bool,
+) -> None:
+    monkeypatch.setattr("mclass_tf.flows.deploy.can_be_asked", lambda *_: True)
+    made, told = deployer(ecs(waiting(stage=stage)), smoke=("/version",))
+
+    answered, attempt = asked(made, stage=stage, pause_at=pause_at, problem=problem)
+
+    assert answered is goes_on
+    assert bool(attempt.smoke) == (stage == SMOKE)
+    assert any(line.startswith("paused at") for line in told) == is_told
+
+
+def test_a_pause_after_test_traffic_without_a_smoke_test_is_the_users() -> None:
+    made, told = deployer(ecs(waiting()), smoke=())
+
+    answered, attempt = asked(made, stage=SMOKE, pause_at=(SMOKE,))
+
+    assert (answered, attempt.smoke) == (None, ())
+    assert told[0].startswith("paused at post test traffic shift")
+
+
+@pytest.mark.parametrize(
+    ("hook", "told"),
+    [
+        (replace(WAITING, expires_at=None), "`abort dev` takes it back"),
+        (
+            replace(WAITING, expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=59.9)),
+            "takes it back by itself in 60 min",
+        ),
+        (replace(WAITING, expires_at=BEGAN - dt.timedelta(days=9)), "takes it back by itself in 0 s"),
+        (
+            replace(WAITING, expires_at=BEGAN - dt.timedelta(days=9), rolls_back=False),
+            "ECS goes on by itself",
+        ),
+    ],
+)
+def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(hook: HookState, told: str) -> None:
+    line = paused("dev", SMOKE, hook)
+
+    assert line.startswith("paused at post test traffic shift: `continue dev` goes on")
+    assert told in line
+
+
+def test_to_wait_for_an_answer_is_no_stall() -> None:
+    fake, clock = ecs(waiting()), Clock()
+    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    watch = Watch(fake, started, stall_after=60, clock=clock)
+
+    for _ in range(3):
+        watch.look()
+        clock.wait(59)
+    assert watch.end is None
+
+    fake.own = replace(fake.own, hooks=())
+    watch.look()
+    clock.wait(61)
+    watch.look()
+
+    assert watch.end is not None
