@@ -22,14 +22,15 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
     """
     strategy = session.environment.release.strategy
+    if service.desired == 0 and outputs.desired_count == 0:
+        raise ConfigurationError(
+            f"nothing can be released in {session.environment.name}: the service is to run 0 tasks",
+            hint=f"set desired_count in terraform.tfvars above 0, then `apply {session.environment.name}`; nothing was changed",
+        )
     _require_alarms(session, strategy.alarms)
     if not strategy.shifts:
         return
     name = f"the strategy {strategy.name} cannot be carried out in {session.environment.name}"
-    if service.desired == 0 and outputs.desired_count == 0:
-        raise ConfigurationError(
-            f"{name}: the service is to run 0 tasks", hint="set desired_count in terraform.tfvars above 0"
-        )
     if len(set(outputs.target_group_arns.values())) != _TWO:
         raise ConfigurationError(f"{name}: there are not two target groups", hint=_HINT)
     if outputs.production_listener_rule_arn == outputs.test_listener_rule_arn:

@@ -253,9 +253,10 @@ def test_wiring_that_cannot_do_it_is_refused(changes: dict[str, Any], rules: Rul
     require_wiring(session(Strategy(), rules), outputs(**changes), RUNNING)
 
 
-def test_a_service_that_is_to_run_no_tasks_is_refused() -> None:
+@pytest.mark.parametrize("name", [ROLLING, LINEAR])
+def test_a_service_that_is_to_run_no_tasks_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="0 tasks"):
-        require_wiring(session(Strategy(name=LINEAR)), outputs(desired_count=0), replace(RUNNING, desired=0))
+        require_wiring(session(Strategy(name=name)), outputs(desired_count=0), replace(RUNNING, desired=0))
 
 
 def test_a_rollback_shifts_at_once_where_the_service_is_wired() -> None:
