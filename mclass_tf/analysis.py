@@ -125,7 +125,7 @@ def _too_few(new: Answers, old: Answers, limits: Limits) -> str:
 
 def _latency(new: Answers, old: Answers, limits: Limits) -> str:
     if new.p99 is None or old.p99 is None:
-        return "latency not compared: CloudWatch does not tell it of both"
+        return "latency not compared: too little is known of it yet"
     if old.requests < limits.min_requests:
         return f"latency not compared: the old version had {_requests(old)}"
     return _percentiles(new, old)

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 from mclass_tf import verify
@@ -21,6 +22,7 @@ from mclass_tf.target import Target
 _NOTHING = Answered(requests=0, errors=0)
 _LAST_STAGE = "CLEAN_UP"
 _BASELINE_SECONDS = 900.0
+_FEWEST_PERIODS = 2
 _LOOK_SECONDS, _LOCAL_LOOKS = 15.0, (1.0, 5.0)
 _ASK_SECONDS = 5.0
 # Of these CloudWatch makes periods shorter than a minute; a load balancer's metrics on AWS have none.
@@ -159,16 +161,22 @@ def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, per
     }
     requests = round(sum(own[_REQUESTS].values()))
     errors = round(sum(own[_ERRORS].values()) + sum(own[_UNREACHED].values()))
-    return Answered(requests=requests, errors=min(errors, requests), p99=_mean(own[_LATENCY], own[_REQUESTS]))
+    return Answered(
+        requests=requests, errors=min(errors, requests), p99=_median(own[_LATENCY], own[_REQUESTS])
+    )
 
 
-def _mean(values: Mapping[dt.datetime, float], weights: Mapping[dt.datetime, float]) -> float | None:
-    """Return the mean of the periods' percentiles, each with the weight of its requests; None where there is none.
+def _median(values: Mapping[dt.datetime, float], weights: Mapping[dt.datetime, float]) -> float | None:
+    """Return the median of the periods' percentiles, each with the weight of its requests; None where there are not two.
 
-    CloudWatch gives a percentile of one period alone.
+    CloudWatch gives a percentile of one period alone, and one slow period proves little: a version that has just started
+    is slow to its first users.
     """
-    weight = sum(weights.get(at, 0.0) for at in values)
-    return sum(value * weights.get(at, 0.0) for at, value in values.items()) / weight if weight else None
+    known = sorted((value, weights.get(at, 0.0)) for at, value in values.items() if weights.get(at))
+    if len(known) < _FEWEST_PERIODS:
+        return None
+    *up_to, total = accumulate(weight for _, weight in known)
+    return known[sum(each < total / 2 for each in up_to)][0]
 
 
 def _floor(at: dt.datetime, period: int) -> float:

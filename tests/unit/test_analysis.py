@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -12,17 +13,35 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from mclass_tf import analysis
+from mclass_tf import analysis, flows, verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
 from mclass_tf.aws import Aws
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import AnalysisFailedError
 from mclass_tf.flows.analyse import Analyst, Metrics, Pace, Side, pace_of
+from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.deploy import Deployer, Watching
 from mclass_tf.ledger import Answered
-from mclass_tf.service import Revision, ServiceDeployment
+from mclass_tf.rollout import Outcome, Patience, Started, View
+from mclass_tf.service import Ecs, Revision, ServiceDeployment
+from mclass_tf.session import Session
 from mclass_tf.target import Target
-from tests.unit.fake_service import BEGAN, GROUP, Clock, service_deployment, throttled
+from tests.unit.fake_service import (
+    BEGAN,
+    GROUP,
+    NEW,
+    OLD,
+    Clock,
+    FakeEcs,
+    deployment,
+    service,
+    service_deployment,
+    throttled,
+)
 
 LIMITS = Limits()
-OLD = Answered(requests=9730, errors=0, p99=0.1)
+MINUTE = BEGAN.replace(second=0)
+BEFORE = Answered(requests=9730, errors=0, p99=0.1)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-2:111111111111"
 BALANCER = f"{ELB}:loadbalancer/app/mclass/1"
 OTHER_GROUP = f"{ELB}:targetgroup/mclass-green/2"
@@ -46,21 +65,21 @@ def sides(draw: some.DrawFn) -> Answered:
 @pytest.mark.parametrize(
     ("new", "old", "verdict"),
     [
-        (answered(512), OLD, PASSED),
-        (answered(512, 1), OLD, PASSED),
-        (answered(100), OLD, PASSED),
-        (answered(99), OLD, INCONCLUSIVE),
-        (answered(0), OLD, INCONCLUSIVE),
+        (answered(512), BEFORE, PASSED),
+        (answered(512, 1), BEFORE, PASSED),
+        (answered(100), BEFORE, PASSED),
+        (answered(99), BEFORE, INCONCLUSIVE),
+        (answered(0), BEFORE, INCONCLUSIVE),
         (answered(0), answered(0), INCONCLUSIVE),
-        (answered(512, 40), OLD, FAILED),
+        (answered(512, 40), BEFORE, FAILED),
         # of few requests, few errors may be chance; five that failed of as few are none
-        (answered(3, 1), OLD, INCONCLUSIVE),
-        (answered(4, 4), OLD, INCONCLUSIVE),
-        (answered(5, 5), OLD, FAILED),
-        (answered(60, 6), OLD, FAILED),
+        (answered(3, 1), BEFORE, INCONCLUSIVE),
+        (answered(4, 4), BEFORE, INCONCLUSIVE),
+        (answered(5, 5), BEFORE, FAILED),
+        (answered(60, 6), BEFORE, FAILED),
         # 1.5 per cent of 1,000 may well be one per cent, of 100,000 it is not
-        (answered(1000, 15), OLD, PASSED),
-        (answered(100_000, 1500), OLD, FAILED),
+        (answered(1000, 15), BEFORE, PASSED),
+        (answered(100_000, 1500), BEFORE, FAILED),
         # no worse than the old version, which does as badly
         (answered(1000, 500), answered(9000, 4500), PASSED),
         (answered(1000, 100), answered(9000, 4500), PASSED),
@@ -86,12 +105,12 @@ def test_the_limits_are_the_environments() -> None:
     new = answered(1000, 40, p99=2.5)
     slow = answered(1000, p99=2.5)
 
-    assert judge(new, OLD, LIMITS).verdict == FAILED
-    assert judge(new, OLD, replace(LIMITS, max_error_percent=5, max_latency_ratio=30)).verdict == PASSED
-    assert judge(slow, OLD, replace(LIMITS, max_latency_ratio=20)).verdict == FAILED
-    assert judge(slow, OLD, replace(LIMITS, latency_floor_seconds=3)).verdict == PASSED
-    assert judge(answered(20), OLD, replace(LIMITS, min_requests=20)).verdict == PASSED
-    assert judge(answered(3, 1), OLD, replace(LIMITS, min_requests=3)).verdict == FAILED
+    assert judge(new, BEFORE, LIMITS).verdict == FAILED
+    assert judge(new, BEFORE, replace(LIMITS, max_error_percent=5, max_latency_ratio=30)).verdict == PASSED
+    assert judge(slow, BEFORE, replace(LIMITS, max_latency_ratio=20)).verdict == FAILED
+    assert judge(slow, BEFORE, replace(LIMITS, latency_floor_seconds=3)).verdict == PASSED
+    assert judge(answered(20), BEFORE, replace(LIMITS, min_requests=20)).verdict == PASSED
+    assert judge(answered(3, 1), BEFORE, replace(LIMITS, min_requests=3)).verdict == FAILED
 
 
 @pytest.mark.parametrize(
@@ -99,28 +118,28 @@ def test_the_limits_are_the_environments() -> None:
     [
         (
             answered(512, 1, 0.12),
-            OLD,
+            BEFORE,
             "new 0.2 % of 512 requests failed, old 0.0 % of 9,730; 99th percentile: new 0.120 s, old 0.100 s",
         ),
         (
             answered(512, 40),
-            OLD,
+            BEFORE,
             "new 7.8 % of 512 requests failed, old 0.0 % of 9,730; at most 1 percentage point more is allowed",
         ),
         (
             answered(512, p99=1.9),
-            OLD,
+            BEFORE,
             "99th percentile: new 1.900 s, old 0.100 s; at most 2 times that is allowed",
         ),
         (
             answered(12, 1),
-            OLD,
+            BEFORE,
             (
                 "too little traffic to judge by (100 requests are needed): "
                 "new 8.3 % of 12 requests failed, old 0.0 % of 9,730"
             ),
         ),
-        (answered(0), OLD, "CloudWatch tells of no requests to the new version"),
+        (answered(0), BEFORE, "CloudWatch tells of no requests to the new version"),
         (
             answered(20_000, 1),
             answered(0),
@@ -131,10 +150,10 @@ def test_the_limits_are_the_environments() -> None:
         ),
         (
             answered(200, p99=None),
-            OLD,
+            BEFORE,
             (
                 "new 0.0 % of 200 requests failed, old 0.0 % of 9,730; "
-                "latency not compared: CloudWatch does not tell it of both"
+                "latency not compared: too little is known of it yet"
             ),
         ),
     ],
@@ -200,12 +219,13 @@ def test_the_lower_bound_is_wilsons(errors: int, requests: int, bound: float) ->
 
 @dataclass
 class FakeCloudWatch:
-    """Has a value of each metric of each group by the minute; `pages`: so many values come with one answer."""
+    """Has a value of each metric of each group by the minute after `at`; `pages`: so many values come with one answer."""
 
     values: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
     pages: int = 1000
     requests: list[Mapping[str, Any]] = field(default_factory=list)
     error: Exception | None = None
+    at: dt.datetime = MINUTE
 
     def get_metric_data(self, **request: Any) -> Mapping[str, Any]:
         self.requests.append(request)
@@ -232,7 +252,7 @@ class FakeCloudWatch:
             places = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
             assert places["LoadBalancer"] == "app/mclass/1"
             values = self.values.get((places["TargetGroup"], metric["MetricName"]), {})
-            found = [(minute(number), value) for number, value in values.items()]
+            found = [(self.at + dt.timedelta(minutes=number), value) for number, value in values.items()]
             inside = [each for each in found if request["StartTime"] <= each[0] < request["EndTime"]]
             queries.append({"Id": query["Id"], "found": inside})
         return queries
@@ -240,7 +260,7 @@ class FakeCloudWatch:
 
 def minute(number: int) -> dt.datetime:
     """Return the beginning of a minute; that of 0 is the one in which the deployment began."""
-    return BEGAN.replace(second=0) + dt.timedelta(minutes=number)
+    return MINUTE + dt.timedelta(minutes=number)
 
 
 def metrics(cloudwatch: FakeCloudWatch, *, period: int = 60) -> Metrics:
@@ -257,7 +277,7 @@ def test_a_side_is_what_cloudwatch_has_of_its_group_since_the_minute_of_its_begi
         RequestCount={-1: 1000, 0: 10, 1: 30},
         HTTPCode_Target_5XX_Count={-1: 500, 1: 2},
         TargetConnectionErrorCount={1: 1},
-        TargetResponseTime={-1: 9, 0: 0.1, 1: 0.5},
+        TargetResponseTime={-1: 9, 0: 0.1, 1: 0.4},
     )
 
     (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(2))
@@ -265,6 +285,29 @@ def test_a_side_is_what_cloudwatch_has_of_its_group_since_the_minute_of_its_begi
     assert (found.requests, found.errors) == (40, 3)
     assert found.p99 == pytest.approx(0.4)
     assert len(cloudwatch.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("requests", "times", "p99"),
+    [
+        ({0: 10, 1: 30}, {0: 0.1, 1: 0.4}, 0.4),
+        ({0: 20, 1: 20}, {0: 9, 1: 0.4}, 0.4),
+        ({0: 20, 1: 20, 2: 20}, {0: 9, 1: 0.4, 2: 0.3}, 0.4),
+        ({0: 20, 1: 20, 2: 20}, {0: 9, 1: 8, 2: 0.3}, 8),
+        # one period is no evidence, nor is one without requests
+        ({0: 40}, {0: 9}, None),
+        ({0: 40}, {0: 9, 1: 0.1}, None),
+        ({}, {}, None),
+    ],
+)
+def test_the_percentile_is_the_median_of_the_periods_by_their_requests(
+    requests: dict[int, float], times: dict[int, float], p99: float | None
+) -> None:
+    cloudwatch = told(RequestCount=requests, TargetResponseTime=times)
+
+    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(5))
+
+    assert found.p99 == p99
 
 
 def test_both_sides_are_read_with_one_call_and_each_has_its_own_beginning() -> None:
@@ -529,8 +572,125 @@ def test_a_local_aws_that_does_not_tell_its_clock_goes_as_aws_does() -> None:
 
 
 def test_a_judgement_is_a_verdict_and_a_reason() -> None:
-    assert judge(answered(100), OLD, LIMITS) == Judged(
+    assert judge(answered(100), BEFORE, LIMITS) == Judged(
         verdict=PASSED,
         reason="new 0.0 % of 100 requests failed, old 0.0 % of 9,730; "
         "99th percentile: new 0.100 s, old 0.100 s",
     )
+
+
+# ---- what comes of it
+
+
+class Canary(FakeEcs):
+    """A canary at 5 per cent, which ECS rolls back when it is told to, and ends well else."""
+
+    def __init__(self, *, now: dt.datetime) -> None:
+        super().__init__(service(deployment(NEW, status="PRIMARY"), deployment(OLD)))
+        self.own = replace(canary(5.0), created_at=now - dt.timedelta(minutes=1))
+        self.looks = 0
+
+    def revision(self, arn: str, /) -> Revision:
+        is_new = arn == "revision/own"
+        return Revision(
+            task_definition_arn=NEW if is_new else OLD,
+            target_group_arns=(OTHER_GROUP if is_new else GROUP,),
+        )
+
+    def service_deployment(self, arn: str, /) -> ServiceDeployment:
+        self.looks += 1
+        if any(call[0] == "roll back" for call in self.calls):
+            self.becomes("ROLLBACK_SUCCESSFUL")
+        elif self.looks > 2:
+            self.becomes("SUCCESSFUL")
+        return super().service_deployment(arn)
+
+
+@dataclass
+class Followed:
+    """A rollout of a version of whose 200 requests so many fail, followed to its end."""
+
+    errors: int
+    is_compared: bool = True
+    shown: list[View] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        now = dt.datetime.now(dt.UTC)
+        at = now.replace(second=0, microsecond=0)
+        cloudwatch = FakeCloudWatch(at=at)
+        for group in ("targetgroup/mclass-blue/1", "targetgroup/mclass-green/2"):
+            cloudwatch.values[group, "RequestCount"] = {0: 200}
+        cloudwatch.values["targetgroup/mclass-green/2", "HTTPCode_Target_5XX_Count"] = {0: self.errors}
+        self.ecs = Canary(now=now)
+        self.attempt = Attempt(record="s3://record/", digest="sha256:1", revision="1", started_at=now)
+        session = SimpleNamespace(
+            environment=SimpleNamespace(name="dev", release=ReleaseSettings()),
+            target=Target(kind="aws", identity="aws", endpoint_url=None),
+            aws=SimpleNamespace(cloudwatch=cloudwatch),
+            report=self.reports.append,
+        )
+        outputs = SimpleNamespace(
+            alb_arn=BALANCER,
+            target_group_arns={"blue": GROUP, "green": OTHER_GROUP},
+            log_group_name="/ecs/mclass-task",
+            container_name="mclass-server",
+        )
+        self.deployer = Deployer(
+            session=cast("Session", session),
+            outputs=cast("verify.Outputs", outputs),
+            ecs=cast("Ecs", self.ecs),
+            patience=Patience(tell=self.reports.append),
+        )
+        self.watching = Watching(show=self.shown.append, on_interrupt=flows.leave, stall_after=60.0)
+        started = Started(
+            service_deployment_arn=self.ecs.own.arn,
+            task_definition_arn=NEW,
+            seen=frozenset(),
+            at=time.monotonic(),
+        )
+        self.end = self.deployer.follow(
+            started, self.watching, self.attempt, back_to=None, is_compared=self.is_compared
+        )
+
+    def require_success(self) -> None:
+        self.deployer.require_success(
+            self.end, self.watching, task_definition_arn=NEW, back_to=None, attempt=self.attempt
+        )
+
+
+def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures() -> None:
+    done = Followed(errors=40)
+
+    assert done.end.outcome is Outcome.ROLLED_BACK
+    assert done.ecs.calls == [("roll back", done.ecs.own.arn)]
+    with pytest.raises(AnalysisFailedError) as caught:
+        done.require_success()
+    done.attempt.failed(caught.value)
+
+    error = caught.value
+    assert error.exit_code == 6
+    assert "worse than the old one: new 20.0 % of 200 requests failed, old 0.0 % of 200" in error.cause
+    assert error.outcome == "rolled back"
+    assert error.analysis is not None
+    assert error.analysis["verdict"] == FAILED
+    assert error.analysis["new"] == {"requests": 200, "errors": 40, "p99": None}
+    assert [report for report in done.reports if "ECS is told to roll back" in report]
+
+
+def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> None:
+    done = Followed(errors=0)
+
+    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.ecs.calls == []
+    done.require_success()
+    assert done.attempt.analysis is not None
+    assert done.attempt.analysis.verdict == PASSED
+    assert done.shown[-1].analysis.startswith("analysis passed: new 0.0 % of 200 requests failed")
+
+
+def test_going_back_is_not_compared_whatever_runs_does_badly() -> None:
+    done = Followed(errors=200, is_compared=False)
+
+    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.attempt.analysis is None
