@@ -1,6 +1,6 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
-from mclass_tf.flows.answer import Continued, abort, continue_rollout
+from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_left_pauses
 from mclass_tf.flows.deploy import OnInterrupt, Show, paused
 from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
@@ -55,6 +55,7 @@ __all__ = [
     "continue_rollout",
     "destroy",
     "discard_plan",
+    "drop_left_pauses",
     "export_plan",
     "fetcher",
     "has_saved_plan",

@@ -8,8 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mclass_tf import verify
-from mclass_tf.aws import error_code
-from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationError
+from mclass_tf.aws import error_code, error_message
+from mclass_tf.errors import (
+    ConfigurationError,
+    LeaseHeldError,
+    NothingToAnswerError,
+    VerificationError,
+)
 from mclass_tf.flows.attempt import alone, attempts_on, begun, ledger_of, recorded, revision_of
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state
@@ -98,6 +103,24 @@ def abort(
     session.aws.warm()
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     return take_back(deployer, current, watching, command="abort")
+
+
+def drop_left_pauses(session: Session) -> None:
+    """Take out the pauses that a command left which has gone: what an apply starts would wait, and nobody watches it.
+
+    A rollout that is under way keeps its own.
+    """
+    try:
+        deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+        if deployer.ongoing() is None:
+            deployer.drop_pauses()
+    except (ConfigurationError, VerificationError):
+        return  # there is no service yet, or it is none of ours
+    except Exception as error:
+        # An apply may be what mends it: a service that is gone, a role that may not look.
+        if not error_code(error):
+            raise
+        session.report(f"pauses that a release may have left could not be looked for: {error_message(error)}")
 
 
 def _waiting(deployer: Deployer) -> ServiceDeployment:

@@ -22,7 +22,16 @@ from mclass_tf.ledger import Smoke
 from mclass_tf.rollout import Patience, Started, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, Strategy
-from tests.unit.fake_service import BEGAN, NEW, OLD, Clock, deployment, service, service_deployment
+from tests.unit.fake_service import (
+    BEGAN,
+    NEW,
+    OLD,
+    Clock,
+    denied,
+    deployment,
+    service,
+    service_deployment,
+)
 from tests.unit.test_deploy import OUTPUTS, WithImages
 
 _ANSWER = "mclass_tf.flows.answer"
@@ -246,3 +255,33 @@ def test_to_wait_for_an_answer_is_no_stall() -> None:
     watch.look()
 
     assert watch.end is not None
+
+
+PAUSE = {"targetType": "PAUSE", "lifecycleStages": [SMOKE]}
+
+
+@pytest.mark.parametrize(("own", "drops"), [(None, True), (waiting(), False)])
+def test_an_apply_takes_out_the_pauses_that_a_dead_command_left_at_rest(
+    found: Callable[[Deployer], Any], own: ServiceDeployment | None, *, drops: bool
+) -> None:
+    fake = ecs(own)
+    fake.now = replace(fake.now, configuration={"strategy": "BLUE_GREEN", "lifecycleHooks": [PAUSE]})
+
+    flows.drop_left_pauses(found(deployer(fake)[0]))
+
+    settings = {"deploymentConfiguration": {"strategy": "BLUE_GREEN", "lifecycleHooks": []}}
+    assert fake.calls == ([("update", None, None, False, settings)] if drops else [])
+
+
+def test_an_apply_goes_on_where_pauses_cannot_be_looked_for(found: Callable[[Deployer], Any]) -> None:
+    fake = ecs(None)
+    made, told = deployer(fake)
+
+    def refuse() -> None:
+        raise denied("ListServiceDeployments")
+
+    fake.on_read = refuse
+
+    flows.drop_left_pauses(found(made))
+
+    assert told == ["pauses that a release may have left could not be looked for: not yours"]
