@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -50,8 +49,6 @@ class Follower:
     log: Stream | None
     show: Line
     timeout: float | None = None
-    clock: Callable[[], float] = time.monotonic
-    wait: Callable[[float], object] = time.sleep
     _reader: TaskLog | None = field(default=None, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_late: bool = field(default=False, init=False)
@@ -75,7 +72,7 @@ class Follower:
         return self._finished()
 
     def _to_its_end(self, interruption: Interruption) -> None:
-        began, told = self.clock(), ""
+        began, told = self._clock(), ""
         while True:
             self._look(began)
             self._show_log()
@@ -88,19 +85,25 @@ class Follower:
             if is_over:
                 return
             if self._is_interrupted or self._is_late:
-                self.wait(_LOOK)
+                self._wait(_LOOK)
             elif interruption.wait(_LOOK):
                 self._is_interrupted = True
                 self._stop("interrupted")
-            elif self.timeout is not None and self.clock() - began >= self.timeout:
+            elif self.timeout is not None and self._clock() - began >= self.timeout:
                 self._is_late = True
                 self._stop(f"not over after {self.timeout:g} s")
+
+    def _clock(self) -> float:
+        return self.deployer.patience.clock()
+
+    def _wait(self, seconds: float) -> None:
+        self.deployer.patience.wait(seconds)
 
     def _look(self, began: float) -> None:
         found = self.deployer.patience(lambda: self.deployer.ecs.task(self.task.arn))
         if found is not None:
             self.task = found
-        elif self.clock() - began >= _KNOWN_WITHIN:
+        elif self._clock() - began >= _KNOWN_WITHIN:
             raise RolloutError("ECS does not know the task", cause="ECS does not know the task")
 
     def _stop(self, why: str) -> None:
@@ -119,11 +122,11 @@ class Follower:
         """Show the last lines, which come a moment after the container's end."""
         if self._reader is None or self._exit_code is None:
             return
-        quiet_since = self.clock()
-        while self.clock() - quiet_since < _LOG_SETTLES:
-            self.wait(_LOOK)
+        quiet_since = self._clock()
+        while self._clock() - quiet_since < _LOG_SETTLES:
+            self._wait(_LOOK)
             if self._show_log():
-                quiet_since = self.clock()
+                quiet_since = self._clock()
 
     @property
     def _container(self) -> Container | None:
