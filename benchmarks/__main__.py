@@ -19,6 +19,7 @@ from benchmarks import (
     machine,
     module_tests,
     plan_by_hand,
+    promote,
     side_by_side,
     tasks,
 )
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "help": help_text.measure,
     "local-up": local_up.measure,
     "plan": plan_by_hand.measure,
+    "promote": promote.measure,
     "side-by-side": side_by_side.measure,
     "module-tests": module_tests.measure,
     "tasks": tasks.measure,

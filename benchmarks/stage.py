@@ -49,8 +49,8 @@ def stage() -> Iterator[Stage]:
 
 
 @contextmanager
-def local_aws() -> Iterator[Stage]:
-    """Enter a new home whose local AWS is up, empty but for what the environments take as given."""
+def local_aws(*options: str) -> Iterator[Stage]:
+    """Enter a new home whose local AWS is up, empty but for what the environments take as given; `options` of `local up`."""
     with stage() as made:
-        made.mclass_tf("local", "up", "--port", "0")
+        made.mclass_tf("local", "up", "--port", "0", *options)
         yield made
