@@ -140,7 +140,7 @@ class Lease:
             f"{held.who} is at work in {name} since {held.since}: {held.command}{what} "
             f"({held.host}, process {held.pid}); nothing was changed",
             hint=f"wait for it to end (`status {name}`), or take its rollout back: `rollback {name}`; if it is dead, "
-            f"its lease ends within {LIFETIME:.0f} s",
+            f"its lease ends within {LIFETIME:.0f} s, and `release {name} --resume` goes on with what it has begun",
             holder=held.who,
             since=held.since,
             digest=held.digest,

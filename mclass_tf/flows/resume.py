@@ -9,7 +9,7 @@ from itertools import islice
 
 from mclass_tf import verify
 from mclass_tf.errors import ConfigurationError, NoImageError, ReleaseMissingError, SupersededError
-from mclass_tf.flows.attempt import alone, begun, ledger_of, recorded
+from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.release import (
@@ -24,7 +24,7 @@ from mclass_tf.flows.release import (
 )
 from mclass_tf.flows.rollback import go_on_back
 from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Record
-from mclass_tf.service import ServiceDeployment
+from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 
 _FORWARD = ("release", "promote")
@@ -65,6 +65,7 @@ def resume(
             return _take_up(deployer, record, current, watching)
         _require_untouched(deployer, record)
         _require_image(deployer, record)
+        _let_end(deployer, record, watching)
         return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)
 
 
@@ -141,6 +142,21 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
             f"`release {name} --image {record.begun.digest}`",
             cause=f"{revision} was deployed meanwhile",
         )
+
+
+def _let_end(deployer: Deployer, record: Record, watching: Watching) -> None:
+    """Let a deployment end of what ran before: the apply has started one where it changed the service, or the wiring has."""
+    applying, current = record.last(APPLYING), deployer.ongoing()
+    if applying is None or current is None:
+        return
+    serving = str(applying.details.get("serving"))
+    if current.status in ROLLING_BACK or deployer.task_definition_of(current) != serving:
+        return
+    deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
+    aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=dt.datetime.now(dt.UTC))
+    started = deployer.take_up(current.arn, task_definition_arn=serving)
+    end = deployer.follow(started, watching, aside, back_to=None, is_compared=False)
+    deployer.require_success(end, watching, task_definition_arn=serving, back_to=None)
 
 
 def _require_image(deployer: Deployer, record: Record) -> None:
