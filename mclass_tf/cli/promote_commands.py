@@ -133,6 +133,10 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "task_definition": past.task_definition_arn,
                 "promoted_from": past.promoted_from and asdict(past.promoted_from),
                 "record": past.record,
+                "before": [
+                    {"command": ran.command, "task": ran.task_arn or None, "exit_code": ran.exit_code}
+                    for ran in past.before
+                ],
                 "resumes": past.resumes or None,
                 "analysis": past.analysis and asdict(past.analysis),
             }
