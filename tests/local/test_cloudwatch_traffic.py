@@ -103,6 +103,40 @@ def test_requests_count_for_the_load_balancer_and_for_its_group(world: ElbWorld)
     }
 
 
+def test_connections_that_fail_are_the_groups_and_errors_of_the_load_balancer_are_not(
+    world: ElbWorld,
+) -> None:
+    load_balancer, _, both = _places(world)
+    _pass(world, world.group, RequestCount=3, TargetConnectionErrorCount=2)
+    _pass(world, None, HTTPCode_ELB_5XX_Count=2, HTTPCode_ELB_502_Count=2)
+    counted = {
+        (name, len(place)): _statistic(world.account_id, name, place)
+        for name in ("TargetConnectionErrorCount", "HTTPCode_ELB_5XX_Count", "HTTPCode_Target_5XX_Count")
+        for place in (load_balancer, both)
+    }
+    assert counted == {
+        ("TargetConnectionErrorCount", 1): 2,
+        ("TargetConnectionErrorCount", 2): 2,
+        ("HTTPCode_ELB_5XX_Count", 1): 2,
+        ("HTTPCode_ELB_5XX_Count", 2): None,
+        ("HTTPCode_Target_5XX_Count", 1): None,
+        ("HTTPCode_Target_5XX_Count", 2): None,
+    }
+
+
+def test_each_group_has_its_own_counts(world: ElbWorld) -> None:
+    load_balancer, _, both = _places(world)
+    other = world.group.replace("targetgroup/", "targetgroup/other-")
+    _pass(world, world.group, 0.1, RequestCount=3, HTTPCode_Target_5XX_Count=1)
+    _pass(world, other, 0.9, RequestCount=5, HTTPCode_Target_5XX_Count=2)
+    names = ("RequestCount", "HTTPCode_Target_5XX_Count")
+    assert [_statistic(world.account_id, name, load_balancer) for name in names] == [8, 3]
+    assert [_statistic(world.account_id, name, both) for name in names] == [3, 1]
+    elsewhere = {**load_balancer, "TargetGroup": _suffix(other)}
+    assert [_statistic(world.account_id, name, elsewhere) for name in names] == [5, 2]
+    assert _statistic(world.account_id, "TargetResponseTime", elsewhere, "p99") == 0.9
+
+
 def test_response_times_have_percentiles(world: ElbWorld) -> None:
     load_balancer, _, both = _places(world)
     _pass(world, world.group, *(number / 1000 for number in range(1, 101)), RequestCount=100)
