@@ -42,7 +42,7 @@ _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 _FARGATE_ONLY = "tasks run on Fargate only"
 
 _REFUSED = {
-    "ecs:StartTask": "there are no container instances to start a task on: RunTask starts one on Fargate",
+    "ecs:StartTask": "there are no container instances; RunTask starts a task on Fargate",
     "ecs:CreateTaskSet": "the deployment controller is ECS",
     "ecs:CreateCapacityProvider": _FARGATE_ONLY,
     "ecs:RegisterContainerInstance": _FARGATE_ONLY,
