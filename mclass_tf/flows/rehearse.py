@@ -20,13 +20,24 @@ from mclass_tf.flows.rehearsed import Version, make_version, push_version, revis
 from mclass_tf.flows.rehearsed_release import Announcing, promoted, released
 from mclass_tf.flows.release import Released
 from mclass_tf.local.clock import FASTEST, SLOWEST
+from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
+from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.generator import Generator
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
 from mclass_tf.rehearsal.recorder import Recorder, Watched
 from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import Deployment, Incident, Promotion, Rehearsal, Release, Settings
-from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Plain, Scenario, Stage, Variables
+from mclass_tf.rehearsal.result import (
+    Deployment,
+    Exposure,
+    Incident,
+    Load,
+    Promotion,
+    Rehearsal,
+    Release,
+    Settings,
+)
+from mclass_tf.rehearsal.scenarios import Facts, Plain, Scenario, Stage, Variables
 from mclass_tf.rehearsal.surroundings import Place, Surroundings
 from mclass_tf.rehearsal.verdict import judge
 from mclass_tf.session import Session
@@ -129,6 +140,7 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
         require_path(source, session)
     instrument = _instrument(session)
     session = _with_strategy(session, request.strategy)
+    _require_shift(session, scenario)
     with _clock(instrument, request.speed):
         outputs = _all_applied(session, source)
         surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
@@ -172,6 +184,16 @@ def _with_strategy(session: Session, name: str | None) -> Session:
         return session
     release = dataclasses.replace(before, strategy=Strategy(name=name, alarms=before.strategy.alarms))
     return dataclasses.replace(session, environment=dataclasses.replace(environment, release=release))
+
+
+def _require_shift(session: Session, scenario: Scenario) -> None:
+    """Refuse what a rolling release cannot show."""
+    if scenario.shifts and not session.environment.release.strategy.shifts:
+        raise UsageError(
+            f"{scenario.name} needs a strategy that shifts traffic: in a rolling release a new version is not tested before it "
+            "has users, nor compared with the old one",
+            hint="--strategy blue-green, canary or linear",
+        )
 
 
 def _told(request: Request) -> str:
@@ -230,6 +252,7 @@ def _place(outputs: Mapping[str, Any]) -> Place:
         repository=outputs["repository_name"],
         target_group_arns=tuple(outputs["target_group_arns"].values()),
         load_balancer_arn=outputs["alb_arn"],
+        production_rule_arn=outputs["production_listener_rule_arn"],
         execution_role=outputs["execution_role_arn"].rpartition("/")[2],
         vpc_id=outputs["vpc_id"],
         security_group_id=outputs["service_security_group_id"],
@@ -247,7 +270,7 @@ def _facts(surroundings: Surroundings, *, speed: float, desired: int) -> Facts:
 
 def _versions(scene: _Scene) -> tuple[Version, Version]:
     """Return the version that serves first and the one that replaces it, both built and pushed."""
-    wanted = scene.scenario.variables(scene.facts)
+    wanted = _variables(scene)
     first = scene.session if scene.source is None else scene.source
     revision = revision_of(first)
     old = make_version(first, revision, "a", wanted.old)
@@ -261,12 +284,24 @@ def _versions(scene: _Scene) -> tuple[Version, Version]:
     return old, new
 
 
+def _variables(scene: _Scene) -> Variables:
+    """Return what makes the versions; one that is promoted is well where it is to be proven."""
+    wanted = scene.scenario.variables(scene.facts)
+    if scene.source is None:
+        return wanted
+    account, cluster = scene.session.environment.account_id, scene.outputs["cluster_name"]
+    only = {"MCLASS_FAULT_ONLY_IN": f"{account}:task/{cluster}"}
+    old, new = ({**each, **only} if each else each for each in (wanted.old, wanted.new))
+    return Variables(old=old, new=new)
+
+
 def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
     with scene.surroundings as surroundings:
         surroundings.hold_count(scene.outputs["desired_count"])
         _bring_up(scene, old)
         if scene.source is not None:
             _prove_in_source(scene, scene.source, new)
+        scene.scenario.prepare(surroundings)
         rehearsal = _under_traffic(scene, old=old, new=new)
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
@@ -316,6 +351,20 @@ def _release(scene: _Scene, version: Version, *, before: Callable[[], Mapping[st
     return released(session, digest=version.digest, show=scene.show)
 
 
+def _release_new(scene: _Scene, version: Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
+    """Release the new version with the settings that the scenario is about, or promote it with them."""
+    scene = dataclasses.replace(scene, session=_as_the_scenario_wants(scene))
+    if scene.source is None:
+        return _release(scene, version, before=before)
+    return _promote(scene, scene.source, before=before)
+
+
+def _as_the_scenario_wants(scene: _Scene) -> Session:
+    environment = scene.session.environment
+    release = scene.scenario.settings(environment.release)
+    return dataclasses.replace(scene.session, environment=dataclasses.replace(environment, release=release))
+
+
 def _promote(scene: _Scene, source: Session, *, before: Callable[[], Mapping[str, Any]]) -> Released:
     """Promote what the source serves; the soak time that was waited for is what is asked for."""
     environment = scene.session.environment
@@ -333,6 +382,8 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
     # Clients of boto3 are not to be made in two threads at once.
     recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
     incidents: list[Incident] = []
+    given = _given(scene)
+    in_use = scene.surroundings.group_in_use()
     # A scenario may need a load that is slower than the one that was asked for; it lasts as long.
     enough = scene.request.total * plan.rate / scene.request.rate
     scene.session.report(f"{plan.rate:g} requests a second")
@@ -371,6 +422,9 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
         strategy=scene.session.environment.release.strategy.name,
         deployments=recorder.deployments(),
         promotion=_promotion(scene, done, recorder.deployments()),
+        exposure=_exposure(
+            scene, found, done, recorder.deployments(), given=_since(given, _given(scene)), in_use=in_use
+        ),
         tasks=tuple(task for task in recorder.tasks() if task.lived_at(found.started_at)),
         events=recorder.events(since=found.started_at),
         balancer_failures=scene.instrument.failures(
@@ -402,10 +456,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         return added
 
     try:
-        if scene.source is None:
-            done = _release(scene, new, before=before)
-        else:
-            done = _promote(scene, scene.source, before=before)
+        done = _release_new(scene, new, before=before)
     except RolloutError as error:
         return Release(
             outcome="failed",
@@ -442,6 +493,43 @@ def _promotion(scene: _Scene, done: Release | None, deployments: tuple[Deploymen
         source=scene.source.environment.name,
         seconds=done.ended_at - done.asked_at,
         ecs_seconds=sum((finished or done.ended_at) - created for created, finished in spans),
+    )
+
+
+def _given(scene: _Scene) -> Mapping[str, int]:
+    """Return how many requests the production listener has given to each target group so far."""
+    rule = scene.outputs["production_listener_rule_arn"]
+    listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
+    return scene.instrument.requests(listener_arn=listener)
+
+
+def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {group: count - before.get(group, 0) for group, count in after.items()}
+
+
+def _exposure(
+    scene: _Scene,
+    load: Load,
+    done: Release | None,
+    deployments: tuple[Deployment, ...],
+    *,
+    given: Mapping[str, int],
+    in_use: str,
+) -> Exposure | None:
+    """Return who met a new version that was taken back; None of one that stayed, or where there was none.
+
+    In a rolling release both versions are in one target group, and the load balancer tells nothing of either.
+    """
+    if done is None or done.outcome != "failed":
+        return None
+    strategy = scene.session.environment.release.strategy
+    to_others = sum(count for group, count in given.items() if group != in_use)
+    return exposure_of(
+        load,
+        version=done.new_version,
+        strategy=strategy,
+        deployments=deployments,
+        balancer_requests=to_others if strategy.shifts else None,
     )
 
 

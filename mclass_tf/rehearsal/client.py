@@ -21,6 +21,8 @@ from mclass_tf.rehearsal.tally import Outcome
 _CLIENT_KEEP_ALIVE = 50.0
 _OK = 200
 _MOST_OF_A_VERSION = 60
+# Which revision answered, in errors too.
+_REVISION = "X-Revision"
 
 STEADY, LONG, PROBE = "steady", "long", "probe"
 
@@ -113,9 +115,11 @@ class Requests:
                 body = await answer.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return kind_of(error), ""
+        revision = answer.headers.get(_REVISION, "")[:_MOST_OF_A_VERSION]
         if answer.status != _OK:
-            return f"http_{answer.status}", ""
-        return _judged(ask, body)
+            return f"http_{answer.status}", revision
+        kind, version = _judged(ask, body)
+        return kind, version or revision
 
 
 def _judged(ask: Ask, body: bytes) -> tuple[str, str]:

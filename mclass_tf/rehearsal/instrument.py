@@ -42,6 +42,15 @@ class Instrument:
             if failure["load_balancer_arn"] == load_balancer_arn and failure["at"] >= since
         )
 
+    def requests(self, *, listener_arn: str) -> dict[str, int]:
+        """Return how many requests a listener has given to each target group so far, by its ARN; told a second late."""
+        found = self._ask("GET", "requests")["requests"]
+        return {
+            each["target_group_arn"]: int(each["count"])
+            for each in found
+            if each["listener_arn"] == listener_arn
+        }
+
     def kill_task(self, task_arns: tuple[str, ...]) -> str:
         """End the process of one of these tasks as `kill -9` does, nobody told; return the task's ARN."""
         import psutil  # noqa: PLC0415  # only here

@@ -14,5 +14,8 @@ FAULTS = (
     "task-killed",
     "spot-interruption",
     "slow-start-interrupted",
+    "bad-smoke",
+    "bad-under-traffic",
+    "bad-alarm",
 )
 PROTECTIONS = ("lame-duck", "keep-alive", "deregistration-delay", "minimum-percent", "grace-period")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mclass_tf.rehearsal.result import COMPARED, PHASES, Latency, Promotion, Rehearsal
+from mclass_tf.rehearsal.result import COMPARED, PHASES, Exposure, Latency, Promotion, Rehearsal
 from mclass_tf.rehearsal.tally import histogram, latency_of
 from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 
@@ -140,6 +140,7 @@ def _run(run: Run) -> dict[str, Any]:
         "requests": {"sent": load.sent, "failed": load.failures, "killed": run.verdict.killed},
         "latency": latencies,
         "promotion": _promotion(run.rehearsal.promotion),
+        "exposure": _exposure(run.rehearsal.exposure),
         "started_at": instant(run.rehearsal.started_at),
         "ended_at": instant(run.rehearsal.ended_at),
     }
@@ -155,6 +156,7 @@ def _in_full(run: Run) -> dict[str, Any]:
         "settings": asdict(rehearsal.settings),
         "release": None if release is None else _times(asdict(release)),
         "promotion": _promotion(rehearsal.promotion),
+        "exposure": _exposure(rehearsal.exposure),
         "deployments": [_times(asdict(deployment)) for deployment in rehearsal.deployments],
         "events": [_times(asdict(event)) for event in rehearsal.events],
         "incidents": [_times(asdict(incident)) for incident in rehearsal.incidents],
@@ -175,6 +177,10 @@ def _promotion(promotion: Promotion | None) -> dict[str, Any] | None:
         "ecs_seconds": round(promotion.ecs_seconds, 3),
         "overhead_seconds": round(promotion.overhead_seconds, 3),
     }
+
+
+def _exposure(exposure: Exposure | None) -> dict[str, Any] | None:
+    return None if exposure is None else asdict(exposure)
 
 
 def _latency(latency: Latency | None) -> dict[str, float] | None:

@@ -48,7 +48,10 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One second: the requests that were to begin in it. Percentiles None where nothing was answered."""
+    """One second: the requests that were to begin in it. Percentiles None where nothing was answered.
+
+    `versions` counts its answers by the version that gave them, errors of the service included; `failed_versions` these alone.
+    """
 
     at: float
     sent: int
@@ -57,11 +60,15 @@ class Sample:
     p99: float | None
     max: float | None
     versions: Mapping[str, int]
+    failed_versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRequest:
-    """One that got no good answer. `kind`: "http_502", "connect_refused", …; `connection`: "new" or "reused"; `part`: "steady", "long", "probe"."""
+    """One that got no good answer. `kind`: "http_502", "connect_refused", …; `connection`: "new" or "reused"; `part`: "steady", "long", "probe".
+
+    `version` is the one that answered, "" where it was none of the service's.
+    """
 
     started_at: float
     ended_at: float
@@ -71,6 +78,7 @@ class FailedRequest:
     connection: str
     part: str
     number: int
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +266,24 @@ class Promotion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """How many production requests met a new version that was taken back, by what the load's answers say.
+
+    `requests` it answered, `failed` of them badly; `share` is the first of all requests that were to begin between its first
+    and its last answer, which are `seconds` apart; `limit` the share that the strategy was to give it. `balancer_requests` is
+    what the load balancer gave to its target group by the production listener, None where it does not tell.
+    """
+
+    requests: int
+    failed: int
+    share: float
+    seconds: float
+    limit: float
+    sent: int = 0
+    balancer_requests: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Incident:
     """What a scenario did to one task on purpose: `kind` "killed" (nobody told) or "stopped" (by StopTask)."""
 
@@ -285,6 +311,7 @@ class Rehearsal:
     strategy: str = ""
     deployments: tuple[Deployment, ...] = ()
     promotion: Promotion | None = None
+    exposure: Exposure | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from mclass_tf.environment import ReleaseSettings
 from mclass_tf.rehearsal import causes
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.plan import LoadPlan, Probe
@@ -57,7 +58,10 @@ class Stage:
 
 
 class Scenario(Protocol):
-    """One thing to rehearse. `promise` says in a sentence what must come of it; `releases` whether a new version is released."""
+    """One thing to rehearse. `promise` says in a sentence what must come of it; `releases` whether a new version is released.
+
+    `shifts`: it is about traffic that is shifted, which a rolling release does not do.
+    """
 
     @property
     def name(self) -> str: ...
@@ -68,9 +72,18 @@ class Scenario(Protocol):
     @property
     def releases(self) -> bool: ...
 
+    @property
+    def shifts(self) -> bool: ...
+
     def expected(self) -> Expected: ...
 
     def variables(self, facts: Facts) -> Variables: ...
+
+    def settings(self, release: ReleaseSettings) -> ReleaseSettings:
+        """Return the settings of the release that it is about, from the environment's."""
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """Make what must be there before the new version is released."""
 
     def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:
         """Return the load that shows it, from the one that was asked for."""
@@ -86,15 +99,22 @@ class Scenario(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Base:
+class Base:
     """What most scenarios have in common: a release, the load as it was asked for, and no interference."""
 
     name: str
     promise: str
     releases: bool = True
+    shifts: bool = False
 
     def expected(self) -> Expected:
         return Expected()
+
+    def settings(self, release: ReleaseSettings) -> ReleaseSettings:
+        return release
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """Nothing."""
 
     def variables(self, facts: Facts) -> Variables:  # noqa: ARG002  # for those that need it
         return Variables()
@@ -113,7 +133,7 @@ class _Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain(_Base):
+class Plain(Base):
     """A release as it is: no request may fail."""
 
     name: str = ""
@@ -126,7 +146,7 @@ _OLD_SERVES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadVersion(_Base):
+class BadVersion(Base):
     """A new version that cannot serve: the circuit breaker trips, the old version goes on, no request fails.
 
     `causes` are words of which one must stand in what `release` says: a failure must name its cause.
@@ -143,26 +163,26 @@ class BadVersion(_Base):
         return Variables(new=self.make(facts))
 
 
-def _crash(_: Facts) -> Mapping[str, str]:
+def crash(_: Facts) -> Mapping[str, str]:
     return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}
 
 
-def _sick(_: Facts) -> Mapping[str, str]:
+def sick(_: Facts) -> Mapping[str, str]:
     return {"MCLASS_FAULT_UNHEALTHY_AFTER_SECONDS": "0"}
 
 
-def _crash_later(facts: Facts) -> Mapping[str, str]:
+def crash_later(facts: Facts) -> Mapping[str, str]:
     """Crash when the container's own health check, which comes every ten seconds by default, has passed twice."""
     return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": f"{max(facts.real(25), 0.5):.2f}"}
 
 
-def _leak(facts: Facts) -> Mapping[str, str]:
+def leak(facts: Facts) -> Mapping[str, str]:
     """Take more memory than there is before the load balancer looks again."""
     seconds = max(facts.real(10), 0.2)
     return {"MCLASS_FAULT_LEAK_MIB_PER_SECOND": f"{min(facts.memory_mib / seconds, 2048):.0f}"}
 
 
-def _slow(facts: Facts) -> Mapping[str, str]:
+def slow(facts: Facts) -> Mapping[str, str]:
     seconds = facts.real(2 * facts.settings.grace_period) + _START_SECONDS
     return {"MCLASS_FAULT_SLOW_START_SECONDS": f"{seconds:.0f}"}
 
@@ -243,7 +263,7 @@ class SecurityGroupClosed(BadVersion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskKilled(_Base):
+class TaskKilled(Base):
     """One task dies in mid-traffic, as by `kill -9`: what it worked on is lost, nothing else, and it is replaced."""
 
     name: str = "task-killed"
@@ -264,7 +284,7 @@ class TaskKilled(_Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskStopped(_Base):
+class TaskStopped(Base):
     """One task is told to end at once, before the load balancer hears of it, as StopTask and Fargate Spot do.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html
@@ -315,7 +335,7 @@ class WithoutLameDuck(TaskStopped):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutKeepAlive(_Base):
+class WithoutKeepAlive(Base):
     """The service closes connections that are idle for a shorter time than the load balancer keeps them.
 
     Bursts over many connections, exactly as far apart as the service waits, meet those that close.
@@ -344,7 +364,7 @@ class WithoutKeepAlive(_Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutDeregistrationDelay(_Base):
+class WithoutDeregistrationDelay(Base):
     """The load balancer does not let the old tasks finish: long requests are cut off."""
 
     name: str = causes.DEREGISTRATION_DELAY
@@ -363,7 +383,7 @@ class WithoutDeregistrationDelay(_Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutMinimumPercent(_Base):
+class WithoutMinimumPercent(Base):
     """The deployment may stop all old tasks before a new one serves, and may not run more than desired."""
 
     name: str = causes.MINIMUM_PERCENT
@@ -383,7 +403,7 @@ class WithoutMinimumPercent(_Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlowStarterInterrupted(_Base):
+class SlowStarterInterrupted(Base):
     """A service that starts slowly loses one task, and later the other: Spot takes them back one by one.
 
     Within the grace period health checks let each replacement start, so that there is always one that serves.
@@ -435,34 +455,3 @@ class WithoutGracePeriod(SlowStarterInterrupted):
 
     def grace_period(self, settings: Settings) -> int:  # noqa: ARG002
         return 0
-
-
-FAULTS: Mapping[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        BadVersion(name="crash-at-start", causes=("exited", "exit code 1"), make=_crash),
-        BadVersion(name="never-healthy", causes=("health check",), make=_sick),
-        BriefVersion(name="healthy-then-crash", causes=("exited", "exit code 1"), make=_crash_later),
-        ImageMissing(),
-        NoPullPermission(),
-        SecurityGroupClosed(),
-        BriefVersion(name="out-of-memory", causes=("OutOfMemory", "memory", "137"), make=_leak),
-        BadVersion(name="slower-than-grace", causes=("health check",), make=_slow),
-        TaskKilled(),
-        TaskStopped(),
-        SlowStarterInterrupted(),
-    )
-}
-"""By the names of `--fault`."""
-
-PROTECTIONS: Mapping[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        WithoutLameDuck(),
-        WithoutKeepAlive(),
-        WithoutDeregistrationDelay(),
-        WithoutMinimumPercent(),
-        WithoutGracePeriod(),
-    )
-}
-"""By the names of `--without`."""

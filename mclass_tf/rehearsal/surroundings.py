@@ -30,6 +30,7 @@ class Place:
     repository: str
     target_group_arns: tuple[str, ...]
     load_balancer_arn: str
+    production_rule_arn: str
     execution_role: str
     vpc_id: str
     security_group_id: str
@@ -123,6 +124,38 @@ class Surroundings:
         both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
         self._later("the deployment configuration", lambda: self._update(both))
         return before
+
+    def make_error_alarm(self, name: str) -> None:
+        """Make an alarm that goes off when a target of the load balancer has answered with 5xx within a minute.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+        """
+        load_balancer = self.place.load_balancer_arn.partition(":loadbalancer/")[2]
+        cloudwatch = self.aws.cloudwatch
+        self._later(f"the alarms without {name}", lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
+        cloudwatch.put_metric_alarm(
+            AlarmName=name,
+            AlarmDescription="Rehearsal: the new version answers with 5xx",
+            Namespace="AWS/ApplicationELB",
+            MetricName="HTTPCode_Target_5XX_Count",
+            Dimensions=[{"Name": "LoadBalancer", "Value": load_balancer}],
+            Statistic="Sum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
+            TreatMissingData="notBreaching",
+        )
+
+    def group_in_use(self) -> str:
+        """Return the ARN of the target group that has all production traffic, or most of it."""
+        rules = self.aws.elbv2.describe_rules(RuleArns=[self.place.production_rule_arn])["Rules"]
+        weights = {
+            group["TargetGroupArn"]: int(group.get("Weight", 0))
+            for action in rules[0]["Actions"]
+            for group in action.get("ForwardConfig", {}).get("TargetGroups", ())
+        }
+        return max(weights, key=lambda arn: weights[arn])
 
     def keep_network(self) -> dict[str, Any]:
         """Return the network configuration, and put it back in the end if it is another one then."""

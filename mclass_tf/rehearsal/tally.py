@@ -82,6 +82,7 @@ class _Second:
     failed: int = 0
     latencies: list[float] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
+    failed_versions: Counter[str] = field(default_factory=Counter)
 
 
 class Tally:
@@ -149,6 +150,7 @@ class Tally:
             connection=outcome.connection,
             part=outcome.part,
             number=outcome.number,
+            version=outcome.version,
         )
 
     def _measure(self, outcome: Outcome) -> None:
@@ -156,7 +158,10 @@ class Tally:
         second.pending -= 1
         second.failed += bool(outcome.kind)
         if outcome.version:
-            second.versions[self._known(outcome.version)] += 1
+            version = self._known(outcome.version)
+            second.versions[version] += 1
+            if outcome.kind:
+                second.failed_versions[version] += 1
         if not outcome.is_measured or outcome.part == "probe":
             return
         taken = outcome.ended - outcome.due - outcome.asked_seconds
@@ -194,6 +199,7 @@ class Tally:
             p99=_nearest(values, 0.99),
             max=_nearest(values, 1.0),
             versions=dict(second.versions),
+            failed_versions=dict(second.failed_versions),
         )
 
     def phases(self, *, now: float) -> Iterator[Phase]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mclass_tf.rehearsal.causes import KILLED, attribute
 from mclass_tf.rehearsal.diagnosis import Finding, diagnose
-from mclass_tf.rehearsal.result import COMPARED, Rehearsal
+from mclass_tf.rehearsal.result import COMPARED, Exposure, Rehearsal
 
 PASSED = "passed"
 FAILED = "failed"
@@ -16,6 +17,10 @@ INCONCLUSIVE = "inconclusive"
 NONE = "none"
 IN_FLIGHT = "in flight on a task that died"
 SOME = "some"
+NEW_VERSION = "answered by the new version"
+
+NOBODY = "nobody"
+BOUNDED = "bounded"
 
 # Fewer requests in a phase say little of it.
 _FEWEST = 20
@@ -27,7 +32,8 @@ _SENDERS_OWN = frozenset(["timeout", "not_sent"])
 class Expected:
     """What must come of a rehearsal.
 
-    `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT or SOME.
+    `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT, SOME or NEW_VERSION.
+    `met_by` says who may have met a version that was taken back: NOBODY, or no more than the strategy gave it (BOUNDED).
     `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be named first.
     `replaced`: a task that was lost must have been replaced.
     """
@@ -37,6 +43,7 @@ class Expected:
     causes: tuple[str, ...] = ()
     finding: str = ""
     replaced: bool = False
+    met_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,7 @@ def _missing(
         yield f"{failures:,} of {rehearsal.load.sent:,} requests failed, and none was to fail"
     if expected.failed_requests == IN_FLIGHT and failures > killed:
         yield f"{failures - killed} requests failed that were not in flight on the task that died"
+    yield from _missing_exposure(rehearsal, expected)
     if expected.failed_requests == SOME and not failures:
         yield "no request failed: the protection was not missed"
     if expected.finding and (not findings or findings[0].cause != expected.finding):
@@ -87,6 +95,29 @@ def _missing(
         yield f"the diagnosis names {named}, not {expected.finding}"
     if expected.replaced and not _was_replaced(rehearsal):
         yield "the task that was lost was not replaced"
+
+
+def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
+    found, failures = rehearsal.exposure, rehearsal.load.failures
+    if found is None:
+        return
+    if expected.failed_requests == NEW_VERSION and failures > found.failed:
+        yield f"{failures - found.failed} requests failed that the new version did not answer"
+    if expected.met_by == NOBODY and (found.requests or found.balancer_requests):
+        yield f"{max(found.requests, found.balancer_requests or 0)} production requests reached the new version"
+    if expected.met_by == BOUNDED:
+        if not found.failed:
+            yield "no user met an error of the new version: it was not seen under traffic"
+        if found.share > _most(found):
+            yield f"{found.share:.1%} of the requests met the new version, the strategy gives it {found.limit:.1%}"
+
+
+def _most(found: Exposure) -> float:
+    """Return the share above which more than chance is at work: the limit and three standard deviations, and a request."""
+    if not found.sent:
+        return 1.0
+    deviation = math.sqrt(found.limit * (1 - found.limit) / found.sent)
+    return found.limit + 3 * deviation + 1 / found.sent
 
 
 def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from app import settings as app_settings
+from mclass_tf.analysis import Limits
+from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import UsageError
 from mclass_tf.flows.rehearse import Request
 from mclass_tf.rehearsal import causes, names
+from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
 from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.scenarios import FAULTS, PROTECTIONS, Facts, Scenario
-from mclass_tf.rehearsal.verdict import IN_FLIGHT, NONE, SOME
+from mclass_tf.rehearsal.scenarios import Facts, Scenario
+from mclass_tf.rehearsal.verdict import IN_FLIGHT, NEW_VERSION, NONE, SOME
 from tests.rehearsal import samples
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +52,12 @@ def test_the_service_takes_the_variables_of_a_scenario(scenario: Scenario, speed
 
 
 @pytest.mark.parametrize("scenario", FAULTS.values(), ids=lambda scenario: scenario.name)
-def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies(scenario: Scenario) -> None:
-    allowed = IN_FLIGHT if scenario.name == "task-killed" else NONE
+def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies_or_of_a_version_that_is_tried(
+    scenario: Scenario,
+) -> None:
+    allowed = {"task-killed": IN_FLIGHT, "bad-under-traffic": NEW_VERSION, "bad-alarm": NEW_VERSION}
 
-    assert scenario.expected().failed_requests == allowed
+    assert scenario.expected().failed_requests == allowed.get(scenario.name, NONE)
 
 
 @pytest.mark.parametrize("scenario", PROTECTIONS.values(), ids=lambda scenario: scenario.name)
@@ -78,6 +83,26 @@ def test_a_version_that_is_too_slow_starts_after_the_grace_period_at_any_speed()
     for speed in (1.0, 10.0, 60.0):
         variables = FAULTS["slower-than-grace"].variables(facts(speed=speed)).new
         assert float(variables["MCLASS_FAULT_SLOW_START_SECONDS"]) * speed > samples.SETTINGS.grace_period
+
+
+def test_nothing_is_promoted_where_nothing_is_released() -> None:
+    with pytest.raises(UsageError, match="nothing to promote"):
+        Request(fault="task-killed", source="dev").scenario()
+
+
+@pytest.mark.parametrize("name", ["bad-smoke", "bad-under-traffic", "bad-alarm"])
+def test_a_fault_under_shifted_traffic_is_about_a_strategy_that_shifts_it(name: str) -> None:
+    assert FAULTS[name].shifts
+    assert not FAULTS["crash-at-start"].shifts
+
+
+def test_what_finds_a_bad_version_is_on_in_its_rehearsal() -> None:
+    without = ReleaseSettings(smoke=(), analysis=Limits(is_on=False))
+
+    assert FAULTS["bad-smoke"].settings(without).smoke is None
+    assert FAULTS["bad-under-traffic"].settings(without).analysis.is_on
+    found = FAULTS["bad-alarm"].settings(ReleaseSettings())
+    assert (found.analysis.is_on, len(found.strategy.alarms)) == (False, 1)
 
 
 def test_one_thing_is_rehearsed_at_a_time() -> None:

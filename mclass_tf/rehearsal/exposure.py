@@ -1,0 +1,44 @@
+"""Who met a new version that was taken back: pure, from the answers of the load and the stages of its deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mclass_tf.rehearsal.result import Deployment, Exposure, Load
+from mclass_tf.strategy import CANARY, LINEAR, Strategy
+
+_WHOLE = 100.0
+
+
+def exposure_of(
+    load: Load,
+    *,
+    version: str,
+    strategy: Strategy,
+    deployments: Sequence[Deployment],
+    balancer_requests: int | None,
+) -> Exposure:
+    """Return how far the users met `version`."""
+    met = [sample for sample in load.samples if sample.versions.get(version)]
+    requests = sum(sample.versions[version] for sample in met)
+    within = [sample for sample in load.samples if met and met[0].at <= sample.at <= met[-1].at]
+    sent = sum(sample.sent for sample in within)
+    return Exposure(
+        requests=requests,
+        failed=sum(sample.failed_versions.get(version, 0) for sample in met),
+        share=round(requests / sent, 4) if sent else 0.0,
+        seconds=round(met[-1].at - met[0].at + 1, 1) if met else 0.0,
+        limit=_limit(strategy, deployments),
+        sent=sent,
+        balancer_requests=balancer_requests,
+    )
+
+
+def _limit(strategy: Strategy, deployments: Sequence[Deployment]) -> float:
+    """Return the share that the strategy gives a version before it has stood the test: the first step, or the highest that was seen."""
+    if strategy.name == CANARY:
+        return strategy.canary_percent / _WHOLE
+    if strategy.name == LINEAR:
+        seen = [stage.production or 0.0 for each in deployments for stage in each.stages]
+        return max([*seen, strategy.step_percent]) / _WHOLE
+    return 1.0

@@ -1,0 +1,86 @@
+"""Faults of a new version to which ECS shifts traffic: seen before users meet it, or by few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.rehearsal.scenarios import Base, Facts, Stage, Variables
+from mclass_tf.rehearsal.surroundings import Surroundings
+from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected
+
+# Spread evenly over the requests of a task: so many in a row are well, and pass the smoke test.
+_ERROR_RATE = "0.2"
+_ALARM = "mclass-rehearsal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadSmoke(Base):
+    """A new version that is healthy and answers every request but the health check's with 500: the smoke test finds it."""
+
+    name: str = "bad-smoke"
+    promise: str = "the smoke test fails, ECS takes the new version back, no production request ever reaches it, and none fails"
+    shifts: bool = True
+
+    def expected(self) -> Expected:
+        return Expected(release="failed", failed_requests=NONE, causes=("smoke test",), met_by=NOBODY)
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+        return Variables(new={"MCLASS_FAULT_ERROR_RATE": "1"})
+
+    def settings(self, release: ReleaseSettings) -> ReleaseSettings:
+        """An environment without a smoke test gets one."""
+        return replace(release, smoke=release.smoke or None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadUnderTraffic(Base):
+    """A new version that passes its smoke test and answers a fifth of its requests with 500: the comparison finds it."""
+
+    name: str = "bad-under-traffic"
+    promise: str = (
+        "the comparison under traffic has ECS take the new version back; only requests that it answered fail, and no more "
+        "users meet it than the strategy gives it"
+    )
+    shifts: bool = True
+
+    def expected(self) -> Expected:
+        return Expected(release="failed", failed_requests=NEW_VERSION, causes=("worse",), met_by=BOUNDED)
+
+    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+        return Variables(new={"MCLASS_FAULT_ERROR_RATE": _ERROR_RATE})
+
+    def settings(self, release: ReleaseSettings) -> ReleaseSettings:
+        """An environment that compares nothing does so here."""
+        return replace(release, analysis=replace(release.analysis, is_on=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadAlarm(BadUnderTraffic):
+    """The same, and nothing is compared: an alarm of CloudWatch has ECS take the version back, as it does when we have died."""
+
+    name: str = "bad-alarm"
+    promise: str = (
+        "an alarm goes off and ECS takes the new version back by itself; only requests that it answered fail, and no more "
+        "users meet it than the strategy gives it"
+    )
+
+    def expected(self) -> Expected:
+        return replace(super().expected(), causes=("alarm",))
+
+    def settings(self, release: ReleaseSettings) -> ReleaseSettings:
+        return replace(
+            release,
+            analysis=replace(release.analysis, is_on=False),
+            strategy=replace(release.strategy, alarms=(_ALARM,)),
+        )
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        surroundings.make_error_alarm(_ALARM)
+        surroundings.keep_deployment_configuration()
+
+    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+        stage.note(f"ECS heeds the alarm {_ALARM}: a target answers with 5xx")
+        return {}
