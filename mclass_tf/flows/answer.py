@@ -20,19 +20,10 @@ from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.probe import smoke_test
 from mclass_tf.flows.release import Released, finish, leave, result
-from mclass_tf.flows.rollback import take_back
+from mclass_tf.flows.rollback import TAKES_NO_ANSWER, take_back
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import SMOKE_STAGE
-
-# The answer came too late, or somebody else's was there before it.
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
-_TAKES_NONE = (
-    "ClientException",
-    "ConflictException",
-    "InvalidParameterException",
-    "ServiceDeploymentNotFoundException",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +169,7 @@ def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
         try:
             deployer.patience(lambda: deployer.ecs.answer_pause(waiting.arn, hook.id, goes_on=True))  # noqa: B023  # called at once
         except Exception as error:
-            if error_code(error) not in _TAKES_NONE:
+            if error_code(error) not in TAKES_NO_ANSWER:
                 raise
             name = deployer.session.environment.name
             raise NothingToAnswerError(

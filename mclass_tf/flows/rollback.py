@@ -20,6 +20,14 @@ from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 ROLLED_BACK = "rolled back"
+# An answer to a pause that came too late, or after somebody else's.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
+TAKES_NO_ANSWER = (
+    "ClientException",
+    "ConflictException",
+    "InvalidParameterException",
+    "ServiceDeploymentNotFoundException",
+)
 _LOOKED_BACK = 50  # attempts; the repository keeps no more releases than that
 
 
@@ -96,7 +104,7 @@ def take_back(
     with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.take_up(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
-            _undo(deployer, current)
+            undo(deployer, current)
         back_to = 0 if from_nothing else None
         end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
@@ -106,17 +114,21 @@ def take_back(
     return result(session, attempt, report)
 
 
-def _undo(deployer: Deployer, current: ServiceDeployment) -> None:
+def undo(deployer: Deployer, current: ServiceDeployment) -> None:
     """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
 
     One that waits is answered: so ECS tells later that somebody wanted it back.
     """
-    waiting = deployer.whole(current).pauses
-    try:
-        if waiting:
-            deployer.patience(lambda: deployer.ecs.answer_pause(current.arn, waiting[0].id, goes_on=False))
+    for hook in deployer.whole(current).pauses:
+        try:
+            deployer.patience(lambda: deployer.ecs.answer_pause(current.arn, hook.id, goes_on=False))  # noqa: B023  # called at once
+        except Exception as error:
+            if error_code(error) not in TAKES_NO_ANSWER:
+                raise
         else:
-            deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
+            return
+    try:
+        deployer.patience(lambda: deployer.ecs.roll_back(current.arn))
     except Exception as error:
         if error_code(error) != "ConflictException":
             raise

@@ -191,14 +191,19 @@ def test_a_bad_version_fails_its_smoke_test_before_anybody_is_asked(dev: Dev) ->
 
 def test_what_nobody_answers_in_time_is_taken_back(dev: Dev) -> None:
     before = dev.answers()["version"]
+    pauses = ("--pause-at", "post-scale-up", "--pause-at", _BEFORE_PRODUCTION)
 
-    dev.commands.ok("local", "up", "--speed", "300")  # the hour of a pause takes 12 s
-    with paused(dev, dev.version("3.0.0"), "--pause-at", _BEFORE_PRODUCTION) as release:
-        assert "takes it back by itself in" in release.seen[-1]
-        done = release.end()
-    dev.commands.ok("local", "up", "--speed", "10")
+    with paused(dev, dev.version("3.0.0"), *pauses) as release:
+        # The tasks are healthy by now: from here on the hour of a pause takes 30 s.
+        dev.commands.ok("local", "up", "--speed", "120")
+        try:
+            assert _answer(dev, "continue").status == 0
+            done = release.end()
+        finally:
+            dev.commands.ok("local", "up", "--speed", "10")
 
     assert (done.status, done.document["outcome"]) == (6, "rolled back"), done.stderr
+    assert "paused at pre production traffic shift" in done.stderr
     assert "nobody answered a pause in time" in done.document["cause"]
     assert dev.answers()["version"] == before
 

@@ -18,6 +18,7 @@ from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationE
 from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer, Watching
+from mclass_tf.flows.rollback import undo
 from mclass_tf.ledger import Smoke
 from mclass_tf.rollout import Patience, Started, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
@@ -285,3 +286,31 @@ def test_an_apply_goes_on_where_pauses_cannot_be_looked_for(found: Callable[[Dep
     flows.drop_left_pauses(found(made))
 
     assert told == ["pauses that a release may have left could not be looked for: not yours"]
+
+
+def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same() -> None:
+    fake = ecs(waiting())
+    made, _ = deployer(fake)
+
+    def refuse_once() -> None:
+        fake.on_change = lambda: None
+        raise ClientError(
+            {"Error": {"Code": "ConflictException", "Message": "it is SUCCEEDED"}},
+            "ContinueServiceDeployment",
+        )
+
+    fake.on_change = refuse_once
+
+    undo(made, fake.own)
+
+    assert fake.calls == [("answer", "hook", False), ("roll back", fake.own.arn)]
+
+
+def test_a_rollout_that_waits_is_answered_and_another_is_stopped() -> None:
+    paused_one, moving = ecs(waiting()), ecs(service_deployment())
+
+    undo(deployer(paused_one)[0], paused_one.own)
+    undo(deployer(moving)[0], moving.own)
+
+    assert paused_one.calls == [("answer", "hook", False)]
+    assert moving.calls == [("roll back", moving.own.arn)]
