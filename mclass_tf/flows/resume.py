@@ -27,7 +27,7 @@ from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Reco
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 
-_FORWARD = ("release", "promote")
+_FORWARD = ("release", "promote", "continue")
 _LOOKED_BACK = 50  # attempts
 # Ends of a command after which ECS may still be at work, or something is left to do.
 _OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
