@@ -101,12 +101,15 @@ def require_proven(
 ) -> Record:
     """Return the record that proves `digest`, of `records` with the latest first; raise PromotionRefusedError.
 
-    Attempts that have changed nothing do not count. The last attempt that ended must be of this digest, have brought it into service, and have been verified: after one that
-    failed or was rolled back nobody knows what is meant to be promoted. Proven once more, it was proven since the first
-    time without another attempt between them.
+    Attempts that have changed nothing do not count. The last attempt that ended must be of this digest, have brought it into
+    service, and have been verified: after one that failed or was rolled back nobody knows what is meant to be promoted.
+    Proven once more, it was proven since the first time without another attempt between them.
     """
-    again = f"`release {environment} --image {digest}` proves it anew"
-    ended = [record for record in records if record.is_over and not record.is_harmless]
+    known = list(records)
+    is_open = any(not record.is_over and record.begun.digest == digest for record in known)
+    anew = f"`release {environment} --image {digest}` proves it anew"
+    again = f"`release {environment} --resume` ends what was cut off, and proves it" if is_open else anew
+    ended = [record for record in known if record.is_over and not record.is_harmless]
     last = ended[0] if ended else None
     if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
         raise _refused(

@@ -126,15 +126,25 @@ def _take_up(deployer: Deployer, record: Record, current: ServiceDeployment, wat
     return result(session, attempt, report)
 
 
+def intruder(record: Record, *, runs: str, applied: str) -> str:
+    """Return the FAMILY:REVISION that somebody else has deployed since an attempt began, "" where nobody has.
+
+    `runs` is the task definition of the service, `applied` the one of the outputs. Where the attempt had changed nothing
+    yet, nobody was in its way.
+    """
+    applying = record.last(APPLYING)
+    if applying is None or runs in (applying.details.get("serving"), applied):
+        return ""
+    return runs.rsplit("/", 1)[-1]
+
+
 def _require_untouched(deployer: Deployer, record: Record) -> None:
     """Raise SupersededError where the service runs neither what it ran before the attempt nor what that was to bring."""
-    applying = record.last(APPLYING)
-    if applying is None:
-        return  # nothing was changed, so nobody was in its way
-    session, runs = deployer.session, deployer.service().task_definition_arn
-    if runs in (applying.details.get("serving"), deployer.outputs.task_definition_arn):
+    session, name = deployer.session, deployer.session.environment.name
+    runs = deployer.service().task_definition_arn
+    revision = intruder(record, runs=runs, applied=deployer.outputs.task_definition_arn)
+    if not revision:
         return
-    name, revision = session.environment.name, runs.rsplit("/", 1)[-1]
     with recorded(session, _resumed(session, record)):
         raise SupersededError(
             f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",

@@ -23,7 +23,7 @@ from mclass_tf.flows.history import told
 from mclass_tf.flows.promote import _serving, require_path
 from mclass_tf.flows.proof import _scan, _tags, require_clean, require_proven, serving
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Ended, Origin, Record
+from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
 from mclass_tf.rollout import Patience
 from mclass_tf.session import Session
 from tests.unit.fake_s3 import FakeS3
@@ -200,6 +200,20 @@ def test_the_last_attempt_proves_what_serves() -> None:
 
 def test_what_is_under_way_or_was_cut_off_proves_and_disproves_nothing() -> None:
     assert proven(record(1, is_ended=False), record(5)).name == "at 5"
+
+
+def test_what_serves_by_an_attempt_that_was_cut_off_is_proven_by_going_on_with_it() -> None:
+    with pytest.raises(PromotionRefusedError) as caught:
+        proven(record(1, is_ended=False), record(5, digest=OTHER_DIGEST))
+
+    assert "`release dev --resume`" in caught.value.hint
+
+
+def test_what_was_refused_before_it_changed_anything_does_not_count() -> None:
+    refused = record(1, outcome="refused", is_verified=False)
+    planned = (Step(what="planning", at=""), Step(what="planned", at=""))
+
+    assert proven(replace(refused, steps=planned), record(5)).name == "at 5"
 
 
 def test_what_came_by_another_promotion_is_proven_too() -> None:

@@ -12,6 +12,8 @@ from typing import Any, cast
 import pytest
 
 from mclass_tf import verify
+from mclass_tf.cli.promote_commands import history_text
+from mclass_tf.cli.release_commands import _attempt_text
 from mclass_tf.errors import (
     ApprovalRefusedError,
     ConfigurationError,
@@ -23,7 +25,7 @@ from mclass_tf.errors import (
 from mclass_tf.flows.attempt import Attempt, Writer
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.history import told
-from mclass_tf.flows.resume import cut_off, own_deployment
+from mclass_tf.flows.resume import cut_off, intruder, own_deployment
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
@@ -146,6 +148,32 @@ def test_an_attempt_is_cut_off_at_its_last_step() -> None:
     assert (past.outcome, past.step, past.seconds) == ("cut off", "BAKE_TIME", None)
 
 
+def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
+    urls = ["s3://x"]
+    (past,) = told([record(step(APPLYING), rolling_out(), step("BAKE_TIME"))], urls=urls, is_held=False)
+    (under_way,) = told([record(step(APPLYING))], urls=urls, is_held=True)
+
+    assert "cut off at BAKE_TIME" in history_text("dev", [past])
+    first, second = _attempt_text("dev", past)
+    assert "cut off at BAKE_TIME" in first
+    assert "release dev --resume" in second
+    (line,) = _attempt_text("dev", under_way)
+    assert "under way at applying" in line
+
+
+def test_one_that_was_gone_on_with_names_its_successor() -> None:
+    ended = record(step(APPLYING), outcome="cut off")
+    ended = replace(
+        ended, ended=replace(cast("Ended", ended.ended), cause="the attempt of … goes on with it")
+    )
+    successor = replace(record(outcome="released"), begun=replace(ended.begun, resumes="s3://x"))
+
+    latest, before = told([successor, ended], urls=["s3://y", "s3://x"], is_held=False)
+
+    assert (latest.resumes, latest.step) == ("s3://x", "")
+    assert (before.outcome, before.step, before.seconds) == ("cut off", "applying", None)
+
+
 def test_an_old_record_without_steps_says_no_more_than_it_knows() -> None:
     (past,) = told([record()], urls=["s3://x"], is_held=False)
 
@@ -199,6 +227,22 @@ def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
             raise ConfigurationError(f"ECS does not know the service deployment {arn}")
 
     assert own_deployment(deployer(Forgetful(RUNNING_OLD)), record(step(APPLYING), rolling_out())) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "runs", "theirs"),
+    [
+        (step(APPLYING, serving=OLD), OLD, ""),
+        (step(APPLYING, serving=OLD), NEW, ""),
+        (step(APPLYING, serving=OLD), OTHER, "mclass-task:3"),
+        (step(PLANNING), OTHER, ""),
+    ],
+    ids=["what ran before", "what was applied", "something else", "nothing was applied yet"],
+)
+def test_what_somebody_has_deployed_since_is_told_from_what_the_attempt_knows(
+    last: Step, runs: str, theirs: str
+) -> None:
+    assert intruder(record(last), runs=runs, applied=NEW) == theirs
 
 
 def test_the_commands_that_have_run_are_known_from_the_steps() -> None:
