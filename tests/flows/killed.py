@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.conftest import Done
 from tests.flows.released import PATIENCE, Dev
 
 _PAUSE = 0.02
+_RELEASED_WITHIN = 600.0
 
 
 @dataclass
@@ -52,11 +54,11 @@ def asking(dev: Dev) -> Iterator[Answers]:
         client.join()
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
     """Return what `condition` returns once it is true."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + within
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
         time.sleep(_PAUSE)
     return found
 
@@ -100,7 +102,11 @@ def killed(
         try:
             until(lambda: len(folders(dev)) > before or running.poll() is not None, "the attempt begins")
             own = folders(dev)[-1]
-            until(lambda: at in steps(dev, own) or running.poll() is not None, f"the step {at}")
+            until(
+                lambda: at in steps(dev, own) or running.poll() is not None,
+                f"the step {at}",
+                within=_RELEASED_WITHIN,
+            )
             assert running.poll() is None, running.stderr and running.stderr.read()
             if then is not None:
                 os.kill(running.pid, signal.SIGSTOP)
@@ -108,3 +114,37 @@ def killed(
         finally:
             running.kill()  # a stopped one too
         return running.communicate()[1]
+
+
+@dataclass
+class Running:
+    """A release in a process of its own; `folder` is where the ledger has it."""
+
+    process: subprocess.Popen[str]
+    folder: str
+
+    def end(self) -> Done:
+        """Return how it ends."""
+        stdout, stderr = self.process.communicate(timeout=_RELEASED_WITHIN)
+        return Done(self.process.returncode, stdout, stderr)
+
+
+@contextmanager
+def releasing(dev: Dev, digest: str) -> Iterator[Running]:
+    """Begin a release; enter when the ledger has it. One that still runs in the end is killed."""
+    before = len(folders(dev))
+    with subprocess.Popen(
+        dev.commands.argv("release", "dev", "--local", "--yes", "--json", "--image", digest),
+        env=dev.commands.variables(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            until(lambda: len(folders(dev)) > before or running.poll() is not None, "the attempt begins")
+            assert running.poll() is None, running.stderr and running.stderr.read()
+            yield Running(process=running, folder=folders(dev)[-1])
+        finally:
+            running.kill()
