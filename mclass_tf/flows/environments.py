@@ -96,7 +96,7 @@ def look_ahead(session: Session) -> None:
 
 def plan_within(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does, for a caller who holds the working folders."""
-    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "checkov")
+    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
     in_force = session.state().outputs.get("image_digest")

@@ -10,7 +10,6 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +71,8 @@ def key_of(*, project: Path, environment: Environment, env: Mapping[str, str]) -
     Names and content of every file it may read, the versions of Checkov and Python, this package's own part in it, and
     what Checkov heeds in the surroundings. What is not the same to the last byte has another digest.
     """
+    from importlib.metadata import version  # noqa: PLC0415  # late: no other command needs it
+
     digest = hashlib.sha256()
     for word in (platform.python_version(), version("checkov"), environment.name, str(project)):
         digest.update(f"{word}\0".encode())
