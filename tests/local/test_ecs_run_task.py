@@ -498,6 +498,17 @@ def test_what_ecs_refuses_starts_nothing(play: Play) -> None:
     play(scenario)
 
 
+def test_a_task_is_no_smaller_than_its_containers(play: Play) -> None:
+    async def scenario(ecs: Ecs) -> None:
+        ecs.register(ecs.applied.container(memory=600), memory="1024")
+        code, words = ecs.refused(overrides={"memory": "512"})
+        assert code == _INVALID
+        assert words == "The 'memory' setting for container 'mclass-server' is greater than for the task."
+        assert ecs.run(overrides={"memory": "512", **ecs.override(memory=300)})["memory"] == "512"
+
+    play(scenario)
+
+
 def test_an_inactive_revision_starts_nothing(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         arn = ecs.register()

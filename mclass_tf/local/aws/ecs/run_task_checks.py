@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs import checks, parameters, task_definition
@@ -63,29 +63,30 @@ def check_execute_command(request: Mapping[str, Any], *, definition: Any) -> Non
 
 def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id: str) -> None:
     """Raises InvalidParameterException, or what ECS raises for the same in a task definition."""
+    if not overrides:
+        return
     parameters.check_overrides(overrides)
     if len(json.dumps(overrides, separators=(",", ":"))) > _LONGEST_OVERRIDES:
         raise invalid(f"Container Overrides length must be at most {_LONGEST_OVERRIDES}")
     task_definition.check_roles(overrides, account_id=account_id)
-    task_definition.check_size(
-        cpu=str(overrides.get("cpu") or definition.cpu),
-        memory=str(overrides.get("memory") or definition.memory),
-    )
+    size = {name: str(overrides.get(name) or getattr(definition, name)) for name in ("cpu", "memory")}
+    task_definition.check_size(**size)
     task_definition.check_storage(overrides)
-    known = {entry["name"] for entry in definition.container_definitions}
-    size = {name: int(overrides.get(name) or getattr(definition, name)) for name in ("cpu", "memory")}
-    for override in overrides.get("containerOverrides") or []:
-        if override:
-            _check_container(override, known=known, size=size)
+    given = {entry.get("name"): entry for entry in overrides.get("containerOverrides") or [] if entry}
+    defined = {entry["name"]: entry for entry in definition.container_definitions}
+    for name in given:
+        if name not in defined:
+            raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
+    for name, container in defined.items():
+        _check_container({**container, **given.get(name, {})}, size=size)
 
 
-def _check_container(override: Mapping[str, Any], *, known: Collection[str], size: Mapping[str, int]) -> None:
-    name = override.get("name")
-    if name not in known:
-        raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
+def _check_container(container: Mapping[str, Any], *, size: Mapping[str, str]) -> None:
     for setting, most in size.items():
-        if (override.get(setting) or 0) > most:
-            raise invalid(f"The '{setting}' setting for container '{name}' is greater than for the task.")
+        if (container.get(setting) or 0) > int(most):
+            raise invalid(
+                f"The '{setting}' setting for container '{container['name']}' is greater than for the task."
+            )
 
 
 def _check_tags(request: Mapping[str, Any]) -> None:
