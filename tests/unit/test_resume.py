@@ -5,15 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from mclass_tf import verify
+from mclass_tf.aws import Access, Aws
 from mclass_tf.cli.promote_commands import history_text
 from mclass_tf.cli.release_commands import _attempt_text
+from mclass_tf.environment import Backend
 from mclass_tf.errors import (
     ApprovalRefusedError,
     ConfigurationError,
@@ -22,7 +25,7 @@ from mclass_tf.errors import (
     ReleaseMissingError,
     RolledBackError,
 )
-from mclass_tf.flows.attempt import Attempt, Writer
+from mclass_tf.flows.attempt import Attempt, Writer, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.history import told
 from mclass_tf.flows.resume import cut_off, intruder, own_deployment
@@ -40,6 +43,8 @@ from mclass_tf.ledger import (
 )
 from mclass_tf.rollout import Patience
 from mclass_tf.service import ServiceDeployment
+from mclass_tf.session import Session
+from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import (
     ARN,
     BEGAN,
@@ -316,6 +321,70 @@ def test_an_attempt_ends_as_it_has_failed(error: BaseException, outcome: str) ->
 
     assert own.outcome == outcome
     assert own.cause
+
+
+@dataclass
+class Book:
+    """A session of which only the ledger works, in memory."""
+
+    s3: FakeS3 = field(default_factory=FakeS3)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def session(self) -> Session:
+        aws = Aws(Access(region="ap-northeast-2"))
+        aws.__dict__["s3"] = self.s3
+        backend = Backend(
+            file=Path("backend.hcl"), bucket="state", key="state", region="", allowed_account_ids=()
+        )
+        fake = SimpleNamespace(
+            aws=aws,
+            environment=SimpleNamespace(name="dev", backend=backend),
+            report=self.lines.append,
+            state=lambda: SimpleNamespace(serial=7),
+        )
+        return cast("Session", fake)
+
+    def read(self, url: str) -> Record:
+        return ledger_of(self.session).read(url)
+
+    def cut_off(self, *steps: Step) -> str:
+        """Write an attempt that was cut off after some steps; return its URL."""
+        ledger = ledger_of(self.session)
+        name = ledger.begin(record().begun)
+        for number, each in enumerate(steps, start=1):
+            ledger.step(name, number, each)
+        return ledger.url(name)
+
+
+def test_an_attempt_that_is_gone_on_with_gets_its_end_and_keeps_its_steps() -> None:
+    book = Book()
+    url = book.cut_off(step(PLANNING), step(APPLYING), rolling_out(), step("BAKE_TIME"))
+
+    with recorded(book.session, replace(record().begun, resumes=url)) as attempt:
+        attempt.reach("verifying")
+        attempt.outcome = "released"
+
+    old, new = book.read(url), book.read(attempt.record)
+    assert old.ended is not None
+    assert (old.ended.outcome, old.ended.service_deployment_arn) == ("cut off", f"{ARN}/own")
+    assert attempt.record in old.ended.cause
+    assert old.at_step == "BAKE_TIME"
+    assert new.begun.resumes == url
+    assert new.ended is not None
+    assert (new.ended.outcome, [each.what for each in new.steps]) == ("released", ["verifying"])
+
+
+def test_an_attempt_that_failed_keeps_the_end_that_it_had() -> None:
+    book = Book()
+    with pytest.raises(RolledBackError), recorded(book.session, record().begun) as first:
+        raise RolledBackError("back", cause="bad")
+    ended = book.read(first.record).ended
+
+    with recorded(book.session, replace(record().begun, resumes=first.record)):
+        pass
+
+    assert book.read(first.record).ended == ended
 
 
 def test_details_of_steps_are_of_jsons_types() -> None:
