@@ -23,6 +23,7 @@ _NOTHING = Answered(requests=0, errors=0)
 _LAST_STAGE = "CLEAN_UP"
 _BASELINE_SECONDS = 900.0
 _FEWEST_PERIODS = 2
+_MOST_DOUBLINGS = 3
 _LOOK_SECONDS, _LOCAL_LOOKS = 15.0, (1.0, 5.0)
 _ASK_SECONDS = 5.0
 # Of these CloudWatch makes periods shorter than a minute; a load balancer's metrics on AWS have none.
@@ -204,6 +205,7 @@ class Analyst:
     _sides: tuple[Side, Side] | None = None
     _looked_at: float = field(default=float("-inf"))
     _has_ended: bool = False
+    _failures: int = 0
     _told: str = ""
 
     @property
@@ -232,7 +234,9 @@ class Analyst:
         if self._has_ended or (self.found is not None and self.found.verdict == FAILED):
             return False
         is_last = deployment.stage == _LAST_STAGE
-        return is_last or self.clock() - self._looked_at >= self.pace.look
+        # A call that fails may take its time, and the rollout is not watched meanwhile: it is made ever more rarely.
+        pause = self.pace.look * 2 ** min(self._failures, _MOST_DOUBLINGS)
+        return is_last or self.clock() - self._looked_at >= pause
 
     def _compared(self, deployment: ServiceDeployment) -> Compared:
         before = self.found
@@ -242,10 +246,11 @@ class Analyst:
                 return _inconclusive("ECS does not tell in which target group the new version is", before)
             new, old = self.metrics.read(sides, until=self.now())
         except Exception as error:  # noqa: BLE001  (whatever it is: the rollout is ECS's, and goes on without us)
+            self._failures += 1
             problem = f"CloudWatch does not tell how the versions answer: {error_message(error)}"
             self._tell(f"{problem}; the rollout goes on")
             return _inconclusive(problem, before)
-        self._told = ""
+        self._told, self._failures = "", 0
         judged = judge(new, old, self.limits)
         return Compared(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
 

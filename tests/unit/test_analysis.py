@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -523,6 +524,20 @@ def test_a_cloudwatch_that_does_not_answer_is_told_once_and_ends_nothing() -> No
     seen.cloudwatch.error = None
     seen.look(5)
     assert "Rate exceeded" not in (seen.analyst.found or found).reason
+
+
+def test_a_cloudwatch_that_does_not_answer_is_asked_ever_more_rarely() -> None:
+    seen = Seen(traffic(RequestCount={0: 5}))
+    seen.cloudwatch.error = throttled("GetMetricData")
+    seen.look(0)
+    asked: list[float] = []
+    for _ in range(500):
+        before = len(seen.cloudwatch.requests)
+        seen.look(5, after=1)
+        asked += [seen.clock.now] * (len(seen.cloudwatch.requests) - before)
+
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses == [30, 60, 120, 120, 120]
 
 
 def fewer(revisions: dict[str, Revision]) -> None:
