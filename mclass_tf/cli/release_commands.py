@@ -189,7 +189,7 @@ def render(call: Call) -> Outcome:
 def status(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
         found = flows.status(open_environment(call, name))
-        return Outcome(text=_status_text(found), document=status_document(found))
+        return Outcome(text=status_text(found), document=status_document(found))
 
     return each(call, one)
 
@@ -242,7 +242,7 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
     }
 
 
-def _status_text(found: flows.ServiceStatus) -> str:
+def status_text(found: flows.ServiceStatus) -> str:
     revision = found.task_definition_arn.rsplit("/", 1)[-1]
     lines = [
         f"{found.environment} runs {found.digest or 'no image yet'} ({revision})",

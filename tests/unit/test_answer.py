@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf import flows
+from mclass_tf.cli import release_commands
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationError
 from mclass_tf.flows import paused
@@ -314,3 +315,34 @@ def test_a_rollout_that_waits_is_answered_and_another_is_stopped() -> None:
 
     assert paused_one.calls == [("answer", "hook", False)]
     assert moving.calls == [("roll back", moving.own.arn)]
+
+
+def test_the_status_tells_what_waits_where_and_until_when() -> None:
+    own = replace(waiting(), production=0.0, test=100.0)
+    found = flows.ServiceStatus(
+        environment="dev",
+        digest="sha256:1",
+        task_definition_arn=OLD,
+        desired=2,
+        running=2,
+        pending=0,
+        deployments=(),
+        targets={},
+        url="http://dev",
+        address="",
+        deployment=own,
+        attempt=None,
+    )
+
+    *_, rollout, pause = release_commands.status_text(found).splitlines()
+
+    assert "in progress, post test traffic shift, new version: production 0 %, since 01:02:03 UTC" in rollout
+    assert "`continue dev` goes on" in pause
+    assert release_commands.status_document(found)["service_deployment"] == {
+        "arn": own.arn,
+        "status": "IN_PROGRESS",
+        "stage": SMOKE,
+        "production": 0.0,
+        "test": 100.0,
+        "waits": [{"hook": "hook", "expires_at": BEGAN.isoformat(), "then": "ROLLBACK"}],
+    }
