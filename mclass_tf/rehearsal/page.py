@@ -10,7 +10,14 @@ from importlib.resources import files
 from mclass_tf.rehearsal import timeline
 from mclass_tf.rehearsal.report import Report, Run, document, instant
 from mclass_tf.rehearsal.result import COMPARED, Latency, Rehearsal
-from mclass_tf.rehearsal.summary import brief, milliseconds, number
+from mclass_tf.rehearsal.summary import (
+    brief,
+    exposure_told,
+    milliseconds,
+    number,
+    promotion_told,
+    subject_of,
+)
 
 _MOST_FAILED = 50
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -59,6 +66,9 @@ def _body(report: Report) -> Iterator[str]:
     yield _found(report)
     for index, run in enumerate(report.runs, start=1):
         yield _section(_run_title(report, index), timeline.render(run.rehearsal, anchor=f"event-{index}-"))
+    for place, run in enumerate(report.runs, start=1):
+        suffix = f" of run {place}" if len(report.runs) > 1 else ""
+        yield _section(f"Stages{suffix}", _stages_table(run.rehearsal))
     yield _section("Requests", _requests_table(report) + _kinds(report))
     yield _section("Latency", _latency_table(report))
     shown = report.shown
@@ -82,12 +92,11 @@ def _run_title(report: Report, index: int) -> str:
 
 def _head(report: Report) -> str:
     run = report.shown.rehearsal
-    scenario = f" with {report.scenario}" if report.scenario else ""
     reasons = "".join(f"<p>{escape(reason)}</p>" for reason in report.reasons)
     promise = f'<p class="soft">{escape(report.promise)}</p>' if report.promise else ""
     return (
         f'<header><div class="verdict {report.outcome}" data-key="verdict">{report.outcome}</div>'
-        f"<h1>Rehearsal of {escape(report.environment + scenario)}</h1>"
+        f"<h1>Rehearsal of {escape(subject_of(report))}</h1>"
         f'<p class="lead">{escape(_sentence(report))}</p>{promise}{reasons}'
         f'<p class="soft">{escape(report.target)}, {escape(instant(run.started_at)[:19].replace("T", " "))} UTC</p></header>'
     )
@@ -123,11 +132,23 @@ def _figures(report: Report) -> str:
     release = report.shown.rehearsal.release
     if release is not None:
         entries.append(("", f"{release.ended_at - release.started_at:.0f} s", "for the release", ""))
+    entries += _promoted(report.shown.rehearsal)
     items = (
         f"<li><b{_class(kind)}{_data_key(key)}>{escape(value)}</b><span>{escape(what)}</span></li>"
         for key, value, what, kind in entries
     )
     return f'<ul class="figures">{"".join(items)}</ul>\n'
+
+
+def _promoted(rehearsal: Rehearsal) -> Iterator[tuple[str, str, str, str]]:
+    promotion, exposure = rehearsal.promotion, rehearsal.exposure
+    if promotion is not None:
+        yield "promotion.ecs_seconds", f"{promotion.ecs_seconds:.0f} s", "of it ECS's own", ""
+        told = f"{promotion.overhead_seconds:.1f} s"
+        yield "promotion.overhead_seconds", told, "of the promotion before and after ECS", ""
+    if exposure is not None:
+        met = number(exposure.requests)
+        yield "exposure.requests", met, f"requests met the new version, {exposure.share:.1%} then", ""
 
 
 def _class(kind: str) -> str:
@@ -216,6 +237,23 @@ def _latency_cells(phase: str, found: Latency) -> str:
         f'<td class="n" data-key="latency.{phase}.{name}" data-value="{value}">{milliseconds(value)}</td>'
         for name, value in values
     )
+
+
+def _stages_table(rehearsal: Rehearsal) -> str:
+    """Stages with the share of production traffic that they gave, and what was promoted and met."""
+    start = rehearsal.load.started_at
+    rows = [
+        f'<tr><td class="n">{stage.at - start:.1f} s</td><td>{escape(stage.name.lower().replace("_", " "))}</td>'
+        f'<td class="n">{"" if stage.production is None else f"{stage.production:g} %"}</td></tr>'
+        for stage in rehearsal.stages
+    ]
+    if not rows:
+        return ""
+    told = [promotion_told(rehearsal.promotion)] if rehearsal.promotion else []
+    told += [exposure_told(rehearsal.exposure)] if rehearsal.exposure else []
+    head = (("at", "n"), ("stage", ""), ("production traffic of the new version", "n"))
+    paragraphs = "".join(f"<p>{escape(_sentence_case(text))}.</p>" for text in told)
+    return paragraphs + _table(head, rows)
 
 
 def _failed_table(run: Run) -> str:

@@ -250,6 +250,29 @@ class Deployment:
     finished_at: float | None = None
     stages: tuple[Stage, ...] = ()
 
+    def spans(self, *, until: float) -> tuple[StageSpan, ...]:
+        """Return its stages as stretches of time; one in which the share grew step by step is one stretch."""
+        own = [stage for stage in self.stages if self.finished_at is None or stage.at < self.finished_at]
+        first = [each for n, each in enumerate(own) if n == 0 or own[n - 1].name != each.name]
+        ends = [*(stage.at for stage in first[1:]), min(self.finished_at or until, until)]
+        return tuple(
+            StageSpan(name=stage.name, start=stage.at, end=max(end, stage.at))
+            for stage, end in zip(first, ends, strict=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpan:
+    """How long a deployment was at a stage."""
+
+    name: str
+    start: float
+    end: float
+
+    @property
+    def words(self) -> str:
+        return self.name.lower().replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:

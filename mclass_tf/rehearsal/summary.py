@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import COMPARED, Event
+from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Promotion, Rehearsal
 from mclass_tf.rehearsal.verdict import PASSED
+from mclass_tf.strategy import ROLLING
 
 _NARROWEST: Final = 40
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -29,6 +30,7 @@ def render(report: Report, *, width: int = 100) -> str:
         _latencies(report),
         _runs(report),
         _findings(report.shown, width),
+        _promotion(report.shown, width),
         _release(report.shown, width),
         _doubts(report.shown, width),
     )
@@ -46,9 +48,16 @@ def brief(text: str) -> str:
 
 def headline(report: Report) -> str:
     """Return the verdict in one sentence."""
-    subject = f"{report.environment}: {report.scenario}" if report.scenario else report.environment
+    subject = subject_of(report)
     failed = f"{number(report.failed)} of {number(report.sent)} requests failed"
     return f"{report.outcome.upper()}  {subject}: {failed}"
+
+
+def subject_of(report: Report) -> str:
+    """Return what was rehearsed: "dev → prod by canary: fault bad-smoke"."""
+    where = f"{report.source} → {report.environment}" if report.source else report.environment
+    how = f" by {report.strategy}" if report.strategy and report.strategy != ROLLING else ""
+    return f"{where}{how}: {report.scenario}" if report.scenario else f"{where}{how}"
 
 
 def _head(report: Report, width: int) -> Iterator[str]:
@@ -106,6 +115,44 @@ def _findings(run: Run, width: int) -> Iterator[str]:
         yield from _wrapped(brief(finding.text), width, indent="  ", first="")
         if finding.advice:
             yield from _wrapped(finding.advice, width, indent="       ", first="  fix: ")
+
+
+def _promotion(run: Run, width: int) -> Iterator[str]:
+    """What the promotion took, what the stages took, and who met a version that was taken back."""
+    rehearsal = run.rehearsal
+    told = [
+        *([promotion_told(rehearsal.promotion)] if rehearsal.promotion else []),
+        *stages_told(rehearsal),
+        *([exposure_told(rehearsal.exposure)] if rehearsal.exposure else []),
+    ]
+    for text in told:
+        yield from _wrapped(text, width, indent="  ", first="")
+
+
+def promotion_told(promotion: Promotion) -> str:
+    return (
+        f"promoted from {promotion.source} in {promotion.seconds:.1f} s: {promotion.ecs_seconds:.1f} s were ECS's own, "
+        f"{promotion.overhead_seconds:.1f} s went before and after it"
+    )
+
+
+def stages_told(rehearsal: Rehearsal) -> Iterator[str]:
+    for deployment in rehearsal.deployments:
+        spans = deployment.spans(until=rehearsal.ended_at)
+        yield "stages: " + ", ".join(f"{span.words} {span.end - span.start:.1f} s" for span in spans)
+
+
+def exposure_told(exposure: Exposure) -> str:
+    """Return in a sentence who met a version that was taken back."""
+    if not exposure.requests:
+        given = exposure.balancer_requests
+        witness = "" if given is None else f", and the load balancer gave it {number(given)} of them"
+        return f"no production request was answered by the new version{witness}"
+    return (
+        f"{number(exposure.requests)} requests met the new version within {exposure.seconds:.0f} s, "
+        f"{exposure.share:.1%} of all that came then (the strategy gives it {exposure.limit:.1%}); "
+        f"{number(exposure.failed)} of them failed"
+    )
 
 
 def _release(run: Run, width: int) -> Iterator[str]:

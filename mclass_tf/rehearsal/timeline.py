@@ -29,6 +29,7 @@ def render(rehearsal: Rehearsal, *, anchor: str) -> str:
     axis = axis_of(rehearsal)
     panels = (
         _phases(rehearsal, axis),
+        _stages(rehearsal, axis),
         _latency(rehearsal, axis),
         _versions(rehearsal, axis),
         _targets(rehearsal, axis),
@@ -46,6 +47,24 @@ def _phases(rehearsal: Rehearsal, axis: Axis) -> str:
         if phase.name in PHASES
     )
     return f'<div class="phases" aria-hidden="true">{"".join(spans)}</div>'
+
+
+def _stages(rehearsal: Rehearsal, axis: Axis) -> str:
+    """The stages of the deployments: names are cut where there is no room, the table of stages has them whole."""
+    spans = [span for each in rehearsal.deployments for span in each.spans(until=axis.end)]
+    if not spans:
+        return ""
+    boxes = "".join(
+        f'<span class="{"odd" if index % 2 else ""}" style="{axis.span(span.start, span.end)}" '
+        f'title="{escape(span.words)}">{escape(span.words)}</span>'
+        for index, span in enumerate(spans)
+    )
+    told = ", ".join(f"{span.words} {span.end - span.start:.0f} s" for span in spans)
+    keys = f'<span class="soft">{escape(rehearsal.strategy)}</span>' if rehearsal.strategy else ""
+    return (
+        f'<figure class="panel"><figcaption><b>Stages of the deployment</b>{keys}</figcaption>'
+        f'<div class="stages" role="img" aria-label="{escape(told)}">{boxes}</div></figure>'
+    )
 
 
 def _behind(rehearsal: Rehearsal, axis: Axis) -> str:
@@ -208,11 +227,28 @@ def _versions(rehearsal: Rehearsal, axis: Axis) -> str:
         shapes.append(chart.area(_steps(groups, top, axis), _steps(groups, base, axis), kind=kinds[name]))
         base = top
     shapes += _failed_boxes(rehearsal, axis)
+    line = _production(rehearsal, axis)
+    shapes += [line] if line else []
     levels = _level(HEIGHT / 2, "50 %")
     keys = "".join(_key(name, kinds[name]) for name in names) + _key("failed requests", "bad")
+    keys += _key("share that ECS gave the new version", "ink", is_line=True) if line else ""
     label = _said_of_versions(rehearsal, names)
     plot = _behind(rehearsal, axis) + chart.drawing(shapes, label=label) + levels
     return _panel("Which version answered", plot, keys=keys, low=True)
+
+
+def _production(rehearsal: Rehearsal, axis: Axis) -> str:
+    """The new version's per cent of production traffic as ECS set it, from the top, where its answers are drawn."""
+    points: list[tuple[float, float | None]] = []
+    for deployment in rehearsal.deployments:
+        end = deployment.finished_at or axis.end
+        stages = [stage for stage in deployment.stages if stage.production is not None]
+        ends = [*(stage.at for stage in stages[1:]), end]
+        for stage, until in zip(stages, ends, strict=True):
+            y = round(HEIGHT * (stage.production or 0.0) / 100, 2)
+            points += [(axis.x(stage.at), y), (axis.x(until), y)]
+        points.append((axis.x(end), None))
+    return chart.line(points, kind="given") if any(y is not None for _, y in points) else ""
 
 
 def _kinds(rehearsal: Rehearsal, names: Sequence[str]) -> dict[str, str]:
