@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from mclass_tf.environment import Backend
 from mclass_tf.errors import LedgerError
 
 VERSION = 1
+_AT_ONCE = 8  # attempts that are read side by side; a client keeps ten connections
 
 # The steps of an attempt, in their order. Between ROLLING_OUT and VERIFYING come ECS's own stages, by ECS's names.
 PLANNING = "planning"
@@ -247,12 +249,17 @@ class Ledger:
         return self._record(name, begun)
 
     def latest_first(self) -> Iterator[Record]:
-        """Yield every attempt, each read when it is asked for."""
-        for name in sorted(self._names(), reverse=True):
-            begun = self._read(name, "started")
-            if begun is None:
-                continue
-            yield self._record(name, begun)
+        """Yield every attempt; the latest is read when it is asked for, those before it a few at a time."""
+        names = sorted(self._names(), reverse=True)
+        for batch in (names[:1], *(names[at : at + _AT_ONCE] for at in range(1, len(names), _AT_ONCE))):
+            # Whoever looks far back would wait for the network a hundred times.
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as pool:
+                found = list(pool.map(self._found, batch))
+            yield from (record for record in found if record is not None)
+
+    def _found(self, name: str) -> Record | None:
+        begun = self._read(name, "started")
+        return None if begun is None else self._record(name, begun)
 
     def _record(self, name: str, begun: Mapping[str, Any]) -> Record:
         found = self._read(name, "ended")

@@ -151,6 +151,18 @@ def test_the_latest_attempt_comes_first(s3: FakeS3) -> None:
     assert [record.begun.at for record in book.latest_first()] == [times[1], times[2], times[0]]
 
 
+def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(s3: FakeS3) -> None:
+    book = ledger(s3)
+    times = [f"2026-11-23T05:{minute:02d}:00.000+00:00" for minute in range(20)]
+    for at in times:
+        book.end(book.begin(Begun(**{**BEGUN.__dict__, "at": at})), ENDED)
+
+    assert [record.begun.at for record in book.latest_first()] == times[::-1]
+    for key in list(s3.objects)[:-2]:
+        s3.objects[key] = (b"not JSON", s3.objects[key][1])
+    assert next(book.latest_first()).begun.at == times[-1]
+
+
 def test_what_a_later_version_adds_is_read_past(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
