@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as some
 
 from mclass_tf import analysis, flows, verify
@@ -50,6 +50,10 @@ OTHER_GROUP = f"{ELB}:targetgroup/mclass-green/2"
 
 def answered(requests: int, errors: int = 0, p99: float | None = 0.1) -> Answered:
     return Answered(requests=requests, errors=errors, p99=p99)
+
+
+# The same figures in every run, however busy the machine is.
+FIGURES = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @some.composite
@@ -167,6 +171,7 @@ def test_no_traffic_at_all_is_told_so() -> None:
     assert analysis.shares(answered(0), answered(0)) == "new had no requests, old had no requests"
 
 
+@FIGURES
 @given(new=sides(), old=sides())
 def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: Answered) -> None:
     found = judge(new, old, LIMITS)
@@ -176,6 +181,7 @@ def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: 
     assert found.verdict != PASSED or new.requests >= LIMITS.min_requests
 
 
+@FIGURES
 @given(new=sides(), old=sides())
 def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
     new: Answered, old: Answered
@@ -187,6 +193,7 @@ def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
     assert judge(new, old, LIMITS).verdict != FAILED
 
 
+@FIGURES
 @given(new=sides(), old=sides(), more=some.integers(0, 1000))
 def test_more_errors_never_help(new: Answered, old: Answered, more: int) -> None:
     worse = replace(new, errors=min(new.errors + more, new.requests))
@@ -194,6 +201,7 @@ def test_more_errors_never_help(new: Answered, old: Answered, more: int) -> None
     assert judge(new, old, LIMITS).verdict != FAILED or judge(worse, old, LIMITS).verdict == FAILED
 
 
+@FIGURES
 @given(errors=some.integers(0, 10**6), requests=some.integers(1, 10**6))
 def test_the_lower_bound_is_below_the_share_and_near_it_with_many_requests(
     errors: int, requests: int
