@@ -39,10 +39,7 @@ _HINTS = (
         ),
     ),
     (r"a pause", "release again when it is to be; `release ENV` takes a rollout up that still waits"),
-    (
-        r"Lambda hook",
-        "what the function said: aws logs tail /aws/lambda/NAME --since 1h, with its name for NAME",
-    ),
+    (r"Lambda hook", "what the function said: aws logs tail /aws/lambda/FUNCTION --since 1h"),
     (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
     (
         r"requested|by user",
@@ -85,7 +82,9 @@ def explain_task(task: Task, *, environment: str, logs: str) -> Cause:
 
 def _with_hint(sentence: str, *, environment: str, logs: str) -> Cause:
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence)), _OTHERWISE)
-    return Cause(sentence=sentence, hint=hint.replace(" ENV`", f" {environment}`").replace("LOGS", logs))
+    function = re.search(r"Lambda hook ([\w-]+)", sentence)
+    hint = hint.replace(" ENV`", f" {environment}`").replace("LOGS", logs)
+    return Cause(sentence=sentence, hint=hint.replace("FUNCTION", function[1] if function else ""))
 
 
 def _of_tasks(stopped: Iterable[Task]) -> str:

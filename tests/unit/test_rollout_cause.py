@@ -141,7 +141,12 @@ def test_a_long_reason_is_cut_to_one_line() -> None:
     [
         ("PAUSE", "FAILED", "taken back by a user", "release again"),
         ("PAUSE", "TIMED_OUT", "nobody answered a pause in time", "`release dev`"),
-        ("AWS_LAMBDA", "FAILED", "the Lambda hook check failed", "aws logs tail /aws/lambda/NAME"),
+        (
+            "AWS_LAMBDA",
+            "FAILED",
+            "the Lambda hook check failed",
+            "aws logs tail /aws/lambda/check --since 1h",
+        ),
         ("AWS_LAMBDA", "TIMED_OUT", "the Lambda hook check came to no end in time", "what the function said"),
     ],
 )
