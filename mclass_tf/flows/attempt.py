@@ -24,6 +24,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import (
+    APPLYING,
     BEFORE,
     CUT_OFF,
     REFUSED,
@@ -105,7 +106,8 @@ class Attempt:
         elif isinstance(error, (KeyboardInterrupt, InterruptedByUserError)):
             self.outcome, self.cause = "interrupted", str(error) or "interrupted"
         else:
-            self.outcome = REFUSED if isinstance(error, RefusedError) else "failed"
+            has_changed = any(step.what == APPLYING for step in self.steps)
+            self.outcome = REFUSED if isinstance(error, RefusedError) and not has_changed else "failed"
             self.cause = (
                 error.message if isinstance(error, MclassError) else f"{type(error).__name__}: {error}"
             )

@@ -22,6 +22,7 @@ from mclass_tf.errors import (
     ConfigurationError,
     LedgerError,
     MclassError,
+    PlanRefusedError,
     ReleaseMissingError,
     RolledBackError,
 )
@@ -321,6 +322,15 @@ def test_an_attempt_ends_as_it_has_failed(error: BaseException, outcome: str) ->
 
     assert own.outcome == outcome
     assert own.cause
+
+
+def test_what_is_refused_after_the_apply_has_begun_has_failed() -> None:
+    own = Attempt(record="s3://x", digest=DIGEST, revision="", started_at=BEGAN)
+    own.reach(APPLYING)
+
+    own.failed(PlanRefusedError("the plan is stale"))
+
+    assert own.outcome == "failed"
 
 
 @dataclass
