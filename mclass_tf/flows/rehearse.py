@@ -12,6 +12,7 @@ from typing import Any
 
 from mclass_tf import endpoint, local
 from mclass_tf.aws import Aws
+from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, RolloutError, UsageError
 from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
@@ -41,7 +42,7 @@ from mclass_tf.rehearsal.scenarios import Facts, Plain, Scenario, Stage, Variabl
 from mclass_tf.rehearsal.surroundings import Place, Surroundings
 from mclass_tf.rehearsal.verdict import judge
 from mclass_tf.session import Session
-from mclass_tf.strategy import Strategy
+from mclass_tf.strategy import BLUE_GREEN, Strategy
 from mclass_tf.target import local_home
 
 _WARM_UP_SECONDS = 3.0
@@ -178,12 +179,11 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
 
 def _with_strategy(session: Session, name: str | None) -> Session:
     """Return the session with that strategy in the place of its environment's."""
-    environment = session.environment
-    before = environment.release
+    before = session.environment.release
     if name is None or name == before.strategy.name:
         return session
     release = dataclasses.replace(before, strategy=Strategy(name=name, alarms=before.strategy.alarms))
-    return dataclasses.replace(session, environment=dataclasses.replace(environment, release=release))
+    return _with_release(session, release)
 
 
 def _require_shift(session: Session, scenario: Scenario) -> None:
@@ -312,8 +312,22 @@ def _bring_up(scene: _Scene, old: Version) -> None:
     session.report(f"bringing {old.name} into service in {session.environment.name}")
     # What an apply or a rehearsal before this one has started may not be over.
     _rest(scene, scene.surroundings.is_at_rest)
-    _release(scene, old, before=lambda: scenario.before_old(scene.surroundings))
+    there = dataclasses.replace(scene, session=_at_once(session))
+    _release(there, old, before=lambda: scenario.before_old(scene.surroundings))
     _rest(scene, scene.surroundings.is_steady)
+
+
+def _at_once(session: Session) -> Session:
+    """Return the session with a strategy that wires the service and waits for nothing: no user is there to be spared."""
+    release = session.environment.release
+    if not release.strategy.shifts:
+        return session
+    strategy = Strategy(name=BLUE_GREEN, bake_minutes=0)
+    return _with_release(session, dataclasses.replace(release, strategy=strategy))
+
+
+def _with_release(session: Session, release: ReleaseSettings) -> Session:
+    return dataclasses.replace(session, environment=dataclasses.replace(session.environment, release=release))
 
 
 def _prove_in_source(scene: _Scene, source: Session, new: Version) -> None:
@@ -353,16 +367,11 @@ def _release(scene: _Scene, version: Version, *, before: Callable[[], Mapping[st
 
 def _release_new(scene: _Scene, version: Version, *, before: Callable[[], Mapping[str, Any]]) -> Released:
     """Release the new version with the settings that the scenario is about, or promote it with them."""
-    scene = dataclasses.replace(scene, session=_as_the_scenario_wants(scene))
+    release = scene.scenario.settings(scene.session.environment.release)
+    scene = dataclasses.replace(scene, session=_with_release(scene.session, release))
     if scene.source is None:
         return _release(scene, version, before=before)
     return _promote(scene, scene.source, before=before)
-
-
-def _as_the_scenario_wants(scene: _Scene) -> Session:
-    environment = scene.session.environment
-    release = scene.scenario.settings(environment.release)
-    return dataclasses.replace(scene.session, environment=dataclasses.replace(environment, release=release))
 
 
 def _promote(scene: _Scene, source: Session, *, before: Callable[[], Mapping[str, Any]]) -> Released:

@@ -175,6 +175,16 @@ def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
     return (
         released
         and rehearsal.load.sender.is_behind
-        and expected.failed_requests == NONE
-        and set(rehearsal.load.by_kind) <= _SENDERS_OWN
+        and expected.failed_requests in {NONE, NEW_VERSION}
+        and set(rehearsal.load.by_kind) <= _SENDERS_OWN | _own_errors(rehearsal, expected)
     )
+
+
+def _own_errors(rehearsal: Rehearsal, expected: Expected) -> set[str]:
+    """The kinds of failures that are all the new version's, where these are expected."""
+    release = rehearsal.release
+    if expected.failed_requests != NEW_VERSION or release is None:
+        return set()
+    own = {request.kind for request in rehearsal.load.failed if request.version == release.new_version}
+    others = {request.kind for request in rehearsal.load.failed if request.version != release.new_version}
+    return own - others
