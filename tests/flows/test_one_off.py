@@ -1,0 +1,245 @@
+"""Commands that run once in real tasks: by `run`, and before a rollout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, CommandLine, Done, interrupted
+from tests.flows.released import CLUSTER, Dev
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one_off")]
+
+FAMILY = "mclass-task-run"
+TALKING = "import os, sys; print(os.environ['MCLASS_VERSION']); print('last', file=sys.stderr); sys.exit(3)"
+WAITING = "import time; print('waiting', flush=True); time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A dev, of a copy of this project, at ten times the speed of AWS."""
+    project = tmp_path_factory.mktemp("project")
+    for folder in ("terraform", "modules", "environments", "policy"):
+        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
+        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("one_off"))
+    commands.ok("local", "up", "--port", "0", "--speed", "10")
+    try:
+        commands.ok("plan", "dev", "--local")
+        commands.ok("apply", "dev", "--local")
+        yield Dev(commands)
+    finally:
+        commands.ok("local", "down")
+
+
+@pytest.fixture
+def one(dev: Dev) -> str:
+    """A first version, which serves."""
+    digest = dev.version("1.0.0")
+    dev.runs(digest)
+    return digest
+
+
+@pytest.fixture
+def two(dev: Dev) -> str:
+    return dev.version("2.0.0")
+
+
+def run(dev: Dev, *argv: str, options: Sequence[str] = ()) -> Done:
+    return dev.commands.run("run", "dev", "--local", *options, "--", *argv)
+
+
+@contextmanager
+def before(dev: Dev, *commands: str) -> Iterator[None]:
+    """Have every release inside run these first."""
+    file = dev.commands.project / "environments" / "dev" / "environment.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}\n[release]\nbefore = {json.dumps(commands)}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(text, encoding="utf-8")
+
+
+def python(script: str) -> str:
+    return f'python -c "{script}"'
+
+
+def task(dev: Dev, arn: str) -> Any:
+    return dev.client("ecs").describe_tasks(cluster=CLUSTER, tasks=[arn], include=["TAGS"])["tasks"][0]
+
+
+def revisions(dev: Dev, status: str) -> list[str]:
+    found = dev.client("ecs").list_task_definitions(familyPrefix=FAMILY, status=status)
+    arns: list[str] = found["taskDefinitionArns"]
+    return arns
+
+
+def attempts(dev: Dev) -> list[Any]:
+    listed: list[Any] = dev.commands.ok("history", "dev", "--local", "--json").document["attempts"]
+    return listed
+
+
+def test_an_environment_without_a_release_has_nothing_to_run_a_command_in(dev: Dev) -> None:
+    dev.empty()
+
+    done = run(dev, "date")
+
+    assert done.status == 3, done.stderr
+    assert "dev runs no image yet" in done.stderr
+    assert "release dev --local" in done.stderr
+
+
+def test_a_command_runs_in_what_serves_and_its_output_and_exit_code_are_passed_on(dev: Dev, one: str) -> None:
+    done = run(dev, "python", "-c", TALKING)
+
+    assert (done.status, done.stdout) == (3, "1.0.0\nlast\n"), done.stderr
+    assert "the command exited with 3" in done.stderr
+    assert revisions(dev, "ACTIVE") == []
+
+
+def test_as_json_the_commands_exit_code_and_ours_are_told_apart(dev: Dev, one: str) -> None:
+    done = run(dev, "python", "-c", TALKING, options=["--json"])
+
+    assert done.status == 3, done.stderr
+    document = done.document
+    assert (document["environment"], document["digest"], document["exit_code"]) == ("dev", one, 3)
+    assert document["log_stream"] == f"mclass-server/mclass-server/{document['task'].rsplit('/', 1)[-1]}"
+    assert "Essential container" in document["stopped_reason"]
+    assert "error" not in document
+    assert "1.0.0\nlast\n" in done.stderr
+
+
+def test_a_one_off_task_has_the_services_network_roles_and_settings_and_serves_nobody(
+    dev: Dev, one: str
+) -> None:
+    arn = run(dev, "true", options=["--json"]).document["task"]
+
+    ran, service = task(dev, arn), dev.service()
+    assert (ran["startedBy"], ran["group"]) == ("mclass-tf/run", f"family:{FAMILY}")
+    details = {each["name"]: each["value"] for each in ran["attachments"][0]["details"]}
+    assert details["subnetId"] in service["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
+    ecs = dev.client("ecs")
+    own = ecs.describe_task_definition(taskDefinition=ran["taskDefinitionArn"])["taskDefinition"]
+    served = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+    assert own["status"] == "INACTIVE"
+    for key in ("taskRoleArn", "executionRoleArn", "cpu", "memory", "volumes"):
+        assert own[key] == served[key]
+    (container,), (serving,) = own["containerDefinitions"], served["containerDefinitions"]
+    for key in ("image", "environment", "secrets", "logConfiguration", "readonlyRootFilesystem"):
+        assert container[key] == serving[key]
+    assert not container.get("portMappings")
+
+
+def test_a_command_that_the_image_does_not_have_ends_with_6_and_ecs_reason(dev: Dev, one: str) -> None:
+    done = run(dev, "nonesuch", options=["--json"])
+
+    assert done.status == 6
+    assert done.document["exit_code"] is None
+    assert 'exec: "nonesuch": executable file not found' in done.document["error"]["message"]
+    assert "the image has no such program" in done.stderr
+    assert revisions(dev, "ACTIVE") == []
+
+
+def test_an_interrupt_stops_the_task_and_ends_with_130(dev: Dev, one: str) -> None:
+    done = interrupted(
+        dev.commands, "run", "dev", "--local", "--json", "--", "python", "-c", WAITING, at="waiting"
+    )
+
+    assert done.status == 130, done.stderr
+    document = done.document
+    assert document["exit_code"] is None
+    assert document["error"]["type"] == "InterruptedByUserError"
+    stopped = task(dev, document["task"])
+    assert (stopped["lastStatus"], stopped["stopCode"]) == ("STOPPED", "UserInitiated")
+    assert revisions(dev, "ACTIVE") == []
+
+
+def test_a_command_that_takes_too_long_is_stopped(dev: Dev, one: str) -> None:
+    done = run(dev, "python", "-c", WAITING, options=["--timeout", "1"])
+
+    assert done.status == 6
+    assert "it was not over after 1 s" in done.stderr
+
+
+def test_what_runs_before_a_rollout_runs_once_in_the_new_version(dev: Dev, one: str, two: str) -> None:
+    first = python("import os; print('migrating to', os.environ['MCLASS_VERSION'])")
+
+    with before(dev, first, "true"):
+        done = dev.release(two)
+        again = dev.release(two)
+
+    assert done.status == 0, done.stderr
+    assert "migrating to 2.0.0" in done.stderr
+    assert done.stderr.index("migrating to") < done.stderr.index("starting new tasks")
+    assert again.document["outcome"] == "unchanged"
+    assert "migrating to" not in again.stderr
+    unchanged, released = attempts(dev)[:2]
+    assert unchanged["before"] == []
+    assert [(each["command"], each["exit_code"]) for each in released["before"]] == [(first, 0), ("true", 0)]
+    assert task(dev, released["before"][0]["task"])["startedBy"] == "mclass-tf/before"
+    assert dev.answers()["version"] == "2.0.0"
+
+
+def test_what_fails_before_a_rollout_ends_the_release_and_the_old_version_serves(dev: Dev, one: str) -> None:
+    old, deployments = dev.service()["taskDefinition"], dev.deployments()
+    failing = python("import sys; print('no such column'); sys.exit(4)")
+
+    with before(dev, "true", failing, "date"):
+        done = dev.release(dev.version("3.0.0"))
+
+    assert done.status == 6, done.stderr
+    document = done.document
+    assert document["outcome"] == "failed"
+    assert document["cause"] == f"`{failing}`, which runs before the rollout: exited with 4"
+    assert "  no such column" in done.stderr
+    assert document["error"]["type"] == "BeforeFailedError"
+    assert dev.service()["taskDefinition"] == old
+    assert dev.deployments() == deployments, "no rollout was begun"
+    assert dev.answers()["version"] == "1.0.0"
+    _, end = dev.records()[-1]
+    assert (end["outcome"], end["cause"], end["is_verified"]) == ("failed", document["cause"], False)
+    assert [(each["command"], each["exit_code"]) for each in attempts(dev)[0]["before"]] == [
+        ("true", 0),
+        (failing, 4),
+    ]
+    assert revisions(dev, "ACTIVE") == []
+
+
+def test_a_release_that_is_interrupted_before_its_rollout_shifts_nothing(dev: Dev, one: str) -> None:
+    old = dev.service()["taskDefinition"]
+
+    with before(dev, python(WAITING)):
+        digest = dev.version("4.0.0")
+        done = interrupted(
+            dev.commands, "release", "dev", "--local", "--yes", "--image", digest, at="  waiting"
+        )
+
+    assert done.status == 130, done.stderr
+    assert dev.service()["taskDefinition"] == old
+    _, end = dev.records()[-1]
+    assert end["outcome"] == "interrupted"
+    assert dev.answers()["version"] == "1.0.0"
+
+
+def test_the_next_release_of_the_same_image_runs_the_commands_again(
+    dev: Dev, one: str, tmp_path: Path
+) -> None:
+    digest, done_file = dev.version("5.0.0"), tmp_path / "done"
+    # Processes of this machine share its files: the first run fails, the second does not.
+    once = python(
+        f"import pathlib, sys; f = pathlib.Path('{done_file}'); d = f.exists(); f.touch(); sys.exit(not d)"
+    )
+
+    with before(dev, once):
+        failed, released = dev.release(digest), dev.release(digest)
+
+    assert (failed.status, released.status) == (6, 0), released.stderr
+    assert dev.answers()["version"] == "5.0.0"
+    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
