@@ -174,7 +174,8 @@ class Deployer:
         """Return the stages at which the rollout is to wait for its user: whoever takes it up does not undo what was asked for."""
         asked = set(watching.pause_at)
         if started.is_taken_up:
-            asked |= pauses_asked_for(self.session, started.service_deployment_arn)
+            arn = started.service_deployment_arn
+            asked |= self.patience(lambda: pauses_asked_for(self.session, arn))
         return tuple(asked)
 
     def _test(self, attempt: Attempt) -> None:
