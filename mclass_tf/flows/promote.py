@@ -27,6 +27,7 @@ from mclass_tf.flows.release import (
 )
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
+from mclass_tf.state import State
 
 
 def _unshown(_: Sequence[Difference]) -> None:
@@ -69,9 +70,10 @@ def promote(
     """
     require_path(source, session)
     look_ahead(session)
-    origin = Deployer.of(source, verify.Outputs.parse(applied_state(source).outputs))
-    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    states = applied_state(source), applied_state(session)
+    origin, deployer = _deployer(source, states[0]), _deployer(session, states[1])
     source.aws.warm()
+    session.aws.warm()
     digest = serving(origin)
     watching = Watching(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
@@ -80,7 +82,7 @@ def promote(
         if arn := _serving(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         found = proven(origin, session.environment.promotion, digest=digest)
-        shown.differences(differences(_side(source), _side(session)))
+        shown.differences(differences(_side(source, states[0]), _side(session, states[1])))
         wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
         with _copying(origin, deployer, found) as copied:  # while Terraform plans
             released = bring(
@@ -160,5 +162,9 @@ def _registry(deployer: Deployer) -> image.Registry:
     )
 
 
-def _side(session: Session) -> Side:
-    return Side(environment=session.environment, outputs=applied_state(session).shown)
+def _deployer(session: Session, state: State) -> Deployer:
+    return Deployer.of(session, verify.Outputs.parse(state.outputs))
+
+
+def _side(session: Session, state: State) -> Side:
+    return Side(environment=session.environment, outputs=state.shown)
