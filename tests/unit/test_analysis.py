@@ -17,12 +17,15 @@ from hypothesis import strategies as some
 from mclass_tf import analysis, flows, verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
 from mclass_tf.aws import Aws
+from mclass_tf.cli.promote_commands import history_document, history_text
+from mclass_tf.cli.release_commands import failed_document
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
 from mclass_tf.flows.analyse import Analyst, Metrics, Pace, Side, pace_of
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer, Watching
-from mclass_tf.ledger import Answered
+from mclass_tf.flows.history import Past
+from mclass_tf.ledger import Answered, Compared
 from mclass_tf.rollout import Outcome, Patience, Started, View
 from mclass_tf.service import Ecs, Revision, ServiceDeployment
 from mclass_tf.session import Session
@@ -717,3 +720,48 @@ def test_going_back_is_not_compared_whatever_runs_does_badly() -> None:
 
     assert done.end.outcome is Outcome.SUCCEEDED
     assert done.attempt.analysis is None
+
+
+def told_of(*, cause: str = "", analysis: Compared | None = None) -> Past:
+    """Return an attempt as `history` has it."""
+    return Past(
+        at=BEGAN,
+        kind="release",
+        digest="sha256:1",
+        revision="1",
+        outcome="released",
+        cause=cause,
+        is_verified=True,
+        who="me",
+        seconds=1.0,
+        task_definition_arn=NEW,
+        promoted_from=None,
+        record="s3://record/",
+        analysis=analysis,
+    )
+
+
+def test_history_tells_the_analysis_and_no_figures_twice() -> None:
+    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=BEFORE)
+
+    assert "    analysis passed: all well" in history_text("dev", [told_of(analysis=compared)])
+    assert "analysis" not in history_text("dev", [told_of(cause="worse: all well", analysis=compared)])
+    assert "analysis" not in history_text("dev", [told_of()])
+
+
+def test_the_documents_have_the_analysis_or_null() -> None:
+    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=answered(9, 1, None))
+    error = AnalysisFailedError("what", cause="why")
+
+    (with_it, without) = history_document("dev", [told_of(analysis=compared), told_of()])["attempts"]
+
+    assert with_it["analysis"] == {
+        "verdict": "passed",
+        "reason": "all well",
+        "new": {"requests": 512, "errors": 0, "p99": 0.1},
+        "old": {"requests": 9, "errors": 1, "p99": None},
+    }
+    assert without["analysis"] is None
+    assert failed_document("dev", error)["analysis"] is None
+    error.analysis = with_it["analysis"]
+    assert failed_document("dev", error)["analysis"] == with_it["analysis"]
