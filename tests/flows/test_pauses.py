@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, CommandLine, Done, interrupted
-from tests.flows.released import Dev
+from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.local.ecs_cluster import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pauses")]
 
@@ -95,9 +96,14 @@ def paused(dev: Dev, digest: str, *arguments: str) -> Iterator[Paused]:
                 running.kill()
 
 
+def _hooks(dev: Dev) -> list[Any]:
+    """Return the service's hooks, which the installed SDK does not know."""
+    found = call(dev.client("ecs"), "DescribeServices", {"cluster": CLUSTER, "services": [SERVICE]})
+    return found["services"][0]["deploymentConfiguration"].get("lifecycleHooks") or []
+
+
 def _pauses(dev: Dev) -> list[Any]:
-    hooks = dev.service()["deploymentConfiguration"].get("lifecycleHooks") or []
-    return [hook for hook in hooks if hook.get("targetType") == "PAUSE"]
+    return [hook["lifecycleStages"] for hook in _hooks(dev) if hook.get("targetType") == "PAUSE"]
 
 
 def _answer(dev: Dev, command: str, *arguments: str) -> Done:
@@ -118,6 +124,7 @@ def test_after_the_smoke_test_it_waits_until_somebody_lets_it_go_on(dev: Dev) ->
         )
         assert [each["then"] for each in deployment["waits"]] == ["ROLLBACK"]
         assert dev.answers()["version"] == "1.0.0"
+        assert _pauses(dev) == [["POST_TEST_TRAFFIC_SHIFT"]]
 
         answer = _answer(dev, "continue")
         done = release.end()
@@ -237,14 +244,14 @@ def test_a_function_that_says_no_takes_the_rollout_back_and_one_that_says_yes_do
         dev.released(six)
 
         assert dev.answers()["version"] == "6.0.0"
-        (hook,) = dev.service()["deploymentConfiguration"]["lifecycleHooks"]
+        (hook,) = _hooks(dev)
         assert hook["hookTargetArn"] == function
     finally:
         _settings(dev.commands.project).write_text(text, encoding="utf-8")
 
     dev.released(dev.version("2.0.0"))
 
-    assert not dev.service()["deploymentConfiguration"].get("lifecycleHooks")
+    assert _hooks(dev) == []
 
 
 def _code(answer: str) -> bytes:
