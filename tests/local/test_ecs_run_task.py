@@ -560,17 +560,23 @@ def test_a_token_stands_for_one_request(play: Play) -> None:
     play(scenario)
 
 
-def test_a_token_is_free_an_hour_after_its_task_has_stopped(play: Play) -> None:
+def test_a_token_is_free_an_hour_after_its_task_has_stopped_or_after_a_day(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
-        task, tokens, request = ecs.task(answer), ClientTokens(), {"count": 1}
-        tokens.keep("c", "one", request=request, tasks=[task])
-        at_once, clock = Clock(), Clock()
-        at_once.speed = 1e12
-        assert tokens.find("c", "one", request=request, clock=clock) == (task,)
+        task, tokens, clock = ecs.task(answer), ClientTokens(), Clock()
+        request = {"count": 1}
+
+        def found(clock: Clock) -> object:
+            tokens.keep("c", "one", request=request, tasks=[task])
+            return tokens.find("c", "one", request=request, clock=clock)
+
+        assert found(clock) == (task,)
+        assert found(Clock(speed=1e12)) is None  # a day is over at once
         ecs.client.stop_task(cluster=CLUSTER, task=answer["taskArn"])
         await ecs.ended(answer)
-        assert tokens.find("c", "one", request=request, clock=clock) == (task,)
-        assert tokens.find("c", "one", request=request, clock=at_once) is None
+        assert found(clock) == (task,)
+        assert task.stopped_at is not None
+        task.stopped_at -= 3601
+        assert found(clock) is None
 
     play(scenario)
