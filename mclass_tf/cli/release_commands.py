@@ -244,8 +244,10 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
 
 def status_text(found: flows.ServiceStatus) -> str:
     revision = found.task_definition_arn.rsplit("/", 1)[-1]
+    # While a rollout is under way the service names what it brings, which may have no production traffic yet.
+    runs = "runs" if found.deployment is None else "is to run"
     lines = [
-        f"{found.environment} runs {found.digest or 'no image yet'} ({revision})",
+        f"{found.environment} {runs} {found.digest or 'no image yet'} ({revision})",
         f"  tasks    {found.running} of {found.desired} running, {found.pending} pending",
         *(
             f"           {each.task_definition_arn.rsplit('/', 1)[-1]}: {each.running} of {each.desired} running, "
@@ -264,9 +266,8 @@ def status_text(found: flows.ServiceStatus) -> str:
 
 def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
     where = f" at {unended.step}" if unended.step else ""
-    lines = [
-        f"  {unended.kind:<9}{unended.digest[:_SHORT]} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"
-    ]
+    what = f"{unended.kind} of {unended.digest[:_SHORT]}" if unended.digest else unended.kind
+    lines = [f"  attempt  {what} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"]
     if unended.outcome == flows.UNDER_WAY:
         return lines
     return [

@@ -164,6 +164,7 @@ def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
     assert "cut off at BAKE_TIME" in first
     assert "release dev --resume" in second
     (line,) = _attempt_text("dev", under_way)
+    assert line.startswith("  attempt  release of sha256:")
     assert "under way at applying" in line
 
 
