@@ -266,6 +266,12 @@ def _rehearse_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--fault", choices=names.FAULTS, metavar="NAME", help=f"what goes wrong: {', '.join(names.FAULTS)}"
     )
     sub.add_argument(
+        "--at",
+        choices=names.STEPS,
+        metavar="STEP",
+        help=f"where the fault killed kills the command: {', '.join(names.STEPS)}",
+    )
+    sub.add_argument(
         "--without",
         choices=names.PROTECTIONS,
         metavar="NAME",

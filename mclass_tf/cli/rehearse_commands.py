@@ -32,6 +32,7 @@ def run(call: Call) -> Outcome:
         without=arguments.without,
         strategy=arguments.strategy,
         source=arguments.source,
+        at=arguments.at,
         runs=arguments.runs,
     )
     request.scenario()
@@ -69,7 +70,7 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
     if asked is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     origin = f"from-{request.source}" if request.source else ""
-    parts = (name, origin, request.strategy, scenario)
+    parts = (name, origin, request.strategy, scenario, request.at)
     file = asked or folder / f"{'-'.join(part for part in parts if part)}.html"
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")

@@ -18,6 +18,7 @@ from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
 from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.rehearsed import Version, make_version, push_version, revision_of
+from mclass_tf.flows.rehearsed_kill import Plot, killed, require_step
 from mclass_tf.flows.rehearsed_release import Announcing, promoted, released
 from mclass_tf.flows.release import Released
 from mclass_tf.local.clock import FASTEST, SLOWEST
@@ -32,6 +33,7 @@ from mclass_tf.rehearsal.result import (
     Deployment,
     Exposure,
     Incident,
+    Killed,
     Load,
     Promotion,
     Rehearsal,
@@ -58,13 +60,15 @@ _LONGEST_MS = 2000
 _PROBED_KEEP_ALIVE = 30.0
 # What an environment asks for to be proven is waited for at the clock's speed, and no longer than this.
 _LONGEST_SOAK = 30.0
+_KILLED = "killed"
+_KILLED_AT = "scale-up"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
 
-    `source` names the environment that the new version is promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
+    `at` is the step at which the fault "killed" kills the command. `source` names the environment that the new version is promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
     """
 
     rate: float = 200.0
@@ -75,6 +79,7 @@ class Request:
     without: str | None = None
     strategy: str | None = None
     source: str | None = None
+    at: str | None = None
     runs: int = 1
     long_share: float = 0.02
     new_connection_share: float = 0.2
@@ -142,6 +147,7 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
     instrument = _instrument(session)
     session = _with_strategy(session, request.strategy)
     _require_shift(session, scenario)
+    require_step(request.at, fault=request.fault, shifts=session.environment.release.strategy.shifts)
     with _clock(instrument, request.speed):
         outputs = _all_applied(session, source)
         surroundings = Surroundings(session.aws, _place(outputs), report=session.report)
@@ -198,8 +204,13 @@ def _require_shift(session: Session, scenario: Scenario) -> None:
 
 def _told(request: Request) -> str:
     if request.fault is not None:
-        return f"fault {request.fault}"
+        at = f" at {_step(request)}" if request.fault == _KILLED else ""
+        return f"fault {request.fault}{at}"
     return "" if request.without is None else f"without {request.without}"
+
+
+def _step(request: Request) -> str:
+    return request.at or _KILLED_AT
 
 
 def _check(plan: LoadPlan) -> None:
@@ -411,7 +422,12 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
             load.wait(seconds=_WARM_UP_SECONDS)
             load.enter("before")
             load.wait(seconds=scene.request.before)
-            done = _happens(scene, load, stage, old=old, new=new)
+            done: Release | None
+            ended: Killed | None = None
+            if scene.request.fault == _KILLED:
+                done, ended = _killed(scene, load, stage, recorder, old=old, new=new)
+            else:
+                done = _happens(scene, load, stage, old=old, new=new)
             settings = _settings(scene, old)
             load.enter("after")
             load.wait(seconds=_SHORTEST_PHASE)
@@ -430,6 +446,7 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
         release=done,
         strategy=scene.session.environment.release.strategy.name,
         deployments=recorder.deployments(),
+        killed=ended,
         promotion=_promotion(scene, done, recorder.deployments()),
         exposure=_exposure(
             scene, found, done, recorder.deployments(), given=_since(given, _given(scene)), in_use=in_use
@@ -491,9 +508,45 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
     )
 
 
+def _killed(
+    scene: _Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
+) -> tuple[Release, Killed]:
+    """Have a command release or promote the new version, kill it, and go on with it."""
+    name, began = scene.session.environment.name, time.time()
+    source = scene.source
+    promotion = () if source is None else ("promote", source.environment.name, name)
+    load.enter("during")
+    found = killed(
+        Plot(
+            session=scene.session,
+            words=promotion or ("release", name, "--image", new.digest),
+            digest=new.digest,
+            step=_step(scene.request),
+            deployments=recorder.deployments,
+            is_waiting=scene.surroundings.is_waiting,
+            is_at_rest=scene.surroundings.is_at_rest,
+            wait=stage.wait,
+            note=stage.note,
+        )
+    )
+    done = Release(
+        outcome="released" if found.exit_code == 0 else "failed",
+        digest=new.digest,
+        cause=found.cause,
+        error=found.cause,
+        exit_code=found.exit_code,
+        asked_at=began,
+        started_at=began,
+        ended_at=found.ended_at,
+        old_version=old.name,
+        new_version=new.name,
+    )
+    return done, found
+
+
 def _promotion(scene: _Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
     """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
-    if scene.source is None or done is None:
+    if scene.source is None or done is None or scene.request.fault == _KILLED:
         return None
     spans = [(each.created_at, each.finished_at) for each in deployments if each.created_at < done.ended_at]
     if not spans:

@@ -25,7 +25,7 @@ from mclass_tf.rehearsal.scenarios import (
     sick,
     slow,
 )
-from mclass_tf.rehearsal.shifting import BadAlarm, BadSmoke, BadUnderTraffic
+from mclass_tf.rehearsal.shifting import BadAlarm, BadSmoke, BadUnderTraffic, CommandKilled
 
 FAULTS: Mapping[str, Scenario] = {
     scenario.name: scenario
@@ -44,6 +44,7 @@ FAULTS: Mapping[str, Scenario] = {
         BadSmoke(),
         BadUnderTraffic(),
         BadAlarm(),
+        CommandKilled(),
     )
 }
 """By the names of `--fault`."""

@@ -17,5 +17,16 @@ FAULTS = (
     "bad-smoke",
     "bad-under-traffic",
     "bad-alarm",
+    "killed",
 )
+STEPS = (
+    "planning",
+    "applying",
+    "scale-up",
+    "post-test-traffic-shift",
+    "production-traffic-shift",
+    "bake-time",
+    "verifying",
+)
+"""Where a command can be killed."""
 PROTECTIONS = ("lame-duck", "keep-alive", "deregistration-delay", "minimum-percent", "grace-period")

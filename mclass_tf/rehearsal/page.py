@@ -13,6 +13,7 @@ from mclass_tf.rehearsal.result import COMPARED, Latency, Rehearsal
 from mclass_tf.rehearsal.summary import (
     brief,
     exposure_told,
+    killed_told,
     milliseconds,
     number,
     promotion_told,
@@ -251,6 +252,7 @@ def _stages_table(rehearsal: Rehearsal) -> str:
         return ""
     told = [promotion_told(rehearsal.promotion)] if rehearsal.promotion else []
     told += [exposure_told(rehearsal.exposure)] if rehearsal.exposure else []
+    told += [killed_told(rehearsal.killed)] if rehearsal.killed else []
     head = (("at", "n"), ("stage", ""), ("production traffic of the new version", "n"))
     paragraphs = "".join(f"<p>{escape(_sentence_case(text))}.</p>" for text in told)
     return paragraphs + _table(head, rows)

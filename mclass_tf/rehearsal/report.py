@@ -157,6 +157,7 @@ def _in_full(run: Run) -> dict[str, Any]:
         "release": None if release is None else _times(asdict(release)),
         "promotion": _promotion(rehearsal.promotion),
         "exposure": _exposure(rehearsal.exposure),
+        "killed": None if rehearsal.killed is None else _times(asdict(rehearsal.killed)),
         "deployments": [_times(asdict(deployment)) for deployment in rehearsal.deployments],
         "events": [_times(asdict(event)) for event in rehearsal.events],
         "incidents": [_times(asdict(incident)) for incident in rehearsal.incidents],

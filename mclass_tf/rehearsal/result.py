@@ -307,6 +307,26 @@ class Exposure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Killed:
+    """A release or promotion whose command was killed at `step`, and what `release --resume` made of it.
+
+    `exit_code`, `outcome` and `cause` are what that said; `serves_what_it_says`, `record_is_true` and `is_plan_empty` whether
+    it was so: in the service, in the ledger, and for Terraform.
+    """
+
+    step: str
+    killed_at: float
+    resumed_at: float
+    ended_at: float
+    exit_code: int
+    outcome: str
+    cause: str
+    serves_what_it_says: bool
+    record_is_true: bool
+    is_plan_empty: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Incident:
     """What a scenario did to one task on purpose: `kind` "killed" (nobody told) or "stopped" (by StopTask)."""
 
@@ -335,6 +355,7 @@ class Rehearsal:
     deployments: tuple[Deployment, ...] = ()
     promotion: Promotion | None = None
     exposure: Exposure | None = None
+    killed: Killed | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property

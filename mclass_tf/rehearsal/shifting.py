@@ -1,4 +1,4 @@
-"""Faults of a new version to which ECS shifts traffic: seen before users meet it, or by few of them."""
+"""Faults of a rollout on its way: a new version that is bad under shifted traffic, and the end of who watches it."""
 
 from __future__ import annotations
 
@@ -84,3 +84,14 @@ class BadAlarm(BadUnderTraffic):
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note(f"ECS heeds the alarm {_ALARM}: a target answers with 5xx")
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandKilled(Base):
+    """The command that releases or promotes is killed at a step: ECS goes on by itself, or waits, and `--resume` ends it."""
+
+    name: str = "killed"
+    promise: str = (
+        "ECS goes on by itself or waits, no request fails, and `release --resume` ends it: what it says is what serves, stands "
+        "in the ledger, and leaves Terraform nothing to do"
+    )

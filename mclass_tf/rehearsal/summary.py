@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Promotion, Rehearsal
+from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Killed, Promotion, Rehearsal
 from mclass_tf.rehearsal.verdict import PASSED
 from mclass_tf.strategy import ROLLING
 
@@ -124,6 +124,7 @@ def _promotion(run: Run, width: int) -> Iterator[str]:
         *([promotion_told(rehearsal.promotion)] if rehearsal.promotion else []),
         *stages_told(rehearsal),
         *([exposure_told(rehearsal.exposure)] if rehearsal.exposure else []),
+        *([killed_told(rehearsal.killed)] if rehearsal.killed else []),
     ]
     for text in told:
         yield from _wrapped(text, width, indent="  ", first="")
@@ -152,6 +153,15 @@ def exposure_told(exposure: Exposure) -> str:
         f"{number(exposure.requests)} requests met the new version within {exposure.seconds:.0f} s, "
         f"{exposure.share:.1%} of all that came then (the strategy gives it {exposure.limit:.1%}); "
         f"{number(exposure.failed)} of them failed"
+    )
+
+
+def killed_told(killed: Killed) -> str:
+    """Return in a sentence what became of a command that was killed."""
+    cause = f" ({brief(killed.cause)})" if killed.cause else ""
+    return (
+        f"killed at {killed.step}; {killed.resumed_at - killed.killed_at:.0f} s later `release --resume` ended it within "
+        f"{killed.ended_at - killed.resumed_at:.0f} s: {killed.outcome}, exit {killed.exit_code}{cause}"
     )
 
 

@@ -232,6 +232,26 @@ class Surroundings:
             for each in self._service()["deployments"]
         )
 
+    def is_waiting(self) -> bool:
+        """Tell whether the latest deployment waits at a pause for somebody's answer.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
+        """
+        place, call = self.place, self.aws.call_ecs
+        wanted = {"cluster": place.cluster, "service": place.service, "status": ["IN_PROGRESS"]}
+        arns = [
+            each["serviceDeploymentArn"]
+            for each in call("ListServiceDeployments", wanted).get("serviceDeployments", ())
+        ]
+        if not arns:
+            return False
+        found = call("DescribeServiceDeployments", {"serviceDeploymentArns": arns[:1]})
+        return any(
+            hook.get("status") == "AWAITING_ACTION"
+            for each in found.get("serviceDeployments", ())
+            for hook in each.get("lifecycleHookDetails") or ()
+        )
+
     def is_steady(self) -> bool:
         """Tell whether the service runs what it should, all of it healthy targets."""
         service = self._service()

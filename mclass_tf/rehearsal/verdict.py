@@ -88,6 +88,7 @@ def _missing(
     if expected.failed_requests == IN_FLIGHT and failures > killed:
         yield f"{failures - killed} requests failed that were not in flight on the task that died"
     yield from _missing_exposure(rehearsal, expected)
+    yield from _missing_truth(rehearsal)
     if expected.failed_requests == SOME and not failures:
         yield "no request failed: the protection was not missed"
     if expected.finding and (not findings or findings[0].cause != expected.finding):
@@ -110,6 +111,19 @@ def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]
             yield "no user met an error of the new version: it was not seen under traffic"
         if found.share > _most(found):
             yield f"{found.share:.1%} of the requests met the new version, the strategy gives it {found.limit:.1%}"
+
+
+def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
+    """What a command that went on with one that was killed says, and is not so."""
+    found = rehearsal.killed
+    if found is None:
+        return
+    if not found.serves_what_it_says:
+        yield f"`release --resume` says {found.outcome!r}, and something else serves"
+    if not found.record_is_true:
+        yield "the ledger does not say that the attempt was cut off, and what came of it"
+    if not found.is_plan_empty:
+        yield "Terraform's plan is not empty after it"
 
 
 def _most(found: Exposure) -> float:

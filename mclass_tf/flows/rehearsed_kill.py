@@ -1,0 +1,259 @@
+"""Releases a version by a command of its own, kills that at a step, and goes on with it as its user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mclass_tf.errors import MclassError, UsageError
+from mclass_tf.flows.environments import make_plan, unlock
+from mclass_tf.flows.history import history
+from mclass_tf.flows.inspect import status
+from mclass_tf.flows.rehearsed_project import project_of
+from mclass_tf.rehearsal.names import STEPS
+from mclass_tf.rehearsal.result import Deployment, Killed
+from mclass_tf.session import HOME_VARIABLE, Session
+
+Wait = Callable[[float, Callable[[], bool]], None]
+"""Lets the load go on for so many seconds, or until something is so."""
+
+# What the command says of the steps that ECS does not know of.
+_SAID = ("planning", "applying", "verifying")
+_IN_ROLLING = (*_SAID, "scale-up")
+# In ECS's order: a stage may pass between two looks.
+_STAGES = (
+    "SCALE_UP",
+    "POST_SCALE_UP",
+    "TEST_TRAFFIC_SHIFT",
+    "POST_TEST_TRAFFIC_SHIFT",
+    "PRE_PRODUCTION_TRAFFIC_SHIFT",
+    "PRODUCTION_TRAFFIC_SHIFT",
+    "POST_PRODUCTION_TRAFFIC_SHIFT",
+    "BAKE_TIME",
+    "CLEAN_UP",
+    "SUCCESSFUL",
+)
+_PAUSED_AT = "POST_TEST_TRAFFIC_SHIFT"
+_ARRIVES_WITHIN = 1800.0
+_ENDS_WITHIN = 1800.0
+_ORPHAN_SECONDS = 120.0
+_LOOK = 0.1
+_TOLD_LINES = 20
+
+
+class NotKilledError(MclassError):
+    """The command was over before it could be killed, or what goes on with it says nothing."""
+
+
+def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
+    """Refuse a step that there is none of."""
+    if step is not None and fault != "killed":
+        raise UsageError(
+            "--at is for --fault killed alone", hint="leave one of them out, or add --fault killed"
+        )
+    if step is not None and step not in STEPS:
+        raise UsageError(f"--at {step} is not known", hint=f"there are {', '.join(STEPS)}")
+    if step is not None and not shifts and step not in _IN_ROLLING:
+        raise UsageError(
+            f"a rolling release does not come to {step}",
+            hint=f"--strategy blue-green, canary or linear; or one of {', '.join(_IN_ROLLING)}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Who is to be killed where. `words` are the command's; `deployments` what the recorder has seen of ECS so far.
+
+    `is_waiting` tells whether a deployment waits for an answer, `is_at_rest` whether none is under way.
+    """
+
+    session: Session
+    words: Sequence[str]
+    digest: str
+    step: str
+    deployments: Callable[[], Sequence[Deployment]]
+    is_waiting: Callable[[], bool]
+    is_at_rest: Callable[[], bool]
+    wait: Wait
+    note: Callable[[str], None]
+
+
+def killed(plot: Plot) -> Killed:
+    """Begin the command, kill it, let ECS do what it does then, go on, and compare what is said with what is so."""
+    project = project_of(plot.session)
+    _begun_and_killed(plot, project)
+    at = time.time()
+    plot.note(f"kill -9 of `{plot.words[0]}` at {plot.step}")
+    plot.wait(_ENDS_WITHIN, lambda: plot.is_waiting() or plot.is_at_rest())
+    _let_go_of_state(plot)
+    resumed_at = time.time()
+    name = plot.session.environment.name
+    plot.note(f"release {name} --resume")
+    done = _run(plot, project, "release", name, "--resume", "--local", "--yes", "--json")
+    return _compared(plot, done, at=at, resumed_at=resumed_at)
+
+
+def _begun_and_killed(plot: Plot, project: Path) -> None:
+    with _running(plot, project, *plot.words, "--local", "--yes") as command:
+        arrived = command.said(plot.step) if plot.step in _SAID else _Arrival(plot, command)
+        if not arrived.wait(_ARRIVES_WITHIN) or command.process.poll() is not None:
+            told = " | ".join(command.lines[-_TOLD_LINES:])
+            raise NotKilledError(
+                f"`{' '.join(plot.words)}` did not come to {plot.step}, or was over before it could be killed: {told}",
+                hint="rehearse another step, or on a machine that has more time",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    status: int
+    document: Mapping[str, Any]
+    ended_at: float
+
+
+class _Command:
+    """A command of this package in a process of its own; its progress is read as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._events = {word: threading.Event() for word in _SAID}
+        self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
+        self._reader.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self.lines.append(line.rstrip())
+            if (event := self._events.get(line.strip())) is not None:
+                event.set()
+        for event in self._events.values():
+            event.set()  # nothing more comes
+
+    def said(self, word: str) -> threading.Event:
+        return self._events[word]
+
+    def close(self) -> None:
+        """Kill it, where it still runs; a stopped one too."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+class _Arrival:
+    """Waits until ECS's deployment has come to a stage."""
+
+    def __init__(self, plot: Plot, command: _Command) -> None:
+        self._plot = plot
+        self._command = command
+        self._known = {each.arn for each in plot.deployments()}
+        self._stage = plot.step.upper().replace("-", "_")
+
+    def wait(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        is_stopped = False
+        while not self._has_come(self._stage):
+            if time.monotonic() > deadline or self._command.process.poll() is not None:
+                return False
+            if self._stage == _PAUSED_AT and not is_stopped and self._has_come(_STAGES[0]):
+                # It answers the pause at once: from here on it does nothing, and is killed at the pause.
+                self._command.process.send_signal(signal.SIGSTOP)
+                is_stopped = True
+            time.sleep(_LOOK)
+        return True
+
+    def _has_come(self, stage: str) -> bool:
+        new = [each for each in self._plot.deployments() if each.arn not in self._known]
+        if not new or not new[-1].stages:
+            return False
+        name = new[-1].stages[-1].name
+        return name in _STAGES and _STAGES.index(name) >= _STAGES.index(stage)
+
+
+@contextmanager
+def _running(plot: Plot, project: Path, *words: str) -> Iterator[_Command]:
+    session = plot.session
+    with subprocess.Popen(
+        (sys.executable, "-m", "mclass_tf", "--project", str(project), *words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if "--json" not in words else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, HOME_VARIABLE: str(session.project.home)},
+        text=True,
+        # Ctrl-C is the rehearsal's.
+        start_new_session=True,
+    ) as process:
+        command = _Command(process)
+        try:
+            yield command
+        finally:
+            command.close()
+
+
+def _run(plot: Plot, project: Path, *words: str) -> _Done:
+    """Run a command to its end, the load going on."""
+    with _running(plot, project, *words) as command:
+        plot.wait(_ENDS_WITHIN, lambda: command.process.poll() is not None)
+        if command.process.poll() is None:
+            raise NotKilledError(f"`{' '.join(words)}` does not end", hint="look at what ECS does: `status`")
+        stdout = command.process.stdout.read() if command.process.stdout else ""
+        try:
+            document = json.loads(stdout)
+        except ValueError:
+            told = " | ".join(command.lines[-_TOLD_LINES:])
+            raise NotKilledError(f"`{' '.join(words)}` says nothing: {told}", hint="this is a bug") from None
+        return _Done(status=command.process.returncode, document=document, ended_at=time.time())
+
+
+def _let_go_of_state(plot: Plot) -> None:
+    """Wait for Terraform, which outlives its caller, and release a lock that it left: as the error would tell the user to."""
+    session = plot.session
+    plot.wait(_ORPHAN_SECONDS, lambda: session.lock() is None)
+    if (lock := session.lock()) is not None:
+        plot.note(f"the state is locked: unlock {session.environment.name} {lock}")
+        unlock(session, lock_id=lock)
+
+
+def _compared(plot: Plot, done: _Done, *, at: float, resumed_at: float) -> Killed:
+    """Return what came of it, and where what is said is not so."""
+    session = plot.session
+    plot.wait(_ENDS_WITHIN, plot.is_at_rest)
+    outcome = str(done.document.get("outcome", ""))
+    serving = status(session).digest
+    return Killed(
+        step=plot.step,
+        killed_at=at,
+        resumed_at=resumed_at,
+        ended_at=done.ended_at,
+        exit_code=done.status,
+        outcome=outcome,
+        cause=str(done.document.get("cause") or done.document.get("error") or ""),
+        serves_what_it_says=(serving == plot.digest) is (done.status == 0),
+        record_is_true=_is_recorded(session, outcome=outcome, digest=plot.digest),
+        is_plan_empty=not make_plan(session).plan.has_changes,
+    )
+
+
+def _is_recorded(session: Session, *, outcome: str, digest: str) -> bool:
+    """Tell whether the ledger says that the attempt was cut off, and what came of it in the end."""
+    past = history(session, limit=2)
+    if len(past) < 2:  # noqa: PLR2004
+        return False
+    latest, before = past
+    return (
+        (latest.outcome, latest.digest, before.digest) == (outcome, digest, digest)
+        and before.outcome == "cut off"
+        and latest.resumes == before.record
+    )

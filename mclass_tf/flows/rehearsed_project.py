@@ -1,0 +1,76 @@
+"""A project like the session's own whose environment releases as the session says: what a command of its own can read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.environment import SETTINGS
+from mclass_tf.session import Session
+from mclass_tf.strategy import SETTINGS as OF_STRATEGIES
+
+_ENVIRONMENTS = "environments"
+
+
+def project_of(session: Session) -> Path:
+    """Return a project whose files are links to the session's, the environment's settings aside, which name its strategy."""
+    own, name = session.project.folder, session.environment.name
+    settings = own / _ENVIRONMENTS / name / SETTINGS
+    document = tomllib.loads(settings.read_text(encoding="utf-8"))
+    strategy = session.environment.release.strategy.name
+    if document.get("release", {}).get("strategy", "rolling") == strategy:
+        return own
+    folder = session.project.home / "rehearsal" / "project"
+    shutil.rmtree(folder, ignore_errors=True)
+    _link(own, folder, besides=_ENVIRONMENTS)
+    _link(own / _ENVIRONMENTS, folder / _ENVIRONMENTS, besides=name)
+    _link(own / _ENVIRONMENTS / name, folder / _ENVIRONMENTS / name, besides=SETTINGS)
+    document["release"] = with_strategy(document.get("release", {}), strategy)
+    (folder / _ENVIRONMENTS / name / SETTINGS).write_text(to_toml(document), encoding="utf-8")
+    return folder
+
+
+def _link(source: Path, folder: Path, *, besides: str) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    for path in source.iterdir():
+        if path.name != besides and not path.name.startswith("."):
+            (folder / path.name).symlink_to(path)
+
+
+def with_strategy(release: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """Return the settings of releases with another strategy: those that hang on the old one have its usual values then."""
+    keys = {key for own in OF_STRATEGIES.values() for key in own}
+    kept = keys - {"smoke"} if "smoke" in OF_STRATEGIES[strategy] else keys
+    return {**{key: value for key, value in release.items() if key not in kept}, "strategy": strategy}
+
+
+def to_toml(document: Mapping[str, Any], *, place: tuple[str, ...] = ()) -> str:
+    """Write settings as TOML: texts, numbers, flags, lists of these, tables and arrays of tables."""
+    tables = {key: value for key, value in document.items() if isinstance(value, Mapping)}
+    arrays = {key: value for key, value in document.items() if _is_array_of_tables(value)}
+    lines = [
+        f"{key} = {_value(value)}"
+        for key, value in document.items()
+        if key not in tables and key not in arrays
+    ]
+    for key, value in tables.items():
+        own = (*place, key)
+        lines += ["", f"[{'.'.join(own)}]", to_toml(value, place=own)]
+    for key, values in arrays.items():
+        own = (*place, key)
+        for value in values:
+            lines += ["", f"[[{'.'.join(own)}]]", to_toml(value, place=own)]
+    return "\n".join(lines) + "\n"
+
+
+def _is_array_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _value(value: Any) -> str:
+    """A text of JSON is a basic string of TOML, as are its numbers, flags and lists."""
+    return json.dumps(value, ensure_ascii=False)
