@@ -14,6 +14,7 @@ from mclass_tf import image, local
 from mclass_tf.aws import Access, Aws, connect
 from mclass_tf.errors import (
     CorruptedImageError,
+    InterruptedByUserError,
     LoginRefusedError,
     NoImageError,
     RepositoryMissingError,
@@ -113,6 +114,30 @@ def test_what_is_there_already_is_not_sent_again(dev: Account, prod: Account, tm
 
     assert shared.sent == second.blobs[0].size, "the layer is shared, the configuration is not"
     assert (again.sent, again.changed) == (0, False)
+
+
+def test_a_copy_that_is_given_up_publishes_nothing(dev: Account, prod: Account, tmp_path: Path) -> None:
+    built = make_image(tmp_path)
+    dev.repository().push(built, tag="v1")
+    asked: list[bool] = []
+
+    def go_on() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise InterruptedByUserError("given up", hint="again")
+
+    with pytest.raises(InterruptedByUserError):
+        image.copy(
+            dev.repository(),
+            prod.repository(),
+            digest=built.digest,
+            tags=["v1"],
+            folder=tmp_path,
+            go_on=go_on,
+        )
+
+    assert prod.there() == {}
+    assert not list(tmp_path.glob(".copy-*")), "nothing stays behind"
 
 
 def test_a_further_tag_sends_no_blob(dev: Account, prod: Account, tmp_path: Path) -> None:
