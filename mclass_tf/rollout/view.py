@@ -89,6 +89,8 @@ def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
     """Return in a few words what the rollout is at."""
     if deployment.status != "IN_PROGRESS":
         return _STATUSES.get(deployment.status, _words(deployment.status))
+    if deployment.pauses:
+        return f"paused at {_words(deployment.stage)}"
     if baking_minutes(deployment):
         # ECS has no name for the time between two shifts: it is a part of the stage of the shift.
         return "bake time" if deployment.stage == "BAKE_TIME" else "bake time of this share"

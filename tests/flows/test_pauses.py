@@ -171,7 +171,9 @@ def test_who_continues_takes_the_place_of_a_command_that_has_gone(dev: Dev) -> N
     assert left.status == 130, left.stderr
 
     # Who takes it up without a word of pauses does not undo that it was to wait.
-    again = interrupted(dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="paused at")
+    again = interrupted(
+        dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="`continue dev` goes on"
+    )
     assert again.status == 130, again.stderr
 
     done = _answer(dev, "continue")

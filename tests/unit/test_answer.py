@@ -241,6 +241,21 @@ def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(hook: HookState, to
     assert told in line
 
 
+def test_the_view_says_that_it_is_paused() -> None:
+    fake = ecs(waiting())
+    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    watch = Watch(fake, started, stall_after=60, clock=Clock())
+
+    view = watch.look()
+    assert view is not None
+    assert view.stage == "paused at post test traffic shift"
+
+    fake.own = replace(fake.own, hooks=(replace(WAITING, status="SUCCEEDED"),))
+    view = watch.look()
+    assert view is not None
+    assert view.stage == "post test traffic shift"
+
+
 def test_to_wait_for_an_answer_is_no_stall() -> None:
     fake, clock = ecs(waiting()), Clock()
     started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
