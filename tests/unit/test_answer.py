@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError
 
 from mclass_tf import flows
 from mclass_tf.cli import release_commands
+from mclass_tf.cli.grammar import parser
 from mclass_tf.environment import ReleaseSettings
-from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, VerificationError
+from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, UsageError, VerificationError
 from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer, Watching
@@ -362,3 +363,13 @@ def test_the_status_tells_what_waits_where_and_until_when() -> None:
         "test": 100.0,
         "waits": [{"hook": "hook", "expires_at": BEGAN.isoformat(), "then": "ROLLBACK"}],
     }
+
+
+@pytest.mark.parametrize("command", [("release", "dev"), ("promote", "dev", "prod")])
+def test_stages_are_named_in_either_way_and_more_than_once(command: tuple[str, ...]) -> None:
+    found = parser().parse_args([*command, "--pause-at", "post-scale-up", "--pause-at", SMOKE])
+
+    assert found.pause_at == ["POST_SCALE_UP", SMOKE]
+    assert parser().parse_args([*command]).pause_at == []
+    with pytest.raises(UsageError, match="cannot be paused at 'bake-time': at pre-scale-up"):
+        parser().parse_args([*command, "--pause-at", "bake-time"])
