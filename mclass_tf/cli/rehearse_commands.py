@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from mclass_tf import environment
 from mclass_tf.cli.call import Call, engine
-from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.release_commands import live_view, told_above
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse import Request, rehearse
 from mclass_tf.rehearsal import page, summary
@@ -41,8 +40,8 @@ def run(call: Call) -> Outcome:
     # A rehearsal is on the local AWS, whether or not that was said.
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
-    width = shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None
-    report = rehearse(session, request, show=Live(sys.stderr, width=width).show, source=source)
+    live = live_view()
+    report = rehearse(told_above(session, live), request, show=live.show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
 
