@@ -75,11 +75,8 @@ def folders(dev: Dev) -> list[str]:
 
 def waits(dev: Dev) -> bool:
     """Tell whether the service deployment that is under way waits for an answer."""
-    described = dev.client("ecs").describe_service_deployments
-    arns = [dev.deployments()[0]["serviceDeploymentArn"]]
-    (found,) = described(serviceDeploymentArns=arns)["serviceDeployments"]
-    hooks = found.get("lifecycleHookDetails", ())
-    return any(hook.get("status") == "AWAITING_ACTION" for hook in hooks)
+    current = dev.status()["service_deployment"]
+    return bool(current and current["waits"])
 
 
 def killed(

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 
 from mclass_tf import image, process
+from mclass_tf.aws import Access, Aws
 from tests.conftest import ROOT, CommandLine, Done
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -134,6 +135,18 @@ class Dev:
     def read(self, key: str) -> Any:
         """Return an object of the ledger."""
         return json.loads(self.client("s3").get_object(Bucket=_BUCKET, Key=key)["Body"].read())
+
+    def ecs(self, action: str, **request: Any) -> Any:
+        """Make a call of ECS that the SDK here does not know, or whose answer it would cut short."""
+        env = self.commands.shell_environment("dev")
+        access = Access(
+            region=env["AWS_REGION"],
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            access_key_id=env["AWS_ACCESS_KEY_ID"],
+            secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            session_token=env["AWS_SESSION_TOKEN"],
+        )
+        return Aws(access).call_ecs(action, request)
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
