@@ -49,16 +49,20 @@ async def _outcome(ecs: Ecs, described: dict[str, Any]) -> tuple[int, list[str]]
 def test_entry_point_and_command_mean_what_they_mean_to_docker(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         entry_point = ["sh", "-c", 'echo other "$@"', "sh"]
-        for definition, overrides, told in (
+        cases = (
             ({}, {}, "entry image's"),
             ({"command": ["own"]}, {}, "entry own"),
             ({"command": ["own"]}, {"command": ["over", "ridden"]}, "entry over ridden"),
             ({"entryPoint": entry_point}, {}, "other"),
             ({"entryPoint": entry_point, "command": ["own"]}, {}, "other own"),
             ({"entryPoint": entry_point}, {"command": ["overridden"]}, "other overridden"),
-        ):
-            ecs.register(ecs.applied.container(**definition))
-            answer = ecs.run(overrides=ecs.override(**overrides))
+        )
+        started = []
+        for definition, overrides, told in cases:
+            revision = ecs.register(ecs.applied.container(**definition))
+            answer = ecs.run(taskDefinition=revision, overrides=ecs.override(**overrides))
+            started.append((answer, told))
+        for answer, told in started:
             assert await _outcome(ecs, answer) == (0, [told])
 
     play(scenario)
