@@ -18,7 +18,7 @@ from mclass_tf.rehearsal.plan import LoadPlan
 from mclass_tf.rehearsal.result import FailedRequest, Latency, Load, Phase, Sample, Sender
 
 _READY_SECONDS = 30.0
-_STOP_GRACE = 15.0
+_STOP_GRACE = 60.0
 _ERROR_LINES = 10
 # An hour at a sample a second; a longer rehearsal forgets its beginning on the charts, and nothing of the counts.
 _MOST_SAMPLES = 3600

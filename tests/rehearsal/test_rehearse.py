@@ -1,4 +1,4 @@
-"""Rehearsals for real: dev on a local AWS, two versions, traffic; and each fault and each missing protection."""
+"""Rehearsals for real: dev and prod on a local AWS, two versions, traffic; each fault, each missing protection, promotions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import pytest
 from mclass_tf.rehearsal import names
 from tests.conftest import ROOT, CommandLine, Done, interrupted
 
+# What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
+SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """A local AWS with dev applied; the rehearsals below share it, one after the other."""
+    """A local AWS with dev and prod applied; the rehearsals below share it, one after the other."""
     own = CommandLine(project=ROOT, home=tmp_path_factory.mktemp("rehearsal"))
     own.ok("local", "up", "--port", "0")
     try:
-        own.ok("plan", "dev", "--local")
-        own.ok("apply", "dev", "--local")
+        own.ok("plan", "--all", "--local")
+        own.ok("apply", "--all", "--local")
         yield own
     finally:
         own.ok("local", "down")
@@ -39,9 +42,17 @@ def rehearsed(commands: CommandLine, *arguments: str) -> Any:
     return done.document
 
 
-def nothing_is_left_changed(commands: CommandLine) -> None:
+def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
+    """Rehearse in prod what must pass, traffic being shifted; return the document."""
+    load = ("--rate", "50", "--seconds", "15", "--speed", "20")
+    done = commands.run("rehearse", "prod", "--json", "--strategy", strategy, *load, *arguments)
+    assert done.status == 0, told(done)
+    return done.document
+
+
+def nothing_is_left_changed(commands: CommandLine, name: str = "dev") -> None:
     """What Terraform wrote is what is there; a scenario that changed something has put it back."""
-    planned = commands.ok("plan", "dev", "--local", "--json").document
+    planned = commands.ok("plan", name, "--local", "--json").document
     assert planned["resources"] == []
 
 
@@ -63,7 +74,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
     nothing_is_left_changed(commands)
 
 
-@pytest.mark.parametrize("fault", names.FAULTS)
+@pytest.mark.parametrize("fault", [name for name in names.FAULTS if name not in SHIFTED])
 def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
     found = rehearsed(commands, "--fault", fault)
 
@@ -84,6 +95,63 @@ def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLi
     assert found["diagnosis"][0]["cause"] == protection
     assert found["diagnosis"][0]["failed"] > 0
     nothing_is_left_changed(commands)
+
+
+def test_a_promotion_drops_no_request_and_tells_what_it_took(commands: CommandLine) -> None:
+    found = shifted(commands, "canary", "--from", "dev")
+
+    assert found["requests"]["failed"] == 0
+    assert (found["strategy"], found["promotion"]["from"]) == ("canary", "dev")
+    took = found["promotion"]
+    assert took["overhead_seconds"] == pytest.approx(took["seconds"] - took["ecs_seconds"], abs=0.01)
+    shares = {stage["production"] for each in found["deployments"] for stage in each["stages"]}
+    assert {5.0, 100.0} <= shares
+    latest = commands.ok("history", "prod", "--local", "--json").document["attempts"][0]
+    assert (latest["kind"], latest["promoted_from"]["environment"]) == ("promotion", "dev")
+    assert latest["digest"] == found["release"]["digest"]
+    nothing_is_left_changed(commands, "prod")
+
+
+def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine) -> None:
+    found = shifted(commands, "blue-green", "--fault", "bad-smoke")
+
+    assert found["requests"]["failed"] == 0
+    assert (found["exposure"]["requests"], found["exposure"]["balancer_requests"]) == (0, 0)
+    assert "smoke test" in found["release"]["cause"]
+    nothing_is_left_changed(commands, "prod")
+
+
+@pytest.mark.parametrize("fault", ["bad-under-traffic", "bad-alarm"])
+def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_has(
+    commands: CommandLine, fault: str
+) -> None:
+    found = shifted(commands, "canary", "--fault", fault)
+
+    exposure = found["exposure"]
+    assert found["requests"]["failed"] == exposure["failed"] > 0
+    assert exposure["limit"] == 0.05
+    assert found["release"]["exit_code"] == 6
+    nothing_is_left_changed(commands, "prod")
+
+
+def test_a_promotion_that_is_killed_is_gone_on_with_and_drops_no_request(commands: CommandLine) -> None:
+    found = shifted(
+        commands, "canary", "--fault", "killed", "--at", "post-test-traffic-shift", "--from", "dev"
+    )
+
+    assert found["requests"]["failed"] == 0
+    killed = found["killed"]
+    assert (killed["exit_code"], killed["outcome"]) == (0, "released")
+    assert killed["serves_what_it_says"]
+    assert killed["record_is_true"]
+    assert killed["is_plan_empty"]
+
+
+def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> None:
+    done = commands.run("rehearse", "dev", "--fault", "bad-smoke")
+
+    assert done.status == 2
+    assert "--strategy blue-green, canary or linear" in done.stderr
 
 
 def test_an_interrupt_puts_back_what_was_changed(commands: CommandLine) -> None:
