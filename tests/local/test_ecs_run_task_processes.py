@@ -49,7 +49,7 @@ async def _outcome(ecs: Ecs, described: dict[str, Any]) -> tuple[int, list[str]]
 def test_entry_point_and_command_mean_what_they_mean_to_docker(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         entry_point = ["sh", "-c", 'echo other "$@"', "sh"]
-        cases = (
+        cases: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
             ({}, {}, "entry image's"),
             ({"command": ["own"]}, {}, "entry own"),
             ({"command": ["own"]}, {"command": ["over", "ridden"]}, "entry over ridden"),
