@@ -124,6 +124,14 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What the load balancer counted while a rollout went on: requests that came to a target, and 5xx of its own or of targets."""
+
+    requests: int
+    errors: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compared:
     """What came of comparing the versions under traffic. `verdict` is "passed", "failed" or "inconclusive"."""
 
@@ -146,7 +154,8 @@ class OneOff:
 class Ended:
     """What came of an attempt. `is_verified`: the revision served, and every check of the environment passed.
 
-    `smoke` is what was asked on the test listener, empty where nothing was; `analysis` None where nothing was compared.
+    `smoke` is what was asked on the test listener, empty where nothing was; `analysis` None where nothing was compared, `traffic`
+    None where nothing was rolled out, or CloudWatch did not tell.
     """
 
     at: str
@@ -161,6 +170,7 @@ class Ended:
     before: tuple[OneOff, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: Compared | None = None
+    traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -353,7 +363,7 @@ def _planned(begun: Begun, step: Step) -> Begun:
 
 
 def _ended(document: Mapping[str, Any]) -> Ended:
-    compared = document.get("analysis")
+    compared, traffic = document.get("analysis"), document.get("traffic")
     parts = {
         "events": _each(Event, document.get("events", ())),
         "smoke": _each(Smoke, document.get("smoke", ())),
@@ -361,6 +371,7 @@ def _ended(document: Mapping[str, Any]) -> Ended:
         "stages": _each(Stage, document.get("stages", ())),
         "steps": _each(Step, document.get("steps", ())),
         "analysis": compared and _compared(compared),
+        "traffic": traffic and _parsed(Traffic, traffic),
     }
     return _parsed(Ended, {**document, **parts})
 

@@ -139,6 +139,7 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 ],
                 "resumes": past.resumes or None,
                 "analysis": past.analysis and asdict(past.analysis),
+                "traffic": past.traffic and asdict(past.traffic),
             }
             for past in found
         ],

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from mclass_tf import verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge, shares
 from mclass_tf.aws import Aws, error_message
-from mclass_tf.ledger import Answered, Compared
+from mclass_tf.ledger import Answered, Compared, Traffic
 from mclass_tf.local.loopback import ask
 from mclass_tf.service import Revision, ServiceDeployment
 from mclass_tf.session import Session
@@ -37,6 +37,7 @@ _REQUESTS, _ERRORS, _UNREACHED, _LATENCY = (
     "TargetConnectionErrorCount",
     "TargetResponseTime",
 )
+_COUNTED = (_REQUESTS, _ERRORS, "HTTPCode_ELB_5XX_Count")
 _STATISTICS = {_REQUESTS: "Sum", _ERRORS: "Sum", _UNREACHED: "Sum", _LATENCY: "p99"}
 
 
@@ -120,17 +121,24 @@ class Metrics:
             for number, side in enumerate(sides)
         )
 
-    def _query(self, side: Side, name: str) -> dict[str, Any]:
-        places = {
-            "LoadBalancer": self.load_balancer_arn.partition(":loadbalancer/")[2],
-            "TargetGroup": side.target_group_arn.rpartition(":")[2],
-        }
+    def traffic(self, *, since: dt.datetime, until: dt.datetime) -> Traffic:
+        """Return what came to the load balancer; on AWS the last minutes of it are not told yet."""
+        queries = {name.lower(): self._query(None, name) for name in _COUNTED}
+        points = self._points(queries, since=since, until=until)
+        requests, *errors = (round(sum(points.get(name.lower(), {}).values())) for name in _COUNTED)
+        return Traffic(requests=requests, errors=sum(errors))
+
+    def _query(self, side: Side | None, name: str) -> dict[str, Any]:
+        """Ask for one side's metric, or for the load balancer's."""
+        places = {"LoadBalancer": self.load_balancer_arn.partition(":loadbalancer/")[2]}
+        if side is not None:
+            places["TargetGroup"] = side.target_group_arn.rpartition(":")[2]
         metric = {
             "Namespace": _NAMESPACE,
             "MetricName": name,
             "Dimensions": [{"Name": key, "Value": value} for key, value in places.items()],
         }
-        return {"Metric": metric, "Period": self.period, "Stat": _STATISTICS[name]}
+        return {"Metric": metric, "Period": self.period, "Stat": _STATISTICS.get(name, "Sum")}
 
     def _points(
         self, queries: Mapping[str, Mapping[str, Any]], *, since: dt.datetime, until: dt.datetime
@@ -298,3 +306,15 @@ def analyst_of(
         groups=tuple(dict.fromkeys(outputs.target_group_arns.values())),
         report=session.report,
     )
+
+
+def traffic_since(
+    session: Session, outputs: verify.Outputs, since: dt.datetime, *, pace: Pace
+) -> Traffic | None:
+    """Return what came to the environment's load balancer since then; None where CloudWatch does not tell."""
+    metrics = Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period)
+    try:
+        return metrics.traffic(since=since, until=dt.datetime.now(dt.UTC))
+    except Exception as error:  # noqa: BLE001  (a figure for the record; what became of the rollout matters more)
+        session.report(f"CloudWatch does not tell what came meanwhile: {error_message(error)}")
+        return None

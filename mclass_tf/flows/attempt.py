@@ -40,6 +40,7 @@ from mclass_tf.ledger import (
     Smoke,
     Stage,
     Step,
+    Traffic,
     Verdict,
 )
 from mclass_tf.service import ServiceDeployment
@@ -71,6 +72,7 @@ class Attempt:
     before: tuple[OneOff, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: Compared | None = None
+    traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
     write: Callable[[Step], None] = _unwritten
 
@@ -282,6 +284,7 @@ def _ended(session: Session, attempt: Attempt) -> Ended:
         before=attempt.before,
         stages=attempt.stages,
         analysis=attempt.analysis,
+        traffic=attempt.traffic,
         steps=attempt.steps,
     )
 

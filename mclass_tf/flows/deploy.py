@@ -20,7 +20,7 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.flows.analyse import Analyst, analyst_of, pace_of
+from mclass_tf.flows.analyse import Analyst, analyst_of, pace_of, traffic_since
 from mclass_tf.flows.attempt import Attempt, pauses_asked_for
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
@@ -236,6 +236,7 @@ class Deployer:
         pace = pace_of(self.session.target)
         watch = Watch(self.ecs, started, stall_after=self._stall_after(watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
+        began = dt.datetime.now(dt.UTC)
         try:
             with deferred_interrupts() as interruption:
                 end = rollout.follow(
@@ -253,6 +254,7 @@ class Deployer:
             end = None  # a second one, while the first was asked about
         finally:
             attempt.events = tuple(watch.events)
+            attempt.traffic = traffic_since(self.session, self.outputs, began, pace=pace)
         if end is None:
             raise self._left()
         if end.outcome not in (Outcome.STALLED, Outcome.SUPERSEDED):
@@ -399,8 +401,17 @@ class Deployer:
         name = self.session.environment.name
         return SupersededError(
             f"somebody else's deployment has taken the place of this one in {name}: {cause}",
-            hint=f"`status {name}` shows what runs; ask who released, and release again if need be",
+            hint=f"`status {name}` shows what runs; ask who released, and release again if need be{self.inherited_pause()}",
             cause=cause,
+        )
+
+    def inherited_pause(self) -> str:
+        """Return what to know of a deployment of others that began while our pauses were in the service; "" without any."""
+        if not has_pauses(self.service().configuration):
+            return ""
+        return (
+            "; it has the pause of the interrupted release, where ECS takes it back in the end: "
+            f"`continue {self.session.environment.name}` lets it go on"
         )
 
     def _left(self) -> InterruptedByUserError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record
+from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic
 from mclass_tf.session import Session
 
 UNDER_WAY = "under way"
@@ -20,7 +20,7 @@ _KINDS = {"promote": "promotion"}
 class Past:
     """One attempt. `seconds` None where it did not come to its end; `outcome` is then "under way" or "cut off", `step` where.
 
-    `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic,
+    `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic, `traffic` what came meanwhile,
     `before` the commands that ran before the rollout.
     """
 
@@ -39,6 +39,7 @@ class Past:
     step: str = ""
     resumes: str = ""
     analysis: Compared | None = None
+    traffic: Traffic | None = None
     before: tuple[OneOff, ...] = ()
 
 
@@ -90,5 +91,6 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         step=record.at_step if outcome in UNENDED else "",
         resumes=begun.resumes,
         analysis=ended.analysis if ended else None,
+        traffic=ended.traffic if ended else None,
         before=ended.before if ended and ended.before else record.ran,
     )

@@ -25,7 +25,7 @@ from mclass_tf.flows.analyse import Analyst, Metrics, Pace, Side, pace_of
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer, Watching
 from mclass_tf.flows.history import Past
-from mclass_tf.ledger import Answered, Compared
+from mclass_tf.ledger import Answered, Compared, Traffic
 from mclass_tf.rollout import Outcome, Patience, Started, View
 from mclass_tf.service import Ecs, Revision, ServiceDeployment
 from mclass_tf.session import Session
@@ -263,7 +263,7 @@ class FakeCloudWatch:
             metric = query["MetricStat"]["Metric"]
             places = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
             assert places["LoadBalancer"] == "app/mclass/1"
-            values = self.values.get((places["TargetGroup"], metric["MetricName"]), {})
+            values = self.values.get((places.get("TargetGroup", ""), metric["MetricName"]), {})
             found = [(self.at + dt.timedelta(minutes=number), value) for number, value in values.items()]
             inside = [each for each in found if request["StartTime"] <= each[0] < request["EndTime"]]
             queries.append({"Id": query["Id"], "found": inside})
@@ -297,6 +297,17 @@ def test_a_side_is_what_cloudwatch_has_of_its_group_since_the_minute_of_its_begi
     assert (found.requests, found.errors) == (40, 3)
     assert found.p99 == pytest.approx(0.4)
     assert len(cloudwatch.requests) == 1
+
+
+def test_the_traffic_is_the_load_balancers_with_errors_of_its_own() -> None:
+    cloudwatch = told(RequestCount={0: 7})
+    cloudwatch.values |= {
+        ("", "RequestCount"): {-1: 1000, 0: 40, 1: 60},
+        ("", "HTTPCode_Target_5XX_Count"): {1: 2},
+        ("", "HTTPCode_ELB_5XX_Count"): {0: 3},
+    }
+
+    assert metrics(cloudwatch).traffic(since=BEGAN, until=minute(2)) == Traffic(requests=100, errors=5)
 
 
 @pytest.mark.parametrize(
