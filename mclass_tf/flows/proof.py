@@ -106,7 +106,8 @@ def require_proven(
     Proven once more, it was proven since the first time without another attempt between them.
     """
     known = list(records)
-    is_open = any(not record.is_over and record.begun.digest == digest for record in known)
+    newest = next((record for record in known if not record.is_harmless), None)
+    is_open = newest is not None and not newest.is_over and newest.begun.digest == digest
     anew = f"`release {environment} --image {digest}` proves it anew"
     again = f"`release {environment} --resume` ends what was cut off, and proves it" if is_open else anew
     ended = [record for record in known if record.is_over and not record.is_harmless]

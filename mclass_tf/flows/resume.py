@@ -149,7 +149,7 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         raise SupersededError(
             f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",
             hint=f"`status {name}` shows what runs; release again if need be: "
-            f"`release {name} --image {record.begun.digest}`",
+            f"`release {name} --image {record.begun.digest}`{deployer.inherited_pause()}",
             cause=f"{revision} was deployed meanwhile",
         )
 

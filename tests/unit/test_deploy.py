@@ -141,6 +141,15 @@ def test_who_has_superseded_it_is_named() -> None:
     assert ecs.calls == [], "the service is theirs now"
 
 
+def test_a_deployment_of_others_that_has_our_pause_is_told_so() -> None:
+    paused = {"lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}]}
+    ecs = FakeEcs(replace(RUNNING_OLD, configuration=paused), revisions={"revision/later": OTHER})
+
+    error = failed(ecs, Outcome.SUPERSEDED, by=service_deployment("later", seconds=5))
+
+    assert "`continue dev` lets it go on" in error.hint
+
+
 def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
     ecs = FakeEcs(RUNNING_OLD)
 
