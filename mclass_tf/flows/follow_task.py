@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mclass_tf import rollout
+from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import InterruptedByUserError, MclassError, OneOffError, RolloutError
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.task_log import Stream, TaskLog
@@ -107,8 +108,15 @@ class Follower:
             raise RolloutError("ECS does not know the task", cause="ECS does not know the task")
 
     def _stop(self, why: str) -> None:
-        self.deployer.session.report(f"{why}: stopping the task")
-        self.deployer.patience(lambda: self.deployer.ecs.stop_task(self.task.arn, reason=f"mclass-tf: {why}"))
+        """Stop it; where ECS will not, say so and go on watching: a second interrupt ends that."""
+        report, ecs = self.deployer.session.report, self.deployer.ecs
+        report(f"{why}: stopping the task")
+        try:
+            self.deployer.patience(lambda: ecs.stop_task(self.task.arn, reason=f"mclass-tf: {why}"))
+        except Exception as error:
+            if not error_code(error):
+                raise
+            report(f"ECS does not stop it: {error_message(error)}")
 
     def _show_log(self) -> int:
         """Show what is new; return how many lines that were."""

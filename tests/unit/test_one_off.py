@@ -419,6 +419,19 @@ def test_a_command_that_ends_as_it_is_interrupted_is_interrupted_all_the_same() 
     assert isinstance(world.follow(at=1).error, InterruptedByUserError)
 
 
+def test_a_task_that_may_not_be_stopped_is_told_and_watched_to_its_end() -> None:
+    world = World(FakeEcs([task(), task(), ended(0)]))
+    world.ecs.stop_task = _refused  # type: ignore[method-assign]
+
+    assert isinstance(world.follow(at=1).error, InterruptedByUserError)
+
+    assert "ECS does not stop it: not yours" in world.told
+
+
+def _refused(arn: str, *, reason: str) -> None:
+    raise denied("StopTask")
+
+
 def test_a_command_that_is_not_over_in_time_is_stopped() -> None:
     world = World(FakeEcs([task()]))
 
