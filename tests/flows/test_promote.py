@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.conftest import ROOT, CommandLine, Done
-from tests.flows.released import Dev
+from tests.flows.killed import until
+from tests.flows.released import CLUSTER, SERVICE, Dev
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("promote")]
 
 
-@dataclass(frozen=True)
+_STATES, _LEASE = "mclass-tfstate-222222222222", "mclass/releases/prod.lease"
+_BEGINS_WITHIN = 600.0
+
+
+@dataclass
 class Both:
     """dev and prod, applied, on a local AWS of their own; dev is where versions come from."""
 
@@ -37,6 +46,51 @@ class Both:
         )
         with opener.open(f"{address}/version", timeout=30) as answer:
             return str(json.load(answer)["version"])
+
+    @contextmanager
+    def promoting(self) -> Iterator[subprocess.Popen[str]]:
+        """Begin a promotion; one that has not ended by itself is killed."""
+        with subprocess.Popen(
+            self.commands.argv("promote", "dev", "prod", "--local", "--yes", "--json"),
+            env=self.commands.variables(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    @cached_property
+    def prod(self) -> Callable[[str], Any]:
+        """Return what makes a client of a service in prod's account."""
+        env = self.commands.shell_environment("prod")
+        make: Any = boto3.client
+        return lambda service: make(
+            service,
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            region_name=env["AWS_REGION"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=env["AWS_SESSION_TOKEN"],
+        )
+
+    def is_held(self) -> bool:
+        """Tell whether somebody is at work in prod."""
+        s3 = self.prod("s3")
+        found = s3.list_objects_v2(Bucket=_STATES, Prefix=_LEASE).get("Contents", [])
+        return bool(found) and bool(
+            json.loads(s3.get_object(Bucket=_STATES, Key=_LEASE)["Body"].read())["is_held"]
+        )
+
+    def deployments(self) -> list[Any]:
+        """Return prod's service deployments, the latest first."""
+        found = self.prod("ecs").list_service_deployments(cluster=CLUSTER, service=SERVICE)
+        listed: list[Any] = found["serviceDeployments"]
+        return listed
 
     def history(self, name: str) -> list[Any]:
         found: list[Any] = self.commands.ok("history", name, "--local", "--json").document["attempts"]
@@ -76,4 +130,48 @@ def test_what_dev_has_proven_serves_in_prod_and_again_nothing_is_to_do(both: Bot
     again = both.promote()
     assert again.status == 0, again.stderr
     assert again.document["outcome"] == "unchanged"
+    assert not both.commands.ok("plan", "prod", "--local", "--json").document["has_changes"]
+
+
+def test_of_two_promotions_at_once_the_second_is_told_about_the_first(both: Both) -> None:
+    digest = both.dev.version("2.0.0")
+    both.dev.released(digest)
+
+    with both.promoting() as first:
+        until(lambda: both.is_held() or first.poll() is not None, "it begins", within=_BEGINS_WITHIN)
+        second = both.promote()
+        stdout, _ = first.communicate(timeout=_BEGINS_WITHIN)
+
+    assert second.status == 5
+    assert "is at work in prod since" in second.document["cause"]
+    assert f"promote of {digest}" in second.document["cause"]
+    assert (second.document["outcome"], second.document["environment"]) == ("refused", "prod")
+    assert first.returncode == 0
+    assert json.loads(stdout)["outcome"] == "released"
+    assert both.serves() == "2.0.0"
+
+
+def test_a_promotion_that_is_killed_is_taken_up_by_the_same_again(both: Both) -> None:
+    digest = both.dev.version("3.0.0")
+    both.dev.released(digest)
+    before = len(both.deployments())
+
+    with both.promoting() as first:
+        began = until(
+            lambda: len(both.deployments()) > before or first.poll() is not None,
+            "ECS begins",
+            within=_BEGINS_WITHIN,
+        )
+        assert began
+        assert first.poll() is None
+    done = both.promote()
+
+    assert done.status == 0, done.stderr
+    # By then ECS may have brought it to its end by itself.
+    assert done.document["outcome"] in ("released", "unchanged")
+    assert both.serves() == "3.0.0"
+    assert len(both.deployments()) == before + 1
+    latest, killed = both.history("prod")[:2]
+    assert (latest["digest"], latest["verified"]) == (digest, True)
+    assert (killed["digest"], killed["outcome"], killed["verified"]) == (digest, "cut off", False)
     assert not both.commands.ok("plan", "prod", "--local", "--json").document["has_changes"]
