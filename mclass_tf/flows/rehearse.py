@@ -308,13 +308,19 @@ def _variables(scene: _Scene) -> Variables:
 
 def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
     with scene.surroundings as surroundings:
-        surroundings.hold_count(scene.outputs["desired_count"])
+        count = scene.outputs["desired_count"]
+        # What is promoted, or gone on with, must stand every check of the environment: one is that scaling is not suspended.
+        (surroundings.set_count if _is_verified(scene.request) else surroundings.hold_count)(count)
         _bring_up(scene, old)
         if scene.source is not None:
             _prove_in_source(scene, scene.source, new)
         scene.scenario.prepare(surroundings)
         rehearsal = _under_traffic(scene, old=old, new=new)
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+
+
+def _is_verified(request: Request) -> bool:
+    return request.source is not None or request.fault == _KILLED
 
 
 def _bring_up(scene: _Scene, old: Version) -> None:
@@ -500,6 +506,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
+        verified=done.verification.ok if _is_verified(scene.request) else None,
         asked_at=asked_at,
         started_at=began,
         ended_at=time.time(),

@@ -49,6 +49,8 @@ _ENDS_WITHIN = 1800.0
 _ORPHAN_SECONDS = 120.0
 _LOOK = 0.1
 _TOLD_LINES = 20
+# Of these outcomes the new version is the one that serves.
+_SERVES = ("released", "unchanged")
 
 
 class NotKilledError(MclassError):
@@ -239,8 +241,8 @@ def _compared(plot: Plot, done: _Done, *, at: float, resumed_at: float) -> Kille
         ended_at=done.ended_at,
         exit_code=done.status,
         outcome=outcome,
-        cause=str(done.document.get("cause") or done.document.get("error") or ""),
-        serves_what_it_says=(serving == plot.digest) is (done.status == 0),
+        cause=str(done.document.get("cause") or done.document.get("error", {}).get("message") or ""),
+        serves_what_it_says=(serving == plot.digest) is (outcome in _SERVES),
         record_is_true=_is_recorded(session, outcome=outcome, digest=plot.digest),
         is_plan_empty=not make_plan(session).plan.has_changes,
     )

@@ -216,7 +216,8 @@ class Settings:
 class Release:
     """What came of the release under traffic. `outcome`: "released", "unchanged", "failed"; `exit_code` what `release` would end with.
 
-    `asked_at` is when the command began, `started_at` when it called UpdateService.
+    `asked_at` is when the command began, `started_at` when it called UpdateService. `verified` tells whether every check of the
+    environment passed, None where the rehearsal itself has changed what they check.
     """
 
     outcome: str
@@ -229,6 +230,7 @@ class Release:
     ended_at: float = 0.0
     old_version: str = ""
     new_version: str = ""
+    verified: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,11 @@ class Surroundings:
 
         self._undo.callback(put_back)
 
+    def set_count(self, desired: int) -> None:
+        """Have the service run so many tasks, until autoscaling thinks otherwise."""
+        if self._service()["desiredCount"] not in {0, desired}:
+            self._update({"desiredCount": desired})
+
     def hold_count(self, desired: int) -> None:
         """Have the service run so many tasks, whatever autoscaling thinks of them meanwhile."""
         scaling, place = self.aws.autoscaling, self.place
@@ -70,8 +75,7 @@ class Surroundings:
             state: Any = target.get("SuspendedState") or dict.fromkeys(_SUSPENDED, False)
             self._later("autoscaling", partial(self._suspend, resource, state))
             self._suspend(resource, dict.fromkeys(_SUSPENDED, True))
-        if self._service()["desiredCount"] not in {0, desired}:
-            self._update({"desiredCount": desired})
+        self.set_count(desired)
 
     def _suspend(self, resource: str, state: Any) -> None:
         self.aws.autoscaling.register_scalable_target(

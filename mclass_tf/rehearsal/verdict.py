@@ -145,6 +145,8 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         words.lower() in f"{release.cause} {release.error}".lower() for words in expected.causes
     ):
         yield f"the release does not name its cause ({expected.causes[0]}): {release.cause or 'it names none'}"
+    if release.outcome == "released" and release.verified is False:
+        yield "the new version serves, and the environment is not as its outputs say: it is not proven"
     if release.outcome == "failed" and expected.release == "failed" and not _old_serves(rehearsal):
         yield "the old version does not serve any more"
 
