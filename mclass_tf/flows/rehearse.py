@@ -20,9 +20,9 @@ from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.rehearsed import Version, make_version, push_version, revision_of
 from mclass_tf.flows.rehearsed_kill import Plot, killed, require_step
 from mclass_tf.flows.rehearsed_release import Announcing, promoted, released
+from mclass_tf.flows.rehearsed_request import KILLED, SHORTEST_PHASE, Request
 from mclass_tf.flows.release import Released
 from mclass_tf.local.clock import FASTEST, SLOWEST
-from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.generator import Generator
 from mclass_tf.rehearsal.instrument import Instrument
@@ -48,9 +48,6 @@ from mclass_tf.strategy import BLUE_GREEN, Strategy
 from mclass_tf.target import local_home
 
 _WARM_UP_SECONDS = 3.0
-_SHORTEST_PHASE = 5.0
-_BEFORE_SHARE = 0.25
-_LONGEST_BEFORE = 30.0
 _STEADY_SECONDS = 180.0
 _PATIENCE_SECONDS = 24 * 3600.0
 # Of the deregistration delay: a long request must be over well before it.
@@ -60,62 +57,6 @@ _LONGEST_MS = 2000
 _PROBED_KEEP_ALIVE = 30.0
 # What an environment asks for to be proven is waited for at the clock's speed, and no longer than this.
 _LONGEST_SOAK = 30.0
-_KILLED = "killed"
-_KILLED_AT = "scale-up"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
-
-    `at` is the step at which the fault "killed" kills the command. `source` names the environment that the new version is promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers where the environment has another one.
-    """
-
-    rate: float = 200.0
-    seconds: float = 60.0
-    requests: int | None = None
-    speed: float = 10.0
-    fault: str | None = None
-    without: str | None = None
-    strategy: str | None = None
-    source: str | None = None
-    at: str | None = None
-    runs: int = 1
-    long_share: float = 0.02
-    new_connection_share: float = 0.2
-
-    @property
-    def total(self) -> int:
-        return self.requests if self.requests is not None else round(self.rate * self.seconds)
-
-    @property
-    def before(self) -> float:
-        """Seconds of steady traffic before anything happens."""
-        lasting = self.total / self.rate
-        return min(max(lasting * _BEFORE_SHARE, _SHORTEST_PHASE), _LONGEST_BEFORE)
-
-    def scenario(self) -> Scenario:
-        """Return what to rehearse; raise UsageError where there is no such thing."""
-        if self.fault is not None and self.without is not None:
-            raise UsageError("--fault and --without exclude each other", hint="rehearse one after the other")
-        for wanted, known, option in (
-            (self.fault, FAULTS, "--fault"),
-            (self.without, PROTECTIONS, "--without"),
-        ):
-            if wanted is not None and wanted not in known:
-                raise UsageError(f"{option} {wanted} is not known", hint=f"there are {', '.join(known)}")
-        found = self._scenario()
-        if self.source is not None and not found.releases:
-            raise UsageError(
-                f"in {found.name} nothing is released, so that there is nothing to promote",
-                hint="leave --from out",
-            )
-        return found
-
-    def _scenario(self) -> Scenario:
-        if self.fault is not None:
-            return FAULTS[self.fault]
-        return Plain() if self.without is None else PROTECTIONS[self.without]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +116,7 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
     return Report(
         environment=session.environment.name,
         target=session.target.label,
-        scenario=_told(request),
+        scenario=request.told,
         promise=scenario.promise,
         source=request.source or "",
         strategy=session.environment.release.strategy.name,
@@ -200,17 +141,6 @@ def _require_shift(session: Session, scenario: Scenario) -> None:
             "has users, nor compared with the old one",
             hint="--strategy blue-green, canary or linear",
         )
-
-
-def _told(request: Request) -> str:
-    if request.fault is not None:
-        at = f" at {_step(request)}" if request.fault == _KILLED else ""
-        return f"fault {request.fault}{at}"
-    return "" if request.without is None else f"without {request.without}"
-
-
-def _step(request: Request) -> str:
-    return request.at or _KILLED_AT
 
 
 def _check(plan: LoadPlan) -> None:
@@ -287,7 +217,7 @@ def _versions(scene: _Scene) -> tuple[Version, Version]:
     old = make_version(first, revision, "a", wanted.old)
     new = make_version(first, revision, "b", wanted.new) if scene.scenario.releases else old
     if scene.source is not None:
-        # The old one is there already, whichever it was; the new one comes by the promotion.
+        # The old one is released here, to be replaced; the new one comes by the promotion.
         push_version(scene.session, old)
     in_force = scene.outputs.get("image_digest")
     if wanted == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
@@ -310,17 +240,13 @@ def _run(scene: _Scene, *, old: Version, new: Version) -> Run:
     with scene.surroundings as surroundings:
         count = scene.outputs["desired_count"]
         # What is promoted, or gone on with, must stand every check of the environment: one is that scaling is not suspended.
-        (surroundings.set_count if _is_verified(scene.request) else surroundings.hold_count)(count)
+        (surroundings.set_count if scene.request.is_verified else surroundings.hold_count)(count)
         _bring_up(scene, old)
         if scene.source is not None:
             _prove_in_source(scene, scene.source, new)
         scene.scenario.prepare(surroundings)
         rehearsal = _under_traffic(scene, old=old, new=new)
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
-
-
-def _is_verified(request: Request) -> bool:
-    return request.source is not None or request.fault == _KILLED
 
 
 def _bring_up(scene: _Scene, old: Version) -> None:
@@ -430,13 +356,13 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
             load.wait(seconds=scene.request.before)
             done: Release | None
             ended: Killed | None = None
-            if scene.request.fault == _KILLED:
+            if scene.request.fault == KILLED:
                 done, ended = _killed(scene, load, stage, recorder, old=old, new=new)
             else:
                 done = _happens(scene, load, stage, old=old, new=new)
             settings = _settings(scene, old)
             load.enter("after")
-            load.wait(seconds=_SHORTEST_PHASE)
+            load.wait(seconds=SHORTEST_PHASE)
             load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
             found = load.stop()
     finally:
@@ -444,7 +370,7 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
     return Rehearsal(
         environment=scene.session.environment.name,
         target=scene.session.target.label,
-        scenario=_told(scene.request),
+        scenario=scene.request.told,
         started_at=found.started_at,
         ended_at=found.ended_at,
         load=found,
@@ -506,7 +432,7 @@ def _happens(scene: _Scene, load: Generator, stage: Stage, *, old: Version, new:
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
-        verified=done.verification.ok if _is_verified(scene.request) else None,
+        verified=done.verification.ok if scene.request.is_verified else None,
         asked_at=asked_at,
         started_at=began,
         ended_at=time.time(),
@@ -528,7 +454,7 @@ def _killed(
             session=scene.session,
             words=promotion or ("release", name, "--image", new.digest),
             digest=new.digest,
-            step=_step(scene.request),
+            step=scene.request.step,
             deployments=recorder.deployments,
             is_waiting=scene.surroundings.is_waiting,
             is_at_rest=scene.surroundings.is_at_rest,
@@ -553,7 +479,7 @@ def _killed(
 
 def _promotion(scene: _Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
     """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
-    if scene.source is None or done is None or scene.request.fault == _KILLED:
+    if scene.source is None or done is None or scene.request.fault == KILLED:
         return None
     spans = [(each.created_at, each.finished_at) for each in deployments if each.created_at < done.ended_at]
     if not spans:

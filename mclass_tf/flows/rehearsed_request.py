@@ -1,0 +1,89 @@
+"""What is to be rehearsed: how much load, what goes wrong, how the new version comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mclass_tf.errors import UsageError
+from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
+from mclass_tf.rehearsal.scenarios import Plain, Scenario
+
+KILLED = "killed"
+_KILLED_AT = "scale-up"
+SHORTEST_PHASE = 5.0
+_BEFORE_SHARE = 0.25
+_LONGEST_BEFORE = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
+
+    `at` is the step at which the fault "killed" kills the command. `source` names the environment that the new version is
+    promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers
+    where the environment has another one.
+    """
+
+    rate: float = 200.0
+    seconds: float = 60.0
+    requests: int | None = None
+    speed: float = 10.0
+    fault: str | None = None
+    without: str | None = None
+    strategy: str | None = None
+    source: str | None = None
+    at: str | None = None
+    runs: int = 1
+    long_share: float = 0.02
+    new_connection_share: float = 0.2
+
+    @property
+    def total(self) -> int:
+        return self.requests if self.requests is not None else round(self.rate * self.seconds)
+
+    @property
+    def before(self) -> float:
+        """Seconds of steady traffic before anything happens."""
+        lasting = self.total / self.rate
+        return min(max(lasting * _BEFORE_SHARE, SHORTEST_PHASE), _LONGEST_BEFORE)
+
+    def scenario(self) -> Scenario:
+        """Return what to rehearse; raise UsageError where there is no such thing."""
+        if self.fault is not None and self.without is not None:
+            raise UsageError("--fault and --without exclude each other", hint="rehearse one after the other")
+        for wanted, known, option in (
+            (self.fault, FAULTS, "--fault"),
+            (self.without, PROTECTIONS, "--without"),
+        ):
+            if wanted is not None and wanted not in known:
+                raise UsageError(f"{option} {wanted} is not known", hint=f"there are {', '.join(known)}")
+        found = self._scenario()
+        if self.source is not None and not found.releases:
+            raise UsageError(
+                f"in {found.name} nothing is released, so that there is nothing to promote",
+                hint="leave --from out",
+            )
+        return found
+
+    def _scenario(self) -> Scenario:
+        if self.fault is not None:
+            return FAULTS[self.fault]
+        return Plain() if self.without is None else PROTECTIONS[self.without]
+
+    @property
+    def step(self) -> str:
+        """Where the fault "killed" kills the command."""
+        return self.at or _KILLED_AT
+
+    @property
+    def is_verified(self) -> bool:
+        """Tell whether the environment must stand every check in the end: what is promoted, or gone on with, must be proven."""
+        return self.source is not None or self.fault == KILLED
+
+    @property
+    def told(self) -> str:
+        """What is rehearsed besides a release as it is, in two or three words; "" for nothing."""
+        if self.fault is not None:
+            at = f" at {self.step}" if self.fault == KILLED else ""
+            return f"fault {self.fault}{at}"
+        return "" if self.without is None else f"without {self.without}"
