@@ -1,0 +1,326 @@
+"""A release that is killed at every step: it serves throughout, the record says where, and `--resume` ends it truthfully."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, CommandLine, Done
+from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
+from tests.flows.released import CLUSTER, SERVICE, Dev
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resume")]
+
+_RELEASE = """
+[release]
+strategy = "canary"
+canary_percent = 20
+canary_bake_minutes = 2
+bake_minutes = 2
+smoke = ["/version"]
+before = ["python -c pass"]
+"""
+_STATE_LOCK = "mclass/terraform.tfstate.tflock"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A dev, of a copy of this project, that releases as canaries and serves a first version."""
+    project = tmp_path_factory.mktemp("project")
+    for folder in ("terraform", "modules", "environments", "policy"):
+        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
+        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    settings = project / "environments" / "dev" / "environment.toml"
+    settings.write_text(settings.read_text(encoding="utf-8") + _RELEASE, encoding="utf-8")
+    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("resume"))
+    commands.ok("local", "up", "--port", "0", "--speed", "20")
+    try:
+        commands.ok("plan", "dev", "--local")
+        commands.ok("apply", "dev", "--local")
+        found = Dev(commands)
+        found.released(found.version("1.0.0"))
+        yield found
+    finally:
+        commands.ok("local", "down")
+
+
+def other(dev: Dev) -> tuple[str, str]:
+    """Return another version than the one that serves, and its digest."""
+    dev.rest()
+    name = "2.0.0" if dev.status()["digest"] == dev.version("1.0.0") else "1.0.0"
+    return name, dev.version(name)
+
+
+def resume(dev: Dev) -> Done:
+    return dev.commands.run("release", "dev", "--local", "--resume", "--yes", "--json")
+
+
+def history(dev: Dev) -> list[Any]:
+    found: list[Any] = dev.commands.ok("history", "dev", "--local", "--json").document["attempts"]
+    return found
+
+
+def trouble(
+    dev: Dev,
+    *,
+    seconds: float,
+    service: str = "ecs",
+    code: str = "ThrottlingException",
+    status: int = 400,
+) -> None:
+    """Have a service in trouble for so long."""
+    url = dev.commands.shell_environment("dev")["AWS_ENDPOINT_URL"]
+    body = json.dumps({"service": service, "seconds": seconds, "code": code, "status": status}).encode()
+    asked = urllib.request.Request(f"{url}/_mclass/troubles", method="PUT", data=body)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30):
+        pass
+
+
+def goes_on(dev: Dev) -> None:
+    """Let a deployment of somebody else go on, which waits where a release had wanted its own to wait."""
+    until(lambda: waits(dev), "it waits")
+    dev.commands.ok("continue", "dev", "--local")
+    dev.rest()
+
+
+def is_released_after(dev: Dev, done: Done, name: str, digest: str, *, cut_off_at: str) -> None:
+    """Check that a release that was cut off is over, and that everybody says so."""
+    assert done.status == 0, done.stderr
+    assert (done.document["outcome"], done.document["digest"]) == ("released", digest)
+    assert dev.answers()["version"] == name
+    assert dev.status()["attempt"] is None
+    latest, before = history(dev)[:2]
+    assert (latest["outcome"], latest["verified"], latest["resumes"]) == ("released", True, before["record"])
+    assert (before["outcome"], before["step"]) == ("cut off", cut_off_at)
+    assert latest["record"] in before["cause"]
+
+
+@pytest.mark.parametrize(
+    "step", ["planning", "SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME", "verifying"]
+)
+def test_a_release_that_is_killed_serves_throughout_and_is_gone_on_with(dev: Dev, step: str) -> None:
+    name, digest = other(dev)
+
+    with asking(dev) as answers:
+        killed(dev, digest, at=step)
+        cut_off = dev.status()["attempt"]
+        done = resume(dev)
+
+    assert answers.failures == []
+    assert answers.versions
+    assert (cut_off["outcome"], cut_off["digest"]) == ("cut off", digest)
+    is_released_after(dev, done, name, digest, cut_off_at=cut_off["step"])
+    assert len(dev.records()[-1][1]["before"]) == 1
+    assert "before the rollout" not in done.stderr or step == "planning", "it has run"
+    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
+
+
+def test_a_release_that_is_killed_at_its_smoke_test_has_its_pause_answered(dev: Dev) -> None:
+    name, digest = other(dev)
+
+    with asking(dev) as answers:
+        killed(dev, digest, at="SCALE_UP", then=lambda: waits(dev))
+        meanwhile = dict(answers.versions)
+        done = resume(dev)
+
+    assert answers.failures == []
+    assert name not in meanwhile, "production waits for the test"
+    is_released_after(dev, done, name, digest, cut_off_at="SCALE_UP")
+    assert dev.records()[-1][1]["smoke"] == [{"path": "/version", "problem": ""}]
+    (service,) = dev.ecs("DescribeServices", cluster=CLUSTER, services=[SERVICE])["services"]
+    assert not service["deploymentConfiguration"].get("lifecycleHooks"), "no pause is left behind"
+
+
+def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_on_with(dev: Dev) -> None:
+    name, digest = other(dev)
+    s3 = dev.client("s3")
+
+    def is_locked() -> bool:
+        found = s3.list_objects_v2(Bucket="mclass-tfstate-111111111111", Prefix=_STATE_LOCK)
+        return bool(found.get("Contents"))
+
+    with asking(dev) as answers:
+        killed(dev, digest, at="applying", then=is_locked)
+        until(lambda: not terraforms(dev.commands.home), "the orphaned Terraform ends")
+        locked = resume(dev)
+        told = re.search(r"unlock dev ([0-9a-f-]+) --local", locked.stderr)
+        assert told, locked.stderr
+        dev.commands.ok("unlock", "dev", told[1], "--yes", "--local")
+        done = resume(dev)
+
+    assert answers.failures == []
+    assert locked.status == 4
+    assert done.status == 0, done.stderr
+    assert dev.answers()["version"] == name
+    outcomes = [each["outcome"] for each in history(dev)[:3]]
+    assert outcomes == ["released", "failed", "cut off"]
+    assert history(dev)[2]["step"] == "applying"
+    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
+
+
+def terraforms(home: Path) -> list[str]:
+    """Return the Terraform processes that work on a plan in `home`."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if "apply" in line and str(home) in line:
+            lines.append(line)
+    return lines
+
+
+def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(dev: Dev) -> None:
+    _, digest = other(dev)
+    serving = dev.answers()["version"]
+
+    with asking(dev) as answers:
+        killed(dev, digest, at="SCALE_UP", then=lambda: waits(dev))
+        arn = dev.deployments()[0]["serviceDeploymentArn"]
+        dev.ecs("StopServiceDeployment", serviceDeploymentArn=arn, stopType="ROLLBACK")
+        done = resume(dev)
+
+    assert done.status == 6, done.stderr
+    assert done.document["outcome"] == "rolled back"
+    assert "ECS has rolled back what was to run in dev" in done.stderr
+    assert answers.failures == []
+    assert set(answers.versions) == {serving}
+    assert [each["outcome"] for each in history(dev)[:2]] == ["rolled back", "cut off"]
+
+
+def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None:
+    _, digest = other(dev)
+    theirs = dev.service()["taskDefinition"]
+    killed(dev, digest, at="BAKE_TIME")
+    dev.point_at(theirs)
+
+    done = resume(dev)
+
+    assert done.status == 6, done.stderr
+    assert done.document["outcome"] == "superseded"
+    assert theirs.rsplit("/", 1)[-1] in done.stderr
+    assert "continue dev --local" in done.stderr
+    goes_on(dev)
+    assert dev.service()["taskDefinition"] == theirs
+    assert [each["outcome"] for each in history(dev)[:2]] == ["superseded", "cut off"]
+
+
+def test_a_rollback_takes_back_what_a_dead_release_has_begun_and_then_nothing_is_left_to_resume(
+    dev: Dev,
+) -> None:
+    _, digest = other(dev)
+    serving = dev.answers()["version"]
+
+    with asking(dev) as answers:
+        killed(dev, digest, at="PRODUCTION_TRAFFIC_SHIFT")
+        back = dev.rollback()
+
+    assert back.status == 0, back.stderr
+    assert answers.failures == []
+    assert dev.answers()["version"] == serving
+    assert [each["outcome"] for each in history(dev)[:2]] == ["rolled back", "cut off"]
+    none = resume(dev)
+    assert none.status == 3
+    assert "no attempt was cut off in dev" in none.stderr
+
+
+def test_ecs_and_s3_that_throttle_for_a_while_in_mid_rollout_are_borne_with(dev: Dev) -> None:
+    name, digest = other(dev)
+
+    with asking(dev) as answers, releasing(dev, digest) as running:
+        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=600)
+        trouble(dev, seconds=20)
+        alive = resume(dev)
+        trouble(dev, service="s3", seconds=5, code="SlowDown", status=503)
+        done = running.end()
+
+    assert alive.status == 5, "its command still runs"
+    assert "release" in alive.stderr
+    assert done.status == 0, done.stderr
+    assert "AWS does not answer, asking again" in done.stderr
+    assert answers.failures == []
+    assert dev.answers()["version"] == name
+
+
+def test_ecs_that_fails_longer_than_we_wait_ends_the_command_and_it_is_gone_on_with(dev: Dev) -> None:
+    name, digest = other(dev)
+
+    with asking(dev) as answers, releasing(dev, digest) as running:
+        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=600)
+        trouble(dev, seconds=600, code="ServerException", status=500)
+        failed = running.end()
+        trouble(dev, seconds=0)
+        recorded = history(dev)[0]
+        done = resume(dev)
+
+    assert failed.status == 6, failed.stderr
+    assert "AWS has not answered for 30 s" in failed.stderr
+    assert (recorded["outcome"], recorded["cause"]) == ("failed", "AWS did not answer")
+    assert done.status == 0, done.stderr
+    assert answers.failures == []
+    assert dev.answers()["version"] == name
+    assert history(dev)[0]["resumes"] == recorded["record"]
+
+
+def test_what_another_deployer_does_in_mid_rollout_ends_the_release_as_superseded(dev: Dev) -> None:
+    _, digest = other(dev)
+    theirs = dev.service()["taskDefinition"]
+
+    with asking(dev) as answers, releasing(dev, digest) as running:
+        until(lambda: "PRODUCTION_TRAFFIC_SHIFT" in steps(dev, running.folder), "the shift", within=600)
+        dev.client("ecs").update_service(cluster=CLUSTER, service=SERVICE, taskDefinition=theirs)
+        done = running.end()
+
+    assert done.status == 6, done.stderr
+    assert "somebody else's deployment has taken the place" in done.stderr
+    assert answers.failures == []
+    goes_on(dev)
+    assert dev.service()["taskDefinition"] == theirs
+    assert history(dev)[0]["outcome"] == "superseded"
+
+
+def test_a_release_that_is_not_approved_changes_nothing_and_is_recorded_as_refused(dev: Dev) -> None:
+    _, digest = other(dev)
+    before = dev.service()["taskDefinition"]
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n")
+
+    done = subprocess.run(
+        dev.commands.argv("release", "dev", "--local", "--json", "--image", digest),
+        env=dev.commands.variables(),
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    os.close(ours)
+    os.close(theirs)
+
+    assert done.returncode == 5, done.stderr
+    assert "dev was left as it is" in done.stderr
+    assert dev.service()["taskDefinition"] == before
+    assert history(dev)[0]["outcome"] == "refused"
+    assert dev.status()["attempt"] is None
+
+
+def test_an_environment_without_an_open_attempt_has_nothing_to_resume(dev: Dev) -> None:
+    dev.released(dev.version("1.0.0"))
+    before = folders(dev)
+
+    done = resume(dev)
+
+    assert done.status == 3
+    assert "no attempt was cut off in dev" in done.stderr
+    assert folders(dev) == before
