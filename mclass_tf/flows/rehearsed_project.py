@@ -11,25 +11,30 @@ from typing import Any
 
 from mclass_tf.environment import SETTINGS
 from mclass_tf.session import Session
+from mclass_tf.strategy import ROLLING
 from mclass_tf.strategy import SETTINGS as OF_STRATEGIES
 
 _ENVIRONMENTS = "environments"
 
 
 def project_of(session: Session) -> Path:
-    """Return a project whose files are links to the session's, the environment's settings aside, which name its strategy."""
+    """Return a project whose files are links to the session's, the environment's settings aside, which say how it releases."""
     own, name = session.project.folder, session.environment.name
     settings = own / _ENVIRONMENTS / name / SETTINGS
     document = tomllib.loads(settings.read_text(encoding="utf-8"))
-    strategy = session.environment.release.strategy.name
-    if document.get("release", {}).get("strategy", "rolling") == strategy:
+    wanted = session.environment.release
+    if not wanted.strategy.shifts and document.get("release", {}).get("strategy", ROLLING) == ROLLING:
         return own
     folder = session.project.home / "rehearsal" / "project"
     shutil.rmtree(folder, ignore_errors=True)
     _link(own, folder, besides=_ENVIRONMENTS)
     _link(own / _ENVIRONMENTS, folder / _ENVIRONMENTS, besides=name)
     _link(own / _ENVIRONMENTS / name, folder / _ENVIRONMENTS / name, besides=SETTINGS)
-    document["release"] = with_strategy(document.get("release", {}), strategy)
+    document["release"] = with_strategy(
+        document.get("release", {}),
+        wanted.strategy.name,
+        latency_floor=wanted.analysis.latency_floor_seconds,
+    )
     (folder / _ENVIRONMENTS / name / SETTINGS).write_text(to_toml(document), encoding="utf-8")
     return folder
 
@@ -41,11 +46,14 @@ def _link(source: Path, folder: Path, *, besides: str) -> None:
             (folder / path.name).symlink_to(path)
 
 
-def with_strategy(release: Mapping[str, Any], strategy: str) -> dict[str, Any]:
-    """Return the settings of releases with another strategy: those that hang on the old one have its usual values then."""
+def with_strategy(release: Mapping[str, Any], strategy: str, *, latency_floor: float) -> dict[str, Any]:
+    """Return the settings of releases with a strategy, those that hang on another one having its usual values, and a floor."""
+    floor = {"analysis": {**release.get("analysis", {}), "latency_floor_seconds": latency_floor}}
+    if release.get("strategy", ROLLING) == strategy:
+        return {**release, **floor}
     keys = {key for own in OF_STRATEGIES.values() for key in own}
     kept = keys - {"smoke"} if "smoke" in OF_STRATEGIES[strategy] else keys
-    return {**{key: value for key, value in release.items() if key not in kept}, "strategy": strategy}
+    return {**{key: value for key, value in release.items() if key not in kept}, "strategy": strategy} | floor
 
 
 def to_toml(document: Mapping[str, Any], *, place: tuple[str, ...] = ()) -> str:

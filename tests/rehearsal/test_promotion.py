@@ -259,10 +259,13 @@ def test_settings_with_another_strategy_are_read_as_they_were_written() -> None:
         "analysis": {"enabled": False},
         "hooks": [{"function_arn": "a", "stages": ["PRE_SCALE_UP"]}],
     }
-    linear = with_strategy(release, "linear")
+    linear = with_strategy(release, "linear", latency_floor=3.0)
+    same = with_strategy(release, "canary", latency_floor=3.0)
 
     assert (linear["strategy"], linear["smoke"]) == ("linear", release["smoke"])
     assert not {"canary_percent", "bake_minutes", "hooks"} & set(linear)
-    assert "smoke" not in with_strategy(release, "rolling")
+    assert linear["analysis"] == {"enabled": False, "latency_floor_seconds": 3.0}
+    assert same == {**release, "analysis": linear["analysis"]}
+    assert "smoke" not in with_strategy(release, "rolling", latency_floor=3.0)
     whole = {"account_id": "111111111111", "release": release}
     assert tomllib.loads(to_toml(whole)) == whole
