@@ -221,22 +221,19 @@ def test_a_pause_after_test_traffic_without_a_smoke_test_is_the_users() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "told"),
+    ("left", "rolls_back", "told"),
     [
-        (replace(WAITING, expires_at=None), "`abort dev` takes it back"),
-        (
-            replace(WAITING, expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=59.9)),
-            "takes it back by itself in 60 min",
-        ),
-        (replace(WAITING, expires_at=BEGAN - dt.timedelta(days=9)), "takes it back by itself in 0 s"),
-        (
-            replace(WAITING, expires_at=BEGAN - dt.timedelta(days=9), rolls_back=False),
-            "ECS goes on by itself",
-        ),
+        (None, True, "`abort dev` takes it back"),
+        (dt.timedelta(minutes=59.9), True, "takes it back by itself in 60 min"),
+        (dt.timedelta(days=-9), True, "takes it back by itself in 0 s"),
+        (dt.timedelta(days=-9), False, "ECS goes on by itself"),
     ],
 )
-def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(hook: HookState, told: str) -> None:
-    line = paused("dev", SMOKE, hook)
+def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(
+    *, left: dt.timedelta | None, rolls_back: bool, told: str
+) -> None:
+    expires_at = dt.datetime.now(dt.UTC) + left if left is not None else None
+    line = paused("dev", SMOKE, replace(WAITING, expires_at=expires_at, rolls_back=rolls_back))
 
     assert line.startswith("paused at post test traffic shift: `continue dev` goes on")
     assert told in line

@@ -140,7 +140,9 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
     )
     settings = rows(guide, first=rf"`({known})`")
     source = Path(environment.__file__).read_text(encoding="utf-8")
-    read = set(re.findall(r'settings\.(?:required|optional|number|real|flag|whole|texts)\(\s*"(\w+)"', source))
+    read = set(
+        re.findall(r'settings\.(?:required|optional|number|real|flag|whole|texts)\(\s*"(\w+)"', source)
+    )
 
     assert {name.strip("`") for name in settings} == read
 
