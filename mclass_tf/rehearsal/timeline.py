@@ -243,10 +243,10 @@ def _production(rehearsal: Rehearsal, axis: Axis) -> str:
     for deployment in rehearsal.deployments:
         end = deployment.finished_at or axis.end
         stages = [stage for stage in deployment.stages if stage.production is not None]
-        ends = [*(stage.at for stage in stages[1:]), end]
-        for stage, until in zip(stages, ends, strict=True):
+        changes = itertools.pairwise([*(stage.at for stage in stages), end])
+        for stage, (since, until) in zip(stages, changes, strict=True):
             y = round(HEIGHT * (stage.production or 0.0) / 100, 2)
-            points += [(axis.x(stage.at), y), (axis.x(until), y)]
+            points += [(axis.x(since), y), (axis.x(until), y)]
         points.append((axis.x(end), None))
     return chart.line(points, kind="given") if any(y is not None for _, y in points) else ""
 

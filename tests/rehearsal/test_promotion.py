@@ -237,6 +237,13 @@ def test_summary_and_page_tell_where_from_the_stages_and_the_overhead() -> None:
     assert "Stages of the deployment" not in page.render(samples.report())
 
 
+def test_the_page_of_a_deployment_without_stages_shows_no_share_that_ecs_gave() -> None:
+    html = page.render(report(replace(rehearsal(), deployments=(replace(DEPLOYMENT, stages=()),))))
+
+    assert "Which version answered" in html
+    assert 'class="line given"' not in html
+
+
 def test_a_step_belongs_to_the_kill_and_to_a_strategy_that_comes_to_it() -> None:
     require_step("bake-time", fault="killed", shifts=True)
     require_step("scale-up", fault="killed", shifts=False)
