@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -256,10 +257,10 @@ class Deployment:
         """Return its stages as stretches of time; one in which the share grew step by step is one stretch."""
         own = [stage for stage in self.stages if self.finished_at is None or stage.at < self.finished_at]
         first = [each for n, each in enumerate(own) if n == 0 or own[n - 1].name != each.name]
-        ends = [*(stage.at for stage in first[1:]), min(self.finished_at or until, until)]
+        changes = itertools.pairwise([*(stage.at for stage in first), min(self.finished_at or until, until)])
         return tuple(
-            StageSpan(name=stage.name, start=stage.at, end=max(end, stage.at))
-            for stage, end in zip(first, ends, strict=True)
+            StageSpan(name=stage.name, start=start, end=max(end, start))
+            for stage, (start, end) in zip(first, changes, strict=True)
         )
 
 

@@ -237,8 +237,9 @@ def test_summary_and_page_tell_where_from_the_stages_and_the_overhead() -> None:
     assert "Stages of the deployment" not in page.render(samples.report())
 
 
-def test_the_page_of_a_deployment_without_stages_shows_no_share_that_ecs_gave() -> None:
-    html = page.render(report(replace(rehearsal(), deployments=(replace(DEPLOYMENT, stages=()),))))
+@pytest.mark.parametrize("stages", [(), (Stage(name="SCALE_UP", at=START + 31, production=None),)])
+def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(stages: tuple[Stage, ...]) -> None:
+    html = page.render(report(replace(rehearsal(), deployments=(replace(DEPLOYMENT, stages=stages),))))
 
     assert "Which version answered" in html
     assert 'class="line given"' not in html
