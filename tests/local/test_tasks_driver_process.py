@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -295,6 +296,24 @@ def test_a_health_check_reaches_the_service_where_it_really_is(tmp_path: Path, a
             assert await running.run_check(["CMD", "python", "-c", code], seconds=60) == (0, "200\n")
             line = f'python3 -c "{code}" && exit 5'
             assert await running.run_check(["CMD-SHELL", line], seconds=60) == (5, "200\n")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "told", ["127.0.0.1:3000", "('127.0.0.1', 3000)", '["localhost",3000]', "-z localhost 3000"]
+)
+def test_an_address_of_a_health_check_is_known_however_it_is_written(tmp_path: Path, told: str) -> None:
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            running, _ = await stage.script(FOREVER, ports=[3000])
+            host, port = running.addresses[3000]
+            here = re.sub("127.0.0.1|localhost", host, told).replace("3000", str(port))
+            words = ["CMD", "echo", told, "1.localhost 3000", "localhost 30001"]
+            assert await running.run_check(words, seconds=60) == (
+                0,
+                f"{here} 1.localhost 3000 localhost 30001\n",
+            )
 
     asyncio.run(run())
 

@@ -19,6 +19,7 @@ _PYTHON = re.compile(r"(/usr(/local)?/bin/)?python(3(\.\d+)?)?")
 _OF_FILES = ("PYTHONPATH", "PYTHONPYCACHEPREFIX")
 _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which some builds of Python do not start
 _HERE = r"(?<![\w.-])(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\])"
+_AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple of a language, and between the words of `nc -z`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Plan:
     def local(self, word: str) -> str:
         """A word of a health check: its addresses of the container's own ports are those on this machine."""
         for port, (host, here) in self.addresses.items():
-            word = re.sub(rf"{_HERE}:{port}\b", f"{host}:{here}", word)
+            word = re.sub(rf"{_HERE}{_AND}{port}\b", rf"{host}\g<1>{here}", word)
         return word
 
     @property
