@@ -113,7 +113,7 @@ run "runs_a_safe_service_by_default" {
   }
 
   assert {
-    condition     = strcontains(jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command[3], "http://127.0.0.1:3000/health") && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command[1] == "python"
+    condition     = strcontains(jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command[3], "('127.0.0.1', 3000)") && strcontains(jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command[3], "GET /health HTTP/1.0") && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command[1] == "python"
     error_message = "The container must be checked from inside, by Python: the image has no curl."
   }
 
