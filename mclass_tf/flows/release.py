@@ -99,9 +99,10 @@ def release(
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
-    At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin
-    (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where somebody is at work
-    there, DeploymentInProgressError (5) where somebody else's deployment is not over.
+    At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how
+    many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin (exit 6), NoImageError (3)
+    where the repository does not have the image, LeaseHeldError (5) where somebody is at work there,
+    DeploymentInProgressError (5) where somebody else's deployment is not over.
     """
     wanted = Wanted(digest=digest or image.Images(session.project.home / "images").latest().digest)
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
