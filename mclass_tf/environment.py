@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from mclass_tf import analysis
 from mclass_tf import strategy as strategies
 from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+from mclass_tf.lines import key_on, line_of, parse_toml
 from mclass_tf.strategy import Hook, Strategy
 
 SETTINGS = "environment.toml"
@@ -292,7 +292,7 @@ def _consistent(environment: Environment, settings: _Settings, known: tuple[str,
             f"allowed_account_ids is {list(backend.allowed_account_ids)}, {SETTINGS} says {environment.account_id}",
             hint="both name the account of this environment: correct the wrong one",
             file=backend.file,
-            line=line_of(backend.file, "allowed_account_ids"),
+            line=_line_of(backend.file, "allowed_account_ids"),
             key="allowed_account_ids",
         )
     if declared != environment.name:
@@ -301,7 +301,7 @@ def _consistent(environment: Environment, settings: _Settings, known: tuple[str,
             f"environment is {declared!r}, but the folder is {environment.name!r}",
             hint=f'write environment = "{environment.name}"',
             file=file,
-            line=line_of(file, "environment"),
+            line=_line_of(file, "environment"),
             key="environment",
         )
 
@@ -319,7 +319,7 @@ def _own_state(environment: Environment, *, others: Sequence[str]) -> None:
                 f"the state s3://{own.bucket}/{own.key} is that of {other}",
                 hint=f'give each environment its own: key = "{environment.name}/terraform.tfstate"',
                 file=own.file,
-                line=line_of(own.file, "key"),
+                line=_line_of(own.file, "key"),
                 key="key",
             )
 
@@ -340,7 +340,7 @@ def _declared(root: Path, file: Path, variables: Mapping[str, Any]) -> None:
             f"{key} is no variable of {root.name}/",
             hint=f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(declared))}",
             file=file,
-            line=line_of(file, key),
+            line=_line_of(file, key),
             key=key,
         )
 
@@ -352,7 +352,7 @@ def _one_owner(settings: _Settings, file: Path, variables: Mapping[str, Any]) ->
                 f"{key} does not belong here",
                 hint=f"{key} is passed to Terraform from {SETTINGS} or the command line; delete this line",
                 file=file,
-                line=line_of(file, key),
+                line=_line_of(file, key),
                 key=key,
             )
 
@@ -366,7 +366,7 @@ def _texts(file: Path, variables: Mapping[str, Any]) -> None:
                 f"{key} is {value!r}",
                 hint=f"{key} is {rule}, or null",
                 file=file,
-                line=line_of(file, key),
+                line=_line_of(file, key),
                 key=key,
             )
 
@@ -381,20 +381,7 @@ class _Settings:
 
     @classmethod
     def read(cls, file: Path) -> _Settings:
-        text = _text(file)
-        try:
-            return cls(file, tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            found = re.search(r"at line (\d+)", str(error))
-            line = int(found[1]) if found else text.count("\n") + 1
-            key = _key_on(text, line)
-            raise ConfigurationError(
-                f"{f'{key}: ' if key else ''}not valid TOML: {error}",
-                hint="see https://toml.io",
-                file=file,
-                line=line,
-                key=key,
-            ) from None
+        return cls(file, parse_toml(_text(file), file=file))
 
     def required(self, key: str, pattern: re.Pattern[str], rule: str) -> str:
         value = self.optional(key, pattern, rule)
@@ -474,7 +461,7 @@ class _Settings:
 
     def error(self, key: str, problem: str, hint: str) -> ConfigurationError:
         return ConfigurationError(
-            f"{key} {problem}", hint=hint, file=self.file, line=line_of(self.file, key), key=key
+            f"{key} {problem}", hint=hint, file=self.file, line=_line_of(self.file, key), key=key
         )
 
 
@@ -486,7 +473,7 @@ def _backend(file: Path) -> Backend:
                 f"{key} is missing" if key not in values else f"{key} is not a text",
                 hint="an S3 backend needs bucket, key and region",
                 file=file,
-                line=line_of(file, key),
+                line=_line_of(file, key),
                 key=key,
             )
     if not _BUCKET.fullmatch(values["bucket"]):
@@ -494,7 +481,7 @@ def _backend(file: Path) -> Backend:
             f"bucket is {values['bucket']!r}",
             hint=f"bucket is {_BUCKET_RULE}",
             file=file,
-            line=line_of(file, "bucket"),
+            line=_line_of(file, "bucket"),
             key="bucket",
         )
     if values.get("use_lockfile") is not True and not values.get("dynamodb_table"):
@@ -502,7 +489,7 @@ def _backend(file: Path) -> Backend:
             "use_lockfile is not true: two applies at once would not keep each other out",
             hint="write use_lockfile = true",
             file=file,
-            line=line_of(file, "use_lockfile"),
+            line=_line_of(file, "use_lockfile"),
             key="use_lockfile",
         )
     allowed = values.get("allowed_account_ids") or ()
@@ -511,7 +498,7 @@ def _backend(file: Path) -> Backend:
             f"allowed_account_ids is {allowed!r}",
             hint=f'allowed_account_ids is a list: ["{allowed}"]',
             file=file,
-            line=line_of(file, "allowed_account_ids"),
+            line=_line_of(file, "allowed_account_ids"),
             key="allowed_account_ids",
         )
     return Backend(
@@ -532,7 +519,7 @@ def _hcl(file: Path) -> dict[str, Any]:
         parsed: dict[str, list[Any]] = hcl2.loads(text if text.endswith("\n") else text + "\n")
     except Exception as error:  # noqa: BLE001  (the parser's own exceptions come from lark, which is not ours to name)
         line = _line_of_parse_error(error, text)
-        key = _key_on(text, line)
+        key = key_on(text, line)
         raise ConfigurationError(
             f"{f'{key}: ' if key else ''}not valid HCL",
             hint="`terraform fmt` shows where; every line is key = value",
@@ -571,15 +558,5 @@ def _text(file: Path) -> str:
         ) from None
 
 
-def line_of(file: Path, key: str) -> int | None:
-    """Return the line (from 1) on which `key` is set at the top level of `file`, None where it is not."""
-    for number, line in enumerate(_text(file).splitlines(), start=1):
-        if re.match(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]', line):
-            return number
-    return None
-
-
-def _key_on(text: str, line: int) -> str | None:
-    lines = text.splitlines()
-    found = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
-    return found[1] if found else None
+def _line_of(file: Path, key: str) -> int | None:
+    return line_of(_text(file), key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import fnmatch
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.gates.verdict import Finding, Problem, WaivedFinding, Waiver
+from mclass_tf.lines import line_of, parse_toml
 
 FILE: Final = "waivers.toml"
 
@@ -39,14 +39,7 @@ def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple
         return ()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot be read: {error}", file=file) from None
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        raise ConfigurationError(
-            f"not valid TOML: {error}", hint="see https://toml.io", file=file, line=line
-        ) from None
+    document = parse_toml(text, file=file)
     known = frozenset(environments)
     reader = _Reader(file=file, text=text, known=known, today=today)
     return reader.read(document)
@@ -144,15 +137,9 @@ class _Reader:
     def _lines(self) -> list[str]:
         return self.text.splitlines()
 
-    def _line(self, key: str, start: int = 1) -> int:
-        """Return the line of `key` at or after `start`, within its own table; `start` where it is not found."""
-        key_here = re.compile(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]')
-        for number, line in enumerate(self._lines[start - 1 :], start):
-            if key_here.match(line):
-                return number
-            if start > 1 and number > start and re.match(r"\s*\[", line):
-                break
-        return start
+    def _line(self, key: str, start: int | None = None) -> int:
+        """Return the line of `key`, in the table that begins at `start` if any; `start` where it is not found."""
+        return line_of(self.text, key, table=start) or start or 1
 
     def _wrong(self, key: str, value: object, start: int) -> NoReturn:
         self._refuse(key, f"is {value!r}", _RULES[key], line=self._line(key, start))

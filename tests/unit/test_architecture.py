@@ -29,7 +29,8 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "errors", "strategy"},
+    {"analysis", "lines", "strategy"},
+    {"errors"},
 )
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE

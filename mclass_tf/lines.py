@@ -1,0 +1,49 @@
+"""Where in a file of settings something stands, so that what is wrong with it is told with its line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mclass_tf.errors import ConfigurationError
+
+
+def parse_toml(text: str, *, file: Path) -> dict[str, Any]:
+    """Return the document; raise ConfigurationError with file, line and key where it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        key = key_on(text, line)
+        raise ConfigurationError(
+            f"{f'{key}: ' if key else ''}not valid TOML: {error}",
+            hint="see https://toml.io",
+            file=file,
+            line=line,
+            key=key,
+        ) from None
+
+
+def line_of(text: str, key: str, *, table: int | None = None) -> int | None:
+    """Return the line (from 1) on which TOML or HCL sets `key` or begins its table, None where it does not.
+
+    With the line on which a `table` begins, only that one is looked at.
+    """
+    here = re.compile(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]')
+    first = table or 1
+    for number, line in enumerate(text.splitlines()[first - 1 :], first):
+        if here.match(line):
+            return number
+        if table is not None and number > table and re.match(r"\s*\[", line):
+            break
+    return None
+
+
+def key_on(text: str, line: int) -> str | None:
+    """Return the key that is set on a line, None where none is."""
+    lines = text.splitlines()
+    found = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
+    return found[1] if found else None
