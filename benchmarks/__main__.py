@@ -20,6 +20,7 @@ from benchmarks import (
     module_tests,
     plan_by_hand,
     promote,
+    rollback,
     side_by_side,
     tasks,
 )
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "local-up": local_up.measure,
     "plan": plan_by_hand.measure,
     "promote": promote.measure,
+    "rollback": rollback.measure,
     "side-by-side": side_by_side.measure,
     "module-tests": module_tests.measure,
     "tasks": tasks.measure,
