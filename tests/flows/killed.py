@@ -80,11 +80,17 @@ def waits(dev: Dev) -> bool:
 
 
 def killed(
-    dev: Dev, digest: str, *, at: str, then: Callable[[], Any] | None = None, arguments: Sequence[str] = ()
+    dev: Dev,
+    digest: str,
+    *,
+    at: str,
+    then: Callable[[], Any] | None = None,
+    is_stopped: bool = True,
+    arguments: Sequence[str] = (),
 ) -> str:
     """Begin a release and kill it when the ledger has the step `at`; return what it showed.
 
-    `then`: it is stopped at that step, and killed once that is true: so it does nothing in between.
+    `then`: it is killed once that is true. `is_stopped`: it does nothing between the step and then.
     """
     before = len(folders(dev))
     with subprocess.Popen(
@@ -106,7 +112,8 @@ def killed(
             )
             assert running.poll() is None, running.stderr and running.stderr.read()
             if then is not None:
-                os.kill(running.pid, signal.SIGSTOP)
+                if is_stopped:
+                    os.kill(running.pid, signal.SIGSTOP)
                 until(then, "what it is killed after")
         finally:
             running.kill()  # a stopped one too

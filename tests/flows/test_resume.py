@@ -150,7 +150,7 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
         return bool(found.get("Contents"))
 
     with asking(dev) as answers:
-        killed(dev, digest, at="applying", then=is_locked)
+        killed(dev, digest, at="applying", then=is_locked, is_stopped=False)  # Terraform is not begun yet
         until(lambda: not terraforms(dev.commands.home), "the orphaned Terraform ends")
         locked = resume(dev)
         told = re.search(r"unlock dev ([0-9a-f-]+) --local", locked.stderr)
@@ -211,9 +211,9 @@ def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None
     assert done.document["outcome"] == "superseded"
     assert theirs.rsplit("/", 1)[-1] in done.stderr
     assert "continue dev --local" in done.stderr
+    assert [each["outcome"] for each in history(dev)[:2]] == ["superseded", "cut off"]
     goes_on(dev)
     assert dev.service()["taskDefinition"] == theirs
-    assert [each["outcome"] for each in history(dev)[:2]] == ["superseded", "cut off"]
 
 
 def test_a_rollback_takes_back_what_a_dead_release_has_begun_and_then_nothing_is_left_to_resume(
@@ -285,9 +285,9 @@ def test_what_another_deployer_does_in_mid_rollout_ends_the_release_as_supersede
     assert done.status == 6, done.stderr
     assert "somebody else's deployment has taken the place" in done.stderr
     assert answers.failures == []
+    assert history(dev)[0]["outcome"] == "superseded"
     goes_on(dev)
     assert dev.service()["taskDefinition"] == theirs
-    assert history(dev)[0]["outcome"] == "superseded"
 
 
 def test_a_release_that_is_not_approved_changes_nothing_and_is_recorded_as_refused(dev: Dev) -> None:
