@@ -93,10 +93,12 @@ def test_a_first_release_raises_the_service_and_its_scaling_and_is_recorded(dev:
     assert status["targets"].get("healthy", 0) >= 1
     begun, end = dev.records()[-1]
     assert (begun["command"], begun["digest"], begun["environment"]) == ("release", one, "dev")
-    assert begun["gates"][0]["passed"]
     assert begun["who"].startswith("arn:aws:sts::111111111111:")
     assert (end["outcome"], end["is_verified"]) == ("released", True)
     assert end["task_definition_arn"] == document["task_definition"]
+    (planned,) = [step["details"] for step in end["steps"] if step["what"] == "planned"]
+    assert planned["gates"][0]["passed"]
+    assert planned["plan_sha256"]
     assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
 
 
