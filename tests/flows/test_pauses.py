@@ -193,7 +193,7 @@ def test_a_bad_version_fails_its_smoke_test_before_anybody_is_asked(dev: Dev) ->
         done = release.end()
 
     assert done.status == 6, done.stderr
-    assert "paused at" not in done.stderr
+    assert "`continue dev" not in done.stderr
     assert "smoke test" in done.document["cause"]
     assert dev.answers()["version"] == before
 
