@@ -73,6 +73,11 @@ class Workspace:
         return self.directory / "init.sha256"
 
     @property
+    def provider_stamp(self) -> Path:
+        """The provider's files as they were when they were hashed last, and their hash."""
+        return self.directory / "provider.sha256"
+
+    @property
     def rescued_state(self) -> Path:
         """Where a state goes that Terraform could not write to the backend."""
         return self.directory / "errored.tfstate"

@@ -270,11 +270,13 @@ def _ask(session: Session, confirm: Confirm, what: str) -> None:
 def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:
     variables = {} if image is None else {"image_digest": image}
     session.initialise()
-    terraform = session.terraform(**variables)
     session.report("planning")
-    terraform.plan(out=file, var_file=session.environment.variables_file, destroy=destroy)
-    file.chmod(0o600)
-    return Plan.parse(terraform.show(plan_file=file))
+    with session.terraform(**variables).with_one_provider(
+        memory=session.workspace.provider_stamp
+    ) as terraform:
+        terraform.plan(out=file, var_file=session.environment.variables_file, destroy=destroy)
+        file.chmod(0o600)
+        return Plan.parse(terraform.show(plan_file=file))
 
 
 def _place(session: Session) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mclass_tf.errors import InterruptedByUserError, MclassError
 from mclass_tf.process import Command, Completed, Runner
-from mclass_tf.terraform import commands, messages
+from mclass_tf.terraform import commands, messages, provider
 from mclass_tf.terraform.engine import Engine
 
 _CHANGES = 2  # `plan -detailed-exitcode`: succeeded, and there is something to apply
@@ -26,6 +27,22 @@ class Terraform:
     environment: str
     run: Runner
     progress: Callable[[str], None]
+
+    @contextmanager
+    def with_one_provider(self, *, memory: Path) -> Iterator[Terraform]:
+        """Yield this Terraform with a provider that goes on running from command to command; itself where that cannot be.
+
+        For what only reads: what writes is left to a provider that Terraform itself has checked and started. `memory` is a
+        file that spares checking an untouched provider again.
+        """
+        package = provider.find_package(root=self.root, data=Path(self.env["TF_DATA_DIR"]))
+        # A log that somebody asked for would go to the provider's own output, and be lost.
+        is_logged = any(name.startswith("TF_LOG") for name in self.env)
+        if package is None or is_logged or not provider.is_locked(package, memory=memory):
+            yield self  # which says itself what is wrong with it
+            return
+        with provider.running(package, self.env) as found:
+            yield replace(self, env={**self.env, **found})
 
     def init(self, *, backend_config: Path) -> None:
         self._ui(commands.init(backend_config=backend_config))

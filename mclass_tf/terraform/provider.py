@@ -1,0 +1,156 @@
+"""One provider process for a plan and the reading of it, in the place of those that Terraform starts one after the other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLE = "TF_REATTACH_PROVIDERS"
+_PATIENCE = 30.0  # seconds; it takes 0.1
+_LOCKED = re.compile(r'^provider "([^"]+)" \{\n  version += "([^"]+)"$(.*?)^\}$', re.MULTILINE | re.DOTALL)
+_HASH = re.compile(r'"(h1:[^"]+)"')
+_BLOCK = re.compile(r'^\s*provider\s+"', re.MULTILINE)
+_ATTACH = re.compile(rf"{VARIABLE}='(.*)'")
+# The end of our standard output is the end of the provider's; when whoever holds our standard input is gone, killed even, so is
+# the provider.
+_WATCH = """
+"$0" -debug </dev/null &
+exec >/dev/null 2>&1
+command -p cat
+kill "$!"
+wait
+command -p rm -rf -- "$TMPDIR"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A provider that `terraform init` has installed: its program, and the hashes that the lock file lets it have."""
+
+    source: str
+    program: Path
+    hashes: frozenset[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.program.parent
+
+
+def find_package(*, root: Path, data: Path) -> Package | None:
+    """Return the one provider of the configuration in `root`, or None where a single process would not do.
+
+    That is so with several providers, with several configurations of one (a process has one), and where a file that
+    Terraform writes is not as expected.
+    """
+    try:
+        locked = _LOCKED.findall((root / ".terraform.lock.hcl").read_text(encoding="utf-8"))
+        files = [file for folder in _modules(root, data) for file in folder.glob("*.tf*")]
+        texts = [file.read_text(encoding="utf-8") for file in files]
+    except (OSError, ValueError, KeyError):
+        return None
+    is_plain = not any(file.name.endswith(".tf.json") for file in files)
+    if len(locked) != 1 or not is_plain or sum(len(_BLOCK.findall(text)) for text in texts) != 1:
+        return None
+    ((source, version, rest),) = locked
+    programs = list((data / "providers" / source / version).glob("*/terraform-provider-*"))
+    if len(programs) != 1:
+        return None
+    return Package(source=source, program=programs[0].resolve(), hashes=frozenset(_HASH.findall(rest)))
+
+
+def is_locked(package: Package, *, memory: Path) -> bool:
+    """Whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
+
+    To hash 700 MB takes 0.4 s: what it came to is kept in `memory`, for files that were not touched since.
+    """
+    files = {
+        file.relative_to(package.folder).as_posix(): file
+        for file in package.folder.rglob("*")
+        if file.is_file()
+    }
+    stamp = hashlib.sha256(json.dumps(sorted(map(_identity, files.values()))).encode()).hexdigest()
+    known = memory.read_text(encoding="ascii").partition(" ") if memory.is_file() else ("", "", "")
+    if known[0] == stamp:
+        return known[2] in package.hashes
+    found = _hash(files)
+    memory.write_text(f"{stamp} {found}", encoding="ascii")
+    return found in package.hashes
+
+
+@contextmanager
+def running(package: Package, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Keep the provider running in `env`; yield the variables that lead Terraform to it, none where it does not start."""
+    # For its socket: a folder of its owner alone, and of a short name.
+    folder = tempfile.mkdtemp(prefix="mclass-tf-")
+    process = subprocess.Popen(
+        ("/bin/sh", "-c", _WATCH, str(package.program)),
+        cwd="/",
+        env={**env, "TMPDIR": folder},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # an interrupt is Terraform's to handle, which tells the provider
+    )
+    said: Future[str] = Future()
+    reader = threading.Thread(target=_listen, args=(process.stdout or (), said), daemon=True)
+    reader.start()
+    try:
+        yield _attached(package, said)
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+                reader.join()
+        process.wait()
+
+
+def _modules(root: Path, data: Path) -> list[Path]:
+    """Return the folders of the configuration. Terraform lists them at `init`, where the root calls modules."""
+    listing = data / "modules" / "modules.json"
+    if not listing.is_file():
+        return [root]
+    modules: list[dict[str, str]] = json.loads(listing.read_text(encoding="utf-8"))["Modules"]
+    return [root / module["Dir"] for module in modules]
+
+
+def _identity(file: Path) -> tuple[str, int, int, int, int, int]:
+    seen = file.stat()
+    return str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def _hash(files: Mapping[str, Path]) -> str:
+    """Return what Terraform's lock file calls h1. Source: package dirhash of golang.org/x/mod, Hash1."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        with files[name].open("rb") as stream:
+            total.update(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {name}\n".encode())
+    return "h1:" + base64.b64encode(total.digest()).decode()
+
+
+def _listen(lines: Iterable[str], said: Future[str]) -> None:
+    """Find the line that says where the provider is; read on, since a full pipe would stop it."""
+    found = (_ATTACH.search(line) for line in lines)
+    said.set_result(next((each[1] for each in found if each), ""))
+    for _ in lines:
+        pass
+
+
+def _attached(package: Package, said: Future[str]) -> dict[str, str]:
+    try:
+        value = said.result(timeout=_PATIENCE)
+        named = set(json.loads(value))
+    except (TimeoutError, ValueError):
+        return {}
+    return {VARIABLE: value} if named == {package.source} else {}
