@@ -35,7 +35,11 @@ class Terraform:
         For what only reads: what writes is left to a provider that Terraform itself has checked and started. `memory` is a
         file that spares checking an untouched provider again.
         """
-        package = provider.find_package(root=self.root, data=Path(self.env["TF_DATA_DIR"]))
+        package = provider.find_package(
+            root=self.root,
+            data=Path(self.env["TF_DATA_DIR"]),
+            cli_config=Path(self.env["TF_CLI_CONFIG_FILE"]),
+        )
         # A log that somebody asked for would go to the provider's own output, and be lost.
         is_logged = any(name.startswith("TF_LOG") for name in self.env)
         if package is None or is_logged or not provider.is_locked(package, memory=memory):

@@ -46,20 +46,22 @@ class Package:
         return self.program.parent
 
 
-def find_package(*, root: Path, data: Path) -> Package | None:
+def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     """Return the one provider of the configuration in `root`, or None where a single process would not do.
 
-    That is so with several providers, with several configurations of one (a process has one), and where a file that
-    Terraform writes is not as expected.
+    That is so with several providers, with several configurations of one (a process has one), where a developer's build
+    takes its place, and where a file that Terraform writes is not as expected.
     """
     try:
         locked = _LOCKED.findall((root / ".terraform.lock.hcl").read_text(encoding="utf-8"))
-        files = [file for folder in _modules(root, data) for file in folder.glob("*.tf*")]
-        texts = [file.read_text(encoding="utf-8") for file in files]
+        modules = _modules(root, data)
+        texts = [file.read_text(encoding="utf-8") for folder in modules for file in folder.glob("*.tf")]
+        is_overridden = "dev_overrides" in cli_config.read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError):
         return None
-    is_plain = not any(file.name.endswith(".tf.json") for file in files)
-    if len(locked) != 1 or not is_plain or sum(len(_BLOCK.findall(text)) for text in texts) != 1:
+    is_json = any(any(folder.glob("*.tf.json")) for folder in modules)
+    is_one = len(locked) == 1 and sum(len(_BLOCK.findall(text)) for text in texts) == 1
+    if is_overridden or is_json or not is_one:
         return None
     ((source, version, rest),) = locked
     programs = list((data / "providers" / source / version).glob("*/terraform-provider-*"))

@@ -49,6 +49,8 @@ class Configuration:
         self.program.parent.mkdir(parents=True)
         self.program.write_text("#!/bin/sh\n")
         self.root.mkdir()
+        self.cli_config = folder / "terraform.rc"
+        self.cli_config.write_text("")
         self.write("main.tf", BLOCK)
         self.write(".terraform.lock.hcl", locked(SOURCE, hashes=("h1:one=", "zh:two", "h1:three=")))
 
@@ -65,7 +67,7 @@ class Configuration:
         (self.data / "modules" / "modules.json").write_text(json.dumps(listing))
 
     def found(self) -> Package | None:
-        return find_package(root=self.root, data=self.data)
+        return find_package(root=self.root, data=self.data, cli_config=self.cli_config)
 
 
 @pytest.fixture
@@ -101,6 +103,14 @@ def test_what_is_written_as_json_is_left_to_terraform(configuration: Configurati
 
 def test_two_providers_are_left_to_terraform(configuration: Configuration) -> None:
     configuration.write(".terraform.lock.hcl", locked(SOURCE, "registry.terraform.io/hashicorp/random"))
+
+    assert configuration.found() is None
+
+
+def test_a_developers_own_build_is_left_to_terraform(configuration: Configuration) -> None:
+    configuration.cli_config.write_text(
+        'provider_installation {\n  dev_overrides {\n    "hashicorp/aws" = "/b"\n  }\n}\n'
+    )
 
     assert configuration.found() is None
 
