@@ -3,6 +3,8 @@
 One object beside the state, `<folder of the state's key>/releases/<environment>.lease`, which is only ever written on
 condition: that there is none yet (If-None-Match), or that it is still the one that was read (If-Match). Its holder
 renews it; one that was not renewed for its lifetime is anybody's. Age is judged by S3's own clock, not by the machines'.
+An answer may get lost, and the client then repeats by itself a write that was stored, which fails on its own condition:
+whoever loses one looks whose the lease is before believing that it is somebody else's.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -20,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from mclass_tf.aws import Aws, error_code
@@ -100,7 +103,7 @@ class Lease:
             while not over.wait(renewed_every):
                 # What cannot be renewed now can be at the next turn; what somebody has taken stays theirs.
                 with suppress(Exception):
-                    written.etag = self._write(holder, condition={"IfMatch": written.etag})
+                    written.etag = self._rewrite(holder, etag=written.etag)
 
         renewal = threading.Thread(target=renew, name="lease", daemon=True)
         renewal.start()
@@ -110,7 +113,7 @@ class Lease:
             over.set()
             renewal.join()
             with suppress(Exception):  # it ends by itself, and hides nothing of what happened inside
-                self._write(replace(holder, is_held=False), condition={"IfMatch": written.etag})
+                self._rewrite(replace(holder, is_held=False), etag=written.etag)
 
     def _take(self, holder: Holder) -> str:
         """Write the lease as ours; return its ETag."""
@@ -126,9 +129,24 @@ class Lease:
                         hint=f"the credentials need s3:PutObject on s3://{self._bucket}/{self._key}",
                     ) from None
             found = self._read()
+            if found is not None and found.holder.id == holder.id and found.holder.is_held:
+                return found.etag  # it was written, and the answer got lost
             if found is not None and not found.is_free:
                 break
         raise self._held_by(found)
+
+    def _rewrite(self, holder: Holder, *, etag: str) -> str:
+        """Write over the lease that is ours; return its ETag. Raise ClientError where somebody else has it."""
+        try:
+            return self._write(holder, condition={"IfMatch": etag})
+        except self._s3.exceptions.ClientError as error:
+            found = self._read() if error_code(error) in _LOST else None
+            if found is None or found.holder.id != holder.id:
+                raise
+        # Ours, by a write whose answer got lost: this one, or one before it that said something else.
+        if found.holder == holder:
+            return found.etag
+        return self._write(holder, condition={"IfMatch": found.etag})
 
     def _held_by(self, found: _Found | None) -> LeaseHeldError:
         name = self._environment
@@ -185,9 +203,18 @@ def _now(answer: Mapping[str, Any]) -> dt.datetime:
     return parsedate_to_datetime(date) if date else dt.datetime.now(dt.UTC)
 
 
-def _machine() -> str:
-    """Return what no two machines, nor containers, have in common: names alone are often the same."""
-    return f"{socket.gethostname()}/{uuid.getnode():012x}"
+def _machine(*, proc: Path = Path("/proc")) -> str:
+    """Return what only processes have in common that see each other's ids: names alone are often the same.
+
+    Containers on their host's network have its name and its address, but ids of their own. Linux numbers these namespaces,
+    from the same number on at every boot of every host. Elsewhere there are none, and name and address are enough.
+    """
+    told = [socket.gethostname(), f"{uuid.getnode():012x}"]
+    with suppress(OSError):
+        told.append(str((proc / "self/ns/pid").readlink()))
+    with suppress(OSError):
+        told.append((proc / "sys/kernel/random/boot_id").read_text().strip())
+    return "/".join(told)
 
 
 def _is_dead(holder: Holder) -> bool:

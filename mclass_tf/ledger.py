@@ -236,15 +236,11 @@ class Ledger:
         return name
 
     def step(self, name: str, number: int, step: Step) -> None:
-        """Write the step of that number, from 1; once more what was written already is no error: an answer may get lost."""
-        try:
-            self._write(name, f"step-{number:02d}", asdict(step))
-        except LedgerError:
-            found = self._read(name, f"step-{number:02d}")
-            if found is None or _parsed(Step, found) != step:
-                raise
+        """Write the step of that number, from 1."""
+        self._write(name, f"step-{number:02d}", asdict(step))
 
     def end(self, name: str, ended: Ended) -> None:
+        """Write what came of an attempt."""
         self._write(name, "ended", asdict(ended))
 
     def url(self, name: str) -> str:
@@ -294,7 +290,11 @@ class Ledger:
                 yield common["Prefix"].removeprefix(self._prefix).rstrip("/")
 
     def _write(self, name: str, what: str, document: Mapping[str, Any]) -> None:
-        """Write an object that nobody has written yet: what the ledger says stays said."""
+        """Write an object that nobody has written yet: what the ledger says stays said. Raise LedgerError where it cannot be.
+
+        Once more what was written already is no error: an answer may get lost, and what the client then repeats by itself
+        is refused for being there.
+        """
         key = f"{self._prefix}{name}/{what}.json"
         body = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False).encode()
         try:
@@ -302,6 +302,8 @@ class Ledger:
                 Bucket=self._bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
             )
         except self._s3.exceptions.ClientError as error:
+            if self._has(name, what, json.loads(body)):
+                return
             if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise LedgerError(
                     f"the ledger has s3://{self._bucket}/{key} already",
@@ -311,6 +313,13 @@ class Ledger:
                 f"the ledger could not be written: {error}",
                 hint=f"the credentials need s3:PutObject on s3://{self._bucket}/{self._prefix}",
             ) from None
+
+    def _has(self, name: str, what: str, document: Mapping[str, Any]) -> bool:
+        """Tell whether that very document is there; where it cannot be read, why it was not written matters more."""
+        try:
+            return self._read(name, what) == document
+        except self._s3.exceptions.ClientError:
+            return False
 
     def _read(self, name: str, what: str) -> dict[str, Any] | None:
         try:

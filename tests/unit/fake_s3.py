@@ -22,7 +22,10 @@ class _Exceptions:
 
 
 class FakeS3:
-    """`before_put` is called before each write and may write first; `refusal` is the code that every write gets."""
+    """`before_put` is called before each write and may write first; `refusal` is the code that every write gets.
+
+    Of the next `lost_answers` writes that are stored the answer is lost: each is repeated at once, as botocore does.
+    """
 
     exceptions = _Exceptions
 
@@ -30,6 +33,7 @@ class FakeS3:
         self.objects: dict[str, tuple[bytes, dt.datetime]] = {}
         self.now = dt.datetime(2026, 11, 23, 1, 2, 3, tzinfo=dt.UTC)
         self.refusal = ""
+        self.lost_answers = 0
         self.before_put: Callable[[], None] = lambda: None
 
     def put_object(
@@ -51,6 +55,16 @@ class FakeS3:
         if IfMatch is not None and (there is None or _etag(there[0]) != IfMatch):
             raise _refused("PreconditionFailed")
         self.objects[Key] = (Body, self.now)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            return self.put_object(
+                Bucket=Bucket,
+                Key=Key,
+                Body=Body,
+                ContentType=ContentType,
+                IfNoneMatch=IfNoneMatch,
+                IfMatch=IfMatch,
+            )
         return {"ETag": _etag(Body)}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
@@ -63,6 +77,15 @@ class FakeS3:
             "LastModified": at,
             "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(self.now, usegmt=True)}},
         }
+
+    def get_paginator(self, operation: str) -> FakeS3:
+        assert operation == "list_objects_v2"
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str) -> list[dict[str, Any]]:  # noqa: N803
+        rest = (key.removeprefix(Prefix) for key in sorted(self.objects) if key.startswith(Prefix))
+        folders = dict.fromkeys(key.partition(Delimiter)[0] for key in rest if Delimiter in key)
+        return [{"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}{Delimiter}"} for folder in folders]}]
 
 
 def _etag(body: bytes) -> str:

@@ -15,7 +15,7 @@ import pytest
 from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
 from mclass_tf.errors import LeaseHeldError, LedgerError
-from mclass_tf.lease import LIFETIME, Holder, Lease
+from mclass_tf.lease import LIFETIME, Holder, Lease, _machine
 from tests.unit.fake_s3 import FakeS3
 
 KEY = "mclass/releases/prod.lease"
@@ -103,6 +103,103 @@ def test_of_a_process_of_another_machine_nothing_is_supposed(s3: FakeS3) -> None
         pytest.fail("it may live")
 
 
+def linux(proc: Path, *, namespace: int, boot: str) -> Path:
+    """Return a /proc that tells of this namespace of process ids, and of this boot."""
+    (proc / "self/ns").mkdir(parents=True)
+    (proc / "self/ns/pid").symlink_to(f"pid:[{namespace}]")
+    (proc / "sys/kernel/random").mkdir(parents=True)
+    (proc / "sys/kernel/random/boot_id").write_text(f"{boot}\n")
+    return proc
+
+
+def test_of_a_process_in_another_container_on_the_network_of_this_host_nothing_is_supposed(
+    s3: FakeS3, tmp_path: Path
+) -> None:
+    container = _machine(proc=linux(tmp_path, namespace=1, boot="this"))
+    left_by(s3, replace(KIM, id="other", machine=container, pid=dead_process()))
+
+    with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
+        pytest.fail("it may live")
+
+
+def test_a_machine_is_told_by_its_namespace_of_process_ids_and_its_boot_where_there_are_any(
+    tmp_path: Path,
+) -> None:
+    one = linux(tmp_path / "one", namespace=1, boot="a")
+    same = linux(tmp_path / "same", namespace=1, boot="a")
+    container = linux(tmp_path / "container", namespace=2, boot="a")
+    later = linux(tmp_path / "later", namespace=1, boot="b")
+
+    assert _machine(proc=one) == _machine(proc=same)
+    assert len({_machine(proc=each) for each in (one, container, later, tmp_path / "not Linux")}) == 4
+    assert _machine() == _machine()
+
+
+def test_a_lease_that_was_taken_is_ours_also_where_the_answer_was_lost(s3: FakeS3) -> None:
+    s3.lost_answers = 1
+    with lease(s3).held(KIM):
+        assert lease(s3).holder() == KIM
+
+    assert s3.lost_answers == 0
+    assert lease(s3).holder() is None
+
+
+def test_one_that_was_taken_over_is_ours_also_where_the_answer_was_lost(s3: FakeS3) -> None:
+    left_by(s3, replace(LEE, pid=dead_process()))
+
+    s3.lost_answers = 1
+    with lease(s3).held(KIM):
+        assert lease(s3).holder() == KIM
+
+    assert s3.lost_answers == 0
+    assert lease(s3).holder() is None
+
+
+def test_it_is_renewed_again_and_given_back_after_the_answer_to_a_renewal_was_lost(s3: FakeS3) -> None:
+    renewed = threading.Event()
+    since_then: set[bytes] = set()
+
+    def note() -> None:
+        if not s3.lost_answers:
+            since_then.add(s3.objects[KEY][0])
+        if len(since_then) > 1:
+            renewed.set()
+
+    with lease(s3).held(KIM, renewed_every=0.01):
+        s3.lost_answers = 1
+        s3.before_put = note
+        assert renewed.wait(10)
+    assert lease(s3).holder() is None
+
+
+def test_it_is_given_back_where_the_last_renewal_was_never_heard_of(s3: FakeS3) -> None:
+    with lease(s3).held(KIM):
+        lease(s3)._write(KIM, condition={})
+
+    assert lease(s3).holder() is None
+
+
+def test_one_that_was_given_back_stays_so_where_the_answer_was_lost(s3: FakeS3) -> None:
+    with lease(s3).held(KIM):
+        s3.lost_answers = 1
+
+    assert s3.lost_answers == 0
+    assert lease(s3).holder() is None
+
+
+def test_who_takes_it_while_the_answer_to_giving_it_back_is_lost_keeps_it(s3: FakeS3) -> None:
+    def lee_is_there_for_the_repeat() -> None:
+        if not s3.lost_answers:
+            s3.before_put = lambda: None
+            left_by(s3, LEE)
+
+    with lease(s3).held(KIM):
+        s3.lost_answers = 1
+        s3.before_put = lee_is_there_for_the_repeat
+
+    assert lease(s3).holder() == LEE
+
+
 def test_it_is_renewed_while_it_is_held(s3: FakeS3) -> None:
     with lease(s3).held(KIM, renewed_every=0.01):
         renewed = threading.Event()
@@ -113,7 +210,7 @@ def test_it_is_renewed_while_it_is_held(s3: FakeS3) -> None:
 
 
 def test_of_two_that_find_it_dead_one_gets_it(s3: FakeS3) -> None:
-    left_by(s3, replace(KIM, pid=dead_process()))
+    left_by(s3, replace(KIM, id="dead", pid=dead_process()))
 
     calls: list[int] = []
 

@@ -51,13 +51,18 @@ class Exceptions:
 
 
 class FakeS3:
-    """A bucket in memory that heeds If-None-Match, or refuses every write with `refusal`."""
+    """A bucket in memory that heeds If-None-Match, or refuses every write with `refusal`.
+
+    Where `loses_answers`, a write that was stored is repeated, as botocore does whose answer was lost.
+    """
 
     exceptions = Exceptions
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.refusal: str | None = None
+        self.loses_answers = False
+        self.refuses_reads = False
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str, IfNoneMatch: str) -> None:  # noqa: N803
         assert (Bucket, ContentType, IfNoneMatch) == ("state", "application/json", "*")
@@ -65,8 +70,14 @@ class FakeS3:
         if code is not None:
             raise ClientError({"Error": {"Code": code, "Message": code}}, "PutObject")
         self.objects[Key] = Body
+        if self.loses_answers:
+            self.put_object(
+                Bucket=Bucket, Key=Key, Body=Body, ContentType=ContentType, IfNoneMatch=IfNoneMatch
+            )
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if self.refuses_reads:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "AccessDenied"}}, "GetObject")
         if Key not in self.objects:
             raise NoSuchKeyError
         return {"Body": io.BytesIO(self.objects[Key])}
@@ -123,9 +134,38 @@ def test_what_was_written_is_never_changed(s3: FakeS3) -> None:
     before = dict(s3.objects)
 
     with pytest.raises(LedgerError, match="already"):
-        book.end(name, ENDED)
+        book.end(name, replace(ENDED, outcome="failed"))
 
     assert s3.objects == before
+
+
+def test_what_was_written_is_no_error_where_the_answer_was_lost(s3: FakeS3) -> None:
+    s3.loses_answers = True
+    book = ledger(s3)
+
+    name = book.begin(BEGUN)
+    book.step(name, 1, step("planning"))
+    book.end(name, ENDED)
+
+    assert list(book.latest_first()) == [Record(name=name, begun=BEGUN, ended=ENDED)]
+    assert len(s3.objects) == 3
+
+
+def test_an_attempt_does_not_begin_where_another_has_its_name(
+    s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "same")
+    ledger(s3).begin(BEGUN)
+
+    with pytest.raises(LedgerError, match="already"):
+        ledger(s3).begin(replace(BEGUN, who="lee"))
+
+
+def test_what_cannot_be_read_back_is_told_as_what_could_not_be_written(s3: FakeS3) -> None:
+    s3.refusal, s3.refuses_reads = "AccessDenied", True
+
+    with pytest.raises(LedgerError, match="could not be written"):
+        ledger(s3).begin(BEGUN)
 
 
 def test_an_attempt_that_was_cut_off_has_no_end(s3: FakeS3) -> None:
