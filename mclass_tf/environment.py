@@ -84,11 +84,13 @@ class ReleaseSettings:
 class PromotionSettings:
     """What a promotion to the environment demands: so many minutes proven, and scan findings below a severity.
 
-    `refuse_findings` is the least severity that is refused, "NONE" where no scan is asked for.
+    `refuse_findings` is the least severity that is refused, "NONE" where no scan is asked for. Without `allow_yes` a person
+    at a terminal must answer.
     """
 
     soak_minutes: float = 0.0
     refuse_findings: str = "CRITICAL"
+    allow_yes: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,13 +201,21 @@ def _strategy(settings: _Settings) -> Strategy:
         name=name,
         bake_minutes=settings.whole("bake_minutes", strategies.MINUTES, minutes, usual.bake_minutes),
         canary_percent=settings.number(
-            "canary_percent", strategies.CANARY_PERCENT, "per cent, from 0.1 to 100"
+            "canary_percent",
+            strategies.CANARY_PERCENT,
+            "per cent, from 0.1 to 100, with one decimal at most",
+            decimals=1,
         )
         or usual.canary_percent,
         canary_bake_minutes=settings.whole(
             "canary_bake_minutes", strategies.MINUTES, minutes, usual.canary_bake_minutes
         ),
-        step_percent=settings.number("step_percent", strategies.STEP_PERCENT, "per cent, from 3 to 100")
+        step_percent=settings.number(
+            "step_percent",
+            strategies.STEP_PERCENT,
+            "per cent, from 3 to 100, with one decimal at most",
+            decimals=1,
+        )
         or usual.step_percent,
         step_bake_minutes=settings.whole(
             "step_bake_minutes", strategies.MINUTES, minutes, usual.step_bake_minutes
@@ -273,6 +283,7 @@ def _promotion(settings: _Settings) -> PromotionSettings:
             "refuse_findings", _SEVERITY, f"the least severity that is refused: {_SEVERITIES}, or NONE"
         )
         or default.refuse_findings,
+        allow_yes=settings.flag("allow_yes", default.allow_yes),
     )
     settings.nothing_else()
     return found
@@ -398,7 +409,9 @@ class _Settings:
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return value
 
-    def number(self, key: str, bounds: tuple[float, float], rule: str) -> float | None:
+    def number(
+        self, key: str, bounds: tuple[float, float], rule: str, *, decimals: int | None = None
+    ) -> float | None:
         self._asked.add(key)
         value = self.values.get(key)
         if value is None:
@@ -406,6 +419,9 @@ class _Settings:
         # In Python true is a number.
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not bounds[0] <= value <= bounds[1]:
+            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+        # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+        if decimals is not None and round(value, decimals) != value:
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return float(value)
 
@@ -421,12 +437,8 @@ class _Settings:
         return value
 
     def whole(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
-        value = self.number(key, bounds, rule)
-        if value is None:
-            return default
-        if value != int(value):
-            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
-        return int(value)
+        value = self.number(key, bounds, rule, decimals=0)
+        return default if value is None else int(value)
 
     def texts(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
         self._asked.add(key)

@@ -101,7 +101,7 @@ def confirm(call: Call, question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def require_terminal(command: str) -> None:
-    """Refuse to ask where nobody can answer."""
+def require_terminal(command: str, *, hint: str = "add --yes") -> None:
+    """Raise UsageError where a question could not be answered; `hint` says what to do then."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{command} asks first, and standard input is no terminal", hint="add --yes")
+        raise UsageError(f"{command} asks first, and standard input is no terminal", hint=hint)

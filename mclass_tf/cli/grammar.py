@@ -6,7 +6,7 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,14 +25,17 @@ _EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terraf
 class _Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would exit; commands made of it are parsers of this kind too.
 
+    `words`: what is read as another word, since argparse would take it for an option.
     `passes_on`: what stands behind the first `--` is the command line of another program, and stays as it is, in `argv`.
     """
 
     passes_on = False
+    words: Mapping[str, str] = {}
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if not self.passes_on:
-            return super().parse_known_args(args, namespace)
+            given = None if args is None else [self.words.get(word, word) for word in args]
+            return super().parse_known_args(given, namespace)
         # argparse itself would take a second `--` out.
         own = list(args or ())
         at = own.index("--") if "--" in own else len(own)
@@ -205,6 +208,7 @@ def _promote_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "promote", allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
     )
     sub.set_defaults(run=_later("promote_commands.promote"))
+    sub.words = {"->": "→"}
     sub.add_argument("path", metavar="FROM TO", nargs="+", help="as well: FROM→TO, or 'FROM->TO'")
     _pause_at(sub)
     _yes(sub)

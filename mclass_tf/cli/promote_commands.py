@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from mclass_tf import flows
+from mclass_tf import environment, flows
 from mclass_tf.cli.call import Call, confirm, each, engine, open_environment, require_terminal
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
-from mclass_tf.errors import LeaseHeldError, PromotionRefusedError, UsageError
+from mclass_tf.errors import PromotionRefusedError, RefusedError, UsageError
 from mclass_tf.flows import Difference, Past, Released, Shown
 from mclass_tf.session import Session, open_session
 
@@ -23,8 +23,10 @@ _SHORT = 19  # of a digest: sha256: and twelve digits
 
 def promote(call: Call) -> Outcome:
     names = path(call.arguments.path)
-    if not call.arguments.yes:
-        require_terminal("promote")
+    try:
+        _require_answer(call, names[1])
+    except RefusedError as error:
+        return _refused(names[1], error, use_local=call.arguments.local)
     source, session = (_open(call, name) for name in names)
     promoted: list[flows.Promoted] = []
 
@@ -46,21 +48,44 @@ def promote(call: Call) -> Outcome:
 
     try:
         outcome = rolled_out(session, work)
-    except (PromotionRefusedError, LeaseHeldError) as error:
-        failed = Outcome.failed(error, use_local=session.target.is_local)
-        refused = {"environment": names[1], "digest": error.digest, "outcome": "refused", "cause": str(error)}
-        return replace(failed, document={**refused, **failed.document})
+    except RefusedError as error:
+        return _refused(names[1], error, use_local=session.target.is_local)
     for done in promoted:
         more = {"promoted_from": done.origin and asdict(done.origin), "sent": done.sent}
         outcome = replace(outcome, document={**outcome.document, **more})
     return outcome
 
 
+def _require_answer(call: Call, name: str) -> None:
+    """Raise PromotionRefusedError for a --yes that the environment does not allow, UsageError where nobody can answer."""
+    if environment.load(call.project.folder, name).promotion.allow_yes:
+        if not call.arguments.yes:
+            require_terminal("promote")
+        return
+    settings = f"environments/{name}/{environment.SETTINGS}"
+    if call.arguments.yes:
+        raise PromotionRefusedError(
+            f"{name} does not let --yes answer for a promotion; nothing was changed",
+            hint=f"run it at a terminal without --yes, or set `allow_yes = true` under [promotion] of {settings}",
+        )
+    require_terminal("promote", hint=f"run it at a terminal: `allow_yes = false` in {settings}")
+
+
+def _refused(name: str, error: RefusedError, *, use_local: bool) -> Outcome:
+    """Return the outcome of a promotion that was refused."""
+    failed = Outcome.failed(error, use_local=use_local)
+    # The digest of a held lease is another's, and the other refusals know none.
+    digest = error.digest if isinstance(error, PromotionRefusedError) else ""
+    told = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
+    return replace(failed, document={**told, **failed.document})
+
+
 def path(words: Sequence[str]) -> tuple[str, str]:
     """Return where from and where to: written "dev prod", "dev→prod" or "dev->prod"."""
     text = " ".join(words).strip()
     names = [name for name in re.split(r"\s*(?:→|->)\s*|\s+", text) if name]
-    if len(names) == 1 and text.endswith("-"):
+    # Of dev->prod the shell leaves "dev-", of dev -> prod it leaves "dev" and "-".
+    if text.endswith("-") and len([name for name in names if name != "-"]) == 1:
         raise UsageError(
             f"{text!r} names one environment: the shell has taken the > and written a file",
             hint="quote it: promote 'dev->prod', or write promote dev prod",

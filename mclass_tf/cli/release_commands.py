@@ -28,7 +28,8 @@ def release(call: Call) -> Outcome:
         require_terminal("release")
 
     def work(session: Session, live: Live) -> Released:
-        begin = flows.resume if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
+        go_on = partial(flows.resume, source=partial(open_environment, call))
+        begin = go_on if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
         return begin(
             session,
             confirm=partial(confirm, call),

@@ -1,4 +1,4 @@
-"""A project like the session's own whose environment releases as the session says: what a command of its own can read."""
+"""A project like the session's own whose environment releases as the session says, unasked: what a command of its own can read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def project_of(session: Session) -> Path:
     settings = own / _ENVIRONMENTS / name / SETTINGS
     document = tomllib.loads(settings.read_text(encoding="utf-8"))
     wanted = session.environment.release
-    if not wanted.strategy.shifts and document.get("release", {}).get("strategy", ROLLING) == ROLLING:
+    promotion = document.get("promotion", {})
+    is_rolling = (
+        not wanted.strategy.shifts and document.get("release", {}).get("strategy", ROLLING) == ROLLING
+    )
+    if is_rolling and promotion.get("allow_yes", True):
         return own
     folder = session.project.home / "rehearsal" / "project"
     shutil.rmtree(folder, ignore_errors=True)
@@ -35,6 +39,7 @@ def project_of(session: Session) -> Path:
         wanted.strategy.name,
         latency_floor=wanted.analysis.latency_floor_seconds,
     )
+    document["promotion"] = {**promotion, "allow_yes": True}  # nobody is there to answer
     (folder / _ENVIRONMENTS / name / SETTINGS).write_text(to_toml(document), encoding="utf-8")
     return folder
 

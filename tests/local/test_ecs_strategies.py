@@ -155,6 +155,10 @@ _BAD_CONFIGURATION: dict[str, tuple[dict[str, Any], str]] = {
         {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 0.05}},
         "canaryPercent must be from 0.1 to 100",
     ),
+    "canary's decimals": (
+        {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 5.55}},
+        "canaryPercent must be a multiple of 0.1",
+    ),
     "canary's bake time": (
         {"strategy": "CANARY", "canaryConfiguration": {"canaryBakeTimeInMinutes": 1441}},
         "canaryBakeTimeInMinutes must be from 0 to 1440",
@@ -162,6 +166,10 @@ _BAD_CONFIGURATION: dict[str, tuple[dict[str, Any], str]] = {
     "step": (
         {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 2.9}},
         "stepPercent must be from 3.0 to 100",
+    ),
+    "step's decimals": (
+        {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 3.01}},
+        "stepPercent must be a multiple of 0.1",
     ),
     "step's bake time": (
         {"strategy": "LINEAR", "linearConfiguration": {"stepBakeTimeInMinutes": -1}},
@@ -189,6 +197,18 @@ def test_a_configuration_outside_of_ecs_s_limits_is_refused(
 ) -> None:
     request_["deploymentConfiguration"].update(changes)
     _is_refused(ecs, request_, words)
+
+
+@pytest.mark.parametrize("percent", [0.1, 0.3, 0.7, 5, 8.2, 33.3, 100])
+def test_a_percentage_with_one_decimal_is_within_ecs_s_limits(
+    ecs: Ecs, request_: dict[str, Any], percent: float
+) -> None:
+    canary = {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": percent}}
+    request_["deploymentConfiguration"].update(canary)
+
+    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+
+    assert made["canaryConfiguration"]["canaryPercent"] == percent
 
 
 _BAD_WIRING: dict[str, tuple[dict[str, Any], str]] = {

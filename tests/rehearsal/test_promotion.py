@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from mclass_tf.environment import SETTINGS, ReleaseSettings
 from mclass_tf.errors import UsageError
 from mclass_tf.flows.rehearsed_kill import require_step
-from mclass_tf.flows.rehearsed_project import to_toml, with_strategy
+from mclass_tf.flows.rehearsed_project import project_of, to_toml, with_strategy
 from mclass_tf.rehearsal import names, page, summary
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.recorder import deployment_of
@@ -26,6 +29,7 @@ from mclass_tf.rehearsal.result import (
     Stage,
 )
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected, judge
+from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, CANARY, LINEAR, Strategy
 from tests.rehearsal import samples
 
@@ -277,3 +281,22 @@ def test_settings_with_another_strategy_are_read_as_they_were_written() -> None:
     assert "smoke" not in with_strategy(release, "rolling", latency_floor=3.0)
     whole = {"account_id": "111111111111", "release": release}
     assert tomllib.loads(to_toml(whole)) == whole
+
+
+def test_a_rehearsal_of_a_kill_is_asked_nothing(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for name in ("dev", "prod"):
+        (own / "environments" / name).mkdir(parents=True)
+        (own / "environments" / name / SETTINGS).write_text(
+            'account_id = "1"\n[promotion]\nsoak_minutes = 5\nallow_yes = false\n'
+        )
+    fake = SimpleNamespace(
+        project=SimpleNamespace(folder=own, home=tmp_path),
+        environment=SimpleNamespace(name="prod", release=ReleaseSettings()),
+    )
+
+    made = project_of(cast("Session", fake))
+
+    settings = tomllib.loads((made / "environments" / "prod" / SETTINGS).read_text())
+    assert settings["promotion"] == {"soak_minutes": 5, "allow_yes": True}
+    assert (made / "environments" / "dev").is_symlink()

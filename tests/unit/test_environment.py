@@ -288,9 +288,11 @@ def test_a_wrong_setting_of_releases_is_told_with_its_line(
         ("blue-green", 'smoke = "/version"', "a list"),
         ("canary", "canary_percent = 0", "0.1 to 100"),
         ("canary", "canary_percent = 100.1", "0.1 to 100"),
+        ("canary", "canary_percent = 5.55", "one decimal at most"),
         ("canary", "canary_bake_minutes = -1", "0 to 1440"),
         ("canary", "step_percent = 10", "linear"),
         ("linear", "step_percent = 2.9", "3 to 100"),
+        ("linear", "step_percent = 3.01", "one decimal at most"),
         ("linear", "step_bake_minutes = 1441", "0 to 1440"),
         ("linear", "canary_bake_minutes = 1", "canary"),
     ],
@@ -323,9 +325,17 @@ def test_a_strategy_is_what_the_file_says_and_rolling_by_default(project: Path) 
     assert environment.load(project, "dev").release.strategy == Strategy(name="rolling")
 
 
+@pytest.mark.parametrize("percent", [0.1, 0.3, 0.7, 5, 8.2, 33.3, 99.9, 100])
+def test_a_percentage_with_one_decimal_is_taken_as_it_is_written(project: Path, percent: float) -> None:
+    told = f'promotes_from = "dev"\n[release]\nstrategy = "canary"\ncanary_percent = {percent}\n'
+    change(project, "environment.toml", 'promotes_from = "dev"\n', told)
+
+    assert environment.load(project, "prod").release.strategy.canary_percent == percent
+
+
 def test_promotions_ask_for_no_soak_time_and_no_critical_findings_by_default(project: Path) -> None:
     assert environment.load(project, "prod").promotion == environment.PromotionSettings(
-        soak_minutes=0.0, refuse_findings="CRITICAL"
+        soak_minutes=0.0, refuse_findings="CRITICAL", allow_yes=True
     )
 
 
@@ -334,12 +344,14 @@ def test_what_promotions_ask_for_can_be_set(project: Path) -> None:
         project,
         "environment.toml",
         'promotes_from = "dev"\n',
-        'promotes_from = "dev"\n[promotion]\nsoak_minutes = 30\nrefuse_findings = "NONE"\n',
+        'promotes_from = "dev"\n[promotion]\nsoak_minutes = 30\nrefuse_findings = "NONE"\nallow_yes = false\n',
     )
 
     loaded = environment.load(project, "prod")
 
-    assert loaded.promotion == environment.PromotionSettings(soak_minutes=30.0, refuse_findings="NONE")
+    assert loaded.promotion == environment.PromotionSettings(
+        soak_minutes=30.0, refuse_findings="NONE", allow_yes=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -348,7 +360,8 @@ def test_what_promotions_ask_for_can_be_set(project: Path) -> None:
         ("soak_minutes = -1", "soak_minutes", "0 to 43200"),
         ('refuse_findings = "high"', "refuse_findings", "CRITICAL, HIGH"),
         ('refuse_findings = "UNDEFINED"', "refuse_findings", "CRITICAL, HIGH"),
-        ("soak = 60", "soak", "refuse_findings, soak_minutes"),
+        ('allow_yes = "no"', "allow_yes", "true or false"),
+        ("soak = 60", "soak", "allow_yes, refuse_findings, soak_minutes"),
     ],
 )
 def test_a_wrong_setting_of_promotions_is_told_with_its_line(

@@ -12,11 +12,24 @@ from typing import Any, cast
 
 import pytest
 
-from mclass_tf import verify
+from mclass_tf import flows, verify
 from mclass_tf.aws import Access, Aws
+from mclass_tf.cli import promote_commands
+from mclass_tf.cli.call import Call, Reporter
+from mclass_tf.cli.grammar import parser
 from mclass_tf.cli.promote_commands import differences_text, history_document, history_text, path
 from mclass_tf.environment import Backend, Environment, PromotionSettings
-from mclass_tf.errors import NoImageError, PromotionRefusedError, UsageError
+from mclass_tf.errors import (
+    ApprovalRefusedError,
+    DeploymentInProgressError,
+    GateRefusedError,
+    LeaseHeldError,
+    NoImageError,
+    PlanRefusedError,
+    PromotionRefusedError,
+    RefusedError,
+    UsageError,
+)
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.history import told
@@ -25,7 +38,7 @@ from mclass_tf.flows.proof import _scan, _tags, require_clean, require_proven, s
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
 from mclass_tf.rollout import Patience
-from mclass_tf.session import Session
+from mclass_tf.session import Project, Session
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import (
     DIGEST,
@@ -362,15 +375,142 @@ def test_where_from_and_where_to_are_written_in_several_ways(words: list[str]) -
     assert path(words) == ("dev", "prod")
 
 
+def test_an_arrow_of_its_own_is_no_option() -> None:
+    arguments = parser().parse_args(["promote", "dev", "->", "prod", "--yes"])
+
+    assert path(arguments.path) == ("dev", "prod")
+    assert arguments.yes
+
+
 @pytest.mark.parametrize("words", [["dev"], ["dev", "qa", "prod"], ["dev", "dev"], ["→"]])
 def test_anything_but_two_environments_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         path(words)
 
 
-def test_an_arrow_that_the_shell_has_taken_is_told() -> None:
+@pytest.mark.parametrize("words", [["dev-"], ["dev", "-"]])
+def test_an_arrow_that_the_shell_has_taken_is_told(words: list[str]) -> None:
     with pytest.raises(UsageError, match="the shell has taken the >"):
-        path(["dev-"])
+        path(words)
+
+
+def call(*arguments: str) -> Call:
+    return Call(
+        arguments=parser().parse_args(["promote", *arguments]),
+        project=Project(folder=Path("/project"), home=Path("/project/.mclass")),
+        reporter=Reporter(),
+    )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The environments that a promotion opens, of which prod wants to be asked; nobody sits at a terminal."""
+    names: list[str] = []
+
+    def load(_: Path, name: str) -> Environment:
+        return replace(environment(name), promotion=PromotionSettings(allow_yes=name != "prod"))
+
+    def open_session(_: Project, name: str, **__: Any) -> Session:
+        names.append(name)
+        nothing = cast("Any", SimpleNamespace(is_local=False))
+        return Session(
+            project=nothing,
+            environment=environment(name),
+            target=nothing,
+            aws=nothing,
+            workspace=nothing,
+            engine=nothing,
+            env={},
+            report=lambda _: None,
+        )
+
+    monkeypatch.setattr("mclass_tf.environment.load", load)
+    monkeypatch.setattr(promote_commands, "open_session", open_session)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
+    return names
+
+
+def test_yes_is_refused_before_anything_happens_where_the_environment_does_not_allow_it(
+    opened: list[str],
+) -> None:
+    done = promote_commands.promote(call("dev", "prod", "--yes"))
+
+    assert done.exit_code == 5
+    assert done.document["error"]["type"] == "PromotionRefusedError"
+    assert (done.document["outcome"], done.document["environment"]) == ("refused", "prod")
+    assert "at a terminal without --yes" in done.document["error"]["hint"]
+    assert (
+        "`allow_yes = true` under [promotion] of environments/prod/environment.toml"
+        in done.document["error"]["hint"]
+    )
+    assert not opened
+
+
+def test_nobody_is_told_to_add_a_yes_that_the_environment_does_not_allow(opened: list[str]) -> None:
+    with pytest.raises(UsageError, match="no terminal") as allowed:
+        promote_commands.promote(call("prod", "dev"))
+    with pytest.raises(UsageError, match="no terminal") as caught:
+        promote_commands.promote(call("dev", "prod"))
+
+    assert allowed.value.hint == "add --yes"
+    assert "--yes" not in caught.value.hint
+    assert "at a terminal" in caught.value.hint
+    assert not opened
+
+
+def test_yes_answers_where_the_environment_allows_it(
+    opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def promoted(*_: Any, confirm: Any, **__: Any) -> None:
+        asked.append(confirm("Promote?"))
+        raise ApprovalRefusedError("that will do")
+
+    monkeypatch.setattr(flows, "promote", promoted)
+
+    promote_commands.promote(call("prod", "dev", "--yes"))
+
+    assert asked == [True]
+    assert opened == ["prod", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("error", "digest"),
+    [
+        (PromotionRefusedError("not proven", digest=DIGEST), DIGEST),
+        (PromotionRefusedError("dev runs nothing"), ""),
+        (LeaseHeldError("kim is at work", holder="kim", digest=OTHER_DIGEST), ""),
+        (ApprovalRefusedError("dev was left as it is"), ""),
+        (GateRefusedError("the gates refuse this plan"), ""),
+        (PlanRefusedError("the plan is stale"), ""),
+        (DeploymentInProgressError("a deployment is under way"), ""),
+    ],
+)
+def test_whatever_refuses_a_promotion_is_told_as_a_document_that_names_no_digest_of_others(
+    opened: list[str], monkeypatch: pytest.MonkeyPatch, error: RefusedError, digest: str
+) -> None:
+    def promoted(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(flows, "promote", promoted)
+
+    done = promote_commands.promote(call("prod", "dev", "--yes"))
+
+    assert opened
+    assert done.exit_code == 5
+    assert done.document == {
+        "environment": "dev",
+        "digest": digest,
+        "outcome": "refused",
+        "cause": str(error),
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "hint": error.hint,
+            "exit_code": 5,
+        },
+    }
 
 
 def test_what_serves_already_is_known_by_what_runs() -> None:

@@ -2,6 +2,8 @@
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AdvancedConfiguration.html
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CanaryConfiguration.html
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinearConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
 ECS's limits; its words are not documented.
 """
@@ -80,6 +82,9 @@ def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, 
         )
     if not limits.least <= given[limits.percent] <= 100:  # noqa: PLR2004  per cent
         raise invalid(f"{name}.{limits.percent} must be from {limits.least} to 100.0.")
+    # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+    if round(given[limits.percent], 1) != given[limits.percent]:
+        raise invalid(f"{name}.{limits.percent} must be a multiple of 0.1.")
     minutes = given[limits.minutes]
     if minutes != int(minutes) or not 0 <= minutes <= _MOST_MINUTES:
         raise invalid(f"{name}.{limits.minutes} must be from 0 to {_MOST_MINUTES}.")
