@@ -45,7 +45,7 @@ class Terraform:
         if package is None or is_logged or not provider.is_locked(package, memory=memory):
             yield self  # which says itself what is wrong with it
             return
-        with provider.running(package, self.env) as found:
+        with provider.running(package, root=self.root, env=self.env) as found:
             yield replace(self, env={**self.env, **found})
 
     def init(self, *, backend_config: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -16,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "TF_REATTACH_PROVIDERS"
+# Known to be one that can be run so, and never tofu's: its configurations may be made by for_each.
+_SOURCE = "registry.terraform.io/hashicorp/aws"
 _PATIENCE = 30.0  # seconds; it takes 0.1
 _LOCKED = re.compile(r'^provider "([^"]+)" \{\n  version += "([^"]+)"$(.*?)^\}$', re.MULTILINE | re.DOTALL)
 _HASH = re.compile(r'"(h1:[^"]+)"')
-_BLOCK = re.compile(r'^\s*provider\s+"', re.MULTILINE)
+_BLOCK = re.compile(r'^\s*provider\s+["\w]', re.MULTILINE)
 _ATTACH = re.compile(rf"{VARIABLE}='(.*)'")
 # The end of our standard output is the end of the provider's; when whoever holds our standard input is gone, killed even, so is
 # the provider.
@@ -49,8 +53,8 @@ class Package:
 def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     """Return the one provider of the configuration in `root`, or None where a single process would not do.
 
-    That is so with several providers, with several configurations of one (a process has one), where a developer's build
-    takes its place, and where a file that Terraform writes is not as expected.
+    That is so with several providers, with several configurations of one (a process has one), with a provider that is not
+    known to be fit, where a developer's build takes its place, and where a file that Terraform writes is not as expected.
     """
     try:
         locked = _LOCKED.findall((root / ".terraform.lock.hcl").read_text(encoding="utf-8"))
@@ -64,6 +68,8 @@ def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     if is_overridden or is_json or not is_one:
         return None
     ((source, version, rest),) = locked
+    if source != _SOURCE:
+        return None
     programs = list((data / "providers" / source / version).glob("*/terraform-provider-*"))
     if len(programs) != 1:
         return None
@@ -90,32 +96,31 @@ def is_locked(package: Package, *, memory: Path) -> bool:
 
 
 @contextmanager
-def running(package: Package, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Keep the provider running in `env`; yield the variables that lead Terraform to it, none where it does not start."""
+def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Keep the provider running in `root` and `env`; yield the variables that lead Terraform to it, none where it does not start."""
     # For its socket: a folder of its owner alone, and of a short name.
-    folder = tempfile.mkdtemp(prefix="mclass-tf-")
-    process = subprocess.Popen(
-        ("/bin/sh", "-c", _WATCH, str(package.program)),
-        cwd="/",
-        env={**env, "TMPDIR": folder},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # an interrupt is Terraform's to handle, which tells the provider
-    )
-    said: Future[str] = Future()
-    reader = threading.Thread(target=_listen, args=(process.stdout or (), said), daemon=True)
-    reader.start()
-    try:
-        yield _attached(package, said)
-    finally:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-                reader.join()
-        process.wait()
+    with (
+        tempfile.TemporaryDirectory(prefix="mclass-tf-", ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            ("/bin/sh", "-c", _WATCH, str(package.program)),
+            cwd=root,  # as Terraform starts it: files that the configuration names may be relative
+            env={**env, "TMPDIR": folder},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # an interrupt is Terraform's to handle, which tells the provider
+        ) as process,
+    ):
+        said: Future[str] = Future()
+        reader = threading.Thread(target=_listen, args=(process.stdout or (), said), daemon=True)
+        reader.start()
+        try:
+            yield _attached(package, said)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # the pipe may be open in a child that Checkov has forked
+            reader.join()
 
 
 def _modules(root: Path, data: Path) -> list[Path]:

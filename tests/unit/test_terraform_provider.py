@@ -23,6 +23,7 @@ BLOCK = 'provider "aws" {\n  region = "eu-west-1"\n}\n'
 STAYS = """#!/bin/sh
 echo $$ > "$OUT/pid"
 echo "$TMPDIR" > "$OUT/folder"
+pwd > "$OUT/cwd"
 echo "Starting..."
 echo "	TF_REATTACH_PROVIDERS='{\\"NAME\\":{\\"Pid\\":$$}}'"
 exec sleep 600
@@ -97,6 +98,18 @@ def test_a_module_that_configures_a_provider_too_is_left_to_terraform(configurat
 
 def test_what_is_written_as_json_is_left_to_terraform(configuration: Configuration) -> None:
     configuration.write("more.tf.json", "{}")
+
+    assert configuration.found() is None
+
+
+def test_words_without_quotes_count_as_terraform_counts_them(configuration: Configuration) -> None:
+    configuration.write("other.tf", 'provider aws {\n  alias = "other"\n}\n')
+
+    assert configuration.found() is None
+
+
+def test_a_provider_that_is_not_known_to_be_fit_is_left_to_terraform(configuration: Configuration) -> None:
+    configuration.write(".terraform.lock.hcl", locked("registry.opentofu.org/hashicorp/aws"))
 
     assert configuration.found() is None
 
@@ -184,14 +197,15 @@ def env(out: Path) -> dict[str, str]:
 def test_a_provider_runs_as_long_as_it_is_wanted(tmp_path: Path) -> None:
     mine = package(tmp_path, STAYS.replace("NAME", SOURCE))
 
-    with running(mine, env(tmp_path)) as found:
+    with running(mine, root=tmp_path, env=env(tmp_path)) as found:
         attached = json.loads(found[provider.VARIABLE])
         pid = attached[SOURCE]["Pid"]
         folder = Path((tmp_path / "folder").read_text().strip())
         assert is_alive(pid)
+        assert (tmp_path / "cwd").read_text().strip() == str(tmp_path)
         assert folder.stat().st_mode & 0o777 == 0o700
 
-    assert not is_alive(pid)
+    until(lambda: not is_alive(pid), "the end of the provider")
     assert not folder.exists()
 
 
@@ -206,7 +220,7 @@ def test_a_provider_runs_as_long_as_it_is_wanted(tmp_path: Path) -> None:
 def test_a_provider_that_does_not_start_as_it_should_leaves_terraform_to_itself(
     tmp_path: Path, program: str
 ) -> None:
-    with running(package(tmp_path, program), env(tmp_path)) as found:
+    with running(package(tmp_path, program), root=tmp_path, env=env(tmp_path)) as found:
         assert found == {}
 
 
@@ -215,7 +229,7 @@ def test_a_provider_does_not_outlive_a_command_that_is_killed(tmp_path: Path) ->
     code = (
         "import os, time; from pathlib import Path; from mclass_tf.terraform.provider import Package, running\n"
         f"mine = Package(source={SOURCE!r}, program=Path({str(mine.program)!r}), hashes=frozenset())\n"
-        "with running(mine, dict(os.environ)): print('up', flush=True); time.sleep(600)\n"
+        "with running(mine, root=Path.cwd(), env=dict(os.environ)): print('up', flush=True); time.sleep(600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
