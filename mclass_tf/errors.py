@@ -40,6 +40,7 @@
     ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
     │   ├── RolledBackError              ECS has gone back to the earlier revision, or has tried to
     │   │   └── AnalysisFailedError      because the new version was worse under traffic than the old one
+    │   ├── ServesWorseError             it was worse, and ECS did not go back any more: it serves
     │   ├── SupersededError              somebody else's deployment has taken its place
     │   ├── RolloutStoppedError          somebody has stopped it, and nothing was put back
     │   ├── StalledError                 nothing has moved for too long; ECS goes on
@@ -323,6 +324,10 @@ class RolledBackError(RolloutError):
 
 class AnalysisFailedError(RolledBackError):
     pass
+
+
+class ServesWorseError(RolloutError):
+    outcome = "worse"
 
 
 class SupersededError(RolloutError):

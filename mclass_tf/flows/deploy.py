@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from mclass_tf.errors import (
     RolledBackError,
     RolloutError,
     RolloutStoppedError,
+    ServesWorseError,
     StalledError,
     SupersededError,
 )
@@ -102,11 +103,15 @@ class Deployer:
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
         """Return the task definitions that ran when a service deployment began."""
         sources = self.whole(deployment).source_revision_arns
-        return tuple(self.ecs.revision_task_definition(arn) for arn in sources)
+        return tuple(self.patience(lambda: self.ecs.revision_task_definition(arn)) for arn in sources)  # noqa: B023  # called at once
+
+    def task_definition(self, name: str) -> Mapping[str, Any]:
+        """Return a task definition as ECS describes it."""
+        return self.patience(lambda: self.ecs.task_definition(name))
 
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
-        containers = self.ecs.task_definition(task_definition)["containerDefinitions"]
+        containers = self.task_definition(task_definition)["containerDefinitions"]
         return next(
             (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
         )
@@ -274,7 +279,10 @@ class Deployer:
 
         `attempt` tells what the smoke test, or the comparison under traffic, has found, which is the cause then.
         """
+        failure = _failure(attempt) if attempt is not None else ""
         if end.outcome is Outcome.SUCCEEDED:
+            if failure:
+                raise self._serves_worse(failure)
             return
         problem = _problem(attempt) if attempt is not None else ""
         if problem and end.outcome is Outcome.ROLLED_BACK:
@@ -285,7 +293,6 @@ class Deployer:
                 hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h",
                 cause=cause,
             )
-        failure = _failure(attempt) if attempt is not None else ""
         if failure and end.outcome is Outcome.ROLLED_BACK:
             raise self._analysis_failed(failure)
         error = self._explained(end, self._stall_after(watching), task_definition_arn)
@@ -393,10 +400,19 @@ class Deployer:
             cause=cause,
         )
 
+    def _serves_worse(self, failure: str) -> ServesWorseError:
+        name = self.session.environment.name
+        cause = f"the new version is worse than the old one: {failure}"
+        return ServesWorseError(
+            f"what was to run in {name} serves there, since ECS did not take it back any more, but {cause}",
+            hint=f"`rollback {name}` returns to the release before it; it is no proven release",
+            cause=cause,
+        )
+
     def _superseded(self, end: End) -> RolloutError:
         by = end.by
         revision = "" if by is None else by.target_revision_arn
-        what = self.ecs.revision_task_definition(revision) if revision else "another deployment"
+        what = "another deployment" if by is None or not revision else self.task_definition_of(by)
         cause = f"{what.rsplit('/', 1)[-1]} was deployed meanwhile"
         name = self.session.environment.name
         return SupersededError(

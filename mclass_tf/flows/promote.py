@@ -21,6 +21,7 @@ from mclass_tf.flows.release import (
     Wanted,
     bring,
     leave,
+    require_free,
     result,
     runs,
     unshown,
@@ -81,6 +82,7 @@ def promote(
     with alone(session, command="promote", digest=digest):
         if arn := _serving(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
+        require_free(deployer, digest)
         found = proven(origin, session.environment.promotion, digest=digest)
         shown.differences(differences(_side(source, states[0]), _side(session, states[1])))
         wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)

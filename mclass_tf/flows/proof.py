@@ -14,8 +14,9 @@ from mclass_tf.environment import SEVERITIES, PromotionSettings
 from mclass_tf.errors import NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deploy import Deployer
-from mclass_tf.ledger import Origin, Record
+from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK
+from mclass_tf.session import Session
 
 _LOOKED_BACK = 200  # attempts
 # The environment serves what the attempt was to bring.
@@ -49,6 +50,18 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
         tags=tags,
         origin=Origin(environment=name, record=ledger.url(record.name)),
     )
+
+
+def require_not_withdrawn(source: Session, *, digest: str) -> None:
+    """Raise PromotionRefusedError where a promotion from `source` was cut off, and the image was taken back there since."""
+    name = source.environment.name
+    looked_at = list(islice(ledger_of(source).latest_first(), _LOOKED_BACK))
+    if not any(record.begun.digest == digest for record in proven_releases(looked_at[::-1])):
+        raise PromotionRefusedError(
+            f"{digest} was taken back in {name} since its promotion was cut off; nothing was changed",
+            hint=f"promote what serves there now; `history {name}` tells what happened",
+            digest=digest,
+        )
 
 
 def serving(deployer: Deployer) -> str:

@@ -8,10 +8,18 @@ from dataclasses import replace
 from itertools import islice
 
 from mclass_tf import verify
-from mclass_tf.errors import ConfigurationError, NoImageError, ReleaseMissingError, SupersededError
+from mclass_tf.errors import (
+    ConfigurationError,
+    NoImageError,
+    ReleaseMissingError,
+    SupersededError,
+    UsageError,
+)
 from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
+from mclass_tf.flows.promote import require_path
+from mclass_tf.flows.proof import require_not_withdrawn
 from mclass_tf.flows.release import (
     Released,
     Wanted,
@@ -23,6 +31,7 @@ from mclass_tf.flows.release import (
     unshown,
 )
 from mclass_tf.flows.rollback import go_on_back
+from mclass_tf.flows.shift import require_pauses
 from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
@@ -36,6 +45,7 @@ _OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
 def resume(
     session: Session,
     *,
+    source: Callable[[str], Session],
     confirm: Confirm,
     show: Show,
     on_interrupt: OnInterrupt = leave,
@@ -46,8 +56,9 @@ def resume(
     """Go on with the last attempt, which was cut off, left to ECS or failed on its way, and return when its image serves.
 
     What is there decides, not what the attempt had noted: where its deployment is known to ECS that is followed to its end,
-    or told how it has ended; where there is none, the release is made from its plan on, with the same image. Raises
-    ReleaseMissingError (exit 3) where no attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError
+    or told how it has ended; where there is none, the release is made from its plan on, with the same image. A promotion's
+    must still be wanted where it came from: `source` opens that environment. Raises PromotionRefusedError (exit 5) where it is not,
+    UsageError (2) where a rollout under way does not wait at a stage of `pause_at`, ReleaseMissingError (exit 3) where no attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError
     and its kin (6) where ECS has taken it back or somebody has deployed something else, and what `release` raises.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
@@ -59,11 +70,23 @@ def resume(
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
         session.report(f"going on with {_told(record)}")
         if record.begun.command not in _FORWARD:
+            if pause_at:
+                raise UsageError(
+                    f"what was cut off in {name} is a {record.begun.command}: it waits at no stage",
+                    hint="leave out --pause-at",
+                )
             return go_on_back(deployer, record, watching)
         current = own_deployment(deployer, record)
         if current is not None:
+            if pause_at:
+                require_pauses(session, deployer.service(), pause_at, under_way=deployer.pause_stages())
             return _take_up(deployer, record, current, watching)
         _require_untouched(deployer, record)
+        origin = record.begun.promoted_from
+        if origin is not None:
+            there = source(origin.environment)
+            require_path(there, session)
+            require_not_withdrawn(there, digest=record.begun.digest)
         _require_image(deployer, record)
         _let_end(deployer, record, watching)
         return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)

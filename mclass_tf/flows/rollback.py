@@ -7,8 +7,8 @@ from itertools import islice
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import NoImageError, ReleaseMissingError, RolloutError
-from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
+from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
+from mclass_tf.flows.attempt import Attempt, alone, attempts_on, begun, lease_of, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
@@ -51,19 +51,37 @@ def rollback(
 
     `to` is a digest, or a task definition (FAMILY:REVISION or ARN). Without it: a deployment that is under way is taken
     back by ECS; else the service returns to the release that was proven before the one in force. Raises
-    ReleaseMissingError (3) where there is nothing to go back to, RolloutError and its kin (6).
+    DeploymentInProgressError (5) where a rollback is under way already, ReleaseMissingError (3) where there is nothing to go
+    back to, RolloutError and its kin (6).
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
     current = deployer.ongoing()
     if current is not None and to is None:
+        _require_forward(deployer, current)
         return take_back(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
     with alone(session, command="rollback", digest=to or ""):
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
         return _go_to(deployer, goal, watching, service=service)
+
+
+def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
+    """Refuse to take a rollback back: a second one, meant as the first, would bring in again what was withdrawn."""
+    session, name = deployer.session, deployer.session.environment.name
+    if current.status in ROLLING_BACK:
+        return  # ECS's own, which is followed to its end
+    holder = lease_of(session).holder()
+    started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
+    if "rollback" not in (*started_by, holder.command if holder else ""):
+        return
+    raise DeploymentInProgressError(
+        f"{name} is going back already, to {deployer.task_definition_of(current).rsplit('/', 1)[-1]}; nothing was changed",
+        hint=f"wait for it: `status {name}`; `release {name} --resume` goes on with one that was cut off, "
+        f"`abort {name}` takes it back, `rollback {name} --to TASK_DEFINITION` goes elsewhere",
+    )
 
 
 def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Released:
@@ -235,7 +253,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
                 hint=f"release it: `release {name} --image {to}`",
             )
         return Goal(task_definition_arn=_task_definition(found), digest=to)
-    described = deployer.ecs.task_definition(to)
+    described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:
         raise ReleaseMissingError(
@@ -249,7 +267,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
 def _require_usable(deployer: Deployer, goal: Goal) -> None:
     """Raise ReleaseMissingError where ECS could not start what is to run again."""
     name = goal.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.ecs.task_definition(goal.task_definition_arn).get("status")
+    status = deployer.task_definition(goal.task_definition_arn).get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",

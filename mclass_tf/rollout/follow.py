@@ -58,10 +58,10 @@ def follow(
 
     `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
     it would roll back to cannot start. `on_pause` is asked once for each hook that waits. `on_look` is told of the service deployment at every
-    look; where it says True, ECS is told to roll back, once.
+    look; where it says True, ECS is told to roll back until it does.
     """
     asked: set[str] = set()
-    is_taken_back = False
+    refusal: str | None = None
     while True:
         view = watch.look()
         if view is not None:
@@ -69,11 +69,11 @@ def follow(
         if back_to is not None and watch.is_rolling_back:
             count, back_to = back_to, None
             _lower(client, count, patience=patience)
-        if watch.deployment is not None and on_look(watch.deployment) and not is_taken_back:
-            is_taken_back = True
-            _roll_back(client, watch, patience=patience)
+        is_to_go = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
             return watch.end
+        if is_to_go and refusal != "" and not watch.is_rolling_back:
+            refusal = _roll_back(client, watch, patience=patience, told=refusal)
         _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
@@ -115,9 +115,13 @@ def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience:
         patience.tell(f"ECS does not take the answer: {error_message(error)}")
 
 
-def _roll_back(client: Client, watch: Watch, *, patience: Patience) -> None:
-    """Tell ECS to roll back; where it will not, say so and go on watching."""
+def _roll_back(client: Client, watch: Watch, *, patience: Patience, told: str | None = None) -> str:
+    """Tell ECS to roll back; where it will not, say why, unless that was `told`, and go on watching. "" where it does."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
     except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
-        patience.tell(f"ECS does not roll it back: {error_message(error)}")
+        refusal = error_message(error) or type(error).__name__
+        if refusal != told:
+            patience.tell(f"ECS does not roll it back: {refusal}")
+        return refusal
+    return ""

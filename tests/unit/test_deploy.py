@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mclass_tf import flows, rollout, verify
+from mclass_tf.analysis import FAILED
 from mclass_tf.aws import Aws
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import (
@@ -17,15 +19,19 @@ from mclass_tf.errors import (
     RolledBackError,
     RolloutError,
     RolloutStoppedError,
+    ServesWorseError,
     StalledError,
     SupersededError,
 )
+from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deploy import Deployer, Watching
 from mclass_tf.flows.release import require_free, runs, start_or_take_up
+from mclass_tf.ledger import Answered, Compared
 from mclass_tf.rollout import End, Outcome, Patience
 from mclass_tf.rollout.view import Snapshot
 from mclass_tf.service import Ecs
 from tests.unit.fake_service import (
+    BEGAN,
     DIGEST,
     NEW,
     OLD,
@@ -157,6 +163,35 @@ def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
 
     assert error.message.endswith("; the service is back at 0 tasks")
     assert ecs.calls == [("update", None, 0, False)]
+
+
+def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
+    attempt = Attempt(record="", digest=DIGEST, revision="", started_at=BEGAN)
+    nothing = Answered(requests=0, errors=0)
+    attempt.analysis = Compared(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
+
+    with pytest.raises(ServesWorseError, match=r"serves there.* new 20.0 % failed") as caught:
+        deployer(FakeEcs(RUNNING_OLD)).require_success(
+            end(Outcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, back_to=None, attempt=attempt
+        )
+    attempt.failed(caught.value)
+
+    assert caught.value.exit_code == 6
+    assert "`rollback dev`" in caught.value.hint
+    assert (attempt.outcome, attempt.is_verified) == ("worse", False)
+
+
+def test_a_throttled_question_about_a_task_definition_is_asked_again() -> None:
+    class Throttled(WithImages):
+        refusals = 2
+
+        def task_definition(self, reference: str) -> Mapping[str, Any]:
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeTaskDefinition")
+            return super().task_definition(reference)
+
+    assert deployer(Throttled(RUNNING_OLD)).image_of(NEW) == f"repository@{DIGEST}"
 
 
 def test_success_is_no_error() -> None:

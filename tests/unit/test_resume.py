@@ -5,30 +5,35 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from mclass_tf import verify
+from mclass_tf import flows, verify
 from mclass_tf.aws import Access, Aws
 from mclass_tf.cli.promote_commands import history_text
 from mclass_tf.cli.release_commands import _attempt_text
-from mclass_tf.environment import Backend
+from mclass_tf.environment import Backend, ReleaseSettings
 from mclass_tf.errors import (
     ApprovalRefusedError,
     ConfigurationError,
     LedgerError,
     MclassError,
     PlanRefusedError,
+    PromotionRefusedError,
     ReleaseMissingError,
     RolledBackError,
+    UsageError,
 )
 from mclass_tf.flows.attempt import Attempt, Writer, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.history import told
+from mclass_tf.flows.proof import require_not_withdrawn
 from mclass_tf.flows.resume import cut_off, intruder, own_deployment
 from mclass_tf.ledger import (
     APPLYING,
@@ -45,6 +50,7 @@ from mclass_tf.ledger import (
 from mclass_tf.rollout import Patience
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
+from mclass_tf.strategy import BLUE_GREEN, Strategy
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import (
     ARN,
@@ -406,3 +412,64 @@ def test_details_of_steps_are_of_jsons_types() -> None:
 
     assert seen == [{"command": "migrate", "task_arn": "task/1", "exit_code": 3}]
     assert own.before[0].exit_code == 3
+
+
+def served(
+    book: Book, *, minute: int, command: str = "release", digest: str = DIGEST, arn: str = NEW
+) -> None:
+    """Write an attempt that was proven."""
+    begun = replace(
+        record().begun,
+        at=(BEGAN + dt.timedelta(minutes=minute)).isoformat(),
+        command=command,
+        digest=digest,
+    )
+    with recorded(book.session, begun) as attempt:
+        attempt.outcome, attempt.is_verified, attempt.task_definition_arn = "released", True, arn
+
+
+def test_what_its_origin_has_taken_back_since_is_not_promoted_any_more() -> None:
+    book = Book()
+    served(book, minute=0, digest="sha256:older", arn=OLD)
+    served(book, minute=1)
+    require_not_withdrawn(book.session, digest=DIGEST)
+
+    served(book, minute=2, digest="sha256:newer", arn=OTHER)
+    require_not_withdrawn(book.session, digest=DIGEST)  # what came after it says nothing against it
+
+    served(book, minute=3, command="rollback", digest="sha256:older", arn=OLD)
+    with pytest.raises(PromotionRefusedError, match="was taken back in dev since"):
+        require_not_withdrawn(book.session, digest=DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"), [("release", "does not wait at BAKE_TIME"), ("rollback", "waits at no stage")]
+)
+def test_a_pause_that_cannot_be_made_any_more_is_refused(
+    monkeypatch: pytest.MonkeyPatch, command: str, told: str
+) -> None:
+    ecs = FakeEcs(RUNNING_OLD, listed=[service_deployment()])
+    fake_session = SimpleNamespace(
+        environment=SimpleNamespace(name="dev", release=ReleaseSettings(strategy=Strategy(name=BLUE_GREEN))),
+        aws=SimpleNamespace(warm=lambda: None),
+        report=lambda _: None,
+    )
+    made = replace(deployer(ecs), session=cast("Any", fake_session))
+    cut = record(rolling_out(), command=command)
+    module = import_module("mclass_tf.flows.resume")  # the package has the verb by that name
+    monkeypatch.setattr(module, "applied_state", lambda _: SimpleNamespace(outputs={}))
+    monkeypatch.setattr(module, "alone", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(module, "ledger_of", lambda _: SimpleNamespace(latest_first=lambda: iter([cut])))
+    monkeypatch.setattr(verify.Outputs, "parse", lambda _: made.outputs)
+    monkeypatch.setattr(Deployer, "of", lambda *_: made)
+
+    with pytest.raises(UsageError, match=told):
+        flows.resume(
+            made.session,
+            source=lambda _: made.session,
+            confirm=lambda _: True,
+            show=lambda _: None,
+            pause_at=("BAKE_TIME",),
+        )
+
+    assert ecs.calls == []

@@ -46,7 +46,12 @@ class Asked:
 
 
 def followed(
-    ecs: FakeEcs, interruptions: Interruptions, asked: Asked, *, back_to: int | None = None
+    ecs: FakeEcs,
+    interruptions: Interruptions,
+    asked: Asked,
+    *,
+    back_to: int | None = None,
+    is_worse: bool = False,
 ) -> tuple[End | None, list[str]]:
     told: list[str] = []
     shown: list[View] = []
@@ -62,6 +67,7 @@ def followed(
         on_interrupt=asked,
         patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
         back_to=back_to,
+        on_look=lambda _: is_worse,
     )
     assert shown
     return end, told
@@ -117,6 +123,31 @@ def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: 
     assert end is not None
     assert end.outcome is Outcome.SUCCEEDED
     assert told == ["ECS does not roll it back: not yours"]
+
+
+def test_what_does_worse_is_taken_back_as_soon_as_ecs_does_it_and_then_no_more(ecs: FakeEcs) -> None:
+    def refuse_twice() -> None:
+        if len(ecs.calls) < 3:
+            raise denied("StopServiceDeployment")
+        ecs.becomes("ROLLBACK_REQUESTED")
+
+    ecs.on_change = refuse_twice
+    interruptions = Interruptions(on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=5))
+
+    end, told = followed(ecs, interruptions, Asked(), is_worse=True)
+
+    assert end is not None
+    assert end.outcome is Outcome.ROLLED_BACK
+    assert ecs.calls == [("roll back", service_deployment().arn)] * 3
+    assert told == ["ECS does not roll it back: not yours"], "the same refusal is told once"
+
+
+def test_what_has_ended_is_not_taken_back(ecs: FakeEcs) -> None:
+    ecs.becomes("SUCCESSFUL")
+
+    followed(ecs, Interruptions(), Asked(), is_worse=True)
+
+    assert ecs.calls == []
 
 
 def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:

@@ -1,0 +1,74 @@
+"""Going back: what it takes back, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from mclass_tf.errors import DeploymentInProgressError
+from mclass_tf.flows.attempt import lease_of, ledger_of
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.rollback import _require_forward
+from mclass_tf.lease import Holder
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs
+from tests.unit.fake_service import NEW, FakeEcs, deployment, service, service_deployment
+from tests.unit.test_deploy import OUTPUTS
+from tests.unit.test_resume import Book, record, rolling_out
+
+UNDER_WAY = service_deployment()
+
+
+def going(book: Book) -> Deployer:
+    return Deployer(
+        session=book.session,
+        outputs=OUTPUTS,
+        ecs=cast("Ecs", FakeEcs(service(deployment(NEW, status="PRIMARY")))),
+        patience=Patience(tell=book.lines.append),
+    )
+
+
+def began(book: Book, command: str, *, at: str) -> None:
+    """Write that a command has started, or taken up, the deployment that is under way."""
+    ledger = ledger_of(book.session)
+    ledger.step(
+        ledger.begin(replace(record().begun, command=command, at=at)), 1, rolling_out(arn=UNDER_WAY.arn)
+    )
+
+
+def test_a_rollback_is_not_taken_back_by_a_second_one() -> None:
+    book = Book()
+    began(book, "rollback", at="2026-11-23T10:00:00+00:00")
+
+    with pytest.raises(
+        DeploymentInProgressError, match=r"dev is going back already, to .*nothing was changed"
+    ) as caught:
+        _require_forward(going(book), UNDER_WAY)
+
+    assert "`abort dev`" in caught.value.hint
+
+
+def test_one_that_has_just_begun_is_known_by_its_lease() -> None:
+    book = Book()
+    holder = Holder.here(who="kim", command="rollback", digest="")
+
+    with lease_of(book.session).held(holder), pytest.raises(DeploymentInProgressError):
+        _require_forward(going(book), UNDER_WAY)
+
+
+@pytest.mark.parametrize("command", ["release", "promote"])
+def test_what_goes_forward_is_taken_back_also_where_somebody_has_tried_to_already(command: str) -> None:
+    book = Book()
+    began(book, command, at="2026-11-23T10:00:00+00:00")
+    began(book, "rollback", at="2026-11-23T10:01:00+00:00")
+
+    _require_forward(going(book), UNDER_WAY)
+
+
+def test_what_ecs_takes_back_is_followed() -> None:
+    book = Book()
+    began(book, "rollback", at="2026-11-23T10:00:00+00:00")
+
+    _require_forward(going(book), service_deployment(status="ROLLBACK_IN_PROGRESS"))
