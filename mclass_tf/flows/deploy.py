@@ -282,7 +282,7 @@ class Deployer:
         failure = _failure(attempt) if attempt is not None else ""
         if end.outcome is Outcome.SUCCEEDED:
             if failure:
-                raise self._serves_worse(failure)
+                raise self.serves_worse(f"the new version is worse than the old one: {failure}")
             return
         problem = _problem(attempt) if attempt is not None else ""
         if problem and end.outcome is Outcome.ROLLED_BACK:
@@ -400,12 +400,11 @@ class Deployer:
             cause=cause,
         )
 
-    def _serves_worse(self, failure: str) -> ServesWorseError:
+    def serves_worse(self, cause: str) -> ServesWorseError:
         name = self.session.environment.name
-        cause = f"the new version is worse than the old one: {failure}"
         return ServesWorseError(
             f"what was to run in {name} serves there, since ECS did not take it back any more, but {cause}",
-            hint=f"`rollback {name}` returns to the release before it; it is no proven release",
+            hint=f"`rollback {name}` returns to the release before it; from there it may be released, and compared, again",
             cause=cause,
         )
 

@@ -22,6 +22,7 @@ from mclass_tf.flows.release import (
     bring,
     leave,
     require_free,
+    require_not_worse,
     result,
     runs,
     unshown,
@@ -121,6 +122,7 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
     with recorded(session, begun(session, command="promote", digest=digest)) as attempt:
         attempt.task_definition_arn = task_definition_arn
         attempt.outcome = UNCHANGED
+        require_not_worse(deployer, task_definition_arn)
         report = deployer.prove(attempt, digest=digest)
     return Promoted(released=result(session, attempt, report), origin=None, sent=0)
 

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from mclass_tf import image, verify
@@ -14,9 +15,10 @@ from mclass_tf.errors import (
     ApprovalRefusedError,
     DeploymentInProgressError,
     NoImageError,
+    ServesWorseError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, alone, begun, plan_details, recorded
+from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, plan_details, recorded
 from mclass_tf.flows.before import run_before
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import (
@@ -35,6 +37,7 @@ from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 RELEASED, UNCHANGED = "released", "unchanged"
+_LOOKED_BACK = 50  # attempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +202,17 @@ def _roll_out(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
         return finish(deployer, ours, watching, attempt, back_to=back_to)
+    require_not_worse(deployer, wanted)
     return _proven(deployer, attempt)
+
+
+def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
+    """Raise ServesWorseError where what serves did worse than what was before it: to ask again does not make it better."""
+    records = islice(ledger_of(deployer.session).latest_first(), _LOOKED_BACK)
+    ends = (record.ended for record in records if record.ended is not None)
+    last = next((end for end in ends if end.task_definition_arn == task_definition_arn), None)
+    if last is not None and last.outcome == ServesWorseError.outcome:
+        raise deployer.serves_worse(last.cause)
 
 
 def finish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from itertools import islice
 
@@ -75,13 +76,23 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
         return  # ECS's own, which is followed to its end
     holder = lease_of(session).holder()
     started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
-    if "rollback" not in (*started_by, holder.command if holder else ""):
+    is_back = "rollback" in (*started_by, holder.command if holder else "")
+    if not is_back and not _has_died_over(deployer, current):
         return
     raise DeploymentInProgressError(
-        f"{name} is going back already, to {deployer.task_definition_of(current).rsplit('/', 1)[-1]}; nothing was changed",
+        f"a rollback of {name} is under way already; nothing was changed",
         hint=f"wait for it: `status {name}`; `release {name} --resume` goes on with one that was cut off, "
         f"`abort {name}` takes it back, `rollback {name} --to TASK_DEFINITION` goes elsewhere",
     )
+
+
+def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
+    """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
+    last = next(ledger_of(deployer.session).latest_first(), None)
+    if last is None or last.is_over or last.begun.command != "rollback":
+        return False
+    brings = _digest(deployer, deployer.task_definition_of(current))
+    return brings == last.begun.digest and current.created_at >= dt.datetime.fromisoformat(last.begun.at)
 
 
 def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Released:

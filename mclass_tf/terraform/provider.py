@@ -23,7 +23,8 @@ _SOURCE = "registry.terraform.io/hashicorp/aws"
 _PATIENCE = 30.0  # seconds; it takes 0.1
 _LOCKED = re.compile(r'^provider "([^"]+)" \{\n  version += "([^"]+)"$(.*?)^\}$', re.MULTILINE | re.DOTALL)
 _HASH = re.compile(r'"(h1:[^"]+)"')
-_BLOCK = re.compile(r'^\s*provider\s+["\w]', re.MULTILINE)
+_BLOCK = re.compile(r'^\s*provider\s+["\w].*?(?:^\}|\Z)', re.MULTILINE | re.DOTALL)
+_ALIAS = re.compile(r"\balias\s*=")
 _ATTACH = re.compile(rf"{VARIABLE}='(.*)'")
 # The end of our standard output is the end of the provider's; when whoever holds our standard input is gone, killed even, so is
 # the provider.
@@ -64,7 +65,9 @@ def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     except (OSError, ValueError, KeyError):
         return None
     is_json = any(any(folder.glob("*.tf.json")) for folder in modules)
-    is_one = len(locked) == 1 and sum(len(_BLOCK.findall(text)) for text in texts) == 1
+    blocks = [block for text in texts for block in _BLOCK.findall(text)]
+    # One with an alias stands beside the one that Terraform supposes for the rest.
+    is_one = len(locked) == len(blocks) == 1 and not _ALIAS.search(blocks[0])
     if is_overridden or is_json or not is_one:
         return None
     ((source, version, rest),) = locked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,9 +24,9 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.attempt import Attempt, recorded
 from mclass_tf.flows.deploy import Deployer, Watching
-from mclass_tf.flows.release import require_free, runs, start_or_take_up
+from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_take_up
 from mclass_tf.ledger import Answered, Compared
 from mclass_tf.rollout import End, Outcome, Patience
 from mclass_tf.rollout.view import Snapshot
@@ -43,6 +44,7 @@ from tests.unit.fake_service import (
     service_deployment,
     task,
 )
+from tests.unit.test_resume import Book, record
 
 OUTPUTS = cast(
     "verify.Outputs",
@@ -297,3 +299,24 @@ def test_a_service_runs_what_its_primary_deployment_has_completed(*, found: Any,
 
 def test_the_rollouts_package_gives_what_callers_need() -> None:
     assert rollout.Choice.LEAVE is flows.Choice.LEAVE
+
+
+def test_what_did_worse_is_no_better_for_being_released_again() -> None:
+    book = Book()
+    made = replace(deployer(FakeEcs(RUNNING_OLD)), session=book.session)
+    attempted(book, "worse", minute=0)
+    with pytest.raises(ServesWorseError, match=r"serves there.*because of it"):
+        require_not_worse(made, NEW)
+
+    attempted(book, "refused", minute=1, arn="")
+    with pytest.raises(ServesWorseError):
+        require_not_worse(made, NEW)
+
+    attempted(book, "released", minute=2)  # after a rollback, and compared again
+    require_not_worse(made, NEW)
+
+
+def attempted(book: Book, outcome: str, *, minute: int, arn: str = NEW) -> None:
+    at = (BEGAN + dt.timedelta(minutes=minute)).isoformat()
+    with recorded(book.session, replace(record().begun, at=at)) as attempt:
+        attempt.outcome, attempt.cause, attempt.task_definition_arn = outcome, "because of it", arn

@@ -14,8 +14,8 @@ from mclass_tf.flows.rollback import _require_forward
 from mclass_tf.lease import Holder
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
-from tests.unit.fake_service import NEW, FakeEcs, deployment, service, service_deployment
-from tests.unit.test_deploy import OUTPUTS
+from tests.unit.fake_service import DIGEST, NEW, deployment, service, service_deployment
+from tests.unit.test_deploy import OUTPUTS, WithImages
 from tests.unit.test_resume import Book, record, rolling_out
 
 UNDER_WAY = service_deployment()
@@ -25,16 +25,18 @@ def going(book: Book) -> Deployer:
     return Deployer(
         session=book.session,
         outputs=OUTPUTS,
-        ecs=cast("Ecs", FakeEcs(service(deployment(NEW, status="PRIMARY")))),
+        ecs=cast("Ecs", WithImages(service(deployment(NEW, status="PRIMARY")))),
         patience=Patience(tell=book.lines.append),
     )
 
 
-def began(book: Book, command: str, *, at: str) -> None:
+def began(book: Book, command: str, *, at: str, digest: str = DIGEST) -> None:
     """Write that a command has started, or taken up, the deployment that is under way."""
     ledger = ledger_of(book.session)
     ledger.step(
-        ledger.begin(replace(record().begun, command=command, at=at)), 1, rolling_out(arn=UNDER_WAY.arn)
+        ledger.begin(replace(record().begun, command=command, at=at, digest=digest)),
+        1,
+        rolling_out(arn=UNDER_WAY.arn),
     )
 
 
@@ -43,7 +45,7 @@ def test_a_rollback_is_not_taken_back_by_a_second_one() -> None:
     began(book, "rollback", at="2026-11-23T10:00:00+00:00")
 
     with pytest.raises(
-        DeploymentInProgressError, match=r"dev is going back already, to .*nothing was changed"
+        DeploymentInProgressError, match="a rollback of dev is under way already; nothing was changed"
     ) as caught:
         _require_forward(going(book), UNDER_WAY)
 
@@ -58,11 +60,20 @@ def test_one_that_has_just_begun_is_known_by_its_lease() -> None:
         _require_forward(going(book), UNDER_WAY)
 
 
+def test_one_that_died_before_it_noted_its_deployment_is_known_by_what_that_brings() -> None:
+    book = Book()
+    ledger = ledger_of(book.session)
+    ledger.begin(replace(record().begun, command="rollback", at=UNDER_WAY.created_at.isoformat()))
+
+    with pytest.raises(DeploymentInProgressError):
+        _require_forward(going(book), UNDER_WAY)
+
+
 @pytest.mark.parametrize("command", ["release", "promote"])
 def test_what_goes_forward_is_taken_back_also_where_somebody_has_tried_to_already(command: str) -> None:
     book = Book()
     began(book, command, at="2026-11-23T10:00:00+00:00")
-    began(book, "rollback", at="2026-11-23T10:01:00+00:00")
+    began(book, "rollback", at="2026-11-23T10:01:00+00:00", digest="sha256:older")
 
     _require_forward(going(book), UNDER_WAY)
 

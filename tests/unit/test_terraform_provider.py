@@ -77,7 +77,8 @@ def configuration(tmp_path: Path) -> Configuration:
 
 
 def test_the_one_provider_of_a_configuration_is_found(configuration: Configuration) -> None:
-    configuration.call_module('resource "aws_iam_role" "this" {}\n')
+    configuration.call_module('resource "aws_iam_role" "this" {}\n\nvariable "alias" {}\n')
+    configuration.write("more.tf", 'module "key" {\n  source = "../module"\n  alias  = "key"\n}\n')
 
     assert configuration.found() == Package(
         source=SOURCE, program=configuration.program, hashes=frozenset({"h1:one=", "h1:three="})
@@ -98,6 +99,17 @@ def test_a_module_that_configures_a_provider_too_is_left_to_terraform(configurat
 
 def test_what_is_written_as_json_is_left_to_terraform(configuration: Configuration) -> None:
     configuration.write("more.tf.json", "{}")
+
+    assert configuration.found() is None
+
+
+@pytest.mark.parametrize(
+    "block", ['provider "aws" {\n  alias = "us"\n}\n', 'provider "aws" { alias = "us" }']
+)
+def test_an_alias_beside_the_configuration_that_terraform_supposes_is_left_to_it(
+    configuration: Configuration, block: str
+) -> None:
+    configuration.write("main.tf", block)
 
     assert configuration.found() is None
 
