@@ -405,6 +405,21 @@ async def test_a_target_may_answer_before_it_has_read_everything() -> None:
 
 
 @asynchronous
+async def test_a_client_that_stops_in_mid_request_is_closed_though_it_was_answered() -> None:
+    async def refuse(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"enough", status="413 Too Much"))
+
+    async with sites(refuse) as (site,), plane(world(group("blue", site), attributes=IDLE_1)) as made:
+        site.reads_bodies = False
+        await made.healthy(site)
+        client = await made.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+        assert (await client.answer()).status == 413
+        assert await client.rest() == b""
+        assert made.of(Failure) == []
+
+
+@asynchronous
 async def test_a_client_that_does_not_end_its_request_gets_a_408() -> None:
     async with sites(_hang) as (site,), plane(world(group("blue", site), attributes=IDLE_1)) as made:
         await made.healthy(site)
@@ -472,6 +487,22 @@ async def test_a_client_that_goes_away_is_a_460_and_the_target_is_told() -> None
         (line,) = await made.log_lines()
         assert " 460 - " in line
         assert made.of(Failure) == []
+
+
+@asynchronous
+async def test_a_client_that_goes_away_in_mid_answer_leaves_the_targets_status() -> None:
+    async def endless(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegun")
+        await writer.drain()
+
+    async with sites(endless) as (site,), plane(world(group("blue", site), attributes=LOGGED)) as made:
+        await made.healthy(site)
+        client = await made.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.reader.readuntil(b"begun")
+        client.close()
+        (line,) = await made.log_lines()
+        assert " 200 200 " in line
 
 
 @asynchronous

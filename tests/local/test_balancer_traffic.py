@@ -264,18 +264,21 @@ async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection
         assert site.requests[0].header("host") == "web-1.eu-west-1.elb.amazonaws.com"
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked", "ETag: x"])
 @asynchronous
-async def test_head_is_answered_without_a_body_and_the_connections_live_on() -> None:
+async def test_head_is_answered_without_a_body_and_the_connections_live_on(framing: str) -> None:
     async def head(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-        if asked.first[0] != "HEAD":
-            writer.write(b"hello")
+        if asked.first[0] == "HEAD":
+            writer.write(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+        else:
+            writer.write(answer(b"hello"))
 
+    name, _, value = framing.partition(": ")
     async with sites(head) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
         for _ in range(2):
-            assert (await client.ask(method="HEAD")).header("content-length") == "5"
+            assert (await client.ask(method="HEAD")).header(name.lower()) == value
             assert (await client.ask()).body == b"hello"
         assert site.opened == 1
 

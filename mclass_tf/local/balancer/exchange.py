@@ -157,14 +157,17 @@ class Exchange:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-460-issues."""
         if self.is_over or not self.is_begun:
             return
-        if not self.is_tunnel:
+        if not self.status:  # else the target has answered, and its status stays
             self.status = 460 if self.request_is_whole else 400
             self._count_own(self.status)
         self._end()
 
     def idle(self) -> None:
         """Nothing has moved for the idle timeout."""
-        if self.status or self.is_tunnel:
+        if self.is_over:  # answered, and the rest of the request does not come
+            self.client.closes = True
+            self.client.ended(self)
+        elif self.status or self.is_tunnel:
             self._break_off("idle_timeout")
         elif not self.request_is_whole:
             self._fail(408, "")

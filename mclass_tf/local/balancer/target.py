@@ -245,10 +245,9 @@ class TargetConnection(asyncio.Protocol):
         """The answer is whole: go back to the pool if the target lets us, and if nothing else came with it."""
         answer = self._answer
         self.exchange = None
-        if not answer.has_body and (answer.is_chunked or answer.content_length not in {None, b"0"}):
-            self._parser = httptools.HttpResponseParser(
-                self
-            )  # the old one waits for a body that will not come
+        if not answer.has_body and answer.content_length != b"0":
+            # The old one waits for a body that will not come: without a length, until the connection ends.
+            self._parser = httptools.HttpResponseParser(self)
         if answer.stays_open and exchange.request_is_sent and not (self._is_dirty or self.is_closed):
             self._rest()
         else:
