@@ -111,6 +111,8 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
         for number in range(1, request.runs + 1):
             if request.runs > 1:
                 session.report(f"run {number} of {request.runs}")
+            if number > 1:
+                push_version(source or session, new)  # the fault may be that it is gone
             runs.append(_run(scene, old=old, new=new))
             if isinstance(scenario, Plain):
                 # What serves now is the old version of the next run.

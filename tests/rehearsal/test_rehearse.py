@@ -87,6 +87,14 @@ def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
     nothing_is_left_changed(commands)
 
 
+def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for(
+    commands: CommandLine,
+) -> None:
+    found = rehearsed(commands, "--fault", "image-missing", "--runs", "2")
+
+    assert (found["verdict"], len(found["runs"])) == ("passed", 2)
+
+
 @pytest.mark.parametrize("protection", names.PROTECTIONS)
 def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLine, protection: str) -> None:
     found = rehearsed(commands, "--without", protection)
