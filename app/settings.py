@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -84,6 +85,13 @@ class _Reader:
         self.problems.append(f"{name} is {value!r}; it must look like {example}")
         return default
 
+    def address(self, name: str, *, default: str) -> str:
+        value = self.given(name)
+        if value is None or _is_address(value):
+            return value or default
+        self.problems.append(f"{name} is {value!r}; it must be an IP address, such as 0.0.0.0 or ::")
+        return default
+
     def number(self, name: str, *, default: float, least: float, most: float) -> float:
         value = self.optional(name, least=least, most=most)
         return default if value is None else value
@@ -128,9 +136,7 @@ def load(env: Mapping[str, str]) -> Settings:
     """Return the settings, or raise SettingsError with every problem that there is."""
     reader = _Reader(env)
     settings = Settings(
-        host=reader.text(
-            "MCLASS_HOST", default=Settings.host, pattern=r"[0-9a-fA-F.:]+", example="0.0.0.0 or ::"
-        ),
+        host=reader.address("MCLASS_HOST", default=Settings.host),
         port=reader.whole("MCLASS_PORT", default=Settings.port, least=0, most=65535),
         version=reader.text(
             "MCLASS_VERSION", default=Settings.version, pattern=r"[\w.+-]{1,128}", example="1.2.3"
@@ -163,7 +169,7 @@ def load(env: Mapping[str, str]) -> Settings:
             pattern=r"\d{12}:task/[\w-]{1,255}",
             example="ACCOUNT:task/CLUSTER, as in the ARN of a task",
         ),
-        asked_faults=tuple(sorted(n for n in env if n.startswith(FAULT_PREFIX) and n != _ONLY_IN and env[n])),
+        asked_faults=tuple(sorted(name for name in env if _is_fault(name, env))),
     )
     reader.refuse_unknown()
     # What could not be read has a default here, against which the rest would be judged wrongly.
@@ -178,6 +184,19 @@ def there(settings: Settings, *, task_arn: str | None) -> Settings:
     if not settings.faults_only_in or f":{settings.faults_only_in}/" in (task_arn or ""):
         return settings
     return replace(settings, faults=Faults(), asked_faults=())
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return "%" not in value  # a zone is a name, which may be that of no interface
+
+
+def _is_fault(name: str, env: Mapping[str, str]) -> bool:
+    """Whether that variable alone brings a fault: one that says false or 0 does not."""
+    return name.startswith(FAULT_PREFIX) and _faults(_Reader({name: env[name]})) != Faults()
 
 
 def _faults(reader: _Reader) -> Faults:

@@ -34,7 +34,7 @@ class Endpoints:
         self._unhealthy_after = settings.faults.unhealthy_after
 
     def application(self) -> Starlette:
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route("/", self.about),
                 Route("/health", self.health),
@@ -44,6 +44,9 @@ class Endpoints:
             ],
             exception_handlers={HTTPException: _refused},
         )
+        # A redirect would have no body, and its address would be whatever the caller says that this host is.
+        application.router.redirect_slashes = False
+        return application
 
     async def about(self, _: Request) -> JSONResponse:
         return _answer(self._about)

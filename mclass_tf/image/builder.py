@@ -14,7 +14,7 @@ from mclass_tf.image.builtin import Builtin
 from mclass_tf.image.dockerfile import DockerfileBuild, reason_of
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
-from mclass_tf.process import Command, Runner
+from mclass_tf.process import Command, Completed, Runner
 
 _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
@@ -26,6 +26,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "podman": ("podman", "info", "--format", "{{.Store.GraphDriverName}}"),
     "buildah": ("buildah", "info", "--format", "{{.store.GraphDriverName}}"),
 }
+_NOT_FOUND = 127  # a shell's exit status where there is no such program
 _INSTALL = "start Docker, or install podman or buildah"
 
 
@@ -116,13 +117,23 @@ def choose(
 
 def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> str | None:
     """Why the builder cannot be used; None where it can."""
+
+    def ask(argv: tuple[str, ...]) -> Completed:
+        return run(Command(argv=argv, cwd=cwd, env=env))
+
     try:
-        done = run(Command(argv=_PROBES[name], cwd=cwd, env=env))
+        # podman by docker's name, as its package podman-docker has it, takes docker's commands but saves no OCI layout.
+        if name == "docker" and ask(("docker", "--version")).stdout.startswith("podman"):
+            return "it is podman by another name"
+        done = ask(_PROBES[name])
     except FileNotFoundError:
         return "not installed"
     if done.status == 0:
         return None
     reason = reason_of(done)
+    # What was found only starts another program, which is not there: a shell's script, or that of `local env`.
+    if done.status == _NOT_FOUND or reason.endswith("command not found"):
+        return "not installed"
     return f"its daemon does not answer: {reason}" if name == "docker" else reason
 
 

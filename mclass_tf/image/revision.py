@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,15 @@ from urllib.parse import urlsplit
 
 from mclass_tf.errors import RevisionError
 from mclass_tf.process import Command, Runner
+
+# git's short form of an address for ssh, `git@github.com:owner/repository.git`.
+_SHORT = re.compile(r"(?:[^@:/]+@)?([^@:/]+):([^:/].*?)(?:\.git)?/?")
+# Whatever the user has told git not to show: new files, and those that it ignores but a builder takes.
+_CHANGED = ("status", "--porcelain", "--untracked-files=normal")
+_IGNORED = (
+    *("ls-files", "--others", "--ignored", "--exclude-standard"),
+    *("--", "app", ":(exclude,glob)app/**/__pycache__/**"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +57,22 @@ def read_revision(folder: Path, *, env: Mapping[str, str], run: Runner) -> Revis
         return done.stdout.strip()
 
     commit = git(("rev-parse", "HEAD"))
-    dirty = "-dirty" if git(("status", "--porcelain")) else ""
+    dirty = "-dirty" if git(_CHANGED) or git(_IGNORED) else ""
     return Revision(name=f"{commit}{dirty}", source=_source(git))
 
 
 def _source(git: Callable[[tuple[str, ...]], str]) -> str:
-    """Where the repository comes from, without the credentials that its URL may hold; empty where it has no origin."""
+    """Where the repository comes from, without the credentials that its URL may hold; empty where nobody could tell."""
     try:
-        url = urlsplit(git(("remote", "get-url", "origin")))
-    except RevisionError:
+        remote = git(("remote", "get-url", "origin"))
+        short = _SHORT.fullmatch(remote)
+        url = urlsplit(f"https://{short[1]}/{short[2]}" if short else remote)
+        host = (url.hostname or "") + (f":{url.port}" if url.port else "")
+    except (RevisionError, ValueError):  # no origin, or an address that is none
         return ""
-    host = (url.hostname or "") + (f":{url.port}" if url.port else "")
-    return url._replace(netloc=host).geturl() if url.scheme in {"http", "https", "ssh"} else ""
+    source = url._replace(netloc=host, query="", fragment="").geturl()
+    # An @ that is left may have a password before it, of an address that is read in another way than it was meant.
+    return source if url.scheme in {"http", "https", "ssh"} and "@" not in source else ""
 
 
 UNKNOWN = Revision(name="unknown")

@@ -111,6 +111,13 @@ def test_a_wrong_path_or_method_is_refused_in_json(start: Start) -> None:
     assert (refused.status_code, refused.json()) == (405, {"error": "Method Not Allowed"})
 
 
+def test_a_path_with_a_slash_too_many_is_refused_and_not_sent_to_where_the_caller_says(start: Start) -> None:
+    answer = start().get("/version/", Host="elsewhere.example.com")
+
+    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+    assert "location" not in answer.headers
+
+
 def test_a_request_is_logged_with_its_ids_and_without_its_query(start: Start) -> None:
     service = start()
     trace = "Root=1-67891233-abcdef012345678912345678"

@@ -74,7 +74,10 @@ def test_the_longest_idle_timeout_that_terraform_takes_leaves_room_for_the_keep_
         ("MCLASS_PORT", "80.5", "a whole number from 0 to 65535"),
         ("MCLASS_PORT", "65536", "a whole number from 0 to 65535"),
         ("MCLASS_PORT", "\u0663000", "a whole number from 0 to 65535"),
-        ("MCLASS_HOST", "a host", "must look like 0.0.0.0 or ::"),
+        *(
+            ("MCLASS_HOST", host, "must be an IP address, such as 0.0.0.0 or ::")
+            for host in ("a host", "999.1.1.1", "127.1", "1:2", "::1%lo")
+        ),
         ("MCLASS_LOG_LEVEL", "loud", "must look like DEBUG, INFO, WARNING or ERROR"),
         ("MCLASS_REVISION", "a b", "must look like a commit's id"),
         ("MCLASS_LAME_DUCK_SECONDS", "nan", "a number from 0 to 120"),
@@ -117,6 +120,21 @@ def test_an_end_that_takes_longer_than_the_stop_timeout_is_refused() -> None:
     assert "SIGKILL would cut requests off" in problem
     assert load({"MCLASS_LAME_DUCK_SECONDS": "28"}).lame_duck == 28
     assert load({"MCLASS_LAME_DUCK_SECONDS": "29", "MCLASS_STOP_TIMEOUT_SECONDS": "61"}).lame_duck == 29
+
+
+def test_a_fault_that_is_told_to_be_off_is_not_asked_for() -> None:
+    off = {"MCLASS_FAULT_EXIT_ON_SIGTERM": "false", "MCLASS_FAULT_ERROR_RATE": "0.0"}
+
+    assert load(off) == Settings()
+    # 0 is at once, here.
+    assert load({**off, "MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}).asked_faults == (
+        "MCLASS_FAULT_CRASH_AFTER_SECONDS",
+    )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "::1", "::ffff:10.0.0.1"])
+def test_the_host_is_an_address_of_either_kind(host: str) -> None:
+    assert load({"MCLASS_HOST": host}).host == host
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,11 @@ REVISION = Revision(name="a" * 40)
 
 
 class Machine:
-    """A machine with some builders, each with the exit status and the words of its probe."""
+    """A machine with some builders, each with the exit status and the words of its probe; `docker_is` its version."""
 
-    def __init__(self, **builders: tuple[int, str]) -> None:
+    def __init__(self, docker_is: str = "Docker version 28.2.2", **builders: tuple[int, str]) -> None:
         self.builders = builders
+        self.docker_is = docker_is
         self.asked: list[str] = []
 
     def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
@@ -45,7 +46,8 @@ class Machine:
         if name not in self.builders:
             raise FileNotFoundError(name)
         status, words = self.builders[name]
-        return Completed(status=status, stdout="", stderr=words, interrupted=False)
+        version = self.docker_is if command.argv[1:] == ("--version",) else ""
+        return Completed(status=status, stdout=version, stderr=words, interrupted=False)
 
     def choose(self, wanted: str | None = None, *, local: bool = False) -> str:
         return builder.choose(wanted, may_use_builtin=local, cwd=Path(), env={}, run=self.run)
@@ -82,6 +84,26 @@ def test_a_named_builder_that_does_not_work_is_not_replaced() -> None:
 
     with pytest.raises(BuilderError, match="docker cannot build: its daemon does not answer"):
         machine.choose("docker", local=True)
+
+
+def test_podman_by_dockers_name_is_not_taken_for_docker() -> None:
+    machine = Machine(docker_is="podman version 4.3.1\n", docker=(0, ""), podman=(0, ""))
+
+    assert machine.choose() == "podman"
+    with pytest.raises(BuilderError, match="docker cannot build: it is podman by another name"):
+        machine.choose("docker")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (1, "docker: command not found"),  # the local AWS's own
+        (127, "/usr/bin/docker: 4: exec: /usr/bin/podman: not found"),
+    ],
+)
+def test_a_docker_that_only_starts_what_is_not_there_is_not_installed(status: int, words: str) -> None:
+    with pytest.raises(BuilderError, match="docker cannot build: not installed"):
+        Machine(docker_is="", docker=(status, words)).choose("docker")
 
 
 def test_the_dockerfile_is_told_revision_and_time() -> None:
@@ -463,10 +485,64 @@ def test_a_revision_says_whether_the_tree_is_dirty(project: Path) -> None:
     assert dirty.is_dirty
 
 
-def test_a_source_holds_no_credentials(project: Path) -> None:
-    git(project, "remote", "add", "origin", "https://user:secret@git.example.com:8443/team/mclass.git")
+def test_a_new_file_that_git_is_told_not_to_show_makes_the_tree_dirty(project: Path) -> None:
+    git(project, "config", "status.showUntrackedFiles", "no")
+    assert not read(project).is_dirty
 
-    assert read(project).source == "https://git.example.com:8443/team/mclass.git"
+    (project / "app" / "new.py").write_text("")
+    assert read(project).is_dirty
+
+
+@pytest.mark.parametrize("name", [".env", "deep/er/.env", "old.pyc"])
+def test_an_ignored_file_that_goes_into_the_image_makes_the_tree_dirty(project: Path, name: str) -> None:
+    path = project / "app" / name
+    before = make(project)
+    (project / ".git" / "info" / "exclude").write_text(".env\n*.pyc\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+
+    assert make(project).digest != before.digest
+    assert read(project).is_dirty
+
+
+def test_an_ignored_file_that_stays_out_of_the_image_leaves_the_tree_clean(project: Path) -> None:
+    (project / ".git" / "info" / "exclude").write_text("*.pyc\n.env\n")
+    for folder in ("app", "app/deep/er"):
+        cache = project / folder / "__pycache__"
+        cache.mkdir(parents=True)
+        (cache / "x.pyc").write_text("")
+    (project / ".env").write_text("")
+
+    assert not read(project).is_dirty
+
+
+@pytest.mark.parametrize(
+    ("remote", "source"),
+    [
+        (
+            "https://user:secret@git.example.com:8443/team/mclass.git",
+            "https://git.example.com:8443/team/mclass.git",
+        ),
+        ("https://github.com/o/r.git?token=secret#secret", "https://github.com/o/r.git"),
+        ("ssh://git:secret@github.com/o/r.git", "ssh://github.com/o/r.git"),
+        ("git@github.com:o/r.git", "https://github.com/o/r"),
+        ("github.com:o/r", "https://github.com/o/r"),
+        # git reads the first as a path on the host `user`, the second as one on port 1: the secret is in the path.
+        ("user:secret@github.com:o/r.git", ""),
+        ("https://user:1/secret@github.com/o/r.git", ""),
+        ("ssh://git@host:o/r.git", ""),
+        ("https://[host/o/r.git", ""),
+        ("codecommit::ap-northeast-2://profile@r", ""),
+        ("/srv/git/r.git", ""),
+        ("file:///srv/git/r.git", ""),
+    ],
+)
+def test_a_source_is_an_address_without_credentials_or_nothing(
+    project: Path, remote: str, source: str
+) -> None:
+    git(project, "remote", "add", "origin", remote)
+
+    assert read(project).source == source
 
 
 def test_a_folder_without_revision_is_an_error_that_says_so(tmp_path: Path) -> None:
