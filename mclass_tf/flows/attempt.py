@@ -14,6 +14,7 @@ from typing import Any
 
 from mclass_tf import gates, image, process
 from mclass_tf.errors import (
+    CorruptedImageError,
     InterruptedByUserError,
     MclassError,
     NoImageError,
@@ -264,7 +265,7 @@ def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
 
 def revision_of(session: Session, digest: str) -> str:
     """Return the source revision of an image: from the images that were built here, else from the ledger."""
-    with suppress(NoImageError):
+    with suppress(NoImageError, CorruptedImageError):
         return image.Images(session.project.home / "images").read(digest).revision
     records = ledger_of(session).latest_first()
     return next((r.begun.revision for r in records if r.begun.digest == digest and r.begun.revision), "")

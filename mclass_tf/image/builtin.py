@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mclass_tf.errors import BuilderError
-from mclass_tf.image.layout import BUILDER, MANIFEST, REVISION, Descriptor, Images, blob_path
+from mclass_tf.image.layout import (
+    BUILDER,
+    MANIFEST,
+    REVISION,
+    Descriptor,
+    Images,
+    blob_path,
+    digest_of_file,
+)
 from mclass_tf.process import Command, Runner
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -69,7 +77,8 @@ class Builtin:
             data = path.read_bytes()
             key.update(f"{path.relative_to(self.project)}\0{len(data)}\0".encode() + data)
         place = self.images.folder / "cache" / f"{name}-{key.hexdigest()}"
-        if not place.is_dir():
+        layer = _Layer(place)
+        if not layer.is_whole:
             self.report(f"making the layer of the {name}")
             with self.images.draft() as draft:
                 (draft / "root").mkdir()
@@ -78,9 +87,11 @@ class Builtin:
                 done.mkdir()
                 digest = _write_tar(draft / "root", done / "layer.tar")
                 (done / "digest").write_text(digest, encoding="ascii")
-                _move_in(done, place)
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+                if not layer.is_whole:  # no other build was first
+                    self.images.put(done, place)
             self._forget_others(name, place)
-        return _Layer(place)
+        return layer
 
     def _forget_others(self, name: str, place: Path) -> None:
         for other in place.parent.glob(f"{name}-*"):
@@ -144,6 +155,14 @@ class _Layer:
         return self.folder / "layer.tar"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is there and as it was made: images have links to the same file, and share its damage."""
+        try:
+            return (self.folder / "digest").read_bytes() == digest_of_file(self.path).encode()
+        except FileNotFoundError:
+            return False
+
+    @property
     def descriptor(self) -> Descriptor:
         digest = (self.folder / "digest").read_text(encoding="ascii")
         return Descriptor(media_type=_LAYER, digest=digest, size=self.path.stat().st_size)
@@ -152,16 +171,6 @@ class _Layer:
 def _app_files(app: Path) -> list[Path]:
     found = (path for path in app.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return sorted(path for path in found if path.name not in _NOT_IN_THE_IMAGE)
-
-
-def _move_in(folder: Path, place: Path) -> None:
-    """Put a finished folder in its place, unless another build was first."""
-    place.parent.mkdir(mode=0o700, exist_ok=True)
-    try:
-        folder.rename(place)
-    except OSError:
-        if not place.is_dir():
-            raise
 
 
 def _link(source: Path, target: Path) -> None:

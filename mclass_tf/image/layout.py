@@ -5,6 +5,7 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,8 +14,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,21 @@ class Image:
 
     def verify(self, blob: Descriptor) -> None:
         """Raise CorruptedImageError where the file is not what its digest says."""
-        found = digest_of_file(self.path(blob.digest))
+        path = self.path(blob.digest)
+        try:
+            found = digest_of_file(path)
+        except FileNotFoundError:
+            raise _damaged(path, "it is gone") from None
         if found != blob.digest:
-            raise CorruptedImageError(
-                f"{self.path(blob.digest)} is damaged: its digest is {found}",
-                hint="build the image again: `build`",
-            )
+            raise _damaged(path, f"its digest is {found}")
 
 
 def blob_path(folder: Path, digest: str) -> Path:
     return folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def _damaged(path: Path, why: str) -> CorruptedImageError:
+    return CorruptedImageError(f"{path} is damaged: {why}", hint="build the image again: `build`")
 
 
 def digest_of_file(path: Path) -> str:
@@ -133,18 +139,32 @@ class Images:
         }
         (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
         name = manifest.digest.removeprefix("sha256:")
-        place = self.folder / name
-        if place.exists():
-            # The same image under another tag; its blobs are what they are.
-            (layout / "index.json").replace(place / "index.json")
-        else:
-            layout.rename(place)
-        os.utime(place)
+        kept = replace(_read(layout), folder=self.folder / name)
+        os.utime(layout)
+        # What is there may be damaged, and is the same image where it is not.
+        self.put(layout, kept.folder)
         draft = self.folder / f".latest-{os.getpid()}"
         draft.write_text(name, encoding="ascii")
         draft.replace(self.folder / "latest")
         self._prune(keep=name)
-        return self.read(manifest.digest)
+        return kept
+
+    def put(self, folder: Path, place: Path) -> None:
+        """Put a finished folder in its place, whatever is there, unless another build of the same is putting its own."""
+        with self._aside(place):
+            try:
+                folder.rename(place)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+
+    @contextmanager
+    def _aside(self, path: Path) -> Iterator[None]:
+        """Take a folder away at once and remove it afterwards: a kill in between leaves nothing that looks whole."""
+        with self.draft() as aside:
+            with suppress(FileNotFoundError):
+                path.rename(aside / "old")
+            yield
 
     def latest(self) -> Image:
         """The image that was built last; raise NoImageError where there is none."""
@@ -160,26 +180,12 @@ class Images:
             raise NoImageError(
                 f"{digest} is no digest of an image", hint="it is sha256: and 64 hexadecimal digits"
             )
-        folder = self.folder / digest.removeprefix("sha256:")
         try:
-            (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+            return _read(self.folder / digest.removeprefix("sha256:"))
         except OSError:
             raise NoImageError(
                 f"the image {digest} is not on this machine", hint="build it: `build`"
             ) from None
-        manifest = Descriptor.parse(entry)
-        document = json.loads(blob_path(folder, manifest.digest).read_bytes())
-        notes = entry["annotations"]
-        parts = (document["config"], *document["layers"])
-        return Image(
-            folder=folder,
-            manifest=manifest,
-            # Two layers may be the same.
-            blobs=tuple(dict.fromkeys(Descriptor.parse(part) for part in parts)),
-            tag=notes[_TAG],
-            revision=notes[REVISION],
-            builder=notes[BUILDER],
-        )
 
     def _forget_drafts(self) -> None:
         """Remove what builds that were killed have left behind."""
@@ -195,7 +201,31 @@ class Images:
         )
         for path in layouts[_KEPT:]:
             if path.name != keep:
-                shutil.rmtree(path, ignore_errors=True)
+                with self._aside(path):
+                    pass
+
+
+def _read(folder: Path) -> Image:
+    """The image in a folder where it was kept; raise CorruptedImageError where its manifest is not what it was."""
+    index = (folder / "index.json").read_bytes()
+    try:
+        (entry,) = json.loads(index)["manifests"]
+    except ValueError:
+        raise _damaged(folder / "index.json", "it is no JSON") from None
+    manifest, notes = Descriptor.parse(entry), entry["annotations"]
+    image = Image(
+        folder=folder,
+        manifest=manifest,
+        blobs=(),
+        tag=notes[_TAG],
+        revision=notes[REVISION],
+        builder=notes[BUILDER],
+    )
+    image.verify(manifest)
+    document = json.loads(image.path(image.digest).read_bytes())
+    parts = (document["config"], *document["layers"])
+    # Two layers may be the same.
+    return replace(image, blobs=tuple(dict.fromkeys(Descriptor.parse(part) for part in parts)))
 
 
 def _modified(path: Path) -> float:

@@ -46,6 +46,7 @@ _MANIFESTS = (
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0  # between two bytes: ECR takes its time to check a large layer
 _BUSY = frozenset([429, 500, 502, 503, 504])
+_TAKEN = "TAG_INVALID"  # an immutable tag is there; ECR refuses even the image that it names
 _PIECE = 1024 * 1024
 _TOLD_EVERY = 32 * 1024 * 1024
 _MEGABYTE = 1_000_000
@@ -268,6 +269,8 @@ class Registry:
         query = urlencode({"digest": blob.digest})
         joined = f"{place}{'&' if '?' in place else '?'}{query}"
         answer = self._again("PUT", joined)
+        if answer.status_code == HTTPStatus.NOT_FOUND and self._has(blob):
+            return  # the upload ended with a try whose answer was lost
         self._check(answer, HTTPStatus.CREATED)
 
     def _start(self) -> str:
@@ -282,6 +285,8 @@ class Registry:
             headers["Content-Range"] = f"{offset}-{blob.size - 1}"
         body = _Watched(file, size=blob.size, offset=offset, report=self._report)
         answer = self._call("PATCH", place, headers=headers, data=body)
+        if answer.status_code in _BUSY:
+            raise BrokenOffError(f"{answer.status_code} {answer.reason}")
         self._check(answer, HTTPStatus.ACCEPTED)
         return self._location(answer)
 
@@ -297,6 +302,8 @@ class Registry:
         """Put a manifest under a tag, or under its own digest: from then on the image is there."""
         headers = {"Content-Type": manifest.media_type}
         answer = self._again("PUT", f"manifests/{reference}", headers=headers, data=manifest.data)
+        if _told(answer)[0] == _TAKEN and self._digest_of(reference) == manifest.digest:
+            return  # by a try whose answer was lost, or by another push of the same image
         self._check(answer, HTTPStatus.CREATED)
         found = answer.headers.get("Docker-Content-Digest", manifest.digest)
         if found != manifest.digest:
@@ -370,7 +377,7 @@ class Registry:
                 f"there is no repository {self._repository}: {message}",
                 hint=f"it comes with the infrastructure: `apply {self._environment}`",
             )
-        if code == "TAG_INVALID":
+        if code == _TAKEN:
             raise TagTakenError(
                 what, hint="tags are immutable: build again, or name the image with --tag TAG"
             )

@@ -7,12 +7,13 @@ import json
 import resource
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from mclass_tf import image, local
 from mclass_tf.aws import Access, Aws, connect
@@ -26,6 +27,7 @@ from mclass_tf.errors import (
     UnreachableError,
 )
 from mclass_tf.image.layout import Descriptor, blob_path, digest_of_file
+from mclass_tf.image.registry import BrokenOffError
 
 ACCOUNT = "111111111111"
 REGION = "ap-northeast-2"
@@ -181,8 +183,6 @@ def test_an_expired_token_is_refused_in_the_words_of_ecr(tmp_path: Path) -> None
 
 
 def _tell(server: local.LocalAws, path: str, document: Any) -> None:
-    import requests  # noqa: PLC0415
-
     requests.put(f"{server.url}/_mclass/{path}", json=document, timeout=30).raise_for_status()
 
 
@@ -282,6 +282,94 @@ def wire(server: local.LocalAws) -> Iterator[Wire]:
 
 def over(wire: Wire, aws: Aws) -> image.Login:
     return replace(image.log_in(aws), host=wire.host)
+
+
+class Mishap(image.Registry):
+    """Before the first request to `at`, `before` happens; afterwards its answer is lost, or its status is `answer`."""
+
+    at = ("", "")
+    before: Callable[[], object] | None = None
+    answer: int | None = None
+    sends = True
+    happened = False
+
+    def _call(self, method: str, path: str, **rest: Any) -> requests.Response:
+        if self.happened or method != self.at[0] or self.at[1] not in path:
+            return super()._call(method, path, **rest)
+        self.happened = True
+        if self.before is not None:
+            self.before()
+        answer = super()._call(method, path, **rest) if self.sends else requests.Response()
+        if self.answer is None:
+            raise BrokenOffError("the answer was lost")
+        answer.status_code = self.answer
+        return answer
+
+
+def mishap(aws: Aws, repository: str, *, at: tuple[str, str]) -> Mishap:
+    registry = Mishap(
+        image.log_in(aws), repository, environment="dev", report=lambda _: None, sleep=lambda _: None
+    )
+    registry.at = at
+    return registry
+
+
+@pytest.mark.parametrize("answer", [None, 503])
+def test_a_tag_whose_answer_was_lost_is_there(
+    aws: Aws, repository: str, tmp_path: Path, answer: int | None
+) -> None:
+    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PUT", "manifests/"))
+    registry.answer = answer
+
+    done = registry.push(built, tag="v1")
+
+    assert registry.happened
+    assert done.changed
+    assert {built.digest: ["v1"]} == pushed_to(aws, repository)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_of_two_pushes_at_once_the_later_fails_only_with_another_image(
+    aws: Aws, repository: str, tmp_path: Path, *, other: bool
+) -> None:
+    built, rival = make_image(tmp_path), make_image(tmp_path, name="rival")
+    registry = mishap(aws, repository, at=("PUT", "manifests/"))
+    first = rival if other else built
+
+    faster = Watch().registry(image.log_in(aws), repository)
+    registry.before = lambda: faster.push(first, tag="v1")
+    registry.answer = 400  # as it is
+
+    with pytest.raises(TagTakenError) if other else contextlib.nullcontext():
+        registry.push(built, tag="v1")
+
+    assert {first.digest: ["v1"]} == pushed_to(aws, repository)
+
+
+@pytest.mark.parametrize("answer", [None, 503])
+def test_a_blob_whose_last_answer_was_lost_is_there(
+    aws: Aws, repository: str, tmp_path: Path, answer: int | None
+) -> None:
+    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PUT", "blobs/uploads/"))
+    registry.answer = answer
+
+    registry.push(built, tag="v1")
+
+    assert registry.happened
+    assert {built.digest: ["v1"]} == pushed_to(aws, repository)
+
+
+@pytest.mark.parametrize("busy", [429, 503])
+def test_a_registry_that_is_busy_is_sent_the_bytes_again(
+    aws: Aws, repository: str, tmp_path: Path, busy: int
+) -> None:
+    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PATCH", "blobs/uploads/"))
+    registry.answer, registry.sends = busy, False
+
+    registry.push(built, tag="v1")
+
+    assert registry.happened
+    assert {built.digest: ["v1"]} == pushed_to(aws, repository)
 
 
 LARGE = bytes(range(256)) * 4096 * 64  # 64 MB

@@ -225,6 +225,41 @@ def test_a_blob_is_mounted_from_another_repository_and_uploaded_where_it_is_not_
     assert absent.status_code == 202
 
 
+def test_a_blob_is_not_mounted_from_where_the_caller_may_not_pull(client: Client, visitor: Client) -> None:
+    private = log_in(client.account, "private")
+    private.push_blob(b"secret")
+    digest = digest_of(b"secret")
+    push = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload")
+    grant(client, *push, to=visitor.account)
+
+    refused = visitor.call("POST", "blobs/uploads/", mount=digest, source="private")
+
+    assert (refused.status_code, "Location" in refused.headers) == (202, True)
+    assert client.call("HEAD", f"blobs/{digest}").status_code == 404
+    grant(private, "ecr:GetDownloadUrlForLayer", to=visitor.account)
+    assert visitor.call("POST", "blobs/uploads/", mount=digest, source="private").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", f"blobs/{digest_of(b'x')}", "GET, HEAD"),
+        ("PUT", "blobs/uploads/", "POST"),
+        ("POST", "manifests/v1", "DELETE, GET, HEAD, PUT"),
+        ("DELETE", "/v2/", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_have_is_not_allowed(
+    client: Client, method: str, path: str, allowed: str
+) -> None:
+    answer = client.call(method, path)
+
+    assert (answer.status_code, codes(answer)) == (405, ["UNSUPPORTED"])
+    assert answer.headers["Allow"] == allowed
+    unknown = client.call(method, "nothing")
+    assert (unknown.status_code, codes(unknown)) == (404, ["UNSUPPORTED"])
+
+
 def test_tags_are_listed_by_the_page(client: Client) -> None:
     for tag in ("c", "a", "b"):
         client.push(make_image(), tag)

@@ -11,12 +11,14 @@ import binascii
 import errno
 import json
 import logging
+import os
 import re
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs
 
@@ -39,6 +41,7 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/.*)?")
 _LARGEST_MANIFEST = 4 * 1024 * 1024
 _PAGE = 1000
 _ARRIVED = "mclass.registry.upload"
+_BUSY = "mclass.registry.busy"
 # ECR's own names are not of this machine, and refused (guard.py); these are.
 _REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.localhost(?::\d+)?")
 _ACTIONS = {
@@ -130,7 +133,7 @@ class Registry:
         except RefusedError:
             return None
         environ[_ARRIVED] = upload
-        return upload.appending()
+        return _appending(upload, environ)
 
     def _reply(self, environ: dict[str, Any]) -> Reply:
         try:
@@ -148,10 +151,14 @@ class Registry:
     def _route(self, environ: dict[str, Any]) -> tuple[Callable[[Request], Reply], Request]:
         principal = _principal(str(environ.get("HTTP_AUTHORIZATION", "")))
         method = str(environ["REQUEST_METHOD"])
+        known: set[str] = set()
         for pattern, handlers in self._routes:
             found = pattern.fullmatch(str(environ["PATH_INFO"]))
-            handler = handlers.get("GET" if method == "HEAD" else method) if found else None
-            if found is None or handler is None:
+            if found is None:
+                continue
+            known |= {"HEAD", *handlers} if "GET" in handlers else {*handlers}
+            handler = handlers.get("GET" if method == "HEAD" else method)
+            if handler is None:
                 continue
             query = {key: values[0] for key, values in parse_qs(str(environ["QUERY_STRING"])).items()}
             fields = found.groupdict()
@@ -165,7 +172,12 @@ class Registry:
                 environ=environ,
             )
             return handler, request
-        raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"the registry has no {method} of this path")
+        raise RefusedError(
+            HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND,
+            "UNSUPPORTED",
+            f"the registry has no {method} of this path",
+            headers=(("Allow", ", ".join(sorted(known))),) if known else (),
+        )
 
     def _version(self, _request: Request) -> Reply:
         return _json({})
@@ -295,6 +307,10 @@ class Registry:
         other = ecr.backend_of(request.registry).repositories.get(source)
         if other is None or digest not in other.layers:
             return None
+        try:
+            ecr.authorize(other, account_id=request.principal.account_id, action=_ACTIONS["blobs/"]["GET"])
+        except ecr.NotAuthorizedError:
+            return None
         layers[digest] = other.layers[digest]
         return digest
 
@@ -323,6 +339,8 @@ class Registry:
 
     def _arrived(self, request: Request) -> Upload:
         """The upload that has taken the body of this request."""
+        if _BUSY in request.environ:
+            raise BusyError
         upload = self._upload(request)
         _check_start(request, upload) if _ARRIVED not in request.environ else None
         if upload.failure is not None:
@@ -425,6 +443,18 @@ def _action(request: Request) -> str:
         if kind.startswith(start):
             return actions[request.method]
     raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
+
+
+@contextmanager
+def _appending(upload: Upload, environ: dict[str, Any]) -> Iterator[IO[bytes]]:
+    """Take a body; where another request writes, read it to nowhere, since it must be read before it is refused."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(upload.appending())
+        except BusyError:
+            environ[_BUSY] = True
+            file = stack.enter_context(Path(os.devnull).open("wb"))
+        yield file
 
 
 def _check_start(request: Request, upload: Upload) -> None:
