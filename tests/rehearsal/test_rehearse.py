@@ -13,6 +13,7 @@ from mclass_tf.rehearsal import names
 from tests.conftest import ROOT, CommandLine, Done, interrupted
 
 # What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
+_TRIES = 3
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
@@ -37,15 +38,21 @@ def told(done: Done) -> str:
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
     """Rehearse what must pass; return the document. At half the rate: the tests may share the machine with others."""
-    done = commands.run("rehearse", "dev", "--json", "--rate", "100", "--seconds", "20", *arguments)
-    assert done.status == 0, told(done)
-    return done.document
+    return passed(commands, "dev", "--rate", "100", "--seconds", "20", *arguments)
 
 
 def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
     """Rehearse in prod what must pass, traffic being shifted; return the document."""
     load = ("--rate", "50", "--seconds", "15", "--speed", "20")
-    done = commands.run("rehearse", "prod", "--json", "--strategy", strategy, *load, *arguments)
+    return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
+
+
+def passed(commands: CommandLine, *arguments: str) -> Any:
+    """Rehearse once more where the machine was too busy to send the load as it should be: that says nothing of the release."""
+    for _ in range(_TRIES):
+        done = commands.run("rehearse", *arguments, "--json")
+        if done.status == 0 or not done.document.get("sender", {}).get("is_behind"):
+            break
     assert done.status == 0, told(done)
     return done.document
 
