@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -197,3 +198,45 @@ async def test_a_target_at_another_address_is_asked_there() -> None:
         await made.apply(world(group("blue", two)))
         assert (await client.ask()).status == 200
         assert (len(one.requests), len(two.requests)) == (1, 1)
+
+
+@asynchronous
+async def test_what_cannot_be_understood_keeps_nothing_else_from_changing() -> None:
+    bad = group("bad", attributes={"slow_start.duration_seconds": "abc"})
+    wrong = rule({"Type": "redirect", "RedirectConfig": {"StatusCode": "permanent"}})
+    lost = replace(listener(rule(fixed(200)), arn="lost"), protocol="HTTPS", certificate="?", private_key="?")
+    async with sites(None, None) as (one, two):
+        first = world(group("blue", one), bad, listeners=[listener(rule(forward("bad")), arn="old")])
+        async with plane(first, may_complain=True) as made:
+            told = world(
+                replace(bad, targets=(two.target(),)),
+                listeners=[
+                    listener(wrong, arn="new"),
+                    lost,
+                    listener(rule(forward("bad")), arn="old"),
+                    listener(rule(fixed(200, "good"))),
+                ],
+            )
+            await made.apply(told)
+            assert (await (await made.client()).ask()).body == b"good"
+            assert (await (await made.client("old")).ask()).body.decode() == two.name
+            assert {found.listener_arn for found in made.of(Listening)} == {"old", "listener"}
+            errors = "".join(made.errors)
+            assert "The attributes of bad are not in force: slow_start.duration_seconds" in errors
+            assert "The listener new is not in force" in errors
+            assert "The listener lost is not in force" in errors
+
+
+@asynchronous
+async def test_a_load_balancer_that_cannot_be_understood_stays_as_it_was() -> None:
+    before = world(listeners=[listener(rule(fixed(200, "before")))])
+    async with plane(before, may_complain=True) as made:
+        after = world(
+            listeners=[listener(rule(fixed(200, "after")))],
+            attributes={"idle_timeout.timeout_seconds": "60s"},
+        )
+        await made.apply(after)
+        assert (await (await made.client()).ask()).body == b"before"
+        assert "idle_timeout.timeout_seconds is no number: '60s'" in "".join(made.errors)
+        await made.apply(world(listeners=[listener(rule(fixed(200, "after")))]))
+        assert (await (await made.client()).ask()).body == b"after"

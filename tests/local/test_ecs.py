@@ -308,6 +308,20 @@ def _container(**settings: Any) -> dict[str, Any]:
     return {"containerDefinitions": [{"name": "a", "image": "i", **settings}]}
 
 
+def _depending(*needs: str, condition: str = "START") -> dict[str, Any]:
+    """Containers `a`, `b`, … each of which depends on the one that stands in its place in `needs`, if any."""
+    return {
+        "containerDefinitions": [
+            {
+                "name": name,
+                "image": "i",
+                "dependsOn": [{"containerName": need, "condition": condition}] if need else [],
+            }
+            for name, need in zip("abcd", needs, strict=False)
+        ]
+    }
+
+
 _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"cpu": "256", "memory": "4096"}, "No Fargate configuration exists"),
     "no size": ({"cpu": "256", "memory": ""}, "'cpu' and 'memory'"),
@@ -354,6 +368,11 @@ _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "health command": (_container(healthCheck={"command": ["true"]}), "must start with CMD"),
     "health interval": (_container(healthCheck={"command": ["CMD", "x"], "interval": 1}), "from 5 to 300"),
+    "unknown dependency": (_depending("z"), "depends on 'z', which is not"),
+    "dependency on itself": (_depending("a"), "cycle"),
+    "circle of dependencies": (_depending("b", "c", "d", "b"), "cycle"),
+    "dependency without a health check": (_depending("b", "", condition="HEALTHY"), "no health check"),
+    "condition": (_depending("b", "", condition="READY"), "'READY' .* must be one of START"),
     "storage": ({"ephemeralStorage": {"sizeInGiB": 20}}, "from 21 to 200"),
     "architecture": ({"runtimePlatform": {"cpuArchitecture": "RISCV"}}, "ARM64"),
     "volume driver": ({"proxyConfiguration": {"containerName": "a"}}, "proxyConfiguration"),
@@ -367,6 +386,14 @@ def test_a_task_definition_that_fargate_does_not_run_is_refused(
     request = {name: value for name, value in task_definition(**changes).items() if value != ""}
     with pytest.raises(ClientError, match=words):
         fresh.client("ecs").register_task_definition(**request)
+
+
+def test_containers_may_depend_on_the_same_one(fresh: Account) -> None:
+    request = task_definition(**_depending("d", "a", "a", ""))
+    for container in request["containerDefinitions"][1:3]:
+        container["dependsOn"] += [{"containerName": "d", "condition": "HEALTHY"}]
+    request["containerDefinitions"][3]["healthCheck"] = {"command": ["CMD", "true"]}
+    fresh.client("ecs").register_task_definition(**request)
 
 
 def test_container_insights_are_kept(fresh: Account) -> None:

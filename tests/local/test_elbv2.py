@@ -44,6 +44,9 @@ _NOTHING = {
     "FixedResponseConfig": {"StatusCode": "404", "ContentType": "text/plain"},
 }
 
+_EVERYTHING = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}
+_ROUTING = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
+
 
 def _forward(blue: str, green: str) -> dict[str, Any]:
     groups = [{"TargetGroupArn": blue, "Weight": 100}, {"TargetGroupArn": green, "Weight": 0}]
@@ -187,6 +190,28 @@ def put_certificate(account: Account, *, arn: str) -> None:
         assert answer.status == 200
 
 
+def test_a_certificate_stays_as_long_as_a_listener_shows_it(elb: Elb) -> None:
+    arn = f"arn:aws:acm:{REGION}:{elb.account.account_id}:certificate/00000000-0000-4000-8000-000000000001"
+    put_certificate(elb.account, arn=arn)
+    acm, iam = elb.account.client("acm"), elb.account.client("iam")
+    pem = acm.get_certificate(CertificateArn=arn)["Certificate"]
+    uploaded = iam.upload_server_certificate(
+        ServerCertificateName="web", CertificateBody=pem, PrivateKey="a key"
+    )["ServerCertificateMetadata"]["Arn"]
+    listeners = [
+        elb.listen(Port=port, Protocol="HTTPS", Certificates=[{"CertificateArn": certificate}])
+        for port, certificate in ((443, arn), (8443, uploaded))
+    ]
+    with pytest.raises(ClientError, match="ResourceInUseException"):
+        acm.delete_certificate(CertificateArn=arn)
+    with pytest.raises(ClientError, match="DeleteConflict"):
+        iam.delete_server_certificate(ServerCertificateName="web")
+    for listener in listeners:
+        elb.client.delete_listener(ListenerArn=listener)
+    acm.delete_certificate(CertificateArn=arn)
+    iam.delete_server_certificate(ServerCertificateName="web")
+
+
 def test_a_port_is_listened_on_once(elb: Elb) -> None:
     elb.listen()
     with pytest.raises(ClientError, match="DuplicateListener"):
@@ -242,6 +267,125 @@ def test_a_listener_forwards_to_groups_that_exist(elb: Elb) -> None:
         elb.client.modify_listener(
             ListenerArn=listener, DefaultActions=[{"Type": "forward", "TargetGroupArn": missing}]
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("idle_timeout.timeout_seconds", "60s", "must be between '1-4000' inclusive"),
+        ("idle_timeout.timeout_seconds", "0", "must be between '1-4000' inclusive"),
+        ("idle_timeout.timeout_seconds", "5000", "must be between '1-4000' inclusive"),
+        ("client_keep_alive.seconds", "59", "must be between '60-604800' inclusive"),
+        ("routing.http.xff_header_processing.mode", "add", "must be one of"),
+        ("routing.http.preserve_host_header.enabled", "yes", "must be one of"),
+    ],
+)
+def test_an_attribute_of_a_load_balancer_that_aws_does_not_take_is_refused(
+    elb: Elb, key: str, value: str, words: str
+) -> None:
+    with pytest.raises(ClientError, match=f"ValidationError.*'{key}' value '{value}' {words}"):
+        elb.client.modify_load_balancer_attributes(
+            LoadBalancerArn=elb.arn, Attributes=[{"Key": key, "Value": value}]
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("slow_start.duration_seconds", "abc", "must be between '30-900' inclusive"),
+        ("slow_start.duration_seconds", "29", "must be between '30-900' inclusive"),
+        ("deregistration_delay.timeout_seconds", "3601", "must be between '0-3600' inclusive"),
+        ("deregistration_delay.timeout_seconds", "-1", "must be between '0-3600' inclusive"),
+        ("stickiness.lb_cookie.duration_seconds", "0", "must be between '1-604800' inclusive"),
+        ("load_balancing.algorithm.type", "random", "must be one of"),
+        (f"{_ROUTING}.percentage", "101", "must be between '1-100' inclusive"),
+        ("slow_start.seconds", "30", "is not recognized"),
+    ],
+)
+def test_an_attribute_of_a_target_group_that_aws_does_not_take_is_refused(
+    elb: Elb, key: str, value: str, words: str
+) -> None:
+    with pytest.raises(ClientError, match=f"ValidationError.*'{key}'.* {words}"):
+        elb.client.modify_target_group_attributes(
+            TargetGroupArn=elb.blue, Attributes=[{"Key": key, "Value": value}]
+        )
+
+
+def test_attributes_are_taken_up_to_their_bounds(elb: Elb) -> None:
+    elb.set(idle_timeout__timeout_seconds="4000", client_keep_alive__seconds="604800")
+    wanted = {
+        "deregistration_delay.timeout_seconds": "3600",
+        "slow_start.duration_seconds": "900",
+        "stickiness.app_cookie.duration_seconds": "604800",
+        f"{_ROUTING}.percentage": "off",
+    }
+    entries = [{"Key": key, "Value": value} for key, value in wanted.items()]
+    elb.client.modify_target_group_attributes(TargetGroupArn=elb.blue, Attributes=entries)
+    found = elb.client.describe_target_group_attributes(TargetGroupArn=elb.blue)["Attributes"]
+    assert wanted.items() <= {entry["Key"]: entry["Value"] for entry in found}.items()
+
+
+@pytest.mark.parametrize("codes", ["200,abc", "99", "200-500", "299-200", "200,"])
+def test_a_matcher_that_aws_does_not_take_is_refused(elb: Elb, codes: str) -> None:
+    matcher = {"HttpCode": codes}
+    with pytest.raises(ClientError, match=r"ValidationError.*within '200-499' inclusive"):
+        elb.client.modify_target_group(TargetGroupArn=elb.blue, Matcher=matcher)
+    with pytest.raises(ClientError, match=r"ValidationError.*within '200-499' inclusive"):
+        elb.client.create_target_group(
+            Name="red", Port=3000, Protocol="HTTP", TargetType="ip", VpcId=elb.network.vpc_id, Matcher=matcher
+        )
+
+
+def test_a_matcher_of_grpc_is_refused(elb: Elb) -> None:
+    with pytest.raises(ClientError, match="does not model"):
+        elb.client.create_target_group(
+            Name="red",
+            Port=3000,
+            Protocol="HTTP",
+            TargetType="ip",
+            VpcId=elb.network.vpc_id,
+            Matcher={"GrpcCode": "0"},
+        )
+
+
+def test_a_health_check_stays_on_the_traffic_port(elb: Elb) -> None:
+    with pytest.raises(ClientError, match="on their traffic port alone"):
+        elb.client.modify_target_group(TargetGroupArn=elb.blue, HealthCheckPort="3001")
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (
+            {"Type": "redirect", "RedirectConfig": {"StatusCode": "permanent"}},
+            "'permanent'.*HTTP_301, HTTP_302",
+        ),
+        (
+            {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "twohundred"}},
+            "'twohundred'",
+        ),
+    ],
+)
+def test_an_action_that_aws_does_not_take_is_refused(elb: Elb, action: dict[str, Any], words: str) -> None:
+    listener = elb.listen()
+    with pytest.raises(ClientError, match=words):
+        elb.client.create_rule(ListenerArn=listener, Priority=1, Conditions=[_EVERYTHING], Actions=[action])
+    with pytest.raises(ClientError, match=words):
+        elb.client.modify_listener(ListenerArn=listener, DefaultActions=[action])
+    with pytest.raises(ClientError, match=words):
+        elb.listen(Port=81, DefaultActions=[action])
+
+
+def test_a_source_that_is_no_range_is_refused(elb: Elb) -> None:
+    listener = elb.listen()
+    wrong = {"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/33"]}}
+    with pytest.raises(ClientError, match=r"ValidationError.*10\.0\.0\.0/33"):
+        elb.client.create_rule(ListenerArn=listener, Priority=1, Conditions=[wrong], Actions=[_NOTHING])
+    rule = elb.client.create_rule(
+        ListenerArn=listener, Priority=1, Conditions=[_EVERYTHING], Actions=[_NOTHING]
+    )["Rules"][0]["RuleArn"]
+    with pytest.raises(ClientError, match=r"ValidationError.*10\.0\.0\.0/33"):
+        elb.client.modify_rule(RuleArn=rule, Conditions=[wrong])
 
 
 def test_clients_find_a_listener_by_the_admin_endpoint(elb: Elb) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.aws.snapshot import Built
-from mclass_tf.local.balancer.process import Balancer
+from mclass_tf.local.balancer.process import COMMAND, Balancer
 from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
 from mclass_tf.local.live import live
@@ -31,16 +31,21 @@ class State:
     speed: float = 1
     targets: tuple[Target, ...] = ()
     next_end: float | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    fault: str | None = None
     reports: list[Report] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def build(self, version: int) -> Built:
         assert self.lock.locked()
+        if self.fault is not None:
+            raise AttributeError(self.fault)
         group = TargetGroup(
             arn="arn:group",
             name="web",
             protocol="HTTP",
             health_check=HealthCheck(),
+            attributes=self.attributes,
             targets=self.targets,
         )
         snapshot = Snapshot(version=version, speed=self.speed, load_balancers=(), target_groups=(group,))
@@ -65,12 +70,12 @@ def state(tmp_path: Path) -> State:
 
 
 @contextlib.asynccontextmanager
-async def running(state: State) -> AsyncIterator[Balancer]:
+async def running(state: State, *, command: tuple[str, ...] = ()) -> AsyncIterator[Balancer]:
     balancer = Balancer(
         exclusive=state.exclusive,
         build=state.build,
         take=state.take,
-        command=(sys.executable, str(_FAKE), str(state.folder)),
+        command=command or (sys.executable, str(_FAKE), str(state.folder)),
     )
     task = asyncio.create_task(balancer.run())
     try:
@@ -137,6 +142,50 @@ def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> Non
     assert list(live.problems)[before:] == [
         "the load balancers' process ended with status 7; it was started again"
     ]
+
+
+def test_a_snapshot_that_cannot_be_made_leaves_the_one_before_in_force(state: State) -> None:
+    before = len(live.problems)
+
+    async def scenario() -> None:
+        async with running(state) as balancer:
+            await until(lambda: balancer.applied == 1)
+            state.fault = "no certificate"
+            live.changed("elbv2")
+            await until(lambda: len(live.problems) > before)
+            live.changed("elbv2")
+            await asyncio.sleep(0.05)
+            state.fault, state.speed = None, 10
+            live.changed("elbv2")
+            await until(lambda: balancer.applied == 2)
+
+    asyncio.run(scenario())
+    assert list(live.problems)[before:] == [
+        "what the load balancers are to do cannot be made out, they go on as before: AttributeError: no certificate"
+    ]
+    assert [told.speed for told in state.told()] == [1.0, 10.0]
+
+
+def test_what_the_process_complains_of_is_a_problem_once(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(live.problems)
+
+    async def scenario() -> None:
+        state.attributes = {"slow_start.duration_seconds": "abc"}
+        async with running(state, command=COMMAND) as balancer:
+            await until(lambda: balancer.applied == 1)
+            state.speed = 10
+            live.changed("elbv2")
+            await until(lambda: balancer.applied == 2)
+
+    asyncio.run(scenario())
+    (problem,) = list(live.problems)[before:]
+    assert problem == (
+        "the load balancers' process: The attributes of arn:group are not in force: "
+        "slow_start.duration_seconds is no number: 'abc'"
+    )
+    assert capsys.readouterr().err.count("slow_start.duration_seconds is no number") == 2
 
 
 def test_it_ends_with_the_part_that_runs_it(state: State) -> None:

@@ -8,8 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from moto.acm import models
-from moto.acm.models import CertBundle, acm_backends
+from moto.acm import models, urls
+from moto.acm.models import AWSCertificateManagerBackend, CertBundle, acm_backends
+from moto.core.exceptions import AWSError
+
+from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.in_use import showing
 
 _DAYS = (
     395  # ACM's own: https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html
@@ -60,6 +64,23 @@ class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
         )
 
 
+class ResourceInUseError(AWSError):  # type: ignore[misc]
+    TYPE = "ResourceInUseException"
+
+
+class Backend(AWSCertificateManagerBackend):  # type: ignore[misc]
+    """What it does not say is moto's."""
+
+    def delete_certificate(self, arn: str) -> None:
+        """A certificate that a listener shows stays.
+
+        https://docs.aws.amazon.com/acm/latest/APIReference/API_DeleteCertificate.html
+        """
+        if showing(arn, account_id=self.account_id, region=self.region_name):
+            raise ResourceInUseError(f"Certificate {arn} in account {self.account_id} is in use.")
+        super().delete_certificate(arn)
+
+
 def self_signed(names: list[str]) -> tuple[bytes, bytes]:
     """Return a certificate for a server of these names, which is its own authority, and its key, both as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -106,3 +127,4 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
 
 def install() -> None:
     models.CertBundle = Bundle
+    use_backend(backends=acm_backends, urls=urls, backend=Backend)

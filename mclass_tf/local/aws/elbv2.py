@@ -9,12 +9,13 @@ from typing import Any
 
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
 from moto.elbv2 import urls
-from moto.elbv2.models import elbv2_backends
+from moto.elbv2.models import FakeAction, elbv2_backends
 from moto.s3.models import s3_backends
 
+from mclass_tf.local.aws.elbv2_checks import check_conditions, check_load_balancer_attributes, check_redirect
+from mclass_tf.local.aws.elbv2_checks import error as _error
 from mclass_tf.local.aws.extend import announce, use_backend
 from mclass_tf.local.aws.target_groups import TargetGroups
-from mclass_tf.local.aws.target_groups import error as _error
 
 # What DescribeLoadBalancerAttributes says of an application load balancer that nobody touched.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
@@ -132,11 +133,12 @@ class Backend(TargetGroups):
         return load_balancer
 
     def modify_load_balancer_attributes(self, arn: str, attrs: dict[str, Any]) -> Any:
-        """Access logs need a bucket that exists.
+        """Every value is looked at, and access logs need a bucket that exists.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
         """
         current = self.describe_load_balancer_attributes(arn)
+        check_load_balancer_attributes(attrs)
         wanted = {**current, **attrs}
         for kind in ("access_logs", "connection_logs"):
             if str(wanted.get(f"{kind}.s3.enabled")).lower() == "true":
@@ -216,6 +218,7 @@ class Backend(TargetGroups):
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
         load_balancer = listener_arn.replace(":listener/", ":loadbalancer/").rsplit("/", 1)[0]
+        self._check_conditions(conditions)
         self._check_actions(actions, load_balancer_arn=load_balancer)
         rule = super().create_rule(listener_arn, conditions, priority, actions, tags)
         self._associate_target_groups()
@@ -225,6 +228,7 @@ class Backend(TargetGroups):
         self, rule_arn: str, conditions: list[dict[str, Any]], actions: list[dict[str, Any]]
     ) -> Any:
         load_balancer = rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
+        self._check_conditions(conditions)
         self._check_actions(actions, load_balancer_arn=load_balancer)
         rule = super().modify_rule(rule_arn, conditions, actions)
         self._associate_target_groups()
@@ -239,15 +243,18 @@ class Backend(TargetGroups):
         raise NotImplementedError("more than one certificate of a listener")
 
     def _check_actions(self, actions: Sequence[Mapping[str, Any]] | None, *, load_balancer_arn: str) -> None:
-        """A target group serves one load balancer; moto does not look, nor whether the group exists when a listener is modified.
+        """A target group serves one load balancer, and a redirect has one of two codes; moto does not look.
+
+        Nor does it look at anything when a listener is modified.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
         """
-        for action in actions or ():
+        for position, action in enumerate(actions or ()):
             if action.get("Type") not in _ACTIONS:
                 raise _error(
                     "ValidationError", f"The local AWS does not model actions of type {action.get('Type')}"
                 )
+            check_redirect(action, position=position + 1)
             for arn in self._get_target_group_arns_from(action_data=action):
                 group = self.target_groups.get(arn)
                 if group is None:
@@ -257,6 +264,12 @@ class Backend(TargetGroups):
                         "TargetGroupAssociationLimit",
                         f"The following target groups cannot be associated with more than one load balancer: {arn}",
                     )
+
+        self._validate_actions([FakeAction(action) for action in actions or ()])
+
+    def _check_conditions(self, conditions: Sequence[Mapping[str, Any]] | None) -> None:
+        self._validate_conditions(conditions or [])
+        check_conditions(conditions or [])
 
     def _associate_target_groups(self) -> None:
         """Which load balancers use a target group: moto adds to that list and never takes away."""

@@ -8,11 +8,12 @@ from typing import Any
 
 from moto.iam import urls
 from moto.iam.aws_managed_policies import aws_managed_policies_data
-from moto.iam.exceptions import ValidationError
+from moto.iam.exceptions import DeleteConflictException, ValidationError
 from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.in_use import showing
 
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
@@ -70,6 +71,20 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
     def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
         self._load(policy_arn)
         super().attach_group_policy(policy_arn, group_name)
+
+    def delete_server_certificate(self, name: str) -> None:
+        """A certificate that a listener shows stays.
+
+        https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteServerCertificate.html
+        """
+        found = self.get_server_certificate(name)
+        holders = showing(found.arn, account_id=self.account_id)
+        if holders:
+            raise DeleteConflictException(
+                f"Certificate: {found.cert_name} is currently in use by {', '.join(holders)}. "
+                "Please remove it first before deleting it from IAM."
+            )
+        super().delete_server_certificate(name)
 
     def _load(self, policy_arn: str) -> None:
         """Makes one policy known, when its ARN is that of a policy of AWS."""

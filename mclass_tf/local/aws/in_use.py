@@ -1,4 +1,4 @@
-"""What still uses a part of the network, which AWS then does not delete; moto deletes it all the same."""
+"""What still uses a part of the network or a certificate, which AWS then does not delete; moto deletes it all the same."""
 
 from __future__ import annotations
 
@@ -55,6 +55,18 @@ def refuse_release(ec2: Any, allocation_id: str | None) -> None:
     held = {address.get("allocationId") for gateway in _nat_gateways(ec2) for address in gateway.address_set}
     if allocation_id in held - {None}:
         raise EC2ClientError("InvalidIPAddress.InUse", f"Address {allocation_id} is in use.")
+
+
+def showing(certificate: str, *, account_id: str, region: str | None = None) -> list[str]:
+    """Return the load balancers, of one region or of all, of which a listener shows the certificate."""
+    return [
+        load_balancer.arn
+        for where, backend in elbv2_backends[account_id].items()
+        if region in {None, where}
+        for load_balancer in backend.load_balancers.values()
+        for listener in load_balancer.listeners.values()
+        if certificate in {listener.certificate, *listener.certificates}
+    ]
 
 
 def _groups(ec2: Any) -> Iterator[Any]:

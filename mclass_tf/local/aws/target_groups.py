@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
 
-from moto.elbv2.exceptions import ELBClientError, TargetGroupNotFoundError
+from moto.elbv2.exceptions import TargetGroupNotFoundError
 from moto.elbv2.models import ELBv2Backend, FakeHealthStatus
 
 from mclass_tf.local.aws import targets
+from mclass_tf.local.aws.elbv2_checks import check_matcher, check_target_group_attributes, error
 from mclass_tf.local.aws.targets import TargetHealth, Targets
 from mclass_tf.local.balancer.report import Health
 from mclass_tf.local.live import live
 
 _HIGHEST_PORT = 65535
+_DELAY = "deregistration_delay.timeout_seconds"
 
 
 class TargetStatus(FakeHealthStatus):  # type: ignore[misc]  # moto is not typed for us
@@ -47,13 +49,55 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
                 f"The local AWS does not model the protocol version {settings['protocol_version']}",
             )
         _check_health_port(settings.get("healthcheck_port"), port=settings.get("port"))
+        matcher = settings.get("matcher") or {}
+        if "GrpcCode" in matcher:
+            raise error("ValidationError", "The local AWS does not model matchers of gRPC codes")
+        if matcher:
+            check_matcher(str(matcher.get("HttpCode")))
         return super().create_target_group(name, **settings)
 
-    def modify_target_group(self, arn: str, *arguments: Any, **settings: Any) -> Any:
+    def modify_target_group(  # noqa: PLR0917  moto's signature
+        self,
+        arn: str,
+        health_check_proto: str | None = None,
+        health_check_port: str | None = None,
+        health_check_path: str | None = None,
+        health_check_interval: int | None = None,
+        health_check_timeout: int | None = None,
+        healthy_threshold_count: str | None = None,
+        unhealthy_threshold_count: str | None = None,
+        http_codes: str | None = None,
+        health_check_enabled: bool | None = None,  # noqa: FBT001
+    ) -> Any:
         group = self.target_groups.get(arn)
         if group is not None:
-            _check_health_port(settings.get("health_check_port"), port=group.port)
-        return super().modify_target_group(arn, *arguments, **settings)
+            _check_health_port(health_check_port, port=group.port)
+        if http_codes is not None:
+            check_matcher(http_codes)
+        return super().modify_target_group(
+            arn,
+            health_check_proto,
+            health_check_port,
+            health_check_path,
+            health_check_interval,
+            health_check_timeout,
+            healthy_threshold_count,
+            unhealthy_threshold_count,
+            http_codes,
+            health_check_enabled,
+        )
+
+    def modify_target_group_attributes(self, target_group_arn: str, attributes: dict[str, Any]) -> None:
+        """Every key and value is looked at; moto takes any but a delay of 3600 s, which AWS takes.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
+        """
+        group = self._group(target_group_arn)
+        check_target_group_attributes(attributes)
+        super().modify_target_group_attributes(
+            target_group_arn, {key: value for key, value in attributes.items() if key != _DELAY}
+        )
+        group.attributes.update(attributes)
 
     def delete_target_group(self, target_group_arn: str) -> Any:
         deleted = super().delete_target_group(target_group_arn)
@@ -218,7 +262,7 @@ def _port(entry: Mapping[str, Any], group: Any) -> int:
 
 
 def _delay(group: Any) -> float:
-    return live.clock.real(float(group.attributes["deregistration_delay.timeout_seconds"]))
+    return live.clock.real(float(group.attributes[_DELAY]))
 
 
 def _is_address(text: str) -> bool:
@@ -234,9 +278,3 @@ def _check_health_port(asked: Any, *, port: Any) -> None:
         raise error(
             "ValidationError", "The local AWS checks the health of targets on their traffic port alone"
         )
-
-
-def error(code: str, message: str) -> Exception:
-    """Return an error of Elastic Load Balancing."""
-    found: Exception = ELBClientError(code, message)
-    return found

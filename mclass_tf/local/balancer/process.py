@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ _LONGEST_LINE = 64 * 1024 * 1024  # of a report
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it is started again
 _LONG_ENOUGH = 10.0  # seconds after which a start counts as a success
 _PATIENCE = 1.0  # seconds for it to end by itself
+_ERROR = re.compile(r"\S+ \S+ ERROR (?:__main__|mclass_tf\S*): (.*)")  # in its log
 
 
 class Balancer:
@@ -77,7 +79,7 @@ class Balancer:
             started = time.monotonic()
             status = await self._run_once()
             live.traffic.forget_listening()
-            live.problems.append(
+            live.problems.append(  # every time: how often it happens tells something
                 f"the load balancers' process ended with status {status}; it was started again"
             )
             _log.error("the load balancers' process ended with status %d", status)
@@ -91,13 +93,16 @@ class Balancer:
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             limit=_LONGEST_LINE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         assert child.stdin is not None  # noqa: S101  for the types: it is a pipe
         assert child.stdout is not None  # noqa: S101
+        assert child.stderr is not None  # noqa: S101
         telling = asyncio.create_task(self._tell(child.stdin))
         hearing = asyncio.create_task(self._hear(child.stdout))
+        overhearing = asyncio.create_task(_overhear(child.stderr))
         try:
             await asyncio.wait([telling, hearing], return_when=asyncio.FIRST_COMPLETED)
             for task in (telling, hearing):
@@ -105,7 +110,7 @@ class Balancer:
                     task.result()  # raises what must not go unnoticed: a bug of ours
         finally:
             telling.cancel()
-            await asyncio.shield(_end(child, hearing))
+            await asyncio.shield(_end(child, hearing, overhearing))
         return child.returncode or 0
 
     async def _tell(self, pipe: asyncio.StreamWriter) -> None:
@@ -114,18 +119,30 @@ class Balancer:
         with contextlib.suppress(ConnectionError):  # the child has ended, which `_hear` notices too
             while True:
                 self._due.clear()
-                with self._exclusive():
-                    built = self._build(0)
-                if built.snapshot != told:
+                built = self._try_to_build()
+                if built is not None and built.snapshot != told:
                     told = built.snapshot
                     self._version += 1
                     pipe.write(replace(told, version=self._version).to_json().encode() + b"\n")
                     await pipe.drain()
                 await self._next(built)
 
-    async def _next(self, built: Built) -> None:
+    def _try_to_build(self) -> Built | None:
+        """None where it fails: the snapshot before stays in force until the next change."""
+        try:
+            with self._exclusive():
+                return self._build(0)
+        except Exception as error:  # noqa: BLE001  told, and tried again
+            _log.exception("no snapshot for the load balancers' process")
+            _note(
+                "what the load balancers are to do cannot be made out, they go on as before: "
+                f"{type(error).__name__}: {error}"
+            )
+            return None
+
+    async def _next(self, built: Built | None) -> None:
         """Wait for a change, or for the end of the next target's draining."""
-        if built.next_end is None:
+        if built is None or built.next_end is None:
             await self._due.wait()
             return
         with contextlib.suppress(TimeoutError):
@@ -143,12 +160,29 @@ class Balancer:
                 self._take(report)
 
 
-async def _end(child: asyncio.subprocess.Process, hearing: asyncio.Task[None]) -> None:
+async def _overhear(pipe: asyncio.StreamReader) -> None:
+    """Pass its log on; what it could not do is a problem of this AWS."""
+    while line := await pipe.readline():
+        text = line.decode(errors="replace")
+        with contextlib.suppress(OSError, ValueError):  # nobody reads ours
+            sys.stderr.write(text)
+        if error := _ERROR.match(text):
+            _note(f"the load balancers' process: {error[1]}")
+
+
+def _note(problem: str) -> None:
+    """Tell a problem, once: every snapshot brings it up again."""
+    if problem not in live.problems:
+        live.problems.append(problem)
+
+
+async def _end(child: asyncio.subprocess.Process, *hearing: asyncio.Task[None]) -> None:
     """Ask it to end, by the end of its input; hear its last words; make it end."""
     if child.stdin is not None:
         child.stdin.close()
-    await asyncio.wait([hearing], timeout=_PATIENCE)
-    hearing.cancel()
+    await asyncio.wait(hearing, timeout=_PATIENCE)
+    for task in hearing:
+        task.cancel()
     for force in (child.terminate, child.kill):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(child.wait(), _PATIENCE)

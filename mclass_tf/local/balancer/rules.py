@@ -123,9 +123,14 @@ def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
     return Rule(
         priority=rule.priority or 0,
-        conditions=tuple(_condition(condition) for condition in rule.conditions),
+        conditions=compile_conditions(rule.conditions),
         action=_action(actions, groups),
     )
+
+
+def compile_conditions(found: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
+    """Prepare the conditions of a rule; ValueError for a value that is none."""
+    return tuple(_condition(condition) for condition in found)
 
 
 def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
@@ -143,7 +148,7 @@ def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
     """Yield the target groups that the rules name, those of weight 0 too."""
     for rule in rules:
         for action in rule.actions:
-            yield from (arn for arn, _ in _weights(action))
+            yield from (entry["TargetGroupArn"] for entry in _listed(action))
 
 
 def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Action:
@@ -159,11 +164,11 @@ def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Ac
     return make[actions[-1]["Type"]](actions[-1], groups)
 
 
-def _weights(action: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _listed(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     listed = action.get("ForwardConfig", {}).get("TargetGroups") or []
     if not listed and action.get("TargetGroupArn"):
-        return [(action["TargetGroupArn"], 1)]
-    return [(entry["TargetGroupArn"], int(entry.get("Weight", 1))) for entry in listed]
+        return [{"TargetGroupArn": action["TargetGroupArn"]}]
+    return list(listed)
 
 
 def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
@@ -171,7 +176,9 @@ def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
     is_sticky = str(stickiness.get("Enabled", False)).lower() == "true"
     return Forward(
         shares=tuple(
-            Share(group=groups[arn], weight=weight) for arn, weight in _weights(action) if arn in groups
+            Share(group=groups[entry["TargetGroupArn"]], weight=int(entry.get("Weight", 1)))
+            for entry in _listed(action)
+            if entry["TargetGroupArn"] in groups
         ),
         sticky_seconds=int(stickiness.get("DurationSeconds", 3600)) if is_sticky else 0,
     )
@@ -273,5 +280,12 @@ def _optional(text: str | None) -> re.Pattern[bytes] | None:
 
 
 def _source(found: Mapping[str, Any]) -> Condition:
-    networks = [ipaddress.ip_network(value, strict=False) for value in _values(found, "SourceIpConfig")]
+    networks = [_network(value) for value in _values(found, "SourceIpConfig")]
     return lambda _, source: any(ipaddress.ip_address(source) in network for network in networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"The 'source-ip' value '{text}' must be in CIDR format") from None

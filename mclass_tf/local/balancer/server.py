@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
@@ -11,15 +12,18 @@ from mclass_tf.local.balancer.groups import Group, TargetState
 from mclass_tf.local.balancer.health import Checks
 from mclass_tf.local.balancer.listener import Listener
 from mclass_tf.local.balancer.report import Applied, Health
-from mclass_tf.local.balancer.settings import BalancerSettings
-from mclass_tf.local.balancer.snapshot import Snapshot
+from mclass_tf.local.balancer.settings import BalancerSettings, GroupSettings
+from mclass_tf.local.balancer.snapshot import Snapshot, TargetGroup
 from mclass_tf.local.balancer.telemetry import Send, Telemetry
 
 _log = logging.getLogger(__name__)
 
 
 class DataPlane:
-    """Everything is replaced piece by piece, so that what did not change goes on undisturbed."""
+    """Everything is replaced piece by piece, so that what did not change goes on undisturbed.
+
+    What cannot be understood stays as it was and is logged, for the control plane to tell; all else is put into force.
+    """
 
     def __init__(self, send: Send) -> None:
         self.telemetry = Telemetry(send)
@@ -36,7 +40,7 @@ class DataPlane:
         for target in gone:
             self._forget(target)
         for listener in opened:
-            await listener.open()
+            await self._open(listener)
         self._send(Applied(version=snapshot.version))
 
     def close(self) -> None:
@@ -55,7 +59,7 @@ class DataPlane:
             for arn in rules.group_arns(listener.rules)
         }
         gone: list[TargetState] = []
-        for found in snapshot.target_groups:
+        for found in map(self._understood, snapshot.target_groups):
             if found.arn not in self._groups:
                 self._groups[found.arn] = Group(found, now=now)
             group = self._groups[found.arn]
@@ -68,6 +72,16 @@ class DataPlane:
             for target in group.targets.values():
                 self._supervise(target)
         return gone
+
+    def _understood(self, found: TargetGroup) -> TargetGroup:
+        """The group; its targets come and go even where its attributes must stay as they were."""
+        try:
+            GroupSettings.of(found.attributes)
+        except ValueError as error:
+            _log.error("The attributes of %s are not in force: %s", found.arn, error)
+            before = self._groups.get(found.arn)
+            return replace(found, attributes=before.found.attributes if before else {})
+        return found
 
     def _supervise(self, target: TargetState) -> None:
         """Check the health of a target that may get requests, and of no other."""
@@ -127,16 +141,29 @@ class DataPlane:
                 self._listeners.pop(arn).close()
         opened = []
         for arn, (load_balancer, listener) in found.items():
+            known = self._listeners.get(arn) or Listener(arn, telemetry=self.telemetry)
+            try:
+                known.update(
+                    listener,
+                    load_balancer=load_balancer,
+                    settings=BalancerSettings.of(load_balancer.attributes),
+                    rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
+                )
+            except Exception as error:  # noqa: BLE001  told, and the others go on
+                _log.exception("The listener %s is not in force: %s: %s", arn, type(error).__name__, error)
+                continue
             if arn not in self._listeners:
-                self._listeners[arn] = Listener(arn, telemetry=self.telemetry)
-                opened.append(self._listeners[arn])
-            self._listeners[arn].update(
-                listener,
-                load_balancer=load_balancer,
-                settings=BalancerSettings.of(load_balancer.attributes),
-                rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
-            )
+                self._listeners[arn] = known
+                opened.append(known)
         return opened
+
+    async def _open(self, listener: Listener) -> None:
+        """Have it listen; where it cannot, the next snapshot tries again."""
+        try:
+            await listener.open()
+        except OSError as error:
+            _log.error("The listener %s cannot listen: %s", listener.arn, error)
+            del self._listeners[listener.arn]
 
 
 def _can_open(listener: snapshots.Listener) -> bool:

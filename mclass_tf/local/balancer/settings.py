@@ -28,8 +28,8 @@ class BalancerSettings:
     @classmethod
     def of(cls, attributes: Mapping[str, str]) -> BalancerSettings:
         return cls(
-            idle_timeout=float(attributes.get("idle_timeout.timeout_seconds", 60)),
-            client_keep_alive=float(attributes.get("client_keep_alive.seconds", 3600)),
+            idle_timeout=_number(attributes, "idle_timeout.timeout_seconds", 60),
+            client_keep_alive=_number(attributes, "client_keep_alive.seconds", 3600),
             drops_invalid_headers=_on(attributes, "routing.http.drop_invalid_header_fields.enabled"),
             preserves_host=_on(attributes, "routing.http.preserve_host_header.enabled"),
             forwarded_for=attributes.get("routing.http.xff_header_processing.mode", "append"),
@@ -58,13 +58,13 @@ class GroupSettings:
         routing = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
         return cls(
             algorithm=attributes.get("load_balancing.algorithm.type", "round_robin"),
-            slow_start=float(attributes.get("slow_start.duration_seconds", 0)),
+            slow_start=_number(attributes, "slow_start.duration_seconds", 0),
             is_sticky=_on(attributes, "stickiness.enabled"),
             stickiness_type=kind,
-            stickiness_seconds=int(attributes.get(f"stickiness.{kind}.duration_seconds", 86400)),
+            stickiness_seconds=int(_number(attributes, f"stickiness.{kind}.duration_seconds", 86400)),
             application_cookie=attributes.get("stickiness.app_cookie.cookie_name", "").encode(),
-            fewest_healthy=int(attributes.get(f"{routing}.count", 1)),
-            fewest_healthy_percentage=_percentage(attributes.get(f"{routing}.percentage", "off")),
+            fewest_healthy=int(_number(attributes, f"{routing}.count", 1)),
+            fewest_healthy_percentage=_number(attributes, f"{routing}.percentage", 0, off=0),
         )
 
 
@@ -72,5 +72,14 @@ def _on(attributes: Mapping[str, str], name: str) -> bool:
     return attributes.get(name, "false") == "true"
 
 
-def _percentage(text: str) -> float:
-    return 0 if text == "off" else float(text)
+def _number(attributes: Mapping[str, str], name: str, default: float, *, off: float | None = None) -> float:
+    """Raises ValueError for what is no number, unless it is "off" and that is one here."""
+    text = attributes.get(name)
+    if text is None:
+        return default
+    if text == "off" and off is not None:
+        return off
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} is no number: {text!r}") from None

@@ -12,6 +12,7 @@ _GIB = 1024
 _LONGEST_STOP_TIMEOUT = 120
 _EPHEMERAL_GIB = range(21, 200 + 1)
 _ARCHITECTURES = ("ARM64", "X86_64")
+_CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _HEALTH_BOUNDS = {
     "interval": range(5, 300 + 1),
@@ -55,6 +56,7 @@ def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> Non
         _check_fargate(container, volumes={volume.get("name") for volume in request.get("volumes") or []})
         _check_health(container)
         _check_container(container, has_execution_role=bool(request.get("executionRoleArn")))
+    _check_dependencies(containers)
 
 
 def described(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +139,44 @@ def _check_health(container: Mapping[str, Any]) -> None:
             raise client(
                 f"Container '{container.get('name')}': healthCheck.{setting} must be from {bounds[0]} to {bounds[-1]}."
             )
+
+
+def _check_dependencies(containers: Collection[Mapping[str, Any]]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html"""
+    by_name = {container.get("name"): container for container in containers}
+    waiting = {name: _dependencies(container) for name, container in by_name.items()}
+    for name, needed in waiting.items():
+        for other, condition in needed:
+            if other not in by_name:
+                raise client(f"Container '{name}' depends on '{other}', which is not in the task definition.")
+            if condition not in _CONDITIONS:
+                raise client(
+                    f"Container '{name}': the condition '{condition}' of a dependency must be one of "
+                    f"{', '.join(_CONDITIONS)}."
+                )
+            if condition == "HEALTHY" and not _has_health_check(by_name[other]):
+                raise client(
+                    f"Container '{name}' depends on the health of '{other}', which has no health check."
+                )
+    while waiting:  # as containers would start: those first that wait for none
+        ready = [
+            name for name, needed in waiting.items() if not {other for other, _ in needed} & waiting.keys()
+        ]
+        if not ready:
+            raise client(f"The dependencies of the containers {', '.join(map(str, waiting))} form a cycle.")
+        for name in ready:
+            del waiting[name]
+
+
+def _dependencies(container: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [
+        (entry.get("containerName"), entry.get("condition")) for entry in container.get("dependsOn") or []
+    ]
+
+
+def _has_health_check(container: Mapping[str, Any]) -> bool:
+    command = (container.get("healthCheck") or {}).get("command") or ["NONE"]
+    return bool(command[0] != "NONE")
 
 
 def _check_container(container: Mapping[str, Any], *, has_execution_role: bool) -> None:

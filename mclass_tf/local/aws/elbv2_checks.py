@@ -1,0 +1,146 @@
+"""What Elastic Load Balancing checks of attributes, matchers and rules before it takes them; moto takes nearly all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moto.elbv2.exceptions import ELBClientError
+
+from mclass_tf.local.balancer import rules
+
+_WEEK = 7 * 24 * 3600
+_MATCHED = range(200, 499 + 1)
+_REDIRECTS = ("HTTP_301", "HTTP_302")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Number:
+    """A whole number within bounds, or one of the `others`."""
+
+    first: int
+    last: int
+    others: tuple[str, ...] = ()
+
+    def takes(self, value: str) -> bool:
+        is_number = re.fullmatch(r"\d{1,9}", value, re.ASCII) is not None
+        return value in self.others or (is_number and self.first <= int(value) <= self.last)
+
+    def __str__(self) -> str:
+        others = "".join(f" or '{other}'" for other in self.others)
+        return f"must be between '{self.first}-{self.last}' inclusive{others}"
+
+
+@dataclass(frozen=True)
+class _Choice:
+    choices: tuple[str, ...]
+
+    def takes(self, value: str) -> bool:
+        return value in self.choices
+
+    def __str__(self) -> str:
+        return f"must be one of [{', '.join(self.choices)}]"
+
+
+_SWITCH = _Choice(("true", "false"))
+_COUNT = _Number(first=1, last=1000)  # a target group has no more targets
+_PERCENTAGE = _Number(first=1, last=100, others=("off",))
+
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
+_OF_LOAD_BALANCERS: Mapping[str, _Number | _Choice] = {
+    "access_logs.s3.enabled": _SWITCH,
+    "client_keep_alive.seconds": _Number(first=60, last=_WEEK),
+    "connection_logs.s3.enabled": _SWITCH,
+    "deletion_protection.enabled": _SWITCH,
+    "idle_timeout.timeout_seconds": _Number(first=1, last=4000),
+    "routing.http.desync_mitigation_mode": _Choice(("monitor", "defensive", "strictest")),
+    "routing.http.drop_invalid_header_fields.enabled": _SWITCH,
+    "routing.http.preserve_host_header.enabled": _SWITCH,
+    "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": _SWITCH,
+    "routing.http.xff_client_port.enabled": _SWITCH,
+    "routing.http.xff_header_processing.mode": _Choice(("append", "preserve", "remove")),
+    "routing.http2.enabled": _SWITCH,
+    "waf.fail_open.enabled": _SWITCH,
+    "zonal_shift.config.enabled": _SWITCH,
+}
+
+# None: any value, or moto's own check. Of groups of HTTP and HTTPS; there are no others here.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
+_OF_TARGET_GROUPS: Mapping[str, _Number | _Choice | None] = {
+    "deregistration_delay.timeout_seconds": _Number(first=0, last=3600),
+    "load_balancing.algorithm.anomaly_mitigation": _Choice(("on", "off")),
+    "load_balancing.algorithm.type": _Choice(
+        ("round_robin", "least_outstanding_requests", "weighted_random")
+    ),
+    "load_balancing.cross_zone.enabled": _Choice((*_SWITCH.choices, "use_load_balancer_configuration")),
+    "slow_start.duration_seconds": _Number(first=30, last=900, others=("0",)),
+    "stickiness.app_cookie.cookie_name": None,
+    "stickiness.app_cookie.duration_seconds": _Number(first=1, last=_WEEK),
+    "stickiness.enabled": _SWITCH,
+    "stickiness.lb_cookie.duration_seconds": _Number(first=1, last=_WEEK),
+    "stickiness.type": None,
+    "target_group_health.dns_failover.minimum_healthy_targets.count": _Number(
+        first=1, last=_COUNT.last, others=("off",)
+    ),
+    "target_group_health.dns_failover.minimum_healthy_targets.percentage": _PERCENTAGE,
+    "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": _COUNT,
+    "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": _PERCENTAGE,
+}
+
+
+def check_load_balancer_attributes(attributes: Mapping[str, Any]) -> None:
+    """Raises ValidationError for a value that is none; moto refuses the keys that it does not know."""
+    for key, value in attributes.items():
+        _check_value(key, value, _OF_LOAD_BALANCERS.get(key))
+
+
+def check_target_group_attributes(attributes: Mapping[str, Any]) -> None:
+    """Raises ValidationError for a key or a value that is none."""
+    for key, value in attributes.items():
+        if key not in _OF_TARGET_GROUPS:
+            raise error("ValidationError", f"Target group attribute key '{key}' is not recognized")
+        _check_value(key, value, _OF_TARGET_GROUPS[key])
+
+
+def _check_value(key: str, value: Any, wanted: _Number | _Choice | None) -> None:
+    if wanted is not None and not wanted.takes(str(value)):
+        raise error("ValidationError", f"'{key}' value '{value}' {wanted}")
+
+
+def check_matcher(codes: str) -> None:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Matcher.html"""
+    for part in codes.split(","):
+        found = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if first not in _MATCHED or last not in _MATCHED or first > last:
+            raise error(
+                "ValidationError",
+                f"Health check matcher HTTP code '{part}' must be within '{_MATCHED[0]}-{_MATCHED[-1]}' inclusive",
+            )
+
+
+def check_redirect(action: Mapping[str, Any], *, position: int) -> None:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RedirectActionConfig.html"""
+    status = (action.get("RedirectConfig") or {}).get("StatusCode")
+    if action.get("Type") == "redirect" and status not in _REDIRECTS:
+        raise error(
+            "ValidationError",
+            f"1 validation error detected: Value '{status}' at 'actions.{position}.member.redirectConfig.statusCode' "
+            f"failed to satisfy constraint: Member must satisfy enum value set: [{', '.join(_REDIRECTS)}]",
+        )
+
+
+def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValidationError for what the load balancer could not go by; moto has looked at its shape."""
+    try:
+        rules.compile_conditions(conditions)
+    except ValueError as wrong:
+        raise error("ValidationError", str(wrong)) from wrong
+
+
+def error(code: str, message: str) -> Exception:
+    """Return an error of Elastic Load Balancing."""
+    found: Exception = ELBClientError(code, message)
+    return found
