@@ -69,9 +69,11 @@ def _has_gone(*, pid: int, instance_id: str) -> bool:
         return instance_id not in command
     try:
         state = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+        # Its other threads may end after the first one, and have its files open until then.
+        threads = len(list((_PROC / str(pid) / "task").iterdir()))
     except OSError:
         return True
-    return state in _DEAD
+    return state in _DEAD and threads <= 1
 
 
 def _reap(pid: int) -> None:
