@@ -418,10 +418,12 @@ class _Settings:
             return None
         # In Python true is a number.
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not bounds[0] <= value <= bounds[1]:
-            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         # Not by a division: 0.3 / 0.1 is no 3 to a computer.
-        if decimals is not None and round(value, decimals) != value:
+        if (
+            not is_number
+            or not bounds[0] <= value <= bounds[1]
+            or (decimals is not None and round(value, decimals) != value)
+        ):
             raise self.error(key, f"is {value!r}", f"{key} is {rule}")
         return float(value)
 

@@ -103,7 +103,7 @@ class Deployer:
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
         """Return the task definitions that ran when a service deployment began."""
         sources = self.whole(deployment).source_revision_arns
-        return tuple(self.patience(lambda: self.ecs.revision_task_definition(arn)) for arn in sources)  # noqa: B023  # called at once
+        return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
 
     def task_definition(self, name: str) -> Mapping[str, Any]:
         """Return a task definition as ECS describes it."""

@@ -112,6 +112,7 @@ def release(
     require_pushed(session, deployer.outputs, wanted.digest)
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
     with alone(session, command=wanted.command, digest=wanted.digest):
+        require_free(deployer, wanted.digest)
         return bring(deployer, wanted, watching, confirm=confirm, show_plan=show_plan)
 
 
@@ -124,12 +125,11 @@ def bring(
     show_plan: Callable[[Planned], None],
     arrive: Callable[[], object] = lambda: None,
 ) -> Released:
-    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease.
+    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease and has found the service free.
 
     Where the image is still on its way, `arrive` returns when it is there, or raises; nothing was changed then.
     """
     session, outputs = deployer.session, deployer.outputs
-    require_free(deployer, wanted.digest)
     before = deployer.service()
     require_wiring(session, outputs, before)
     if watching.pause_at:

@@ -26,6 +26,7 @@ from mclass_tf.flows.release import (
     bring,
     finish,
     leave,
+    require_free,
     require_pushed,
     result,
     unshown,
@@ -57,9 +58,10 @@ def resume(
 
     What is there decides, not what the attempt had noted: where its deployment is known to ECS that is followed to its end,
     or told how it has ended; where there is none, the release is made from its plan on, with the same image. A promotion's
-    must still be wanted where it came from: `source` opens that environment. Raises PromotionRefusedError (exit 5) where it is not,
-    UsageError (2) where a rollout under way does not wait at a stage of `pause_at`, ReleaseMissingError (exit 3) where no attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError
-    and its kin (6) where ECS has taken it back or somebody has deployed something else, and what `release` raises.
+    must still be wanted where it came from: `source` opens that environment. Raises PromotionRefusedError (exit 5) where it
+    is not, UsageError (2) where a rollout under way does not wait at a stage of `pause_at`, ReleaseMissingError (3) where no
+    attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError and its kin (6) where ECS has taken it
+    back or somebody has deployed something else, and what `release` raises.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
@@ -89,6 +91,7 @@ def resume(
             require_not_withdrawn(there, digest=record.begun.digest)
         _require_image(deployer, record)
         _let_end(deployer, record, watching)
+        require_free(deployer, record.begun.digest)
         return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)
 
 

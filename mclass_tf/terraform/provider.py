@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf.plan import digest
+
 VARIABLE = "TF_REATTACH_PROVIDERS"
 # Known to be one that can be run so, and never tofu's: its configurations may be made by for_each.
 _SOURCE = "registry.terraform.io/hashicorp/aws"
@@ -144,8 +146,7 @@ def _hash(files: Mapping[str, Path]) -> str:
     """Return what Terraform's lock file calls h1. Source: package dirhash of golang.org/x/mod, Hash1."""
     total = hashlib.sha256()
     for name in sorted(files):
-        with files[name].open("rb") as stream:
-            total.update(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {name}\n".encode())
+        total.update(f"{digest(files[name])}  {name}\n".encode())
     return "h1:" + base64.b64encode(total.digest()).decode()
 
 

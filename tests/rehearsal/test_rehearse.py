@@ -12,8 +12,8 @@ import pytest
 from mclass_tf.rehearsal import names
 from tests.conftest import ROOT, CommandLine, Done, interrupted
 
-# What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
 _TRIES = 3
+# What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]

@@ -249,12 +249,12 @@ class Backend(TargetGroups):
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
         """
-        for position, action in enumerate(actions or ()):
+        for position, action in enumerate(actions or (), start=1):
             if action.get("Type") not in _ACTIONS:
                 raise _error(
                     "ValidationError", f"The local AWS does not model actions of type {action.get('Type')}"
                 )
-            check_redirect(action, position=position + 1)
+            check_redirect(action, position=position)
             for arn in self._get_target_group_arns_from(action_data=action):
                 group = self.target_groups.get(arn)
                 if group is None:
