@@ -17,7 +17,7 @@ from benchmarks import machine
 from benchmarks.command import CommandFailedError, Took, run, typical
 from benchmarks.figure import Figure, Result
 from benchmarks.stage import PROJECT, Stage, local_aws
-from tests.conftest import CommandLine
+from tests.commands import CommandLine
 from tests.flows.released import Dev
 
 SECONDS = 10.0

@@ -21,7 +21,7 @@ from benchmarks import machine
 from benchmarks.command import CommandFailedError, run
 from benchmarks.figure import Figure, Result
 from benchmarks.stage import PROJECT, Stage, local_aws
-from tests.conftest import CommandLine
+from tests.commands import CommandLine
 from tests.flows.released import CLUSTER, SERVICE, Dev
 
 SECONDS = 5.0

@@ -72,11 +72,22 @@ def of_local(running: local.LocalAws) -> Target:
 
 
 def start_local(
-    home: Path, *, port: int | None = None, speed: float | None = None, tasks: str = ""
+    home: Path,
+    *,
+    port: int | None = None,
+    speed: float | None = None,
+    tasks: str = "",
+    snapshot: Path | None = None,
 ) -> local.LocalAws:
     """Return the running local AWS, started if need be; `speed` None and `tasks` "" leave what is chosen as it is."""
     try:
-        return local.up(home=local_home(home), port=port, speed=speed, tasks=tasks)
+        return local.up(
+            home=local_home(home),
+            port=port,
+            speed=speed,
+            tasks=tasks,
+            snapshot=snapshot and snapshot.absolute(),
+        )
     except local.LocalAwsError as error:
         raise LocalAwsUnavailableError(error.message, hint=error.hint) from None
 

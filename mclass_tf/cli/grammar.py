@@ -346,7 +346,18 @@ def _local_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         default="",
         help="what runs the tasks (default: chosen by the image)",
     )
-    up.set_defaults(port=None, speed=None)
+    up.add_argument(
+        "--from",
+        dest="snapshot",
+        type=Path,
+        metavar="FILE",
+        help="start from this snapshot: all that was in the local AWS that it was saved from",
+    )
+    up.set_defaults(port=None, speed=None, snapshot=None)
+    save = verb(
+        "save", "local_commands.save", "write all that is in it into a file, from which `up --from` starts"
+    )
+    save.add_argument("file", metavar="FILE", type=Path, help="the snapshot; one that is there is replaced")
     verb("down", "local_commands.down", "stop it; everything in it is gone")
     verb("status", "local_commands.status", "tell whether it is up, and where")
     env = verb("env", "local_commands.env", "print what sets a shell up for it, for eval")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 
 from mclass_tf import endpoint, environment, local, target
 from mclass_tf.cli.call import Call, engine
@@ -17,9 +18,14 @@ from mclass_tf.session import Session, open_session
 def up(call: Call) -> Outcome:
     arguments = call.arguments
     running = target.start_local(
-        call.project.home, port=arguments.port, speed=arguments.speed, tasks=arguments.tasks
+        call.project.home,
+        port=arguments.port,
+        speed=arguments.speed,
+        tasks=arguments.tasks,
+        snapshot=arguments.snapshot,
     )
-    for name in environment.names(call.project.folder):
+    # A snapshot has what the environments took as given when it was saved.
+    for name in () if arguments.snapshot else environment.names(call.project.folder):
         try:
             _open_local(call, name)
         except MclassError as error:
@@ -39,6 +45,16 @@ def down(call: Call) -> Outcome:
         raise ConfigurationError(error.message, hint=error.hint) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
     return Outcome(text=text, document={"up": False, "stopped": stopped and asdict(stopped)})
+
+
+def save(call: Call) -> Outcome:
+    path: Path = call.arguments.file
+    try:
+        size = local.save(home=target.local_home(call.project.home), path=path.absolute())
+    except local.LocalAwsError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from None
+    text = f"saved to {path} ({size / 1e6:.1f} MB)\nstart from it: python -m mclass_tf local up --from {shlex.quote(str(path))}"
+    return Outcome(text=text, document={"file": str(path), "bytes": size})
 
 
 def status(call: Call) -> Outcome:

@@ -1,14 +1,15 @@
 """The local AWS: one process on loopback that any AWS client can use as if it were AWS.
 
-`up`, `down` and `status` are the whole interface; nothing here imports the rest of the package, and the
+`up`, `down`, `save` and `status` are the whole interface; nothing here imports the rest of the package, and the
 heavy dependencies are imported by the server process alone.
 """
 
-from mclass_tf.local.control import down, status, up
+from mclass_tf.local.control import down, save, status, up
 from mclass_tf.local.errors import (
     LocalAwsError,
     MissingDependencyError,
     PortInUseError,
+    SnapshotError,
     StartError,
     StopError,
 )
@@ -19,9 +20,11 @@ __all__ = [
     "LocalAwsError",
     "MissingDependencyError",
     "PortInUseError",
+    "SnapshotError",
     "StartError",
     "StopError",
     "down",
+    "save",
     "status",
     "up",
 ]

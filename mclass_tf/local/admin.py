@@ -19,6 +19,7 @@ from mclass_tf.local.http import Reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.tokens import Principal
+from mclass_tf.local.snapshots.instance import Saved
 from mclass_tf.local.trouble import Trouble
 
 PREFIX = "/_mclass/"
@@ -27,8 +28,16 @@ PREFIX = "/_mclass/"
 class Admin:
     """Answers below `/_mclass/` and passes everything else on."""
 
-    def __init__(self, *, record: LocalAws, aws: Aws, problems: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        *,
+        record: LocalAws,
+        aws: Aws,
+        problems: Callable[[], list[str]],
+        save: Callable[[], Saved],
+    ) -> None:
         self._record = record
+        self._save = save
         self._aws = aws
         self._problems = problems
         self._routes: dict[tuple[str, str], Callable[[Any], Reply]] = {
@@ -37,6 +46,7 @@ class Admin:
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
             ("PUT", "ecs/interruptions"): self._put_interruption,
+            ("PUT", "snapshot"): self._put_snapshot,
             ("PUT", "troubles"): self._put_trouble,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
@@ -114,6 +124,11 @@ class Admin:
         )
         self._aws.troubles.put(trouble)
         return _json(HTTPStatus.OK, dataclasses.asdict(trouble))
+
+    def _put_snapshot(self, _body: Any) -> Reply:
+        """Write the state into the home folder, for the owner of it to make a snapshot of; say what is under way otherwise."""
+        saved = self._save()
+        return _json(HTTPStatus.CONFLICT if saved.under_way else HTTPStatus.OK, dataclasses.asdict(saved))
 
     def _clock(self, _body: Any) -> Reply:
         return _json(HTTPStatus.OK, {"speed": live.clock.speed})

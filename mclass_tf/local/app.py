@@ -13,8 +13,9 @@ from mclass_tf.local.http import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.api import Registry
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.store import Store, registry_in
 from mclass_tf.local.runtime import Runtime
+from mclass_tf.local.snapshots.instance import Instance
 
 
 class Application:
@@ -22,9 +23,10 @@ class Application:
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
         aws = Aws()
-        self._store = Store(home / "registry")
+        self._store = Store(registry_in(home))
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
+        self._instance = Instance(aws=aws, home=home, store=self._store)
         surroundings = parts.Surroundings(
             aws=aws,
             images=self._store,
@@ -32,12 +34,18 @@ class Application:
             instance_id=record.instance_id,
             url=record.url,
             metadata=metadata,
+            instance=self._instance,
             driver=record.tasks,
         )
         self._runtime = Runtime(lambda: parts.build(surroundings))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
-            admin.Admin(record=record, aws=aws, problems=lambda: self._runtime.problems).answer,
+            admin.Admin(
+                record=record,
+                aws=aws,
+                problems=lambda: self._runtime.problems,
+                save=self._instance.save,
+            ).answer,
             metadata.answer,
             self._registry.answer,
             aws.answer,
@@ -53,6 +61,14 @@ class Application:
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Where the body of a request goes as it arrives, where a part wants it so."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
+
+    def restore(self, archive: IO[bytes]) -> None:
+        """Take the place of what a snapshot was saved from. Call it before the start."""
+        self._instance.restore(archive)
+
+    def await_restored(self) -> None:
+        """Return when every load balancer listens and every service has its tasks, or when that takes too long."""
+        self._instance.await_started()
 
     def start(self) -> None:
         """Start what lives between requests."""

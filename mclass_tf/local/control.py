@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import select
 import socket
@@ -15,13 +16,24 @@ import uuid
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError
 
 import mclass_tf
 from mclass_tf.local.clock import FASTEST, SLOWEST
-from mclass_tf.local.errors import MissingDependencyError, PortInUseError, StartError, StopError
+from mclass_tf.local.errors import (
+    MissingDependencyError,
+    PortInUseError,
+    SnapshotError,
+    StartError,
+    StopError,
+)
 from mclass_tf.local.loopback import ask
 from mclass_tf.local.process import is_instance, listener_on, stop_instance
 from mclass_tf.local.record import LocalAws, read_record, remove_record
+from mclass_tf.local.registry.store import blobs_in, registry_in
+from mclass_tf.local.snapshots import file
+from mclass_tf.local.snapshots.file import Header
 
 DEFAULT_PORT = 4566
 HOST = "127.0.0.1"
@@ -32,14 +44,24 @@ _HEALTH_SECONDS = 5.0
 _LOG_LINES_SHOWN = 20
 _BACKLOG = 128
 _READY = b"ready\n"
+_SAVE_SECONDS = 60.0
+_IN_LOG = "its log tells more: `local status` says where it is"
 
 
-def up(*, home: Path, port: int | None = None, speed: float | None = None, tasks: str = "") -> LocalAws:
-    """The running local AWS of this home, started if need be.
+def up(
+    *,
+    home: Path,
+    port: int | None = None,
+    speed: float | None = None,
+    tasks: str = "",
+    snapshot: Path | None = None,
+) -> LocalAws:
+    """The running local AWS of this home, started if need be: from a `snapshot` where one is given.
 
     `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. `speed` is the clock's: how much faster
     than AWS the control plane's timers run; None leaves it as it is, 1 at the start. `tasks` is what runs them ("process", "podman",
-    "docker"); "" chooses by the image. Raises PortInUseError, StartError or MissingDependencyError.
+    "docker"); "" chooses by the image. With a snapshot both are as they were when it was saved, unless they are given.
+    Raises PortInUseError, StartError, SnapshotError or MissingDependencyError.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
         raise StartError(
@@ -50,12 +72,44 @@ def up(*, home: Path, port: int | None = None, speed: float | None = None, tasks
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(home):
         running = _running(home)
+        if running is not None and snapshot is not None:
+            raise SnapshotError(
+                f"the local AWS is up already at {running.url}, and a snapshot is what one starts from",
+                hint="`local down` first: everything in it is gone then",
+            )
         if running is not None:
             return _adapted(running, speed=speed, tasks=tasks)
         _stop_recorded(home)
         _require_dependencies()
-        with _listening_socket(port) as listener:
-            return _start(home=home, listener=listener, settings=_settings(speed=speed, tasks=tasks))
+        with _archive(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
+            if header is not None:
+                speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
+            settings = _settings(speed=speed, tasks=tasks, archive=archive)
+            return _start(home=home, listener=listener, settings=settings, archive=archive)
+
+
+def save(*, home: Path, path: Path) -> int:
+    """Write a snapshot of the local AWS of this home; return its size in bytes.
+
+    Raises SnapshotError where none is up, where something is under way, or where the file cannot be written.
+    """
+    home = home.absolute()
+    running = _running(home)
+    if running is None:
+        raise SnapshotError(
+            "the local AWS is not up, so there is nothing to save", hint="start it: `local up`"
+        )
+    saved = _save_state(running)
+    state = home / Path(saved["state"]).name
+    try:
+        header = Header(speed=saved["speed"], tasks=running.tasks)
+        return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
+    except OSError as error:
+        raise SnapshotError(
+            f"{path} cannot be written: {error.strerror}", hint="choose another place for it"
+        ) from error
+    finally:
+        state.unlink(missing_ok=True)
 
 
 def down(*, home: Path) -> LocalAws | None:
@@ -97,11 +151,39 @@ def _set_speed(url: str, speed: float) -> None:
         ) from error
 
 
-def _settings(*, speed: float | None, tasks: str) -> list[str]:
+def _save_state(running: LocalAws) -> Any:
+    """Have the server write its state into the home folder; return what it says."""
+    try:
+        return ask(f"{running.url}/_mclass/snapshot", seconds=_SAVE_SECONDS, method="PUT", body={})
+    except HTTPError as error:
+        said = json.loads(error.read() or b"{}")
+        if not said.get("under_way"):
+            raise SnapshotError(
+                f"the local AWS cannot be saved: {said.get('error', error)}", hint=_IN_LOG
+            ) from error
+        raise SnapshotError(
+            f"the local AWS is not at rest: {'; '.join(said['under_way'])}",
+            hint="save it again when that is over; `status ENV` tells",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"the local AWS does not answer: {error}", hint=_IN_LOG) from error
+
+
+@contextlib.contextmanager
+def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | None, IO[bytes] | None]]:
+    if snapshot is None:
+        yield None, None
+        return
+    with file.verified(snapshot, home=home) as found:
+        yield found
+
+
+def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:
     """The server's arguments for what the caller asks for."""
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
+        *(["--from-fd", str(archive.fileno())] if archive is not None else []),
     ]
 
 
@@ -189,12 +271,15 @@ def _bound(port: int) -> socket.socket:
     return listener
 
 
-def _start(*, home: Path, listener: socket.socket, settings: list[str]) -> LocalAws:
+def _start(
+    *, home: Path, listener: socket.socket, settings: list[str], archive: IO[bytes] | None
+) -> LocalAws:
     log = home / "server.log"
     ready_in, ready_out = os.pipe()
     with os.fdopen(ready_in, "rb") as ready:
         try:
-            child = _spawn(home=home, listener=listener, ready=ready_out, log=log, settings=settings)
+            inherited = (listener.fileno(), ready_out, *([archive.fileno()] if archive else []))
+            child = _spawn(home=home, inherited=inherited, log=log, settings=settings)
         finally:
             os.close(ready_out)
         try:
@@ -220,14 +305,15 @@ def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
 
 
 def _spawn(
-    *, home: Path, listener: socket.socket, ready: int, log: Path, settings: list[str]
+    *, home: Path, inherited: tuple[int, ...], log: Path, settings: list[str]
 ) -> subprocess.Popen[bytes]:
+    """`inherited` are descriptors: where the server listens, where it says that it is ready, and a snapshot's archive."""
     command = [
         *(sys.executable, "-m", "mclass_tf.local.server"),
         *("--home", str(home)),
         *("--instance-id", str(uuid.uuid4())),
-        *("--listen-fd", str(listener.fileno())),
-        *("--ready-fd", str(ready)),
+        *("--listen-fd", str(inherited[0])),
+        *("--ready-fd", str(inherited[1])),
         *settings,
     ]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
@@ -238,7 +324,7 @@ def _spawn(
             stderr=output,
             cwd=home,
             env=_child_environment(),
-            pass_fds=(listener.fileno(), ready),
+            pass_fds=inherited,
             start_new_session=True,  # a Ctrl-C in the caller's terminal is not for the server
         )
 

@@ -33,6 +33,10 @@ class StopError(LocalAwsError):
     """The server process did not go away."""
 
 
+class SnapshotError(LocalAwsError):
+    """A snapshot cannot be written now, or a file is none that may be read here."""
+
+
 class MissingDependencyError(LocalAwsError):
     """A package of the `local` extra is not installed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mclass_tf.local.balancer.process import Balancer
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.registry.store import Store
 from mclass_tf.local.runtime import Part
+from mclass_tf.local.snapshots.instance import Instance
 from mclass_tf.local.tasks.choice import Drivers
 
 
@@ -33,6 +35,7 @@ class Surroundings:
     instance_id: str
     url: str
     metadata: Metadata
+    instance: Instance
     driver: str = ""
 
 
@@ -45,9 +48,17 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
         kind=surroundings.driver or None,
         instance_id=surroundings.instance_id,
     )
-    tasks = Tasks(exclusive=exclusive, driver=driver, blobs=surroundings.images, url=surroundings.url)
+    tasks = Tasks(
+        exclusive=exclusive,
+        driver=driver,
+        blobs=surroundings.images,
+        url=surroundings.url,
+        stopped=surroundings.instance.stopped,
+    )
     surroundings.metadata.source = tasks
     access_logs = AccessLogs(exclusive=exclusive)
+    surroundings.instance.tasks = tasks
+    surroundings.instance.write_access_logs = lambda: access_logs.write(now=time.time())
     return {
         "the access logs": access_logs,
         "the load balancers": Balancer(exclusive=exclusive, take=Reports(access_logs=access_logs).take),

@@ -37,6 +37,7 @@ class Arguments:
     ready_fd: int
     speed: float
     tasks: str
+    from_fd: int | None
 
 
 def main(argv: list[str]) -> int:
@@ -59,9 +60,14 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> No
     live.clock.speed = arguments.speed
     record = _record(arguments=arguments, listener=listener)
     application = Application(record=record, home=arguments.home)
+    if arguments.from_fd is not None:
+        with os.fdopen(arguments.from_fd, "rb") as archive:
+            application.restore(archive)
     application.start()
     server = Server(listener=listener, app=application.answer, sink=application.sink)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
+    if arguments.from_fd is not None:
+        application.await_restored()
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
     _say_ready(arguments.ready_fd)
@@ -118,6 +124,7 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
+    parser.add_argument("--from-fd", type=int, default=None)
     found = parser.parse_args(argv)
     return Arguments(
         home=found.home,
@@ -126,6 +133,7 @@ def _parse(argv: list[str]) -> Arguments:
         ready_fd=found.ready_fd,
         speed=found.speed,
         tasks=found.tasks,
+        from_fd=found.from_fd,
     )
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mclass_tf.local.balancer.report import Failure, Listening, Metrics
 
 _FAILURES_KEPT = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Requests by the ARNs of their listener and their target group, and the failures in their order."""
+
+    requests: Mapping[tuple[str, str], int]
+    failures: Sequence[Failure]
 
 
 class Traffic:
@@ -49,6 +58,18 @@ class Traffic:
     def take_failure(self, report: Failure) -> None:
         with self._lock:
             self._failures.append(report)
+
+    @property
+    def history(self) -> History:
+        """What has passed, for a snapshot."""
+        with self._lock:
+            return History(requests=Counter(self._requests), failures=list(self._failures))
+
+    @history.setter
+    def history(self, history: History) -> None:
+        with self._lock:
+            self._requests = Counter(history.requests)
+            self._failures = deque(history.failures, maxlen=_FAILURES_KEPT)
 
     def failures(self, *, since: float = 0) -> tuple[Failure, ...]:
         """Return those from `since` (seconds since the epoch) on, in the order in which they were told; the last 20,000 are kept."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine
+from tests.commands import ROOT, CommandLine
 
 # Passes every policy check, and is applied in seconds.
 MAIN = """

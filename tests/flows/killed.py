@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.conftest import Done
+from tests.commands import Done
 from tests.flows.released import PATIENCE, Dev
 
 _PAUSE = 0.02

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
 
-from mclass_tf import image, process
 from mclass_tf.aws import Access, Aws
-from tests.conftest import ROOT, CommandLine, Done
+from tests.commands import ROOT, CommandLine, Done
+from tests.snapshots import build
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
 PATIENCE = 120.0
@@ -33,23 +34,7 @@ class Dev:
     def version(self, name: str, **variables: str) -> str:
         """Build and push the service as version `name`, with further environment variables; return its digest."""
         if name not in self._digests:
-            env = dict(os.environ)
-            built = image.build(
-                image.Inputs(
-                    project=ROOT,
-                    revision=image.read_revision(ROOT, env=env, run=process.run),
-                    tag=name,
-                    variables={"MCLASS_VERSION": name, **variables},
-                ),
-                images=image.Images(self.commands.home / "images"),
-                builder="builtin",
-                may_use_builtin=True,
-                env=env,
-                run=process.run,
-                report=lambda _: None,
-            )
-            self.commands.ok("push", "dev", "--local", "--image", built.digest)
-            self._digests[name] = built.digest
+            self._digests[name] = build(self.commands, name, **variables)
         return self._digests[name]
 
     def release(self, digest: str) -> Done:
@@ -71,6 +56,8 @@ class Dev:
 
     def runs(self, digest: str) -> str:
         """Bring the service to run an image that was released before, or release it; return the ARN of its task definition."""
+        if digest not in self._revisions and self.status()["digest"] == digest:
+            self._revisions[digest] = str(self.service()["taskDefinition"])
         if digest not in self._revisions:
             return self.released(digest)
         self.rest()
@@ -162,3 +149,13 @@ class Dev:
                 verify=False,
             )
         return self._clients[service]
+
+
+def copied_project(folder: Path, release: str = "") -> Path:
+    """Copy what a project is made of, for a test that changes it; `release` is added to dev's settings. Return the copy."""
+    ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
+    for name in ("terraform", "modules", "environments", "policy"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    settings = folder / "environments" / "dev" / "environment.toml"
+    settings.write_text(settings.read_text(encoding="utf-8") + release, encoding="utf-8")
+    return folder

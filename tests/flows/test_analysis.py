@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine
+from tests.commands import ROOT, CommandLine
 from tests.flows.released import Dev
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("analysis")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import CommandLine, interrupted
+from tests.commands import CommandLine, interrupted
 
 pytestmark = pytest.mark.slow
 

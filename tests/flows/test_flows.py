@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.conftest import ROOT, CommandLine, interrupted
+from tests.commands import ROOT, CommandLine, interrupted
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from mclass_tf import local
-from tests.conftest import CommandLine, Done
+from tests.commands import CommandLine, Done
 from tests.flows.conftest import write_project
 from tests.image.project import REPOSITORY, git
 from tests.need import need

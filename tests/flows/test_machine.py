@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine
+from tests.commands import ROOT, CommandLine
 
 
 def test_a_port_that_is_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:

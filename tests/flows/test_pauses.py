@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine, Done, interrupted
+from tests.commands import ROOT, CommandLine, Done, interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.local.ecs_cluster import call
 

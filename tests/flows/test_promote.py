@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.conftest import ROOT, CommandLine, Done
+from tests.commands import ROOT, CommandLine, Done
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 

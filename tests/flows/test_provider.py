@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CommandLine
+from tests.commands import CommandLine
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine, Done, interrupted
+from tests.commands import ROOT, CommandLine, Done, interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("release")]

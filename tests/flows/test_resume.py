@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine, Done
+from tests.commands import ROOT, CommandLine, Done
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
 

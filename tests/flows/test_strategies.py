@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mclass_tf.aws import Access, Aws
-from tests.conftest import ROOT, CommandLine
+from tests.commands import ROOT, CommandLine
 from tests.flows.killed import asking
 from tests.flows.released import CLUSTER, SERVICE, Dev
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, CommandLine
+from tests.commands import ROOT, CommandLine
 from tests.image.base_image import archive
 from tests.image.podman import Podman, store
 from tests.image.project import git, write_service

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.commands import ROOT
 from tests.flows.conftest import write_project
 
 REPOSITORY = """

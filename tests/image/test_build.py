@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CommandLine
+from tests.commands import CommandLine
 from tests.image.conftest import Image, build
 from tests.image.podman import Podman, store
 from tests.image.project import git, write_service

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import CommandLine
+from tests.commands import CommandLine
 from tests.image.conftest import BASE, DEFAULT_BASE
 from tests.image.podman import PATIENCE, Podman
 from tests.image.project import git, write_service

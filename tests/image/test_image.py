@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.commands import ROOT
 from tests.image.conftest import BASE, Image
 from tests.image.podman import PATIENCE, Container
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.commands import ROOT
 from tests.local.tasks import PATIENCE, Output, ended, processes
 
 PARENT = """

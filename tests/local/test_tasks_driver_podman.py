@@ -20,7 +20,7 @@ import pytest
 
 from mclass_tf.local.tasks.choice import Drivers
 from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running, StartError
-from tests.conftest import ROOT
+from tests.commands import ROOT
 from tests.image.base_image import archive
 from tests.image.podman import Podman, store
 from tests.local.images import TAR, Blobs, app_image

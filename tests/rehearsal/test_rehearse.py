@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mclass_tf.rehearsal import names
-from tests.conftest import ROOT, CommandLine, Done, interrupted
+from tests.commands import ROOT, CommandLine, Done, interrupted
 
 _TRIES = 3
 # What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.

@@ -148,6 +148,11 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         group = self.target_groups.get(health.target_group_arn)
         return group is not None and self._targets_of(group).take(health, now=time.time())
 
+    def forget_target(self, target_group_arn: str, ip: str, port: int) -> None:
+        """Take a target out without draining it; one that is not there is no error."""
+        if target_group_arn in self.target_groups:
+            self._targets_of(self.target_groups[target_group_arn]).remove(ip, port)
+
     def next_drained(self, target_group_arn: str) -> float | None:
         """Return when (seconds since the epoch) the next target of the group will have drained."""
         group = self._group(target_group_arn)

@@ -86,23 +86,36 @@ class _Appender:
         return len(piece)
 
 
+def registry_in(home: Path) -> Path:
+    """Return where the registry of a local AWS keeps everything."""
+    return home / "registry"
+
+
+def blobs_in(folder: Path) -> Path:
+    """Return where a registry keeps its blobs."""
+    return folder / "blobs" / "sha256"
+
+
 class Store:
-    """All blobs of an instance, each once however many repositories hold it. Nothing is kept between instances."""
+    """All blobs of an instance, each once however many repositories hold it, in the folder `blobs` by their digests in hexadecimal.
+
+    Nothing is kept between instances.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._blobs = folder / "blobs" / "sha256"
+        self.blobs = blobs_in(folder)
         self._incoming = folder / "uploads"
         self._uploads: dict[str, Upload] = {}
         self.remove()
-        for path in (self._blobs, self._incoming):
+        for path in (self.blobs, self._incoming):
             path.mkdir(parents=True, mode=0o700)
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def blob(self, digest: str) -> Path:
-        return self._blobs / digest.removeprefix("sha256:")
+        return self.blobs / digest.removeprefix("sha256:")
 
     def start(self, *, owner: str) -> Upload:
         upload = Upload(folder=self._incoming, owner=owner)

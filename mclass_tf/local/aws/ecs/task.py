@@ -127,3 +127,11 @@ class Task:
     @property
     def is_stopped(self) -> bool:
         return self.last_status == "STOPPED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryTask:
+    """The tasks of all accounts: those that have stopped and are still shown, and the others."""
+
+    stopped: list[Task]
+    started: list[Task]

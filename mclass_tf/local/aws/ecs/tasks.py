@@ -6,13 +6,13 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from mclass_tf.local.aws.ecs import capacity, images
 from mclass_tf.local.aws.ecs.lifecycle import Life
 from mclass_tf.local.aws.ecs.startup import Surroundings
-from mclass_tf.local.aws.ecs.task import Container, Launch, Task
+from mclass_tf.local.aws.ecs.task import Container, EveryTask, Launch, Task
 from mclass_tf.local.aws.ecs.task_logs import TaskLogs
 from mclass_tf.local.live import Live, live
 from mclass_tf.local.tasks.driver import Driver, Usage
@@ -22,7 +22,10 @@ _STOPPED_KEPT = 500
 
 
 class Tasks:
-    """Made in the loop's thread; `run` is a part of the runtime. What takes or gives tasks is called under the lock."""
+    """Made in the loop's thread; `run` is a part of the runtime. What takes or gives tasks is called under the lock.
+
+    `stopped` are tasks of an earlier instance that are still to be seen.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Tasks:
         blobs: images.Blobs,
         url: str,
         state: Live = live,
+        stopped: Iterable[Task] = (),
     ) -> None:
         self._surroundings = Surroundings(
             exclusive=exclusive,
@@ -43,7 +47,7 @@ class Tasks:
         )
         self._loop = asyncio.get_running_loop()
         self._lives: dict[str, Life] = {}
-        self._stopped: dict[str, Task] = {}
+        self._stopped: dict[str, Task] = {task.id: task for task in stopped}
         self._tokens: dict[str, tuple[Task, Container]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -55,6 +59,10 @@ class Tasks:
             for running in self._running.values():
                 running.cancel()
             await self._surroundings.driver.close()
+
+    def flush_logs(self) -> None:
+        """Put what the tasks have written into their log streams."""
+        self._surroundings.logs.flush()
 
     # ---- under the lock
 
@@ -92,6 +100,13 @@ class Tasks:
         return [
             task for task in found if (task.launch.account_id, task.launch.region) == (account_id, region)
         ]
+
+    def every(self) -> EveryTask:
+        """Return the tasks of all accounts."""
+        self._forget_old()
+        return EveryTask(
+            stopped=list(self._stopped.values()), started=[life.task for life in self._lives.values()]
+        )
 
     def usage(self) -> list[tuple[Task, Usage]]:
         """What every task uses whose containers run."""

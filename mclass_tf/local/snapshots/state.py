@@ -1,0 +1,185 @@
+"""The state of the local AWS as bytes, and back: moto's backends, and what the parts keep beside them.
+
+moto can seed its identifiers and replay recorded calls, but a replay gives other times, and nothing of what happens between
+the calls (docs/adr/0018-snapshots.md). So the objects themselves are pickled. Unpickling can run code: only a file that
+was signed in this home folder comes this far (`file`), and no class is made but those of moto, of the local AWS, and a few
+containers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from moto.core.base_backend import BackendDict
+from moto.elbv2 import elbv2_backends
+
+from mclass_tf.local.aws import ecr
+from mclass_tf.local.aws.ecs import interfaces
+from mclass_tf.local.aws.ecs.task import EveryTask, Task
+from mclass_tf.local.live import live
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+_PEM, _PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+_CLEAR = serialization.NoEncryption()
+_PROTOCOL = 5
+_PACKAGES = ("moto.", "mclass_tf.local.")
+_CONTAINERS = frozenset(
+    [
+        ("builtins", "bytearray"),
+        ("builtins", "dict"),
+        ("builtins", "frozenset"),
+        ("builtins", "set"),
+        ("collections", "Counter"),
+        ("collections", "OrderedDict"),
+        ("collections", "defaultdict"),
+        ("collections", "deque"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("ipaddress", "IPv4Address"),
+        ("ipaddress", "IPv4Network"),
+        ("ipaddress", "IPv6Address"),
+        ("ipaddress", "IPv6Network"),
+        ("re", "_compile"),
+        ("uuid", "UUID"),
+    ]
+)
+
+
+class UnsaveableError(ValueError):
+    """Something in the state cannot be written; the message says what."""
+
+
+def dump(tasks: EveryTask) -> bytes:
+    """Return the state. Call it under the lock of the calls; raise UnsaveableError."""
+    document = {
+        "backends": [
+            (*_name(backends), {account_id: dict(regions) for account_id, regions in backends.items()})
+            for backends in _in_use()
+        ],
+        "ecr_token_seconds": ecr.tokens.valid_seconds,
+        "tasks": tasks,
+        "traffic": live.traffic.history,
+    }
+    written = io.BytesIO()
+    try:
+        _Pickler(written, _PROTOCOL).dump(document)
+        _Unpickler(io.BytesIO(written.getvalue())).load()  # what cannot be read is found out now, not when it is needed
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise UnsaveableError(str(error)) from error
+    return written.getvalue()
+
+
+def load(data: bytes) -> EveryTask:
+    """Put a state in the place of the one that is; the tasks that ran are gone, with their interfaces and targets.
+
+    Raise pickle.UnpicklingError for what `dump` has not written.
+    """
+    document = _Unpickler(io.BytesIO(data)).load()
+    for module, name, accounts in document["backends"]:
+        backends = _backends(module, name)
+        for account_id, regions in accounts.items():
+            backends[account_id].update(regions)  # made by moto, so that it knows of it
+    ecr.tokens.valid_seconds = document["ecr_token_seconds"]
+    live.traffic.history = document["traffic"]
+    tasks: EveryTask = document["tasks"]
+    for task in tasks.started:
+        _take_out(task)
+    return tasks
+
+
+def _take_out(task: Task) -> None:
+    """A process of the machine that wrote this: nothing of it is here."""
+    interfaces.delete(task)
+    for registration in task.launch.registrations:
+        if task.interface is not None:
+            elbv2_backends[task.launch.account_id][task.launch.region].forget_target(
+                registration.target_group_arn, task.interface.private_ip, registration.container_port
+            )
+
+
+def _in_use() -> Iterable[BackendDict[Any]]:
+    """Moto's own list has one more entry for each account."""
+    return {id(backends): backends for backends in BackendDict._instances}.values()  # noqa: SLF001
+
+
+def _name(backends: BackendDict[Any]) -> tuple[str, str]:
+    """Where a dictionary of backends stands, by identity: moto names services in more than one way."""
+    for module in [name for name in sys.modules if name.startswith("moto.") and name.endswith("models")]:
+        for name, value in vars(sys.modules[module]).items():
+            if value is backends and name.endswith("_backends"):
+                return module, name
+    raise UnsaveableError(f"the backends of {backends.service_name} have no name")
+
+
+def _backends(module: str, name: str) -> BackendDict[Any]:
+    found = getattr(importlib.import_module(module), name) if module.startswith("moto.") else None
+    if not isinstance(found, BackendDict):
+        raise pickle.UnpicklingError(f"{module}.{name} are no backends")
+    return found
+
+
+def bound(owner: Any, name: str) -> Any:
+    """Return a public method of an object of the local AWS, such as where a service finds its task definition."""
+    if name.startswith("_") or not type(owner).__module__.startswith(_PACKAGES):
+        raise pickle.UnpicklingError(f"{type(owner).__name__}.{name} is no method of the local AWS")
+    return getattr(owner, name)
+
+
+def lock() -> Any:
+    """Return a lock that nobody holds."""
+    return threading.Lock()
+
+
+def reentrant_lock() -> Any:
+    """Return a lock that nobody holds."""
+    return threading.RLock()
+
+
+def private_key(pem: bytes) -> Any:
+    """Return the private key of a certificate."""
+    return serialization.load_pem_private_key(pem, password=None)
+
+
+def certificate(pem: bytes) -> Any:
+    """Return a certificate."""
+    return x509.load_pem_x509_certificate(pem)
+
+
+_LOCKS = {type(threading.Lock()): lock, type(threading.RLock()): reentrant_lock}
+_MAKERS: tuple[Callable[..., Any], ...] = (bound, certificate, lock, private_key, reentrant_lock)
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) in _LOCKS:
+            return _LOCKS[type(value)], ()
+        if isinstance(value, types.MethodType):
+            return bound, (value.__self__, value.__name__)
+        if isinstance(value, PrivateKey):
+            return private_key, (value.private_bytes(_PEM, _PKCS8, _CLEAR),)
+        if isinstance(value, x509.Certificate):
+            return certificate, (value.public_bytes(_PEM),)
+        return NotImplemented
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _CONTAINERS:
+            return super().find_class(module, name)
+        found = super().find_class(module, name) if module.startswith(_PACKAGES) else None
+        if found in _MAKERS or isinstance(found, type):
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a state")

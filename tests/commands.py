@@ -1,0 +1,87 @@
+"""The command line in a process of its own, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command line ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`python -m mclass_tf` on one project with a home of its own, as a user runs it."""
+
+    project: Path
+    home: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self, **env: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_VAR_"))}
+        return {**kept, "MCLASS_TF_HOME": str(self.home), **self.env, **env}
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "mclass_tf", "--project", str(self.project), *arguments]
+
+    def run(self, *arguments: str, **env: str) -> Done:
+        done = subprocess.run(
+            self.argv(*arguments),
+            env=self.variables(**env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *arguments: str, **env: str) -> Done:
+        """Run what must succeed."""
+        done = self.run(*arguments, **env)
+        assert done.status == 0, f"{' '.join(arguments)}: exit {done.status}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def shell_environment(self, environment: str) -> dict[str, str]:
+        """The variables with which plain Terraform and any AWS client act on `environment` on the local AWS."""
+        found: dict[str, str] = self.ok("local", "env", environment, "--json").document
+        return {**self.variables(), **found}
+
+
+def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> Done:
+    """Run a command and interrupt it, as Ctrl-C does, when a line of its progress holds `at`."""
+    with subprocess.Popen(
+        commands.argv(*arguments),
+        env=commands.variables(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        seen = []
+        for line in running.stderr or ():
+            seen.append(line)
+            if at in line:
+                break
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=120)
+        return Done(running.returncode, stdout, "".join(seen) + stderr)
