@@ -61,9 +61,54 @@ def test_a_pipe_that_something_holds_open_is_given_up(*, is_closed: bool) -> Non
         if is_closed:
             os.close(writing)
         await finish((pipe,), seconds=60 if is_closed else 0.2)
-        assert pipe.ended.done()
+        assert pipe.is_closed
         if not is_closed:
             os.close(writing)
         return bytes(taken)
 
     assert asyncio.run(run()) == b"written"
+
+
+def test_a_wait_that_is_cancelled_leaves_the_pipe_as_it_was() -> None:
+    async def run() -> None:
+        reading, writing = os.pipe()
+        taken = bytearray()
+        pipe = Pipe(reading, taken.extend)
+        waiting = asyncio.create_task(pipe.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        os.write(writing, b"written")
+        os.close(writing)
+
+        async with asyncio.timeout(60):
+            await pipe.wait()
+        assert taken == b"written"
+        assert is_closed(reading)
+
+    asyncio.run(run())
+
+
+def test_a_pipe_is_closed_after_a_wait_that_was_cancelled() -> None:
+    async def run() -> None:
+        reading, writing = os.pipe()
+        pipe = Pipe(reading, lambda _: None)
+        waiting = asyncio.create_task(pipe.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        pipe.close()
+        pipe.close()
+
+        assert is_closed(reading)
+        os.close(writing)
+
+    asyncio.run(run())
+
+
+def is_closed(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return True
+    return False

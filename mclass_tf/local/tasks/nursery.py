@@ -122,19 +122,20 @@ class Nursery:
         self._is_closed = False
 
     async def start(self, program: Program) -> Child:
-        """Return when the program runs; raise ExecError."""
+        """Return when the program runs; raise ExecError. A start that is cancelled has ended what it started."""
         if self._is_closed:
             raise ExecError("the local AWS is going down")
         refusal = Tail(_REASON)
         try:
-            child, told = self._forked(program, refusal)
+            child, report = self._forked(program, refusal)
         except OSError as error:
             raise ExecError(str(error.strerror or error)) from None
         try:
-            await told.ended
+            await report.wait()
         except BaseException:
-            told.close()
+            report.close()
             child.kill()
+            await child.wait()
             raise
         if refusal.text:
             await child.wait()
@@ -171,6 +172,7 @@ class Nursery:
 
     def _fork(self, program: Program, *, report: int) -> Child:
         launcher = (*_ISOLATED, str(_HERE / "launcher.py"), str(os.getpid()), str(report))
+        self._require_warden()  # before there is a child that it could not be told of
         with _pipe() as (out, child_out), _pipe() as (err, child_err):
             process = subprocess.Popen(
                 (*launcher, *program.argv),
@@ -196,12 +198,16 @@ class Nursery:
         self._children.discard(child)
         self._tell_warden(f"-{child.pid}")
 
-    def _tell_warden(self, line: str) -> None:
+    def _require_warden(self) -> subprocess.Popen[bytes]:
         if self._warden is None:
             self._warden = _start_warden()
-        if self._warden.stdin is not None:
+        return self._warden
+
+    def _tell_warden(self, line: str) -> None:
+        warden = self._require_warden()
+        if warden.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self._warden.stdin.write(f"{line}\n".encode())
+                warden.stdin.write(f"{line}\n".encode())
 
 
 def _start_warden() -> subprocess.Popen[bytes]:

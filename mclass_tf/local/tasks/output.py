@@ -24,16 +24,24 @@ class Pipe:
         self._descriptor = descriptor
         self._take = take
         self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._closed = asyncio.Event()  # unlike a future, it cannot be cancelled by one who waits for it
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._read)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def wait(self) -> None:
+        """Return when the end was reached, or `close` was called."""
+        await self._closed.wait()
+
     def close(self) -> None:
         """Stop reading."""
-        if not self.ended.done():
+        if not self.is_closed:
+            self._closed.set()
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
-            self.ended.set_result(None)
 
     def _read(self) -> None:
         try:
@@ -52,7 +60,7 @@ async def finish(pipes: tuple[Pipe, ...], *, seconds: float) -> None:
     """Wait until all have ended, or close what something still holds open after some seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(asyncio.shield(pipe.ended) for pipe in pipes))
+            await asyncio.gather(*(pipe.wait() for pipe in pipes))
     for pipe in pipes:
         pipe.close()
 

@@ -212,18 +212,21 @@ class _Process:
             return _NOT_FOUND, "the container is not running"
         tail = Tail(_CHECK_OUTPUT)
         try:
-            argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))
-            check = await self._nursery.start(self.plan.program(argv, stdout=tail.take, stderr=tail.take))
+            async with asyncio.timeout(seconds):
+                return await self._checked(command, tail), tail.text
+        except TimeoutError:
+            return CHECK_TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s): {tail.text}"
         except (ExecError, StartError) as error:
             return _NOT_FOUND, str(error)
+
+    async def _checked(self, command: Sequence[str], tail: Tail) -> int:
+        argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))
+        check = await self._nursery.start(self.plan.program(argv, stdout=tail.take, stderr=tail.take))
         self._checks.add(check)
         try:
             if not self._child.is_running:
                 check.kill()
-            async with asyncio.timeout(seconds):
-                return await check.wait(), tail.text
-        except TimeoutError:
-            return CHECK_TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s): {tail.text}"
+            return await check.wait()
         finally:
             check.kill()
             self._checks.discard(check)
