@@ -1,7 +1,8 @@
 """Snapshots of the local AWS from which tests start: made once, kept in .mclass/ between runs.
 
     applied     dev and prod, planned, gated and applied; no image yet
-    released    the same, and version 1.0.0 serves in dev
+    released    the same, and version 1.0.0 serves in dev; 2.0.0 is pushed
+    shifting    the same, and version 2.0.0 has taken its place, blue/green: the service is wired for traffic to be shifted
 
 The key of what is kept covers all that determines it: the configuration, the environments, the package, the service and its
 image, the engine, and (by the lock file) the provider.
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,15 +27,16 @@ from mclass_tf import image, process
 from mclass_tf.terraform import find_engine
 from tests.commands import ROOT, CommandLine
 
-APPLIED, RELEASED = "applied", "released"
-FIRST = "1.0.0"
-"""The version that serves in `released`."""
+APPLIED, RELEASED, SHIFTING = "applied", "released", "shifting"
 SPEED = 10.0
 """The clock's, where a test does not choose another."""
 _KEPT = ROOT / ".mclass" / "tests"
 _FOLDERS = ("app", "environments", "mclass_tf", "modules", "policy", "terraform")
 _FILES = ("Dockerfile", "constraints.txt", "pyproject.toml", "tests/snapshots.py")
+_KEPT_SECONDS = 86_400
 _LEFT_OUT = {".terraform", "__pycache__"}
+_BLUE_GREEN = '\n[release]\nstrategy = "blue-green"\nbake_minutes = 0\n'
+_VERSIONS = "versions.json"
 _SIGNING_KEY = "snapshot.key"
 
 
@@ -41,6 +45,12 @@ class Snapshots:
 
     def __init__(self, kept: Path = _KEPT) -> None:
         self._kept = kept
+        self._makers = {APPLIED: self._applied, RELEASED: self._released, SHIFTING: self._shifting}
+
+    def versions(self) -> dict[str, str]:
+        """Return the digests of the versions of the service that are pushed, in the snapshots that have any."""
+        found: dict[str, str] = json.loads(self._path(RELEASED).with_name(_VERSIONS).read_text())
+        return found
 
     @contextmanager
     def started(
@@ -61,8 +71,9 @@ class Snapshots:
     def _path(self, name: str) -> Path:
         """Return the snapshot, made if need be; other workers that want it wait."""
         path = self._kept / _key() / f"{name}.snapshot"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(path.parent)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             with (self._kept / f"{name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.exists():
@@ -70,17 +81,21 @@ class Snapshots:
         return path
 
     def _make(self, name: str, path: Path) -> None:
-        for old in self._kept.iterdir():
-            if old.is_dir() and old != path.parent:
-                shutil.rmtree(old, ignore_errors=True)
+        self._forget_old()
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="home-") as folder:
             home = Path(folder) / "home"
-            with self._applied(home) if name == APPLIED else self._released(home) as commands:
+            with self._makers[name](home) as commands:
                 draft = home / path.name
                 commands.ok("local", "save", str(draft))
             if name == APPLIED:
                 shutil.copy(home / "local" / _SIGNING_KEY, path.with_name(_SIGNING_KEY))
             draft.rename(path)
+
+    def _forget_old(self) -> None:
+        """Remove what no test has asked for in a day: another run may use what is younger."""
+        for folder in self._kept.iterdir():
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _applied(self, home: Path) -> Iterator[CommandLine]:
@@ -96,9 +111,27 @@ class Snapshots:
     @contextmanager
     def _released(self, home: Path) -> Iterator[CommandLine]:
         with self.started(APPLIED, home=home) as commands:
-            digest = build(commands, FIRST)
-            commands.ok("release", "dev", "--local", "--yes", "--image", digest)
+            versions = {name: build(commands, name) for name in ("1.0.0", "2.0.0")}
+            (self._kept / _key() / _VERSIONS).write_text(json.dumps(versions))
+            commands.ok("release", "dev", "--local", "--yes", "--image", versions["1.0.0"])
             yield commands
+
+    @contextmanager
+    def _shifting(self, home: Path) -> Iterator[CommandLine]:
+        project = copied_project(home.with_name("project"), _BLUE_GREEN)
+        with self.started(RELEASED, home=home, project=project) as commands:
+            commands.ok("release", "dev", "--local", "--yes", "--image", self.versions()["2.0.0"])
+            yield commands
+
+
+def copied_project(folder: Path, release: str = "") -> Path:
+    """Copy what a project is made of, for a test that changes it; `release` is added to dev's settings. Return the copy."""
+    ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
+    for name in ("terraform", "modules", "environments", "policy"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    settings = folder / "environments" / "dev" / "environment.toml"
+    settings.write_text(settings.read_text(encoding="utf-8") + release, encoding="utf-8")
+    return folder
 
 
 def build(commands: CommandLine, version: str, **variables: str) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
 
 from mclass_tf.aws import Access, Aws
-from tests.commands import ROOT, CommandLine, Done
+from tests.commands import CommandLine, Done
 from tests.snapshots import build
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -24,18 +22,18 @@ ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "RO
 
 @dataclass
 class Dev:
-    """dev, applied, on a local AWS of its own."""
+    """dev, applied, on a local AWS of its own. `digests` are those of the versions that are pushed."""
 
     commands: CommandLine
-    _digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     _revisions: dict[str, str] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def version(self, name: str, **variables: str) -> str:
         """Build and push the service as version `name`, with further environment variables; return its digest."""
-        if name not in self._digests:
-            self._digests[name] = build(self.commands, name, **variables)
-        return self._digests[name]
+        if name not in self.digests:
+            self.digests[name] = build(self.commands, name, **variables)
+        return self.digests[name]
 
     def release(self, digest: str) -> Done:
         return self.commands.run("release", "dev", "--local", "--yes", "--json", "--image", digest)
@@ -149,13 +147,3 @@ class Dev:
                 verify=False,
             )
         return self._clients[service]
-
-
-def copied_project(folder: Path, release: str = "") -> Path:
-    """Copy what a project is made of, for a test that changes it; `release` is added to dev's settings. Return the copy."""
-    ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-    for name in ("terraform", "modules", "environments", "policy"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    settings = folder / "environments" / "dev" / "environment.toml"
-    settings.write_text(settings.read_text(encoding="utf-8") + release, encoding="utf-8")
-    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import threading
 import time
 import urllib.parse
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ROOT, CommandLine
 from tests.flows.released import Dev
+from tests.snapshots import RELEASED, Snapshots, copied_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("analysis")]
 
@@ -35,22 +34,11 @@ _RATE, _SENDERS = 60, 4
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A dev, of a copy of this project, that releases by a canary."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("terraform", "modules", "environments", "policy"):
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    settings = project / "environments" / "dev" / "environment.toml"
-    settings.write_text(settings.read_text(encoding="utf-8") + _RELEASE, encoding="utf-8")
-    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("analysis"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        yield Dev(commands)
-    finally:
-        commands.ok("local", "down")
+    project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("analysis"), project=project) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 class Traffic:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import Done, interrupted
 from tests.flows.released import CLUSTER, Dev
+from tests.snapshots import RELEASED, Snapshots, copied_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one_off")]
 
@@ -22,20 +22,11 @@ WAITING = "import time; print('waiting', flush=True); time.sleep(600)"
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A dev, of a copy of this project, at ten times the speed of AWS."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("terraform", "modules", "environments", "policy"):
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("one_off"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        yield Dev(commands)
-    finally:
-        commands.ok("local", "down")
+    project = copied_project(tmp_path_factory.mktemp("project"))
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("one_off"), project=project) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 @pytest.fixture

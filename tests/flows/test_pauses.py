@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import signal
 import subprocess
 import zipfile
@@ -15,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import Done, interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.local.ecs_cluster import call
+from tests.snapshots import RELEASED, Snapshots, copied_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pauses")]
 
@@ -26,24 +26,11 @@ _AFTER_TEST, _BEFORE_PRODUCTION = "post-test-traffic-shift", "pre-production-tra
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A dev, of a copy of this project, that releases blue/green and serves version 1.0.0."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("terraform", "modules", "environments", "policy"):
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    settings = _settings(project)
-    settings.write_text(settings.read_text(encoding="utf-8") + _RELEASE, encoding="utf-8")
-    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("pauses"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        found = Dev(commands)
-        found.released(found.version("1.0.0"))  # rolling: there is nothing yet to shift traffic from
-        yield found
-    finally:
-        commands.ok("local", "down")
+    project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("pauses"), project=project) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 def _settings(project: Path) -> Path:

@@ -15,9 +15,10 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done
+from tests.commands import CommandLine, Done
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.snapshots import RELEASED, Snapshots
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("promote")]
 
@@ -98,15 +99,9 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    commands = CommandLine(project=ROOT, home=tmp_path_factory.mktemp("promote"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "--all", "--local")
-        commands.ok("apply", "--all", "--local")
-        yield Both(commands, Dev(commands))
-    finally:
-        commands.ok("local", "down")
+def both(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("promote")) as commands:
+        yield Both(commands, Dev(commands, snapshots.versions()))
 
 
 def test_what_dev_has_proven_serves_in_prod_and_again_nothing_is_to_do(both: Both) -> None:

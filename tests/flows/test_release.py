@@ -13,25 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import Done, interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.snapshots import RELEASED, Snapshots
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("release")]
 
 ABSENT = "sha256:" + "e" * 64
 
 
-@pytest.fixture(scope="session")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+@pytest.fixture(scope="module")
+def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """dev, applied, at ten times the speed of AWS."""
-    commands = CommandLine(project=ROOT, home=tmp_path_factory.mktemp("release"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        yield Dev(commands)
-    finally:
-        commands.ok("local", "down")
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("release")) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -15,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done
+from tests.commands import Done
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.snapshots import SHIFTING, Snapshots, copied_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resume")]
+pytestmark = pytest.mark.slow
 
 _RELEASE = """
 [release]
@@ -33,25 +33,12 @@ before = ["python -c pass"]
 _STATE_LOCK = "mclass/terraform.tfstate.tflock"
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project, that releases as canaries and serves a first version."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("terraform", "modules", "environments", "policy"):
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    settings = project / "environments" / "dev" / "environment.toml"
-    settings.write_text(settings.read_text(encoding="utf-8") + _RELEASE, encoding="utf-8")
-    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("resume"))
-    commands.ok("local", "up", "--port", "0", "--speed", "20")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        found = Dev(commands)
-        found.released(found.version("1.0.0"))
-        yield found
-    finally:
-        commands.ok("local", "down")
+@pytest.fixture
+def dev(snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
+    """A dev, of a copy of this project, that releases as canaries; each test has its own."""
+    project = copied_project(tmp_path / "project", _RELEASE)
+    with snapshots.started(SHIFTING, home=tmp_path / "home", project=project, speed=20) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 def other(dev: Dev) -> tuple[str, str]:

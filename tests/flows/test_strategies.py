@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from mclass_tf.aws import Access, Aws
-from tests.commands import ROOT, CommandLine
+from tests.commands import ROOT
 from tests.flows.killed import asking
 from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.snapshots import RELEASED, Snapshots, copied_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("strategies")]
 
@@ -25,20 +25,11 @@ _SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("terraform", "modules", "environments", "policy"):
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    commands = CommandLine(project=project, home=tmp_path_factory.mktemp("strategies"))
-    commands.ok("local", "up", "--port", "0", "--speed", "10")
-    try:
-        commands.ok("plan", "dev", "--local")
-        commands.ok("apply", "dev", "--local")
-        yield Dev(commands)
-    finally:
-        commands.ok("local", "down")
+def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A dev, of a copy of this project, in which version 1.0.0 serves."""
+    project = copied_project(tmp_path_factory.mktemp("project"))
+    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("strategies"), project=project) as commands:
+        yield Dev(commands, snapshots.versions())
 
 
 @pytest.fixture(scope="module")

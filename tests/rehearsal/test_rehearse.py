@@ -1,4 +1,4 @@
-"""Rehearsals for real: dev and prod on a local AWS, two versions, traffic; each fault, each missing protection, promotions."""
+"""Rehearsals for real: dev and prod on a local AWS, two versions, traffic; faults, missing protections, promotions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ from typing import Any
 import pytest
 
 from mclass_tf.rehearsal import names
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import CommandLine, Done, interrupted
+from tests.snapshots import APPLIED, Snapshots
 
 _TRIES = 3
 # What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """A local AWS with dev and prod applied; the rehearsals below share it, one after the other."""
-    own = CommandLine(project=ROOT, home=tmp_path_factory.mktemp("rehearsal"))
-    own.ok("local", "up", "--port", "0")
-    try:
-        own.ok("plan", "--all", "--local")
-        own.ok("apply", "--all", "--local")
+@pytest.fixture
+def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
+    """A local AWS with dev and prod applied; each rehearsal has its own, so that several run at once."""
+    with snapshots.started(APPLIED, home=tmp_path / "home") as own:
         yield own
-    finally:
-        own.ok("local", "down")
 
 
 def told(done: Done) -> str:

@@ -14,6 +14,7 @@ import pickle
 import sys
 import threading
 import types
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,6 +39,7 @@ _CONTAINERS = frozenset(
         ("builtins", "bytearray"),
         ("builtins", "dict"),
         ("builtins", "frozenset"),
+        ("builtins", "list"),
         ("builtins", "set"),
         ("collections", "Counter"),
         ("collections", "OrderedDict"),
@@ -76,7 +78,9 @@ def dump(tasks: EveryTask) -> bytes:
     written = io.BytesIO()
     try:
         _Pickler(written, _PROTOCOL).dump(document)
-        _Unpickler(io.BytesIO(written.getvalue())).load()  # what cannot be read is found out now, not when it is needed
+        _Unpickler(
+            io.BytesIO(written.getvalue())
+        ).load()  # what cannot be read is found out now, not when it is needed
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UnsaveableError(str(error)) from error
     return written.getvalue()
@@ -148,6 +152,20 @@ def reentrant_lock() -> Any:
     return threading.RLock()
 
 
+def new_dict(kind: type[dict[Any, Any]]) -> Any:
+    """Return an empty dictionary of a class of moto's, whatever its constructor asks for."""
+    return kind.__new__(kind)
+
+
+def fill_dict(empty: dict[Any, Any], content: tuple[dict[Any, Any], dict[str, Any], Any]) -> None:
+    """Give a dictionary its items as they are stored, its attributes, and the factory of a defaultdict."""
+    items, attributes, factory = content
+    dict.update(empty, items)
+    vars(empty).update(attributes)
+    if isinstance(empty, defaultdict):
+        empty.default_factory = factory
+
+
 def private_key(pem: bytes) -> Any:
     """Return the private key of a certificate."""
     return serialization.load_pem_private_key(pem, password=None)
@@ -159,13 +177,25 @@ def certificate(pem: bytes) -> Any:
 
 
 _LOCKS = {type(threading.Lock()): lock, type(threading.RLock()): reentrant_lock}
-_MAKERS: tuple[Callable[..., Any], ...] = (bound, certificate, lock, private_key, reentrant_lock)
+_MAKERS: tuple[Callable[..., Any], ...] = (
+    bound,
+    certificate,
+    fill_dict,
+    lock,
+    new_dict,
+    private_key,
+    reentrant_lock,
+)
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if type(value) in _LOCKS:
             return _LOCKS[type(value)], ()
+        if isinstance(value, dict) and type(value).__module__.startswith(_PACKAGES):
+            # The versions of S3's objects are lists that items() does not show, and to which setting an item appends.
+            content = (dict(dict.items(value)), vars(value), getattr(value, "default_factory", None))
+            return new_dict, (type(value),), content, None, None, fill_dict
         if isinstance(value, types.MethodType):
             return bound, (value.__self__, value.__name__)
         if isinstance(value, PrivateKey):
@@ -180,6 +210,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) in _CONTAINERS:
             return super().find_class(module, name)
         found = super().find_class(module, name) if module.startswith(_PACKAGES) else None
-        if found in _MAKERS or isinstance(found, type):
+        is_own = isinstance(found, type) and found.__module__.startswith(_PACKAGES)
+        if is_own or found in _MAKERS:
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of a state")

@@ -1,0 +1,327 @@
+"""Snapshots: a local AWS at rest in a file, and another one that starts from it; and files that are refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+import stat
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf import local
+from mclass_tf.local.snapshots import file, state
+from mclass_tf.local.snapshots.file import Header
+from tests.local import rollouts
+from tests.local.conftest import DEV, account_of
+from tests.local.rollouts import Rollouts
+
+_PATIENCE = 60.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """The home of the local AWS that is saved."""
+    yield from _home(tmp_path / "home")
+
+
+@pytest.fixture
+def other(tmp_path: Path, home: Path) -> Iterator[Path]:
+    """Another home, of the same owner: it has the key."""
+    folder = tmp_path / "other"
+    folder.mkdir(mode=0o700)
+    yield from _home(folder)
+
+
+def _home(folder: Path) -> Iterator[Path]:
+    yield folder
+    local.down(home=folder)
+
+
+def take_the_key(home: Path, other: Path) -> None:
+    shutil.copy(home / "snapshot.key", other)
+
+
+def wait(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ports(url: str) -> list[tuple[str, int]]:
+    with urllib.request.urlopen(f"{url}/_mclass/load-balancers", timeout=10) as answer:
+        found = json.load(answer)["load_balancers"]
+    return [(each["host"], each["local_port"]) for balancer in found for each in balancer["listeners"]]
+
+
+def health(of: Rollouts) -> list[str]:
+    elb = of.client("elbv2")
+    (group,) = elb.describe_target_groups()["TargetGroups"]
+    found = elb.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+    return [each["TargetHealth"]["State"] for each in found]
+
+
+# ---- what is in it
+
+
+def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again(
+    home: Path, other: Path, tmp_path: Path
+) -> None:
+    first = local.up(home=home, port=0, speed=rollouts.SPEED)
+    before = rollouts.make(account_of(first, DEV))
+    before.wait_for_status("SUCCESSFUL")
+    s3 = before.client("s3")
+    s3.create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"old", b"new"):
+        s3.put_object(Bucket="kept", Key="k", Body=body)
+    service, deployment, tasks = before.service, before.record, before.tasks()
+    versions = s3.list_object_versions(Bucket="kept")["Versions"]
+    images = before.client("ecr").list_images(repositoryName="mclass-server")["imageIds"]
+
+    local.save(home=home, path=tmp_path / "s.snapshot")
+    local.down(home=home)
+    take_the_key(home, other)
+    second = local.up(home=other, port=0, snapshot=tmp_path / "s.snapshot")
+
+    (address,) = [f"http://{host}:{port}" for host, port in ports(second.url)]
+    after = Rollouts(account=account_of(second, DEV), image=before.image, url=address)
+    assert len(tasks) == len(after.tasks()), "up returns when they run"
+    assert {task["taskArn"] for task in tasks}.isdisjoint(task["taskArn"] for task in after.tasks())
+    wait(lambda: health(after) == ["healthy"] * len(tasks))
+    assert after.version() == "1"
+    assert (service["serviceArn"], service["createdAt"]) == (
+        after.service["serviceArn"],
+        after.service["createdAt"],
+    )
+    assert [each["id"] for each in service["deployments"]] == [
+        each["id"] for each in after.service["deployments"]
+    ]
+    assert after.record == deployment
+    s3 = after.client("s3")
+    assert s3.get_object(Bucket="kept", Key="k")["Body"].read() == b"new"
+    assert s3.list_object_versions(Bucket="kept")["Versions"] == versions
+    assert after.client("ecr").list_images(repositoryName="mclass-server")["imageIds"] == images
+    assert after.register("2").endswith(":2"), "counters go on"
+    interfaces = after.client("ec2").describe_network_interfaces()["NetworkInterfaces"]
+    assert len(tasks) == sum(each["RequesterManaged"] for each in interfaces), (
+        "those of the old tasks are gone"
+    )
+    with urllib.request.urlopen(f"{second.url}/_mclass/clock", timeout=10) as answer:
+        assert json.load(answer) == {"speed": rollouts.SPEED}
+    after.update(taskDefinition="t:2")
+    after.wait_for_status("SUCCESSFUL")
+    assert after.version() == "2", "the image is there to be pulled"
+
+
+def test_a_speed_that_is_asked_for_is_taken_instead_of_the_one_that_was_saved(
+    home: Path, tmp_path: Path
+) -> None:
+    local.up(home=home, port=0, speed=5)
+    local.save(home=home, path=tmp_path / "s")
+    local.down(home=home)
+
+    second = local.up(home=home, port=0, speed=7, snapshot=tmp_path / "s")
+
+    with urllib.request.urlopen(f"{second.url}/_mclass/clock", timeout=10) as answer:
+        assert json.load(answer) == {"speed": 7}
+
+
+def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) -> None:
+    first = local.up(home=home, port=0)
+    before = rollouts.make(account_of(first, DEV))
+
+    with pytest.raises(
+        local.SnapshotError, match=r"not at rest: a deployment of service s of account \d+ is"
+    ) as error:
+        local.save(home=home, path=tmp_path / "s")
+
+    assert "status ENV" in error.value.hint
+    assert list(tmp_path.glob("s*")) == []
+    assert list(home.glob("*.state")) == []
+    before.client("ecs").delete_service(cluster="c", service="s", force=True)
+
+
+def test_a_state_that_terraform_has_locked_is_not_saved(home: Path, tmp_path: Path) -> None:
+    s3 = account_of(local.up(home=home, port=0), DEV).client("s3")
+    s3.create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
+    s3.put_object(Bucket="kept", Key="x/terraform.tfstate.tflock", Body=b"{}")
+
+    with pytest.raises(
+        local.SnapshotError, match=r"holds the lock x/terraform.tfstate.tflock in bucket kept"
+    ):
+        local.save(home=home, path=tmp_path / "s")
+
+    s3.delete_object(Bucket="kept", Key="x/terraform.tfstate.tflock")
+    assert local.save(home=home, path=tmp_path / "s") == (tmp_path / "s").stat().st_size
+
+
+def test_where_none_is_up_nothing_is_saved(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(local.SnapshotError, match="not up"):
+        local.save(home=home, path=tmp_path / "s")
+
+
+def test_one_that_is_up_is_not_replaced(home: Path, tmp_path: Path) -> None:
+    up = local.up(home=home, port=0)
+    local.save(home=home, path=tmp_path / "s")
+
+    with pytest.raises(local.SnapshotError, match="up already"):
+        local.up(home=home, port=0, snapshot=tmp_path / "s")
+
+    assert local.status(home=home) == up
+
+
+# ---- the file
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A snapshot, whatever is in it."""
+    return write(tmp_path)
+
+
+def write(tmp_path: Path, **versions: str) -> Path:
+    home, blobs = tmp_path / "signer", tmp_path / "blobs"
+    for folder in (home, blobs):
+        folder.mkdir(exist_ok=True)
+    (blobs / "ab12").write_bytes(b"layer")
+    (tmp_path / "state").write_bytes(b"state")
+    header = Header(speed=2, tasks="", versions={**file.versions(), **versions})
+    file.write(tmp_path / "s", header=header, state=tmp_path / "state", blobs=blobs, home=home)
+    return tmp_path / "s"
+
+
+def read(path: Path, home: Path) -> tuple[Header, bytes, dict[str, bytes]]:
+    into = home / "into"
+    into.mkdir(exist_ok=True)
+    with file.verified(path, home=home) as (header, archive):
+        data = file.unpack(archive, blobs=into)
+    return header, data, {blob.name: blob.read_bytes() for blob in into.iterdir()}
+
+
+def test_what_is_written_is_read(written: Path) -> None:
+    header, data, blobs = read(written, written.with_name("signer"))
+
+    assert (header.speed, data, blobs) == (2, b"state", {"ab12": b"layer"})
+
+
+def test_a_snapshot_and_its_key_are_readable_by_their_owner_alone(written: Path) -> None:
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert stat.S_IMODE((written.with_name("signer") / "snapshot.key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("position", [100, -1200, -1])
+def test_a_changed_byte_is_noticed(written: Path, position: int) -> None:
+    data = bytearray(written.read_bytes())
+    data[position] ^= 1
+    written.write_bytes(data)
+
+    with pytest.raises(local.SnapshotError, match="not signed with the key"):
+        read(written, written.with_name("signer"))
+
+
+def test_a_snapshot_of_another_home_is_refused(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(local.SnapshotError, match="not signed with the key"):
+        read(written, tmp_path / "mine")
+
+    (tmp_path / "mine" / "snapshot.key").write_text("another key")
+    with pytest.raises(local.SnapshotError, match="not signed with the key"):
+        read(written, tmp_path / "mine")
+
+
+def test_an_empty_key_signs_nothing(written: Path) -> None:
+    (written.with_name("signer") / "snapshot.key").write_bytes(b"")
+
+    with pytest.raises(local.SnapshotError, match="not signed with the key"):
+        read(written, written.with_name("signer"))
+
+
+@pytest.mark.parametrize("what", ["mclass-tf", "moto", "python"])
+def test_a_snapshot_of_another_version_is_refused_and_names_both(tmp_path: Path, what: str) -> None:
+    path = write(tmp_path, **{what: "0.0.1 of long ago"})
+
+    with pytest.raises(local.SnapshotError) as error:
+        read(path, tmp_path / "signer")
+
+    assert f"was written by {what} 0.0.1 of long ago, and this is {what} {file.versions()[what]}" in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"mclass-tf snapshot\n", b"mclass-tf snapshot\nabc\n{}\n"]
+)
+def test_another_file_is_no_snapshot(tmp_path: Path, written: Path, content: bytes) -> None:
+    path = tmp_path / "another"
+    path.write_bytes(content)
+
+    with pytest.raises(local.SnapshotError):
+        read(path, written.with_name("signer"))
+
+
+def test_a_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(local.SnapshotError, match="No such file"):
+        read(tmp_path / "none", tmp_path)
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(written: Path, tmp_path: Path) -> None:
+    before = written.read_bytes()
+    header = Header(speed=2, tasks="")
+
+    with pytest.raises(OSError, match="gone"):
+        file.write(
+            written, header=header, state=tmp_path / "gone", blobs=tmp_path, home=written.with_name("signer")
+        )
+
+    assert written.read_bytes() == before
+    assert list(tmp_path.glob(".s.*")) == []
+
+
+# ---- the state
+
+
+class _Runs:
+    """What a hostile pickle is made of."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("hostile",)
+
+
+def test_a_state_that_would_run_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(pickle.UnpicklingError, match=r"posix.mkdir is no part of a state"):
+        state.load(pickle.dumps(_Runs()))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("builtins", "eval"), ("mclass_tf.local.control", "down"), ("moto.settings", "os")]
+)
+def test_no_function_and_no_module_is_part_of_a_state(module: str, name: str) -> None:
+    hostile = f"c{module}\n{name}\n.".encode()
+
+    with pytest.raises(pickle.UnpicklingError, match="is no part of a state"):
+        state.load(hostile)
+
+
+def test_no_class_of_elsewhere_comes_by_a_module_that_has_imported_it() -> None:
+    hostile = b"\x80\x04\x8c\x16moto.core.base_backend\x8c\x07Session\x93."
+
+    with pytest.raises(pickle.UnpicklingError, match="is no part of a state"):
+        state.load(hostile)
+
+
+def test_no_private_method_is_bound() -> None:
+    with pytest.raises(pickle.UnpicklingError, match="no method of the local AWS"):
+        state.bound(io.StringIO(), "close")
