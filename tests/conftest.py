@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +17,25 @@ from tests.snapshots import Snapshots
 
 
 def pytest_configure() -> None:
-    """Heed interrupts, and let children heed them: a shell that runs the tests in its background has both ignore them."""
+    """Heed interrupts, and let children heed them; keep bytecode, and let children keep theirs."""
+    # Where Python is to write none, each of hundreds of processes would compile the package, and pytest all tests, anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    # A shell that runs the tests in its background has both ignored.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Do not look for cycles among the modules and the thousands of tests: they stay to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

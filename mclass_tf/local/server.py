@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import gc
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ _log = logging.getLogger("mclass_tf.local")
 
 # What moto reads when it is imported. The account of a call is that of its credentials; EC2 images are not
 # modelled, and loading moto's list of them would cost memory for nothing.
-_MOTO_ENVIRONMENT = {
+MOTO_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    os.environ.update(_MOTO_ENVIRONMENT)
+    os.environ.update(MOTO_ENVIRONMENT)
     stopped = _stop_on_signals()
     listener = socket.socket(fileno=arguments.listen_fd)
     _serve(arguments=arguments, listener=listener, stopped=stopped)
@@ -52,7 +53,9 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> None:
-    # Imported here: the arguments are checked and the signals handled before the seconds that moto costs.
+    # Imported here: the arguments are checked and the signals handled before the second that moto costs. What is imported
+    # stays: to look for cycles in it would take a sixth of that time, and each time again while the server runs.
+    gc.disable()
     from mclass_tf.local.app import Application  # noqa: PLC0415
     from mclass_tf.local.http import Server  # noqa: PLC0415
     from mclass_tf.local.live import live  # noqa: PLC0415
@@ -64,6 +67,8 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> No
         with os.fdopen(arguments.from_fd, "rb") as archive:
             application.restore(archive)
     application.start()
+    gc.freeze()
+    gc.enable()
     server = Server(listener=listener, app=application.answer, sink=application.sink)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     if arguments.from_fd is not None:

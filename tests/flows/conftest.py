@@ -70,6 +70,21 @@ def write_project(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def idle_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a local AWS in which nothing is made."""
+    commands = CommandLine(project=ROOT, home=tmp_path_factory.mktemp("idle"))
+    commands.ok("local", "up", "--port", "0")
+    yield commands.home
+    commands.ok("local", "down")
+
+
+@pytest.fixture
+def idle(tmp_path: Path, idle_home: Path) -> CommandLine:
+    """The small project on a local AWS that is shared with other tests: none of them may apply."""
+    return CommandLine(project=write_project(tmp_path), home=idle_home)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[CommandLine]:
     """The small project on a local AWS that only this test uses."""

@@ -24,38 +24,42 @@ def test_a_port_that_is_in_use_is_named_and_nothing_is_started(tmp_path: Path) -
     assert not commands.ok("local", "status", "--json").document["up"]
 
 
-def test_a_terraform_that_is_not_there_is_told_with_how_to_get_one(small: CommandLine) -> None:
-    done = small.run("plan", "dev", "--local", MCLASS_TF_TERRAFORM="/missing/terraform")
+@pytest.mark.xdist_group("idle")
+def test_a_terraform_that_is_not_there_is_told_with_how_to_get_one(idle: CommandLine) -> None:
+    done = idle.run("plan", "dev", "--local", MCLASS_TF_TERRAFORM="/missing/terraform")
 
     assert done.status == 3
     assert "/missing/terraform, which is no program" in done.stderr
 
 
-def test_a_terraform_that_is_too_old_is_told_with_its_version(small: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("idle")
+def test_a_terraform_that_is_too_old_is_told_with_its_version(idle: CommandLine, tmp_path: Path) -> None:
     old = tmp_path / "bin" / "terraform"
     old.parent.mkdir()
     old.write_text('#!/bin/sh\necho \'{"terraform_version": "1.5.7"}\'\n')
     old.chmod(0o755)
 
-    done = small.run("plan", "dev", "--local", PATH=f"{old.parent}:{os.environ['PATH']}")
+    done = idle.run("plan", "dev", "--local", PATH=f"{old.parent}:{os.environ['PATH']}")
 
     assert done.status == 3
     assert "version 1.5.7; 1.10 is the oldest" in done.stderr
 
 
-def test_what_is_wrong_with_the_policy_is_told_before_terraform_runs(small: CommandLine) -> None:
-    (small.project / "policy" / "waivers.toml").write_text("[[waiver]]\ncheck = 1\n")
+@pytest.mark.xdist_group("idle")
+def test_what_is_wrong_with_the_policy_is_told_before_terraform_runs(idle: CommandLine) -> None:
+    (idle.project / "policy" / "waivers.toml").write_text("[[waiver]]\ncheck = 1\n")
 
-    done = small.run("plan", "dev", "--local")
+    done = idle.run("plan", "dev", "--local")
 
     assert done.status == 3
     assert "waivers.toml" in done.stderr
     assert "planning" not in done.stderr
 
 
+@pytest.mark.xdist_group("idle")
 @pytest.mark.parametrize("command", ["output", "verify"])
-def test_an_environment_that_was_never_applied_has_nothing_to_show(small: CommandLine, command: str) -> None:
-    done = small.run(command, "dev", "--local")
+def test_an_environment_that_was_never_applied_has_nothing_to_show(idle: CommandLine, command: str) -> None:
+    done = idle.run(command, "dev", "--local")
 
     assert done.status == 3
     assert "nothing is applied in dev" in done.stderr

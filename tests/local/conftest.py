@@ -7,7 +7,7 @@ import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,7 @@ class Account:
     session_token: str
 
     def client(self, service: str, *, region: str = REGION) -> Any:
-        factory: Any = boto3.client
-        return factory(
-            service,
-            endpoint_url=self.server.url,
-            region_name=region,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            aws_session_token=self.session_token,
-            config=_ONE_TRY,
-        )
+        return _client(self, service, region)
 
     def environment(self) -> dict[str, str]:
         """The environment of a child process that acts in this account, and in nothing outside."""
@@ -61,6 +52,20 @@ class Account:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",
         }
+
+
+@lru_cache(maxsize=64)
+def _client(account: Account, service: str, region: str) -> Any:
+    factory: Any = boto3.client
+    return factory(
+        service,
+        endpoint_url=account.server.url,
+        region_name=region,
+        aws_access_key_id=account.access_key,
+        aws_secret_access_key=account.secret_key,
+        aws_session_token=account.session_token,
+        config=_ONE_TRY,
+    )
 
 
 def account_of(server: local.LocalAws, account_id: str) -> Account:

@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.config import Config
 
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.server import MOTO_ENVIRONMENT
 
 REGION = "ap-northeast-2"
 
@@ -25,8 +26,9 @@ _URL = "http://127.0.0.1:1"  # nothing listens there: every request is answered 
 @cache
 def aws() -> Aws:
     """The one of this process: moto's backends are the process's too."""
-    for name, value in {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}.items():
-        os.environ.setdefault(name, value)
+    for name, value in MOTO_ENVIRONMENT.items():
+        if name.startswith("MOTO_") or name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+            os.environ.setdefault(name, value)
     return Aws()
 
 
@@ -35,6 +37,7 @@ def new_account() -> str:
     return f"{400_000_000_000 + next(_numbers)}"
 
 
+@lru_cache(maxsize=64)
 def client(account_id: str, service: str, *, region: str = REGION) -> Any:
     """A client whose calls act in that account."""
     keys = _keys(account_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.local import in_process
 from tests.local.conftest import DEV, PROD, REGION, Account, make_network
 
 
@@ -50,3 +51,20 @@ def test_load_balancers_of_the_same_name_have_names_of_their_own_in_dns(dev: Acc
         )
         names.add(made["LoadBalancers"][0]["DNSName"])
     assert len(names) == 2
+
+
+def test_a_key_acts_in_its_account_until_it_is_deleted() -> None:
+    account_id = in_process.new_account()
+    iam = in_process.client(account_id, "iam")
+    iam.create_user(UserName="someone")
+    made = iam.create_access_key(UserName="someone")["AccessKey"]
+    key, secret = made["AccessKeyId"], made["SecretAccessKey"]
+
+    accounts = []
+    for delete in (False, True):
+        if delete:
+            iam.delete_access_key(UserName="someone", AccessKeyId=key)
+        accounts.append(in_process.identity(key, secret, "")["Account"])
+
+    assert accounts[0] == account_id
+    assert accounts[1] != account_id

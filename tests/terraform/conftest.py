@@ -65,11 +65,15 @@ class Project:
         return self.path / name
 
 
+def copied(folder: Path) -> Project:
+    for name in ("modules", "terraform", "environments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=_LEFTOVERS)
+    return Project(path=folder)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    for name in ("modules", "terraform", "environments"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=_LEFTOVERS)
-    return Project(path=tmp_path)
+    return copied(tmp_path)
 
 
 def _environment(*, config: Path, **more: str) -> dict[str, str]:

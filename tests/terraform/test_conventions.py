@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ STANDARD_FILES = ("README.md", "main.tf", "outputs.tf", "variables.tf", "version
 
 
 def _blocks(folder: str, *, file: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for block in _parsed(folder, file).get(kind, []):
+        yield from block.items()
+
+
+@cache
+def _parsed(folder: str, file: str) -> Mapping[str, Any]:
     with (ROOT / folder / file).open() as text:
-        for block in hcl2.load(text).get(kind, []):
-            yield from block.items()
+        document: Mapping[str, Any] = hcl2.load(text)
+        return document
 
 
 def _tables(*arguments: str) -> subprocess.CompletedProcess[str]:

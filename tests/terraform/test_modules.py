@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from .conftest import FOLDERS, ROOT, Project, Terraform
+from .conftest import FOLDERS, ROOT, Project, Terraform, copied
 
 ENVIRONMENTS = ("dev", "prod")
 EXAMPLES = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("modules/*/examples/*/main.tf"))
@@ -127,6 +128,21 @@ def test_the_root_initialises_without_changing_its_lock_file(project: Project, r
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def needs(tmp_path_factory: pytest.TempPathFactory, newest: Terraform) -> Mapping[str, frozenset[str]]:
+    """What each resource of the root needs directly, as Terraform's graph has it."""
+    folder = copied(tmp_path_factory.mktemp("graph")).folder("terraform")
+    (folder / "backend.tf").unlink()
+    newest.init(folder)
+    done = newest.run("graph", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, set[str]] = {}
+    for source, target in re.findall(r'"([^"]+)" -> "([^"]+)"', done.stdout):
+        found.setdefault(source, set()).add(target)
+    return {source: frozenset(targets) for source, targets in found.items()}
+
+
+@pytest.mark.xdist_group("graph")
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [
@@ -139,20 +155,12 @@ def test_the_root_initialises_without_changing_its_lock_file(project: Project, r
     ],
 )
 def test_nothing_is_made_before_what_it_needs(
-    later: str, earlier: str, project: Project, newest: Terraform
+    later: str, earlier: str, needs: Mapping[str, frozenset[str]]
 ) -> None:
-    folder = project.folder("terraform")
-    (folder / "backend.tf").unlink()
-    newest.init(folder)
-    done = newest.run("graph", folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    needs: dict[str, set[str]] = {}
-    for source, target in re.findall(r'"([^"]+)" -> "([^"]+)"', done.stdout):
-        needs.setdefault(source, set()).add(target)
     reached: set[str] = set()
     waiting = [later]
     while waiting:
-        found = needs.get(waiting.pop(), set()) - reached
+        found = needs.get(waiting.pop(), frozenset()) - reached
         reached |= found
         waiting.extend(found)
     assert earlier in reached

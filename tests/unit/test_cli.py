@@ -7,18 +7,41 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mclass_tf.cli import main
 from mclass_tf.cli.grammar import parser
+from tests.conftest import Done
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line in this process; what only a process of its own can show is shown by `process`."""
+    monkeypatch.chdir(ROOT)
+
+    def called(*arguments: str) -> Done:
+        try:
+            status = main(arguments)
+        except SystemExit as ended:  # --help
+            status = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Done(status, said.out, said.err)
+
+    return called
+
+
+def process(*arguments: str) -> Done:
     argv = [sys.executable, "-m", "mclass_tf", *arguments]
-    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 PROGRAM = f"{shlex.quote(sys.executable)} -m mclass_tf"
@@ -73,69 +96,77 @@ def test_without_options_a_command_acts_on_aws_here_and_asks() -> None:
         ("local",),
     ],
 )
-def test_a_command_line_that_makes_no_sense_ends_with_2(arguments: tuple[str, ...]) -> None:
+def test_a_command_line_that_makes_no_sense_ends_with_2(arguments: tuple[str, ...], run: Run) -> None:
     done = run(*arguments)
 
-    assert done.returncode == 2, done.stderr
+    assert done.status == 2, done.stderr
     assert done.stderr
     assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_the_exit_code_is_that_of_the_process() -> None:
+    done = process("pln")
+
+    assert done.status == 2
+    assert done.stderr.startswith("usage: mclass-tf")
     assert not done.stdout
 
 
 @pytest.mark.parametrize(
     "command", ["bootstrap", "init", "plan", "apply", "output", "destroy", "verify", "unlock", "local"]
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_explains_itself(command: str, run: Run) -> None:
     done = run(command, "--help")
 
-    assert done.returncode == 0
+    assert done.status == 0
     assert done.stdout.startswith("usage: mclass-tf")
 
 
 def test_an_unknown_environment_ends_with_3_and_names_the_known_ones() -> None:
-    done = run("plan", "staging")
+    done = process("plan", "staging")
 
-    assert done.returncode == 3
+    assert done.status == 3
     assert "unknown environment 'staging'" in done.stderr
     assert "dev, prod" in done.stderr
 
 
-def test_with_json_an_error_is_one_document_too() -> None:
+def test_with_json_an_error_is_one_document_too(run: Run) -> None:
     done = run("plan", "staging", "--json")
 
     error = json.loads(done.stdout)["error"]
     assert error["type"] == "UnknownEnvironmentError"
-    assert error["exit_code"] == done.returncode == 3
+    assert error["exit_code"] == done.status == 3
     assert "dev, prod" in error["hint"]
 
 
 @pytest.mark.parametrize("arguments", [("plan", "dev", "--bogus"), ("pln",), ("plan", "dev", "--jobs", "0")])
 def test_with_json_a_command_line_that_makes_no_sense_is_told_as_a_document_too(
-    arguments: tuple[str, ...],
+    arguments: tuple[str, ...], run: Run
 ) -> None:
     done = run("--json", *arguments)
 
     error = json.loads(done.stdout)["error"]
     assert (error["type"], error["exit_code"]) == ("UsageError", 2)
-    assert done.returncode == 2
+    assert done.status == 2
     assert done.stderr.startswith("usage: mclass-tf")
 
 
-def test_half_the_name_of_an_option_is_no_option() -> None:
+def test_half_the_name_of_an_option_is_no_option(run: Run) -> None:
     done = run("apply", "dev", "--ye")
 
-    assert done.returncode == 2
+    assert done.status == 2
     assert "--ye" in done.stderr
 
 
-def test_outside_a_project_the_command_line_says_so(tmp_path: Path) -> None:
+def test_outside_a_project_the_command_line_says_so(tmp_path: Path, run: Run) -> None:
     done = run("plan", "dev", "--project", str(tmp_path))
 
-    assert done.returncode == 3
+    assert done.status == 3
     assert "not in a project" in done.stderr
 
 
-def test_inside_a_project_any_folder_will_do() -> None:
+def test_inside_a_project_any_folder_will_do(run: Run) -> None:
     done = run("plan", "staging", "--project", str(ROOT / "terraform"))
 
     assert "dev, prod" in done.stderr
