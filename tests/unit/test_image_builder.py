@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -273,11 +274,11 @@ def test_for_the_local_aws_alone_a_base_image_out_of_reach_is_done_without(
             attempt()
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """An app that needs one package, which lies beside it, pinned by hash; a first commit."""
-    folder = tmp_path / "project"
-    (folder / "app").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app that needs one package, which lies beside it, pinned by hash; a first commit. It is copied, not changed."""
+    folder = tmp_path_factory.mktemp("committed")
+    (folder / "app").mkdir()
     (folder / "app" / "__main__.py").write_text("import dependency\nprint(dependency.VALUE)\n")
     wheel = folder / "dependency-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -297,10 +298,31 @@ def project(tmp_path: Path) -> Path:
     digest = sha256(wheel.read_bytes()).hexdigest()
     (folder / "app" / "requirements.txt").write_text(f"dependency==1.0 --hash=sha256:{digest}\n")
     (folder / ".gitignore").write_text("images*/\n")
-    git(folder, "init", "-q")
+    git(folder, "init", "-q", "--template=")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "first")
+    (folder / ".git" / "info").mkdir()
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, committed: Path) -> Path:
+    return shutil.copytree(committed, tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory: pytest.TempPathFactory, committed: Path) -> Path:
+    """What the built-in builder has in its cache after a first image of the app."""
+    first = shutil.copytree(committed, tmp_path_factory.mktemp("first") / "project")
+    make(first)
+    return first / "images" / "cache"
+
+
+@pytest.fixture
+def built(project: Path, layers: Path) -> Path:
+    """The app where it was built before: what is not about its dependencies need not have pip install them anew."""
+    shutil.copytree(layers, project / "images" / "cache")
+    return project
 
 
 def make(
@@ -338,8 +360,8 @@ def test_the_built_in_image_is_the_same_for_the_same_inputs(project: Path) -> No
     assert third.blobs[1] == first.blobs[1], "the dependencies are a layer of their own"
 
 
-def test_the_built_in_image_is_a_whole_oci_image_and_says_what_it_is(project: Path) -> None:
-    image = make(project)
+def test_the_built_in_image_is_a_whole_oci_image_and_says_what_it_is(built: Path) -> None:
+    image = make(built)
 
     for blob in (image.manifest, *image.blobs):
         image.verify(blob)
@@ -361,10 +383,10 @@ def environment(image: Image) -> list[str]:
     return found
 
 
-def test_variables_are_in_the_built_in_image_and_decide_its_digest(project: Path) -> None:
-    plain = make(project)
-    bad = make(project, variables={"MCLASS_FAULT_ERROR_RATE": "0.5", "MCLASS_REVISION": "bad"})
-    same = make(project, variables={"MCLASS_REVISION": "bad", "MCLASS_FAULT_ERROR_RATE": "0.5"})
+def test_variables_are_in_the_built_in_image_and_decide_its_digest(built: Path) -> None:
+    plain = make(built)
+    bad = make(built, variables={"MCLASS_FAULT_ERROR_RATE": "0.5", "MCLASS_REVISION": "bad"})
+    same = make(built, variables={"MCLASS_REVISION": "bad", "MCLASS_FAULT_ERROR_RATE": "0.5"})
 
     assert environment(bad)[-2:] == ["MCLASS_REVISION=bad", "MCLASS_FAULT_ERROR_RATE=0.5"]
     assert "MCLASS_FAULT_ERROR_RATE=0.5" not in environment(plain)
@@ -410,20 +432,20 @@ def test_what_is_not_as_its_hash_says_is_not_installed(project: Path) -> None:
     assert [path.name for path in (project / "images").iterdir()] == []
 
 
-def test_an_app_that_does_not_compile_is_no_image(project: Path) -> None:
-    (project / "app" / "__main__.py").write_text("def\n")
+def test_an_app_that_does_not_compile_is_no_image(built: Path) -> None:
+    (built / "app" / "__main__.py").write_text("def\n")
 
     with pytest.raises(BuilderError, match="srv/app does not compile"):
-        make(project)
+        make(built)
 
 
-def test_the_last_image_and_those_before_it_are_found(project: Path) -> None:
-    images = Images(project / "images")
+def test_the_last_image_and_those_before_it_are_found(built: Path) -> None:
+    images = Images(built / "images")
     with pytest.raises(NoImageError, match="there is no image yet"):
         images.latest()
-    first = make(project)
-    (project / "app" / "__main__.py").write_text("print(2)\n")
-    second = make(project)
+    first = make(built)
+    (built / "app" / "__main__.py").write_text("print(2)\n")
+    second = make(built)
 
     assert images.latest() == second
     assert images.read(first.digest) == first
@@ -431,34 +453,34 @@ def test_the_last_image_and_those_before_it_are_found(project: Path) -> None:
         images.read("sha256:" + "0" * 64)
     with pytest.raises(NoImageError, match="no digest"):
         images.read(f"sha256:../{images.folder.name}/{first.digest[7:]}")
-    assert make(project, tag="v2").tag == "v2", "the same image under another tag"
+    assert make(built, tag="v2").tag == "v2", "the same image under another tag"
     assert images.latest().tag == "v2"
 
 
-def test_old_images_go(project: Path) -> None:
+def test_old_images_go(built: Path) -> None:
     for number in range(7):
-        (project / "app" / "__main__.py").write_text(f"print({number})\n")
-        last = make(project)
+        (built / "app" / "__main__.py").write_text(f"print({number})\n")
+        last = make(built)
 
-    kept = [path for path in (project / "images").iterdir() if (path / "oci-layout").is_file()]
+    kept = [path for path in (built / "images").iterdir() if (path / "oci-layout").is_file()]
 
     assert len(kept) == 5
     assert last.folder in kept
 
 
-def test_what_a_killed_build_left_behind_goes_after_a_day(project: Path) -> None:
+def test_what_a_killed_build_left_behind_goes_after_a_day(built: Path) -> None:
     for name, age in (("old", 25 * 3600), ("at-work", 60)):
-        draft = project / "images" / f".draft-{name}"
+        draft = built / "images" / f".draft-{name}"
         draft.mkdir(parents=True)
         os.utime(draft, (time.time() - age, time.time() - age))
 
-    make(project)
+    make(built)
 
-    assert [path.name for path in (project / "images").glob(".draft-*")] == [".draft-at-work"]
+    assert [path.name for path in (built / "images").glob(".draft-*")] == [".draft-at-work"]
 
 
-def test_a_damaged_blob_is_noticed(project: Path) -> None:
-    image = make(project)
+def test_a_damaged_blob_is_noticed(built: Path) -> None:
+    image = make(built)
     layer = image.blobs[1]
     damaged = image.path(layer.digest)
     data = bytearray(damaged.read_bytes())
@@ -494,15 +516,15 @@ def test_a_new_file_that_git_is_told_not_to_show_makes_the_tree_dirty(project: P
 
 
 @pytest.mark.parametrize("name", [".env", "deep/er/.env", "old.pyc"])
-def test_an_ignored_file_that_goes_into_the_image_makes_the_tree_dirty(project: Path, name: str) -> None:
-    path = project / "app" / name
-    before = make(project)
-    (project / ".git" / "info" / "exclude").write_text(".env\n*.pyc\n")
+def test_an_ignored_file_that_goes_into_the_image_makes_the_tree_dirty(built: Path, name: str) -> None:
+    path = built / "app" / name
+    before = make(built)
+    (built / ".git" / "info" / "exclude").write_text(".env\n*.pyc\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
 
-    assert make(project).digest != before.digest
-    assert read(project).is_dirty
+    assert make(built).digest != before.digest
+    assert read(built).is_dirty
 
 
 def test_an_ignored_file_that_stays_out_of_the_image_leaves_the_tree_clean(project: Path) -> None:
