@@ -23,6 +23,8 @@ from mclass_tf.gates import scan
 from mclass_tf.gates.checkov import CheckovGate, merge
 from mclass_tf.gates.scan import Result, Scan
 
+pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to import
+
 Values = Callable[[dict[str, Any], str], dict[str, Any]]
 
 LOG_GROUP = "module.service.aws_cloudwatch_log_group.this"

@@ -11,6 +11,8 @@ import pytest
 from mclass_tf import environment
 from mclass_tf.gates import Waiver, config, fixes, scan, waivers
 
+pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to import
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to import
+
 SERVICE = "module.service.aws_ecs_service.this"
 TASK = "module.service.aws_ecs_task_definition.this"
 BLUE = 'module.service.aws_lb_target_group.this["blue"]'

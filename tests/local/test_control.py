@@ -68,22 +68,17 @@ def test_up_starts_a_server_that_says_who_it_is(home: Path) -> None:
     assert up == local.status(home=home)
 
 
-def test_the_record_is_readable_by_its_owner_alone(home: Path) -> None:
-    local.up(home=home, port=0)
-    assert stat.S_IMODE((home / "server.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE((home / "server.log").stat().st_mode) == 0o600
+def test_the_record_is_readable_by_its_owner_alone(server_home: Path) -> None:
+    assert stat.S_IMODE((server_home / "server.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((server_home / "server.log").stat().st_mode) == 0o600
 
 
-def test_up_returns_the_one_that_is_up(home: Path) -> None:
-    assert local.up(home=home, port=0) == local.up(home=home, port=0)
+def test_up_returns_the_one_that_is_up(server: local.LocalAws, server_home: Path) -> None:
+    assert server == local.up(home=server_home, port=0)
 
 
-def test_two_homes_have_two_servers(home: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    try:
-        assert local.up(home=home, port=0).instance_id != local.up(home=other, port=0).instance_id
-    finally:
-        local.down(home=other)
+def test_two_homes_have_two_servers(home: Path, server: local.LocalAws) -> None:
+    assert server.instance_id != local.up(home=home, port=0).instance_id
 
 
 def test_callers_at_the_same_time_get_the_same_server(home: Path) -> None:
@@ -109,9 +104,8 @@ def test_processes_at_the_same_time_get_the_same_server(home: Path) -> None:
     assert said[0]
 
 
-def test_the_server_outlives_its_starter_and_its_terminal(home: Path) -> None:
-    up = local.up(home=home, port=0)
-    assert os.getsid(up.pid) == up.pid != os.getsid(0)
+def test_the_server_outlives_its_starter_and_its_terminal(server: local.LocalAws) -> None:
+    assert os.getsid(server.pid) == server.pid != os.getsid(0)
 
 
 def test_down_frees_the_port_and_forgets(home: Path) -> None:

@@ -20,6 +20,8 @@ from tests.need import need
 from tests.rehearsal import samples
 from tests.rehearsal.samples import START, task
 
+pytestmark = pytest.mark.xdist_group("browser")  # started once
+
 CHROMIUM = shutil.which("chromium")
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
