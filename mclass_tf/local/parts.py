@@ -61,7 +61,11 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
     surroundings.instance.write_access_logs = lambda: access_logs.write(now=time.time())
     return {
         "the access logs": access_logs,
-        "the load balancers": Balancer(exclusive=exclusive, take=Reports(access_logs=access_logs).take),
+        "the load balancers": Balancer(
+            exclusive=exclusive,
+            take=Reports(access_logs=access_logs).take,
+            after=surroundings.instance.tasks_answer,
+        ),
         "the tasks": tasks,
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
         "the hooks of deployments": Hooks(

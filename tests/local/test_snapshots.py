@@ -8,9 +8,8 @@ import os
 import pickle
 import shutil
 import stat
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from mclass_tf.local.snapshots.file import Header
 from tests.local import rollouts
 from tests.local.conftest import DEV, account_of
 from tests.local.rollouts import Rollouts
-
-_PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -47,13 +44,6 @@ def _home(folder: Path) -> Iterator[Path]:
 
 def take_the_key(home: Path, other: Path) -> None:
     shutil.copy(home / "snapshot.key", other)
-
-
-def wait(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def ports(url: str) -> list[tuple[str, int]]:
@@ -90,13 +80,13 @@ def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again
     local.save(home=home, path=tmp_path / "s.snapshot")
     local.down(home=home)
     take_the_key(home, other)
-    second = local.up(home=other, port=0, snapshot=tmp_path / "s.snapshot")
+    second = local.up(home=other, port=0, speed=1, snapshot=tmp_path / "s.snapshot")
 
     (address,) = [f"http://{host}:{port}" for host, port in ports(second.url)]
     after = Rollouts(account=account_of(second, DEV), image=before.image, url=address)
     assert len(tasks) == len(after.tasks()), "up returns when they run"
     assert {task["taskArn"] for task in tasks}.isdisjoint(task["taskArn"] for task in after.tasks())
-    wait(lambda: health(after) == ["healthy"] * len(tasks))
+    assert health(after) == ["healthy"] * len(tasks)
     assert after.version() == "1"
     assert (service["serviceArn"], service["createdAt"]) == (
         after.service["serviceArn"],
@@ -115,24 +105,24 @@ def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again
     assert len(tasks) == sum(each["RequesterManaged"] for each in interfaces), (
         "those of the old tasks are gone"
     )
-    with urllib.request.urlopen(f"{second.url}/_mclass/clock", timeout=10) as answer:
-        assert json.load(answer) == {"speed": rollouts.SPEED}
+    local.up(home=other, speed=rollouts.SPEED)
     after.update(taskDefinition="t:2")
     after.wait_for_status("SUCCESSFUL")
     assert after.version() == "2", "the image is there to be pulled"
 
 
-def test_a_speed_that_is_asked_for_is_taken_instead_of_the_one_that_was_saved(
-    home: Path, tmp_path: Path
+@pytest.mark.parametrize(("asked", "speed"), [(None, 5), (7, 7)])
+def test_the_clock_goes_as_it_went_or_as_is_asked_for(
+    home: Path, tmp_path: Path, asked: float | None, speed: float
 ) -> None:
     local.up(home=home, port=0, speed=5)
     local.save(home=home, path=tmp_path / "s")
     local.down(home=home)
 
-    second = local.up(home=home, port=0, speed=7, snapshot=tmp_path / "s")
+    second = local.up(home=home, port=0, speed=asked, snapshot=tmp_path / "s")
 
     with urllib.request.urlopen(f"{second.url}/_mclass/clock", timeout=10) as answer:
-        assert json.load(answer) == {"speed": 7}
+        assert json.load(answer) == {"speed": speed}
 
 
 def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) -> None:

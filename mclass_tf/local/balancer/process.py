@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -31,10 +31,15 @@ _PATIENCE = 1.0  # seconds for it to end by itself
 _ERROR = re.compile(r"\S+ \S+ ERROR (?:__main__|mclass_tf\S*): (.*)")  # in its log
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 class Balancer:
     """Keeps one child process running until `run` is cancelled.
 
-    `build` makes the snapshot and `take` takes reports; both are called under the lock of the calls, `exclusive`.
+    `build` makes the snapshot and `take` takes reports; both are called under the lock of the calls, `exclusive`. The first
+    snapshot is told when `after` has returned.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class Balancer:
         take: Callable[[Report], None],
         build: Callable[[int], Built] = snapshot.build,
         command: Sequence[str] = COMMAND,
+        after: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._exclusive = exclusive
         self._build = build
         self._take = take
         self._command = command
+        self._after = after
         self._version = 0
         self._applied = 0
         self._due = asyncio.Event()
@@ -116,6 +123,7 @@ class Balancer:
     async def _tell(self, pipe: asyncio.StreamWriter) -> None:
         """Send a snapshot whenever it differs from the last one."""
         told: Snapshot | None = None
+        await self._after()
         with contextlib.suppress(ConnectionError):  # the child has ended, which `_hear` notices too
             while True:
                 self._due.clear()

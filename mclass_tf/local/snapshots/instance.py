@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from mclass_tf.local.aws import snapshot
+from mclass_tf.local.aws import snapshot, targets
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.aws.ecs.scheduler import all_services
 from mclass_tf.local.aws.ecs.service import Service
@@ -20,7 +22,9 @@ from mclass_tf.local.live import live
 from mclass_tf.local.registry.store import Store
 from mclass_tf.local.snapshots import file, rest, state
 
-_START_SECONDS = 20.0
+_log = logging.getLogger("mclass_tf.local")
+
+_START_SECONDS = 10.0
 _LOOK_EVERY = 0.02
 
 
@@ -49,6 +53,7 @@ class Instance:
         self.tasks: Tasks | None = None
         self.write_access_logs: Callable[[], None] = lambda: None
         self.stopped: list[Task] = []
+        self._is_restored = False
 
     def save(self) -> Saved:
         """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
@@ -71,35 +76,81 @@ class Instance:
         data = file.unpack(archive, blobs=self._store.blobs)
         with self._aws.exclusive():
             self.stopped = state.load(data).stopped
+        self._is_restored = True
 
-    def await_started(self) -> None:
-        """Return when the load balancers listen and the services have as many running tasks as they want.
+    async def tasks_answer(self) -> None:
+        """Return when the tasks that the services start again take connections, so that they pass their first health check.
 
-        A task that cannot start is no reason not to come up: `status` and `doctor` tell of it.
+        At AWS's speed the next one comes half a minute later. After some seconds, and in an instance that was not restored,
+        return all the same: a task that cannot start is no reason not to come up.
         """
-        changed = threading.Event()
-        unlisten = live.listen(lambda _topic: changed.set())
-        deadline = time.monotonic() + _START_SECONDS
+        if not self._is_restored:
+            return
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def notice(_topic: str) -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        unlisten = live.listen(notice)
         try:
-            while not self._has_started() and (left := deadline - time.monotonic()) > 0:
-                changed.wait(min(left, _LOOK_EVERY))  # a load balancer's report changes nothing
-                changed.clear()
+            async with asyncio.timeout(_START_SECONDS):
+                while not self._all_run():
+                    await changed.wait()
+                    changed.clear()
+                await asyncio.gather(*(_answers(*address) for address in self._addresses()))
+        except TimeoutError:
+            _log.warning(
+                "not every task of the snapshot runs and takes connections after %g s", _START_SECONDS
+            )
         finally:
             unlisten()
 
-    def _has_started(self) -> bool:
+    def await_started(self) -> None:
+        """Return when the load balancers listen and have found the health of their targets, or after some seconds."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_served() and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+
+    def _all_run(self) -> bool:
+        with self._aws.exclusive():
+            services = [service for service in all_services() if service.status == "ACTIVE"]
+            return all(len(self._running(service)) >= service.desired_count for service in services)
+
+    def _running(self, service: Service) -> list[Task]:
+        tasks = () if self.tasks is None else self.tasks.every().started
+        return [task for task in tasks if service.owns(task) and task.last_status == "RUNNING"]
+
+    def _addresses(self) -> list[tuple[str, int]]:
+        """Where the tasks answer that are targets."""
+        with self._aws.exclusive():
+            started = () if self.tasks is None else self.tasks.every().started
+            return [
+                task.interface.ports[registration.container_port]
+                for task in started
+                for registration in task.launch.registrations
+                if task.interface is not None and registration.container_port in task.interface.ports
+            ]
+
+    def _is_served(self) -> bool:
         with self._aws.exclusive():
             listening = live.traffic.listening
             return all(
-                arn in listening
+                listener in listening
                 for owned in snapshot.load_balancers()
-                for arn in owned.load_balancer.listeners
-            ) and all(
-                self._running(service) >= service.desired_count
-                for service in all_services()
-                if service.status == "ACTIVE"
+                for listener in owned.load_balancer.listeners
+            ) and not any(
+                target.state == targets.REGISTERING[0]
+                for owned in snapshot.load_balancers()
+                for group in owned.backend.target_groups
+                for target in owned.backend.target_health(group)
             )
 
-    def _running(self, service: Service) -> int:
-        tasks = () if self.tasks is None else self.tasks.every().started
-        return sum(1 for task in tasks if service.owns(task) and task.last_status == "RUNNING")
+
+async def _answers(host: str, port: int) -> None:
+    """Return when a connection is taken."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(_LOOK_EVERY)
