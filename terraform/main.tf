@@ -103,6 +103,8 @@ module "ecr" {
   }
 }
 
+# A load balancer takes long, and so do NAT gateways and endpoints. An expression waits for all that it names, whichever
+# side it takes: neither may be one that waits for those.
 module "alb" {
   source = "../modules/alb"
 
@@ -114,7 +116,7 @@ module "alb" {
   internal                 = var.alb.internal
   name                     = var.name
   ssl_policy               = var.alb.ssl_policy
-  subnet_ids               = var.alb.internal ? module.network.private_subnet_ids : module.network.public_subnet_ids
+  subnet_ids               = var.alb.internal ? module.network.private_subnet_ids_before_egress : module.network.public_subnet_ids
   test_ingress_cidr_blocks = var.alb.test_ingress_cidr_blocks
   test_port                = var.alb.test_port
   vpc_id                   = module.network.vpc_id

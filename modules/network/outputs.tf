@@ -32,6 +32,11 @@ output "private_subnet_ids" {
   ]
 }
 
+output "private_subnet_ids_before_egress" {
+  description = "Ids of the private subnets for what needs no way out of them, such as an internal load balancer: it waits for neither NAT nor endpoints."
+  value       = local.private_subnet_ids
+}
+
 output "public_subnet_ids" {
   description = "Ids of the public subnets, one in each zone."
   value       = local.public_subnet_ids

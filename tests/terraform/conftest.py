@@ -65,15 +65,15 @@ class Project:
         return self.path / name
 
 
-def copied(folder: Path) -> Project:
+def copy_project(path: Path) -> Project:
     for name in ("modules", "terraform", "environments"):
-        shutil.copytree(ROOT / name, folder / name, ignore=_LEFTOVERS)
-    return Project(path=folder)
+        shutil.copytree(ROOT / name, path / name, ignore=_LEFTOVERS)
+    return Project(path=path)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return copied(tmp_path)
+    return copy_project(tmp_path)
 
 
 def _environment(*, config: Path, **more: str) -> dict[str, str]:

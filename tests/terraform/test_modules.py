@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FOLDERS, ROOT, Project, Terraform, copied
+from .conftest import FOLDERS, ROOT, Project, Terraform, copy_project
 
 ENVIRONMENTS = ("dev", "prod")
 EXAMPLES = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("modules/*/examples/*/main.tf"))
@@ -129,17 +129,28 @@ def test_the_root_initialises_without_changing_its_lock_file(project: Project, r
 
 
 @pytest.fixture(scope="module")
-def needs(tmp_path_factory: pytest.TempPathFactory, newest: Terraform) -> Mapping[str, frozenset[str]]:
-    """What each resource of the root needs directly, as Terraform's graph has it."""
-    folder = copied(tmp_path_factory.mktemp("graph")).folder("terraform")
+def dependencies(tmp_path_factory: pytest.TempPathFactory, newest: Terraform) -> Mapping[str, set[str]]:
+    """Return, by resource of the root configuration, all that Terraform makes before it."""
+    project = copy_project(tmp_path_factory.mktemp("graph"))
+    folder = project.folder("terraform")
     (folder / "backend.tf").unlink()
     newest.init(folder)
     done = newest.run("graph", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, set[str]] = {}
-    for source, target in re.findall(r'"([^"]+)" -> "([^"]+)"', done.stdout):
-        found.setdefault(source, set()).add(target)
-    return {source: frozenset(targets) for source, targets in found.items()}
+    direct: dict[str, set[str]] = {}
+    for resource, dependency in re.findall(r'"([^"]+)" -> "([^"]+)"', done.stdout):
+        direct.setdefault(resource, set()).add(dependency)
+    return {resource: _reachable(resource, direct) for resource in direct}
+
+
+def _reachable(resource: str, direct: Mapping[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = [resource]
+    while waiting:
+        new = direct.get(waiting.pop(), set()) - reached
+        reached |= new
+        waiting.extend(new)
+    return reached
 
 
 @pytest.mark.xdist_group("graph")
@@ -155,12 +166,26 @@ def needs(tmp_path_factory: pytest.TempPathFactory, newest: Terraform) -> Mappin
     ],
 )
 def test_nothing_is_made_before_what_it_needs(
-    later: str, earlier: str, needs: Mapping[str, frozenset[str]]
+    later: str, earlier: str, dependencies: Mapping[str, set[str]]
 ) -> None:
-    reached: set[str] = set()
-    waiting = [later]
-    while waiting:
-        found = needs.get(waiting.pop(), frozenset()) - reached
-        reached |= found
-        waiting.extend(found)
-    assert earlier in reached
+    assert earlier in dependencies[later]
+
+
+@pytest.mark.xdist_group("graph")
+@pytest.mark.parametrize(
+    ("slow", "other"),
+    [
+        ("module.alb.aws_lb.this", "module.network.aws_nat_gateway.this"),
+        ("module.alb.aws_lb.this", "module.network.aws_vpc_endpoint.interface"),
+        ("module.alb.aws_lb.this", "module.network.aws_vpc_endpoint.s3"),
+        ("module.alb.aws_lb.this", "module.kms.aws_kms_key.this"),
+        ("module.alb.aws_lb.this", "module.service.aws_ecs_cluster.this"),
+        ("module.service.aws_ecs_cluster.this", "module.network.aws_vpc.this"),
+        ("module.service.aws_ecs_cluster_capacity_providers.this", "module.network.aws_vpc.this"),
+    ],
+)
+def test_what_takes_long_does_not_wait_for_what_it_can_do_without(
+    slow: str, other: str, dependencies: Mapping[str, set[str]]
+) -> None:
+    assert other in set().union(*dependencies.values()), f"there is no {other} any more"
+    assert other not in dependencies[slow]

@@ -87,7 +87,7 @@ run "spans_two_zones_and_reaches_aws_through_endpoints_by_default" {
   }
 
   assert {
-    condition     = length(output.public_subnet_ids) == 2 && length(output.private_subnet_ids) == 2 && toset(keys(output.vpc_endpoint_ids)) == toset(["ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager", "ssm"]) && output.egress == "endpoints" && output.endpoint_security_group_id != null && output.s3_prefix_list_id != null
+    condition     = length(output.public_subnet_ids) == 2 && length(output.private_subnet_ids) == 2 && output.private_subnet_ids_before_egress == output.private_subnet_ids && toset(keys(output.vpc_endpoint_ids)) == toset(["ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager", "ssm"]) && output.egress == "endpoints" && output.endpoint_security_group_id != null && output.s3_prefix_list_id != null
     error_message = "The outputs must say what was made."
   }
 }
@@ -203,7 +203,7 @@ run "uses_an_existing_vpc_and_makes_nothing" {
   }
 
   assert {
-    condition     = output.vpc_id == "vpc-00000000000000001" && output.vpc_cidr_block == "172.16.0.0/16" && output.private_subnet_ids == tolist(["subnet-00000000000000003", "subnet-00000000000000004"]) && output.public_subnet_ids == tolist(["subnet-00000000000000001", "subnet-00000000000000002"])
+    condition     = output.vpc_id == "vpc-00000000000000001" && output.vpc_cidr_block == "172.16.0.0/16" && output.private_subnet_ids == tolist(["subnet-00000000000000003", "subnet-00000000000000004"]) && output.private_subnet_ids_before_egress == output.private_subnet_ids && output.public_subnet_ids == tolist(["subnet-00000000000000001", "subnet-00000000000000002"])
     error_message = "The outputs must pass the existing VPC on."
   }
 }
