@@ -114,6 +114,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def mutations(session: nox.Session) -> None:
+    """Protections removed one at a time, and the tests that notice: `nox -s mutations -- lock`; `-- --slow` by slow tests."""
+    _ready(session)
+    session.run(PYTHON, "-m", "tests.mutations", *session.posargs, external=True)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, types, and the format of the HCL."""
     _ready(session)
