@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+from typing import Any, cast
 
 import pytest
 
+from app.requests import Requests
+from app.server import _config
 from app.settings import Faults, Settings, SettingsError, load, there
 from tests.app.service import ROOT, Start
 
@@ -60,6 +63,14 @@ def test_the_times_that_the_root_configuration_tells_are_settings_of_the_service
     (problem,) = problems(MCLASS_QQQQQQQQQQQQQQQQQQQQQQQQ="")
     settings = re.findall(r"MCLASS_\w+_SECONDS", problem)
     assert names == [name for name in settings if not name.startswith("MCLASS_FAULT_")]
+
+
+def test_idle_connections_are_kept_as_long_as_the_settings_say() -> None:
+    settings = load({"MCLASS_IDLE_TIMEOUT_SECONDS": "60", "MCLASS_KEEP_ALIVE_SECONDS": "77"})
+
+    async def unused(*_: Any) -> None: ...
+
+    assert _config(settings, cast("Requests", unused)).timeout_keep_alive == 77
 
 
 def test_the_longest_idle_timeout_that_terraform_takes_leaves_room_for_the_keep_alive() -> None:

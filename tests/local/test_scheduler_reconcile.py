@@ -287,6 +287,17 @@ def test_the_circuit_breaker_goes_back_to_the_deployment_that_completed_last(sta
     ] == stage.messages[-2:]
 
 
+def test_a_rollback_passes_over_a_deployment_that_was_stopped_before_it_had_completed(stage: Stage) -> None:
+    stage.deploy("t:2")
+    stage.run()
+    stage.deploy("t:3")
+    assert ("t:2", "ACTIVE", "IN_PROGRESS") in stage.rollouts, "its tasks still drain"
+    for _ in range(3):
+        stage.fail_to_start()
+    assert stage.service.settings["taskDefinition"] == "t:1"
+    assert stage.service.records[0].status in ("ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL")
+
+
 def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
     stage = make_stage(minimum=50)
     stage.come_up()

@@ -132,6 +132,15 @@ def test_a_secret_is_never_shown(marks: dict[str, Any]) -> None:
     assert "(sensitive)" in text
 
 
+def test_a_secret_whose_new_value_is_known_only_later_is_not_shown_either() -> None:
+    marks = {"before_sensitive": {"password": True}, "after_unknown": {"password": True}}
+
+    text = told(change(["update"], {"password": "hunter2"}, {}, **marks))
+
+    assert "hunter" not in text
+    assert "password: (sensitive)" in text
+
+
 def test_a_secret_output_is_never_shown() -> None:
     outputs = {
         "key": {"actions": ["update"], "before": "hunter2", "after": "hunter3", "after_sensitive": True}

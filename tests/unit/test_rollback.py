@@ -7,16 +7,16 @@ from typing import cast
 
 import pytest
 
-from mclass_tf.errors import DeploymentInProgressError
-from mclass_tf.flows.attempt import lease_of, ledger_of
+from mclass_tf.errors import DeploymentInProgressError, ReleaseMissingError
+from mclass_tf.flows.attempt import lease_of, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer
-from mclass_tf.flows.rollback import _require_forward
+from mclass_tf.flows.rollback import _named, _require_forward
 from mclass_tf.lease import Holder
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
-from tests.unit.fake_service import DIGEST, NEW, deployment, service, service_deployment
+from tests.unit.fake_service import DIGEST, NEW, OTHER, deployment, service, service_deployment
 from tests.unit.test_deploy import OUTPUTS, WithImages
-from tests.unit.test_resume import Book, record, rolling_out
+from tests.unit.test_resume import Book, record, rolling_out, served
 
 UNDER_WAY = service_deployment()
 
@@ -83,3 +83,14 @@ def test_what_ecs_takes_back_is_followed() -> None:
     began(book, "rollback", at="2026-11-23T10:00:00+00:00")
 
     _require_forward(going(book), service_deployment(status="ROLLBACK_IN_PROGRESS"))
+
+
+def test_by_its_digest_an_image_is_gone_back_to_in_the_revision_in_which_it_was_proven() -> None:
+    book = Book()
+    with recorded(book.session, record().begun) as attempt:
+        attempt.outcome, attempt.task_definition_arn = "released", OTHER  # its verification failed
+    with pytest.raises(ReleaseMissingError, match=f"no release of {DIGEST} was proven in dev"):
+        _named(going(book), DIGEST)
+
+    served(book, minute=1)
+    assert _named(going(book), DIGEST).task_definition_arn == NEW

@@ -987,6 +987,12 @@ SERVICE_HARMS = [
     Harm(name=_BREAKER, what="off", path=(*_DEPLOYMENT, "deploymentCircuitBreaker"), to=GONE),
     Harm(
         name=_BREAKER,
+        what="off, though it would roll back",
+        path=(*_DEPLOYMENT, "deploymentCircuitBreaker", "enable"),
+        to=False,
+    ),
+    Harm(
+        name=_BREAKER,
         what="no rollback",
         path=(*_DEPLOYMENT, "deploymentCircuitBreaker", "rollback"),
         to=False,
