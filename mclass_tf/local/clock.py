@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 SLOWEST, FASTEST = 1.0, 1000.0
 
 
@@ -24,4 +22,6 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of AWS's."""
+        import asyncio  # noqa: PLC0415  every command reads the limits above, and none of them waits here
+
         await asyncio.sleep(self.real(seconds))
