@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mclass_tf.rehearsal import names
-from tests.commands import CommandLine, Done, interrupted
+from tests.commands import CommandLine, interrupted
+from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
 from tests.snapshots import APPLIED, Snapshots
 
-_TRIES = 3
 # What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
@@ -27,13 +27,9 @@ def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
         yield own
 
 
-def told(done: Done) -> str:
-    return f"exit {done.status}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
-
-
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse what must pass; return the document. At half the rate: the tests may share the machine with others."""
-    return passed(commands, "dev", "--rate", "100", "--seconds", "20", *arguments)
+    """Rehearse in dev what must pass; return the document. A rate proves nothing here: the nightly rehearsals have a higher one."""
+    return passed(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
 
 
 def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
@@ -42,29 +38,13 @@ def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
     return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
 
 
-def passed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse once more where the machine was too busy to send the load as it should be: that says nothing of the release."""
-    for _ in range(_TRIES):
-        done = commands.run("rehearse", *arguments, "--json")
-        if done.status == 0 or not done.document.get("sender", {}).get("is_behind"):
-            break
-    assert done.status == 0, told(done)
-    return done.document
-
-
-def nothing_is_left_changed(commands: CommandLine, name: str = "dev") -> None:
-    """What Terraform wrote is what is there; a scenario that changed something has put it back."""
-    planned = commands.ok("plan", name, "--local", "--json").document
-    assert planned["resources"] == []
-
-
 def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     found = rehearsed(commands, "--report", str(page))
 
     assert found["verdict"] == "passed"
     assert found["requests"]["failed"] == 0
-    assert found["requests"]["sent"] >= 2000
+    assert found["requests"]["sent"] >= 500
     assert found["release"]["outcome"] == "released"
     assert found["latency"]["during"]["p99"] > 0
     assert {found["release"]["old_version"][-2:], found["release"]["new_version"][-2:]} == {"-a", "-b"}

@@ -1,0 +1,32 @@
+"""Rehearsals as a user runs them, and what must hold after each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.commands import CommandLine, Done
+
+_TRIES = 3
+
+
+def passed(commands: CommandLine, *arguments: str) -> Any:
+    """Rehearse what must pass; return the document.
+
+    Once more where the machine was too busy to send the load as it should be: that says nothing of the release.
+    """
+    for _ in range(_TRIES):
+        done = commands.run("rehearse", *arguments, "--json")
+        if done.status == 0 or not done.document.get("sender", {}).get("is_behind"):
+            break
+    assert done.status == 0, _described(done)
+    return done.document
+
+
+def nothing_is_left_changed(commands: CommandLine, name: str = "dev") -> None:
+    """What Terraform wrote is what is there; a scenario that changed something has put it back."""
+    planned = commands.ok("plan", name, "--local", "--json").document
+    assert planned["resources"] == []
+
+
+def _described(done: Done) -> str:
+    return f"exit {done.status}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"

@@ -1,0 +1,44 @@
+"""The whole catalogue of rehearsals, by each strategy: every night, not on every change (`nox -s rehearsals`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
+from mclass_tf.strategy import NAMES, ROLLING
+from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
+from tests.snapshots import APPLIED, Snapshots
+
+pytestmark = pytest.mark.nightly
+
+# A shifted release starts all of its tasks before it stops one: there is no minimum to take away.
+_ROLLING_ALONE = {"minimum-percent"}
+
+
+def cases() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each strategy with the options of each scenario that it can show; what releases nothing is shown once."""
+    for strategy in NAMES:
+        yield strategy, ()
+        for option, catalogue in (("--fault", FAULTS), ("--without", PROTECTIONS)):
+            for name, scenario in catalogue.items():
+                is_shown = not scenario.shifts if strategy == ROLLING else scenario.releases
+                if is_shown and (strategy == ROLLING or name not in _ROLLING_ALONE):
+                    yield strategy, (option, name)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scenario"),
+    list(cases()),
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
+)
+def test_a_rehearsal_ends_as_is_promised(
+    snapshots: Snapshots, tmp_path: Path, strategy: str, scenario: tuple[str, ...]
+) -> None:
+    with snapshots.started(APPLIED, home=tmp_path / "home") as commands:
+        found = passed(commands, "dev", "--strategy", strategy, "--rate", "100", "--seconds", "20", *scenario)
+
+        assert found["verdict"] == "passed"
+        nothing_is_left_changed(commands)
