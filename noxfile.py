@@ -10,10 +10,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "tests"]
 nox.options.default_venv_backend = "none"
@@ -66,13 +67,18 @@ def checkov(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Dev on a local AWS of its own, version 1 released, version 2 released under traffic, what the users met; then all is gone."""
+    """Dev on a local AWS of its own, version 1 released, version 2 released under traffic, what the users met; then all is gone.
+
+    What was applied is saved, and the next demonstration starts from there.
+    """
     _ready(session)
-    report = HERE / ".mclass" / "demo" / "report.html"
-    with _local_aws(session, "demo"):
+    folder = HERE / ".mclass" / "demo"
+    snapshot, report = folder / "applied.snapshot", folder / "report.html"
+    with _local_aws(session, "demo", snapshot=snapshot):
         for command in ("plan", "apply"):
             _mclass_tf(session, command, "dev", "--local")
-        _mclass_tf(session, "rehearse", "dev", "--report", str(report), *session.posargs)
+        _mclass_tf(session, "local", "save", str(snapshot))
+        _mclass_tf(session, "rehearse", "dev", "--seconds", "30", "--report", str(report), *session.posargs)
     session.log("All is down again. The report: %s", report)
 
 
@@ -87,14 +93,22 @@ def environments(session: nox.Session) -> None:
 
 
 @contextmanager
-def _local_aws(session: nox.Session, name: str) -> Iterator[None]:
-    """A local AWS apart from the one that the user may have up; gone at the end."""
+def _local_aws(session: nox.Session, name: str, *, snapshot: Path | None = None) -> Iterator[None]:
+    """A local AWS apart from the one that the user may have up; gone at the end. It starts from the snapshot that may be there."""
     session.env["MCLASS_TF_HOME"] = str(HERE / ".mclass" / name)
-    _mclass_tf(session, "local", "up", "--port", "0")
+    _up(session, snapshot)
     try:
         yield
     finally:
         _mclass_tf(session, "local", "down")
+
+
+def _up(session: nox.Session, snapshot: Path | None) -> None:
+    if snapshot is not None and snapshot.is_file():
+        with suppress(CommandFailed):  # of another version: the command says so
+            _mclass_tf(session, "local", "up", "--port", "0", "--from", str(snapshot))
+            return
+    _mclass_tf(session, "local", "up", "--port", "0")
 
 
 def _nothing_to_do(session: nox.Session) -> None:
@@ -118,6 +132,14 @@ def mutations(session: nox.Session) -> None:
     """Protections removed one at a time, and the tests that notice: `nox -s mutations -- lock`; `-- --slow` by slow tests."""
     _ready(session)
     session.run(PYTHON, "-m", "tests.mutations", *session.posargs, external=True)
+
+
+@nox.session
+def rehearsals(session: nox.Session) -> None:
+    """The whole catalogue of rehearsals by every strategy, several at once: every night, for it takes an hour. Takes pytest's arguments."""
+    _ready(session)
+    several = ("-n", "3", "--dist", "loadgroup", "-m", "nightly")
+    session.run(PYTHON, "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True)
 
 
 @nox.session

@@ -29,11 +29,14 @@ def cases() -> Iterator[tuple[str, tuple[str, ...]]]:
                     yield strategy, (option, name)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "scenario"),
-    list(cases()),
-    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
-)
+def named(value: str | tuple[str, ...]) -> str:
+    """Return how a part of a case is called in the name of its test."""
+    if isinstance(value, str):
+        return value
+    return "-".join(word.removeprefix("--") for word in value) or "plain"
+
+
+@pytest.mark.parametrize(("strategy", "scenario"), list(cases()), ids=named)
 def test_a_rehearsal_ends_as_is_promised(
     snapshots: Snapshots, tmp_path: Path, strategy: str, scenario: tuple[str, ...]
 ) -> None:
