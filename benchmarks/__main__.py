@@ -22,6 +22,7 @@ from benchmarks import (
     promote,
     rollback,
     side_by_side,
+    snapshot,
     tasks,
 )
 from benchmarks.figure import Result, table
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "promote": promote.measure,
     "rollback": rollback.measure,
     "side-by-side": side_by_side.measure,
+    "snapshot": snapshot.measure,
     "module-tests": module_tests.measure,
     "tasks": tasks.measure,
 }

@@ -21,12 +21,12 @@ def measure(rounds: int) -> Result:
         with stage() as made:
             took, pid = _up(made)
             starts.append(took)
-            fresh = max(fresh, _megabytes(pid, "VmHWM"))
+            fresh = max(fresh, megabytes(pid, "VmHWM"))
     with stage() as made:
         _, pid = _up(made)
         made.mclass_tf("apply", "--all", "--local", "--yes")
         made.mclass_tf("plan", "--all", "--local")
-        full = _megabytes(pid, "VmHWM")
+        full = megabytes(pid, "VmHWM")
     return Result(
         benchmark="local-up",
         figures=(
@@ -49,7 +49,7 @@ def _up(made: Stage) -> tuple[Took, int]:
     return done.took, int(json.loads(done.stdout)["pid"])
 
 
-def _megabytes(pid: int, key: str) -> float:
+def megabytes(pid: int, key: str) -> float:
     """Return a figure of Linux's /proc/PID/status, which counts kB of 1024 bytes, in MB of 10^6."""
     found = re.search(rf"^{key}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     if found is None:
