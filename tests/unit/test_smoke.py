@@ -1,4 +1,4 @@
-"""What the new version is asked on the test listener, and what counts as an answer."""
+"""What a new version is asked through the load balancer, before it gets traffic and when it has all, and what counts as an answer."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import pytest
 from mclass_tf import verify
 from mclass_tf.endpoint import Answer, Endpoint
 from mclass_tf.environment import ReleaseSettings
-from mclass_tf.flows import probe
+from mclass_tf.errors import NotServingError
+from mclass_tf.flows import deploy, probe
+from mclass_tf.flows.attempt import Attempt
 from mclass_tf.ledger import Smoke
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs
 from mclass_tf.session import Session
+from tests.unit.fake_service import BEGAN, DIGEST, NEW, FakeEcs, deployment, service, task
 
 ENDPOINT = Endpoint(scheme="http", host="127.0.0.1", port=1, host_header="test", server_name="test")
 OUTPUTS = cast("verify.Outputs", SimpleNamespace(test_url="http://test:8080"))
 
 
-def asked(
-    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *smoke: str, revision: str = "new"
-) -> tuple[Smoke, ...]:
-    """Ask a version that answers so, and names its revision "new"."""
+def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None:
+    """Have the load balancer answer so, from a version that names its revision "new"; nobody waits."""
     now = [0.0]
 
     def get(_: Endpoint, path: str, *, seconds: float) -> Answer:
@@ -34,6 +37,13 @@ def asked(
     monkeypatch.setattr(probe, "get", get)
     monkeypatch.setattr(probe, "resolve", lambda *_: ENDPOINT)
     monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
+
+
+def asked(
+    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *smoke: str, revision: str = "new"
+) -> tuple[Smoke, ...]:
+    """Ask a version on the test listener."""
+    answering(monkeypatch, statuses)
     settings = ReleaseSettings(smoke=smoke or None)
     session = SimpleNamespace(target=None, environment=SimpleNamespace(release=settings))
     return probe.smoke_test(cast("Session", session), OUTPUTS, revision=revision)
@@ -61,3 +71,36 @@ def test_another_revision_on_the_version_path_fails(monkeypatch: pytest.MonkeyPa
     (found,) = asked(monkeypatch, {"/version": 200}, revision="newer")
 
     assert "revision new, not newer" in found.problem
+
+
+def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
+    """Prove a release of which ECS says that it is done; return whether it came to verify the environment."""
+    answering(monkeypatch, {"/version": 200})
+    monkeypatch.setattr(deploy, "verify_environment", lambda _: SimpleNamespace(ok=True))
+    ecs = FakeEcs(service(deployment(NEW, status="PRIMARY")))
+    ecs.running = [task("a", address="10.0.0.1"), task("b", address="10.0.0.2")]
+    ecs.states = {"10.0.0.1": "healthy", "10.0.0.2": "healthy"}
+    balancers = {"LoadBalancers": [{"Scheme": "internet-facing"}]}
+    session = SimpleNamespace(
+        target=None,
+        environment=SimpleNamespace(release=ReleaseSettings()),
+        aws=SimpleNamespace(elbv2=SimpleNamespace(describe_load_balancers=lambda **_: balancers)),
+        report=lambda _: None,
+    )
+    outputs = SimpleNamespace(url="http://test", alb_arn="alb", container_name="mclass-server")
+    attempt = Attempt(record="", digest=DIGEST, revision=revision, started_at=BEGAN, task_definition_arn=NEW)
+    deployer = deploy.Deployer(
+        session=cast("Session", session),
+        outputs=cast("verify.Outputs", outputs),
+        ecs=cast("Ecs", ecs),
+        patience=Patience(tell=print),
+    )
+    deployer.prove(attempt, digest=DIGEST)
+    return attempt.is_verified
+
+
+def test_a_release_is_proven_by_answers_of_its_own_revision_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert proven(monkeypatch, revision="new")
+
+    with pytest.raises(NotServingError, match="answers with revision new, not newer"):
+        proven(monkeypatch, revision="newer")
