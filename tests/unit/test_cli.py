@@ -14,7 +14,7 @@ import pytest
 
 from mclass_tf.cli import main
 from mclass_tf.cli.grammar import parser
-from tests.conftest import Done
+from tests.commands import Done
 
 ROOT = Path(__file__).parents[2]
 

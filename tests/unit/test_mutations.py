@@ -14,7 +14,7 @@ import hcl2
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.commands import ROOT
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import CatalogueError, Mutation, read
 from tests.mutations.trial import FAST, Copy, Outcome, copied
