@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,12 +87,14 @@ def killed(
     then: Callable[[], Any] | None = None,
     is_stopped: bool = True,
     arguments: Sequence[str] = (),
+    on: Mapping[str, Callable[[], Any]] | None = None,
 ) -> str:
     """Begin a release and kill it when the ledger has the step `at`; return what it showed.
 
-    `then`: it is killed once that is true. `is_stopped`: it does nothing between the step and then.
+    `then`: it is killed once that is true. `is_stopped`: it does nothing between the step and then. `on`: what is done when the
+    ledger has another step.
     """
-    before = len(folders(dev))
+    before, due = len(folders(dev)), dict(on or {})
     with subprocess.Popen(
         dev.commands.argv("release", "dev", "--local", "--yes", "--image", digest, *arguments),
         env=dev.commands.variables(),
@@ -105,11 +107,14 @@ def killed(
         try:
             until(lambda: len(folders(dev)) > before or running.poll() is not None, "the attempt begins")
             own = folders(dev)[-1]
-            until(
-                lambda: at in steps(dev, own) or running.poll() is not None,
-                f"the step {at}",
-                within=_RELEASED_WITHIN,
-            )
+
+            def is_there() -> bool:
+                reached = steps(dev, own)
+                for step in set(due) & set(reached):
+                    due.pop(step)()
+                return at in reached or running.poll() is not None
+
+            until(is_there, f"the step {at}", within=_RELEASED_WITHIN)
             assert running.poll() is None, running.stderr and running.stderr.read()
             if then is not None:
                 if is_stopped:
