@@ -1,10 +1,11 @@
-"""The load balancers' process as its tests see it: the real one, targets of the tests' own, clients that send what they like."""
+"""The load balancers as their tests see them: the real ones, targets of the tests' own, clients that send what they like."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import itertools
+import logging
 import os
 import ssl
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from mclass_tf.local.balancer import __main__ as balancer
 from mclass_tf.local.balancer.report import (
     AccessLog,
     Applied,
@@ -23,7 +25,9 @@ from mclass_tf.local.balancer.report import (
     Metrics,
     Report,
     from_json,
+    to_json,
 )
+from mclass_tf.local.balancer.server import DataPlane
 from mclass_tf.local.balancer.snapshot import (
     HealthCheck,
     Listener,
@@ -43,11 +47,12 @@ _Given = ParamSpec("_Given")
 
 
 def asynchronous(test: Callable[_Given, Coroutine[Any, Any, None]]) -> Callable[_Given, None]:
-    """Run a test's coroutine; it fails rather than hang."""
+    """Run a test's coroutine on the loop of the load balancers; it fails rather than hang."""
 
     @functools.wraps(test)
     def run(*args: _Given.args, **kwargs: _Given.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 3 * PATIENCE))
+        with asyncio.Runner(loop_factory=balancer.new_loop) as runner:
+            runner.run(asyncio.wait_for(test(*args, **kwargs), 3 * PATIENCE))
 
     return run
 
@@ -295,9 +300,8 @@ class Client:
 
 @dataclass
 class Plane:
-    """A running process. `reports` are all that it has sent."""
+    """Running load balancers. `reports` are all that they have sent."""
 
-    process: asyncio.subprocess.Process
     reports: list[Report] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     version: int = 0
@@ -311,9 +315,16 @@ class Plane:
         await self.until(lambda: any(found.version == self.version for found in self.of(Applied)))
 
     async def write(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        await self.process.stdin.drain()
+        """Send lines to them."""
+        raise NotImplementedError
+
+    def heard(self, line: str | bytes) -> None:
+        self.reports.append(from_json(line))
+        self._news.set()
+
+    def complained(self, line: str) -> None:
+        self.errors.append(line)
+        self._news.set()
 
     def of(self, kind: type[_Kind]) -> list[_Kind]:
         return [report for report in self.reports if isinstance(report, kind)]
@@ -366,33 +377,97 @@ class Plane:
         await self.until(lambda: len(lines()) >= number)
         return lines()
 
-    async def hear(self) -> None:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            self.reports.append(from_json(line))
-            self._news.set()
-
-    async def hear_errors(self) -> None:
-        assert self.process.stderr is not None
-        while line := await self.process.stderr.readline():
-            self.errors.append(line.decode())
-            self._news.set()
-
     def close_clients(self) -> None:
         for client in self._clients:
             client.close()
 
 
+class Within(Plane):
+    """Load balancers on the loop of the test: all of them but the process, and starting one takes most of a test's time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._plane = DataPlane(lambda report: self.heard(to_json(report)))
+
+    async def write(self, data: bytes) -> None:
+        for line in data.splitlines():
+            await balancer.apply(self._plane, line)
+
+    async def run(self) -> None:
+        await self._plane.telemetry.run()
+
+    def close(self) -> None:
+        self._plane.close()
+        self._plane.telemetry.flush()
+
+
+class _Complaints(logging.Handler):
+    """Takes what would go to standard error."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(logging.WARNING)
+        self._plane = plane
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._plane.complained(self.format(record))
+
+
 @asynccontextmanager
-async def plane(
+async def plane(first: Snapshot | None = None, *, may_complain: bool = False) -> AsyncIterator[Within]:
+    """Enter running load balancers, with the first snapshot in force and all its targets healthy.
+
+    They must log nothing, unless they `may_complain`.
+    """
+    made = Within()
+    complaints = _Complaints(made)
+    logging.getLogger().addHandler(complaints)
+    telemetry = asyncio.create_task(made.run())
+    try:
+        if first is not None:
+            await made.apply(first)
+        yield made
+    finally:
+        made.close_clients()
+        made.close()
+        telemetry.cancel()
+        await asyncio.gather(telemetry, return_exceptions=True)
+        logging.getLogger().removeHandler(complaints)
+    assert may_complain or not made.errors, "".join(made.errors)
+
+
+class Alone(Plane):
+    """Load balancers in a process of their own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        super().__init__()
+        self.process = process
+
+    async def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        await self.process.stdin.drain()
+
+    async def hear(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            self.heard(line)
+
+    async def hear_errors(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.complained(line.decode())
+
+
+@asynccontextmanager
+async def process(
     first: Snapshot | None = None, *, may_complain: bool = False, path: Path | None = None
-) -> AsyncIterator[Plane]:
-    """Enter a running process, with the first snapshot in force and all its targets healthy.
+) -> AsyncIterator[Alone]:
+    """Enter the running process, with the first snapshot in force and all its targets healthy.
 
     It must say nothing on standard error, unless it `may_complain`, and must end when its input does. Modules in the
     folder `path` come before installed ones.
     """
-    process = await asyncio.create_subprocess_exec(
+    started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "mclass_tf.local.balancer",
@@ -402,7 +477,7 @@ async def plane(
         limit=64 * 1024 * 1024,
         env={**os.environ, "PYTHONPATH": str(path)} if path else None,
     )
-    made = Plane(process=process)
+    made = Alone(started)
     hearing = asyncio.gather(made.hear(), made.hear_errors())
     try:
         if first is not None:
@@ -410,13 +485,13 @@ async def plane(
         yield made
     finally:
         made.close_clients()
-        assert process.stdin is not None
-        process.stdin.close()
+        assert started.stdin is not None
+        started.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
+            await asyncio.wait_for(started.wait(), PATIENCE)
         finally:
-            if process.returncode is None:
-                process.kill()
+            if started.returncode is None:
+                started.kill()
             await hearing
-    assert process.returncode == 0
+    assert started.returncode == 0
     assert may_complain or not made.errors, "".join(made.errors)

@@ -22,7 +22,7 @@ from tests.local.data_plane import (
     forward,
     group,
     listener,
-    plane,
+    process,
     rule,
     sites,
     world,
@@ -31,7 +31,7 @@ from tests.local.data_plane import (
 
 @asynchronous
 async def test_it_ends_at_sigterm_even_with_connections_open() -> None:
-    async with plane(world(listeners=[listener(rule(fixed(200)))])) as made:
+    async with process(world(listeners=[listener(rule(fixed(200)))])) as made:
         client = await made.client()
         await client.ask()
         made.process.send_signal(signal.SIGTERM)
@@ -41,7 +41,7 @@ async def test_it_ends_at_sigterm_even_with_connections_open() -> None:
 
 @asynchronous
 async def test_it_listens_on_loopback_alone() -> None:
-    async with plane(world(listeners=[listener(rule(fixed(200)))])) as made:
+    async with process(world(listeners=[listener(rule(fixed(200)))])) as made:
         (found,) = made.of(Listening)
         assert (found.listener_arn, found.host) == ("listener", "127.0.0.1")
         sockets = psutil.Process(made.process.pid).net_connections("inet")
@@ -51,7 +51,7 @@ async def test_it_listens_on_loopback_alone() -> None:
 
 @asynchronous
 async def test_a_snapshot_that_cannot_be_read_leaves_the_one_before_in_force() -> None:
-    async with plane(world(listeners=[listener(rule(fixed(200, "still")))]), may_complain=True) as made:
+    async with process(world(listeners=[listener(rule(fixed(200, "still")))]), may_complain=True) as made:
         await made.write(b"nonsense\n")
         await made.until(lambda: "a snapshot could not be applied" in "".join(made.errors))
         assert (await (await made.client()).ask()).body == b"still"
@@ -62,7 +62,7 @@ async def test_an_https_listener_without_a_certificate_keeps_the_others_going() 
     secure = listener(rule(fixed(200)), arn="secure", port=443)
     object.__setattr__(secure, "protocol", "HTTPS")
     snapshot = world(listeners=[secure, listener(rule(fixed(200)))])
-    async with plane(snapshot, may_complain=True) as made:
+    async with process(snapshot, may_complain=True) as made:
         assert [found.listener_arn for found in made.of(Listening)] == ["listener"]
         await made.until(lambda: "has no certificate" in "".join(made.errors))
 
@@ -74,7 +74,7 @@ async def test_an_action_that_is_not_modelled_is_a_500() -> None:
     object.__setattr__(asked, "actions", (login, {**forward("blue"), "Order": 2}))
     async with sites(None) as (site,):
         snapshot = world(group("blue", site), listeners=[listener(asked)])
-        async with plane(snapshot, may_complain=True) as made:
+        async with process(snapshot, may_complain=True) as made:
             assert (await (await made.client()).ask()).status == 500
             await made.until(lambda: "authenticate-oidc is not modelled" in "".join(made.errors))
 
@@ -116,14 +116,14 @@ def _gone(process: psutil.Process) -> None:
 async def test_it_serves_without_uvloop(tmp_path: Path) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError")
     snapshot = world(listeners=[listener(rule(fixed(200, "hello")))])
-    async with plane(snapshot, path=tmp_path) as made:
+    async with process(snapshot, path=tmp_path) as made:
         assert (await (await made.client()).ask()).body == b"hello"
 
 
 @asynchronous
 async def test_what_it_has_counted_is_reported_before_it_ends() -> None:
     attributes = {"access_logs.s3.enabled": "true"}
-    async with plane(world(listeners=[listener(rule(fixed(200)))], attributes=attributes)) as made:
+    async with process(world(listeners=[listener(rule(fixed(200)))], attributes=attributes)) as made:
         client = await made.client()
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)  # more than a pipe holds
         for _ in range(2000):

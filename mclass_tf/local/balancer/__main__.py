@@ -20,9 +20,9 @@ from mclass_tf.local.balancer.snapshot import Snapshot
 try:
     import uvloop
 except ImportError:
-    _new_loop = asyncio.new_event_loop
+    new_loop = asyncio.new_event_loop
 else:
-    _new_loop = uvloop.new_event_loop
+    new_loop = uvloop.new_event_loop
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 1.0  # seconds for the last reports to be read
@@ -79,14 +79,14 @@ async def run() -> None:
     telemetry = loop.create_task(plane.telemetry.run())
     while (line := await lines.lines.get()) is not None:
         if line.strip():
-            await _apply(plane, line)
+            await apply(plane, line)
     telemetry.cancel()
     plane.close()
     plane.telemetry.flush()
     await reports.close()
 
 
-async def _apply(plane: DataPlane, line: bytes) -> None:
+async def apply(plane: DataPlane, line: bytes) -> None:
     """Apply a snapshot; one that cannot be applied leaves the one before in force."""
     try:
         await plane.apply(Snapshot.from_json(line))
@@ -96,7 +96,7 @@ async def _apply(plane: DataPlane, line: bytes) -> None:
 
 def main() -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
 
 
