@@ -27,3 +27,11 @@ def launch() -> Iterator[Start]:
 def start(launch: Start) -> Start:
     """Start a service with these settings and wait until it listens."""
     return lambda **env: launch(**env).listening()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Iterator[Service]:
+    """A service without settings, for tests that only ask it: it is one for all of them."""
+    service = Service({})
+    yield service.listening()
+    service.close()

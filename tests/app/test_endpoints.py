@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from tests.app.service import ROOT, Start
+from tests.app.service import NO_TLS, ROOT, Service, Start
 
 ARN = "arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/0123456789abcdef0123456789abcdef"
 
@@ -55,8 +55,8 @@ def test_the_root_tells_service_version_revision_and_task(start: Start) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_outside_of_ecs_there_is_no_task(start: Start) -> None:
-    assert start().get("/").json()["task"] is None
+def test_outside_of_ecs_there_is_no_task(serving: Service) -> None:
+    assert serving.get("/").json()["task"] is None
 
 
 @pytest.mark.parametrize(("answer", "status"), [(b"{}", 200), (b"no JSON", 200), (b"[]", 200), (b"", 500)])
@@ -78,41 +78,38 @@ def test_the_version_is_told_alone_for_whoever_probes_a_rollout(start: Start) ->
     }
 
 
-def test_a_service_that_runs_is_healthy_and_ready(start: Start) -> None:
-    service = start()
-
-    assert (service.get("/health").status_code, service.get("/health").json()) == (200, {"status": "ok"})
-    assert (service.get("/ready").status_code, service.get("/ready").json()) == (200, {"status": "ready"})
+def test_a_service_that_runs_is_healthy_and_ready(serving: Service) -> None:
+    assert (serving.get("/health").status_code, serving.get("/health").json()) == (200, {"status": "ok"})
+    assert (serving.get("/ready").status_code, serving.get("/ready").json()) == (200, {"status": "ready"})
 
 
-def test_work_holds_the_request_open(start: Start) -> None:
-    service = start()
+def test_work_holds_the_request_open(serving: Service) -> None:
     before = time.monotonic()
 
-    assert service.get("/work?ms=300").json() == {"worked_ms": 300}
+    assert serving.get("/work?ms=300").json() == {"worked_ms": 300}
     assert time.monotonic() - before >= 0.3
 
 
 @pytest.mark.parametrize(
     "query", ["", "?ms=", "?ms=-1", "?ms=1.5", "?ms=10001", "?ms=\u0661", "?ms=" + "9" * 5000]
 )
-def test_work_is_bounded_by_the_longest_request(start: Start, query: str) -> None:
-    answer = start(MCLASS_LONGEST_REQUEST_SECONDS="10").get("/work" + query)
+def test_work_is_bounded_by_the_longest_request(serving: Service, query: str) -> None:
+    answer = serving.get("/work" + query)
 
     assert answer.status_code == 400
     assert answer.json() == {"error": "ms must be a whole number from 0 to 10000, for example 250"}
 
 
-def test_a_wrong_path_or_method_is_refused_in_json(start: Start) -> None:
-    service = start()
-
-    assert (service.get("/x").status_code, service.get("/x").json()) == (404, {"error": "Not Found"})
-    refused = httpx.post(service.url + "/version")
+def test_a_wrong_path_or_method_is_refused_in_json(serving: Service) -> None:
+    assert (serving.get("/x").status_code, serving.get("/x").json()) == (404, {"error": "Not Found"})
+    refused = httpx.post(serving.url + "/version", verify=NO_TLS)
     assert (refused.status_code, refused.json()) == (405, {"error": "Method Not Allowed"})
 
 
-def test_a_path_with_a_slash_too_many_is_refused_and_not_sent_to_where_the_caller_says(start: Start) -> None:
-    answer = start().get("/version/", Host="elsewhere.example.com")
+def test_a_path_with_a_slash_too_many_is_refused_and_not_sent_to_where_the_caller_says(
+    serving: Service,
+) -> None:
+    answer = serving.get("/version/", Host="elsewhere.example.com")
 
     assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
     assert "location" not in answer.headers
@@ -140,8 +137,8 @@ def test_a_request_without_an_id_gets_one_of_its_own(start: Start) -> None:
 
 
 @pytest.mark.parametrize("given", ["two words", "x" * 129, '"}'])
-def test_an_id_that_is_no_id_is_not_taken_over(start: Start, given: str) -> None:
-    assert len(start().get("/", **{"X-Request-Id": given}).headers["x-request-id"]) == 32
+def test_an_id_that_is_no_id_is_not_taken_over(serving: Service, given: str) -> None:
+    assert len(serving.get("/", **{"X-Request-Id": given}).headers["x-request-id"]) == 32
 
 
 def test_probes_that_are_well_are_logged_only_when_asked_for(start: Start) -> None:
@@ -186,9 +183,8 @@ def test_the_health_check_of_the_image_fails_when_the_service_is_unhealthy(start
     assert subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False).returncode == 1
 
 
-def test_a_connection_is_kept_for_the_next_request(start: Start) -> None:
-    service = start()
-    with closing(httpx.Client(base_url=service.url)) as client:
+def test_a_connection_is_kept_for_the_next_request(serving: Service) -> None:
+    with closing(httpx.Client(base_url=serving.url, verify=NO_TLS)) as client:
         streams = {
             client.get("/").extensions["network_stream"].get_extra_info("client_addr") for _ in range(3)
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.app.service import PATIENCE, Service, Start
+from tests.app.service import NO_TLS, PATIENCE, Service, Start
 
 LONG_DUCK = {"MCLASS_LAME_DUCK_SECONDS": "40", "MCLASS_LONGEST_REQUEST_SECONDS": "10"}
 
@@ -73,7 +73,7 @@ def test_the_listener_is_open_while_the_service_drains(start: Start) -> None:
 
 def test_connections_are_kept_at_first_and_told_to_close_later(start: Start) -> None:
     service = start(MCLASS_LAME_DUCK_SECONDS="4")
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, verify=NO_TLS) as client:
         assert "connection" not in client.get("/version").headers
         service.signal()
         service.logged("lame duck")
@@ -90,7 +90,7 @@ def test_a_steady_stream_of_requests_loses_none_while_the_service_ends(start: St
     enough = threading.Event()
 
     def visit(_: int) -> list[int]:
-        with httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE, verify=NO_TLS) as client:
             statuses = []
             while not enough.is_set():
                 statuses.append(client.get("/work?ms=5").status_code)
