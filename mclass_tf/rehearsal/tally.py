@@ -35,8 +35,17 @@ def latency_of(recorded: HdrHistogram) -> Latency | None:
     p50, p90, p99, p999, highest = (
         _ms(recorded.get_value_at_percentile(percent)) for percent in (50, 90, 99, 99.9, 100)
     )
-    mean = _ms(recorded.get_mean_value())
-    return Latency(count=count, mean=mean, p50=p50, p90=p90, p99=p99, p999=p999, max=highest)
+    return Latency(count=count, mean=_ms(_mean(recorded)), p50=p50, p90=p90, p99=p99, p999=p999, max=highest)
+
+
+def _mean(recorded: HdrHistogram) -> float:
+    """Return what `get_mean_value` does, from the counts that are not 0: hdrh walks through all that could be."""
+    total = 0
+    for index, count in enumerate(recorded.counts):
+        if count:
+            lowest = recorded.get_value_from_index(index)
+            total += count * ((lowest + recorded.get_highest_equivalent_value(lowest) + 1) // 2)
+    return float(total / recorded.get_total_count())
 
 
 def _ms(microseconds: float) -> float:

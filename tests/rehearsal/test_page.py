@@ -76,12 +76,12 @@ def report(request: pytest.FixtureRequest) -> Report:
     return REPORTS[name]()
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_the_page_is_not_wider_than_the_screen(show: Show, report: Report, size: ViewportSize) -> None:
+def test_the_page_is_not_wider_than_the_screen(show: Show, report: Report) -> None:
     shown = show(report)
-    shown.set_viewport_size(size)
+    for size in (PHONE, DESKTOP):
+        shown.set_viewport_size(size)
 
-    assert shown.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        assert shown.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
 def test_the_numbers_on_the_page_are_those_of_the_document(show: Show, report: Report) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
 
 from mclass_tf.rehearsal import summary
 from mclass_tf.rehearsal.report import document
-from mclass_tf.rehearsal.tally import Tally, histogram, latency_of
+from mclass_tf.rehearsal.tally import LONGEST_US, Tally, histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected
 from tests.rehearsal import samples
 
@@ -118,6 +119,18 @@ def test_percentiles_are_those_of_the_values_to_three_digits() -> None:
     assert found.p99 == pytest.approx(99.9, rel=0.002)
     assert found.max == pytest.approx(100.9, rel=0.002)
     assert latency_of(histogram()) is None
+
+
+@pytest.mark.parametrize("spread", [0.3, 3.0, 9.0])
+def test_the_mean_is_that_of_the_histogram(spread: float) -> None:
+    drawn, recorded = random.Random(7), histogram()
+    for _ in range(2000):
+        recorded.record_value(min(round(drawn.lognormvariate(7.6, spread)), LONGEST_US))
+
+    found = latency_of(recorded)
+
+    assert found is not None
+    assert found.mean == round(recorded.get_mean_value() / 1000, 3)
 
 
 def test_an_hour_of_load_keeps_no_more_than_a_second_of_it() -> None:
