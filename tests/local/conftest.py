@@ -123,6 +123,12 @@ def fresh(server: local.LocalAws, request: pytest.FixtureRequest) -> Account:
     return account_of(server, f"{abs(hash(request.node.nodeid)) % 10**12:012d}")
 
 
+@pytest.fixture(scope="module")
+def standing(server: local.LocalAws, request: pytest.FixtureRequest) -> Account:
+    """An account for the calls of one module that are refused: whatever is made in it stays as it is."""
+    return account_of(server, f"{abs(hash(request.node.nodeid)) % 10**12:012d}")
+
+
 @pytest.fixture
 def health(server: local.LocalAws) -> Callable[[], dict[str, Any]]:
     def read() -> dict[str, Any]:

@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.conftest import REGION, Account, Network
+from tests.local.conftest import REGION, Account, Network, make_network
 from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
 
 
 @pytest.fixture
 def ecs(fresh: Account, network: Network) -> Ecs:
     return make_cluster(fresh, network)
+
+
+@pytest.fixture(scope="module")
+def untouched(standing: Account) -> Ecs:
+    """A cluster for services that are refused."""
+    return make_cluster(standing, make_network(standing))
 
 
 def test_a_service_is_described_as_it_was_created(ecs: Ecs) -> None:
@@ -131,12 +137,14 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "words"), _REFUSED.values(), ids=_REFUSED.keys())
-def test_a_service_that_cannot_be_honoured_is_an_error(ecs: Ecs, changes: dict[str, Any], words: str) -> None:
-    request = {name: value for name, value in {**ecs.service, **changes}.items() if value != ""}
+def test_a_service_that_cannot_be_honoured_is_an_error(
+    untouched: Ecs, changes: dict[str, Any], words: str
+) -> None:
+    request = {name: value for name, value in {**untouched.service, **changes}.items() if value != ""}
     with pytest.raises(ClientError, match=words) as error:
-        ecs.client.create_service(**request)
+        untouched.client.create_service(**request)
     assert error.value.response["Error"]["Code"] == "InvalidParameterException"
-    assert ecs.client.list_services(cluster="c")["serviceArns"] == []
+    assert untouched.client.list_services(cluster="c")["serviceArns"] == []
 
 
 _NEWER = {
@@ -149,9 +157,9 @@ _NEWER = {
 
 @pytest.mark.parametrize("addition", _NEWER.values(), ids=_NEWER.keys())
 def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
-    ecs: Ecs, addition: dict[str, Any]
+    untouched: Ecs, addition: dict[str, Any]
 ) -> None:
-    request = copy.deepcopy(ecs.service)
+    request = copy.deepcopy(untouched.service)
     request["deploymentConfiguration"] |= addition
     named = (
         "BLUE_GREEN"
@@ -159,7 +167,7 @@ def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
         else next(reversed(addition.get("deploymentCircuitBreaker") or addition))
     )
     with pytest.raises(ClientError, match=named):
-        _raw(ecs.client, "CreateService", request)
+        _raw(untouched.client, "CreateService", request)
 
 
 _BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
@@ -381,11 +389,11 @@ _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "words"), _BAD_TASKS.values(), ids=_BAD_TASKS.keys())
 def test_a_task_definition_that_fargate_does_not_run_is_refused(
-    fresh: Account, changes: dict[str, Any], words: str
+    standing: Account, changes: dict[str, Any], words: str
 ) -> None:
     request = {name: value for name, value in task_definition(**changes).items() if value != ""}
     with pytest.raises(ClientError, match=words):
-        fresh.client("ecs").register_task_definition(**request)
+        standing.client("ecs").register_task_definition(**request)
 
 
 def test_containers_may_depend_on_the_same_one(fresh: Account) -> None:

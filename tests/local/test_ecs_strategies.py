@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.conftest import Account, Network
+from tests.local.conftest import Account, Network, make_network
 from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
 
 _POLICY = "arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
@@ -22,6 +22,17 @@ def ecs(fresh: Account, network: Network) -> Ecs:
 
 @pytest.fixture
 def request_(ecs: Ecs) -> dict[str, Any]:
+    return _wired(ecs)
+
+
+@pytest.fixture(scope="module")
+def untouched(standing: Account) -> tuple[Ecs, dict[str, Any]]:
+    """A cluster for requests that are refused, and the request that would not be."""
+    ecs = make_cluster(standing, make_network(standing))
+    return ecs, _wired(ecs)
+
+
+def _wired(ecs: Ecs) -> dict[str, Any]:
     """A service of no tasks that is wired for blue/green."""
     request = copy.deepcopy(ecs.service)
     request["loadBalancers"][0]["advancedConfiguration"] = {
@@ -193,8 +204,9 @@ _BAD_CONFIGURATION: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "words"), _BAD_CONFIGURATION.values(), ids=_BAD_CONFIGURATION)
 def test_a_configuration_outside_of_ecs_s_limits_is_refused(
-    ecs: Ecs, request_: dict[str, Any], changes: dict[str, Any], words: str
+    untouched: tuple[Ecs, dict[str, Any]], changes: dict[str, Any], words: str
 ) -> None:
+    ecs, request_ = untouched[0], copy.deepcopy(untouched[1])
     request_["deploymentConfiguration"].update(changes)
     _is_refused(ecs, request_, words)
 
@@ -224,8 +236,9 @@ _BAD_WIRING: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "words"), _BAD_WIRING.values(), ids=_BAD_WIRING)
 def test_wiring_that_cannot_shift_traffic_is_refused(
-    ecs: Ecs, request_: dict[str, Any], changes: dict[str, Any], words: str
+    untouched: tuple[Ecs, dict[str, Any]], changes: dict[str, Any], words: str
 ) -> None:
+    ecs, request_ = untouched[0], copy.deepcopy(untouched[1])
     request_["loadBalancers"][0]["advancedConfiguration"].update(changes)
     _is_refused(ecs, request_, words)
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.local import LocalAws
-from tests.local.conftest import REGION, Account, Network
+from tests.local.conftest import REGION, Account, Network, make_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,17 @@ def _forward(blue: str, green: str) -> dict[str, Any]:
 
 @pytest.fixture
 def elb(fresh: Account, network: Network) -> Elb:
-    client = fresh.client("elbv2")
+    return _made(fresh, network)
+
+
+@pytest.fixture(scope="module")
+def untouched(standing: Account) -> Elb:
+    """A load balancer and groups for calls that are refused."""
+    return _made(standing, make_network(standing))
+
+
+def _made(account: Account, network: Network) -> Elb:
+    client = account.client("elbv2")
     made = client.create_load_balancer(
         Name="web", Subnets=network.subnet_ids, SecurityGroups=[network.group_id]
     )
@@ -66,7 +76,7 @@ def elb(fresh: Account, network: Network) -> Elb:
         for name in ("blue", "green")
     ]
     return Elb(
-        account=fresh,
+        account=account,
         client=client,
         network=network,
         arn=made["LoadBalancers"][0]["LoadBalancerArn"],
@@ -101,12 +111,12 @@ def test_a_name_is_taken_once(elb: Elb) -> None:
 
 
 @pytest.mark.parametrize("name", ["internal-web", "-web", "web-", "w" * 33, "web_1"])
-def test_a_name_that_aws_does_not_take_is_refused(elb: Elb, name: str) -> None:
+def test_a_name_that_aws_does_not_take_is_refused(untouched: Elb, name: str) -> None:
     with pytest.raises(ClientError, match="ValidationError"):
-        elb.client.create_load_balancer(
+        untouched.client.create_load_balancer(
             Name=name,
-            Subnets=list(elb.network.subnet_ids),
-            SecurityGroups=[elb.network.group_id],
+            Subnets=list(untouched.network.subnet_ids),
+            SecurityGroups=[untouched.network.group_id],
         )
 
 
@@ -281,11 +291,11 @@ def test_a_listener_forwards_to_groups_that_exist(elb: Elb) -> None:
     ],
 )
 def test_an_attribute_of_a_load_balancer_that_aws_does_not_take_is_refused(
-    elb: Elb, key: str, value: str, words: str
+    untouched: Elb, key: str, value: str, words: str
 ) -> None:
     with pytest.raises(ClientError, match=f"ValidationError.*'{key}' value '{value}' {words}"):
-        elb.client.modify_load_balancer_attributes(
-            LoadBalancerArn=elb.arn, Attributes=[{"Key": key, "Value": value}]
+        untouched.client.modify_load_balancer_attributes(
+            LoadBalancerArn=untouched.arn, Attributes=[{"Key": key, "Value": value}]
         )
 
 
@@ -303,11 +313,11 @@ def test_an_attribute_of_a_load_balancer_that_aws_does_not_take_is_refused(
     ],
 )
 def test_an_attribute_of_a_target_group_that_aws_does_not_take_is_refused(
-    elb: Elb, key: str, value: str, words: str
+    untouched: Elb, key: str, value: str, words: str
 ) -> None:
     with pytest.raises(ClientError, match=f"ValidationError.*'{key}'.* {words}"):
-        elb.client.modify_target_group_attributes(
-            TargetGroupArn=elb.blue, Attributes=[{"Key": key, "Value": value}]
+        untouched.client.modify_target_group_attributes(
+            TargetGroupArn=untouched.blue, Attributes=[{"Key": key, "Value": value}]
         )
 
 
@@ -326,13 +336,18 @@ def test_attributes_are_taken_up_to_their_bounds(elb: Elb) -> None:
 
 
 @pytest.mark.parametrize("codes", ["200,abc", "99", "200-500", "299-200", "200,"])
-def test_a_matcher_that_aws_does_not_take_is_refused(elb: Elb, codes: str) -> None:
+def test_a_matcher_that_aws_does_not_take_is_refused(untouched: Elb, codes: str) -> None:
     matcher = {"HttpCode": codes}
     with pytest.raises(ClientError, match=r"ValidationError.*within '200-499' inclusive"):
-        elb.client.modify_target_group(TargetGroupArn=elb.blue, Matcher=matcher)
+        untouched.client.modify_target_group(TargetGroupArn=untouched.blue, Matcher=matcher)
     with pytest.raises(ClientError, match=r"ValidationError.*within '200-499' inclusive"):
-        elb.client.create_target_group(
-            Name="red", Port=3000, Protocol="HTTP", TargetType="ip", VpcId=elb.network.vpc_id, Matcher=matcher
+        untouched.client.create_target_group(
+            Name="red",
+            Port=3000,
+            Protocol="HTTP",
+            TargetType="ip",
+            VpcId=untouched.network.vpc_id,
+            Matcher=matcher,
         )
 
 
