@@ -293,12 +293,18 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
     assert tally.left_out == 10
 
 
+def _wait_for(load: Generator, *, more: int) -> None:
+    """Wait until so many more requests have been sent: the phase before has sent some too."""
+    enough = load.sent + more
+    load.wait(seconds=60, until=lambda: load.sent >= enough)
+
+
 def test_phases_take_the_requests_that_are_due_in_them() -> None:
     with serving(well) as server, Generator(plan(server.port)) as load:
-        for phase in ("before", "after"):
-            load.enter(phase)
-            enough = load.sent + 100
-            load.wait(seconds=60, until=lambda enough=enough: load.sent >= enough)
+        load.enter("before")
+        _wait_for(load, more=100)
+        load.enter("after")
+        _wait_for(load, more=100)
         found = load.stop()
 
     assert [phase.name for phase in found.phases] == ["warm-up", "before", "after"]
