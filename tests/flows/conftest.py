@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mclass_tf import local
 from tests.commands import ROOT, CommandLine
 
 # Passes every policy check, and is applied in seconds.
@@ -68,6 +69,14 @@ def write_project(folder: Path) -> Path:
             "use_lockfile = true\n"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.LocalAws]:
+    """A local AWS for tests that name what they make after themselves."""
+    home = tmp_path_factory.mktemp("shared")
+    yield local.up(home=home, port=0)
+    local.down(home=home)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ from tests.flows.test_image_push import make_image
 
 DEV, PROD = "111111111111", "222222222222"
 INDEX = "application/vnd.oci.image.index.v1+json"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.LocalAws]:
-    home = tmp_path_factory.mktemp("copy")
-    yield local.up(home=home, port=0)
-    local.down(home=home)
 
 
 class Account:

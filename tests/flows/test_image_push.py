@@ -33,13 +33,6 @@ ACCOUNT = "111111111111"
 REGION = "ap-northeast-2"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.LocalAws]:
-    home = tmp_path_factory.mktemp("push")
-    yield local.up(home=home, port=0)
-    local.down(home=home)
-
-
 def enter(server: local.LocalAws) -> Aws:
     base = Access(region=REGION, endpoint_url=server.url, access_key_id="test", secret_access_key="test")
     return connect(base, account_id=ACCOUNT, role_arn=f"arn:aws:iam::{ACCOUNT}:role/tests")
