@@ -1,7 +1,7 @@
 """The project's tasks: `nox -s plan -- dev`, `nox -s apply -- dev`, `nox -s tests`; `nox -l` lists them.
 
 All share one virtual environment, made when pyproject.toml or constraints.txt has changed: Checkov and moto are
-large, and a plan should not wait for pip.
+large, and a plan should not wait for pip. `--force-python 3.13` takes an environment of that Python in its place.
 """
 
 from __future__ import annotations
@@ -21,18 +21,38 @@ nox.options.default_venv_backend = "none"
 
 HERE = Path(__file__).parent
 SHARED = HERE / ".nox" / "shared"
-PYTHON = str(SHARED / "bin" / "python")
+
+
+def _interpreter(session: nox.Session) -> str:
+    """Return the Python to make the environment with: the one that runs nox, or the one that --force-python names."""
+    if not session.python:
+        return sys.executable
+    name = str(session.python)
+    return name if "python" in name else f"python{name}"
+
+
+def _environment(session: nox.Session) -> Path:
+    """Return the environment's folder. A Python that --force-python names has one of its own: `.nox/shared-3.13`."""
+    if not session.python:
+        return SHARED
+    return SHARED.with_name(f"shared-{Path(_interpreter(session)).name.removeprefix('python')}")
+
+
+def _python(session: nox.Session) -> str:
+    return str(_environment(session) / "bin" / "python")
 
 
 def _ready(session: nox.Session) -> None:
     """Make the shared environment, or bring it up to date."""
-    wanted = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    digest = hashlib.sha256(wanted + sys.version.encode()).hexdigest()
-    stamp = SHARED / "made-from.sha256"
+    version = str(session.run(_interpreter(session), "-VV", external=True, silent=True, log=False))
+    sources = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    digest = hashlib.sha256(sources + version.encode()).hexdigest()
+    folder = _environment(session)
+    stamp = folder / "made-from.sha256"
     if not stamp.is_file() or stamp.read_text(encoding="ascii") != digest:
-        session.run(sys.executable, "-m", "venv", "--clear", str(SHARED), external=True)
+        session.run(_interpreter(session), "-m", "venv", "--clear", str(folder), external=True)
         session.run(
-            *(PYTHON, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"),
+            *(_python(session), "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"),
             *("--editable", ".[dev]"),
             external=True,
         )
@@ -40,7 +60,7 @@ def _ready(session: nox.Session) -> None:
 
 
 def _mclass_tf(session: nox.Session, *arguments: str) -> None:
-    session.run(PYTHON, "-m", "mclass_tf", *arguments, external=True)
+    session.run(_python(session), "-m", "mclass_tf", *arguments, external=True)
 
 
 @nox.session
@@ -113,7 +133,7 @@ def _up(session: nox.Session, snapshot: Path | None) -> None:
 
 def _nothing_to_do(session: nox.Session) -> None:
     """Plan again and fail where the plan is not empty."""
-    command = (PYTHON, "-m", "mclass_tf", "plan", "--all", "--local", "--json")
+    command = (_python(session), "-m", "mclass_tf", "plan", "--all", "--local", "--json")
     answer = json.loads(str(session.run(*command, external=True, silent=True, stderr=None)))
     if answer["has_changes"]:
         session.error(f"a plan right after the apply is not empty: {json.dumps(answer, indent=2)}")
@@ -124,7 +144,9 @@ def _nothing_to_do(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests; with `-- -m slow` those that run the real provider, with `-- -m ''` all. Takes pytest's arguments."""
     _ready(session)
-    session.run(PYTHON, "-m", "pytest", "-n", "auto", "--dist", "loadgroup", *session.posargs, external=True)
+    session.run(
+        _python(session), "-m", "pytest", "-n", "auto", "--dist", "loadgroup", *session.posargs, external=True
+    )
 
 
 @nox.session
@@ -146,7 +168,7 @@ def rehearsals(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Format, lint, types, and the format of the HCL."""
     _ready(session)
-    session.run(PYTHON, "-m", "ruff", "format", "--check", ".", external=True)
-    session.run(PYTHON, "-m", "ruff", "check", ".", external=True)
-    session.run(PYTHON, "-m", "mypy", external=True)
+    session.run(_python(session), "-m", "ruff", "format", "--check", ".", external=True)
+    session.run(_python(session), "-m", "ruff", "check", ".", external=True)
+    session.run(_python(session), "-m", "mypy", external=True)
     session.run("terraform", "fmt", "-check", "-recursive", ".", external=True)

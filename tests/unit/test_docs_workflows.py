@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,23 @@ def test_nox_is_called_with_sessions_that_exist(workflow: dict[Any, Any]) -> Non
 
     assert called
     assert called <= known
+
+
+def test_the_fast_tests_run_on_every_python_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = set(re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"])))
+    matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["tests"][
+        "strategy"
+    ]["matrix"]
+    oldest = project["requires-python"].removeprefix(">=")
+    newer = re.findall(
+        r"3\.\d+",
+        (ROOT / ".ci/newer-python")
+        .read_text(encoding="utf-8")
+        .partition("for version in")[2]
+        .partition(";")[0],
+    )
+
+    assert oldest in named
+    assert {row["python"] for row in matrix["include"] if row["speed"] == "fast"} == named
+    assert newer == sorted(named - {oldest}, reverse=True)
