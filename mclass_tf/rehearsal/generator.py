@@ -114,12 +114,16 @@ class Generator:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
-        for line in self._process.stdout:
-            self._take(json.loads(line))
-        self._over.set()
-        self._ready.set()
-        with self._changed:
-            self._changed.notify_all()
+        try:
+            for line in self._process.stdout:
+                self._take(json.loads(line))
+        except ValueError as error:  # it was killed in the middle of a line
+            self._errors.append(f"its last line is not whole: {error}")
+        finally:  # nobody waits for what will not come
+            self._over.set()
+            self._ready.set()
+            with self._changed:
+                self._changed.notify_all()
 
     def _take(self, message: dict[str, Any]) -> None:
         if "sample" in message:
@@ -154,7 +158,7 @@ class Generator:
         with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        if not self._over.is_set():
+        if self._end is None:  # it was not stopped, or has failed
             self._process.kill()
         try:
             self._process.wait(_STOP_GRACE)

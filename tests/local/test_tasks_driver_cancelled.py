@@ -6,15 +6,24 @@ import asyncio
 import selectors
 import shutil
 import sys
+import threading
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
-from mclass_tf.local.tasks import nursery
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT
+from mclass_tf.local.aws import functions
+from mclass_tf.local.tasks import nursery, podman, process
+from mclass_tf.local.tasks.choice import Drivers
+from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.tasks.engine import Engine
+from mclass_tf.local.tasks.image import Image
 from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
-from tests.local.tasks import PATIENCE, Output, processes
+from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.tasks.threads import in_thread
+from tests.local.images import Blobs, Entry, layer
+from tests.local.tasks import PATIENCE, Output, ended, processes, until
 
 NEVER_READY = "import time; time.sleep(1000)"
 
@@ -158,5 +167,165 @@ def test_a_cancelled_start_gives_back_its_folder_and_its_address(
             await cancelled(asyncio.create_task(stage.driver.start(container)))
             assert list((tmp_path / "tasks" / "running").iterdir()) == []
             assert stage.driver._addresses._taken == set()  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+
+
+def test_a_thread_at_work_is_waited_for_by_the_call_that_is_cancelled() -> None:
+    going_on = threading.Event()
+    written: list[str] = []
+
+    def work(text: str, *, more: str) -> str:
+        going_on.wait(PATIENCE)
+        written.append(text + more)
+        return text
+
+    async def run() -> None:
+        assert not going_on.is_set()
+        call = asyncio.create_task(in_thread(work, "one", more=" two"))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        await asyncio.sleep(0.05)
+        assert not call.done()
+        going_on.set()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        assert written == ["one two"]
+        assert await in_thread(work, "three", more="") == "three"
+
+    asyncio.run(run())
+
+
+def test_a_driver_that_closes_waits_for_the_image_that_is_being_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacking, going_on, unpacked = threading.Event(), threading.Event(), threading.Event()
+
+    def unpack(*_: object, root: Path, **__: object) -> None:
+        unpacking.set()
+        going_on.wait(PATIENCE)
+        (root / "file").touch()
+        unpacked.set()
+
+    monkeypatch.setattr(process, "unpack", unpack)
+
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            pull = asyncio.create_task(stage.driver.pull(stage.blobs.make()))
+            await until(unpacking.is_set)
+            asyncio.get_running_loop().call_later(0.2, going_on.set)
+        assert unpacked.is_set()
+        assert not (tmp_path / "tasks").exists()
+        await asyncio.wait([pull])
+
+    asyncio.run(run())
+
+
+def test_memory_is_measured_only_while_something_runs_that_has_a_limit(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            driver = stage.driver
+            assert isinstance(driver, ProcessDriver)
+            for _ in range(2):
+                running, _ = await stage.script(NEVER_READY, memory_mib=1000)
+                assert driver._measuring is not None
+                assert not driver._measuring.done()
+                await running.kill()
+                await ended(running)
+                await until(driver._measuring.done)
+
+    asyncio.run(run())
+
+
+def test_a_container_has_ended_even_where_its_last_line_cannot_be_taken(tmp_path: Path) -> None:
+    def fail(_line: str) -> None:
+        raise ZeroDivisionError
+
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            container = stage.container(stage.blobs.make(), fail, command=("-c", "print(1, end='')"))
+            assert await ended(await stage.driver.start(container)) == (0, False)
+
+    asyncio.run(run())
+
+
+def test_a_container_of_an_engine_that_is_gone_has_ended_and_fails_its_checks(tmp_path: Path) -> None:
+    engine = Engine(name="podman", path=str(tmp_path / "podman"), home="h", instance_id="i")
+
+    async def run() -> None:
+        one = Nursery()
+        over: list[object] = []
+        container = podman._Container(
+            name="web",
+            plan=Container(name="web", task_id="t", manifest_digest="", environment={}, output=print),
+            image=cast("Image", None),
+            engine=engine,
+            commands=podman.Commands(one, cwd=tmp_path),
+        )
+        status, told = await container.run_check(["CMD", "true"], seconds=PATIENCE)
+        assert (status, told) == (127, "No such file or directory")
+        container.follow(over.append)
+        assert await ended(container) == (0, False)
+        assert over == [container]
+        await one.close()
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_is_found_while_the_driver_closes_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed, going_on = tmp_path / "probed", tmp_path / "going-on"
+    engine = tmp_path / "path" / "podman"
+    engine.parent.mkdir()
+    engine.write_text(f"#!/bin/sh\n: >{probed}\nwhile [ ! -e {going_on} ]; do /bin/sleep 0.01; done\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(engine.parent))
+    blobs = Blobs(tmp_path / "blobs")
+    blobs.folder.mkdir()
+
+    async def run() -> None:
+        drivers = Drivers(home=tmp_path, images=blobs, instance_id="one")
+        real = blobs.make(layer(Entry(name="bin/sh")), labels={})
+        pull = asyncio.create_task(drivers.pull(real))
+        await until(probed.exists)
+        close = drivers._process.close
+
+        async def slow() -> None:
+            going_on.touch()
+            await asyncio.wait([pull], timeout=2)
+            await close()
+
+        monkeypatch.setattr(drivers._process, "close", slow)
+        await drivers.close()
+        await asyncio.wait([pull])
+        assert drivers._containers is None
+
+    asyncio.run(run())
+
+
+def test_a_function_that_is_cancelled_while_it_is_laid_out_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+
+    def lay_out(place: Path, *_: object) -> None:
+        begun.set()
+        going_on.wait(PATIENCE)
+        place.mkdir()
+
+    monkeypatch.setattr(functions, "_lay_out", lay_out)
+
+    async def run() -> None:
+        runner = functions.Functions(home=tmp_path, url="http://127.0.0.1:9")
+        call = asyncio.create_task(runner.call(cast("functions.Function", None), {}, variables={}))
+        await until(begun.is_set)
+        call.cancel()
+        asyncio.get_running_loop().call_later(0.2, going_on.set)
+        await asyncio.wait([call])
+        await asyncio.to_thread(going_on.wait, PATIENCE)
+        assert list((tmp_path / "functions").iterdir()) == []
+        await runner.close()
 
     asyncio.run(run())

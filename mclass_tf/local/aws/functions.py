@@ -25,6 +25,7 @@ from moto.utilities.utils import get_partition
 
 from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
 from mclass_tf.local.tasks.output import Tail
+from mclass_tf.local.tasks.threads import in_thread
 from mclass_tf.local.tasks.unpack import remove
 
 _ARN_PARTS, _QUALIFIED = 7, 8
@@ -149,7 +150,7 @@ class Functions:
         """Return what the function answers; its process has ended then."""
         place = self._folder / uuid.uuid4().hex
         try:
-            await asyncio.to_thread(_lay_out, place, function, event)
+            await in_thread(_lay_out, place, function, event)
             return await self._run(function, place, variables)
         except (OSError, ValueError, zipfile.BadZipFile, ExecError) as error:
             return Answer(error=f"{function.name} cannot be run: {error}")

@@ -104,10 +104,7 @@ class TargetConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it now; whatever the exchange still waits for will not come."""
-        self.exchange = None
-        self.is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._end()
         self._transport.abort()
 
     # What the event loop tells
@@ -137,8 +134,7 @@ class TargetConnection(asyncio.Protocol):
                 self._is_lost = True
                 self.loop.call_later(_NEWS, self._discard)
             return
-        self.exchange = None
-        self.is_closed = True
+        self._end()
         if self._head_is_whole and (self._ends_with_connection or self._is_tunnel) and error is None:
             exchange.answer_ended()
         else:
@@ -211,6 +207,12 @@ class TargetConnection(asyncio.Protocol):
             self._is_complete = True
 
     # Its own business
+
+    def _end(self) -> None:
+        self.exchange = None
+        self.is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _parse(self, exchange: Exchange, data: bytes) -> bool:
         """Feed the parser; False when the answer was malformed."""

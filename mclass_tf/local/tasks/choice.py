@@ -50,10 +50,10 @@ class Drivers:
         return await driver.start(container)
 
     async def close(self) -> None:
+        await self._nursery.close()  # first: an engine that is still being looked for is not found any more
         if self._containers is not None:
             await self._containers.close()
         await self._process.close()
-        await self._nursery.close()
 
     async def _driver(self, manifest_digest: str) -> Driver | StartError:
         """The driver for the image, or why there is none."""

@@ -32,12 +32,14 @@ from mclass_tf.local.tasks.image import Image, read
 from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery, Program
 from mclass_tf.local.tasks.output import Lines, Tail
 from mclass_tf.local.tasks.relay import Relay
+from mclass_tf.local.tasks.threads import in_thread
 
 _OUTPUT = 4096  # bytes, as docker keeps of a health check's
 _DOCUMENT = 4 * 1024 * 1024
 _LONGEST_NAME = 100  # characters of the container's name in that of podman's
 _POLL = 0.1  # seconds
 _MEASURED_EVERY = 0.25
+_NOT_FOUND = 127  # a shell's status for a command that is not there
 _SIGKILL = 128 + signal.SIGKILL
 _NEVER = "0001-01-01"
 _NEARLY = 0.8  # of the limit, for a kernel that kills between two measurements
@@ -118,7 +120,7 @@ class ContainerDriver:
         path = self._folder / f"{digest.removeprefix('sha256:')}.tar"
         try:
             reference = self._engine.reference(digest)
-            await asyncio.to_thread(archive.write, image, images=self._images, path=path, reference=reference)
+            await in_thread(archive.write, image, images=self._images, path=path, reference=reference)
             await self._commands.must(self._engine.load(str(path)))
         except (CommandError, ExecError, OSError) as error:
             raise PullError(f"{self.name} cannot load the image: {error}") from None
@@ -227,6 +229,8 @@ class _Container:
                 return await self._commands.run(argv)
         except TimeoutError:
             return CHECK_TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s)"
+        except ExecError as error:
+            return _NOT_FOUND, str(error)
 
     def usage(self) -> Usage:
         if not self._exit.done() and (found := self._measured()).memory_bytes:
@@ -260,17 +264,24 @@ class _Container:
             await asyncio.sleep(_MEASURED_EVERY)
 
     async def _follow(self, ended: Callable[[_Container], None]) -> None:
-        code = await self._client.wait() if self._client else 0
-        for line in self._lines:
-            line.finish()
-        is_out_of_memory = False
-        with contextlib.suppress(CommandError, ExecError):  # it is being removed
-            state = (await self._inspect())["State"]
-            code = int(state["ExitCode"])
-            is_out_of_memory = bool(state.get("OOMKilled")) or self._ran_out_of_memory(code)
-        await self._commands.run(self._engine.remove(self._name))
-        ended(self)
-        self._exit.set_result(Exit(code=code, is_out_of_memory=is_out_of_memory))
+        """Whatever the engine answers, or does not answer, the container has an end: others wait for it."""
+        found = Exit(code=await self._client.wait() if self._client else 0)
+        try:
+            for line in self._lines:
+                line.finish()
+            with contextlib.suppress(CommandError, ExecError):  # it is being removed
+                found = self._exit_of((await self._inspect())["State"])
+            with contextlib.suppress(ExecError):  # `close` and the next instance remove what is left
+                await self._commands.run(self._engine.remove(self._name))
+        finally:
+            if self._measuring is not None:
+                self._measuring.cancel()
+            ended(self)
+            self._exit.set_result(found)
+
+    def _exit_of(self, state: Mapping[str, Any]) -> Exit:
+        code = int(state["ExitCode"])
+        return Exit(code=code, is_out_of_memory=bool(state.get("OOMKilled")) or self._ran_out_of_memory(code))
 
     def _ran_out_of_memory(self, code: int) -> bool:
         """Whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""

@@ -29,6 +29,7 @@ from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery
 from mclass_tf.local.tasks.output import Lines, Tail
 from mclass_tf.local.tasks.plan import Plan, cannot_execute
 from mclass_tf.local.tasks.signals import heeds
+from mclass_tf.local.tasks.threads import in_thread
 from mclass_tf.local.tasks.unpack import remove, unpack
 
 _LONGEST_NAME = 100  # characters of a container's name in that of its folder
@@ -101,7 +102,7 @@ class ProcessDriver:
         """Unpack the image unless that was done, or is being done; what failed is tried again."""
         pull = self._pulls.get(digest)
         if pull is None or (pull.done() and (pull.cancelled() or pull.exception() is not None)):
-            pull = self._pulls[digest] = asyncio.create_task(asyncio.to_thread(self._unpack, digest))
+            pull = self._pulls[digest] = asyncio.create_task(in_thread(self._unpack, digest))
         return await asyncio.shield(pull)
 
     def _unpack(self, digest: str) -> Image:
@@ -128,7 +129,7 @@ class ProcessDriver:
     async def _interpreter(self) -> Path:
         """This machine's Python for tasks, made once."""
         if self._python is None:
-            self._python = asyncio.create_task(asyncio.to_thread(_make_python, self._folder / "python"))
+            self._python = asyncio.create_task(in_thread(_make_python, self._folder / "python"))
         try:
             return await asyncio.shield(self._python)
         except OSError as error:
@@ -149,7 +150,7 @@ class ProcessDriver:
         process = _Process(child=child, plan=plan, nursery=self._nursery)
         self._running.add(process)
         process.follow(lines, self._ended)
-        if self._measuring is None:
+        if self._measuring is None or self._measuring.done():
             self._measuring = asyncio.create_task(self._measure())
         return process
 
@@ -162,13 +163,16 @@ class ProcessDriver:
         remove(plan.place)
 
     async def _measure(self) -> None:
-        """Kill what uses more memory than its limit, as the kernel does in a container."""
-        while True:
+        """While anything has a limit: kill what uses more memory than that, as the kernel does in a container."""
+        while self._limited():
             await asyncio.sleep(_MEASURED_EVERY)
-            limited = {running.pid: running for running in self._running if running.plan.limit is not None}
+            limited = self._limited()
             limits = {pid: running.plan.limit or 0 for pid, running in limited.items()}
             for pid in await asyncio.to_thread(_above, limits):
                 limited[pid].kill_for_memory()
+
+    def _limited(self) -> dict[int, _Process]:
+        return {running.pid: running for running in self._running if running.plan.limit is not None}
 
 
 class _Process:
@@ -241,13 +245,15 @@ class _Process:
 
     async def _follow(self, lines: Sequence[Lines], ended: Callable[[_Process], None]) -> None:
         code = await self._child.wait()
-        for check in self._checks:  # a container takes everything in it along
-            check.kill()
-        for line in lines:
-            line.finish()
-        ended(self)
-        is_out_of_memory = self._is_out_of_memory and code == _SIGKILL
-        self._exit.set_result(Exit(code=code, is_out_of_memory=is_out_of_memory))
+        try:
+            for check in self._checks:  # a container takes everything in it along
+                check.kill()
+            for line in lines:
+                line.finish()
+        finally:  # what takes the last line may fail; the container has ended all the same
+            ended(self)
+            is_out_of_memory = self._is_out_of_memory and code == _SIGKILL
+            self._exit.set_result(Exit(code=code, is_out_of_memory=is_out_of_memory))
 
 
 def _check(image: Image) -> None:

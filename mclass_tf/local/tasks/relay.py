@@ -43,7 +43,13 @@ class Relay:
         except OSError:
             listener.close()
             raise
-        return await asyncio.start_server(serve, sock=listener)
+        server = await asyncio.start_server(serve, sock=listener, start_serving=False)
+        try:
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+        return server
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -160,15 +160,21 @@ async def _wait_for(other: Run, condition: str) -> None:
 
 
 async def end_all(runs: Iterable[Run]) -> None:
-    """End the containers, each only when those that depend on it have ended."""
+    """End the containers, each only when those that depend on it have ended, or cannot be ended.
+
+    One that cannot be ended keeps the others from nothing; why it cannot is raised after they have ended.
+    """
     entries = list(runs)
+    ends: dict[str, asyncio.Task[None]] = {}
 
     async def end(run: Run) -> None:
         name = run.state.name
         dependents = [other for other in entries if name in {needed for needed, _ in other.dependencies}]
-        for dependent in dependents:
-            if dependent.is_alive:
-                await dependent.ended.wait()
+        if dependents:
+            await asyncio.wait([ends[dependent.state.name] for dependent in dependents])
         await run.end()
 
-    await asyncio.gather(*(end(run) for run in entries))
+    ends.update((run.state.name, asyncio.create_task(end(run))) for run in entries)
+    for result in await asyncio.gather(*ends.values(), return_exceptions=True):
+        if result is not None:
+            raise result

@@ -110,11 +110,11 @@ class Life:
             await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
-            if not working.done():
-                working.cancel()
-        results = await asyncio.gather(working, return_exceptions=True)
-        if isinstance(results[0], Exception) and not self._stop.is_set():
-            raise results[0]
+            working.cancel()  # nothing where it is done
+            await asyncio.wait([working, waiting])
+        error = None if working.cancelled() else working.exception()
+        if error is not None and not self._stop.is_set():
+            raise error
 
     # ---- the way up
 
@@ -189,11 +189,13 @@ class Life:
             await containers.end_all(self.runs.values())
         else:
             ending = asyncio.create_task(containers.end_all(self.runs.values()))
-            if self.task.is_registered:
-                await self._surroundings.live.clock.sleep(_DEREGISTERED_AFTER)
-                self._deregister()
-            self._enter("STOPPING")
-            await ending
+            try:
+                if self.task.is_registered:
+                    await self._surroundings.live.clock.sleep(_DEREGISTERED_AFTER)
+                    self._deregister()
+            finally:
+                self._enter("STOPPING")
+                await ending  # also where the target cannot be deregistered: nothing may run on
         with self._surroundings.exclusive():
             self.task.execution_stopped_at = time.time()
 

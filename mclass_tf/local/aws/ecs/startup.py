@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from mclass_tf.local.aws.ecs import (
     containers,
@@ -21,6 +21,8 @@ from mclass_tf.local.aws.ecs import (
 from mclass_tf.local.aws.ecs.task import Task
 from mclass_tf.local.live import Live
 from mclass_tf.local.tasks import driver
+
+_T = TypeVar("_T")
 
 
 class FailedToStartError(Exception):
@@ -77,7 +79,7 @@ class Startup:
         """Pull every image; return the manifests' digests by container."""
         with self.surroundings.exclusive():
             self.task.pull_started_at = time.time()
-        pulled = dict(await asyncio.gather(*(self._pull_one(name) for name in self.runs)))
+        pulled = dict(await _all(self._pull_one(name) for name in self.runs))
         with self.surroundings.exclusive():
             self.task.pull_stopped_at = time.time()
         return pulled
@@ -105,16 +107,7 @@ class Startup:
 
     async def start_containers(self, pulled: Mapping[str, str]) -> None:
         """Start every container when its dependencies let it; where one cannot be, start no more."""
-        starting = [
-            asyncio.create_task(self._start_container(name, manifest_digest=digest))
-            for name, digest in pulled.items()
-        ]
-        try:
-            await asyncio.gather(*starting)
-        finally:
-            for one in starting:
-                one.cancel()
-            await asyncio.gather(*starting, return_exceptions=True)
+        await _all(self._start_container(name, manifest_digest=digest) for name, digest in pulled.items())
 
     async def _start_container(self, name: str, *, manifest_digest: str) -> None:
         run = self.runs[name]
@@ -154,6 +147,17 @@ class Startup:
         if place is None or not preconditions.may_put_events(self.task, place):
             return _drop
         return self.surroundings.logs.writer(place)
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Do them at once; when one fails or this is cancelled, return only after the others have ended too."""
+    working = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*working)
+    finally:
+        for one in working:
+            one.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 def _require(reason: str | None, *, container: str | None = None) -> None:

@@ -56,9 +56,12 @@ class Tasks:
         try:
             await self._surroundings.logs.run()
         finally:
-            for running in self._running.values():
-                running.cancel()
-            await self._surroundings.driver.close()
+            running = list(self._running.values())
+            for life in running:
+                life.cancel()
+            await self._surroundings.driver.close()  # ends what is being started, which a life waits for
+            if running:
+                await asyncio.wait(running)
 
     def flush_logs(self) -> None:
         """Put what the tasks have written into their log streams."""
