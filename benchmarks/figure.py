@@ -55,5 +55,5 @@ def _joined(verdict: str, note: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"/s": 0, "MB": 0, "ms": 2, "s": 2, "": 2}[unit]
+    digits = {"/s": 0, "MB": 0, "ms": 2, "s": 2, "%": 1, "": 2}[unit]
     return f"{value:.{digits}f} {unit}".rstrip()
