@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.time_limits import seconds_left
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -44,15 +46,23 @@ class CommandLine:
         return [sys.executable, "-m", "mclass_tf", "--project", str(self.project), *arguments]
 
     def run(self, *arguments: str, **env: str) -> Done:
-        done = subprocess.run(
-            self.argv(*arguments),
-            env=self.variables(**env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-        )
+        """Run a command to its end, which must come within what is left of the test's time."""
+        seconds = seconds_left()
+        try:
+            done = subprocess.run(
+                self.argv(*arguments),
+                env=self.variables(**env),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            said = error.stderr or b""  # bytes, also where text is asked for
+            raise AssertionError(
+                f"{' '.join(arguments)}: has not ended within {seconds:.0f} s\n{said.decode(errors='replace')}"
+            ) from None
         return Done(done.returncode, done.stdout, done.stderr)
 
     def ok(self, *arguments: str, **env: str) -> Done:
@@ -83,5 +93,5 @@ def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> 
             if at in line:
                 break
         running.send_signal(signal.SIGINT)
-        stdout, stderr = running.communicate(timeout=120)
+        stdout, stderr = running.communicate(timeout=min(120, seconds_left()))
         return Done(running.returncode, stdout, "".join(seen) + stderr)

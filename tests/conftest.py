@@ -14,10 +14,12 @@ import pytest
 
 from tests.commands import CommandLine
 from tests.snapshots import Snapshots
+from tests.time_limits import TimeLimits
 
 
-def pytest_configure() -> None:
-    """Heed interrupts, and let children heed them; keep bytecode, and let children keep theirs."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Limit the time of tests; heed interrupts, and let children heed them; keep bytecode, and let children keep theirs."""
+    config.pluginmanager.register(TimeLimits())
     # Where Python is to write none, each of hundreds of processes would compile the package, and pytest all tests, anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from mclass_tf import image, process
 from mclass_tf.terraform import find_engine
+from tests import time_limits
 from tests.commands import ROOT, CommandLine
 
 APPLIED, RELEASED, SHIFTING = "applied", "released", "shifting"
@@ -74,7 +75,7 @@ class Snapshots:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.utime(path.parent)
         if not path.exists():
-            with (self._kept / f"{name}.lock").open("w") as lock:
+            with time_limits.set_aside(), (self._kept / f"{name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.exists():
                     self._make(name, path)

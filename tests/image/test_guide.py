@@ -24,6 +24,7 @@ from tests.image.conftest import BASE, DEFAULT_BASE
 from tests.image.podman import PATIENCE, Podman
 from tests.image.project import git, write_service
 from tests.need import absent, need
+from tests.time_limits import seconds_left
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
 ACCOUNT = "111111111111"
@@ -50,7 +51,13 @@ class Shell:
     def run(self, line: str) -> str:
         argv = ["bash", "-euo", "pipefail", "-c", line]
         done = subprocess.run(
-            argv, env=self.env, cwd=self.project, capture_output=True, text=True, check=False, timeout=600
+            argv,
+            env=self.env,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds_left(),
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()

@@ -21,6 +21,7 @@ from tests.local.rollouts import Rollouts
 from tests.local.run_task_world import CLUSTER, Ecs, Play
 from tests.local.task_world import until
 from tests.need import need
+from tests.time_limits import seconds_left
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def _aws(running: Rollouts, *words: str) -> Any:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=seconds_left(),
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout or "null")

@@ -16,6 +16,7 @@ from mclass_tf.local.registry import clients
 from tests.local.conftest import REGION, Account
 from tests.local.registry_client import Image, digest_of, log_in, make_image
 from tests.need import need
+from tests.time_limits import seconds_left
 
 ADDRESS = "127.0.0.1:4566"
 ECR = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com"
@@ -132,7 +133,7 @@ class Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=seconds_left(),
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.conftest import REGION, Account, plugin_mirror
+from tests.time_limits import seconds_left
 
 pytestmark = [
     pytest.mark.slow,
@@ -183,7 +184,7 @@ class Terraform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=seconds_left(),
         )
 
     def ok(self, *arguments: str) -> str:
