@@ -153,7 +153,7 @@ def tests(session: nox.Session) -> None:
 def mutations(session: nox.Session) -> None:
     """Protections removed one at a time, and the tests that notice: `nox -s mutations -- lock`; `-- --slow` by slow tests."""
     _ready(session)
-    session.run(PYTHON, "-m", "tests.mutations", *session.posargs, external=True)
+    session.run(_python(session), "-m", "tests.mutations", *session.posargs, external=True)
 
 
 @nox.session
@@ -161,7 +161,9 @@ def rehearsals(session: nox.Session) -> None:
     """The whole catalogue of rehearsals by every strategy, several at once: every night, for it takes an hour. Takes pytest's arguments."""
     _ready(session)
     several = ("-n", "3", "--dist", "loadgroup", "-m", "nightly")
-    session.run(PYTHON, "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True)
+    session.run(
+        _python(session), "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True
+    )
 
 
 @nox.session
