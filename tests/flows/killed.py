@@ -17,9 +17,9 @@ from typing import Any
 
 from tests.commands import Done
 from tests.flows.released import PATIENCE, Dev
+from tests.time_limits import seconds_left
 
 _PAUSE = 0.02
-_RELEASED_WITHIN = 600.0
 
 
 @dataclass
@@ -114,7 +114,7 @@ def killed(
                     due.pop(step)()
                 return at in reached or running.poll() is not None
 
-            until(is_there, f"the step {at}", within=_RELEASED_WITHIN)
+            until(is_there, f"the step {at}", within=seconds_left())
             assert running.poll() is None, running.stderr and running.stderr.read()
             if then is not None:
                 if is_stopped:
@@ -134,7 +134,7 @@ class Running:
 
     def end(self) -> Done:
         """Return how it ends."""
-        stdout, stderr = self.process.communicate(timeout=_RELEASED_WITHIN)
+        stdout, stderr = self.process.communicate(timeout=seconds_left())
         return Done(self.process.returncode, stdout, stderr)
 
 

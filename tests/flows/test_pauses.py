@@ -18,6 +18,7 @@ from tests.commands import Done, interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.local.ecs_cluster import call
 from tests.snapshots import RELEASED, Snapshots, copied_project
+from tests.time_limits import seconds_left
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pauses")]
 
@@ -54,7 +55,7 @@ class Paused:
 
     def end(self) -> Done:
         """Return how it ends."""
-        stdout, stderr = self._running.communicate(timeout=300)
+        stdout, stderr = self._running.communicate(timeout=seconds_left())
         return Done(self._running.returncode, stdout, self.told + stderr)
 
 

@@ -19,12 +19,12 @@ from tests.commands import CommandLine, Done
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import RELEASED, Snapshots
+from tests.time_limits import seconds_left
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("promote")]
 
 
 _STATES, _LEASE = "mclass-tfstate-222222222222", "mclass/releases/prod.lease"
-_BEGINS_WITHIN = 600.0
 
 
 @dataclass
@@ -133,9 +133,9 @@ def test_of_two_promotions_at_once_the_second_is_told_about_the_first(both: Both
     both.dev.released(digest)
 
     with both.promoting() as first:
-        until(lambda: both.is_held() or first.poll() is not None, "it begins", within=_BEGINS_WITHIN)
+        until(lambda: both.is_held() or first.poll() is not None, "it begins", within=seconds_left())
         second = both.promote()
-        stdout, _ = first.communicate(timeout=_BEGINS_WITHIN)
+        stdout, _ = first.communicate(timeout=seconds_left())
 
     assert second.status == 5
     assert "is at work in prod since" in second.document["cause"]
@@ -155,7 +155,7 @@ def test_a_promotion_that_is_killed_is_taken_up_by_the_same_again(both: Both) ->
         began = until(
             lambda: len(both.deployments()) > before or first.poll() is not None,
             "ECS begins",
-            within=_BEGINS_WITHIN,
+            within=seconds_left(),
         )
         assert began
         assert first.poll() is None

@@ -18,6 +18,7 @@ from tests.commands import Done
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import SHIFTING, Snapshots, copied_project
+from tests.time_limits import seconds_left
 
 pytestmark = pytest.mark.slow
 
@@ -228,7 +229,7 @@ def test_ecs_and_s3_that_throttle_for_a_while_in_mid_rollout_are_borne_with(dev:
     name, digest = other(dev)
 
     with asking(dev) as answers, releasing(dev, digest) as running:
-        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=600)
+        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=seconds_left())
         trouble(dev, seconds=20)
         alive = resume(dev)
         trouble(dev, service="s3", seconds=5, code="SlowDown", status=503)
@@ -246,7 +247,7 @@ def test_ecs_that_fails_longer_than_we_wait_ends_the_command_and_it_is_gone_on_w
     name, digest = other(dev)
 
     with asking(dev) as answers, releasing(dev, digest) as running:
-        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=600)
+        until(lambda: "SCALE_UP" in steps(dev, running.folder), "the rollout", within=seconds_left())
         trouble(dev, seconds=600, code="ServerException", status=500)
         failed = running.end()
         trouble(dev, seconds=0)
@@ -267,7 +268,11 @@ def test_what_another_deployer_does_in_mid_rollout_ends_the_release_as_supersede
     theirs = dev.service()["taskDefinition"]
 
     with asking(dev) as answers, releasing(dev, digest) as running:
-        until(lambda: "PRODUCTION_TRAFFIC_SHIFT" in steps(dev, running.folder), "the shift", within=600)
+        until(
+            lambda: "PRODUCTION_TRAFFIC_SHIFT" in steps(dev, running.folder),
+            "the shift",
+            within=seconds_left(),
+        )
         dev.client("ecs").update_service(cluster=CLUSTER, service=SERVICE, taskDefinition=theirs)
         done = running.end()
 
@@ -292,7 +297,7 @@ def test_a_release_that_is_not_approved_changes_nothing_and_is_recorded_as_refus
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=seconds_left(),
     )
     os.close(ours)
     os.close(theirs)
