@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from mclass_tf import local
 
@@ -147,9 +149,14 @@ class Network:
 
 
 @pytest.fixture
-def network(fresh: Account) -> Network:
+def network(fresh: Account) -> Iterator[Network]:
     """A VPC with two public subnets in two zones and a security group."""
-    return make_network(fresh)
+    yield make_network(fresh)
+    # Those of hundreds of tests would be told to the load balancers' process at each change.
+    elb = fresh.client("elbv2")
+    for made in elb.describe_load_balancers()["LoadBalancers"]:
+        with contextlib.suppress(ClientError):  # one that is protected stays
+            elb.delete_load_balancer(LoadBalancerArn=made["LoadBalancerArn"])
 
 
 def make_network(account: Account) -> Network:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from tests.local.conftest import Account, Network
 
@@ -126,3 +130,12 @@ def make_cluster(fresh: Account, network: Network) -> Ecs:
     return Ecs(
         account=fresh, client=client, network=network, target_group=groups[0], loose_target_group=groups[1]
     )
+
+
+@contextmanager
+def cluster(fresh: Account, network: Network) -> Iterator[Ecs]:
+    """Enter a cluster; at the end its service goes, which the scheduler would look after at each change of another."""
+    made = make_cluster(fresh, network)
+    yield made
+    with suppress(ClientError):  # it is gone, or never was
+        made.client.delete_service(cluster="c", service="s", force=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.conftest import REGION, Account, Network, make_network
-from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, make_cluster, task_definition
 
 
 @pytest.fixture
-def ecs(fresh: Account, network: Network) -> Ecs:
-    return make_cluster(fresh, network)
+def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
+    with cluster(fresh, network) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.conftest import REGION, Account, Network
-from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, task_definition
 
 
 @pytest.fixture
-def ecs(fresh: Account, network: Network) -> Ecs:
+def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
     """A service of no tasks that has been deployed twice."""
-    made = make_cluster(fresh, network)
-    made.client.create_service(**made.service)
-    made.client.register_task_definition(**task_definition())
-    made.client.update_service(cluster="c", service="s", taskDefinition="t:2")
-    return made
+    with cluster(fresh, network) as made:
+        made.client.create_service(**made.service)
+        made.client.register_task_definition(**task_definition())
+        made.client.update_service(cluster="c", service="s", taskDefinition="t:2")
+        yield made
 
 
 def _listed(ecs: Ecs, **filters: Any) -> list[dict[str, Any]]:

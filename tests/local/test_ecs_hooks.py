@@ -6,6 +6,7 @@ import io
 import json
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from mclass_tf.local.aws.ecs.stages import Hook, Progress, Surroundings, back, forward
 from tests.local.conftest import Account, Network
-from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, task_definition
 
 _PATIENCE = 60.0
 _NEVER_CALLED = "arn:aws:lambda:ap-northeast-2:111111111111:function:nobody"
@@ -87,17 +88,17 @@ def _policy(**statement: Any) -> str:
 
 
 @pytest.fixture
-def hooked(fresh: Account, network: Network) -> Hooked:
-    ecs = make_cluster(fresh, network)
-    request = ecs.service
-    del request["deploymentConfiguration"]["alarms"]
-    ecs.call("CreateService", request)
-    iam, trusted = fresh.client("iam"), {"Service": ["ecs.amazonaws.com", "lambda.amazonaws.com"]}
-    role = iam.create_role(
-        RoleName="hooks", AssumeRolePolicyDocument=_policy(Principal=trusted, Action="sts:AssumeRole")
-    )["Role"]["Arn"]
-    _allow(iam)
-    return Hooked(ecs=ecs, role_arn=role)
+def hooked(fresh: Account, network: Network) -> Iterator[Hooked]:
+    with cluster(fresh, network) as ecs:
+        request = ecs.service
+        del request["deploymentConfiguration"]["alarms"]
+        ecs.call("CreateService", request)
+        iam, trusted = fresh.client("iam"), {"Service": ["ecs.amazonaws.com", "lambda.amazonaws.com"]}
+        role = iam.create_role(
+            RoleName="hooks", AssumeRolePolicyDocument=_policy(Principal=trusted, Action="sts:AssumeRole")
+        )["Role"]["Arn"]
+        _allow(iam)
+        yield Hooked(ecs=ecs, role_arn=role)
 
 
 def _allow(iam: Any) -> None:

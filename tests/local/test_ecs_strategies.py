@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.conftest import Account, Network, make_network
-from tests.local.ecs_cluster import Ecs, make_cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, make_cluster, task_definition
 
 _POLICY = "arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
 
 
 @pytest.fixture
-def ecs(fresh: Account, network: Network) -> Ecs:
-    return make_cluster(fresh, network)
+def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
+    with cluster(fresh, network) as made:
+        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Conditions and actions are in the API's own shape: https://docs.aws.amazon.com/e
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ class Snapshot:
 
     def to_json(self) -> str:
         """Return it as one line."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        return json.dumps(self, default=vars, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Snapshot:
