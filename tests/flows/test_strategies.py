@@ -1,8 +1,9 @@
-"""Releases by each strategy, one after the other, and their rollbacks, of real tasks behind a real load balancer."""
+"""Releases by each strategy, and their rollbacks, of real tasks behind a real load balancer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from mclass_tf.aws import Access, Aws
 from tests.commands import ROOT
 from tests.flows.killed import asking
 from tests.flows.released import CLUSTER, SERVICE, Dev
-from tests.snapshots import RELEASED, Snapshots, copied_project
+from tests.snapshots import RELEASED, SHIFTING, Snapshots, copied_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("strategies")]
+pytestmark = pytest.mark.slow
 
 _FILE = "environments/dev/environment.toml"
 _SETTINGS = {
@@ -24,15 +25,16 @@ _SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project, in which version 1.0.0 serves."""
-    project = copied_project(tmp_path_factory.mktemp("project"))
-    with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("strategies"), project=project) as commands:
+@pytest.fixture
+def dev(request: pytest.FixtureRequest, snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
+    """A dev, of a copy of this project, in which version 1.0.0 serves; or, where the test asks for it, what `SHIFTING` has."""
+    project = copied_project(tmp_path / "project")
+    snapshot = getattr(request, "param", RELEASED)
+    with snapshots.started(snapshot, home=tmp_path / "home", project=project) as commands:
         yield Dev(commands, snapshots.versions())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def aws(dev: Dev) -> Aws:
     """Dev's account."""
     env = dev.commands.shell_environment("dev")
@@ -81,47 +83,53 @@ def _has_changes(dev: Dev) -> bool:
     return bool(dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"])
 
 
-def test_every_strategy_takes_over_from_every_other_and_rolls_back_and_nobody_notices(
+def test_a_canary_takes_over_from_a_rolling_release_and_that_from_it_and_nobody_notices(
     dev: Dev, aws: Aws
 ) -> None:
-    one, two, three = (dev.version(f"{number}.0.0-switched") for number in (1, 2, 3))
-    _goes_by(dev, "rolling")
-    dev.released(one)
     first = _in_use(dev)
+    assert "advancedConfiguration" not in _service(aws)["loadBalancers"][0]
 
     with asking(dev) as answers:
         _goes_by(dev, "canary")
-        was_wired = "advancedConfiguration" in _service(aws)["loadBalancers"][0]
         before = len(dev.deployments())
-        dev.released(two)
+        dev.released(dev.version("2.0.0"))
         # ECS is to know of both target groups before the first deployment that shifts traffic.
-        expected = ["CANARY"] if was_wired else ["ROLLING", "CANARY"]
-        assert _strategies(dev, aws, len(dev.deployments()) - before) == expected
-        assert dev.answers()["version"] == "2.0.0-switched"
+        assert _strategies(dev, aws, len(dev.deployments()) - before) == ["ROLLING", "CANARY"]
+        assert dev.answers()["version"] == "2.0.0"
         second = _in_use(dev)
         assert second != first
 
         _goes_by(dev, "rolling")  # while the other group is the one in use
-        dev.released(three)
+        dev.released(dev.version("1.0.0"))
         assert (_strategies(dev, aws, 1), _in_use(dev)) == (["ROLLING"], second)
-        assert dev.answers()["version"] == "3.0.0-switched"
-        _rolls_back(dev, to="2.0.0-switched")
+        assert dev.answers()["version"] == "1.0.0"
+        _rolls_back(dev, to="2.0.0")
         assert (_strategies(dev, aws, 1), _in_use(dev)) == (["ROLLING"], second)
-
-        for strategy, name, group in (
-            ("linear", "LINEAR", first),
-            ("canary", "CANARY", first),
-            ("blue-green", "BLUE_GREEN", first),
-        ):
-            _goes_by(dev, strategy)
-            dev.released(three)
-            assert (_strategies(dev, aws, 1), _in_use(dev)) == ([name], group)
-            assert dev.answers()["version"] == "3.0.0-switched"
-            _rolls_back(dev, to="2.0.0-switched")
-            assert _in_use(dev) == second
 
     assert not answers.failures
-    assert set(answers.versions) == {"1.0.0-switched", "2.0.0-switched", "3.0.0-switched"}
+    assert set(answers.versions) == {"1.0.0", "2.0.0"}
+
+
+@pytest.mark.parametrize("dev", [SHIFTING], indirect=True, ids=["shifting"])
+@pytest.mark.parametrize(
+    ("strategy", "name"), [("linear", "LINEAR"), ("canary", "CANARY"), ("blue-green", "BLUE_GREEN")]
+)
+def test_a_strategy_takes_over_from_a_blue_green_release_and_rolls_back_and_nobody_notices(
+    dev: Dev, aws: Aws, strategy: str, name: str
+) -> None:
+    before = _in_use(dev)
+
+    with asking(dev) as answers:
+        _goes_by(dev, strategy)
+        dev.released(dev.version("1.0.0"))
+        assert _strategies(dev, aws, 1) == [name]
+        assert _in_use(dev) != before
+        assert dev.answers()["version"] == "1.0.0"
+        _rolls_back(dev, to="2.0.0")
+        assert _in_use(dev) == before
+
+    assert not answers.failures
+    assert set(answers.versions) == {"1.0.0", "2.0.0"}
 
 
 def _rolls_back(dev: Dev, *, to: str) -> None:
@@ -134,11 +142,9 @@ def _rolls_back(dev: Dev, *, to: str) -> None:
 
 def test_blue_green_serves_after_its_smoke_test_and_a_bad_version_never_does(dev: Dev, aws: Aws) -> None:
     _goes_by(dev, "blue-green")
-    one, two = dev.version("1.0.0"), dev.version("2.0.0")
     bad = dev.version("3.0.0-bad", MCLASS_FAULT_ERROR_RATE="1")
-    dev.released(one)  # the first is rolling
 
-    dev.released(two)
+    dev.released(dev.version("2.0.0"))
 
     begun, ended = dev.records()[-1]
     assert begun["strategy"] == "BLUE_GREEN"
