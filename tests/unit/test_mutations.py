@@ -106,11 +106,13 @@ def is_as_it_was(copy: Copy) -> bool:
     return (copy.root / "shorten.py").read_text() == CODE and "shorten" not in done.stdout
 
 
+@pytest.mark.slow
 def test_what_git_ignores_is_not_copied(copy: Copy) -> None:
     assert (copy.root / "shorten.py").read_text() == CODE
     assert not (copy.root / "ignored").exists()
 
 
+@pytest.mark.slow
 def test_a_removal_that_a_test_notices_is_detected_by_that_test_and_put_back(copy: Copy) -> None:
     first = copy.without(entry(), entry().fast, mark=FAST)
     again = copy.without(entry(), entry().fast, mark=FAST)
@@ -121,10 +123,12 @@ def test_a_removal_that_a_test_notices_is_detected_by_that_test_and_put_back(cop
     assert copy.run(entry().fast, mark=FAST).outcome is Outcome.SURVIVED
 
 
+@pytest.mark.slow
 def test_a_removal_that_no_test_notices_survives(copy: Copy) -> None:
     assert copy.without(entry(), ["tests/test_it.py::test_short"], mark=FAST).outcome is Outcome.SURVIVED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("new", "tests", "why"),
     [
@@ -142,6 +146,7 @@ def test_where_the_tests_did_not_run_nothing_was_detected(copy: Copy, new: str, 
     assert why in result.detail
 
 
+@pytest.mark.slow
 def test_what_is_not_over_in_time_is_ended_with_all_that_it_has_started(copy: Copy) -> None:
     impatient = replace(copy, seconds={FAST: 2.0})
 
@@ -162,6 +167,7 @@ def left_running(copy: Copy) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "count"), [("if unlimited", 0), ("text", 3)])
 def test_an_entry_that_fits_nowhere_or_in_several_places_is_an_error_and_changes_nothing(
     copy: Copy, old: str, count: int

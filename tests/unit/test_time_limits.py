@@ -137,6 +137,7 @@ def suite(tmp_path: Path) -> Suite:
     return Suite(folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_test_that_hangs_is_named_and_the_others_go_on(suite: Suite) -> None:
     """Also one whose set-up hangs; what is made once for many tests has time of its own, and they have theirs after it."""
     said = suite.run(_HANGING)
@@ -151,6 +152,7 @@ def test_a_test_that_hangs_is_named_and_the_others_go_on(suite: Suite) -> None:
     assert (suite.folder / "tidied-up").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hanging", [_HEEDS_NOTHING, _TIDIES_UP_FOR_EVER], ids=["heeds-nothing", "tidies-up"])
 def test_a_test_that_nothing_can_stop_ends_the_run_and_is_named(suite: Suite, hanging: str) -> None:
     """Its child, which has inherited what a child inherits, does not keep the run alive either."""
