@@ -128,7 +128,9 @@ class Site:
         self.checks: list[Message] = []
         self.requests: list[Message] = []
         self.connections: set[asyncio.StreamWriter] = set()
-        self._asked_on: set[asyncio.StreamWriter] = set()
+        self.asked_on: set[asyncio.StreamWriter] = (
+            set()
+        )  # with requests: a health check has a connection of its own
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -142,7 +144,7 @@ class Site:
     @property
     def opened(self) -> int:
         """The number of connections on which requests came."""
-        return len(self._asked_on)
+        return len(self.asked_on)
 
     async def start(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
@@ -175,7 +177,7 @@ class Site:
             await writer.drain()
             return
         self.requests.append(asked)
-        self._asked_on.add(writer)
+        self.asked_on.add(writer)
         if self.handler is None:
             writer.write(answer(self.name.encode()))
         else:
