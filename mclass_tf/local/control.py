@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import mclass_tf
@@ -32,8 +32,9 @@ from mclass_tf.local.loopback import ask
 from mclass_tf.local.process import is_instance, listener_on, stop_instance
 from mclass_tf.local.record import LocalAws, read_record, remove_record
 from mclass_tf.local.registry.store import blobs_in, registry_in
-from mclass_tf.local.snapshots import file
-from mclass_tf.local.snapshots.file import Header
+
+if TYPE_CHECKING:
+    from mclass_tf.local.snapshots.file import Header
 
 DEFAULT_PORT = 4566
 HOST = "127.0.0.1"
@@ -99,10 +100,12 @@ def save(*, home: Path, path: Path) -> int:
         raise SnapshotError(
             "the local AWS is not up, so there is nothing to save", hint="start it: `local up`"
         )
+    from mclass_tf.local.snapshots import file  # noqa: PLC0415  no other command needs what it imports
+
     saved = _save_state(running)
     state = home / Path(saved["state"]).name
     try:
-        header = Header(speed=saved["speed"], tasks=running.tasks)
+        header = file.Header(speed=saved["speed"], tasks=running.tasks)
         return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
     except OSError as error:
         raise SnapshotError(
@@ -174,8 +177,10 @@ def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | No
     if snapshot is None:
         yield None, None
         return
-    with file.verified(snapshot, home=home) as found:
-        yield found
+    from mclass_tf.local.snapshots import file  # noqa: PLC0415  no other command needs what it imports
+
+    with file.verified(snapshot, home=home) as verified:
+        yield verified
 
 
 def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:

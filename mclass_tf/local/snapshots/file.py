@@ -94,12 +94,15 @@ def verified(path: Path, *, home: Path) -> Iterator[tuple[Header, IO[bytes]]]:
 
     That is a copy without a name: what is read from it is what was verified. Raise SnapshotError.
     """
-    try:
-        with path.open("rb") as file, tempfile.TemporaryFile(dir=home) as copy:
+    with contextlib.ExitStack() as files:
+        try:
+            file = files.enter_context(path.open("rb"))
+            copy = files.enter_context(tempfile.TemporaryFile(dir=home))
             _require_signature(path, file, copy, home=home)
-            yield _header(path, copy), copy
-    except OSError as error:
-        raise SnapshotError(f"{path} cannot be read: {error.strerror}", hint=_WITHOUT) from error
+            header = _header(path, copy)
+        except OSError as error:
+            raise SnapshotError(f"{path} cannot be read: {error.strerror}", hint=_WITHOUT) from error
+        yield header, copy
 
 
 def unpack(archive: IO[bytes], *, blobs: Path) -> bytes:
