@@ -121,9 +121,9 @@ class Owners:
         known = self._accounts.get(access_key)
         if known is not None and access_key in iam_backends[known]["aws"].access_keys:
             return known
-        found: str = get_account_id_from(access_key)
-        self._accounts[access_key] = found
-        return found
+        account_id: str = get_account_id_from(access_key)
+        self._accounts[access_key] = account_id
+        return account_id
 
 
 def install() -> None:

@@ -39,7 +39,7 @@ class Balancer:
     """Keeps one child process running until `run` is cancelled.
 
     `build` makes the snapshot and `take` takes reports; both are called under the lock of the calls, `exclusive`. The first
-    snapshot is told when `after` has returned.
+    snapshot is sent once `after` has returned.
     """
 
     def __init__(

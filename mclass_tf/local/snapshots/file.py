@@ -129,11 +129,11 @@ def _require_signature(path: Path, file: IO[bytes], copy: IO[bytes], *, home: Pa
         raise SnapshotError(f"{path} is no snapshot of a local AWS", hint=_WITHOUT)
     signature = file.read(_DIGITS + 1)[:_DIGITS]
     key = _read_key(home)
-    found = hmac.new(key or b"", digestmod="sha256")
+    signed = hmac.new(key or b"", digestmod="sha256")
     while piece := file.read(_PIECE):
-        found.update(piece)
+        signed.update(piece)
         copy.write(piece)
-    if key is None or not hmac.compare_digest(found.hexdigest().encode(), signature):
+    if key is None or not hmac.compare_digest(signed.hexdigest().encode(), signature):
         raise SnapshotError(
             f"{path} is not signed with the key of this home folder, {home / _KEY}: it was written elsewhere, or changed since",
             hint=f"write it here; or, where you trust who wrote it to run programs as you, copy their {_KEY} to {home} first",
@@ -155,10 +155,10 @@ def _header(path: Path, copy: IO[bytes]) -> Header:
 
 
 def _signature(file: IO[bytes], *, key: bytes) -> str:
-    found = hmac.new(key, digestmod="sha256")
+    signed = hmac.new(key, digestmod="sha256")
     while piece := file.read(_PIECE):
-        found.update(piece)
-    return found.hexdigest()
+        signed.update(piece)
+    return signed.hexdigest()
 
 
 def _read_key(home: Path) -> bytes | None:

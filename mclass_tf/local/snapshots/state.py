@@ -80,7 +80,7 @@ def dump(tasks: EveryTask) -> bytes:
         _Pickler(written, _PROTOCOL).dump(document)
         _Unpickler(
             io.BytesIO(written.getvalue())
-        ).load()  # what cannot be read is found out now, not when it is needed
+        ).load()  # what cannot be read fails now, not when it is needed
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UnsaveableError(str(error)) from error
     return written.getvalue()
@@ -129,10 +129,10 @@ def _name(backends: BackendDict[Any]) -> tuple[str, str]:
 
 
 def _backends(module: str, name: str) -> BackendDict[Any]:
-    found = getattr(importlib.import_module(module), name) if module.startswith("moto.") else None
-    if not isinstance(found, BackendDict):
+    backends = getattr(importlib.import_module(module), name) if module.startswith("moto.") else None
+    if not isinstance(backends, BackendDict):
         raise pickle.UnpicklingError(f"{module}.{name} are no backends")
-    return found
+    return backends
 
 
 def bound(owner: Any, name: str) -> Any:
@@ -209,8 +209,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _CONTAINERS:
             return super().find_class(module, name)
-        found = super().find_class(module, name) if module.startswith(_PACKAGES) else None
-        is_own = isinstance(found, type) and found.__module__.startswith(_PACKAGES)
-        if is_own or found in _MAKERS:
-            return found
+        value = super().find_class(module, name) if module.startswith(_PACKAGES) else None
+        is_own_class = isinstance(value, type) and value.__module__.startswith(_PACKAGES)
+        if is_own_class or value in _MAKERS:
+            return value
         raise pickle.UnpicklingError(f"{module}.{name} is no part of a state")

@@ -265,19 +265,19 @@ class _Container:
 
     async def _follow(self, ended: Callable[[_Container], None]) -> None:
         """Whatever the engine answers, or does not answer, the container has an end: others wait for it."""
-        found = Exit(code=await self._client.wait() if self._client else 0)
+        result = Exit(code=await self._client.wait() if self._client else 0)
         try:
             for line in self._lines:
                 line.finish()
             with contextlib.suppress(CommandError, ExecError):  # it is being removed
-                found = self._exit_of((await self._inspect())["State"])
+                result = self._exit_of((await self._inspect())["State"])
             with contextlib.suppress(ExecError):  # `close` and the next instance remove what is left
                 await self._commands.run(self._engine.remove(self._name))
         finally:
             if self._measuring is not None:
                 self._measuring.cancel()
             ended(self)
-            self._exit.set_result(found)
+            self._exit.set_result(result)
 
     def _exit_of(self, state: Mapping[str, Any]) -> Exit:
         code = int(state["ExitCode"])
