@@ -160,7 +160,7 @@ def mutations(session: nox.Session) -> None:
 def rehearsals(session: nox.Session) -> None:
     """The whole catalogue of rehearsals by every strategy, several at once: every night, for it takes an hour. Takes pytest's arguments."""
     _ready(session)
-    several = ("-n", "3", "--dist", "loadgroup", "-m", "nightly")
+    several = ("-n", "auto", "--dist", "loadgroup", "-m", "nightly")
     session.run(
         _python(session), "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True
     )

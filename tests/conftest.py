@@ -29,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, handler)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor: half of the time of most tests is waiting, for processes that start and for timers."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Do not look for cycles among the modules and the thousands of tests: they stay to the end."""
