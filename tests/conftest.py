@@ -42,6 +42,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # by default a fifth of the time goes by in looking for cycles
         gc.enable()
 
 
