@@ -22,7 +22,7 @@ from mclass_tf.local.tasks.unpack import remove
 from tests.mutations.catalogue import Mutation
 
 # What the suite of every change selects, by pytest's -m. Tests that run nightly alone do not count here.
-FAST, SLOW = "not slow and not nightly", "slow"
+FAST, SLOW = "not slow", "slow"
 _SECONDS = {FAST: 600.0, SLOW: 2400.0}
 _ENDING = 120.0  # seconds for the tests to stop what they have started
 _MARK = "MCLASS_MUTATIONS_COPY"  # in the environment of all that is started here

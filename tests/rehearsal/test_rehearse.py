@@ -15,6 +15,9 @@ from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
 from tests.snapshots import APPLIED, Snapshots
 
 # What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
+# One that the version itself is at fault for, one that its surroundings are, and one that takes tasks away. Of the others, each is
+# noticed on every change by tests of the scheduler, of the tasks' preconditions and of the causes that a release names.
+ON_EVERY_CHANGE = ("crash-at-start", "security-group-closed", "spot-interruption")
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
 pytestmark = pytest.mark.slow
@@ -56,7 +59,14 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
     nothing_is_left_changed(commands)
 
 
-@pytest.mark.parametrize("fault", [name for name in names.FAULTS if name not in SHIFTED])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(name, marks=() if name in ON_EVERY_CHANGE else pytest.mark.nightly)
+        for name in names.FAULTS
+        if name not in SHIFTED
+    ],
+)
 def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
     found = rehearsed(commands, "--fault", fault)
 
@@ -69,6 +79,7 @@ def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
     nothing_is_left_changed(commands)
 
 
+@pytest.mark.nightly
 def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for(
     commands: CommandLine,
 ) -> None:
@@ -102,6 +113,7 @@ def test_a_promotion_drops_no_request_and_tells_what_it_took(commands: CommandLi
     nothing_is_left_changed(commands, "prod")
 
 
+@pytest.mark.nightly
 def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine) -> None:
     found = shifted(commands, "blue-green", "--fault", "bad-smoke")
 
@@ -111,7 +123,7 @@ def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine
     nothing_is_left_changed(commands, "prod")
 
 
-@pytest.mark.parametrize("fault", ["bad-under-traffic", "bad-alarm"])
+@pytest.mark.parametrize("fault", [pytest.param("bad-under-traffic", marks=pytest.mark.nightly), "bad-alarm"])
 def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_has(
     commands: CommandLine, fault: str
 ) -> None:
@@ -124,6 +136,7 @@ def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_
     nothing_is_left_changed(commands, "prod")
 
 
+@pytest.mark.nightly
 def test_a_promotion_that_is_killed_is_gone_on_with_and_drops_no_request(commands: CommandLine) -> None:
     found = shifted(
         commands, "canary", "--fault", "killed", "--at", "post-test-traffic-shift", "--from", "dev"
