@@ -12,7 +12,7 @@ from mclass_tf.strategy import NAMES, ROLLING
 from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
 from tests.snapshots import APPLIED, Snapshots
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(290)]
 
 # A shifted release starts all of its tasks before it stops one: there is no minimum to take away.
 _ROLLING_ALONE = {"minimum-percent"}

@@ -20,7 +20,8 @@ from tests.snapshots import APPLIED, Snapshots
 ON_EVERY_CHANGE = ("crash-at-start", "security-group-closed", "spot-interruption")
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
-pytestmark = pytest.mark.slow
+# One may have to rehearse again, and others may run beside it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 
 
 @pytest.fixture
