@@ -34,7 +34,7 @@ class StopError(LocalAwsError):
 
 
 class SnapshotError(LocalAwsError):
-    """A snapshot cannot be written now, or a file is none that may be read here."""
+    """A snapshot cannot be written now, or a file may not be read as one here."""
 
 
 class MissingDependencyError(LocalAwsError):

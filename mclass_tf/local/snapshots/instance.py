@@ -60,7 +60,7 @@ class Instance:
         if self.tasks is not None:
             self.tasks.flush_logs()
         with self._aws.exclusive():
-            every = EveryTask(stopped=[], started=[]) if self.tasks is None else self.tasks.every()
+            every = self._every_task()
             under_way = rest.under_way(every.started)
             if under_way:
                 return Saved(under_way=under_way)
@@ -111,22 +111,27 @@ class Instance:
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
 
+    def _every_task(self) -> EveryTask:
+        return EveryTask(stopped=[], started=[]) if self.tasks is None else self.tasks.every()
+
     def _all_run(self) -> bool:
         with self._aws.exclusive():
             services = [service for service in all_services() if service.status == "ACTIVE"]
             return all(len(self._running(service)) >= service.desired_count for service in services)
 
     def _running(self, service: Service) -> list[Task]:
-        tasks = () if self.tasks is None else self.tasks.every().started
-        return [task for task in tasks if service.owns(task) and task.last_status == "RUNNING"]
+        return [
+            task
+            for task in self._every_task().started
+            if service.owns(task) and task.last_status == "RUNNING"
+        ]
 
     def _addresses(self) -> list[tuple[str, int]]:
         """Where the tasks answer that are targets."""
         with self._aws.exclusive():
-            started = () if self.tasks is None else self.tasks.every().started
             return [
                 task.interface.ports[registration.container_port]
-                for task in started
+                for task in self._every_task().started
                 for registration in task.launch.registrations
                 if task.interface is not None and registration.container_port in task.interface.ports
             ]
