@@ -105,7 +105,7 @@ def save(*, home: Path, path: Path) -> int:
     saved = _save_state(running)
     state = home / Path(saved["state"]).name
     try:
-        header = file.Header(speed=saved["speed"], tasks=running.tasks)
+        header = file.Header(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
         return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
     except OSError as error:
         raise SnapshotError(

@@ -154,6 +154,22 @@ def test_a_state_that_terraform_has_locked_is_not_saved(home: Path, tmp_path: Pa
     assert local.save(home=home, path=tmp_path / "s") == (tmp_path / "s").stat().st_size
 
 
+def test_a_snapshot_has_the_version_of_the_server_whatever_has_become_of_the_sources_since(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.up(home=home, port=0)
+    started_as = file.versions()
+    monkeypatch.setattr(file, "versions", lambda: {**started_as, "mclass-tf": "changed since"})
+
+    local.save(home=home, path=tmp_path / "s")
+
+    with (
+        pytest.raises(local.SnapshotError, match="and this is mclass-tf changed since"),
+        file.verified(tmp_path / "s", home=home),
+    ):
+        pass
+
+
 def test_where_none_is_up_nothing_is_saved(home: Path, tmp_path: Path) -> None:
     with pytest.raises(local.SnapshotError, match="not up"):
         local.save(home=home, path=tmp_path / "s")
@@ -265,7 +281,7 @@ def test_a_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(written: Path, tmp_path: Path) -> None:
     before = written.read_bytes()
-    header = Header(speed=2, tasks="")
+    header = Header(speed=2, tasks="", versions=file.versions())
 
     with pytest.raises(OSError, match="gone"):
         file.write(

@@ -19,7 +19,7 @@ import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -59,7 +59,7 @@ class Header:
 
     speed: float
     tasks: str
-    versions: Mapping[str, str] = field(default_factory=versions)
+    versions: Mapping[str, str]
 
 
 def write(path: Path, *, header: Header, state: Path, blobs: Path, home: Path) -> int:

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -36,10 +36,13 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """`state` is a file of the home folder; nothing is written while anything is `under_way`. `speed` is the clock's."""
+    """`state` is a file of the home folder; nothing is written while anything is `under_way`. `speed` is the clock's,
+    `versions` are those of the server, whose sources may have been changed since it started.
+    """
 
     state: str = ""
     speed: float = 1.0
+    versions: Mapping[str, str] = field(default_factory=dict)
     under_way: list[str] = field(default_factory=list)
 
 
@@ -54,6 +57,7 @@ class Instance:
         self.write_access_logs: Callable[[], None] = lambda: None
         self.stopped: list[Task] = []
         self._is_restored = False
+        self._versions = file.versions()
 
     def save(self) -> Saved:
         """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
@@ -69,7 +73,7 @@ class Instance:
         path = self._home / f"{uuid.uuid4().hex}.state"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
             written.write(data)
-        return Saved(state=path.name, speed=live.clock.speed)
+        return Saved(state=path.name, speed=live.clock.speed, versions=self._versions)
 
     def restore(self, archive: IO[bytes]) -> None:
         """Take the place of what was saved. Call it before anything runs."""
