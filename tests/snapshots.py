@@ -39,6 +39,7 @@ _LEFT_OUT = {".terraform", "__pycache__"}
 _BLUE_GREEN = '\n[release]\nstrategy = "blue-green"\nbake_minutes = 0\n'
 _VERSIONS = "versions.json"
 _SIGNING_KEY = "snapshot.key"
+_SCANS = "scans"
 
 
 class Snapshots:
@@ -62,6 +63,7 @@ class Snapshots:
         local = home / "local"
         local.mkdir(mode=0o700, parents=True)
         shutil.copy(snapshot.with_name(_SIGNING_KEY), local / _SIGNING_KEY)
+        shutil.copytree(snapshot.with_name(_SCANS), home / _SCANS)
         commands = CommandLine(project=project, home=home)
         commands.ok("local", "up", "--port", "0", "--speed", f"{speed:g}", "--from", str(snapshot))
         try:
@@ -90,6 +92,7 @@ class Snapshots:
                 commands.ok("local", "save", str(draft))
             if name == APPLIED:
                 shutil.copy(home / "local" / _SIGNING_KEY, path.with_name(_SIGNING_KEY))
+                shutil.copytree(home / _SCANS, path.with_name(_SCANS), dirs_exist_ok=True)
             draft.rename(path)
 
     def _forget_old(self) -> None:

@@ -104,13 +104,13 @@ class CheckovGate:
 def _scanned(environment: Environment, project: Path, *, keep: Path | None) -> Scan:
     """Return the scan of the HCL: the one that was kept where all that it depends on is the same, else a new one."""
     key = kept.key_of(project=project, environment=environment, env=os.environ) if keep else ""
-    found = Kept(folder=keep).read(key) if keep else None
+    found = Kept(folder=keep, project=project).read(key) if keep else None
     if found is not None:
         return found
     made = scan.scan_hcl(project=project, variables_file=environment.variables_file.resolve())
     # What has changed meanwhile was scanned in part only.
     if keep and key == kept.key_of(project=project, environment=environment, env=os.environ):
-        Kept(folder=keep).write(key, made)
+        Kept(folder=keep, project=project).write(key, made)
     return made
 
 

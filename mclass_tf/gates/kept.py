@@ -29,15 +29,17 @@ _UNREAD: Final = (".terraform", "providers")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A folder of scans. What cannot be read or written there is as good as not kept: the scan is made."""
+    """A folder of scans, for any copy of a project. What cannot be read or written there is as good as not kept: the scan is made."""
 
     folder: Path
+    project: Path
+    """The copy at hand: a scan is kept with its places relative to it."""
 
     def read(self, key: str) -> Scan | None:
         """Return the scan that was kept under `key`, None where there is none."""
         try:
             document = json.loads(self._file(key).read_text(encoding="utf-8"))
-            return Scan(results=tuple(_result(entry) for entry in document["results"]), errors=())
+            return Scan(results=tuple(self._result(entry) for entry in document["results"]), errors=())
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -47,14 +49,28 @@ class Kept:
             return
         with suppress(OSError):
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            text = json.dumps(
-                {"results": [dataclasses.asdict(result) for result in scan.results]}, default=str
-            )
+            text = json.dumps({"results": [self._entry(result) for result in scan.results]})
             handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".new")  # mode 0600
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
             Path(temporary).replace(self._file(key))
             self._forget_oldest()
+
+    def _entry(self, result: Result) -> dict[str, Any]:
+        place = result.place
+        # What is not the project's own is shown to nobody.
+        inside = place is not None and place.file.is_relative_to(self.project)
+        kept = (
+            {"file": place.file.relative_to(self.project).as_posix(), "line": place.line}
+            if place and inside
+            else None
+        )
+        return {**dataclasses.asdict(result), "place": kept}
+
+    def _result(self, entry: Mapping[str, Any]) -> Result:
+        place = entry["place"]
+        found = None if place is None else Place(file=self.project / place["file"], line=int(place["line"]))
+        return Result(**{**entry, "place": found})
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -69,20 +85,25 @@ def key_of(*, project: Path, environment: Environment, env: Mapping[str, str]) -
     """Return the digest of all that a scan of the HCL depends on.
 
     Names and content of every file it may read, the versions of Checkov and Python, this package's own part in it, and
-    what Checkov heeds in the surroundings. What is not the same to the last byte has another digest.
+    what Checkov heeds in the surroundings. What is not the same to the last byte has another digest; where a project lies is
+    not among it, so that a fresh clone or worktree has the scans of the other.
     """
     from importlib.metadata import version  # noqa: PLC0415  # late: no other command needs it
 
     digest = hashlib.sha256()
-    for word in (platform.python_version(), version("checkov"), environment.name, str(project)):
+    for word in (platform.python_version(), version("checkov"), environment.name):
         digest.update(f"{word}\0".encode())
     digest.update(Path(scan.__file__).read_bytes())
     for name in sorted(name for name in env if name.startswith(_HEEDED)):
         digest.update(f"{name}={env[name]}\0".encode())
     for path in _files(project, environment):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path}\0{content}\n".encode())
+        digest.update(f"{_name(path, project)}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def _name(path: Path, project: Path) -> str:
+    return path.relative_to(project).as_posix() if path.is_relative_to(project) else str(path)
 
 
 def _files(project: Path, environment: Environment) -> Iterator[Path]:
@@ -95,13 +116,3 @@ def _files(project: Path, environment: Environment) -> Iterator[Path]:
             yield from (here / name for name in sorted(names) if (here / name).is_file())
     if environment.variables_file.exists():
         yield environment.variables_file
-
-
-def _result(entry: Mapping[str, Any]) -> Result:
-    place = entry["place"]
-    return Result(
-        **{
-            **entry,
-            "place": None if place is None else Place(file=Path(place["file"]), line=int(place["line"])),
-        }
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,12 +13,13 @@ import textwrap
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mclass_tf import gates
+from mclass_tf import environment, gates
 from mclass_tf.errors import ConfigurationError, GateRefusedError, PlanRefusedError
 from mclass_tf.gates import scan
 from mclass_tf.gates.checkov import CheckovGate, merge
@@ -255,7 +257,7 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     keep = tmp_path / "kept"
     subject = judge.subject("weak")
 
-    def evaluated() -> gates.Verdict:
+    def evaluated(subject: gates.Subject = subject) -> gates.Verdict:
         gate = CheckovGate()  # as a command of its own
         gate.prepare(environment=subject.environment, project=subject.project, keep=keep)
         return gate.evaluate(subject, today=dt.date(2027, 1, 15))
@@ -271,6 +273,11 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     first, again = evaluated(), evaluated()
     assert (first.failed, first.waived, first.checked) == (again.failed, again.waived, again.checked)
     assert len(scans) == 1
+
+    copy = shutil.copytree(project, tmp_path / "copy")
+    elsewhere = evaluated(replace(subject, project=copy, environment=environment.load(copy, "weak")))
+    assert len(scans) == 1, "wherever it lies"
+    assert elsewhere.failed == first.failed
 
     file = project / "modules/service/main.tf"
     file.write_text(file.read_text() + "\n# changed\n")

@@ -1,0 +1,229 @@
+"""Commands in processes of their own whose imports are paid for once: they are forked from a process that has them.
+
+`python -m mclass_tf` takes half a second to import what it needs, and three more where Checkov is among it, which is most of
+what a test of a command costs. A forked one has its own environment, folder, streams and end; only its modules are not read
+again. `CommandLine.argv` and tests/unit/test_cli.py run commands from nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Self
+
+_ROOT = Path(__file__).parent.parent
+_JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
+"""Commands that may judge a plan, which takes Checkov."""
+_OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
+"""Variables that nothing reads while it is imported."""
+_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""numpy starts no threads then, which a fork would lose."""
+_LONGEST = 1 << 20
+
+
+class Warm:
+    """The process that commands are forked from: it ends with this one."""
+
+    def __init__(self) -> None:
+        self._environment = _without_own(os.environ)
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
+            cwd=_ROOT,
+            env={**os.environ, **_THREADS},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # an interrupt at the terminal is for the tests
+        )
+        theirs.close()
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self._ours.close()
+        self._process.wait()
+
+    def fits(self, env: Mapping[str, str]) -> bool:
+        """Tell whether a command with these variables would have imported what the process has."""
+        return {**_without_own(env), **_of_accounts(self._environment)} == self._environment
+
+    def run(
+        self, arguments: Sequence[str], *, env: Mapping[str, str], seconds: float
+    ) -> tuple[int, str, str]:
+        """Run a command to its end; return exit status, standard output and standard error.
+
+        Raise subprocess.TimeoutExpired, with what it had said, where that is not within `seconds`: it is killed.
+        """
+        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(Path.cwd())}
+        with _Pipe() as stdout, _Pipe() as stderr, _Pipe() as status:
+            pipes = (stdout, stderr, status)
+            socket.send_fds(self._ours, [json.dumps(request).encode()], [pipe.writing for pipe in pipes])
+            for pipe in pipes:
+                pipe.close_writing()
+            try:
+                is_over = _read(pipes, until=time.monotonic() + seconds)
+            except BaseException:  # an interrupt, which the command does not get
+                _kill(status.text)
+                raise
+            if not is_over:
+                _kill(status.text)
+                raise subprocess.TimeoutExpired(
+                    list(arguments), seconds, bytes(stdout.data), bytes(stderr.data)
+                )
+            assert status.text, "the process that commands are forked from has ended"
+            return int(status.text.split()[1]), stdout.text, stderr.text
+
+
+def _kill(status: str) -> None:
+    if status:
+        os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
+
+
+def _without_own(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name not in _OWN}
+
+
+def _of_accounts(env: Mapping[str, str]) -> dict[str, str]:
+    """What commands in tests never get: see CommandLine.variables."""
+    return {name: value for name, value in env.items() if name.startswith(("AWS_", "TF_VAR_"))}
+
+
+class _Pipe:
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self.data = bytearray()
+        self._is_writing_open = True
+
+    @property
+    def text(self) -> str:
+        return self.data.decode()
+
+    def close_writing(self) -> None:
+        if self._is_writing_open:
+            self._is_writing_open = False
+            os.close(self.writing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_writing()
+        os.close(self.reading)
+
+
+def _read(pipes: Sequence[_Pipe], *, until: float) -> bool:
+    """Read all of them to their ends; return False where that takes too long."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in pipes:
+            selector.register(pipe.reading, selectors.EVENT_READ, pipe)
+        while selector.get_map():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            for key, _ in selector.select(left):
+                piece = os.read(key.fd, 65536)
+                key.data.data += piece
+                if not piece:
+                    selector.unregister(key.fd)
+    return True
+
+
+@dataclass(frozen=True)
+class _Request:
+    arguments: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork a process for each request, until nobody can send one any more."""
+    _import_commands()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 3)
+        if not message:
+            return
+        request = _Request(**json.loads(message))
+        if not _JUDGING.isdisjoint(request.arguments):
+            _import_checkov()
+        if os.fork() == 0:
+            control.close()
+            if os.fork() != 0:
+                os._exit(0)  # so that nobody waits for the next one but init
+            _see_to(request, *descriptors)
+        else:
+            os.wait()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _see_to(request: _Request, stdout: int, stderr: int, status: int) -> NoReturn:
+    """Have the command run in a process of its own, and tell how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _become(request, stdout, stderr)
+    os.close(stdout)
+    os.close(stderr)
+    try:
+        os.write(status, f"{pid}\n".encode())
+        _, how = os.waitpid(pid, 0)
+        os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
+    except BrokenPipeError:  # nobody waits for it any more
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _become(request: _Request, stdout: int, stderr: int) -> NoReturn:
+    from mclass_tf import __main__ as command  # noqa: PLC0415
+
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    os.chdir(request.cwd)
+    os.environ.clear()
+    os.environ.update(request.env)
+    sys.argv = [str(command.__file__), *request.arguments]
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), line_buffering=True)
+    command.run()
+    raise AssertionError("a command ends its process")
+
+
+def _import_commands() -> None:
+    import boto3  # noqa: F401, PLC0415
+
+    import mclass_tf  # noqa: PLC0415
+
+    for module in pkgutil.walk_packages(mclass_tf.__path__, "mclass_tf."):
+        if module.name.split(".")[1] in {"aws", "cli", "flows", "gates", "image", "rollout", "verify"}:
+            importlib.import_module(module.name)
+    gc.freeze()
+
+
+def _import_checkov() -> None:
+    from mclass_tf.gates import scan  # noqa: PLC0415
+
+    scan.load(_ROOT)
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    gc.disable()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
