@@ -51,7 +51,7 @@ class CommandLine:
         """Run a command to its end, which must come within what is left of the test's time."""
         seconds, variables, (_, _, _, *own) = seconds_left(), self.variables(**env), self.argv(*arguments)
         try:
-            if warm().fits(variables):
+            if not warm().differs(variables):
                 return Done(*warm().run(own, env=variables, seconds=seconds))
             done = subprocess.run(
                 self.argv(*arguments),

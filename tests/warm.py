@@ -29,23 +29,25 @@ _ROOT = Path(__file__).parent.parent
 _JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
 """Commands that may judge a plan, which takes Checkov."""
 _OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
-"""Variables that nothing reads while it is imported."""
+"""Variables that nothing reads while it is imported. (MOTO_ ones, which some tests set, are for the server alone.)"""
 _THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy starts no threads then, which a fork would lose."""
 _LONGEST = 1 << 20
+_AT_FIRST = dict(os.environ)
+"""The variables before any test sets one."""
 
 
 class Warm:
     """The process that commands are forked from: it ends with this one."""
 
     def __init__(self) -> None:
-        self._environment = _without_own(os.environ)
+        self._environment = _without_own(_AT_FIRST)
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
             cwd=_ROOT,
-            env={**os.environ, **_THREADS},
+            env={**_AT_FIRST, **_THREADS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -58,9 +60,11 @@ class Warm:
         self._ours.close()
         self._process.wait()
 
-    def fits(self, env: Mapping[str, str]) -> bool:
-        """Tell whether a command with these variables would have imported what the process has."""
-        return {**_without_own(env), **_of_accounts(self._environment)} == self._environment
+    def differs(self, env: Mapping[str, str]) -> set[str]:
+        """Return the variables for which a command might import something else than the process has."""
+        ours, theirs = self._environment, _without_own(env)
+        names = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
+        return {name for name in names if name in theirs or not name.startswith(("AWS_", "TF_VAR_"))}
 
     def run(
         self, arguments: Sequence[str], *, env: Mapping[str, str], seconds: float
@@ -95,12 +99,7 @@ def _kill(status: str) -> None:
 
 
 def _without_own(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name not in _OWN}
-
-
-def _of_accounts(env: Mapping[str, str]) -> dict[str, str]:
-    """What commands in tests never get: see CommandLine.variables."""
-    return {name: value for name, value in env.items() if name.startswith(("AWS_", "TF_VAR_"))}
+    return {name: value for name, value in env.items() if name not in _OWN and not name.startswith("MOTO_")}
 
 
 class _Pipe:

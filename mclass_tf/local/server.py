@@ -28,6 +28,9 @@ MOTO_ENVIRONMENT = {
     "MOTO_DISABLE_GLOBAL_CORS": "true",
     "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
 }
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores, and does not leave to the processes that it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> No
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
     _say_ready(arguments.ready_fd)
-    os.read(stopped, 1)
+    while os.read(stopped, 1)[0] not in _ENDING:
+        pass
     _log.info("stopping")
     server.server_close()
     application.close()
@@ -101,12 +105,16 @@ def _stop_on_signals() -> int:
     """Return what can be read from once a signal has come.
 
     Python runs a handler in the main thread alone, and does not wake it for a signal that another thread was given: one that
-    waits for an Event would sleep on. What is written here is written at once, by whichever thread.
+    waits for an Event would sleep on. What is written here is written at once, by whichever thread: the signal's number.
     """
     waiting, waking = os.pipe()
     os.set_blocking(waking, False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
+    for number in signal.valid_signals():
+        # What a shell has had this process ignore, as nohup does, its children would ignore too; what it handles, they do not.
+        is_ignored = signal.getsignal(number) is signal.SIG_IGN and number not in _RESTORED
+        if is_ignored or number in _ENDING:
+            signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.set_wakeup_fd(waking)
     return waiting
 

@@ -2,7 +2,7 @@ locals {
   # Python is in the image, curl is not. A bare socket, and no site packages: it runs every few seconds in each task, and an
   # HTTP library takes more than three times the processor time to load.
   health_check_command = coalesce(var.container_health_check.command, [
-    "CMD", "python", "-IS", "-c", join("; ", [
+    "CMD", "python", "-ISc", join("; ", [
       "import socket",
       "peer = socket.create_connection(('127.0.0.1', ${var.container.port}), timeout=${var.container_health_check.timeout})",
       "peer.sendall(b'GET ${var.container_health_check.path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n')",

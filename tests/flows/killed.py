@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from mclass_tf.service import ServiceDeployment
 from tests.commands import Done
 from tests.flows.released import PATIENCE, Dev
 from tests.time_limits import seconds_left
 
-_PAUSE = 0.02
+_PAUSE = 0.05
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Answers:
 def asking(dev: Dev) -> Iterator[Answers]:
     """Ask the load balancer for its version all the time; it must answer every time."""
     answers, over = Answers(), threading.Event()
-    url = f"{dev.status()['address']}/version"
+    url = f"{dev.address}/version"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask() -> None:
@@ -75,8 +76,9 @@ def folders(dev: Dev) -> list[str]:
 
 def waits(dev: Dev) -> bool:
     """Tell whether the service deployment that is under way waits for an answer."""
-    current = dev.status()["service_deployment"]
-    return bool(current and current["waits"])
+    latest = dev.deployments()[0]["serviceDeploymentArn"]
+    found = dev.ecs("DescribeServiceDeployments", serviceDeploymentArns=[latest])
+    return bool(ServiceDeployment.parse(found["serviceDeployments"][0]).pauses)
 
 
 def killed(

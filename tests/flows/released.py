@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -28,6 +30,7 @@ class Dev:
     digests: dict[str, str] = field(default_factory=dict)
     _revisions: dict[str, str] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
+    _read: dict[str, Any] = field(default_factory=dict)
 
     def version(self, name: str, **variables: str) -> str:
         """Build and push the service as version `name`, with further environment variables; return its digest."""
@@ -51,6 +54,12 @@ class Dev:
         assert done.status == 0, done.stderr
         self._revisions[digest] = str(done.document["task_definition"])
         return self._revisions[digest]
+
+    def serves(self, digest: str) -> None:
+        """Release an image, unless it is the latest that was released."""
+        latest = self.commands.ok("history", "dev", "--local", "--json").document["attempts"][0]
+        if (latest["digest"], latest["outcome"]) != (digest, "released"):
+            self.released(digest)
 
     def runs(self, digest: str) -> str:
         """Bring the service to run an image that was released before, or release it; return the ARN of its task definition."""
@@ -99,10 +108,15 @@ class Dev:
         self.point_at("mclass-task:1", desired=0)
         self.rest()
 
+    @cached_property
+    def address(self) -> str:
+        """Where the load balancer really is."""
+        return str(self.status()["address"])
+
     def answers(self, path: str = "/version") -> Any:
         """Return what the load balancer answers."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.status()['address']}{path}", timeout=30) as answer:
+        with opener.open(f"{self.address}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def records(self) -> list[tuple[Any, Any]]:
@@ -118,32 +132,43 @@ class Dev:
         return [each["Key"] for each in found.get("Contents", [])]
 
     def read(self, key: str) -> Any:
-        """Return an object of the ledger."""
-        return json.loads(self.client("s3").get_object(Bucket=_BUCKET, Key=key)["Body"].read())
+        """Return an object of the ledger, which is never written again."""
+        if key not in self._read:
+            self._read[key] = json.loads(self.client("s3").get_object(Bucket=_BUCKET, Key=key)["Body"].read())
+        return self._read[key]
 
     def ecs(self, action: str, **request: Any) -> Any:
         """Make a call of ECS that the SDK here does not know, or whose answer it would cut short."""
-        env = self.commands.shell_environment("dev")
-        access = Access(
-            region=env["AWS_REGION"],
-            endpoint_url=env["AWS_ENDPOINT_URL"],
-            access_key_id=env["AWS_ACCESS_KEY_ID"],
-            secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-            session_token=env["AWS_SESSION_TOKEN"],
+        return self.aws.call_ecs(action, request)
+
+    @cached_property
+    def env(self) -> Mapping[str, str]:
+        """What an AWS client needs to act on dev."""
+        return self.commands.shell_environment("dev")
+
+    @cached_property
+    def aws(self) -> Aws:
+        """Dev's account."""
+        return Aws(
+            Access(
+                region=self.env["AWS_REGION"],
+                endpoint_url=self.env["AWS_ENDPOINT_URL"],
+                access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+                secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+                session_token=self.env["AWS_SESSION_TOKEN"],
+            )
         )
-        return Aws(access).call_ecs(action, request)
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
-            env = self.commands.shell_environment("dev")
             make: Any = boto3.client
             self._clients[service] = make(
                 service,
-                endpoint_url=env["AWS_ENDPOINT_URL"],
-                region_name=env["AWS_REGION"],
-                aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-                aws_session_token=env["AWS_SESSION_TOKEN"],
+                endpoint_url=self.env["AWS_ENDPOINT_URL"],
+                region_name=self.env["AWS_REGION"],
+                aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+                aws_session_token=self.env["AWS_SESSION_TOKEN"],
                 verify=False,
             )
         return self._clients[service]

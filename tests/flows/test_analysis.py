@@ -80,7 +80,7 @@ class Traffic:
 @contextmanager
 def traffic(dev: Dev) -> Iterator[Traffic]:
     """Send requests to production meanwhile, from before until after."""
-    made = Traffic(dev.status()["address"])
+    made = Traffic(dev.address)
     made.start()
     try:
         deadline = time.monotonic() + 60

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from tests.commands import ROOT, CommandLine, interrupted
+from mclass_tf.workspace import approval_of
+from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.flows.conftest import write_project
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +44,11 @@ def client(commands: CommandLine, service: Any) -> Any:
         aws_session_token=env["AWS_SESSION_TOKEN"],
         verify=False,
     )
+
+
+def is_locked(commands: CommandLine) -> bool:
+    found = client(commands, "s3").list_objects_v2(Bucket="small-tfstate-111111111111")
+    return any(each["Key"].endswith(".tflock") for each in found.get("Contents", []))
 
 
 def test_an_environment_is_planned_applied_planned_again_and_destroyed(small: CommandLine) -> None:
@@ -134,27 +144,70 @@ def test_who_said_no_is_asked_again(small: CommandLine) -> None:
         assert "[y/N]" in done.stderr
 
 
-def test_a_plan_made_for_another_state_is_refused(small: CommandLine) -> None:
-    small.ok("plan", "dev", "--local")
-    change(small, "environments/dev/backend.hcl", "small.tfstate", "moved.tfstate")
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planned]:
+    """A plan of dev, for tests of plans that are refused: nothing is ever applied, and what they change they change back."""
+    folder = tmp_path_factory.mktemp("planned")
+    commands = CommandLine(project=write_project(folder), home=folder / "home")
+    commands.ok("local", "up", "--port", "0")
+    try:
+        commands.ok("plan", "dev", "--local", "--out", str(folder / "dev.tfplan"))
+        yield Planned(commands, folder / "dev.tfplan")
+    finally:
+        commands.ok("local", "down")
 
-    done = small.run("apply", "dev", "--local")
 
-    assert done.status == 5
+@dataclass(frozen=True)
+class Planned:
+    commands: CommandLine
+    file: Path
+
+    def copied(self, folder: Path, *, with_approval: bool = True) -> Path:
+        """Return a copy of the plan, for a test to alter."""
+        copy = folder / self.file.name
+        shutil.copy(self.file, copy)
+        if with_approval:
+            shutil.copy(approval_of(self.file), approval_of(copy))
+        return copy
+
+    def refused(self, name: str, file: Path) -> Done:
+        """Apply a plan, which must be refused and leave the environment without anything applied."""
+        done = self.commands.run("apply", name, "--local", "--plan", str(file))
+        assert done.status == 5, done.stderr
+        assert self.commands.run("output", name, "--local").status == 3
+        return done
+
+
+@pytest.mark.xdist_group("planned")
+def test_a_plan_made_for_another_state_is_refused(planned: Planned) -> None:
+    settings = planned.commands.project / "environments" / "dev" / "backend.hcl"
+    before = settings.read_text()
+    settings.write_text(before.replace("small.tfstate", "moved.tfstate"))
+    try:
+        done = planned.refused("dev", planned.file)
+    finally:
+        settings.write_text(before)
+
     assert "small.tfstate" in done.stderr
     assert "moved.tfstate" in done.stderr
 
 
-def test_an_altered_plan_is_refused_and_nothing_is_applied(small: CommandLine) -> None:
-    planned = small.ok("plan", "dev", "--local", "--json").document
-    with Path(planned["plan"]).open("ab") as stream:
-        stream.write(b"\0")
-
-    done = small.run("apply", "dev", "--local")
+@pytest.mark.xdist_group("planned")
+def test_an_altered_plan_is_refused_and_nothing_is_applied(planned: Planned, tmp_path: Path) -> None:
+    copy = planned.copied(tmp_path)
+    (own,) = planned.commands.home.rglob("plan.tfplan")
+    before = own.read_bytes()
+    for file in (own, copy):
+        with file.open("ab") as stream:
+            stream.write(b"\0")
+    try:
+        done = planned.commands.run("apply", "dev", "--local")
+    finally:
+        own.write_bytes(before)
 
     assert done.status == 5
-    assert "altered" in done.stderr
-    assert small.run("output", "dev", "--local").status == 3
+    assert "not the one that the gates approved" in done.stderr
+    assert "not the one that the gates approved" in planned.refused("dev", copy).stderr
 
 
 def test_a_stale_plan_is_refused(small: CommandLine, tmp_path: Path) -> None:
@@ -168,7 +221,7 @@ def test_a_stale_plan_is_refused(small: CommandLine, tmp_path: Path) -> None:
     assert "plan dev" in done.stderr
 
 
-def test_a_plan_is_found_from_where_the_user_stands(
+def test_a_plan_is_found_from_where_the_user_stands_applied_and_left_where_it_is(
     small: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -177,44 +230,29 @@ def test_a_plan_is_found_from_where_the_user_stands(
     small.ok("plan", "dev", "--local", "--out", "here.tfplan")
 
     assert small.ok("apply", "dev", "--local", "--json", "--plan", "here.tfplan").document["changed"]
-
-
-def test_a_plan_from_elsewhere_is_applied_and_left_where_it_is(small: CommandLine, tmp_path: Path) -> None:
-    given = tmp_path / "dev.tfplan"
-    small.ok("plan", "dev", "--local", "--out", str(given))
-
-    assert small.ok("apply", "dev", "--local", "--plan", str(given), "--json").document["changed"]
-
-    assert given.is_file()
+    assert (tmp_path / "here.tfplan").is_file()
     assert not list(small.home.rglob("given.tfplan*"))
 
 
-def test_a_plan_of_another_environment_is_refused(small: CommandLine, tmp_path: Path) -> None:
-    small.ok("plan", "dev", "--local", "--out", str(tmp_path / "dev.tfplan"))
-
-    done = small.run("apply", "prod", "--local", "--plan", str(tmp_path / "dev.tfplan"))
-
-    assert done.status == 5
-    assert "dev" in done.stderr
-    assert small.run("output", "prod", "--local").status == 3
+@pytest.mark.xdist_group("planned")
+def test_a_plan_of_another_environment_is_refused(planned: Planned) -> None:
+    assert "dev" in planned.refused("prod", planned.file).stderr
 
 
-def test_a_plan_that_no_gate_has_approved_is_refused(small: CommandLine, tmp_path: Path) -> None:
-    planned = small.ok("plan", "dev", "--local", "--json").document
-    bare = tmp_path / "bare.tfplan"
-    bare.write_bytes(Path(planned["plan"]).read_bytes())
+@pytest.mark.xdist_group("planned")
+def test_a_plan_that_no_gate_has_approved_is_refused(planned: Planned, tmp_path: Path) -> None:
+    bare = planned.copied(tmp_path, with_approval=False)
 
-    done = small.run("apply", "dev", "--local", "--plan", str(bare))
-
-    assert done.status == 5
-    assert "approv" in done.stderr
+    assert "approv" in planned.refused("dev", bare).stderr
 
 
-def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(small: CommandLine) -> None:
+def test_a_gate_that_says_no_tells_each_finding_with_its_fix_also_as_sarif_and_leaves_no_plan(
+    small: CommandLine, tmp_path: Path
+) -> None:
     small.ok("plan", "dev", "--local")
     change(small, "terraform/main.tf", 'Service = "ecs-tasks.amazonaws.com"', 'AWS = "*"')
 
-    done = small.run("plan", "dev", "--local", "--json")
+    done = small.run("plan", "dev", "--local", "--json", "--sarif", str(tmp_path / "findings.sarif"))
 
     assert done.status == 5
     assert not done.document["approved"]
@@ -225,16 +263,9 @@ def test_a_gate_that_says_no_tells_each_finding_with_its_fix_and_leaves_no_plan(
     assert small.run("apply", "dev", "--local").status == 2, (
         "no plan is left that could be applied without asking"
     )
-
-
-def test_findings_are_written_as_sarif(small: CommandLine, tmp_path: Path) -> None:
-    change(small, "terraform/main.tf", 'Service = "ecs-tasks.amazonaws.com"', 'AWS = "*"')
-
-    small.run("plan", "dev", "--local", "--sarif", str(tmp_path / "findings.sarif"))
-
-    document = json.loads((tmp_path / "findings.sarif").read_text())
-    assert document["version"] == "2.1.0"
-    assert document["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_60"
+    sarif = json.loads((tmp_path / "findings.sarif").read_text())
+    assert sarif["version"] == "2.1.0"
+    assert sarif["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_60"
 
 
 def test_a_locked_state_is_told_by_whom_since_when_and_unlock_frees_it(small: CommandLine) -> None:
@@ -250,6 +281,7 @@ def test_a_locked_state_is_told_by_whom_since_when_and_unlock_frees_it(small: Co
     client(small, "s3").put_object(
         Bucket="small-tfstate-111111111111", Key="small.tfstate.tflock", Body=json.dumps(lock).encode()
     )
+    assert is_locked(small)
 
     done = small.run("apply", "dev", "--local")
 
@@ -280,9 +312,7 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
     assert "Two interrupts" not in stopped.stderr
     names = small.ok("output", "dev", "--local", "--json").document
     assert names["role_name"] == "small-task", "what was made before the interrupt is in the state"
-    change(small, "terraform/main.tf", "sleep 600", "true")
-    small.ok("plan", "dev", "--local")  # which it could not, were the state locked
-    small.ok("apply", "dev", "--local")
+    assert not is_locked(small)
 
 
 def test_an_apply_goes_on_when_nobody_reads_its_progress(small: CommandLine, tmp_path: Path) -> None:
@@ -297,7 +327,7 @@ def test_an_apply_goes_on_when_nobody_reads_its_progress(small: CommandLine, tmp
 
     assert done.returncode == 0
     assert small.ok("output", "dev", "role_name", "--local").stdout == "small-task\n"
-    small.ok("plan", "dev", "--local")  # which it could not, were the state locked
+    assert not is_locked(small)
 
 
 def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> None:
@@ -370,8 +400,6 @@ def test_a_missing_state_bucket_is_told_with_the_command_that_makes_it(small: Co
 
 def test_a_local_aws_that_was_started_anew_is_empty_and_an_older_plan_is_refused(small: CommandLine) -> None:
     small.ok("plan", "dev", "--local")
-    small.ok("apply", "dev", "--local")
-    small.ok("plan", "dev", "--local")
     os.kill(small.ok("local", "status", "--json").document["pid"], signal.SIGKILL)
     deadline = time.monotonic() + 60
     while small.ok("local", "status", "--json").document["up"]:
@@ -385,7 +413,6 @@ def test_a_local_aws_that_was_started_anew_is_empty_and_an_older_plan_is_refused
     assert apply.status == 5
     assert "plan dev" in apply.stderr
     small.ok("plan", "dev", "--local")
-    small.ok("apply", "dev", "--local")
 
 
 def test_plain_terraform_works_as_the_guide_writes_it(small: CommandLine) -> None:

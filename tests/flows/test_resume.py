@@ -67,7 +67,7 @@ def trouble(
     status: int = 400,
 ) -> None:
     """Have a service in trouble for so long."""
-    url = dev.commands.shell_environment("dev")["AWS_ENDPOINT_URL"]
+    url = dev.env["AWS_ENDPOINT_URL"]
     body = json.dumps({"service": service, "seconds": seconds, "code": code, "status": status}).encode()
     asked = urllib.request.Request(f"{url}/_mclass/troubles", method="PUT", data=body)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30):
@@ -112,7 +112,8 @@ def test_a_release_that_is_killed_serves_throughout_and_is_gone_on_with(dev: Dev
     is_released_after(dev, done, name, digest, cut_off_at=cut_off["step"])
     assert len(dev.records()[-1][1]["before"]) == 1
     assert "before the rollout" not in done.stderr or step == "planning", "it has run"
-    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
+    if step in ("planning", "verifying"):  # Terraform's part was not begun, or is long over
+        assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
 
 
 def test_a_release_that_is_killed_at_its_smoke_test_has_its_pause_answered(dev: Dev) -> None:
@@ -155,7 +156,6 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
     outcomes = [each["outcome"] for each in history(dev)[:3]]
     assert outcomes == ["released", "failed", "cut off"]
     assert history(dev)[2]["step"] == "applying"
-    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
 
 
 def terraforms(home: Path) -> list[str]:
@@ -310,8 +310,8 @@ def test_a_release_that_is_not_approved_changes_nothing_and_is_recorded_as_refus
 
 
 def test_an_environment_without_an_open_attempt_has_nothing_to_resume(dev: Dev) -> None:
-    dev.released(dev.version("1.0.0"))
     before = folders(dev)
+    assert before
 
     done = resume(dev)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.aws import Access, Aws
+from mclass_tf.aws import Aws
 from tests.commands import ROOT
 from tests.flows.killed import asking
 from tests.flows.released import CLUSTER, SERVICE, Dev
@@ -36,17 +36,7 @@ def dev(request: pytest.FixtureRequest, snapshots: Snapshots, tmp_path: Path) ->
 
 @pytest.fixture
 def aws(dev: Dev) -> Aws:
-    """Dev's account."""
-    env = dev.commands.shell_environment("dev")
-    return Aws(
-        Access(
-            region=env["AWS_REGION"],
-            endpoint_url=env["AWS_ENDPOINT_URL"],
-            access_key_id=env["AWS_ACCESS_KEY_ID"],
-            secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-            session_token=env["AWS_SESSION_TOKEN"],
-        )
-    )
+    return dev.aws
 
 
 def _service(aws: Aws) -> Any:

@@ -296,3 +296,24 @@ def test_what_runs_the_tasks_is_chosen_at_the_start(home: Path) -> None:
     assert local.up(home=home, port=0).tasks == "process"
     with pytest.raises(local.StartError, match="runs tasks by process, not by podman"):
         local.up(home=home, port=0, tasks="podman")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_the_shell_ignores_or_blocks_is_not_handed_to_what_it_starts(home: Path) -> None:
+    """As under nohup; a health check would hand it on to what it runs."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        server = local.up(home=home, port=0)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    masks = {
+        line.split()[0]: int(line.split()[1], 16) for line in lines if line.startswith(("SigIgn", "SigBlk"))
+    }
+    assert not masks["SigIgn:"] >> (signal.SIGHUP - 1) & 1
+    assert not masks["SigBlk:"] >> (signal.SIGUSR2 - 1) & 1
+    os.kill(server.pid, signal.SIGHUP)
+    assert local.status(home=home) == server, "it goes on"

@@ -16,7 +16,7 @@ import pytest
 from mclass_tf.local.aws import functions
 from mclass_tf.local.tasks import nursery, podman, process
 from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.tasks.driver import Container
 from mclass_tf.local.tasks.engine import Engine
 from mclass_tf.local.tasks.image import Image
 from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
@@ -136,23 +136,6 @@ def test_a_child_that_no_warden_could_be_told_of_is_not_started(
 
     asyncio.run(run())
     assert not marker.exists()
-
-
-def test_a_health_check_whose_program_does_not_start_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        async with processes(tmp_path) as stage, asyncio.timeout(PATIENCE):
-            running, _ = await stage.script(NEVER_READY)
-            never_ready(tmp_path, monkeypatch)
-            assert await running.run_check(["CMD", "true"], seconds=0.3) == (
-                CHECK_TIMED_OUT,
-                "Health check exceeded timeout (0.3s): ",
-            )
-            assert [child for child in launchers() if "/true" in _command(child)] == []
-            await running.kill()
-
-    asyncio.run(run())
 
 
 def test_a_cancelled_start_gives_back_its_folder_and_its_address(

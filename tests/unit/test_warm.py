@@ -27,16 +27,16 @@ def cold(commands: CommandLine, *arguments: str) -> Done:
 )
 def test_it_says_and_ends_as_one_from_nothing_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     commands = CommandLine(project=ROOT, home=tmp_path / "home")
-    assert warm().fits(commands.variables())
+    assert warm().differs(commands.variables()) == set()
     assert commands.run(*arguments) == cold(commands, *arguments)
 
 
 def test_where_a_variable_may_change_what_is_imported_it_is_one_from_nothing(tmp_path: Path) -> None:
     commands = CommandLine(project=ROOT, home=tmp_path / "home")
-    assert not warm().fits(commands.variables(CKV_SOMETHING="1"))
+    assert warm().differs(commands.variables(CKV_SOMETHING="1")) == {"CKV_SOMETHING"}
     fewer = commands.variables()
     del fewer["PATH"]
-    assert not warm().fits(fewer)
+    assert warm().differs(fewer) == {"PATH"}
 
 
 def test_each_has_the_folder_and_the_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +50,5 @@ def test_each_has_the_folder_and_the_home_of_its_own(tmp_path: Path, monkeypatch
 def test_one_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     commands = CommandLine(project=ROOT, home=tmp_path / "home")
     with pytest.raises(subprocess.TimeoutExpired) as expired:
-        warm().run(["--project", str(ROOT), "plan", "dev", "--local"], env=commands.variables(), seconds=0)
+        warm().run(["--help"], env=commands.variables(), seconds=0)
     assert expired.value.timeout == 0
-    assert not (tmp_path / "home" / "work").exists()

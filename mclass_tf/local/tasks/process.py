@@ -9,6 +9,7 @@ import sysconfig
 import uuid
 import venv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mclass_tf.local.tasks import usage
@@ -225,7 +226,9 @@ class _Process:
 
     async def _checked(self, command: Sequence[str], tail: Tail) -> int:
         argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))
-        check = await self._nursery.start(self.plan.program(argv, stdout=tail.take, stderr=tail.take))
+        # One every few seconds in each container, and quicker where the clock is: most of what an idle local AWS costs.
+        program = replace(self.plan.program(argv, stdout=tail.take, stderr=tail.take), is_brief=True)
+        check = await self._nursery.start(program)
         self._checks.add(check)
         try:
             if not self._child.is_running:
