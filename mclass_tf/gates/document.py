@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,6 +50,18 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
             "root_module": {key: value for key, value in configuration.items() if key != "variables"},
         },
     }
+
+
+# What YAML forbids outside of an escape, https://yaml.org/spec/1.2.2/#51-character-set, and what it takes for the end of a line.
+_NOT_IN_YAML: Final = re.compile(
+    "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]"
+)
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return JSON that a YAML reader, which Checkov uses, reads as the same: YAML has no surrogate pairs."""
+    text = json.dumps(document, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 # What AWS reports back of resources that stand on their own, once they are applied. Each of those is judged itself; seen

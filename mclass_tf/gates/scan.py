@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mclass_tf.gates.document import to_json
 from mclass_tf.gates.places import Place
 from mclass_tf.gates.quiet import quiet
 
@@ -50,7 +50,7 @@ def scan_plan(*, project: Path, document: Mapping[str, Any]) -> Scan:
     with _checkov(project) as engine, tempfile.TemporaryDirectory(prefix="mclass-gate-") as folder:
         file = Path(folder, "plan.json")
         file.touch(mode=0o600)
-        file.write_text(json.dumps(document), encoding="utf-8")
+        file.write_text(to_json(document), encoding="utf-8")
         return engine.plan(file)
 
 

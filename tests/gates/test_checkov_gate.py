@@ -67,6 +67,15 @@ def test_a_key_that_the_same_plan_makes_counts_as_set(reader: Any) -> None:
     assert ("CKV_AWS_158", LOG_GROUP) in reader.failed("weak")
 
 
+def test_a_plan_with_characters_of_any_script_is_judged_like_another(reader: Any, values_of: Values) -> None:
+    def rename(document: dict[str, Any]) -> None:
+        values = values_of(document, LOG_GROUP)
+        values["tags"] = {"안녕": "😀 \x85\u2028\ufeff\x7f", "名前": "𠮷野家"}
+
+    assert reader.failed("weak", edit=rename) == reader.failed("weak")
+    assert not reader("sound", edit=rename).verdicts[0].problems
+
+
 def test_a_value_that_the_provider_will_choose_does_not_count_as_set(reader: Any) -> None:
     def no_key(document: dict[str, Any]) -> None:
         calls = document["configuration"]["root_module"]["module_calls"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # Checkov brings it
 
-from mclass_tf.gates.document import MASK, UNKNOWN, addresses, for_scanner, unreadable_containers
+from mclass_tf.gates.document import MASK, UNKNOWN, addresses, for_scanner, to_json, unreadable_containers
 
 PLANS = Path(__file__).parent / "data/gates/plans"
 
@@ -165,3 +166,11 @@ def test_rules_of_their_own_that_a_group_reports_back_are_not_taken_for_its_own(
         resource |= {"type": "aws_security_group", "address": "aws_security_group.z"}
 
     assert ("ingress" in scanned(plan)) is configured
+
+
+@pytest.mark.parametrize("first", range(0, 0x110000, 0x8000), ids=hex)
+def test_a_reader_of_yaml_reads_every_character_of_the_json_as_it_is(first: int) -> None:
+    every = "".join(map(chr, (*range(first, first + 0x8000), *range(0xFFF0, 0x10010))))
+    text = "".join(character for character in every if not 0xD800 <= ord(character) <= 0xDFFF)
+    document = {"values": [text], text[-100:]: {"안녕 😀": None}}
+    assert yaml.safe_load(to_json(document)) == document == json.loads(to_json(document))
