@@ -13,6 +13,7 @@
     │   ├── NothingAppliedError
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
     │   ├── LedgerError                  the record of a release could not be written
+    │   ├── DamagedObjectError           an object of a bucket is not what it must be; carries its URL and the reason
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
     │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
@@ -136,6 +137,20 @@ class EndpointError(ConfigurationError):
 
 class LedgerError(ConfigurationError):
     pass
+
+
+class DamagedObjectError(ConfigurationError):
+    """`url` is s3://BUCKET/KEY; `reason` says what is wrong with what lies there."""
+
+    def __init__(self, url: str, reason: str, *, hint: str = "") -> None:
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        versions = f"`aws s3api list-object-versions --bucket {bucket} --prefix {key}`"
+        super().__init__(
+            f"{url} cannot be read: {reason}",
+            hint=hint or f"the bucket keeps earlier versions: {versions} lists them",
+        )
+        self.url = url
+        self.reason = reason
 
 
 class NothingToAnswerError(ConfigurationError):

@@ -20,14 +20,15 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import stored
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.environment import Backend
-from mclass_tf.errors import LeaseHeldError, LedgerError
+from mclass_tf.errors import DamagedObjectError, LeaseHeldError, LedgerError
 
 LIFETIME = 90.0
 """Seconds after which a lease that is not renewed is anybody's."""
@@ -67,15 +68,20 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """The lease as S3 has it; `age` is in seconds since it was written."""
+    """The lease as S3 has it; `age` is in seconds since it was written. What cannot be read is somebody's, until it is old."""
 
-    holder: Holder
+    holder: Holder | DamagedObjectError
     etag: str
     age: float
 
     @property
     def is_free(self) -> bool:
-        return not self.holder.is_held or self.age > LIFETIME or _is_dead(self.holder)
+        if self.age > LIFETIME:
+            return True
+        return isinstance(self.holder, Holder) and (not self.holder.is_held or _is_dead(self.holder))
+
+    def is_of(self, holder: Holder) -> bool:
+        return isinstance(self.holder, Holder) and self.holder.id == holder.id
 
 
 class Lease:
@@ -89,9 +95,11 @@ class Lease:
         self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
 
     def holder(self) -> Holder | None:
-        """Return who holds it now; None where nobody does."""
+        """Return who holds it now; None where nobody does, or where it cannot be read and tells of nobody."""
         found = self._read()
-        return None if found is None or found.is_free else found.holder
+        if found is None or found.is_free or not isinstance(found.holder, Holder):
+            return None
+        return found.holder
 
     @contextmanager
     def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[None]:
@@ -129,7 +137,7 @@ class Lease:
                         hint=f"the credentials need s3:PutObject on s3://{self._bucket}/{self._key}",
                     ) from None
             found = self._read()
-            if found is not None and found.holder.id == holder.id and found.holder.is_held:
+            if found is not None and found.is_of(holder) and not found.is_free:
                 return found.etag  # it was written, and the answer got lost
             if found is not None and not found.is_free:
                 break
@@ -141,7 +149,7 @@ class Lease:
             return self._write(holder, condition={"IfMatch": etag})
         except self._s3.exceptions.ClientError as error:
             found = self._read() if error_code(error) in _LOST else None
-            if found is None or found.holder.id != holder.id:
+            if found is None or not found.is_of(holder):
                 raise
         # Ours, by a write whose answer got lost: this one, or one before it that said something else.
         if found.holder == holder:
@@ -153,6 +161,11 @@ class Lease:
         if found is None:
             return LeaseHeldError(f"others take the lease on {name} all the time", hint="try again")
         held = found.holder
+        if isinstance(held, DamagedObjectError):
+            return LeaseHeldError(
+                f"the lease on {name} cannot be read, and may be somebody's: {held.message}; nothing was changed",
+                hint=f"try again: it ends {LIFETIME:.0f} s after it was written, {max(0, LIFETIME - found.age):.0f} s from now",
+            )
         what = f" of {held.digest}" if held.digest else ""
         return LeaseHeldError(
             f"{held.who} is at work in {name} since {held.since}: {held.command}{what} "
@@ -170,7 +183,7 @@ class Lease:
         except self._s3.exceptions.NoSuchKey:
             return None
         return _Found(
-            holder=_holder(json.loads(answer["Body"].read())),
+            holder=_holder(answer, url=f"s3://{self._bucket}/{self._key}"),
             etag=answer["ETag"],
             age=(_now(answer) - answer["LastModified"]).total_seconds(),
         )
@@ -193,9 +206,11 @@ class _Written:
     etag: str
 
 
-def _holder(document: Mapping[str, Any]) -> Holder:
-    known = {field.name for field in fields(Holder)}
-    return Holder(**{key: value for key, value in document.items() if key in known})
+def _holder(answer: Mapping[str, Any], *, url: str) -> Holder | DamagedObjectError:
+    try:
+        return stored.parsed(stored.body(answer, url=url), Holder, url=url)
+    except DamagedObjectError as error:
+        return error
 
 
 def _now(answer: Mapping[str, Any]) -> dt.datetime:
@@ -225,6 +240,6 @@ def _is_dead(holder: Holder) -> bool:
         os.kill(holder.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
-        return False  # somebody else's process, which lives
+    except (OSError, OverflowError):
+        return False  # somebody else's process, which lives; or no number of a process
     return False

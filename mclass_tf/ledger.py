@@ -10,15 +10,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
+import msgspec
+
+from mclass_tf import stored
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.environment import Backend
-from mclass_tf.errors import LedgerError
+from mclass_tf.errors import DamagedObjectError, LedgerError
 
 VERSION = 1
 _AT_ONCE = 8  # attempts that are read side by side; a client keeps ten connections
@@ -80,6 +83,9 @@ class Begun:
     promoted_from: Origin | None = None
     resumes: str = ""
     pause_at: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_time(self.at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +179,24 @@ class Ended:
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
 
+    def __post_init__(self) -> None:
+        _require_time(self.at)
+
+
+def _require_time(text: str) -> None:
+    if dt.datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} names no time zone")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """An attempt of which an object is damaged, or was written by something else. `at` is when S3 got it."""
+
+    name: str
+    at: dt.datetime
+    url: str
+    reason: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -201,7 +225,8 @@ class Record:
     @property
     def ran(self) -> tuple[OneOff, ...]:
         """Return the commands before the rollout that have run, and how."""
-        return _each(OneOff, (step.details for step in self.steps if step.what == BEFORE))
+        details = (step.details for step in self.steps if step.what == BEFORE)
+        return tuple(msgspec.convert(each, OneOff) for each in details)
 
     def last(self, what: str) -> Step | None:
         """Return the step `what` that it came to last."""
@@ -220,10 +245,18 @@ class Record:
 
 
 class Ledger:
-    """The attempts on one environment, in its state bucket."""
+    """The attempts on one environment, in its state bucket. `report` is told once of each that cannot be read."""
 
-    def __init__(self, aws: Aws, backend: Backend, *, environment: str) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        backend: Backend,
+        *,
+        environment: str,
+        report: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._s3 = aws.s3
+        self._report = report
         self._bucket = backend.bucket
         folder = backend.key.rpartition("/")[0]
         self._prefix = "/".join(filter(None, [folder, "releases", environment])) + "/"
@@ -247,14 +280,22 @@ class Ledger:
         return f"s3://{self._bucket}/{self._prefix}{name}/"
 
     def read(self, url: str) -> Record:
-        """Return the attempt of that URL; raise LedgerError where there is none."""
+        """Return the attempt of that URL; raise LedgerError where there is none, DamagedObjectError where it cannot be read."""
         name = url.rstrip("/").rpartition("/")[2]
-        begun = self._read(name, "started")
-        if begun is None or self.url(name) != url:
+        found = self._record(name) if self.url(name) == url else None
+        if found is None:
             raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
-        return self._record(name, begun)
+        return found
 
     def latest_first(self) -> Iterator[Record]:
+        """Yield every attempt that can be read, as `all_latest_first` does; the others are reported, and prove nothing."""
+        for each in self.all_latest_first():
+            if isinstance(each, Record):
+                yield each
+            else:
+                self._report(f"an attempt is left out: {each.url} cannot be read: {each.reason}")
+
+    def all_latest_first(self) -> Iterator[Record | Unreadable]:
         """Yield every attempt; the latest is read when it is asked for, those before it a few at a time."""
         names = sorted(self._names(), reverse=True)
         for batch in (names[:1], *(names[at : at + _AT_ONCE] for at in range(1, len(names), _AT_ONCE))):
@@ -263,25 +304,35 @@ class Ledger:
                 found = list(pool.map(self._found, batch))
             yield from (record for record in found if record is not None)
 
-    def _found(self, name: str) -> Record | None:
-        begun = self._read(name, "started")
-        return None if begun is None else self._record(name, begun)
+    def _found(self, name: str) -> Record | Unreadable | None:
+        try:
+            return self._record(name)
+        except DamagedObjectError as error:
+            key = error.url.removeprefix(f"s3://{self._bucket}/")
+            at = self._s3.head_object(Bucket=self._bucket, Key=key)["LastModified"]
+            return Unreadable(name=name, at=at, url=error.url, reason=error.reason)
 
-    def _record(self, name: str, begun: Mapping[str, Any]) -> Record:
-        found = self._read(name, "ended")
-        ended = None if found is None else _ended(found)
+    def _record(self, name: str) -> Record | None:
+        """Return an attempt, None where there is none; raise DamagedObjectError where one of its objects cannot be read."""
+        begun, ended = self._read(name, "started", Begun), self._read(name, "ended", Ended)
+        if begun is None:
+            return None
         steps = tuple(self._steps(name)) if ended is None else ended.steps
-        record = Record(name=name, begun=_begun(begun), ended=ended, steps=steps)
+        record = Record(name=name, begun=begun, ended=ended, steps=steps)
         planned = record.last(PLANNED)
-        return record if planned is None else replace(record, begun=_planned(record.begun, planned))
+        try:  # what a step's details must be is known where they are looked into
+            _ = record.ran
+            return record if planned is None else replace(record, begun=_planned(begun, planned))
+        except ValueError as error:
+            raise DamagedObjectError(f"{self.url(name)}started.json", f"its steps: {error}") from None
 
     def _steps(self, name: str) -> Iterator[Step]:
         """Yield the steps that were written, in their order; there are no gaps."""
         for number in count(1):
-            found = self._read(name, f"step-{number:02d}")
+            found = self._read(name, f"step-{number:02d}", Step)
             if found is None:
                 return
-            yield _parsed(Step, found)
+            yield found
 
     def _names(self) -> Iterator[str]:
         pages = self._s3.get_paginator("list_objects_v2")
@@ -317,17 +368,17 @@ class Ledger:
     def _has(self, name: str, what: str, document: Mapping[str, Any]) -> bool:
         """Tell whether that very document is there; where it cannot be read, why it was not written matters more."""
         try:
-            return self._read(name, what) == document
-        except self._s3.exceptions.ClientError:
+            return bool(self._read(name, what, dict[str, Any]) == document)
+        except (self._s3.exceptions.ClientError, DamagedObjectError):
             return False
 
-    def _read(self, name: str, what: str) -> dict[str, Any] | None:
+    def _read(self, name: str, what: str, kind: type[T]) -> T | None:
+        url = f"{self.url(name)}{what}.json"
         try:
             found = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}/{what}.json")
         except self._s3.exceptions.NoSuchKey:
             return None
-        document: dict[str, Any] = json.loads(found["Body"].read())
-        return document
+        return stored.parsed(stored.body(found, url=url), kind, url=url)
 
 
 def proven_releases(records: Sequence[Record]) -> list[Record]:
@@ -352,49 +403,10 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
     return stack
 
 
-def _begun(document: Mapping[str, Any]) -> Begun:
-    origin = document.get("promoted_from")
-    parts = {
-        "pause_at": tuple(document.get("pause_at", ())),
-        "gates": _each(Verdict, document.get("gates", ())),
-        "promoted_from": origin and _parsed(Origin, origin),
-    }
-    return _parsed(Begun, {**document, **parts})
-
-
 def _planned(begun: Begun, step: Step) -> Begun:
     """Return what is known of an attempt once it has planned."""
     return replace(
         begun,
         plan_sha256=str(step.details.get("plan_sha256", "")),
-        gates=_each(Verdict, step.details.get("gates", ())),
+        gates=msgspec.convert(step.details.get("gates", ()), tuple[Verdict, ...]),
     )
-
-
-def _ended(document: Mapping[str, Any]) -> Ended:
-    compared, traffic = document.get("analysis"), document.get("traffic")
-    parts = {
-        "events": _each(Event, document.get("events", ())),
-        "smoke": _each(Smoke, document.get("smoke", ())),
-        "before": _each(OneOff, document.get("before", ())),
-        "stages": _each(Stage, document.get("stages", ())),
-        "steps": _each(Step, document.get("steps", ())),
-        "analysis": compared and _compared(compared),
-        "traffic": traffic and _parsed(Traffic, traffic),
-    }
-    return _parsed(Ended, {**document, **parts})
-
-
-def _compared(document: Mapping[str, Any]) -> Compared:
-    sides = {name: _parsed(Answered, document[name]) for name in ("new", "old")}
-    return _parsed(Compared, {**document, **sides})
-
-
-def _each(kind: type[T], items: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:
-    return tuple(_parsed(kind, item) for item in items)
-
-
-def _parsed(kind: type[T], document: Mapping[str, Any]) -> T:
-    """Return a record of what this version knows; a later one may have written more."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # the kinds are dataclasses
-    return kind(**{key: value for key, value in document.items() if key in known})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mclass_tf import stored
 from mclass_tf.aws import Aws
 from mclass_tf.environment import Backend
-from mclass_tf.errors import BackendMissingError
+from mclass_tf.errors import BackendMissingError, DamagedObjectError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,35 @@ class State:
 EMPTY = State(lineage="", serial=0, outputs={})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    value: Any
+    sensitive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """What is read of a state in Terraform's format 4."""
+
+    version: int
+    lineage: str
+    serial: int
+    outputs: Mapping[str, _Output] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lock:
+    ID: str
+
+
 def read(aws: Aws, backend: Backend, *, environment: str) -> State:
-    """Return the state, EMPTY before the first apply; raise BackendMissingError where its bucket is missing."""
+    """Return the state, EMPTY before the first apply.
+
+    Raise BackendMissingError where its bucket is missing, DamagedObjectError where it is no state.
+    """
+    url = f"s3://{backend.bucket}/{backend.key}"
     try:
-        body = aws.s3.get_object(Bucket=backend.bucket, Key=backend.key)["Body"].read()
+        body = stored.body(aws.s3.get_object(Bucket=backend.bucket, Key=backend.key), url=url)
     except aws.s3.exceptions.NoSuchKey:
         return EMPTY
     except aws.s3.exceptions.ClientError as error:
@@ -49,27 +74,31 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
                 key="bucket",
             ) from None
         raise BackendMissingError(
-            f"the state s3://{backend.bucket}/{backend.key} cannot be read: {error}",
+            f"the state {url} cannot be read: {error}",
             hint="the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
             file=backend.file,
         ) from None
-    document = json.loads(body)
-    outputs = document.get("outputs", {})
+    found = stored.parsed(body, _File, url=url)
     return State(
-        lineage=document.get("lineage", ""),
-        serial=document.get("serial", 0),
-        outputs={name: output["value"] for name, output in outputs.items()},
-        sensitive=frozenset(name for name, output in outputs.items() if output.get("sensitive")),
+        lineage=found.lineage,
+        serial=found.serial,
+        outputs={name: output.value for name, output in found.outputs.items()},
+        sensitive=frozenset(name for name, output in found.outputs.items() if output.sensitive),
     )
 
 
 def lock(aws: Aws, backend: Backend) -> str | None:
-    """Return the id of the lock on the state, None where it is free.
+    """Return the id of the lock on the state, None where it is free; raise DamagedObjectError where it is no lock.
 
     Terraform's S3 backend locks by an object beside the state (`use_lockfile`) that says who holds it.
     """
+    key = f"{backend.key}.tflock"
+    url = f"s3://{backend.bucket}/{key}"
     try:
-        body = aws.s3.get_object(Bucket=backend.bucket, Key=f"{backend.key}.tflock")["Body"].read()
+        body = stored.body(aws.s3.get_object(Bucket=backend.bucket, Key=key), url=url)
+        return stored.parsed(body, _Lock, url=url).ID
     except (aws.s3.exceptions.NoSuchKey, aws.s3.exceptions.NoSuchBucket):
         return None
-    return str(json.loads(body)["ID"])
+    except DamagedObjectError as error:
+        hint = f"Terraform takes the state for locked; where nobody works there, remove it: `aws s3 rm {url}`"
+        raise DamagedObjectError(url, error.reason, hint=hint) from None

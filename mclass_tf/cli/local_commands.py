@@ -10,7 +10,7 @@ from pathlib import Path
 from mclass_tf import endpoint, environment, local, target
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import ConfigurationError, EndpointError, MclassError
+from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 
@@ -122,7 +122,11 @@ def _open_local(call: Call, name: str) -> Session:
 
 def _shell_variables(session: Session) -> dict[str, str]:
     """Return what makes plain `terraform init`, `plan`, `apply` in terraform/, and any AWS client, work as written."""
-    image = session.state().outputs.get("image_digest")
+    try:
+        image = session.state().outputs.get("image_digest")
+    except DamagedObjectError as error:  # what is printed is what it is mended with
+        session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
+        image = None
     child = session.terraform_variables({"image_digest": image} if image else {})
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")

@@ -117,7 +117,12 @@ class Attempt:
 
 
 def ledger_of(session: Session) -> Ledger:
-    return Ledger(session.aws, session.environment.backend, environment=session.environment.name)
+    return Ledger(
+        session.aws,
+        session.environment.backend,
+        environment=session.environment.name,
+        report=session.report,
+    )
 
 
 def lease_of(session: Session) -> Lease:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic
+from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic, Unreadable
 from mclass_tf.session import Session
 
-UNDER_WAY = "under way"
+UNDER_WAY, UNREADABLE = "under way", "unreadable"
 UNENDED = (UNDER_WAY, CUT_OFF)
 _KINDS = {"promote": "promotion"}
 
@@ -19,6 +19,7 @@ _KINDS = {"promote": "promotion"}
 @dataclass(frozen=True, kw_only=True)
 class Past:
     """One attempt. `seconds` None where it did not come to its end; `outcome` is then "under way" or "cut off", `step` where.
+    Of one that is "unreadable" nothing is known but when S3 got it and, as `cause`, which object is damaged and how.
 
     `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic, `traffic` what came meanwhile,
     `before` the commands that ran before the rollout.
@@ -44,28 +45,52 @@ class Past:
 
 
 def history(session: Session, *, limit: int) -> tuple[Past, ...]:
-    """Return the attempts on an environment, the latest first, at most `limit`."""
+    """Return the attempts on an environment, the latest first, at most `limit`; among them those that cannot be read."""
     ledger = ledger_of(session)
-    records = tuple(islice(ledger.latest_first(), limit))
+    records = tuple(islice(ledger.all_latest_first(), limit))
     return told(records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records))
 
 
 def unended(session: Session) -> Past | None:
-    """Return the last attempt where it has no end: it is under way, or was cut off."""
-    last = next(iter(history(session, limit=1)), None)
-    return last if last is not None and last.seconds is None and last.outcome in UNENDED else None
+    """Return the last attempt that can be read where it has no end: it is under way, or was cut off."""
+    ledger = ledger_of(session)
+    records = tuple(islice(ledger.latest_first(), 1))
+    if not records:
+        return None
+    (last,) = told(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))
+    return last if last.seconds is None and last.outcome in UNENDED else None
 
 
-def _is_held(session: Session, records: Sequence[Record]) -> bool:
+def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
     """Tell whether somebody is at work there; not asked where the last attempt has ended."""
-    return bool(records) and records[0].ended is None and lease_of(session).holder() is not None
+    may_be = bool(records) and isinstance(records[0], Record) and records[0].ended is None
+    return may_be and lease_of(session).holder() is not None
 
 
-def told(records: Sequence[Record], *, urls: Sequence[str], is_held: bool) -> tuple[Past, ...]:
+def told(records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool) -> tuple[Past, ...]:
     """Return what records say; of those without an end the latest is under way while somebody holds the lease."""
     return tuple(
         _past(record, url=url, unended=UNDER_WAY if number == 0 and is_held else CUT_OFF)
+        if isinstance(record, Record)
+        else _unreadable(record, url=url)
         for number, (record, url) in enumerate(zip(records, urls, strict=True))
+    )
+
+
+def _unreadable(found: Unreadable, *, url: str) -> Past:
+    return Past(
+        at=found.at,
+        kind="attempt",
+        digest="",
+        revision="",
+        outcome=UNREADABLE,
+        cause=f"{found.url} cannot be read: {found.reason}",
+        is_verified=False,
+        who="",
+        seconds=None,
+        task_definition_arn="",
+        promoted_from=None,
+        record=url,
     )
 
 

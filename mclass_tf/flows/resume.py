@@ -128,7 +128,7 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
     known = record.last(ROLLING_OUT)
     if known is not None and known.details.get("task_definition") == outputs.task_definition_arn:
         try:
-            arn = str(known.details["service_deployment"])
+            arn = str(known.details.get("service_deployment", ""))
             return deployer.patience(lambda: deployer.ecs.service_deployment(arn))
         except ConfigurationError:
             return None  # ECS keeps them for 90 days

@@ -55,9 +55,14 @@ class Dev:
         self._revisions[digest] = str(done.document["task_definition"])
         return self._revisions[digest]
 
+    def history(self) -> list[Any]:
+        """Return the attempts, the latest first."""
+        found: list[Any] = self.commands.ok("history", "dev", "--local", "--json").document["attempts"]
+        return found
+
     def serves(self, digest: str) -> None:
         """Release an image, unless it is the latest that was released."""
-        latest = self.commands.ok("history", "dev", "--local", "--json").document["attempts"][0]
+        latest = self.history()[0]
         if (latest["digest"], latest["outcome"]) != (digest, "released"):
             self.released(digest)
 

@@ -9,7 +9,6 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -92,11 +91,6 @@ def traffic(dev: Dev) -> Iterator[Traffic]:
         made.stop()
 
 
-def past(dev: Dev) -> Any:
-    """Return the latest attempt as `history` tells it."""
-    return dev.commands.ok("history", "dev", "--local", "--json").document["attempts"][0]
-
-
 def test_a_version_that_fails_under_production_traffic_alone_is_rolled_back(dev: Dev) -> None:
     """Every tenth request fails, so the smoke test, which asks three times, finds nothing."""
     bad = dev.version("1.1.0-bad", MCLASS_FAULT_ERROR_RATE="0.1")
@@ -119,7 +113,7 @@ def test_a_version_that_fails_under_production_traffic_alone_is_rolled_back(dev:
     assert [each["problem"] for each in ended["smoke"]] == [""]
     shares = {stage["production"] for stage in ended["stages"] if stage["name"] == "PRODUCTION_TRAFFIC_SHIFT"}
     assert 100 not in shares, "it never had all traffic"
-    assert past(dev)["analysis"] == found
+    assert dev.history()[0]["analysis"] == found
     assert dev.answers()["version"] == "1.0.0"
     assert set(sent.answers) == {200, 500}
     assert sent.answers[500] < 0.1 * sent.answers[200]
@@ -153,7 +147,7 @@ def test_without_traffic_nothing_is_proven_and_the_version_is_released(dev: Dev)
     assert found["verdict"] == "inconclusive"
     assert found["reason"]
     assert found["new"]["requests"] < 40
-    assert past(dev)["analysis"] == found
+    assert dev.history()[0]["analysis"] == found
     assert "analysis inconclusive" in dev.commands.ok("history", "dev", "--local").stdout
     assert dev.answers()["version"] == "1.3.0"
 

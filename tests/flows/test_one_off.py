@@ -72,14 +72,9 @@ def revisions(dev: Dev, status: str) -> list[str]:
     return arns
 
 
-def attempts(dev: Dev) -> list[Any]:
-    listed: list[Any] = dev.commands.ok("history", "dev", "--local", "--json").document["attempts"]
-    return listed
-
-
 def ran_before(dev: Dev) -> list[tuple[str, int | None]]:
     """What ran before the rollout of the last attempt."""
-    return [(each["command"], each["exit_code"]) for each in attempts(dev)[0]["before"]]
+    return [(each["command"], each["exit_code"]) for each in dev.history()[0]["before"]]
 
 
 def test_an_environment_without_a_release_has_nothing_to_run_a_command_in(dev: Dev) -> None:
@@ -176,7 +171,7 @@ def test_what_runs_before_a_rollout_runs_once_in_the_new_version(dev: Dev, one: 
     assert done.stderr.index("migrating to 2.0.0") < done.stderr.index("has started")
     assert again.document["outcome"] == "unchanged"
     assert "migrating to" not in again.stderr
-    unchanged, released = attempts(dev)[:2]
+    unchanged, released = dev.history()[:2]
     assert unchanged["before"] == []
     assert [(each["command"], each["exit_code"]) for each in released["before"]] == [(first, 0), ("true", 0)]
     assert task(dev, released["before"][0]["task"])["startedBy"] == "mclass-tf/before"

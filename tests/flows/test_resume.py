@@ -10,7 +10,6 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -53,11 +52,6 @@ def resume(dev: Dev) -> Done:
     return dev.commands.run("release", "dev", "--local", "--resume", "--yes", "--json")
 
 
-def history(dev: Dev) -> list[Any]:
-    found: list[Any] = dev.commands.ok("history", "dev", "--local", "--json").document["attempts"]
-    return found
-
-
 def trouble(
     dev: Dev,
     *,
@@ -87,7 +81,7 @@ def is_released_after(dev: Dev, done: Done, name: str, digest: str, *, cut_off_a
     assert (done.document["outcome"], done.document["digest"]) == ("released", digest)
     assert dev.answers()["version"] == name
     assert dev.status()["attempt"] is None
-    latest, before = history(dev)[:2]
+    latest, before = dev.history()[:2]
     assert (latest["outcome"], latest["verified"], latest["resumes"]) == ("released", True, before["record"])
     assert (before["outcome"], before["step"]) == ("cut off", cut_off_at)
     assert latest["record"] in before["cause"]
@@ -153,9 +147,9 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
     assert locked.status == 4
     assert done.status == 0, done.stderr
     assert dev.answers()["version"] == name
-    outcomes = [each["outcome"] for each in history(dev)[:3]]
+    outcomes = [each["outcome"] for each in dev.history()[:3]]
     assert outcomes == ["released", "failed", "cut off"]
-    assert history(dev)[2]["step"] == "applying"
+    assert dev.history()[2]["step"] == "applying"
 
 
 def terraforms(home: Path) -> list[str]:
@@ -186,7 +180,7 @@ def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(de
     assert "ECS has rolled back what was to run in dev" in done.stderr
     assert answers.failures == []
     assert set(answers.versions) == {serving}
-    assert [each["outcome"] for each in history(dev)[:2]] == ["rolled back", "cut off"]
+    assert [each["outcome"] for each in dev.history()[:2]] == ["rolled back", "cut off"]
 
 
 def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None:
@@ -201,7 +195,7 @@ def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None
     assert done.document["outcome"] == "superseded"
     assert theirs.rsplit("/", 1)[-1] in done.stderr
     assert "continue dev --local" in done.stderr
-    assert [each["outcome"] for each in history(dev)[:2]] == ["superseded", "cut off"]
+    assert [each["outcome"] for each in dev.history()[:2]] == ["superseded", "cut off"]
     goes_on(dev)
     assert dev.service()["taskDefinition"] == theirs
 
@@ -219,7 +213,7 @@ def test_a_rollback_takes_back_what_a_dead_release_has_begun_and_then_nothing_is
     assert back.status == 0, back.stderr
     assert answers.failures == []
     assert dev.answers()["version"] == serving
-    assert [each["outcome"] for each in history(dev)[:2]] == ["rolled back", "cut off"]
+    assert [each["outcome"] for each in dev.history()[:2]] == ["rolled back", "cut off"]
     none = resume(dev)
     assert none.status == 3
     assert "no attempt was cut off in dev" in none.stderr
@@ -251,7 +245,7 @@ def test_ecs_that_fails_longer_than_we_wait_ends_the_command_and_it_is_gone_on_w
         trouble(dev, seconds=600, code="ServerException", status=500)
         failed = running.end()
         trouble(dev, seconds=0)
-        recorded = history(dev)[0]
+        recorded = dev.history()[0]
         done = resume(dev)
 
     assert failed.status == 6, failed.stderr
@@ -260,7 +254,7 @@ def test_ecs_that_fails_longer_than_we_wait_ends_the_command_and_it_is_gone_on_w
     assert done.status == 0, done.stderr
     assert answers.failures == []
     assert dev.answers()["version"] == name
-    assert history(dev)[0]["resumes"] == recorded["record"]
+    assert dev.history()[0]["resumes"] == recorded["record"]
 
 
 def test_what_another_deployer_does_in_mid_rollout_ends_the_release_as_superseded(dev: Dev) -> None:
@@ -279,7 +273,7 @@ def test_what_another_deployer_does_in_mid_rollout_ends_the_release_as_supersede
     assert done.status == 6, done.stderr
     assert "somebody else's deployment has taken the place" in done.stderr
     assert answers.failures == []
-    assert history(dev)[0]["outcome"] == "superseded"
+    assert dev.history()[0]["outcome"] == "superseded"
     goes_on(dev)
     assert dev.service()["taskDefinition"] == theirs
 
@@ -305,7 +299,7 @@ def test_a_release_that_is_not_approved_changes_nothing_and_is_recorded_as_refus
     assert done.returncode == 5, done.stderr
     assert "dev was left as it is" in done.stderr
     assert dev.service()["taskDefinition"] == before
-    assert history(dev)[0]["outcome"] == "refused"
+    assert dev.history()[0]["outcome"] == "refused"
     assert dev.status()["attempt"] is None
 
 

@@ -16,6 +16,7 @@ from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
 from mclass_tf.errors import LeaseHeldError, LedgerError
 from mclass_tf.lease import LIFETIME, Holder, Lease, _machine
+from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
 
 KEY = "mclass/releases/prod.lease"
@@ -243,3 +244,25 @@ def test_without_permission_it_says_which_is_needed(s3: FakeS3) -> None:
         pytest.fail("it was not written")
 
     assert f"s3:PutObject on s3://state/{KEY}" in caught.value.hint
+
+
+@pytest.mark.parametrize("body", [*DAMAGED.values(), b'{"id": 7}'], ids=lambda body: repr(body[:30]))
+def test_one_that_cannot_be_read_is_somebodys_until_it_is_old(s3: FakeS3, body: bytes) -> None:
+    s3.objects[KEY] = (body, s3.now)
+
+    with pytest.raises(LeaseHeldError) as caught, lease(s3).held(LEE):
+        pytest.fail("it may be held")
+    assert f"s3://state/{KEY} cannot be read" in caught.value.message
+    assert f"{LIFETIME:.0f} s from now" in caught.value.hint
+    assert lease(s3).holder() is None
+
+    s3.now += dt.timedelta(seconds=LIFETIME + 1)
+    with lease(s3).held(LEE):
+        assert lease(s3).holder() == LEE
+
+
+def test_a_number_that_no_process_has_is_of_nobody_that_has_died(s3: FakeS3) -> None:
+    left_by(s3, replace(KIM, pid=1 << 80))
+
+    with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
+        pytest.fail("it is held")

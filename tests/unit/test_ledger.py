@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,19 @@ from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
-from mclass_tf.errors import LedgerError
-from mclass_tf.ledger import Begun, Ended, Event, Ledger, Record, Step, Verdict, proven_releases
+from mclass_tf.errors import DamagedObjectError, LedgerError
+from mclass_tf.ledger import (
+    Begun,
+    Ended,
+    Event,
+    Ledger,
+    Record,
+    Step,
+    Unreadable,
+    Verdict,
+    proven_releases,
+)
+from tests.unit.damaged import DAMAGED
 
 BEGUN = Begun(
     command="release",
@@ -39,6 +52,7 @@ ENDED = Ended(
     state_serial=4,
     events=(Event(at="2026-11-23T05:32:10+00:00", message="has reached a steady state."),),
 )
+WRITTEN = dt.datetime(2026, 11, 23, 5, 31, 53, tzinfo=dt.UTC)
 
 
 class NoSuchKeyError(Exception):
@@ -82,6 +96,10 @@ class FakeS3:
             raise NoSuchKeyError
         return {"Body": io.BytesIO(self.objects[Key])}
 
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        assert (Bucket, Key in self.objects) == ("state", True)
+        return {"LastModified": WRITTEN}
+
     def get_paginator(self, _: str) -> FakeS3:
         return self
 
@@ -99,13 +117,15 @@ def s3() -> FakeS3:
     return FakeS3()
 
 
-def ledger(s3: FakeS3, *, key: str = "mclass/terraform.tfstate") -> Ledger:
+def ledger(
+    s3: FakeS3, *, key: str = "mclass/terraform.tfstate", report: Callable[[str], object] = str
+) -> Ledger:
     aws = Aws(Access(region="ap-northeast-2"))
     aws.__dict__["s3"] = s3
     backend = Backend(
         file=Path("backend.hcl"), bucket="state", key=key, region="ap-northeast-2", allowed_account_ids=()
     )
-    return Ledger(aws, backend, environment="dev")
+    return Ledger(aws, backend, environment="dev", report=report)
 
 
 def test_an_attempt_is_read_back_as_it_was_written(s3: FakeS3) -> None:
@@ -325,3 +345,52 @@ def test_an_attempt_is_read_by_its_url(s3: FakeS3) -> None:
     assert book.read(book.url(name)).name == name
     with pytest.raises(LedgerError, match="the ledger has no"):
         book.read("s3://elsewhere/mclass/releases/dev/x/")
+
+
+_OTHERWISE = {
+    "no time": b'{"at": "yesterday"}',
+    "no time zone": b'{"at": "2026-11-23T05:31:52"}',
+    "another type": json.dumps({**asdict(BEGUN), "digest": 7}).encode(),
+    "a gate of another type": json.dumps({**asdict(BEGUN), "gates": [7]}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", [*DAMAGED.values(), *_OTHERWISE.values()], ids=lambda body: repr(body[:30]))
+@pytest.mark.parametrize("what", ["started", "step-01", "ended"])
+def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
+    s3: FakeS3, what: str, body: bytes
+) -> None:
+    told: list[str] = []
+    book = ledger(s3, report=told.append)
+    names = [book.begin(replace(BEGUN, at=f"2026-11-23T05:31:5{second}.070+00:00")) for second in range(3)]
+    for name in names:
+        book.step(name, 1, Step(what="planning", at=BEGUN.at))
+        if what != "step-01":  # an end has all the steps
+            book.end(name, ENDED)
+    key = f"mclass/releases/dev/{names[1]}/{what}.json"
+    s3.objects[key] = body
+
+    found = list(book.all_latest_first())
+
+    assert [each.name for each in found] == names[::-1]
+    damaged = found[1]
+    assert isinstance(damaged, Unreadable)
+    assert (damaged.at, damaged.url) == (WRITTEN, f"s3://state/{key}")
+    assert damaged.reason
+    assert [each.name for each in book.latest_first()] == [names[2], names[0]]
+    (line,) = told
+    assert line == f"an attempt is left out: s3://state/{key} cannot be read: {damaged.reason}"
+    with pytest.raises(DamagedObjectError):
+        book.read(book.url(names[1]))
+
+
+@pytest.mark.parametrize("step", ["planned", "before"])
+def test_details_of_a_step_that_are_not_what_they_must_be_make_it_unreadable(s3: FakeS3, step: str) -> None:
+    book = ledger(s3)
+    name = book.begin(BEGUN)
+    book.step(name, 1, Step(what=step, at=BEGUN.at, details={"gates": [{"gate": 7}], "exit_code": "0"}))
+
+    (found,) = book.all_latest_first()
+
+    assert isinstance(found, Unreadable)
+    assert "its steps" in found.reason
