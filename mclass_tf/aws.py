@@ -5,11 +5,14 @@ The only module that imports boto3; the import is late, since it costs a quarter
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +45,8 @@ _READ_SECONDS, _ATTEMPTS = 60, 5
 _IMPATIENT = {"cloudwatch": (5, 2)}
 _ANSWER_SECONDS = 20
 _NO_SUCCESS = 300
+_RIGHT = dt.timedelta(seconds=2)
+"""What two clocks may differ by that are both right: answers tell whole seconds."""
 _ERRORS_OF_SERVERS = 500
 # Codes with which AWS says: not now, ask again.
 _THROTTLED = frozenset(
@@ -109,6 +114,25 @@ class Aws:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self._epoch: float | None = None  # AWS's time when this machine's monotonic clock was 0
+
+    def now(self) -> dt.datetime:
+        """Return the time by AWS's clock, as its answers told it, or by this machine's where that agrees.
+
+        What AWS itself and other machines note is compared with it: a machine's own clock may be minutes wrong.
+        """
+        here = dt.datetime.now(dt.UTC)
+        if self._epoch is None:
+            return here
+        there = dt.datetime.fromtimestamp(self._epoch + time.monotonic(), dt.UTC)
+        return here if abs(here - there) <= _RIGHT else there
+
+    def _heed_clock(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        told = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        with suppress(TypeError, ValueError):  # there is none, or it is no date
+            epoch = parsedate_to_datetime(told).timestamp() - time.monotonic()
+            # An answer was on its way for some time, so the one that says the latest is the nearest.
+            self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
     def _session(self) -> Any:
         import boto3  # noqa: PLC0415
@@ -141,12 +165,14 @@ class Aws:
             proxies={} if named else None,
         )
         make: Any = self._session().client  # chosen by name here; the properties below give the type back
-        return make(
+        client = make(
             service,
             endpoint_url=access.endpoint_url,
             config=config,
             verify=False if self._is_plain else None,
         )
+        client.meta.events.register("after-call", self._heed_clock)
+        return client
 
     @property
     def _is_plain(self) -> bool:

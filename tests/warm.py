@@ -33,8 +33,8 @@ _OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
 _THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy starts no threads then, which a fork would lose."""
 _LONGEST = 1 << 20
-_AT_FIRST = dict(os.environ)
-"""The variables before any test sets one."""
+_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
+"""Variables and Python as they are before any test changes them."""
 
 
 class Warm:
@@ -45,7 +45,7 @@ class Warm:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
+            [_PYTHON, "-m", "tests.warm", str(theirs.fileno())],
             cwd=_ROOT,
             env={**_AT_FIRST, **_THREADS},
             stdin=subprocess.DEVNULL,

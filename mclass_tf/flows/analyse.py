@@ -305,6 +305,7 @@ def analyst_of(
         pace=pace,
         groups=tuple(dict.fromkeys(outputs.target_group_arns.values())),
         report=session.report,
+        now=session.aws.now,
     )
 
 
@@ -314,7 +315,7 @@ def traffic_since(
     """Return what came to the environment's load balancer since then; None where CloudWatch does not tell."""
     metrics = Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period)
     try:
-        return metrics.traffic(since=since, until=dt.datetime.now(dt.UTC))
+        return metrics.traffic(since=since, until=session.aws.now())
     except Exception as error:  # noqa: BLE001  (a figure for the record; what became of the rollout matters more)
         session.report(f"CloudWatch does not tell what came meanwhile: {error_message(error)}")
         return None

@@ -76,10 +76,11 @@ class Attempt:
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
     write: Callable[[Step], None] = _unwritten
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def reach(self, what: str, **details: Any) -> None:
         """Note that it comes to a step, which the ledger is told at once; `details` are of JSON's types."""
-        step = Step(what=what, at=_now().isoformat(timespec="milliseconds"), details=details)
+        step = Step(what=what, at=_text(self.now()), details=details)
         self.steps = (*self.steps, step)
         self.write(step)
 
@@ -93,7 +94,7 @@ class Attempt:
         name = deployment.stage or deployment.status
         last = self.stages[-1] if self.stages else None
         if last is None or (last.name, last.production) != (name, deployment.production):
-            at = _now().isoformat(timespec="milliseconds")
+            at = _text(self.now())
             self.stages = (*self.stages, Stage(name=name, at=at, production=deployment.production))
             self.reach(name, production=deployment.production)
 
@@ -151,7 +152,7 @@ def begun(
         command=command,
         environment=session.environment.name,
         who=session.aws.sts.get_caller_identity()["Arn"],
-        at=_now().isoformat(timespec="milliseconds"),
+        at=_text(session.aws.now()),
         commit=_commit(session),
         digest=digest,
         revision=revision or revision_of(session, digest),
@@ -219,6 +220,7 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
         revision=begun.revision,
         started_at=dt.datetime.fromisoformat(begun.at),
         write=writer.add,
+        now=session.aws.now,
     )
     try:
         yield attempt
@@ -242,7 +244,7 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
     told = rolling_out.details if rolling_out else {}
     at = dt.datetime.fromisoformat(successor.at)
     end = Ended(
-        at=_now().isoformat(timespec="milliseconds"),
+        at=_text(session.aws.now()),
         outcome=CUT_OFF,
         cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
         task_definition_arn=str(told.get("task_definition", "")),
@@ -278,7 +280,7 @@ def revision_of(session: Session, digest: str) -> str:
 
 def _ended(session: Session, attempt: Attempt) -> Ended:
     return Ended(
-        at=_now().isoformat(timespec="milliseconds"),
+        at=_text(attempt.now()),
         outcome=attempt.outcome,
         cause=attempt.cause,
         task_definition_arn=attempt.task_definition_arn,
@@ -302,5 +304,5 @@ def _commit(session: Session) -> str:
         return ""
 
 
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+def _text(at: dt.datetime) -> str:
+    return at.isoformat(timespec="milliseconds")

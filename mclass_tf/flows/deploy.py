@@ -241,7 +241,7 @@ class Deployer:
         pace = pace_of(self.session.target)
         watch = Watch(self.ecs, started, stall_after=self._stall_after(watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
-        began = dt.datetime.now(dt.UTC)
+        began = self.session.aws.now()
         try:
             with deferred_interrupts() as interruption:
                 end = rollout.follow(

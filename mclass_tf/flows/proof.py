@@ -40,7 +40,9 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
     records = islice(ledger.latest_first(), _LOOKED_BACK)
-    record = require_proven(records, digest=digest, environment=name, settings=settings, now=_now())
+    record = require_proven(
+        records, digest=digest, environment=name, settings=settings, now=session.aws.now()
+    )
     tags = _tags(deployer, digest)
     if settings.refuse_findings != "NONE":
         require_clean(_scan(deployer, digest), digest=digest, environment=name, settings=settings)
@@ -236,7 +238,3 @@ def _scan(deployer: Deployer, digest: str) -> Mapping[str, Any] | None:
             raise
         return None
     return found
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)

@@ -358,7 +358,7 @@ def result(session: Session, attempt: Attempt, report: verify.VerifyReport) -> R
         task_definition_arn=attempt.task_definition_arn,
         service_deployment_arn=attempt.service_deployment_arn or None,
         started_at=attempt.started_at,
-        ended_at=dt.datetime.now(dt.UTC),
+        ended_at=session.aws.now(),
         events=attempt.events,
         verification=report,
         record=attempt.record,

@@ -189,7 +189,7 @@ def _let_end(deployer: Deployer, record: Record, watching: Watching) -> None:
     if current.status in ROLLING_BACK or deployer.task_definition_of(current) != serving:
         return
     deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
-    aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=dt.datetime.now(dt.UTC))
+    aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
     started = deployer.take_up(current.arn, task_definition_arn=serving)
     end = deployer.follow(started, watching, aside, back_to=None, is_compared=False)
     deployer.require_success(end, watching, task_definition_arn=serving, back_to=None)

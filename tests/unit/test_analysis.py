@@ -664,7 +664,7 @@ class Followed:
         session = SimpleNamespace(
             environment=SimpleNamespace(name="dev", release=ReleaseSettings()),
             target=Target(kind="aws", identity="aws", endpoint_url=None),
-            aws=SimpleNamespace(cloudwatch=cloudwatch),
+            aws=SimpleNamespace(cloudwatch=cloudwatch, now=lambda: dt.datetime.now(dt.UTC)),
             report=self.reports.append,
         )
         outputs = SimpleNamespace(

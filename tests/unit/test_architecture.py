@@ -29,7 +29,7 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "lines", "strategy"},
+    {"analysis", "lines", "stored", "strategy"},
     {"errors"},
 )
 MODULES = sorted(

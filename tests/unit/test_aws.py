@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,3 +145,29 @@ def test_throttling_and_errors_of_the_server_pass(ecs: Aws, action: str) -> None
 )
 def test_a_connection_may_come_back_and_a_wrong_certificate_will_not(error: Exception, passes: bool) -> None:  # noqa: FBT001
     assert is_transient(error) is passes
+
+
+@pytest.mark.parametrize("wrong_by", [0, 1200, -1200], ids=["right", "fast", "slow"])
+def test_the_time_is_awss_whatever_the_clock_of_this_machine_says(
+    monkeypatch: pytest.MonkeyPatch, wrong_by: int
+) -> None:
+    aws, true = Aws(access("http://127.0.0.1:9")), dt.datetime(2026, 11, 23, 1, 2, 3, tzinfo=dt.UTC)
+
+    class Clock(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Clock:
+            return cls.fromtimestamp((true + dt.timedelta(seconds=wrong_by)).timestamp(), tz)
+
+    events = aws.ec2.meta.events
+    module = SimpleNamespace(datetime=Clock, timedelta=dt.timedelta, UTC=dt.UTC)
+    monkeypatch.setattr("mclass_tf.aws.dt", module)
+    assert aws.now() == true + dt.timedelta(seconds=wrong_by), "nobody has told it better"
+
+    for late in (4, 0, 7):  # answers that were so long on their way
+        date = format_datetime(true - dt.timedelta(seconds=late), usegmt=True)
+        parsed = {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
+        events.emit("after-call.ec2.DescribeVpcs", parsed=parsed, context={}, http_response=None)
+    for nothing in ({}, {"ResponseMetadata": {"HTTPHeaders": {"date": "soon"}}}):
+        events.emit("after-call.ec2.DescribeVpcs", parsed=nothing, context={}, http_response=None)
+
+    assert abs(aws.now() - true) < dt.timedelta(seconds=2)

@@ -179,7 +179,7 @@ def test_a_command_that_hangs_is_named_before_the_test_is(
     monkeypatch.setattr("tests.commands.seconds_left", lambda: 2.0)
 
     with pytest.raises(AssertionError, match=r"apply dev: has not ended within 2 s\nbegun"):
-        CommandLine(project=tmp_path, home=tmp_path).ok("apply", "dev")
+        CommandLine(project=tmp_path, home=tmp_path, env={"FROM_NOTHING": "1"}).ok("apply", "dev")
 
 
 def test_a_worker_that_has_crashed_is_not_replaced(request: pytest.FixtureRequest) -> None:
