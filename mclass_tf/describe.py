@@ -12,6 +12,7 @@ _SIGNS = {
     Action.REPLACE: "±",
     Action.DELETE: "-",
     Action.FORGET: ".",
+    Action.NOTHING: ">",
 }
 _VERBS = {
     Action.CREATE: "create",
@@ -20,6 +21,19 @@ _VERBS = {
     Action.DELETE: "delete",
     Action.FORGET: "forget (it stays, unmanaged)",
 }
+_REASONS = {
+    "replace_because_tainted": "it is tainted: its creation, or an earlier replacement, did not end well",
+    "replace_because_cannot_update": "what changes cannot be changed in place",
+    "replace_by_request": "that was asked for",
+    "replace_by_triggers": "replace_triggered_by",
+    "delete_because_no_resource_config": "no configuration has it any more",
+    "delete_because_no_module": "its module is called no more",
+    "delete_because_no_move_target": "what it was moved to has no configuration",
+    "delete_because_wrong_repetition": "it has count or for_each now, or has it no more",
+    "delete_because_count_index": "count does not reach it any more",
+    "delete_because_each_key": "for_each has its key no more",
+}
+"""Terraform's `action_reason`, https://developer.hashicorp.com/terraform/internals/json-format#plan-representation."""
 _LONGEST = 80
 
 
@@ -38,14 +52,21 @@ def summary(plan: Plan) -> str:
     """Return one line: how many resources are created, updated, replaced, deleted."""
     if not plan.has_changes:
         return "No changes: what is applied is what is written."
-    counts = ((plan.count(action), verb) for action, verb in _VERBS.items())
+    counts = [(plan.count(action), verb) for action, verb in _VERBS.items()]
+    counts += [(plan.moved, "move in the state"), (plan.imported, "import")]
     told = ", ".join(f"{count} to {verb}" for count, verb in counts if count)
-    return f"{told or 'only outputs change'}."
+    return f"{told or ('only outputs change' if plan.outputs else 'only the state changes')}."
 
 
 def _resource(change: ResourceChange) -> Iterator[str]:
     order = " (the new one first)" if change.action is Action.REPLACE and change.create_first else ""
-    yield f"  {_SIGNS[change.action]} {change.address}: {_VERBS[change.action]}{order}"
+    words = [f"{_VERBS[change.action]}{order}"] if change.action in _VERBS else []
+    words += [f"move from {change.moved_from}"] if change.moved_from else []
+    words += [f"import {change.import_id}"] if change.import_id else []
+    deposed = f" (deposed object {change.deposed})" if change.deposed else ""
+    yield f"  {_SIGNS[change.action]} {change.address}{deposed}: {', '.join(words)}"
+    if change.reason and not any(attribute.forces_replacement for attribute in change.attributes):
+        yield f"      {_REASONS.get(change.reason, change.reason.replace('_', ' '))}"
     for attribute in change.attributes:
         yield f"      {_attribute(attribute)}"
 

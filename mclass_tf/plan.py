@@ -42,13 +42,26 @@ class AttributeChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceChange:
-    """One resource that changes; `create_first` tells how a replacement is ordered."""
+    """One resource that changes, in AWS or in the state alone; `create_first` tells how a replacement is ordered.
+
+    `moved_from` is its address until now, `import_id` what it is imported by, `deposed` the key of an object that an earlier
+    replacement has left behind; each is "" where that is not so. `reason` is Terraform's own for a replacement or deletion.
+    """
 
     address: str
     type: str
     action: Action
     create_first: bool
     attributes: tuple[AttributeChange, ...]
+    moved_from: str = ""
+    import_id: str = ""
+    deposed: str = ""
+    reason: str = ""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Tell whether neither AWS nor the state changes. What is moved or imported as it is has the action "no-op"."""
+        return self.action in (Action.NOTHING, Action.READ) and not (self.moved_from or self.import_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +85,25 @@ class Plan:
         outputs = (_output(name, entry) for name, entry in document.get("output_changes", {}).items())
         return cls(
             document=document,
-            resources=tuple(c for c in changes if c.action not in (Action.NOTHING, Action.READ)),
+            resources=tuple(c for c in changes if not c.is_nothing),
             outputs=tuple(o for o in outputs if o is not None),
         )
 
     @property
     def has_changes(self) -> bool:
-        return bool(self.resources or self.outputs)
+        """Tell whether an apply would do anything, to AWS or to the state: also what this package knows no word for."""
+        return bool(self.resources or self.outputs or self.document.get("applyable"))
 
     def count(self, action: Action) -> int:
         return sum(change.action is action for change in self.resources)
+
+    @property
+    def moved(self) -> int:
+        return sum(bool(change.moved_from) for change in self.resources)
+
+    @property
+    def imported(self) -> int:
+        return sum(bool(change.import_id) for change in self.resources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +171,19 @@ def _resource(entry: Mapping[str, Any]) -> ResourceChange:
         action=action,
         create_first=change["actions"] == ["create", "delete"],
         attributes=tuple(_attributes(change, forced)) if action in (Action.UPDATE, Action.REPLACE) else (),
+        moved_from=entry.get("previous_address", ""),
+        import_id=_import_id(change.get("importing")),
+        deposed=entry.get("deposed", ""),
+        reason=entry.get("action_reason", ""),
     )
+
+
+def _import_id(importing: Mapping[str, Any] | None) -> str:
+    """Return what a resource is imported by: an id, or an identity's attributes; it may be known in the apply alone."""
+    if importing is None:
+        return ""
+    identity = importing.get("identity")
+    return str(importing.get("id") or (_render(identity) if identity else _UNKNOWN))
 
 
 def _output(name: str, change: Mapping[str, Any]) -> OutputChange | None:

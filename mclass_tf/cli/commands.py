@@ -84,11 +84,19 @@ def plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
     return {
         "environment": name,
         "has_changes": made.has_changes,
-        "summary": {a.value: made.count(a) for a in Action if a not in (Action.READ, Action.NOTHING)},
+        "summary": {
+            **{a.value: made.count(a) for a in Action if a not in (Action.READ, Action.NOTHING)},
+            "move": made.moved,
+            "import": made.imported,
+        },
         "resources": [
             {
                 "address": change.address,
                 "action": change.action.value,
+                "moved_from": change.moved_from or None,
+                "import_id": change.import_id or None,
+                "deposed": change.deposed or None,
+                "reason": change.reason or None,
                 "attributes": [asdict(attribute) for attribute in change.attributes],
             }
             for change in made.resources

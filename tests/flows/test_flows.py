@@ -70,10 +70,23 @@ def test_an_environment_is_planned_applied_planned_again_and_destroyed(small: Co
     assert again["state"]["serial"] > planned["state"]["serial"]
     assert "no changes" in small.ok("apply", "dev", "--local").stdout
 
+    change(small, "terraform/main.tf", '"aws_iam_role" "this"', '"aws_iam_role" "moved"')
+    main, block = small.project / "terraform/main.tf", small.project / "terraform/moved.tf"
+    main.write_text(main.read_text().replace("aws_iam_role.this", "aws_iam_role.moved"))
+    block.write_text("moved {\n  from = aws_iam_role.this\n  to   = aws_iam_role.moved\n}\n")
+    planned = small.ok("plan", "dev", "--local", "--json").document
+    assert planned["has_changes"]
+    assert [(each["address"], each["moved_from"]) for each in planned["resources"]] == [
+        ("aws_iam_role.moved", "aws_iam_role.this")
+    ]
+    assert small.ok("apply", "dev", "--local", "--json").document["changed"]
+
+    block.unlink()  # were the state not changed, the role would be made anew
     change(small, "terraform/main.tf", "3600", "7200")
     text = small.ok("plan", "dev", "--local").stdout
-    assert "~ aws_iam_role.this: update in place" in text
+    assert "~ aws_iam_role.moved: update in place" in text
     assert "max_session_duration: 3600 → 7200" in text
+    assert "1 to update in place." in text
 
     change(small, "terraform/main.tf", "small-task", "smaller-task")
     text = small.ok("plan", "dev", "--local").stdout

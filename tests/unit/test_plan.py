@@ -52,6 +52,57 @@ def test_what_is_only_read_or_unchanged_is_no_change() -> None:
     assert describe(made, title="prod").endswith("No changes: what is applied is what is written.")
 
 
+def test_a_move_or_an_import_of_what_stays_as_it_is_changes_the_state() -> None:
+    moved = {**change(["no-op"], {}, {}), "previous_address": "aws_lb.old"}
+    imported = change(["no-op"], {}, {}, importing={"id": "lb-1"})
+    by_identity = change(["no-op"], {}, {}, importing={"identity": {"name": "a"}})
+    later = change(["no-op"], {}, {}, importing={})
+
+    for one, words in (
+        (moved, "> aws_lb.this: move from aws_lb.old"),
+        (imported, "> aws_lb.this: import lb-1"),
+        (by_identity, '> aws_lb.this: import {"name": "a"}'),
+        (later, "> aws_lb.this: import (known after apply)"),
+    ):
+        assert plan(one).has_changes
+        assert words in told(one)
+    assert summary(plan(moved, imported)) == "1 to move in the state, 1 to import."
+
+
+def test_a_move_and_an_update_at_once_are_both_told() -> None:
+    both = {**change(["update"], {"a": 1}, {"a": 2}), "previous_address": "aws_lb.old"}
+
+    assert "~ aws_lb.this: update in place, move from aws_lb.old" in told(both)
+    assert summary(plan(both)) == "1 to update in place, 1 to move in the state."
+
+
+def test_what_terraform_would_apply_is_a_change_though_no_word_is_known_for_it() -> None:
+    made = Plan.parse({"resource_changes": [], "output_changes": {}, "applyable": True})
+
+    assert made.has_changes
+    assert describe(made, title="prod") == "prod\n\n\nonly the state changes."
+    assert not Plan.parse({"resource_changes": [change(["no-op"], {}, {})], "applyable": False}).has_changes
+
+
+def test_a_deposed_object_is_told_apart_from_what_took_its_place() -> None:
+    assert "- aws_lb.this (deposed object 4c1f): delete" in told(
+        {**change(["delete"], {}, None), "deposed": "4c1f"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("actions", "reason", "words"),
+    [
+        (["delete", "create"], "replace_because_tainted", "it is tainted"),
+        (["delete", "create"], "replace_by_triggers", "replace_triggered_by"),
+        (["delete"], "delete_because_no_resource_config", "no configuration has it any more"),
+        (["delete"], "delete_because_of_tomorrow", "delete because of tomorrow"),
+    ],
+)
+def test_why_a_resource_is_replaced_or_deleted_is_told(actions: list[str], reason: str, words: str) -> None:
+    assert words in told({**change(actions, {}, {}), "action_reason": reason})
+
+
 def test_a_changed_output_alone_is_a_change() -> None:
     made = plan(outputs={"url": {"actions": ["update"], "before": "a", "after": "b"}})
 
