@@ -14,6 +14,7 @@
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
     │   ├── LedgerError                  the record of a release could not be written
     │   ├── DamagedObjectError           an object of a bucket is not what it must be; carries its URL and the reason
+    │   ├── ServiceGoneError             somebody has deleted the service, or its cluster
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
     │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
@@ -151,6 +152,10 @@ class DamagedObjectError(ConfigurationError):
         )
         self.url = url
         self.reason = reason
+
+
+class ServiceGoneError(ConfigurationError):
+    pass
 
 
 class NothingToAnswerError(ConfigurationError):

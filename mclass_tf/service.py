@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.aws import Aws, error_code
-from mclass_tf.errors import ConfigurationError, ServiceEvent
+from mclass_tf.errors import ConfigurationError, ServiceEvent, ServiceGoneError
 from mclass_tf.strategy import stages_of_pauses
 
 # A service deployment in one of these is not over.
@@ -301,23 +301,39 @@ class Task:
         )
 
 
-class Ecs:
-    """One service over the API of ECS, and its targets over that of the load balancer."""
+_GONE = frozenset({"ClusterNotFoundException", "ServiceNotActiveException", "ServiceNotFoundException"})
 
-    def __init__(self, aws: Aws, *, cluster: str, name: str) -> None:
+
+class Ecs:
+    """One service over the API of ECS, and its targets over that of the load balancer.
+
+    Whatever needs the service raises ServiceGoneError where somebody has deleted it. `environment` is whose it is, for the hint.
+    """
+
+    def __init__(self, aws: Aws, *, cluster: str, name: str, environment: str = "ENV") -> None:
         self._aws = aws
         self._cluster = cluster
         self._name = name
+        self._environment = environment
 
     def service(self) -> Service:
-        found = self._call("DescribeServices", {"cluster": self._cluster, "services": [self._name]})
-        active = [item for item in found.get("services", ()) if item["status"] == "ACTIVE"]
+        return Service.parse(self._described_service())
+
+    def _described_service(self, **more: Any) -> Mapping[str, Any]:
+        request = {"cluster": self._cluster, "services": [self._name], **more}
+        found = self._call("DescribeServices", request)
+        active = [item for item in found.get("services", ()) if item.get("status", "ACTIVE") == "ACTIVE"]
         if not active:
-            raise ConfigurationError(
-                f"there is no service {self._name} in the cluster {self._cluster}",
-                hint="somebody has deleted it; `plan` says what is to be made anew",
-            )
-        return Service.parse(active[0])
+            raise self._gone()
+        described: Mapping[str, Any] = active[0]
+        return described
+
+    def _gone(self) -> ServiceGoneError:
+        name = self._environment
+        return ServiceGoneError(
+            f"there is no service {self._name} in the cluster {self._cluster}: somebody has deleted it",
+            hint=f"`plan {name}`, then `apply {name}`, make it anew",
+        )
 
     def service_deployments(self) -> tuple[ServiceDeployment, ...]:
         """Return the latest ones, the latest first; some of their fields are empty, as ECS lists them."""
@@ -403,10 +419,7 @@ class Ecs:
 
     def placement(self) -> dict[str, Any]:
         """Return where and how ECS places the service's tasks, and their tags, by RunTask's names."""
-        found = self._call(
-            "DescribeServices", {"cluster": self._cluster, "services": [self._name], "include": ["TAGS"]}
-        )
-        described = found["services"][0]
+        described = self._described_service(include=["TAGS"])
         settings = {name: described[name] for name in _PLACED_BY if described.get(name)}
         if "capacityProviderStrategy" in settings:
             settings.pop("launchType", None)  # ECS takes one of them
@@ -468,7 +481,12 @@ class Ecs:
         )
 
     def _call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return self._aws.call_ecs(action, request)
+        try:
+            return self._aws.call_ecs(action, request)
+        except Exception as error:
+            if error_code(error) in _GONE:
+                raise self._gone() from None
+            raise
 
 
 def _step_minutes(configuration: Mapping[str, Any]) -> int:

@@ -71,7 +71,12 @@ class Deployer:
         return cls(
             session=session,
             outputs=outputs,
-            ecs=Ecs(session.aws, cluster=outputs.cluster_name, name=outputs.service_name),
+            ecs=Ecs(
+                session.aws,
+                cluster=outputs.cluster_name,
+                name=outputs.service_name,
+                environment=session.environment.name,
+            ),
             patience=Patience(tell=session.report),
         )
 

@@ -153,13 +153,17 @@ def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
     documented = keys(" ".join(rows(guide, first="`plan`")["`plan`"]))
 
     assert set(document) <= documented
-    assert {"create", "update", "replace", "delete", "forget"} == set(document["summary"])
+    assert {"create", "update", "replace", "delete", "forget", "move", "import"} == set(document["summary"])
     assert documented <= {
         *document,
         *_inner_keys(document),
         "address",
         "action",
         "attributes",
+        "moved_from",
+        "import_id",
+        "deposed",
+        "reason",
         "name",
         "before",
         "after",

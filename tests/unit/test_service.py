@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from mclass_tf.aws import Access, Aws
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, ServiceGoneError
 from mclass_tf.service import Ecs
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -206,6 +206,38 @@ def test_a_service_that_was_deleted_is_told(aws: FakeAws, ecs: Ecs, services: li
 
     with pytest.raises(ConfigurationError, match="there is no service mclass-service"):
         ecs.service()
+
+
+_GONE = ("ServiceNotActiveException", "ServiceNotFoundException", "ClusterNotFoundException")
+
+
+@pytest.mark.parametrize("code", _GONE)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Ecs.service,
+        Ecs.service_deployments,
+        Ecs.tasks,
+        Ecs.placement,
+        lambda ecs: ecs.update(task_definition=None, desired=1),
+        lambda ecs: ecs.run_task({}),
+    ],
+    ids=["service", "service_deployments", "tasks", "placement", "update", "run_task"],
+)
+def test_whatever_is_asked_of_a_service_that_was_deleted_says_so_and_how_to_make_it_anew(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Ecs], object], code: str
+) -> None:
+    def refuse(action: str, _: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "Service was not ACTIVE."}}, action)
+
+    monkeypatch.setattr(aws, "call_ecs", refuse)
+
+    with pytest.raises(ServiceGoneError) as caught:
+        ask(Ecs(aws, cluster=CLUSTER, name=SERVICE, environment="dev"))
+
+    assert caught.value.exit_code == 3
+    assert "somebody has deleted it" in caught.value.message
+    assert caught.value.hint == "`plan dev`, then `apply dev`, make it anew"
 
 
 def test_the_latest_service_deployment_comes_first(ecs: Ecs) -> None:
