@@ -18,7 +18,8 @@
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
     │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
     │   ├── BuilderError                 nothing here builds an image, or what does so failed
-    │   │   └── BaseImageError           the registry of the base image cannot be reached
+    │   │   ├── BaseImageError           the registry of the base image cannot be reached
+    │   │   └── UnfitBuilderError        it answers, and cannot build on this machine, whatever the Dockerfile says
     │   ├── RevisionError                no git revision to name an image by
     │   ├── NoImageError                 the image is not on this machine
     │   ├── CorruptedImageError          bytes are not what their digest says, here or on the way
@@ -172,6 +173,14 @@ class BuilderError(ConfigurationError):
 
 class BaseImageError(BuilderError):
     pass
+
+
+class UnfitBuilderError(BuilderError):
+    """`reason` is the builder's own."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class RevisionError(ConfigurationError):

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
-from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
+from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, UnfitBuilderError
 from mclass_tf.image.builtin import Builtin
 from mclass_tf.image.dockerfile import DockerfileBuild, reason_of
 from mclass_tf.image.inputs import Inputs
@@ -42,14 +43,26 @@ def build(
 ) -> Image:
     """Build with `builder`, or with the first one that works; return the image, kept among `images`."""
     _check_variables(inputs.variables, builder=builder)
-    chosen = choose(builder, may_use_builtin=may_use_builtin, cwd=inputs.project, env=env, run=run)
-    try:
-        return _build_with(chosen, inputs, images=images, env=env, run=run, report=report)
-    except BaseImageError as error:
-        if builder is not None or not may_use_builtin:
-            raise
-        report(f"{error}\nthe built-in builder needs no base image, and its image will do for the local AWS")
-        return _build_with("builtin", inputs, images=images, env=env, run=run, report=report)
+    unfit: dict[str, str] = {}
+    while True:
+        chosen = choose(
+            builder, may_use_builtin=may_use_builtin, cwd=inputs.project, env=env, run=run, unfit=unfit
+        )
+        try:
+            return _build_with(chosen, inputs, images=images, env=env, run=run, report=report)
+        except UnfitBuilderError as error:
+            if builder is not None:
+                raise
+            # What answers a probe may lack what a build takes, such as podman's policy.json.
+            unfit[chosen] = error.reason
+            report(f"{error}\n{chosen} cannot build here: trying another builder")
+        except BaseImageError as error:
+            if builder is not None or not may_use_builtin:
+                raise
+            report(
+                f"{error}\nthe built-in builder needs no base image, and its image will do for the local AWS"
+            )
+            return _build_with("builtin", inputs, images=images, env=env, run=run, report=report)
 
 
 def _build_with(
@@ -91,14 +104,23 @@ def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> No
 
 
 def choose(
-    wanted: str | None, *, may_use_builtin: bool, cwd: Path, env: Mapping[str, str], run: Runner
+    wanted: str | None,
+    *,
+    may_use_builtin: bool,
+    cwd: Path,
+    env: Mapping[str, str],
+    run: Runner,
+    unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the builder to use; raise BuilderError that says, of each, why it cannot be used."""
+    """Return the builder to use; raise BuilderError that says, of each, why it cannot be used.
+
+    `unfit` are those that have failed to build on this machine, and why.
+    """
     if wanted == "builtin":
         return wanted
     problems = {}
     for name in (wanted,) if wanted else _CONTAINER_BUILDERS:
-        problem = _problem(name, cwd=cwd, env=env, run=run)
+        problem = unfit.get(name) or _problem(name, cwd=cwd, env=env, run=run)
         if problem is None:
             return name
         problems[name] = problem

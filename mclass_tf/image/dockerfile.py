@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError
+from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, UnfitBuilderError
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import REVISION, configuration
 from mclass_tf.process import Command, Completed, Runner
@@ -21,6 +21,12 @@ _EPOCH = "0"
 # How podman, buildah and docker say that they could not ask a registry for the base image.
 _UNREACHABLE = re.compile(
     r"pinging container registry|failed to resolve source metadata|failed to do request"
+)
+# How podman and buildah say that the Dockerfile is at fault: with anything else, the machine is.
+_OF_THE_DOCKERFILE = re.compile(r"building at STEP|no FROM statement found|no stages to build")
+# How docker says that its daemon, which answered before, is the fault: with anything else, it says what of the Dockerfile is.
+_OF_THE_DAEMON = re.compile(
+    r"Cannot connect to the Docker daemon|error during connect|permission denied while trying"
 )
 
 
@@ -129,6 +135,8 @@ def _failure(builder: str, argv: tuple[str, ...], reason: str) -> BuilderError |
             f"{builder} cannot get the base image: {reason}",
             hint="is its registry reachable? `build --build-arg BASE=IMAGE` takes another one",
         )
-    return BuilderError(
-        f"{' '.join(argv[:2])} failed: {reason}", hint="the whole output is above; nothing was kept"
-    )
+    failed = f"{' '.join(argv[:2])} failed: {reason}"
+    if _OF_THE_DAEMON.search(reason) if builder == "docker" else not _OF_THE_DOCKERFILE.search(reason):
+        hint = "mend what it names, or take another builder: --builder docker, podman, buildah, or, for the local AWS, builtin"
+        return UnfitBuilderError(failed, reason=reason, hint=hint)
+    return BuilderError(failed, hint="the whole output is above; nothing was kept")

@@ -26,6 +26,7 @@ from mclass_tf.errors import (
     DiskFullError,
     NoImageError,
     RevisionError,
+    UnfitBuilderError,
 )
 from mclass_tf.image import Image, Images, Inputs, Revision, build, builder, dockerfile, read_revision
 from mclass_tf.process import Command, Completed
@@ -140,7 +141,8 @@ def _container_build(project: Path, run: process.Runner, *, builder: str = "podm
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("Error: COPY: no such file", BuilderError),
+        ('Error: building at STEP "COPY x /y": copier: stat: "/x": no such file or directory', BuilderError),
+        ("Error: creating build container: open /etc/containers/policy.json: not there", UnfitBuilderError),
         ("write /var: no space left on device", DiskFullError),
     ],
 )
@@ -151,8 +153,9 @@ def test_a_build_that_fails_says_why_and_keeps_nothing(
         failed = command.argv[1] == "build"
         return Completed(status=int(failed), stdout="", stderr=words if failed else "", interrupted=False)
 
-    with pytest.raises(error, match=words.rpartition(": ")[2]):
+    with pytest.raises(error, match=words.rpartition(": ")[2]) as caught:
         _container_build(tmp_path, run)
+    assert type(caught.value) is error
 
     assert list((tmp_path / "images").iterdir()) == []
 
@@ -272,6 +275,72 @@ def test_for_the_local_aws_alone_a_base_image_out_of_reach_is_done_without(
     else:
         with pytest.raises(BaseImageError, match="no such host"):
             attempt()
+
+
+class _Unfit:
+    """Of podman and buildah both answer; `unfit` of them cannot build on this machine."""
+
+    def __init__(self, *unfit: str, words: str = "open /etc/containers/policy.json: no such file") -> None:
+        self._unfit = unfit
+        self._words = words
+        self.built: list[str] = []
+
+    def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
+        name, what = command.argv[0], command.argv[1]
+        if name == "docker":
+            raise FileNotFoundError(name)
+        if name not in ("podman", "buildah"):
+            return process.run(command, on_stdout=on_stdout)
+        failed = False
+        if what == "build":
+            self.built.append(name)
+            Path(command.argv[command.argv.index("--iidfile") + 1]).write_text("sha256:1")
+            failed = name in self._unfit
+        elif what == "push":
+            write_layout(Path(command.argv[-1].removeprefix("oci:")), revision=REVISION.name)
+        return Completed(
+            status=int(failed), stdout="", stderr=self._words if failed else "", interrupted=False
+        )
+
+
+def _build_anyhow(project: Path, machine: _Unfit, said: list[str], *, local: bool) -> Image:
+    (project / "Dockerfile").write_text("FROM python\n")
+    return build(
+        Inputs(project=project, revision=REVISION, tag="v1"),
+        images=Images(project / "images"),
+        builder=None,
+        may_use_builtin=local,
+        env={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project)},
+        run=machine.run,
+        report=said.append,
+    )
+
+
+def test_where_a_builder_that_answers_cannot_build_the_next_one_does(project: Path) -> None:
+    machine, said = _Unfit("podman"), list[str]()
+
+    assert not _build_anyhow(project, machine, said, local=True).is_builtin
+
+    assert machine.built == ["podman", "buildah"]
+    assert "policy.json: no such file\npodman cannot build here: trying another builder" in said[1]
+
+
+def test_where_none_can_build_the_built_in_one_does_for_the_local_aws_alone(project: Path) -> None:
+    assert _build_anyhow(project, _Unfit("podman", "buildah"), [], local=True).is_builtin
+
+    with pytest.raises(BuilderError) as caught:
+        _build_anyhow(project, _Unfit("podman", "buildah"), [], local=False)
+    assert "podman: open /etc/containers/policy.json: no such file" in caught.value.message
+    assert "buildah: open" in caught.value.message
+
+
+def test_a_dockerfile_that_is_wrong_is_tried_by_no_other_builder(project: Path) -> None:
+    machine = _Unfit("podman", words='Error: building at STEP "RUN x": while running runtime: exit status 1')
+
+    with pytest.raises(BuilderError, match="STEP"):
+        _build_anyhow(project, machine, [], local=True)
+
+    assert machine.built == ["podman"]
 
 
 @pytest.fixture(scope="module")
