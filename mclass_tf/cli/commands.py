@@ -121,6 +121,7 @@ def apply(call: Call) -> Outcome:
         raise UsageError("--plan names one plan; with --all there are several")
     sessions: dict[str, Session] = {}
     made: set[str] = set()
+    shown: dict[str, str] = {}
 
     def prepare(name: str) -> Outcome:
         session = sessions[name] = open_environment(call, name)
@@ -131,6 +132,7 @@ def apply(call: Call) -> Outcome:
         planned = flows.make_plan(session)
         outcome = _planned(session, planned)
         call.reporter.line(outcome.text)
+        shown[name] = planned.saved.sha256
         if planned.plan.has_changes:
             made.add(name)
         return replace(outcome, text="")
@@ -142,7 +144,7 @@ def apply(call: Call) -> Outcome:
 
     def one(name: str) -> Outcome:
         flows.drop_left_pauses(sessions[name])
-        applied = flows.apply(sessions[name], file=arguments.plan)
+        applied = flows.apply(sessions[name], file=arguments.plan, shown=shown.get(name))
         text = f"{name} is applied" if applied.changed else f"{name}: no changes"
         document = {"environment": name, "changed": applied.changed, "outputs": applied.outputs}
         return Outcome(text=text, document=document)

@@ -129,10 +129,14 @@ def export_plan(planned: Planned, destination: Path) -> None:
 
 
 @_alone
-def apply(session: Session, *, file: Path | None = None) -> Applied:
-    """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own."""
+def apply(session: Session, *, file: Path | None = None, shown: str | None = None) -> Applied:
+    """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own.
+
+    `shown` is the SHA-256 of the plan that was shown, and of no other the answer was given: what another command has saved
+    meanwhile is not applied.
+    """
     if file is None:
-        return apply_within(session)
+        return _apply_approved(session, session.workspace.plan_file, shown=shown)
     try:
         return _apply_approved(session, _taken_in(session, file))
     finally:
@@ -144,7 +148,7 @@ def apply_within(session: Session) -> Applied:
     return _apply_approved(session, session.workspace.plan_file)
 
 
-def _apply_approved(session: Session, path: Path) -> Applied:
+def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -> Applied:
     if not path.is_file():
         raise _no_plan(session, path)
     approved = gates.read_approval(
@@ -154,6 +158,12 @@ def _apply_approved(session: Session, path: Path) -> Applied:
         target=_place(session),
         project=session.project.folder,
     )
+    name = session.environment.name
+    if shown is not None and approved.saved.sha256 != shown:
+        raise PlanRefusedError(
+            f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
+            hint=f"nothing was applied; `apply {name}` applies what that one has planned, `plan {name}` shows it anew",
+        )
     _current(session, approved.saved)
     return _apply(session, approved.saved)
 

@@ -20,6 +20,7 @@ import pytest
 from mclass_tf.workspace import approval_of
 from tests.commands import ROOT, CommandLine, Done, interrupted
 from tests.flows.conftest import write_project
+from tests.time_limits import seconds_left
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +135,35 @@ def test_plan_alone_asks_nothing_and_apply_alone_asks_first(small: CommandLine) 
     assert done.status == 2
     assert "--yes" in done.stderr
     assert small.ok("apply", "dev", "--local", "--yes", "--json").document["changed"]
+
+
+def test_a_plan_that_another_command_saves_while_the_question_is_open_is_not_applied(
+    small: CommandLine,
+) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        small.argv("apply", "dev", "--local"),
+        env=small.variables(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        os.close(theirs)
+        try:
+            said = b""
+            while b"[y/N]" not in said:
+                said += os.read(running.stderr.fileno(), 4096) if running.stderr else b""
+            change(small, "terraform/main.tf", "3600", "7200")
+            small.ok("plan", "dev", "--local")
+            os.write(ours, b"y\n")
+            _, stderr = running.communicate(timeout=seconds_left())
+        finally:
+            running.kill()
+            os.close(ours)
+
+    assert running.returncode == 5, stderr
+    assert b"not the one that was shown" in stderr
+    assert small.run("output", "dev", "--local").status == 3, "nothing was applied"
 
 
 def test_who_said_no_is_asked_again(small: CommandLine) -> None:
