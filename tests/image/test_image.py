@@ -76,16 +76,16 @@ def test_the_health_checks_of_the_image_and_of_the_task_definition_pass_in_it(co
     found = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile, re.MULTILINE)
     assert found
     definition = (ROOT / "modules/ecs-service/task_definition.tf").read_text(encoding="utf-8")
-    joined = re.search(r'"CMD", "python", "-c", join\("; ", (\[.*?\n    \])\)', definition, re.DOTALL)
+    joined = re.search(r'"CMD", "python", "-ISc", join\("; ", (\[.*?\n    \])\)', definition, re.DOTALL)
     assert joined
     values = {"container.port": "3000", "container_health_check.path": "/health"}
     filled = re.sub(r"\$\{var\.([\w.]+)\}", lambda name: values.get(name[1], "5"), joined[1])
     ecs = "; ".join(json.loads(re.sub(r",\s*\]", "]", filled)))
 
     container.run(*json.loads(found[1]))
-    container.run("python", "-c", ecs)
+    container.run("python", "-ISc", ecs)
     with pytest.raises(AssertionError, match="exec"):
-        container.run("python", "-c", ecs.replace("/health", "/no-such-page"))
+        container.run("python", "-ISc", ecs.replace("/health", "/no-such-page"))
 
 
 def test_nothing_is_compiled_at_the_start(container: Container) -> None:
