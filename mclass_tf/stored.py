@@ -37,4 +37,4 @@ def parsed(found: bytes, kind: type[T], *, url: str) -> T:
 
 def _plainly(error: Exception) -> str:
     text = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    return text[:1].lower() + text[1:]
+    return text if text.startswith("JSON") else text[:1].lower() + text[1:]
