@@ -117,9 +117,9 @@ class Aws:
         self._epoch: float | None = None  # AWS's time when this machine's monotonic clock was 0
 
     def now(self) -> dt.datetime:
-        """Return the time by AWS's clock, as its answers told it, or by this machine's where that agrees.
+        """Return the time: AWS's, learned from its responses, unless this machine's clock agrees with it.
 
-        What AWS itself and other machines note is compared with it: a machine's own clock may be minutes wrong.
+        Use it for times that are compared with AWS's or another machine's: this machine's clock may be minutes off.
         """
         here = dt.datetime.now(dt.UTC)
         if self._epoch is None:
@@ -129,7 +129,7 @@ class Aws:
 
     def _heed_clock(self, parsed: Mapping[str, Any], **_: Any) -> None:
         told = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        with suppress(TypeError, ValueError):  # there is none, or it is no date
+        with suppress(TypeError, ValueError):  # no Date header, or not a date
             epoch = parsedate_to_datetime(told).timestamp() - time.monotonic()
             # An answer was on its way for some time, so the one that says the latest is the nearest.
             self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
