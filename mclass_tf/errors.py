@@ -35,6 +35,7 @@
     ├── RefusedError                  5
     │   ├── GateRefusedError             a gate found something; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
+    │   │   └── PlanOutdatedError        what it was made from or approved under is no longer so; carries the image it was for
     │   ├── ProtectedError               what is to be destroyed is protected
     │   ├── DeploymentInProgressError    somebody else's deployment of the service is not over
     │   ├── LeaseHeldError               somebody releases, rolls back or promotes there; carries who
@@ -282,6 +283,13 @@ class GateRefusedError(RefusedError):
 
 class PlanRefusedError(RefusedError):
     pass
+
+
+class PlanOutdatedError(PlanRefusedError):
+    def __init__(self, message: str, *, hint: str, image: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.image = image
+        """The digest that the plan was asked for; None where the one in force was to stay."""
 
 
 class ProtectedError(RefusedError):

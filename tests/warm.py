@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
@@ -183,7 +184,8 @@ def _see_to(request: _Request, stdout: int, stderr: int, status: int) -> NoRetur
         _, how = os.waitpid(pid, 0)
         os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
     except BrokenPipeError:  # nobody waits for it any more
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     os._exit(0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -125,11 +126,9 @@ def apply(call: Call) -> Outcome:
 
     def prepare(name: str) -> Outcome:
         session = sessions[name] = open_environment(call, name)
-        if arguments.plan is not None or flows.has_saved_plan(session):
+        planned = None if arguments.plan is not None else _plan_to_apply(call, session)
+        if planned is None:
             return Outcome()
-        if not arguments.yes:
-            require_terminal("apply")
-        planned = flows.make_plan(session)
         outcome = _planned(session, planned)
         call.reporter.line(outcome.text)
         shown[name] = planned.saved.sha256
@@ -150,6 +149,22 @@ def apply(call: Call) -> Outcome:
         return Outcome(text=text, document=document)
 
     return each(call, one)
+
+
+def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
+    """Make the plan that is to be applied, unless there is a saved one that is still of what the files say."""
+    old = flows.outdated(session)
+    if old is None and flows.has_saved_plan(session):
+        return None
+    if old is None:
+        if not call.arguments.yes:
+            require_terminal("apply")
+        return flows.make_plan(session)
+    # Nobody who has read the old plan has seen the new one: it is applied where somebody is asked, or has agreed beforehand.
+    if not (call.arguments.yes or sys.stdin.isatty()):
+        raise old
+    session.report(f"{old.message}: planning anew")
+    return flows.make_plan(session, image=old.image)
 
 
 def _ask(call: Call, made: Mapping[str, Session]) -> None:

@@ -17,6 +17,7 @@ from mclass_tf.flows.environments import (
     has_saved_plan,
     init,
     make_plan,
+    outdated,
     unlock,
     verify_environment,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "init",
     "leave",
     "make_plan",
+    "outdated",
     "paused",
     "promote",
     "push_image",

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from mclass_tf import endpoint, gates, verify
+from mclass_tf import endpoint, gates, inputs, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
     MclassError,
     NothingAppliedError,
+    PlanOutdatedError,
     PlanRefusedError,
     ProtectedError,
     StateLockedError,
@@ -102,8 +103,12 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
     _discard(file)
     in_force = session.state().outputs.get("image_digest")
     try:
+        session.initialise()
+        files = _inputs(
+            session
+        )  # as they were before: what changes while Terraform reads them makes the plan an old one
         made = _terraform_plan(session, file, image=image or in_force)
-        saved = _saved(session, file, made)
+        saved = _saved(session, file, made, files=files, image=image)
         session.report("judging the plan")
         subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
         decision = gates.evaluate(saved, subject)
@@ -149,6 +154,18 @@ def apply_within(session: Session) -> Applied:
 
 
 def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -> Applied:
+    approved = _approved(session, path)
+    name = session.environment.name
+    if shown is not None and approved.saved.sha256 != shown:
+        raise PlanRefusedError(
+            f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
+            hint=f"nothing was applied; `apply {name}` applies what that one has planned, `plan {name}` shows it anew",
+        )
+    _current(session, approved.saved)
+    return _apply(session, approved.saved)
+
+
+def _approved(session: Session, path: Path) -> gates.ApprovedPlan:
     if not path.is_file():
         raise _no_plan(session, path)
     approved = gates.read_approval(
@@ -158,14 +175,24 @@ def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -
         target=_place(session),
         project=session.project.folder,
     )
-    name = session.environment.name
-    if shown is not None and approved.saved.sha256 != shown:
-        raise PlanRefusedError(
-            f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
-            hint=f"nothing was applied; `apply {name}` applies what that one has planned, `plan {name}` shows it anew",
+    session.initialise()  # it tells Terraform, and `_inputs`, where the modules are
+    changes = inputs.changes(approved.saved.inputs, _inputs(session))
+    if changes:
+        others = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
+        raise PlanOutdatedError(
+            f"{changes[0]}{others}, since the plan {path} was made",
+            hint=f"nothing was applied; plan again: `plan {session.environment.name}`",
+            image=approved.saved.image,
         )
-    _current(session, approved.saved)
-    return _apply(session, approved.saved)
+    return approved
+
+
+def _inputs(session: Session) -> dict[str, str]:
+    return inputs.digests(
+        project=session.project.folder,
+        environment=session.environment.directory,
+        data=session.workspace.data,
+    )
 
 
 def _taken_in(session: Session, file: Path) -> Path:
@@ -199,6 +226,18 @@ def discard_plan_within(session: Session) -> None:
 
 def has_saved_plan(session: Session) -> bool:
     return session.workspace.plan_file.is_file()
+
+
+@_alone
+def outdated(session: Session) -> PlanOutdatedError | None:
+    """Return why the saved plan is an old one, which `apply` would refuse; None where it is not, or is refused for another reason."""
+    try:
+        _approved(session, session.workspace.plan_file)
+    except PlanOutdatedError as error:
+        return error
+    except PlanRefusedError:
+        return None
+    return None
 
 
 def applied_state(session: Session) -> State:
@@ -247,12 +286,13 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
         )
     in_force = applied.get("image_digest")
     try:
+        session.initialise()
         made = _terraform_plan(session, file, image=in_force, destroy=True)
         if not made.has_changes:
             return Applied(environment=session.environment.name, changed=False, outputs={})
         show(made)
         _ask(session, confirm, f"Destroy {len(made.resources)} resources")
-        return _apply(session, _saved(session, file, made))
+        return _apply(session, _saved(session, file, made, files={}, image=None))
     finally:
         _discard(file)
 
@@ -280,7 +320,6 @@ def _ask(session: Session, confirm: Confirm, what: str) -> None:
 
 def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:
     variables = {} if image is None else {"image_digest": image}
-    session.initialise()
     session.report("planning")
     with session.terraform(**variables).with_one_provider(
         memory=session.workspace.provider_stamp
@@ -296,7 +335,9 @@ def _place(session: Session) -> str:
     return f"{session.target.identity}, state s3://{backend.bucket}/{backend.key}"
 
 
-def _saved(session: Session, file: Path, made: Plan) -> SavedPlan:
+def _saved(
+    session: Session, file: Path, made: Plan, *, files: Mapping[str, str], image: str | None
+) -> SavedPlan:
     lineage, serial = state_of(file)
     return SavedPlan(
         path=file,
@@ -307,6 +348,8 @@ def _saved(session: Session, file: Path, made: Plan) -> SavedPlan:
         serial=serial,
         has_changes=made.has_changes,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        inputs=files,
+        image=image,
     )
 
 

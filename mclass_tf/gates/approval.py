@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from mclass_tf.errors import PlanRefusedError
-from mclass_tf.gates.verdict import Finding, Problem, Verdict, WaivedFinding, Waiver
+import msgspec
+
+from mclass_tf.errors import PlanOutdatedError, PlanRefusedError
+from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import SavedPlan, digest
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 POLICY: Final = "policy"
 
 # Known to this module alone: what does not hold it has not been through the gates.
@@ -39,6 +40,21 @@ class ApprovedPlan:
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
             raise TypeError("an ApprovedPlan is made by gates.evaluate() or gates.read_approval()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    format: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What lies beside a plan, in JSON."""
+
+    format: int
+    policy: str
+    plan: SavedPlan
+    verdicts: tuple[Verdict, ...]
 
 
 def approve(*, saved: SavedPlan, verdicts: tuple[Verdict, ...], policy: str) -> ApprovedPlan | None:
@@ -66,16 +82,11 @@ def _policy_files(folder: Path) -> Iterator[Path]:
 
 def write_approval(path: Path, approved: ApprovedPlan) -> None:
     """Write the record that `read_approval` takes, readable by its owner alone, whole or not at all."""
-    record = {
-        "format": FORMAT,
-        "policy": approved.policy,
-        "plan": {**dataclasses.asdict(approved.saved), "path": approved.saved.path.name},
-        "verdicts": [dataclasses.asdict(verdict) for verdict in approved.verdicts],
-    }
-    text = json.dumps(record, indent=2, default=_iso, ensure_ascii=False) + "\n"
+    record = _Record(format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts)
+    text = msgspec.json.format(msgspec.json.encode(record, enc_hook=_name), indent=2) + b"\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "wb") as stream:
             stream.write(text)
         Path(temporary).replace(path)
     except BaseException:
@@ -83,9 +94,9 @@ def write_approval(path: Path, approved: ApprovedPlan) -> None:
         raise
 
 
-def _iso(value: object) -> str:
-    if isinstance(value, dt.date):
-        return value.isoformat()
+def _name(value: object) -> str:
+    if isinstance(value, Path):
+        return value.name  # where the plan lies is said to `read_approval`
     raise TypeError(f"{value!r} has no place in an approval")
 
 
@@ -100,53 +111,56 @@ def read_approval(
 ) -> ApprovedPlan:
     """Read the approval at `path` of the plan at `saved_path`, or raise PlanRefusedError.
 
-    Refused are: no record or an unreadable one, other bytes than were approved, another environment or target than is
-    meant, a policy that is no longer the one that approved, and a waiver that has expired since.
+    Refused are: no record or an unreadable one, other bytes than were approved, and another environment than is meant. Another
+    target than is meant, a policy that is no longer the one that approved, and a waiver that has expired since raise
+    PlanOutdatedError: a new plan would be judged as things are now.
     """
     again = f"nothing was applied; plan again: `plan {environment}`"
     record = _record(path, again)
-    try:
-        saved = SavedPlan(**{**record["plan"], "path": saved_path})
-        verdicts = tuple(_verdict(entry) for entry in record["verdicts"])
-        policy = str(record["policy"])
-    except (KeyError, TypeError, ValueError):
-        raise PlanRefusedError(f"the approval {path} is not complete", hint=again) from None
-    _still_valid(saved, verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
+    saved = dataclasses.replace(record.plan, path=saved_path)
+    _still_valid(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
     _same_place(saved, environment=environment, target=target, hint=again)
-    if policy != policy_digest(project):
-        raise PlanRefusedError(
-            f"the policy in {project / POLICY} has changed since the gates approved this plan", hint=again
+    if record.policy != policy_digest(project):
+        raise PlanOutdatedError(
+            f"the policy in {project / POLICY} has changed since the gates approved this plan",
+            hint=again,
+            image=saved.image,
         )
-    approved = approve(saved=saved, verdicts=verdicts, policy=policy)
+    approved = approve(saved=saved, verdicts=record.verdicts, policy=record.policy)
     if approved is None:
         raise PlanRefusedError(f"the record {path} approves nothing: a gate did not pass", hint=again)
     return approved
 
 
-def _record(path: Path, again: str) -> Mapping[str, Any]:
+def _record(path: Path, again: str) -> _Record:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+        version = msgspec.json.decode(text, type=_Format).format
     except FileNotFoundError:
         raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise PlanRefusedError(f"the approval {path} cannot be read", hint=again) from None
-    version = record.get("format") if isinstance(record, dict) else None
-    if not isinstance(record, dict) or version != FORMAT:
+    if version != FORMAT:
         raise PlanRefusedError(
             f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again
         )
-    return record
+    try:
+        return msgspec.json.decode(text, type=_Record, dec_hook=lambda kind, value: kind(value))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PlanRefusedError(f"the approval {path} is not complete: {error}", hint=again) from None
 
 
 def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
-    for what, approved, wanted in (
-        ("environment", saved.environment, environment),
-        ("target", saved.target, target),
-    ):
-        if approved != wanted:
-            raise PlanRefusedError(
-                f"the plan was approved for {what} {approved!r}, not for {wanted!r}", hint=hint
-            )
+    if saved.environment != environment:
+        raise PlanRefusedError(
+            f"the plan was approved for environment {saved.environment!r}, not for {environment!r}", hint=hint
+        )
+    if saved.target != target:
+        raise PlanOutdatedError(
+            f"the plan was approved for target {saved.target!r}, not for {target!r}",
+            hint=hint,
+            image=saved.image,
+        )
 
 
 def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
@@ -156,31 +170,8 @@ def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date
         raise PlanRefusedError(f"the plan {saved.path} is not the one that the gates approved", hint=hint)
     for waived in (waived for verdict in verdicts for waived in verdict.waived):
         if waived.waiver.expires < today:
-            raise PlanRefusedError(
+            raise PlanOutdatedError(
                 f"the approval rests on the waiver of {waived.waiver.check}, which expired on {waived.waiver.expires}",
                 hint=hint,
+                image=saved.image,
             )
-
-
-def _verdict(entry: Mapping[str, Any]) -> Verdict:
-    return Verdict(
-        **{
-            **entry,
-            "failed": tuple(Finding(**finding) for finding in entry["failed"]),
-            "waived": tuple(
-                WaivedFinding(finding=Finding(**waived["finding"]), waiver=_waiver(waived["waiver"]))
-                for waived in entry["waived"]
-            ),
-            "problems": tuple(Problem(**problem) for problem in entry["problems"]),
-        }
-    )
-
-
-def _waiver(entry: Mapping[str, Any]) -> Waiver:
-    return Waiver(
-        **{
-            **entry,
-            "environments": tuple(entry["environments"]),
-            "expires": dt.date.fromisoformat(entry["expires"]),
-        }
-    )

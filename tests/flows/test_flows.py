@@ -107,6 +107,26 @@ def test_the_image_in_force_stays_until_another_is_released(small: CommandLine) 
     assert small.ok("output", "dev", "image_digest", "--local").stdout == f"{IMAGE}\n"
 
 
+def test_an_experiment_that_was_planned_and_taken_back_is_not_applied(
+    small: CommandLine, tmp_path: Path
+) -> None:
+    variables = "environments/dev/terraform.tfvars"
+    change(small, variables, 'environment = "dev"', 'environment = "dev"\nsession_seconds = 7200')
+    small.ok("plan", "dev", "--local", "--image", IMAGE, "--out", str(tmp_path / "tried.tfplan"))
+    change(small, variables, "7200", "5400")
+
+    unasked = small.run("apply", "dev", "--local")
+    given = small.run("apply", "dev", "--local", "--yes", "--plan", str(tmp_path / "tried.tfplan"))
+    approved = small.ok("apply", "dev", "--local", "--yes", "--json")
+
+    for refused in (unasked, given):
+        assert refused.status == 5
+        assert f"{variables} has changed" in refused.stderr
+    assert f"{variables} has changed" in approved.stderr
+    outputs = approved.document["outputs"]
+    assert (outputs["session_seconds"], outputs["image_digest"]) == (5400, IMAGE)
+
+
 def test_environments_are_planned_and_applied_side_by_side_and_apart(small: CommandLine) -> None:
     planned = small.ok("plan", "--all", "--local", "--json").document
     assert list(planned["environments"]) == ["dev", "prod"]
@@ -441,7 +461,9 @@ def test_a_missing_state_bucket_is_told_with_the_command_that_makes_it(small: Co
     other.ok("plan", "dev", **aws)
 
 
-def test_a_local_aws_that_was_started_anew_is_empty_and_an_older_plan_is_refused(small: CommandLine) -> None:
+def test_the_plan_of_a_local_aws_that_is_gone_is_made_anew_by_who_may_apply_it_unasked(
+    small: CommandLine,
+) -> None:
     small.ok("plan", "dev", "--local")
     os.kill(small.ok("local", "status", "--json").document["pid"], signal.SIGKILL)
     deadline = time.monotonic() + 60
@@ -455,7 +477,9 @@ def test_a_local_aws_that_was_started_anew_is_empty_and_an_older_plan_is_refused
     assert "started anew is empty" in output.stderr
     assert apply.status == 5
     assert "plan dev" in apply.stderr
-    small.ok("plan", "dev", "--local")
+    applied = small.ok("apply", "dev", "--local", "--yes")
+    assert "planning anew" in applied.stderr
+    assert "dev is applied" in applied.stdout
 
 
 def test_plain_terraform_works_as_the_guide_writes_it(small: CommandLine) -> None:

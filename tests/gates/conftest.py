@@ -62,6 +62,8 @@ class Judge:
             serial=0,
             has_changes=True,
             created="2027-01-15T00:00:00+00:00",
+            inputs={},
+            image=None,
         )
 
     def __call__(

@@ -29,7 +29,7 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "lines", "stored", "strategy"},
+    {"analysis", "inputs", "lines", "stored", "strategy"},
     {"errors"},
 )
 MODULES = sorted(

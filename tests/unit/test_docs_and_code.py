@@ -210,6 +210,8 @@ def _planned() -> Any:
         serial=0,
         has_changes=False,
         created="2026-01-01T00:00:00+00:00",
+        inputs={},
+        image=None,
     )
     return Planned(plan=Plan.parse({}), saved=saved, decision=Decision(verdicts=(verdict,), approved=None))
 

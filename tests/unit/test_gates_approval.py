@@ -18,6 +18,7 @@ from mclass_tf.gates.approval import approve
 from mclass_tf.plan import Plan, SavedPlan, digest
 
 TODAY = dt.date(2027, 1, 15)
+IMAGE = f"sha256:{'1' * 64}"
 
 FINDING = gates.Finding(
     gate="fake",
@@ -81,6 +82,8 @@ def saved(project: Path) -> SavedPlan:
         serial=7,
         has_changes=True,
         created="2027-01-15T00:00:00+00:00",
+        inputs={"terraform/main.tf": "00"},
+        image=IMAGE,
     )
 
 
@@ -233,11 +236,14 @@ def edited(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        pytest.param(lambda r: r.update(format=2), "has format 2", id="a later format"),
+        pytest.param(lambda r: r.update(format=3), "has format 3", id="a later format"),
         pytest.param(lambda r: r.pop("format"), "has format None", id="no format"),
         pytest.param(lambda r: r.pop("policy"), "not complete", id="no policy"),
         pytest.param(lambda r: r["plan"].pop("serial"), "not complete", id="no serial"),
-        pytest.param(lambda r: r["verdicts"][0].update(extra=1), "not complete", id="an unknown key"),
+        pytest.param(
+            lambda r: r["verdicts"][0].update(checked="3"), "not complete", id="a text for a number"
+        ),
+        pytest.param(lambda r: r["plan"].update(inputs=None), "not complete", id="no inputs"),
         pytest.param(lambda r: r.update(verdicts=[]), "approves nothing", id="no verdict"),
         pytest.param(
             lambda r: r["verdicts"][0].update(checked=0), "approves nothing", id="a gate that failed"
@@ -252,7 +258,7 @@ def test_a_record_that_is_not_whole_is_refused(
     refused(project, saved, because=because)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\x00\xff", "[" * 100_000])
 def test_a_record_that_is_no_record_is_refused(project: Path, saved: SavedPlan, text: str) -> None:
     (project / "dev.approval.json").write_bytes(text.encode("latin-1"))
     refused(project, saved, because="cannot be read|has format")

@@ -216,6 +216,8 @@ def saved(path: Path) -> SavedPlan:
         serial=1,
         has_changes=True,
         created="2026-11-23T00:00:00+00:00",
+        inputs={},
+        image=None,
     )
 
 

@@ -1,0 +1,76 @@
+"""The files that a plan is made from, and which of them have changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+_LOCK_FILE: Final = ".terraform.lock.hcl"
+"""The versions of the providers: the one hidden file that Terraform reads."""
+# What Terraform and Python leave behind in a folder that they only read.
+_LEFT_BEHIND: Final = ("*.tfstate", "*.tfstate.backup", "*.tfplan", "crash.log", "crash.*.log", "*~")
+_NO_INPUT: Final = ("__pycache__",)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below `folder` that may be an input, in order: no hidden ones, and nothing that a run leaves behind.
+
+    Links to folders are followed, each folder is read once.
+    """
+    read: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        read.add(os.path.realpath(here))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _NO_INPUT
+            and os.path.realpath(Path(here, name)) not in read
+        )
+        for name in sorted(names):
+            file = Path(here, name)
+            if (name == _LOCK_FILE or not name.startswith(".")) and not any(map(file.match, _LEFT_BEHIND)):
+                yield file
+
+
+def digests(*, project: Path, environment: Path, data: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that a plan is made from, by its name relative to `project`.
+
+    They are those of terraform/, of modules/, of the environment's folder, and of each local module that lies elsewhere.
+    Terraform has listed those in `data`, its TF_DATA_DIR, at `init`. A file outside all of them that the configuration reads by
+    itself, as with `file()`, is not known here.
+    """
+    folders = (project / "terraform", project / "modules", environment, *_modules(project, data))
+    found: dict[str, str] = {}
+    for folder in folders:
+        for file in files_below(folder):
+            name = os.path.relpath(file, project)
+            if name not in found and file.is_file():
+                found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def _modules(project: Path, data: Path) -> Iterator[Path]:
+    root = project / "terraform"
+    try:
+        modules = json.loads((data / "modules" / "modules.json").read_text(encoding="utf-8"))["Modules"]
+        folders = [Path(os.path.normpath(root / module["Dir"])) for module in modules]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no module is called, or `init` was never run
+    for folder in folders:
+        # What was downloaded is determined by the configuration and the lock file.
+        if not folder.is_relative_to(data) and folder != root:
+            yield folder
+
+
+def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Return, for each file that differs, its name and what happened to it: `terraform/main.tf has changed`."""
+    return (
+        *(f"{name} has changed" for name in sorted(then.keys() & now.keys()) if then[name] != now[name]),
+        *(f"{name} is new" for name in sorted(now.keys() - then.keys())),
+        *(f"{name} is gone" for name in sorted(then.keys() - now.keys())),
+    )
