@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,10 @@ nox.options.default_venv_backend = "none"
 
 HERE = Path(__file__).parent
 SHARED = HERE / ".nox" / "shared"
+TOOLS = HERE / ".nox" / "tools"
+LOCK = "constraints.txt"
+TOOLS_LOCK = ".ci/tools.txt"
+APP_LOCK = "app/requirements.txt"
 
 
 def _interpreter(session: nox.Session) -> str:
@@ -44,19 +50,53 @@ def _python(session: nox.Session) -> str:
 
 def _ready(session: nox.Session) -> None:
     """Make the shared environment, or bring it up to date."""
+    with _made(session, _environment(session), sources=("pyproject.toml", LOCK)) as make:
+        if make:
+            # What comes as source is built with the locked setuptools: pip would fetch one that nothing checks. This package comes
+            # second, for setuptools takes the `packaging` that it finds, and that of Checkov is too old for it.
+            _install(session, LOCK, only="setuptools")
+            pip = (_python(session), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+            session.run(*pip, "--editable", ".", external=True)
+            _install(session, LOCK)
+
+
+@contextmanager
+def _made(session: nox.Session, folder: Path, *, sources: tuple[str, ...]) -> Iterator[bool]:
+    """Yield whether the environment in `folder` is to be filled, an empty one by now; note afterwards that it is."""
     version = str(session.run(_interpreter(session), "-VV", external=True, silent=True, log=False))
-    sources = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    digest = hashlib.sha256(sources + version.encode()).hexdigest()
-    folder = _environment(session)
+    read = b"".join((HERE / name).read_bytes() for name in (*sources, "noxfile.py"))
+    digest = hashlib.sha256(read + version.encode()).hexdigest()
     stamp = folder / "made-from.sha256"
-    if not stamp.is_file() or stamp.read_text(encoding="ascii") != digest:
-        session.run(_interpreter(session), "-m", "venv", "--clear", str(folder), external=True)
-        session.run(
-            *(_python(session), "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"),
-            *("--editable", ".[dev]"),
-            external=True,
+    if stamp.is_file() and stamp.read_text(encoding="ascii") == digest:
+        yield False
+        return
+    session.run(_interpreter(session), "-m", "venv", "--clear", str(folder), external=True)
+    yield True
+    stamp.write_text(digest, encoding="ascii")
+
+
+def _install(session: nox.Session, lock: str, *, python: str = "", only: str = "") -> None:
+    """Install what `lock` names, or of that one package, where it has one of the digests that stand there."""
+    text = (HERE / lock).read_text(encoding="utf-8")
+    if only:
+        text = next(entry for entry in _entries(text) if entry.startswith(f"{only}=="))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "lock.txt")
+        file.write_text(text, encoding="utf-8")
+        options = (
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--require-hashes",
+            "--requirement",
+            str(file),
         )
-        stamp.write_text(digest, encoding="ascii")
+        session.run(python or _python(session), "-m", "pip", "install", *options, external=True)
+
+
+def _entries(lock: str) -> Iterator[str]:
+    """Yield each requirement of a lock file with its digests."""
+    return (f"{entry}\n" for entry in re.split(r"\n(?! )", lock) if entry and not entry.startswith("#"))
 
 
 def _mclass_tf(session: nox.Session, *arguments: str) -> None:
@@ -164,6 +204,41 @@ def rehearsals(session: nox.Session) -> None:
     session.run(
         _python(session), "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True
     )
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look the locked dependencies up in the database of known vulnerabilities; `-- --if-possible` where it may be out of reach."""
+    python = _tools(session)
+    session.run(python, ".ci/audit", *session.posargs, LOCK, APP_LOCK, TOOLS_LOCK, external=True)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Lock the dependencies anew, with hashes; `-- --upgrade` takes newer versions, `-- --upgrade-package NAME` one."""
+    python = _tools(session)
+    options = ("--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-config")
+    command = f"nox -s {session.name}"
+    for source, file, more in (
+        ("pyproject.toml", LOCK, ("--extra", "dev", "--no-annotate")),
+        ("app/requirements.in", APP_LOCK, ()),
+        (".ci/tools.in", TOOLS_LOCK, ("--no-annotate",)),
+    ):
+        session.run(
+            *(python, "-m", "uv", "pip", "compile", *options, *more, *session.posargs),
+            *(source, "--output-file", file),
+            env={"UV_CUSTOM_COMPILE_COMMAND": command},
+            external=True,
+        )
+
+
+def _tools(session: nox.Session) -> str:
+    """Return the Python of the environment for what works on the dependencies and is none."""
+    python = str(TOOLS / "bin" / "python")
+    with _made(session, TOOLS, sources=(TOOLS_LOCK,)) as make:
+        if make:
+            _install(session, TOOLS_LOCK, python=python)
+    return python
 
 
 @nox.session

@@ -43,6 +43,7 @@ def test_it_tells_how_long_each_part_took(tmp_path: Path) -> None:
         "tools",
         "environment",
         "lint",
+        "audit",
         "fast tests",
         "slow tests",
         "in all",
@@ -54,7 +55,7 @@ def test_it_tells_how_long_each_part_took(tmp_path: Path) -> None:
     [
         ("update -qq", ["tools: failed with 3"], 3),
         ("-m pip install --quiet nox", ["tools", "environment: failed with 3"], 3),
-        ("-m nox -s tests", ["tools", "environment", "lint", "fast tests: failed with 3"], 3),
+        ("-m nox -s tests", ["tools", "environment", "lint", "audit", "fast tests: failed with 3"], 3),
     ],
 )
 def test_it_ends_with_the_part_that_fails_and_names_it(

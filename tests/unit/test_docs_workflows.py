@@ -44,15 +44,17 @@ def test_a_workflow_has_no_permissions_but_those_of_its_jobs(workflow: dict[Any,
     assert all(job["permissions"] for job in workflow["jobs"].values())
 
 
-def test_only_the_upload_of_findings_may_write(workflow: dict[Any, Any]) -> None:
+def test_only_the_upload_of_findings_and_the_update_of_dependencies_may_write(
+    workflow: dict[Any, Any],
+) -> None:
     written = {
-        scope
-        for job in workflow["jobs"].values()
+        (name, scope)
+        for name, job in workflow["jobs"].items()
         for scope, right in job["permissions"].items()
         if right == "write"
     }
 
-    assert written <= {"security-events"}
+    assert written <= {("gate", "security-events"), ("update", "contents"), ("update", "pull-requests")}
 
 
 def test_every_job_has_a_time_limit(workflow: dict[Any, Any]) -> None:
