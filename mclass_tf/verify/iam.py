@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
+
+from mclass_tf.local.wildcards import matches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class Statement:
         )
 
     def covers(self, *, action: str, resource: str) -> bool:
-        return any(_matches(p, action.lower()) for p in map(str.lower, self.actions)) and any(
-            _matches(pattern, resource) for pattern in self.resources
+        return any(matches(p, action.lower()) for p in map(str.lower, self.actions)) and any(
+            matches(pattern, resource) for pattern in self.resources
         )
 
 
@@ -75,12 +76,6 @@ def document(value: Any) -> Mapping[str, Any]:
     """Return a policy document, which an API gives as an object, as JSON, or as JSON that is percent-encoded."""
     parsed: Mapping[str, Any] = json.loads(unquote(value)) if isinstance(value, str) else value
     return parsed
-
-
-def _matches(pattern: str, value: str) -> bool:
-    """Match as IAM does: * is any text, ? any character, nothing else is special."""
-    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
-    return re.fullmatch("".join(parts), value, flags=re.DOTALL) is not None
 
 
 def _texts(value: Any) -> tuple[str, ...]:

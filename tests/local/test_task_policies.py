@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.policies import Decision, NotModelledError, Request, decide, matches
+from mclass_tf.local.aws.policies import Decision, NotModelledError, Request, decide
+from mclass_tf.local.wildcards import matches
 
 _ARN = "arn:aws:logs:ap-northeast-2:111111111111:log-group:/ecs/task:log-stream:a"
 _REQUEST = Request(

@@ -6,11 +6,12 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from mclass_tf.local.wildcards import matches
 
 _IF_EXISTS = "IfExists"
 
@@ -80,12 +81,6 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether `*` and `?` of the pattern make it the text."""
-    parts = (".*" if piece == "*" else "." if piece == "?" else re.escape(piece) for piece in pattern)
-    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
 # ---- conditions: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html

@@ -16,6 +16,7 @@ from typing import Any
 from mclass_tf.local.balancer import snapshot
 from mclass_tf.local.balancer.groups import Group
 from mclass_tf.local.balancer.request import Request
+from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
 
@@ -225,13 +226,8 @@ def _values(found: Mapping[str, Any], config: str) -> list[Any]:
 
 def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) -> re.Pattern[bytes]:
     """`*` stands for any characters, `?` for one; with `escapes` a backslash takes their meaning away."""
-    pieces = re.compile(r"\\[*?]|." if escapes else ".", re.DOTALL)
-    meant = {"*": ".*", "?": "."}
-
-    def one(value: str) -> str:
-        return "".join(meant.get(piece) or re.escape(piece[-1]) for piece in pieces.findall(value))
-
-    return re.compile("|".join(f"(?:{one(value)})" for value in values).encode(), flags | re.DOTALL)
+    meant = "|".join(f"(?:{expression(value, escapes=escapes)})" for value in values)
+    return re.compile(meant.encode(), flags | re.DOTALL)
 
 
 def _host(found: Mapping[str, Any]) -> Condition:
