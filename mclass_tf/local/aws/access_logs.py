@@ -12,6 +12,7 @@ import logging
 import secrets
 import string
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _log = logging.getLogger("mclass_tf.local")
 
 _INTERVAL = 300.0  # AWS's seconds
 _TICK = 1.0
-_LINES_KEPT = 500_000  # of one load balancer: then they are written at once
+_KEPT = 64 * 1024 * 1024  # characters of one load balancer: then they are written at once
 _RANDOM = string.ascii_lowercase + string.digits
 _NODE = "127.0.0.1"
 
@@ -49,6 +50,7 @@ class AccessLogs:
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
         self._lines: dict[str, list[str]] = {}
+        self._sizes: Counter[str] = Counter()
 
     def take(self, report: AccessLog) -> None:
         """Keep the lines if the load balancer logs at all."""
@@ -56,7 +58,8 @@ class AccessLogs:
             return
         lines = self._lines.setdefault(report.load_balancer_arn, [])
         lines.extend(report.lines)
-        if len(lines) > _LINES_KEPT:
+        self._sizes[report.load_balancer_arn] += sum(map(len, report.lines))
+        if self._sizes[report.load_balancer_arn] > _KEPT:
             self.write(now=time.time())
 
     async def run(self) -> None:
@@ -75,6 +78,7 @@ class AccessLogs:
     def write(self, *, now: float) -> None:
         """Write what has come in since the last time, one object for each load balancer."""
         collected, self._lines = self._lines, {}
+        self._sizes.clear()
         for arn, lines in collected.items():
             place = _place(arn)
             if place is None or not lines:

@@ -13,7 +13,8 @@ import signal
 import sys
 from typing import cast
 
-from mclass_tf.local.balancer.report import Report, to_json
+from mclass_tf.local.balancer.capacity import raise_limit
+from mclass_tf.local.balancer.report import AccessLog, Failure, Metrics, Report, to_json
 from mclass_tf.local.balancer.server import DataPlane
 from mclass_tf.local.balancer.snapshot import Snapshot
 
@@ -26,6 +27,7 @@ else:
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 1.0  # seconds for the last reports to be read
+_UNREAD = 64 * 1024 * 1024  # bytes of reports
 
 
 class _Lines(asyncio.Protocol):
@@ -47,15 +49,26 @@ class _Lines(asyncio.Protocol):
 
 
 class _Reports(asyncio.BaseProtocol):
-    """Standard output; writing to it never blocks."""
+    """Standard output; writing to it never blocks.
+
+    What nobody reads is kept up to a bound. Beyond it what passed is no longer told; what holds until the next report is.
+    """
 
     def __init__(self) -> None:
         self._is_closed = asyncio.Event()
+        self._lost = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def send(self, report: Report) -> None:
+        waiting = self._transport.get_write_buffer_size()
+        if waiting > _UNREAD and isinstance(report, Metrics | Failure | AccessLog):
+            self._lost += 1
+            return
+        if self._lost and waiting < _UNREAD // 2:
+            _log.error("%d reports are lost: nobody read them in time", self._lost)
+            self._lost = 0
         self._transport.write(to_json(report).encode() + b"\n")
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
@@ -75,6 +88,7 @@ async def run() -> None:
     _, reports = await loop.connect_write_pipe(_Reports, os.fdopen(1, "wb", buffering=0))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lines.lines.put_nowait, None)
+    raise_limit()
     plane = DataPlane(reports.send)
     telemetry = loop.create_task(plane.telemetry.run())
     while (line := await lines.lines.get()) is not None:

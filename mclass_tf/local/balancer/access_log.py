@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balance
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from time import monotonic
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mclass_tf.local.balancer.exchange import Exchange
 
 _LONGEST_AGENT = 8 * 1024
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # within quotes: a quote, a backslash, and what is not printable ASCII
 
 
 def line(client: ClientConnection, exchange: Exchange) -> str:
@@ -39,7 +41,7 @@ def line(client: ClientConnection, exchange: Exchange) -> str:
         target_status,
         str(request.size + exchange.received),
         str(exchange.sent),
-        f'"{_request_line(exchange, protocol=listener.protocol, port=listener.port)}"',
+        _quoted(_request_line(exchange, protocol=listener.protocol, port=listener.port)),
         _quoted(agent),
         cipher,
         version,
@@ -54,8 +56,8 @@ def line(client: ClientConnection, exchange: Exchange) -> str:
         '"-"',  # error_reason: of Lambda functions and authentication
         _quoted(target_name),
         _quoted(target_status),
-        '"-"',  # classification
-        '"-"',  # classification_reason
+        _quoted(request.desync.classification if request.desync else "-"),
+        _quoted(request.desync.reason if request.desync else "-"),
         f"TID_{client.trace_id}",
     )
     return " ".join(fields)
@@ -85,7 +87,8 @@ def _request_line(exchange: Exchange, *, protocol: str, port: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace('"', "\\x22")
+    """Return a field that ends where it ends, on the line on which it began, whatever a client has sent."""
+    escaped = _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02X}", text)
     return f'"{escaped}"'
 
 

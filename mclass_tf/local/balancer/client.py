@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from mclass_tf.local.balancer import limits
+from mclass_tf.local.balancer.desync import Desync
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.groups import Group
 from mclass_tf.local.balancer.request import RefusedError, Request
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
+_AT_ONCE = 64  # pieces that are read of one client before it is the others' turn
+_PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
+_HEAD_END = b"\r\n\r\n"
 
 
 class ClientConnection(asyncio.Protocol):
@@ -50,7 +55,9 @@ class ClientConnection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._out: list[bytes] = []
         self._holds: set[str] = set()
-        self._early = b""  # what a client sent behind a request to upgrade, before it was granted
+        self._inbox, self._read_to = b"", 0  # what has come, and how much of it was read
+        self._silence, self._trailers = limits.Silence(), limits.Trailers()
+        self._is_reading = False
         self._is_deaf = self._is_lost = self._is_closing = self._is_advancing = self._lingers = False
         self._trace_id = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -89,6 +96,18 @@ class ClientConnection(asyncio.Protocol):
         """
         return monotonic() - self._opened >= self._keep_alive or self.listener.is_closed
 
+    # What the capacity asks of it
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is the client's turn: to send a request, or the rest of one."""
+        return not self._exchanges or not self._exchanges[-1].request_is_whole
+
+    def disconnect(self) -> None:
+        """Let go of it at once."""
+        self._is_deaf = True
+        self._transport.abort()
+
     # What the exchange asks of it
 
     def send(self, data: bytes) -> None:
@@ -120,8 +139,9 @@ class ClientConnection(asyncio.Protocol):
 
     def upgraded(self) -> None:
         """From now on bytes are passed on as they are."""
-        early, self._early = self._early, b""
+        early = self._take_rest()
         self.release("upgrade")
+        self.release("turn")
         if early:
             self._exchanges[0].tunnel(early)
 
@@ -135,6 +155,8 @@ class ClientConnection(asyncio.Protocol):
         self._advance()
         if "upgrade" in self._holds:
             self.loop.call_soon(self._go_on_with_http)
+        else:
+            self._read_on()
 
     # What the event loop tells
 
@@ -146,32 +168,34 @@ class ClientConnection(asyncio.Protocol):
         with_port = self.settings.forwards_client_port
         self.forwarded_for = (f"{self.source}:{self.source_port}" if with_port else self.source).encode()
         self._opened = self.touched = monotonic()
+        if not self.listener.capacity.admit(self):
+            self.counts(None).counts["RejectedConnectionCount"] += 1
+            self.disconnect()
+            return
         self.listener.clients.add(self)
         self.counts(None).counts["NewConnectionCount"] += 1
         self._timer = self.loop.call_later(self.settings.idle_timeout, self._check_idle)
 
     def data_received(self, data: bytes) -> None:
-        self.touched = monotonic()
         self.counts(None).counts["ProcessedBytes"] += len(data)
-        if self._is_deaf:
-            return
         exchange = self._exchanges[0] if self._exchanges else None
         if exchange is not None and exchange.is_tunnel:
+            self.touched = monotonic()
             exchange.tunnel(data)
-            return
-        self._parse(data)
-        if self._exchanges:
-            self._exchanges[0].forward_body()
-        if len(self._exchanges) > 1:
-            self.hold("turn")
-        self.flush()
+        elif not self._is_deaf:  # else it keeps nothing waiting
+            self.touched = monotonic()
+            self._inbox = self._take_rest() + data
+            self._read_on()
+            self.flush()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        self._is_lost = True
+        self._is_lost = self._is_deaf = True
+        self._take_rest()
         self.listener.clients.discard(self)
+        self.listener.capacity.leave(self)
         if self._timer is not None:
             self._timer.cancel()
         exchanges, self._exchanges = self._exchanges, deque()
@@ -187,6 +211,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_slow = False
         if self._exchanges:
             self._exchanges[0].client_keeps_up()
+        self._go_on()
 
     def listener_closed(self) -> None:
         """Finish what is under way, then close."""
@@ -203,71 +228,156 @@ class ClientConnection(asyncio.Protocol):
         self._request.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._request is not None:  # else it is a trailer, which is not passed on
+        self._silence.is_broken = True
+        if self._request is not None:
             self._request.add_header(name, value)
+        elif not self._trailers.add(name, value):  # they are not passed on
+            raise RefusedError(400)
 
     def on_headers_complete(self) -> None:
         request, parser = self._request, self._parser
         assert request is not None  # noqa: S101
+        self._silence.is_broken = True
         request.complete(
             method=parser.get_method(),
             version=parser.get_http_version(),
             keeps_alive=parser.should_keep_alive(),
             has_upgrade=parser.should_upgrade(),
         )
+        if request.desync is not None:
+            self._mitigate(request, request.desync)
+        if request.is_chunked:
+            self._trailers = limits.Trailers()
         self._request = None
         self._enqueue(Exchange(self, request))
 
+    def on_chunk_header(self) -> None:
+        self._silence.is_broken = True
+
     def on_body(self, data: bytes) -> None:
+        self._silence.is_broken = True
         if self._receiving is not None:
             self._receiving.request_body(data)
 
     def on_message_complete(self) -> None:
         exchange, self._receiving = self._receiving, None
+        self._silence.is_broken = True
         if exchange is not None:
             exchange.request_ended()
+            if not (exchange.request.keeps_alive or exchange.request.has_upgrade):
+                self._is_deaf = True
             self._advance()
 
     # Its own business
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-        except httptools.HttpParserError as error:
-            self._refuse(error)
+    def _mitigate(self, request: Request, desync: Desync) -> None:
+        """Refuse what AWS refuses in the mode that is set, and leave no connection behind on which others would suffer."""
+        self.counts(None).counts["DesyncMitigationMode_NonCompliant_Request_Count"] += 1
+        if self.settings.desync_mode == "strictest":
+            raise RefusedError(400)
+        if desync.is_ambiguous and self.settings.desync_mode == "defensive":
+            request.keeps_alive = request.keeps_target = False
+
+    def _take_rest(self) -> bytes:
+        """Return what has come and was not read."""
+        rest = self._inbox[self._read_to :] if self._read_to else self._inbox
+        self._inbox, self._read_to = b"", 0
+        return rest
+
+    def _read_on(self) -> None:
+        """Read as many requests as may wait: one more than is being answered. The rest waits as it came.
+
+        A loop and no recursion, and not for ever: a client may send thousands at once, and others want their turn.
+        """
+        if self._is_reading:
             return
+        self._is_reading = True
+        for _ in range(_AT_ONCE):
+            if not self._may_read():
+                break
+            self._parse(self._take_piece())
+        self._is_reading = False
+        if self._exchanges:
+            self._exchanges[0].forward_body()
+        if self._is_deaf:
+            self._take_rest()
+        elif self._may_read():
+            self.loop.call_soon(self._go_on)
+        if self._inbox or len(self._exchanges) > 1:
+            self.hold("turn")
         else:
-            return
-        if not self._is_deaf:
-            self._after_upgrade(rest)
+            self.release("turn")
+
+    def _go_on(self) -> None:
+        self._read_on()
+        self.flush()
+
+    def _may_read(self) -> bool:
+        """Whether there is something to read, and room for what it will lead to."""
+        if not self._inbox or self._is_deaf or "upgrade" in self._holds:
+            return False
+        if self._receiving is not None:
+            return True
+        return len(self._exchanges) <= 1 and not self.is_slow and not self.closes
+
+    def _take_piece(self) -> bytes | memoryview:
+        """Return what the parser gets next: up to the end of a head, or within a body."""
+        inbox, start, receiving = self._inbox, self._read_to, self._receiving
+        if receiving is not None:
+            length = receiving.request.length
+            end = start + (_PIECE if length is None else length - receiving.received)
+        else:
+            found = inbox.find(_HEAD_END, start)
+            end = len(inbox) if found < 0 else found + len(_HEAD_END)
+        if end >= len(inbox):
+            self._inbox, self._read_to = b"", 0
+            return memoryview(inbox)[start:] if start else inbox
+        self._read_to = end
+        return memoryview(inbox)[start:end]
+
+    def _parse(self, piece: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._is_deaf:
+                self._after_upgrade(bytes(piece[upgrade.args[0] :]))
+        except httptools.HttpParserError as error:
+            self._refuse(self._status(error))
+        else:
+            if self._silence.is_too_long(len(piece)):
+                self._refuse(400)
 
     def _after_upgrade(self, rest: bytes) -> None:
         """What follows a request to upgrade: the other protocol's, or the next request where it was ignored."""
+        if rest:
+            self._inbox = rest + self._take_rest()
         exchange = self._exchanges[-1] if self._exchanges else None
-        if exchange is not None and exchange.request.is_websocket and not exchange.is_over:
-            self._early = rest  # a target that does not switch would take it for another request
-            self.hold("upgrade")
-        elif rest:
-            self._parse(rest)
+        if exchange is None:
+            return
+        if exchange.request.is_websocket and not exchange.is_over:
+            self.hold("upgrade")  # a target that does not switch would take it for another request
+        elif not exchange.request.keeps_alive:
+            self._is_deaf = True
 
     def _go_on_with_http(self) -> None:
         """The target did not switch: what came meanwhile are requests."""
-        early, self._early = self._early, b""
         self.release("upgrade")
-        if early:
-            self.data_received(early)
+        self._go_on()
 
-    def _refuse(self, error: httptools.HttpParserError) -> None:
+    def _status(self, error: httptools.HttpParserError) -> int:
+        """Return the status that tells the client: 400 for what is not HTTP/1; who speaks HTTP/2 at once is told so."""
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+        if isinstance(cause, RefusedError):
+            return cause.status
+        if cause is not None:
+            _log.error("a request failed", exc_info=cause)
+            return 500
+        return 505 if "PRI" in str(error) else 400
+
+    def _refuse(self, status: int) -> None:
         if self._is_deaf or self.closes or (self._exchanges and not self._exchanges[-1].request.keeps_alive):
             self._is_deaf = True  # what comes after "Connection: close" is of no interest
             return
-        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
-        status = cause.status if isinstance(cause, RefusedError) else _status(error)
-        if cause is not None and not isinstance(cause, RefusedError):
-            _log.error("a request failed", exc_info=cause)
-            status = 500
         self._is_deaf = self._lingers = True
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
@@ -305,8 +415,6 @@ class ClientConnection(asyncio.Protocol):
             else:
                 first.begin()
         self._is_advancing = False
-        if len(self._exchanges) <= 1:
-            self.release("turn")
 
     def _check_idle(self) -> None:
         timeout = self.settings.idle_timeout
@@ -331,6 +439,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._is_closing = False
         self._is_deaf = True
+        self._take_rest()
         if self.is_broken:
             _reset(self._transport)
         elif self._transport.can_write_eof() and (self._lingers or self._receiving is not None):
@@ -341,11 +450,6 @@ class ClientConnection(asyncio.Protocol):
             self.loop.call_later(_LINGER, self._transport.close)
         else:
             self._transport.close()
-
-
-def _status(error: httptools.HttpParserError) -> int:
-    """400 for what is not HTTP/1; a client that speaks HTTP/2 at once is told so."""
-    return 505 if "PRI" in str(error) else 400
 
 
 def _reset(transport: asyncio.Transport) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
 _LONGEST_LOCATION = 8 * 1024
 _SWITCHING = 101
+_TOLD = 2048  # bytes of a path in a report
 _HELD = 64 * 1024  # bytes of a request's body that wait for a connection to the target
 
 
@@ -42,6 +43,7 @@ class Exchange:
         "forward",
         "group",
         "held",
+        "held_bytes",
         "is_begun",
         "is_over",
         "is_tunnel",
@@ -65,6 +67,7 @@ class Exchange:
         self.request = request
         self.refusal = refusal
         self.held: list[bytes] = []
+        self.held_bytes = 0
         self.connection: TargetConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.forward: Forward | None = None
@@ -83,6 +86,12 @@ class Exchange:
     @property
     def is_head(self) -> bool:
         return self.request.method == b"HEAD"
+
+    @property
+    def keeps_target(self) -> bool:
+        """Whether the connection to the target may wait for another request."""
+        assert self.target is not None  # noqa: S101
+        return self.request.keeps_target and len(self.target.idle) < self.client.listener.capacity.idle
 
     @property
     def may_begin(self) -> bool:
@@ -112,27 +121,36 @@ class Exchange:
             self._answer_error(500)
 
     def request_body(self, data: bytes) -> None:
+        self.received += len(data)
         if self.is_over:
             return  # answered already: the rest of the request is of no use
-        self.received += len(data)
-        self.held.append(b"%x\r\n%b\r\n" % (len(data), data) if self.request.is_chunked else data)
-        if self.connection is None and sum(map(len, self.held)) > _HELD:
+        self.held.append(data)
+        self.held_bytes += len(data)
+        if self.connection is None and self.held_bytes > _HELD:
             self.client.hold("target")
 
     def request_ended(self) -> None:
         self.request_is_whole = True
-        if self.request.is_chunked and not self.is_over:
-            self.held.append(b"0\r\n\r\n")
 
     def forward_body(self) -> None:
         """Send the target what has come of the body so far."""
         connection = self.connection
         if connection is None or self.is_over:
             return
-        if self.held:
-            connection.write(b"".join(self.held))
-            self.held.clear()
+        body = self._take_held()
+        if body:
+            connection.write(body)
         self.request_is_sent = self.request_is_whole
+
+    def _take_held(self) -> bytes:
+        """Return what has come of the body and was not sent, as it goes to the target: small chunks become one."""
+        body = b"".join(self.held)
+        self.held.clear()
+        self.held_bytes = 0
+        if not self.request.is_chunked or self.request_is_sent:
+            return body
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return chunk + b"0\r\n\r\n" if self.request_is_whole else chunk
 
     def tunnel(self, data: bytes) -> None:
         if self.connection is not None:
@@ -305,8 +323,7 @@ class Exchange:
         self.connection = connection
         self.sent_at = monotonic()
         connection.start(self)
-        connection.write(b"".join((self._request_head(), *self.held)))
-        self.held.clear()
+        connection.write(self._request_head() + self._take_held())
         if client.is_slow:
             connection.pause_reading()
         self.request_is_sent = self.request_is_whole
@@ -324,8 +341,8 @@ class Exchange:
             lines.append(b"Upgrade: websocket\r\nConnection: Upgrade\r\n")
         if request.is_chunked:
             lines.append(b"Transfer-Encoding: chunked\r\n")
-        elif request.content_length is not None:
-            lines.append(b"Content-Length: %b\r\n" % request.content_length)
+        elif request.length is not None:
+            lines.append(b"Content-Length: %d\r\n" % request.length)
         lines.append(b"\r\n")
         return b"".join(lines)
 
@@ -547,7 +564,7 @@ class Exchange:
                 status=status,
                 reason=reason,
                 method=request.method.decode("latin-1"),
-                path=request.path.decode("latin-1"),
+                path=request.path[:_TOLD].decode("latin-1"),
                 in_flight_seconds=monotonic() - since,
             )
         )

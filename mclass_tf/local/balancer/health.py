@@ -13,11 +13,13 @@ from typing import cast
 
 import httptools
 
+from mclass_tf.local.balancer import limits
 from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, Group, State, TargetState, client_tls
 from mclass_tf.local.balancer.snapshot import HealthCheck
 
 _log = logging.getLogger(__name__)
 _AGENT = "ELB-HealthChecker/2.0"
+_READ = 4096  # bytes at once: what a target sends behind its head is not waited for
 
 TIMED_OUT = State(state="unhealthy", reason="Target.Timeout", description="Request timed out")
 FAILED = State(state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed")
@@ -138,22 +140,25 @@ async def _ask(target: TargetState, settings: HealthCheck) -> int:
 
 
 class _Head:
-    """Notices when the answer's head is whole."""
+    """Notices when the answer's head is whole; interim answers are none."""
 
     def __init__(self) -> None:
-        self.is_whole = False
+        self.status: int | None = None
+        self.parser = httptools.HttpResponseParser(self)
 
     def on_headers_complete(self) -> None:
-        self.is_whole = True
+        status = self.parser.get_status_code()
+        if self.status is None and not 100 <= status < 200:  # noqa: PLR2004
+            self.status = status
 
 
 async def _read_status(reader: asyncio.StreamReader) -> int:
-    """Read the whole answer's head; raises EOFError where it does not come."""
-    head = _Head()
-    parser = httptools.HttpResponseParser(head)
-    while not head.is_whole:
-        data = await reader.read(65536)
-        if not data:
+    """Read the whole answer's head; raises EOFError where it does not come, or is larger than an answer's may be."""
+    head, size = _Head(), 0
+    while head.status is None:
+        data = await reader.read(_READ)
+        size += len(data)
+        if not data or size > limits.ANSWER_HEAD + _READ:
             raise EOFError
-        parser.feed_data(data)
-    return parser.get_status_code()
+        head.parser.feed_data(data)
+    return head.status

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mclass_tf.local.balancer import access_log, snapshot
+from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.client import ClientConnection
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.balancer.rules import Rule
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
+_HANDSHAKE = 10.0  # seconds; AWS documents none
 
 
 class Listener:
     """Connections outlive changes of rules and settings; `close` lets their requests end."""
 
-    def __init__(self, arn: str, *, telemetry: Telemetry) -> None:
+    def __init__(self, arn: str, *, telemetry: Telemetry, capacity: Capacity) -> None:
         self.arn = arn
         self.telemetry = telemetry
+        self.capacity = capacity
         self.time = time.time
         self.clients: set[ClientConnection] = set()
         self.rules: tuple[Rule, ...] = ()
@@ -65,7 +68,12 @@ class Listener:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self), _HOST, 0, ssl=self._tls, backlog=_BACKLOG
+            lambda: ClientConnection(self),
+            _HOST,
+            0,
+            ssl=self._tls,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE,
         )
         port = self._server.sockets[0].getsockname()[1]
         self.telemetry.send(Listening(listener_arn=self.arn, host=_HOST, port=port))

@@ -63,7 +63,7 @@ class Failure:
     `reason`: "no_targets", "connection_refused", "connection_timeout", "closed_while_idle" (a kept-alive connection that the
     target closed under the request), "closed_in_flight" (the target closed, or died, while it worked on the request),
     "deregistration_delay" (the target was still at it when its deregistration delay was over), "idle_timeout",
-    "malformed_response". `in_flight_seconds`: how long the request had been at the target.
+    "malformed_response". `path` is cut off at 2,048 characters. `in_flight_seconds`: how long the request had been at the target.
     """
 
     at: float

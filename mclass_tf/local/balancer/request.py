@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mclass_tf.local.balancer import desync, limits
+
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -15,7 +17,6 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-_LINE, _HEADER, _HEAD = 16 * 1024, 16 * 1024, 64 * 1024
 _VALID_NAME = re.compile(rb"[-A-Za-z0-9]+")
 _ADDRESSES = 30  # in X-Forwarded-For
 
@@ -31,13 +32,13 @@ class RefusedError(Exception):
 class Request:
     """`headers` are triples: the name in lower case, the name as it came, the value.
 
-    Limits: https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html
+    `length` is that of the body where it is not chunked. `desync`: how AWS classifies what HTTP does not allow; see `desync.py`.
     """
 
     __slots__ = (
         "connection",
-        "content_length",
         "cookies",
+        "desync",
         "expects_continue",
         "forwarded_for",
         "has_invalid_headers",
@@ -46,6 +47,8 @@ class Request:
         "host",
         "is_chunked",
         "keeps_alive",
+        "keeps_target",
+        "length",
         "method",
         "path",
         "query",
@@ -66,10 +69,12 @@ class Request:
         self.method = b""
         self.version = "1.1"
         self.keeps_alive = True
+        self.keeps_target = True  # whether the connection to the target may carry another request
         self.path, self.query = b"", b""
         self.host: bytes | None = None
         self.connection = b""
-        self.content_length: bytes | None = None
+        self.length: int | None = None
+        self.desync: desync.Desync | None = None
         self.is_chunked = False
         self.expects_continue = False
         self.forwarded_for = b""
@@ -81,13 +86,13 @@ class Request:
     def add_target(self, part: bytes) -> None:
         """Take a part of the request line's target, in the order in which they come."""
         self.target += part
-        if len(self.target) > _LINE:
+        if len(self.target) > limits.REQUEST_LINE:
             raise RefusedError(414)
 
     def add_header(self, name: bytes, value: bytes) -> None:
         size = len(name) + len(value) + 4
         self.size += size
-        if size > _HEADER or self.size > _HEAD:
+        if size > limits.HEADER or self.size > limits.REQUEST_HEAD or len(self.headers) >= limits.HEADERS:
             raise RefusedError(400)
         self.headers.append((name.lower(), name, value))
 
@@ -100,8 +105,11 @@ class Request:
             take = _TAKEN.get(lower)
             if take is not None:
                 take(self, value)
+            elif desync.is_suspicious(lower):
+                self.desync = desync.SUSPICIOUS
         self.size += len(method) + len(self.target) + 14
         self._check()
+        self.desync = self.desync or desync.of_body(method, length=self.length, is_chunked=self.is_chunked)
 
     @property
     def is_websocket(self) -> bool:
@@ -109,7 +117,7 @@ class Request:
 
     @property
     def has_body(self) -> bool:
-        return self.is_chunked or self.content_length not in {None, b"0"}
+        return self.is_chunked or bool(self.length)
 
     def value(self, wanted: bytes) -> bytes:
         """Return the header's value, the first where there are several; empty where there is none."""
@@ -165,7 +173,10 @@ class Request:
         self.connection = b"%b,%b" % (self.connection, value) if self.connection else value
 
     def _take_length(self, value: bytes) -> None:
-        self.content_length = value
+        try:
+            self.length = int(value)
+        except ValueError:  # the parser has seen to it
+            raise RefusedError(400) from None
 
     def _take_encoding(self, value: bytes) -> None:
         if value.strip().lower() != b"chunked":

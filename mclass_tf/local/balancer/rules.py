@@ -9,9 +9,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from mclass_tf.local.balancer import snapshot
 from mclass_tf.local.balancer.groups import Group
@@ -19,6 +21,7 @@ from mclass_tf.local.balancer.request import Request
 from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
+_URL = string.punctuation  # what a Location header may hold as it is; anything else is percent-encoded
 
 Condition = Callable[[Request, str], bool]
 """Whether a request, which came from that address, matches."""
@@ -72,7 +75,7 @@ class Redirect:
     status: int
 
     def location(self, request: Request, *, protocol: str, port: str) -> str:
-        host = (request.host or b"").partition(b":")[0].decode("latin-1")
+        host = (request.host or b"").partition(b":")[0].decode(errors="surrogateescape")
         known = {
             "protocol": protocol.lower(),
             "host": host,
@@ -85,10 +88,11 @@ class Redirect:
             return re.sub(r"#\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)
 
         query = fill(self.query)
-        return (
+        location = (
             f"{fill(self.protocol).lower()}://{fill(self.host)}:{fill(self.port)}{fill(self.path)}"
             f"{'?' if query else ''}{query}"
         )
+        return quote(location, safe=_URL, errors="surrogateescape")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
+from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.groups import Group, TargetState
 from mclass_tf.local.balancer.health import Checks
 from mclass_tf.local.balancer.listener import Listener
@@ -25,8 +26,9 @@ class DataPlane:
     What cannot be understood stays as it was and is logged, for the control plane to tell; all else is put into force.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, capacity: Capacity | None = None) -> None:
         self.telemetry = Telemetry(send)
+        self._capacity = capacity or Capacity.of_this_process()
         self._send = send
         self._groups: dict[str, Group] = {}
         self._listeners: dict[str, Listener] = {}
@@ -141,7 +143,9 @@ class DataPlane:
                 self._listeners.pop(arn).close()
         opened = []
         for arn, (load_balancer, listener) in found.items():
-            known = self._listeners.get(arn) or Listener(arn, telemetry=self.telemetry)
+            known = self._listeners.get(arn) or Listener(
+                arn, telemetry=self.telemetry, capacity=self._capacity
+            )
             try:
                 known.update(
                     listener,

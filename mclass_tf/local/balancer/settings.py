@@ -20,6 +20,7 @@ class BalancerSettings:
     client_keep_alive: float = 3600
     drops_invalid_headers: bool = False
     preserves_host: bool = False
+    desync_mode: str = "defensive"
     forwarded_for: str = "append"
     forwards_client_port: bool = False
     adds_tls_headers: bool = False
@@ -32,6 +33,7 @@ class BalancerSettings:
             client_keep_alive=_number(attributes, "client_keep_alive.seconds", 3600),
             drops_invalid_headers=_on(attributes, "routing.http.drop_invalid_header_fields.enabled"),
             preserves_host=_on(attributes, "routing.http.preserve_host_header.enabled"),
+            desync_mode=attributes.get("routing.http.desync_mitigation_mode", "defensive"),
             forwarded_for=attributes.get("routing.http.xff_header_processing.mode", "append"),
             forwards_client_port=_on(attributes, "routing.http.xff_client_port.enabled"),
             adds_tls_headers=_on(attributes, "routing.http.x_amzn_tls_version_and_cipher_suite.enabled"),

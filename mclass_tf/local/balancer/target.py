@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, cast
 
 import httptools
+
+from mclass_tf.local.balancer import limits
 
 if TYPE_CHECKING:
     from mclass_tf.local.balancer.exchange import Exchange
     from mclass_tf.local.balancer.groups import TargetState
 
-_HEAD = 32 * 1024  # of an answer
 _NEWS = 0.001  # seconds that the news of a closed connection takes between two availability zones
 _BODILESS = frozenset((204, 304))
 _SWITCHING = 101
+_LOWEST, _HIGHEST = 100, 599  # https://www.rfc-editor.org/rfc/rfc9110#section-15
+_VERSIONS = frozenset(("1.0", "1.1"))
+_REASON = re.compile(rb"[\t -~\x80-\xff]*")  # https://www.rfc-editor.org/rfc/rfc9112#section-4
+_STATUS_LINE = len(b"HTTP/1.1 100 \r\n\r\n")
 
 
 class Answer:
@@ -32,7 +38,7 @@ class Answer:
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, size: int = 0) -> None:
         self.status = 0
         self.reason = b""
         self.version = "1.1"
@@ -41,7 +47,24 @@ class Answer:
         self.content_length: bytes | None = None
         self.is_chunked = False
         self.has_body = True
-        self.size = 0
+        self.size = size  # of the head, and of the interim answers before it
+        self.add_size(_STATUS_LINE)
+
+    def add_size(self, size: int) -> None:
+        self.size += size
+        if self.size > limits.ANSWER_HEAD:
+            raise MalformedAnswerError
+
+    def check(self) -> None:
+        """Raise MalformedAnswerError for what the parser lets pass and HTTP does not."""
+        if not _LOWEST <= self.status <= _HIGHEST or self.version not in _VERSIONS:
+            raise MalformedAnswerError
+        if _REASON.fullmatch(self.reason) is None or (self.is_chunked and self.version == "1.0"):
+            raise MalformedAnswerError
+
+    @property
+    def is_interim(self) -> bool:
+        return _LOWEST <= self.status < 200  # noqa: PLR2004
 
     @property
     def stays_open(self) -> bool:
@@ -80,6 +103,7 @@ class TargetConnection(asyncio.Protocol):
         self._answer = Answer()
         self._head_is_whole = self._ends_with_connection = False
         self._is_complete = self._is_dirty = self._is_tunnel = self._is_lost = False
+        self._silence, self._trailers = limits.Silence(), limits.Trailers()
 
     # What the exchange asks of it
 
@@ -154,40 +178,46 @@ class TargetConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._is_complete:
             self._is_dirty = True  # more than one answer to one request
-        self._answer = Answer()
+        self._answer = Answer(size=self._answer.size if self._answer.is_interim else 0)
         self._head_is_whole = False
 
     def on_status(self, reason: bytes) -> None:
         self._answer.reason += reason
+        self._answer.add_size(len(reason))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._silence.is_broken = True
         if self._head_is_whole:
-            return  # a trailer
+            if not self._trailers.add(name, value):  # they are not passed on
+                raise MalformedAnswerError
+            return
         answer = self._answer
-        answer.size += len(name) + len(value) + 4
-        if answer.size > _HEAD:
+        answer.add_size(len(name) + len(value) + 4)
+        if len(answer.headers) >= limits.HEADERS:
             raise MalformedAnswerError
         lower = name.lower()
         if lower == b"content-length":
             answer.content_length = value
         elif lower == b"transfer-encoding":
-            answer.is_chunked = value.strip().lower() == b"chunked"
-            if not answer.is_chunked:
+            if answer.is_chunked or value.strip().lower() != b"chunked":
                 raise MalformedAnswerError
+            answer.is_chunked = True
         elif lower == b"connection":
             answer.connection = b"%b,%b" % (answer.connection, value) if answer.connection else value
         answer.headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
         answer, exchange = self._answer, self.exchange
-        self._head_is_whole = True
+        self._head_is_whole = self._silence.is_broken = True
         if exchange is None or self._is_dirty or self._is_complete:
             return
         answer.status = self._parser.get_status_code()
         answer.version = self._parser.get_http_version()
-        if answer.status < 200:  # noqa: PLR2004
+        answer.check()
+        if answer.is_interim:
             self._take_interim(answer, exchange)
             return
+        self._trailers = limits.Trailers()
         answer.has_body = not exchange.is_head and answer.status not in _BODILESS
         self._ends_with_connection = (
             answer.has_body and answer.content_length is None and not answer.is_chunked
@@ -196,14 +226,19 @@ class TargetConnection(asyncio.Protocol):
         if not answer.has_body:
             self._is_complete = True
 
+    def on_chunk_header(self) -> None:
+        self._silence.is_broken = True
+
     def on_body(self, data: bytes) -> None:
+        self._silence.is_broken = True
         if self._is_complete:
             self._is_dirty = True
         elif self.exchange is not None:
             self.exchange.answer_body(data)
 
     def on_message_complete(self) -> None:
-        if self._answer.status >= 200:  # noqa: PLR2004
+        self._silence.is_broken = True
+        if not self._answer.is_interim:
             self._is_complete = True
 
     # Its own business
@@ -230,10 +265,13 @@ class TargetConnection(asyncio.Protocol):
             if self._is_complete:
                 self._is_dirty = True
                 return True
-            self.close()
-            exchange.answer_is_malformed()
-            return False
-        return True
+            return self._give_up(exchange)
+        return not self._silence.is_too_long(len(data)) or self._give_up(exchange)
+
+    def _give_up(self, exchange: Exchange) -> bool:
+        self.close()
+        exchange.answer_is_malformed()
+        return False
 
     def _take_interim(self, answer: Answer, exchange: Exchange) -> None:
         if answer.status != _SWITCHING:
@@ -250,7 +288,8 @@ class TargetConnection(asyncio.Protocol):
         if not answer.has_body and answer.content_length != b"0":
             # The old one waits for a body that will not come: without a length, until the connection ends.
             self._parser = httptools.HttpResponseParser(self)
-        if answer.stays_open and exchange.request_is_sent and not (self._is_dirty or self.is_closed):
+        is_clean = not (self._is_dirty or self.is_closed)
+        if is_clean and answer.stays_open and exchange.request_is_sent and exchange.keeps_target:
             self._rest()
         else:
             self.close()

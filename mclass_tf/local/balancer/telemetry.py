@@ -6,13 +6,20 @@ Names: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mclass_tf.local.balancer.report import AccessLog, Metrics, Report
 
 Send = Callable[[Report], None]
+
+_log = logging.getLogger(__name__)
+_LOGGED = (
+    16 * 1024 * 1024
+)  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
+_REPORTED = 1024 * 1024  # characters of one report
 
 
 class Counts:
@@ -26,6 +33,35 @@ class Counts:
         self.response_times: list[float] = []
 
 
+class Lines:
+    """Lines of a load balancer's access log, as many as are kept."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._size = 0
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        if self._size + len(line) > _LOGGED:
+            self.lost += 1
+            return
+        self._size += len(line)
+        self._lines.append(line)
+
+    def batches(self) -> Iterator[tuple[str, ...]]:
+        """Yield all lines, in reports that have an end."""
+        batch: list[str] = []
+        size = 0
+        for line in self._lines:
+            if batch and size + len(line) > _REPORTED:
+                yield tuple(batch)
+                batch, size = [], 0
+            batch.append(line)
+            size += len(line)
+        if batch:
+            yield tuple(batch)
+
+
 class Telemetry:
     """Collects for a second; `send` takes every report."""
 
@@ -33,13 +69,13 @@ class Telemetry:
         self.send = send
         self._second = int(time.time())
         self._counts: defaultdict[tuple[str, str | None], Counts] = defaultdict(Counts)
-        self._lines: defaultdict[str, list[str]] = defaultdict(list)
+        self._lines: defaultdict[str, Lines] = defaultdict(Lines)
 
     def of(self, load_balancer_arn: str, target_group_arn: str | None) -> Counts:
         return self._counts[load_balancer_arn, target_group_arn]
 
     def log(self, load_balancer_arn: str, line: str) -> None:
-        self._lines[load_balancer_arn].append(line)
+        self._lines[load_balancer_arn].add(line)
 
     async def run(self) -> None:
         """Report at the end of every second."""
@@ -50,7 +86,7 @@ class Telemetry:
     def flush(self) -> None:
         second, self._second = self._second, int(time.time())
         counts, lines = self._counts, self._lines
-        self._counts, self._lines = defaultdict(Counts), defaultdict(list)
+        self._counts, self._lines = defaultdict(Counts), defaultdict(Lines)
         for (load_balancer, group), found in counts.items():
             self.send(
                 Metrics(
@@ -63,4 +99,12 @@ class Telemetry:
                 )
             )
         for load_balancer, found_lines in lines.items():
-            self.send(AccessLog(load_balancer_arn=load_balancer, lines=tuple(found_lines)))
+            for batch in found_lines.batches():
+                self.send(AccessLog(load_balancer_arn=load_balancer, lines=batch))
+            if found_lines.lost:
+                _log.error(
+                    "%d lines of the access log of %s are lost: it takes %d MB a second",
+                    found_lines.lost,
+                    load_balancer,
+                    _LOGGED >> 20,
+                )

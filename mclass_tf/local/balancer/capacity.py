@@ -1,0 +1,64 @@
+"""How many connections this process carries at once: as many as it has descriptors for, and room is made for new ones."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mclass_tf.local.balancer.client import ClientConnection
+
+_RESERVED = 128  # descriptors: listeners, pipes, health checks
+_FEWEST, _MOST = 16, 20_000  # clients
+_FOR_A_CLIENT = 3  # descriptors: its own, its target's, and one that is idle in a pool
+_QUIET = 1.0  # seconds without a byte after which a client that has nothing to wait for may be disconnected
+_TRIES = 64  # clients that are looked at before a new one is turned away
+
+
+def raise_limit() -> None:
+    """Have as many descriptors as this user may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS calls it unlimited, and takes less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Capacity:
+    """`clients` of all listeners together. Where they are all there, the one goes that keeps the load balancer waiting.
+
+    AWS's load balancers grow, and count in RejectedConnectionCount whom they cannot take:
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+    """
+
+    def __init__(self, clients: int) -> None:
+        self.clients = clients
+        self.idle = max(_FEWEST, clients // 4)  # connections in the pool of one target
+        self._admitted: dict[ClientConnection, None] = {}  # in the order in which they are to be looked at
+
+    @classmethod
+    def of_this_process(cls) -> Capacity:
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if descriptors == resource.RLIM_INFINITY:
+            return cls(_MOST)
+        return cls(min(max((descriptors - _RESERVED) // _FOR_A_CLIENT, _FEWEST), _MOST))
+
+    def admit(self, client: ClientConnection) -> bool:
+        if len(self._admitted) >= self.clients and not self._make_room():
+            return False
+        self._admitted[client] = None
+        return True
+
+    def leave(self, client: ClientConnection) -> None:
+        self._admitted.pop(client, None)
+
+    def _make_room(self) -> bool:
+        now = monotonic()
+        for _ in range(min(_TRIES, len(self._admitted))):
+            client = next(iter(self._admitted))
+            del self._admitted[client]
+            if client.is_waited_for and now - client.touched > _QUIET:
+                client.disconnect()
+                return True
+            self._admitted[client] = None
+        return False

@@ -1,0 +1,48 @@
+"""How AWS classifies requests that two servers may understand differently, and what it does with them.
+
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#desync-mitigation-mode
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html#classification-reasons
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+_OF_THE_FRAME = frozenset((b"contentlength", b"transferencoding"))
+_NO_LETTERS = re.compile(rb"[^a-z]+")
+_WITHOUT_BODY = frozenset((b"GET", b"HEAD"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desync:
+    """The words of the access log. "Severe" is missing: the parser refuses such requests in every mode."""
+
+    classification: str
+    reason: str
+
+    @property
+    def is_ambiguous(self) -> bool:
+        return self.classification == "Ambiguous"
+
+
+SUSPICIOUS = Desync(classification="Ambiguous", reason="SuspiciousHeader")
+_CHUNKS = Desync(classification="Ambiguous", reason="UndefinedTransferEncodingSemantics")
+_LENGTH = Desync(classification="Ambiguous", reason="UndefinedContentLengthSemantics")
+_NO_LENGTH = Desync(classification="Acceptable", reason="GetHeadZeroContentLength")
+
+
+def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
+    """Return what a body makes of the request; None where it complies."""
+    if method not in _WITHOUT_BODY or (length is None and not is_chunked):
+        return None
+    if is_chunked:
+        return _CHUNKS
+    return _LENGTH if length else _NO_LENGTH
+
+
+@lru_cache(maxsize=512)
+def is_suspicious(name: bytes) -> bool:
+    """Whether another server might take this header, in lower case and not itself one of them, for one that frames the body."""
+    return _NO_LETTERS.sub(b"", name) in _OF_THE_FRAME
