@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.commands import CommandLine
 from tests.snapshots import Snapshots
 from tests.time_limits import TimeLimits
+
+# Short by default, and the same for everybody; by night HYPOTHESIS_PROFILE=nightly looks further.
+settings.register_profile("default", max_examples=50, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

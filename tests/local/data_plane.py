@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from mclass_tf.local.balancer import __main__ as balancer
+from mclass_tf.local.balancer.capacity import Capacity
+from mclass_tf.local.balancer.client import ClientConnection
 from mclass_tf.local.balancer.report import (
     AccessLog,
     Applied,
@@ -387,9 +389,16 @@ class Plane:
 class Within(Plane):
     """Load balancers on the loop of the test: all of them but the process, and starting one takes most of a test's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, capacity: Capacity | None = None) -> None:
         super().__init__()
-        self._plane = DataPlane(lambda report: self.heard(to_json(report)))
+        self._plane = DataPlane(lambda report: self.heard(to_json(report)), capacity=capacity)
+
+    @property
+    def connections(self) -> list[ClientConnection]:
+        """The load balancers' ends of the connections of clients, the oldest first."""
+        listeners = self._plane._listeners.values()
+        found = (client for listener in listeners for client in listener.clients)
+        return sorted(found, key=lambda client: client._opened)
 
     async def write(self, data: bytes) -> None:
         for line in data.splitlines():
@@ -415,12 +424,14 @@ class _Complaints(logging.Handler):
 
 
 @asynccontextmanager
-async def plane(first: Snapshot | None = None, *, may_complain: bool = False) -> AsyncIterator[Within]:
+async def plane(
+    first: Snapshot | None = None, *, may_complain: bool = False, capacity: Capacity | None = None
+) -> AsyncIterator[Within]:
     """Enter running load balancers, with the first snapshot in force and all its targets healthy.
 
     They must log nothing, unless they `may_complain`.
     """
-    made = Within()
+    made = Within(capacity=capacity)
     complaints = _Complaints(made)
     logging.getLogger().addHandler(complaints)
     telemetry = asyncio.create_task(made.run())
