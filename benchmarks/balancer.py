@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import IO
@@ -49,13 +50,21 @@ http://127.0.0.1:{port} {{
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Where the load balancers are to be found."""
+
+    port: int
+    pid: int
+
+
 def measure(rounds: int) -> Result:
     loads: dict[str, list[Load]] = {name: [] for name in (_OURS, _CADDY)}
     paced: dict[str, list[float]] = {name: [] for name in (_OURS, _CADDY, _DIRECT)}
     with ExitStack() as stack:
-        targets = [stack.enter_context(_target()) for _ in range(_TARGETS)]
+        targets = [stack.enter_context(target()) for _ in range(_TARGETS)]
         ports = {
-            _OURS: stack.enter_context(_balancer(targets)),
+            _OURS: stack.enter_context(serving(targets)).port,
             _CADDY: stack.enter_context(_caddy(targets)),
             _DIRECT: targets[0],
         }
@@ -97,7 +106,10 @@ def measure(rounds: int) -> Result:
 
 def _median_latency(port: int) -> float:
     argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(_SECONDS))
-    return float(json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)["median"])
+    found = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    if found["failed"]:
+        raise RuntimeError(f"{found['failed']} requests failed: {found['first failure']}")
+    return float(found["median"])
 
 
 @contextmanager
@@ -121,7 +133,8 @@ def _process(
 
 
 @contextmanager
-def _target() -> Iterator[int]:
+def target() -> Iterator[int]:
+    """Enter with the port of one running target."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number, port = listener.fileno(), listener.getsockname()[1]
         argv = (sys.executable, "-m", "benchmarks.app_bare", str(number))
@@ -154,7 +167,8 @@ def _caddy_program() -> str:
 
 
 @contextmanager
-def _balancer(targets: Sequence[int]) -> Iterator[int]:
+def serving(targets: Sequence[int]) -> Iterator[Serving]:
+    """Enter with load balancers that run before the targets on these ports."""
     argv = (sys.executable, "-m", "mclass_tf.local.balancer")
     with _process(argv, env=os.environ) as started:
         assert started.stdin is not None
@@ -165,7 +179,7 @@ def _balancer(targets: Sequence[int]) -> Iterator[int]:
         reading = threading.Thread(target=_read, args=(started.stdout,), daemon=True)
         reading.start()
         answered(port, started)
-        yield port
+        yield Serving(port=port, pid=started.pid)
 
 
 def _read(reports: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""A client that keeps its pace, `python -m benchmarks.paced_client PORT PATH RATE SECONDS`: latencies in JSON.
+"""A client that keeps its pace, `python -m benchmarks.paced_client PORT PATH RATE SECONDS`: latencies and failures in JSON.
 
 Each request has its time, and its latency counts from then: one that is late makes the next ones late too.
 """
@@ -46,10 +46,22 @@ async def main(port: str, path: str, rate: str, seconds: str) -> None:
         due = start + number / float(rate)
         await asyncio.sleep(max(due - time.perf_counter(), 0))
         asked.append(asyncio.create_task(opened[number % _CONNECTIONS].ask(request, due=due)))
-    took = sorted(await asyncio.gather(*asked))
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    took = sorted(each for each in found if isinstance(each, float))
     for connection in opened:
         connection.close()
-    print(json.dumps({"median": median(took) * 1000, "p99": took[len(took) * 99 // 100] * 1000}))
+    failed = [each for each in found if not isinstance(each, float)]
+    print(
+        json.dumps(
+            {
+                "median": median(took) * 1000,
+                "p99": took[len(took) * 99 // 100] * 1000,
+                "asked": len(found),
+                "failed": len(failed),
+                "first failure": repr(failed[0]) if failed else None,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

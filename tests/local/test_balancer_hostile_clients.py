@@ -37,7 +37,7 @@ _POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
 _AHEAD = 8 * 1024 * 1024  # bytes that are under way in buffers, the client's own too, when a refusal arrives
 _ALL = 64 * 1024 * 1024  # bytes that a client sends if nobody stops it
-_READ_AT_ONCE = 256 * 1024  # bytes that the event loop hands over
+_READ_AT_ONCE = 64 * 1024  # bytes that the event loop hands over
 
 
 async def _hang(_: Message, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:

@@ -32,7 +32,7 @@ _PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requ
 _HEAD_END = b"\r\n\r\n"
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(asyncio.BufferedProtocol):
     """Changes of rules and targets do not touch it: every request asks its listener anew.
 
     `closes`: the answer under way is the last one. `is_broken`: what was sent is not whole, and must not look so.
@@ -176,13 +176,17 @@ class ClientConnection(asyncio.Protocol):
         self.counts(None).counts["NewConnectionCount"] += 1
         self._timer = self.loop.call_later(self.settings.idle_timeout, self._check_idle)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self.listener.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self.listener.buffer[:nbytes])
         self.counts(None).counts["ProcessedBytes"] += len(data)
         exchange = self._exchanges[0] if self._exchanges else None
         if exchange is not None and exchange.is_tunnel:
             self.touched = monotonic()
             exchange.tunnel(data)
-        elif not self._is_deaf:  # else it keeps nothing waiting
+        elif not self._is_deaf:  # else it is of no interest, and keeps nothing alive
             self.touched = monotonic()
             self._inbox = self._take_rest() + data
             self._read_on()

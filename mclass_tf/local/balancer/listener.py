@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
+_READ = 64 * 1024  # bytes of a client at once, hence the most that waits unread
 _HANDSHAKE = 10.0  # seconds; AWS documents none
 
 
@@ -35,6 +36,7 @@ class Listener:
         self.capacity = capacity
         self.time = time.time
         self.clients: set[ClientConnection] = set()
+        self.buffer = memoryview(bytearray(_READ))  # of all its clients: what comes is taken out at once
         self.rules: tuple[Rule, ...] = ()
         self.settings = BalancerSettings()
         self.load_balancer_arn = ""

@@ -1,0 +1,124 @@
+"""What a thousand slow and hostile clients do to the requests of good ones, and to the memory of the load balancers' process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.balancer import serving, target
+from benchmarks.command import run
+from benchmarks.figure import Figure, Result
+from benchmarks.stage import PROJECT
+
+GROWTH = 64.0  # MB that the process may grow by
+_HOSTILE = 1000  # clients at once
+_LIFE = 5  # seconds of one that is not disconnected before; then the next one takes its place
+_RATE, _SECONDS = 200, 20
+_WARM = 3  # seconds without any of them before
+_PATH = "/version"
+_SAMPLE = 0.1  # seconds from one look at the memory to the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """What was seen in a round; sizes in MB, times in ms."""
+
+    before: float
+    peak: float
+    good: dict[str, Any]
+    hostile: int
+
+
+def measure(rounds: int) -> Result:
+    found = [_round() for _ in range(rounds)]
+    asked = sum(each.good["asked"] for each in found)
+    return Result(
+        benchmark="hostile",
+        figures=(
+            Figure(
+                name=f"{_RATE}/s beside {_HOSTILE:,} hostile clients: requests that failed",
+                value=sum(each.good["failed"] for each in found),
+                unit="",
+                limit=0,
+                note=f"of {asked:,}; {sum(each.hostile for each in found):,} hostile requests",
+            ),
+            Figure(
+                name="the load balancers' process: growth of its memory under them",
+                value=max(each.peak - each.before for each in found),
+                unit="MB",
+                limit=GROWTH,
+                note=f"from {median(each.before for each in found):.0f} MB, the highest of {len(found)} rounds",
+            ),
+            Figure(
+                name=f"median at {_RATE}/s beside them",
+                value=median(each.good["median"] for each in found),
+                unit="ms",
+            ),
+        ),
+        runs={
+            "failed": [float(each.good["failed"]) for each in found],
+            "growth in MB": [each.peak - each.before for each in found],
+            "median in ms": [each.good["median"] for each in found],
+            "p99 in ms": [each.good["p99"] for each in found],
+        },
+    )
+
+
+def _round() -> Attacked:
+    with ExitStack() as stack:
+        targets = [stack.enter_context(target()) for _ in range(2)]
+        made = stack.enter_context(serving(targets))
+        _ask(made.port, _WARM)
+        memory = stack.enter_context(_memory(made.pid))
+        before = memory[-1]
+        attackers = stack.enter_context(_attackers(made.port))
+        good = _ask(made.port, _SECONDS)
+        hostile, _ = attackers.communicate()
+        return Attacked(before=before, peak=max(memory), good=good, hostile=int(hostile))
+
+
+def _ask(port: int, seconds: int) -> dict[str, Any]:
+    argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(seconds))
+    found: dict[str, Any] = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    return found
+
+
+@contextmanager
+def _attackers(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    argv = (sys.executable, "-m", "tests.local.hostile_clients", str(port), str(_HOSTILE), str(_LIFE))
+    started = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+@contextmanager
+def _memory(pid: int) -> Iterator[list[float]]:
+    """Enter with what the process's memory was, in MB, and is from now on."""
+    process = psutil.Process(pid)
+    found = [process.memory_info().rss / 1e6]
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_SAMPLE):
+            found.append(process.memory_info().rss / 1e6)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        looking.join()
