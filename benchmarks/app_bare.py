@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+_KEEP_ALIVE = 75  # seconds: a load balancer's idle timeout is 60
 _BODY = b'{"version":"1.0.0","revision":"unknown"}'  # what the service's /version answers
 _HEADERS = [
     (b"content-length", str(len(_BODY)).encode()),
@@ -24,7 +25,13 @@ async def app(_: Any, __: Any, send: Callable[[dict[str, Any]], Awaitable[None]]
 def main(number: str, *options: str) -> None:
     listener = socket.socket(fileno=int(number))
     config = uvicorn.Config(
-        app, access_log="log" in options, http="httptools", loop="uvloop", lifespan="off", ws="none"
+        app,
+        access_log="log" in options,
+        http="httptools",
+        lifespan="off",
+        loop="uvloop",
+        timeout_keep_alive=_KEEP_ALIVE,
+        ws="none",
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,7 +1,6 @@
 """Clients that harm a load balancer as far as it lets them, each in its own way.
 
-`python -m tests.local.hostile_clients PORT NUMBER SECONDS`: so many at once until standard input ends, none of them for longer than
-that; prints how many there were.
+`python -m tests.local.hostile_clients PORT NUMBER SECONDS`: so many at once, none of them for longer than that.
 """
 
 from __future__ import annotations
@@ -86,53 +85,49 @@ ATTACKS: tuple[Attack, ...] = (
 
 
 class Attackers:
-    """So many at once, one after the other each; `requests` counts them."""
+    """`requests` counts those that have begun."""
 
-    def __init__(self, port: int, *, life: float) -> None:
+    def __init__(self, port: int, *, number: int, life: float) -> None:
         self.requests = 0
-        self._life = life
         self._port = port
-        self._attacks: Iterator[Attack] = itertools.cycle(ATTACKS)
+        self._life = life
+        self._attacks: Iterator[Attack] = itertools.islice(itertools.cycle(ATTACKS), number)
 
-    async def keep_attacking(self) -> None:
-        while True:
-            with suppress(OSError):
-                await self._attack(next(self._attacks))
-            await asyncio.sleep(0)
+    async def attack(self) -> None:
+        """Be one client after the other, as long as there are any left."""
+        for attack in self._attacks:
+            self.requests += 1
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(self._life):
+                    await self._be(attack)
 
-    async def _attack(self, attack: Attack) -> None:
+    async def _be(self, attack: Attack) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self.requests += 1
         cast("asyncio.Transport", writer.transport).pause_reading()
         try:
-            async with asyncio.timeout(self._life):
-                await attack(writer)
-        except (TimeoutError, ConnectionError):
-            pass
+            await attack(writer)
         finally:
             writer.transport.abort()
 
 
 @asynccontextmanager
-async def attackers(port: int, number: int, *, life: float) -> AsyncIterator[Attackers]:
-    """Enter while so many clients attack, each for `life` seconds unless it is disconnected before."""
-    made = Attackers(port, life=life)
-    tasks = [asyncio.create_task(made.keep_attacking()) for _ in range(number)]
+async def attackers(
+    port: int, number: int, *, at_once: int, life: float
+) -> AsyncIterator[asyncio.Future[object]]:
+    """Enter while they attack, each for `life` seconds unless it is disconnected before; with what ends when they have."""
+    made = Attackers(port, number=number, life=life)
+    attacking = asyncio.gather(*(made.attack() for _ in range(at_once)))
     try:
-        yield made
+        yield attacking
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        attacking.cancel()
+        with suppress(asyncio.CancelledError):
+            await attacking
 
 
 async def main(port: str, number: str, life: str) -> None:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(0, ended.set)
-    async with attackers(int(port), int(number), life=float(life)) as made:
-        await ended.wait()
-    print(made.requests)
+    async with attackers(int(port), int(number), at_once=int(number), life=float(life)) as attacking:
+        await attacking
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.local.data_plane import PATIENCE, Alone, asynchronous, group, process
 from tests.local.hostile_clients import ATTACKS, attackers
 
 _AT_ONCE = 2 * len(ATTACKS)
-_ALL = 4 * len(ATTACKS)  # hostile requests: every attack comes again when its first round has ended
+_ALL = 4 * len(ATTACKS)  # hostile requests
 _GROWTH = 48 * 1024 * 1024  # bytes; a single client of most of these kinds takes more where nothing stops it
 
 
@@ -37,8 +37,9 @@ async def test_hostile_clients_make_no_good_request_fail_and_fill_no_memory() ->
         assert (await (await made.client()).ask()).status == 200
         before = peak = child.memory_info().rss
         good = [asyncio.create_task(_serve_well(made)) for _ in range(4)]
-        async with attackers(made.port(), _AT_ONCE, life=0.3) as hostile, asyncio.timeout(PATIENCE):
-            while hostile.requests < _ALL:
+        attack = attackers(made.port(), _ALL, at_once=_AT_ONCE, life=0.3)
+        async with attack as attacking, asyncio.timeout(PATIENCE):
+            while not attacking.done():
                 await asyncio.sleep(0.02)
                 peak = max(peak, child.memory_info().rss)
                 assert not any(task.done() for task in good)
