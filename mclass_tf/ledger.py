@@ -3,28 +3,37 @@
 An attempt is a folder, `<folder of the state's key>/releases/<environment>/<UTC time>-<id>/`, of objects that are written
 once each: `started.json` before anything is done, `step-01.json`, `step-02.json`, … as each step is reached, `ended.json`
 when it is known what came of it. An attempt without an `ended.json` was cut off, or is under way; its last step says where.
+
+`by-image/<digest>/<UTC time>-<id>` beside them is the index of images: objects without content, whose names are those of the
+attempts on an image. It only says where to look; the attempts say what is true, also where it is lost or somebody else's.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
-from mclass_tf import stored
-from mclass_tf.aws import Aws, error_code
+from mclass_tf import attempt_names, stored
+from mclass_tf.attempt_names import Names
+from mclass_tf.aws import Aws, error_code, error_message
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, LedgerError
 
 VERSION = 1
+LOOKED_BACK = 50
+"""Attempts that are looked through for one of an image; the repository keeps no more releases than that."""
 _AT_ONCE = 8  # attempts that are read side by side; a client keeps ten connections
+_MOST_STEPS = 1000  # of an attempt: the longest rollout has some dozens
+_DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]+")
 
 # The steps of an attempt, in their order. Between ROLLING_OUT and VERIFYING come ECS's own stages, by ECS's names.
 PLANNING = "planning"
@@ -256,6 +265,7 @@ class Ledger:
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._s3 = aws.s3
+        self._names = Names(aws.s3, backend.bucket, now=aws.now)
         self._report = report
         self._bucket = backend.bucket
         folder = backend.key.rpartition("/")[0]
@@ -263,9 +273,9 @@ class Ledger:
 
     def begin(self, begun: Begun) -> str:
         """Write that an attempt begins; return its name."""
-        at = dt.datetime.fromisoformat(begun.at).astimezone(dt.UTC)
-        name = f"{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
+        name = f"{attempt_names.stamp(dt.datetime.fromisoformat(begun.at))}-{secrets.token_hex(4)}"
         self._write(name, "started", asdict(begun))
+        self._index(name, begun.digest)
         return name
 
     def step(self, name: str, number: int, step: Step) -> None:
@@ -287,22 +297,69 @@ class Ledger:
             raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
         return found
 
-    def latest_first(self) -> Iterator[Record]:
-        """Yield every attempt that can be read, as `all_latest_first` does; the others are reported, and prove nothing."""
-        for each in self.all_latest_first():
+    def latest_first(self, *, most: int) -> Iterator[Record]:
+        """Yield of the latest `most` attempts those that can be read; the others are reported, and prove nothing."""
+        return self._readable(self.all_latest_first(most=most))
+
+    def all_latest_first(self, *, most: int) -> Iterator[Record | Unreadable]:
+        """Yield the latest `most` attempts; the latest is read when it is asked for, those before it a few at a time."""
+        return self._read_all(islice(self._names.latest_first(self._prefix), most))
+
+    def of_image(self, digest: str) -> Iterator[Record]:
+        """Yield attempts on an image, the latest first: among the latest `LOOKED_BACK` of all, and as many that the index names.
+
+        Where that may not have been all, and all of it was looked at, it is reported.
+        """
+        every = self._names.latest_first(self._prefix)
+        latest = list(islice(every, LOOKED_BACK))
+        yield from self._of(digest, latest)
+        if next(every, None) is None:
+            return
+        before = (name for name in self._indexed(digest) if name < latest[-1])
+        yield from self._of(digest, islice(before, LOOKED_BACK))
+        since = attempt_names.time_of(latest[-1])
+        self._report(
+            f"{digest} was looked for among the latest {LOOKED_BACK} attempts, since {since}; "
+            "of those before them only the ones that the ledger's index of images names"
+        )
+
+    def _of(self, digest: str, names: Iterable[str]) -> Iterator[Record]:
+        return (record for record in self._readable(self._read_all(names)) if record.begun.digest == digest)
+
+    def _indexed(self, digest: str) -> Iterator[str]:
+        return self._names.latest_first(self._image_prefix(digest)) if _DIGEST.fullmatch(digest) else iter(())
+
+    def _image_prefix(self, digest: str) -> str:
+        return f"{self._prefix}by-image/{digest.replace(':', '-')}/"
+
+    def _index(self, name: str, digest: str) -> None:
+        """Enter an attempt into the index of images; what does so in vain stops no release."""
+        if not _DIGEST.fullmatch(digest):
+            return
+        key = self._image_prefix(digest) + name
+        try:
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"", ContentType="text/plain")
+        except self._s3.exceptions.ClientError as error:
+            self._report(
+                f"the ledger's index of images could not be written: {error_message(error)}; once {LOOKED_BACK} "
+                f"attempts have followed, `rollback --to {digest}` does not see this one"
+            )
+
+    def _readable(self, attempts: Iterable[Record | Unreadable]) -> Iterator[Record]:
+        for each in attempts:
             if isinstance(each, Record):
                 yield each
             else:
                 self._report(f"an attempt is left out: {each.url} cannot be read: {each.reason}")
 
-    def all_latest_first(self) -> Iterator[Record | Unreadable]:
-        """Yield every attempt; the latest is read when it is asked for, those before it a few at a time."""
-        names = sorted(self._names(), reverse=True)
-        for batch in (names[:1], *(names[at : at + _AT_ONCE] for at in range(1, len(names), _AT_ONCE))):
+    def _read_all(self, names: Iterable[str]) -> Iterator[Record | Unreadable]:
+        names, at_once = iter(names), 1
+        while batch := list(islice(names, at_once)):
             # Whoever looks far back would wait for the network a hundred times.
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as pool:
                 found = list(pool.map(self._found, batch))
             yield from (record for record in found if record is not None)
+            at_once = _AT_ONCE
 
     def _found(self, name: str) -> Record | Unreadable | None:
         try:
@@ -328,17 +385,12 @@ class Ledger:
 
     def _steps(self, name: str) -> Iterator[Step]:
         """Yield the steps that were written, in their order; there are no gaps."""
-        for number in count(1):
+        for number in range(1, _MOST_STEPS + 1):
             found = self._read(name, f"step-{number:02d}", Step)
             if found is None:
                 return
             yield found
-
-    def _names(self) -> Iterator[str]:
-        pages = self._s3.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"):
-            for common in page.get("CommonPrefixes", ()):
-                yield common["Prefix"].removeprefix(self._prefix).rstrip("/")
+        raise DamagedObjectError(f"{self.url(name)}started.json", f"it has more than {_MOST_STEPS} steps")
 
     def _write(self, name: str, what: str, document: Mapping[str, Any]) -> None:
         """Write an object that nobody has written yet: what the ledger says stays said. Raise LedgerError where it cannot be.

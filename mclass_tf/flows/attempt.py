@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from mclass_tf import gates, image, process
@@ -259,7 +258,7 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
 
 def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Record]:
     """Yield the attempts that have started or taken up a service deployment, the latest first."""
-    records = islice(ledger_of(session).latest_first(), _LOOKED_BACK)
+    records = ledger_of(session).latest_first(most=_LOOKED_BACK)
     return (record for record in records if record.service_deployment_arn == service_deployment_arn)
 
 
@@ -271,11 +270,13 @@ def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
 
 
 def revision_of(session: Session, digest: str) -> str:
-    """Return the source revision of an image: from the images that were built here, else from the ledger."""
+    """Return the source revision of an image: from the images that were built here, else from the ledger; "" where unknown."""
+    if not digest:
+        return ""
     with suppress(NoImageError, CorruptedImageError):
         return image.Images(session.project.home / "images").read(digest).revision
-    records = ledger_of(session).latest_first()
-    return next((r.begun.revision for r in records if r.begun.digest == digest and r.begun.revision), "")
+    records = ledger_of(session).of_image(digest)
+    return next((record.begun.revision for record in records if record.begun.revision), "")
 
 
 def _ended(session: Session, attempt: Attempt) -> Ended:

@@ -14,6 +14,7 @@ from mclass_tf.session import Session
 UNDER_WAY, UNREADABLE = "under way", "unreadable"
 UNENDED = (UNDER_WAY, CUT_OFF)
 _KINDS = {"promote": "promotion"}
+_LOOKED_BACK = 10  # attempts, for one that can be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +48,14 @@ class Past:
 def history(session: Session, *, limit: int) -> tuple[Past, ...]:
     """Return the attempts on an environment, the latest first, at most `limit`; among them those that cannot be read."""
     ledger = ledger_of(session)
-    records = tuple(islice(ledger.all_latest_first(), limit))
+    records = tuple(ledger.all_latest_first(most=limit))
     return told(records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records))
 
 
 def unended(session: Session) -> Past | None:
     """Return the last attempt that can be read where it has no end: it is under way, or was cut off."""
     ledger = ledger_of(session)
-    records = tuple(islice(ledger.latest_first(), 1))
+    records = tuple(islice(ledger.latest_first(most=_LOOKED_BACK), 1))
     if not records:
         return None
     (last,) = told(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))

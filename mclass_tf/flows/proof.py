@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from mclass_tf import rollout, verify
@@ -39,7 +38,7 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
     """Return what is known of the image that serves; raise PromotionRefusedError where that is not enough to promote it."""
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
-    records = islice(ledger.latest_first(), _LOOKED_BACK)
+    records = ledger.latest_first(most=_LOOKED_BACK)
     record = require_proven(
         records, digest=digest, environment=name, settings=settings, now=session.aws.now()
     )
@@ -57,7 +56,7 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
 def require_not_withdrawn(source: Session, *, digest: str) -> None:
     """Raise PromotionRefusedError where a promotion from `source` was cut off, and the image was taken back there since."""
     name = source.environment.name
-    looked_at = list(islice(ledger_of(source).latest_first(), _LOOKED_BACK))
+    looked_at = list(ledger_of(source).latest_first(most=_LOOKED_BACK))
     if not any(record.begun.digest == digest for record in proven_releases(looked_at[::-1])):
         raise PromotionRefusedError(
             f"{digest} was taken back in {name} since its promotion was cut off; nothing was changed",

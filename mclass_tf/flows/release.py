@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from mclass_tf import image, verify
@@ -30,14 +29,13 @@ from mclass_tf.flows.environments import (
     plan_within,
 )
 from mclass_tf.flows.shift import require_pauses, require_wiring, wiring_settings
-from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
+from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
 from mclass_tf.rollout import Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 RELEASED, UNCHANGED = "released", "unchanged"
-_LOOKED_BACK = 50  # attempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +206,7 @@ def _roll_out(
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
     """Raise ServesWorseError where what serves did worse than what was before it: to ask again does not make it better."""
-    records = islice(ledger_of(deployer.session).latest_first(), _LOOKED_BACK)
+    records = ledger_of(deployer.session).latest_first(most=LOOKED_BACK)
     ends = (record.ended for record in records if record.ended is not None)
     last = next((end for end in ends if end.task_definition_arn == task_definition_arn), None)
     if last is not None and last.outcome == ServesWorseError.outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 
 from mclass_tf import verify
 from mclass_tf.errors import (
@@ -33,12 +32,11 @@ from mclass_tf.flows.release import (
 )
 from mclass_tf.flows.rollback import go_on_back
 from mclass_tf.flows.shift import require_pauses
-from mclass_tf.ledger import APPLYING, CUT_OFF, ROLLING_OUT, Begun, OneOff, Record
+from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 
 _FORWARD = ("release", "promote", "continue")
-_LOOKED_BACK = 50  # attempts
 # Ends of a command after which ECS may still be at work, or something is left to do.
 _OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
 
@@ -68,7 +66,7 @@ def resume(
     session.aws.warm()
     with alone(session, command="release --resume", digest=""):
         name = session.environment.name
-        record = cut_off(islice(ledger_of(session).latest_first(), _LOOKED_BACK), environment=name)
+        record = cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
         session.report(f"going on with {_told(record)}")
         if record.begun.command not in _FORWARD:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from itertools import islice
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
@@ -14,7 +13,7 @@ from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
 from mclass_tf.flows.shift import back_strategy
-from mclass_tf.ledger import Record, proven_releases
+from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
@@ -29,7 +28,6 @@ TAKES_NO_ANSWER = (
     "InvalidParameterException",
     "ServiceDeploymentNotFoundException",
 )
-_LOOKED_BACK = 50  # attempts; the repository keeps no more releases than that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +86,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
 
 def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
     """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
-    last = next(ledger_of(deployer.session).latest_first(), None)
+    last = next(ledger_of(deployer.session).latest_first(most=LOOKED_BACK), None)
     if last is None or last.is_over or last.begun.command != "rollback":
         return False
     brings = _digest(deployer, deployer.task_definition_of(current))
@@ -239,13 +237,13 @@ def _proven(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.V
 def _previous(deployer: Deployer, service: Service) -> Goal:
     """Return the proven release before the one that runs."""
     name = deployer.session.environment.name
-    looked_at = islice(ledger_of(deployer.session).latest_first(), _LOOKED_BACK)
-    stack = proven_releases(list(looked_at)[::-1])
+    looked_at = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
+    stack = proven_releases(looked_at[::-1])
     if stack and _task_definition(stack[-1]) == service.task_definition_arn:
         stack.pop()
     if not stack:
         raise ReleaseMissingError(
-            f"there is no proven release of {name} before the one that runs",
+            f"there is no proven release of {name} before the one that runs, among its latest {LOOKED_BACK} attempts",
             hint=f"`release {name} --image DIGEST` releases another; "
             f"`rollback {name} --to TASK_DEFINITION` names any revision",
         )
@@ -256,12 +254,12 @@ def _named(deployer: Deployer, to: str) -> Goal:
     """Return what `to` names: the latest proven release of a digest, or a revision of the environment's own family."""
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
-        records = ledger_of(deployer.session).latest_first()
-        found = next((each for each in records if each.is_proven and each.begun.digest == to), None)
+        records = ledger_of(deployer.session).of_image(to)
+        found = next((each for each in records if each.is_proven), None)
         if found is None:
             raise ReleaseMissingError(
                 f"no release of {to} was proven in {name}",
-                hint=f"release it: `release {name} --image {to}`",
+                hint=f"release it: `release {name} --image {to}`; `rollback {name} --to TASK_DEFINITION` names any revision",
             )
         return Goal(task_definition_arn=_task_definition(found), digest=to)
     described = deployer.task_definition(to)

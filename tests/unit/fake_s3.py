@@ -1,15 +1,19 @@
-"""A bucket in memory that heeds the conditions of a write, with a clock that a test moves."""
+"""A bucket in memory that heeds the conditions of a write and lists as S3 does, with a clock that a test moves."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 import io
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from email.utils import format_datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+KEYS_A_CALL = 1000
 
 
 class NoSuchKeyError(Exception):
@@ -25,6 +29,7 @@ class FakeS3:
     """`before_put` is called before each write and may write first; `refusal` is the code that every write gets.
 
     Of the next `lost_answers` writes that are stored the answer is lost: each is repeated at once, as botocore does.
+    `calls` counts what was asked for, by operation. Keys that `refuses` is true of take no writes.
     """
 
     exceptions = _Exceptions
@@ -35,6 +40,9 @@ class FakeS3:
         self.refusal = ""
         self.lost_answers = 0
         self.before_put: Callable[[], None] = lambda: None
+        self.refuses: Callable[[str], bool] = lambda _: False
+        self.refuses_reads = False
+        self.calls: Counter[str] = Counter()
 
     def put_object(
         self,
@@ -46,10 +54,13 @@ class FakeS3:
         IfNoneMatch: str | None = None,  # noqa: N803
         IfMatch: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
+        self.calls["PutObject"] += 1
         self.before_put()
         there = self.objects.get(Key)
         if self.refusal:
             raise _refused(self.refusal)
+        if self.refuses(Key):
+            raise _refused("AccessDenied")
         if there is not None and IfNoneMatch is not None:
             raise _refused("PreconditionFailed")
         if IfMatch is not None and (there is None or _etag(there[0]) != IfMatch):
@@ -68,6 +79,9 @@ class FakeS3:
         return {"ETag": _etag(Body)}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        self.calls["GetObject"] += 1
+        if self.refuses_reads:
+            raise _refused("AccessDenied")
         if Key not in self.objects:
             raise NoSuchKeyError
         body, at = self.objects[Key]
@@ -78,14 +92,41 @@ class FakeS3:
             "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(self.now, usegmt=True)}},
         }
 
-    def get_paginator(self, operation: str) -> FakeS3:
-        assert operation == "list_objects_v2"
-        return self
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        self.calls["HeadObject"] += 1
+        return {"LastModified": self.objects[Key][1]}
 
-    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str) -> list[dict[str, Any]]:  # noqa: N803
-        rest = (key.removeprefix(Prefix) for key in sorted(self.objects) if key.startswith(Prefix))
-        folders = dict.fromkeys(key.partition(Delimiter)[0] for key in rest if Delimiter in key)
-        return [{"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}{Delimiter}"} for folder in folders]}]
+    def list_objects_v2(
+        self,
+        *,
+        Bucket: str,  # noqa: N803
+        Prefix: str,  # noqa: N803
+        Delimiter: str,  # noqa: N803
+        StartAfter: str = "",  # noqa: N803
+        ContinuationToken: str = "",  # noqa: N803
+    ) -> dict[str, Any]:
+        """Answer with the first thousand keys and folders after a key, in the order of keys; a folder counts once."""
+        self.calls["ListObjectsV2"] += 1
+        keys = sorted(self.objects)
+        entries: dict[str, bool] = {}
+        is_cut = False
+        for key in keys[bisect_right(keys, ContinuationToken or StartAfter) :]:
+            if not key.startswith(Prefix):
+                continue
+            first, delimiter, _ = key.removeprefix(Prefix).partition(Delimiter)
+            entry = f"{Prefix}{first}{delimiter}"
+            if entry in entries or (ContinuationToken.endswith(Delimiter) and entry == ContinuationToken):
+                continue
+            if len(entries) == KEYS_A_CALL:
+                is_cut = True
+                break
+            entries[entry] = bool(delimiter)
+        answer: dict[str, Any] = {
+            "IsTruncated": is_cut,
+            "Contents": [{"Key": entry} for entry, is_folder in entries.items() if not is_folder],
+            "CommonPrefixes": [{"Prefix": entry} for entry, is_folder in entries.items() if is_folder],
+        }
+        return {**answer, "NextContinuationToken": [*entries][-1]} if is_cut else answer
 
 
 def _etag(body: bytes) -> str:

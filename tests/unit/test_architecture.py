@@ -29,7 +29,7 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "inputs", "lines", "stored", "strategy"},
+    {"analysis", "attempt_names", "inputs", "lines", "stored", "strategy"},
     {"errors"},
 )
 MODULES = sorted(

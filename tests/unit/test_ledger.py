@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
@@ -28,6 +25,7 @@ from mclass_tf.ledger import (
     proven_releases,
 )
 from tests.unit.damaged import DAMAGED
+from tests.unit.fake_s3 import FakeS3
 
 BEGUN = Begun(
     command="release",
@@ -52,64 +50,6 @@ ENDED = Ended(
     state_serial=4,
     events=(Event(at="2026-11-23T05:32:10+00:00", message="has reached a steady state."),),
 )
-WRITTEN = dt.datetime(2026, 11, 23, 5, 31, 53, tzinfo=dt.UTC)
-
-
-class NoSuchKeyError(Exception):
-    pass
-
-
-class Exceptions:
-    NoSuchKey = NoSuchKeyError
-    ClientError = ClientError
-
-
-class FakeS3:
-    """A bucket in memory that heeds If-None-Match, or refuses every write with `refusal`.
-
-    Where `loses_answers`, a write that was stored is repeated, as botocore does whose answer was lost.
-    """
-
-    exceptions = Exceptions
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.refusal: str | None = None
-        self.loses_answers = False
-        self.refuses_reads = False
-
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str, IfNoneMatch: str) -> None:  # noqa: N803
-        assert (Bucket, ContentType, IfNoneMatch) == ("state", "application/json", "*")
-        code = self.refusal or ("PreconditionFailed" if Key in self.objects else None)
-        if code is not None:
-            raise ClientError({"Error": {"Code": code, "Message": code}}, "PutObject")
-        self.objects[Key] = Body
-        if self.loses_answers:
-            self.put_object(
-                Bucket=Bucket, Key=Key, Body=Body, ContentType=ContentType, IfNoneMatch=IfNoneMatch
-            )
-
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
-        if self.refuses_reads:
-            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "AccessDenied"}}, "GetObject")
-        if Key not in self.objects:
-            raise NoSuchKeyError
-        return {"Body": io.BytesIO(self.objects[Key])}
-
-    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
-        assert (Bucket, Key in self.objects) == ("state", True)
-        return {"LastModified": WRITTEN}
-
-    def get_paginator(self, _: str) -> FakeS3:
-        return self
-
-    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str) -> list[dict[str, Any]]:  # noqa: N803
-        below = {
-            Prefix + key.removeprefix(Prefix).partition(Delimiter)[0] + Delimiter
-            for key in self.objects
-            if key.startswith(Prefix)
-        }
-        return [{}, {"CommonPrefixes": [{"Prefix": prefix} for prefix in sorted(below)]}]
 
 
 @pytest.fixture
@@ -133,7 +73,7 @@ def test_an_attempt_is_read_back_as_it_was_written(s3: FakeS3) -> None:
     name = book.begin(BEGUN)
     book.end(name, ENDED)
 
-    assert list(book.latest_first()) == [Record(name=name, begun=BEGUN, ended=ENDED)]
+    assert list(book.latest_first(most=50)) == [Record(name=name, begun=BEGUN, ended=ENDED)]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +83,8 @@ def test_an_attempt_is_read_back_as_it_was_written(s3: FakeS3) -> None:
 def test_the_ledger_lies_beside_the_state(s3: FakeS3, key: str, prefix: str) -> None:
     name = ledger(s3, key=key).begin(BEGUN)
 
-    assert list(s3.objects) == [f"{prefix}{name}/started.json"]
+    index = f"{prefix}by-image/{BEGUN.digest.replace(':', '-')}/{name}"
+    assert list(s3.objects) == [f"{prefix}{name}/started.json", index]
     assert ledger(s3, key=key).url(name) == f"s3://state/{prefix}{name}/"
 
 
@@ -160,15 +101,15 @@ def test_what_was_written_is_never_changed(s3: FakeS3) -> None:
 
 
 def test_what_was_written_is_no_error_where_the_answer_was_lost(s3: FakeS3) -> None:
-    s3.loses_answers = True
+    s3.lost_answers = 4
     book = ledger(s3)
 
     name = book.begin(BEGUN)
     book.step(name, 1, step("planning"))
     book.end(name, ENDED)
 
-    assert list(book.latest_first()) == [Record(name=name, begun=BEGUN, ended=ENDED)]
-    assert len(s3.objects) == 3
+    assert list(book.latest_first(most=50)) == [Record(name=name, begun=BEGUN, ended=ENDED)]
+    assert (s3.lost_answers, len(s3.objects)) == (0, 4)
 
 
 def test_an_attempt_does_not_begin_where_another_has_its_name(
@@ -192,7 +133,7 @@ def test_an_attempt_that_was_cut_off_has_no_end(s3: FakeS3) -> None:
     book = ledger(s3)
     book.begin(BEGUN)
 
-    (record,) = book.latest_first()
+    (record,) = book.latest_first(most=50)
 
     assert record.ended is None
     assert not record.is_proven
@@ -208,7 +149,7 @@ def test_the_latest_attempt_comes_first(s3: FakeS3) -> None:
     for at in times:
         book.begin(Begun(**{**BEGUN.__dict__, "at": at}))
 
-    assert [record.begun.at for record in book.latest_first()] == [times[1], times[2], times[0]]
+    assert [record.begun.at for record in book.latest_first(most=50)] == [times[1], times[2], times[0]]
 
 
 def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(s3: FakeS3) -> None:
@@ -217,19 +158,20 @@ def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(
     for at in times:
         book.end(book.begin(Begun(**{**BEGUN.__dict__, "at": at})), ENDED)
 
-    assert [record.begun.at for record in book.latest_first()] == times[::-1]
-    for key in list(s3.objects)[:-2]:
-        s3.objects[key] = b"not JSON"
-    assert next(book.latest_first()).begun.at == times[-1]
+    assert [record.begun.at for record in book.latest_first(most=50)] == times[::-1]
+    s3.calls.clear()
+    assert next(book.latest_first(most=50)).begun.at == times[-1]
+    assert s3.calls["GetObject"] == 2
 
 
 def test_what_a_later_version_adds_is_read_past(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     key = f"mclass/releases/dev/{name}/started.json"
-    s3.objects[key] = json.dumps({**json.loads(s3.objects[key]), "soak": 3, "version": 9}).encode()
+    later = {**json.loads(s3.objects[key][0]), "soak": 3, "version": 9}
+    s3.objects[key] = (json.dumps(later).encode(), s3.now)
 
-    assert next(book.latest_first()).begun == BEGUN
+    assert next(book.latest_first(most=50)).begun == BEGUN
 
 
 def test_a_bucket_that_takes_no_writes_is_told_with_the_permission(s3: FakeS3) -> None:
@@ -288,7 +230,7 @@ def test_an_attempt_that_was_cut_off_has_the_steps_that_it_came_to(s3: FakeS3) -
     for number, each in enumerate(steps, start=1):
         book.step(name, number, each)
 
-    (record,) = book.latest_first()
+    (record,) = book.latest_first(most=50)
 
     assert f"mclass/releases/dev/{name}/step-03.json" in s3.objects
     assert record.steps == tuple(steps)
@@ -301,7 +243,7 @@ def test_the_steps_of_an_attempt_that_has_ended_are_in_its_end(s3: FakeS3) -> No
     name = book.begin(BEGUN)
     book.end(name, replace(ENDED, steps=(step("planning"), step("verifying"))))
 
-    (record,) = book.latest_first()
+    (record,) = book.latest_first(most=50)
 
     assert [each.what for each in record.steps] == ["planning", "verifying"]
     assert not record.is_harmless
@@ -368,16 +310,16 @@ def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
         if what != "step-01":  # an end has all the steps
             book.end(name, ENDED)
     key = f"mclass/releases/dev/{names[1]}/{what}.json"
-    s3.objects[key] = body
+    s3.objects[key] = (body, s3.now)
 
-    found = list(book.all_latest_first())
+    found = list(book.all_latest_first(most=50))
 
     assert [each.name for each in found] == names[::-1]
     damaged = found[1]
     assert isinstance(damaged, Unreadable)
-    assert (damaged.at, damaged.url) == (WRITTEN, f"s3://state/{key}")
+    assert (damaged.at, damaged.url) == (s3.now, f"s3://state/{key}")
     assert damaged.reason
-    assert [each.name for each in book.latest_first()] == [names[2], names[0]]
+    assert [each.name for each in book.latest_first(most=50)] == [names[2], names[0]]
     (line,) = told
     assert line == f"an attempt is left out: s3://state/{key} cannot be read: {damaged.reason}"
     with pytest.raises(DamagedObjectError):
@@ -390,7 +332,7 @@ def test_details_of_a_step_that_are_not_what_they_must_be_make_it_unreadable(s3:
     name = book.begin(BEGUN)
     book.step(name, 1, Step(what=step, at=BEGUN.at, details={"gates": [{"gate": 7}], "exit_code": "0"}))
 
-    (found,) = book.all_latest_first()
+    (found,) = book.all_latest_first(most=50)
 
     assert isinstance(found, Unreadable)
     assert "its steps" in found.reason

@@ -357,6 +357,7 @@ class Book:
         fake = SimpleNamespace(
             aws=aws,
             environment=SimpleNamespace(name="dev", backend=backend),
+            project=SimpleNamespace(home=Path("nowhere")),
             report=self.lines.append,
             state=lambda: SimpleNamespace(serial=7),
         )
@@ -459,7 +460,7 @@ def test_a_pause_that_cannot_be_made_any_more_is_refused(
     module = import_module("mclass_tf.flows.resume")  # the package has the verb by that name
     monkeypatch.setattr(module, "applied_state", lambda _: SimpleNamespace(outputs={}))
     monkeypatch.setattr(module, "alone", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(module, "ledger_of", lambda _: SimpleNamespace(latest_first=lambda: iter([cut])))
+    monkeypatch.setattr(module, "ledger_of", lambda _: SimpleNamespace(latest_first=lambda **_: iter([cut])))
     monkeypatch.setattr(verify.Outputs, "parse", lambda _: made.outputs)
     monkeypatch.setattr(Deployer, "of", lambda *_: made)
 
