@@ -39,6 +39,7 @@
     │   ├── ProtectedError               what is to be destroyed is protected
     │   ├── DeploymentInProgressError    somebody else's deployment of the service is not over
     │   ├── LeaseHeldError               somebody releases, rolls back or promotes there; carries who
+    │   ├── LeaseLostError               the lease that this command held is somebody else's, or gone; it has stopped
     │   ├── PromotionRefusedError        what is to be promoted was not proven, or may not go there
     │   └── ApprovalRefusedError         the user said no
     ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
@@ -310,6 +311,10 @@ class LeaseHeldError(RefusedError):
         self.holder = holder
         self.since = since
         self.digest = digest
+
+
+class LeaseLostError(RefusedError):
+    pass
 
 
 class PromotionRefusedError(RefusedError):

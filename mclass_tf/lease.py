@@ -6,6 +6,9 @@ renews it; one that was not renewed for its lifetime is anybody's. Age is judged
 An answer may get lost, and the client then repeats by itself a write that was stored, which fails on its own condition:
 whoever loses one looks whose the lease is before believing that it is somebody else's.
 
+A holder that did not get to run for a while, on a machine that slept, may have lost the lease without knowing. So it reads the
+lease again before each call that changes the service (`Held.require`), and stops where it is not its own any more.
+
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
@@ -28,7 +31,7 @@ from typing import Any
 from mclass_tf import stored
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.environment import Backend
-from mclass_tf.errors import DamagedObjectError, LeaseHeldError, LedgerError
+from mclass_tf.errors import DamagedObjectError, LeaseHeldError, LeaseLostError, LedgerError
 
 LIFETIME = 90.0
 """Seconds after which a lease that is not renewed is anybody's."""
@@ -102,26 +105,26 @@ class Lease:
         return found.holder
 
     @contextmanager
-    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[None]:
+    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[Held]:
         """Hold it inside; raise LeaseHeldError at once, naming the other, where somebody else does."""
-        written = _Written(etag=self._take(holder))
+        held = Held(self, holder, etag=self._take(holder))
         over = threading.Event()
 
         def renew() -> None:
             while not over.wait(renewed_every):
                 # What cannot be renewed now can be at the next turn; what somebody has taken stays theirs.
                 with suppress(Exception):
-                    written.etag = self._rewrite(holder, etag=written.etag)
+                    held.renew()
 
         renewal = threading.Thread(target=renew, name="lease", daemon=True)
         renewal.start()
         try:
-            yield
+            yield held
         finally:
             over.set()
             renewal.join()
             with suppress(Exception):  # it ends by itself, and hides nothing of what happened inside
-                self._rewrite(replace(holder, is_held=False), etag=written.etag)
+                held.give_back()
 
     def _take(self, holder: Holder) -> str:
         """Write the lease as ours; return its ETag."""
@@ -177,6 +180,14 @@ class Lease:
             digest=held.digest,
         )
 
+    def _lost(self, found: _Found | None) -> LeaseLostError:
+        name = self._environment
+        return LeaseLostError(
+            f"this command has lost the lease on {name} and has stopped: {_told(found)}",
+            hint=f"`status {name}` shows what runs and what is under way; `release {name} --resume` goes on with what this "
+            "command has begun, once nobody else is at work there",
+        )
+
     def _read(self) -> _Found | None:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=self._key)
@@ -199,11 +210,53 @@ class Lease:
         return str(answer["ETag"])
 
 
-@dataclass(kw_only=True)
-class _Written:
-    """The ETag of what was written last."""
+class Held:
+    """A lease as its holder has it."""
 
-    etag: str
+    def __init__(self, lease: Lease, holder: Holder, *, etag: str) -> None:
+        self._lease = lease
+        self._holder = holder
+        self._etag = etag
+        self._writing = threading.Lock()
+
+    def renew(self) -> None:
+        self._write(self._holder)
+
+    def give_back(self) -> None:
+        self._write(replace(self._holder, is_held=False))
+
+    def require(self) -> None:
+        """Return where the lease, read anew, is still its holder's; raise LeaseLostError where it is not.
+
+        One that nears its end, or has run out and was taken by nobody, is renewed first: what is done next takes its time too.
+        """
+        found = self._lease._read()  # noqa: SLF001  (one module)
+        if found is None or not found.is_of(self._holder):
+            raise self._lease._lost(found)  # noqa: SLF001
+        if found.age < LIFETIME / 2:
+            return
+        try:
+            self.renew()
+        except self._lease._s3.exceptions.ClientError as error:  # noqa: SLF001
+            if error_code(error) not in _LOST:
+                raise
+            raise self._lease._lost(self._lease._read()) from None  # noqa: SLF001
+
+    def _write(self, holder: Holder) -> None:
+        with self._writing:
+            self._etag = self._lease._rewrite(holder, etag=self._etag)  # noqa: SLF001
+
+
+def _told(found: _Found | None) -> str:
+    """Return what a lease that was lost tells of who has it."""
+    if found is None:
+        return "somebody has removed it"
+    held = found.holder
+    if isinstance(held, DamagedObjectError):
+        return f"somebody has written over it: {held.message}"
+    what = f"{held.command} of {held.digest}" if held.digest else held.command
+    verb = "is" if held.is_held else "was"
+    return f"{held.who} {verb} at work there since {held.since}: {what} ({held.host}, process {held.pid})"
 
 
 def _holder(answer: Mapping[str, Any], *, url: str) -> Holder | DamagedObjectError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -308,13 +308,33 @@ class Ecs:
     """One service over the API of ECS, and its targets over that of the load balancer.
 
     Whatever needs the service raises ServiceGoneError where somebody has deleted it. `environment` is whose it is, for the hint.
+    `before_change` is called before each call that changes what the service runs, or starts a task, and may refuse it.
     """
 
-    def __init__(self, aws: Aws, *, cluster: str, name: str, environment: str = "ENV") -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        cluster: str,
+        name: str,
+        environment: str = "ENV",
+        before_change: Callable[[], object] = lambda: None,
+    ) -> None:
         self._aws = aws
         self._cluster = cluster
         self._name = name
         self._environment = environment
+        self._before_change = before_change
+
+    def guarded(self, before_change: Callable[[], object]) -> Ecs:
+        """Return the same service, which asks `before_change` before each change."""
+        return Ecs(
+            self._aws,
+            cluster=self._cluster,
+            name=self._name,
+            environment=self._environment,
+            before_change=before_change,
+        )
 
     def service(self) -> Service:
         return Service.parse(self._described_service())
@@ -432,6 +452,7 @@ class Ecs:
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
         """
+        self._before_change()
         found = self._call("RunTask", {"cluster": self._cluster, "count": 1, **request})
         if found.get("tasks"):
             return Task.parse(found["tasks"][0]), ""
@@ -461,6 +482,7 @@ class Ecs:
             request["desiredCount"] = desired
         if force:
             request["forceNewDeployment"] = True
+        self._before_change()
         self._call("UpdateService", request)
 
     def roll_back(self, arn: str) -> None:
@@ -468,6 +490,7 @@ class Ecs:
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
         """
+        self._before_change()
         self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
 
     def answer_pause(self, arn: str, hook_id: str, *, goes_on: bool) -> None:
@@ -475,6 +498,7 @@ class Ecs:
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
         """
+        self._before_change()
         action = "CONTINUE" if goes_on else "ROLLBACK"
         self._call(
             "ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": hook_id, "action": action}

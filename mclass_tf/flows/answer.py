@@ -15,7 +15,7 @@ from mclass_tf.errors import (
     NothingToAnswerError,
     VerificationError,
 )
-from mclass_tf.flows.attempt import alone, attempts_on, begun, ledger_of, recorded, revision_of
+from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, recorded, revision_of
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.probe import smoke_test
@@ -62,8 +62,8 @@ def continue_rollout(
         _require_good(deployer, waiting, digest)
     released = None
     try:
-        with alone(session, command="continue", digest=digest):
-            released = _take_over(deployer, waiting, watching, digest=digest, task_definition=task_definition)
+        with deployer.alone(command="continue", digest=digest) as held:
+            released = _take_over(held, waiting, watching, digest=digest, task_definition=task_definition)
     except LeaseHeldError:
         _answer(deployer, waiting)
     return Continued(

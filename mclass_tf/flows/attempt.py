@@ -15,6 +15,7 @@ from mclass_tf import gates, image, process
 from mclass_tf.errors import (
     CorruptedImageError,
     InterruptedByUserError,
+    LeaseLostError,
     MclassError,
     NoImageError,
     RefusedError,
@@ -22,7 +23,7 @@ from mclass_tf.errors import (
     RolloutError,
     ServiceEvent,
 )
-from mclass_tf.lease import Holder, Lease
+from mclass_tf.lease import Held, Holder, Lease
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
@@ -109,7 +110,10 @@ class Attempt:
         elif isinstance(error, (KeyboardInterrupt, InterruptedByUserError)):
             self.outcome, self.cause = "interrupted", str(error) or "interrupted"
         else:
-            has_changed = any(step.what == APPLYING for step in self.steps)
+            # Where the lease was lost, somebody else was at work: whoever goes on with this one looks first.
+            has_changed = any(step.what == APPLYING for step in self.steps) or isinstance(
+                error, LeaseLostError
+            )
             self.outcome = REFUSED if isinstance(error, RefusedError) and not has_changed else "failed"
             self.cause = (
                 error.message if isinstance(error, MclassError) else f"{type(error).__name__}: {error}"
@@ -129,7 +133,7 @@ def lease_of(session: Session) -> Lease:
     return Lease(session.aws, session.environment.backend, environment=session.environment.name)
 
 
-def alone(session: Session, *, command: str, digest: str) -> AbstractContextManager[None]:
+def alone(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
     """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
     who = session.aws.sts.get_caller_identity()["Arn"]
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from mclass_tf import analysis, rollout, verify
 from mclass_tf.errors import (
     AnalysisFailedError,
     InterruptedByUserError,
+    LeaseLostError,
     MclassError,
     RolledBackError,
     RolloutError,
@@ -22,7 +24,7 @@ from mclass_tf.errors import (
     SupersededError,
 )
 from mclass_tf.flows.analyse import Analyst, analyst_of, pace_of, traffic_since
-from mclass_tf.flows.attempt import Attempt, pauses_asked_for
+from mclass_tf.flows.attempt import Attempt, alone, pauses_asked_for
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
 from mclass_tf.flows.shift import order_settings, wiring_settings
@@ -57,14 +59,19 @@ class Watching:
     pause_at: tuple[str, ...] = ()
 
 
+def _unheld() -> None:
+    """Stand for the lease of who holds none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployer:
-    """The service of one environment, and what was applied there."""
+    """The service of one environment, and what was applied there. `lease` raises LeaseLostError where one was held and is lost."""
 
     session: Session
     outputs: verify.Outputs
     ecs: Ecs
     patience: Patience
+    lease: Callable[[], None] = _unheld
 
     @classmethod
     def of(cls, session: Session, outputs: verify.Outputs) -> Deployer:
@@ -79,6 +86,24 @@ class Deployer:
             ),
             patience=Patience(tell=session.report),
         )
+
+    @contextmanager
+    def alone(self, *, command: str, digest: str) -> Iterator[Deployer]:
+        """Keep others off the service meanwhile; yield a deployer that changes nothing any more once the lease is lost.
+
+        Raise LeaseHeldError where somebody is at work there. What changes something raises LeaseLostError where it was lost.
+        """
+        with alone(self.session, command=command, digest=digest) as held:
+            yield replace(self, ecs=self.ecs.guarded(held.require), lease=held.require)
+
+    def with_outputs(self, outputs: verify.Outputs) -> Deployer:
+        """Return the deployer of what was applied since, under the same lease."""
+        anew = Deployer.of(self.session, outputs)
+        return replace(anew, ecs=anew.ecs.guarded(self.lease), lease=self.lease)
+
+    def require_lease(self) -> None:
+        """Raise LeaseLostError where the lease that this deployer works under is lost, before what ECS is not asked for."""
+        self.patience(self.lease)
 
     def service(self) -> Service:
         return self.patience(self.ecs.service)
@@ -268,8 +293,17 @@ class Deployer:
         if end is None:
             raise self._left()
         if end.outcome not in (Outcome.STALLED, Outcome.SUPERSEDED):
-            self.drop_pauses()
+            self._drop_pauses_after(end)
         return end
+
+    def _drop_pauses_after(self, end: End) -> None:
+        """Take our pauses out; where the lease is lost by then, why a rollout failed matters more."""
+        try:
+            self.drop_pauses()
+        except LeaseLostError as lost:
+            if end.outcome is Outcome.SUCCEEDED:
+                raise
+            self.session.report(f"the pauses of this release stay in the service: {lost.message}")
 
     def require_success(
         self,
@@ -302,11 +336,17 @@ class Deployer:
             raise self._analysis_failed(failure)
         error = self._explained(end, self._stall_after(watching), task_definition_arn)
         if back_to is not None and end.outcome is not Outcome.SUPERSEDED:
-            self.patience(lambda: self.ecs.update(task_definition=None, desired=back_to))
-            error = type(error)(
-                f"{error.message}; the service is back at {back_to} tasks", hint=error.hint, cause=error.cause
-            )
+            raise self._put_back(error, back_to)
         raise error
+
+    def _put_back(self, error: RolloutError, count: int) -> RolloutError:
+        """Set the service back to a number of tasks; return the error with what became of that."""
+        told = f"the service is back at {count} tasks"
+        try:
+            self.patience(lambda: self.ecs.update(task_definition=None, desired=count))
+        except LeaseLostError as lost:
+            told = f"the service was not set back to {count} tasks: {lost.message}"
+        return type(error)(f"{error.message}; {told}", hint=error.hint, cause=error.cause)
 
     def prove(self, attempt: Attempt, *, digest: str) -> verify.VerifyReport:
         """Make sure that the released revision alone serves, and that the environment is as its outputs say."""
@@ -338,6 +378,7 @@ class Deployer:
             ServiceNamespace="ecs", ResourceIds=[resource], ScalableDimension="ecs:service:DesiredCount"
         )["ScalableTargets"]
         if [target["MinCapacity"] for target in found] != [minimum]:
+            self.require_lease()
             self.session.report(f"the scaling's minimum is {minimum} from now on")
             scaling.register_scalable_target(
                 ServiceNamespace="ecs",

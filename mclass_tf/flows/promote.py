@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mclass_tf import image, verify
 from mclass_tf.errors import InterruptedByUserError, PromotionRefusedError
-from mclass_tf.flows.attempt import alone, begun, recorded
+from mclass_tf.flows.attempt import begun, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
@@ -80,7 +80,7 @@ def promote(
     watching = Watching(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
-    with alone(session, command="promote", digest=digest):
+    with deployer.alone(command="promote", digest=digest) as deployer:
         if arn := _serving(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)

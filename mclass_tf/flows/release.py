@@ -17,7 +17,7 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, plan_details, recorded
+from mclass_tf.flows.attempt import Attempt, begun, ledger_of, plan_details, recorded
 from mclass_tf.flows.before import run_before
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import (
@@ -109,7 +109,7 @@ def release(
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     require_pushed(session, deployer.outputs, wanted.digest)
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
-    with alone(session, command=wanted.command, digest=wanted.digest):
+    with deployer.alone(command=wanted.command, digest=wanted.digest) as deployer:
         require_free(deployer, wanted.digest)
         return bring(deployer, wanted, watching, confirm=confirm, show_plan=show_plan)
 
@@ -142,12 +142,13 @@ def bring(
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, wanted)
+            deployer.require_lease()  # a question may have been open for a night
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.drop_pauses()  # of a release that died: the apply may start a deployment
             apply_within(session)
             held.close()  # from here on it is ECS that works
-            report = _roll_out(session, attempt, watching, before=before)
+            report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
 
@@ -182,10 +183,10 @@ def _first_record(session: Session, wanted: Wanted, before: Service, pause_at: t
 
 
 def _roll_out(
-    session: Session, attempt: Attempt, watching: Watching, *, before: Service
+    planner: Deployer, attempt: Attempt, watching: Watching, *, before: Service
 ) -> verify.VerifyReport:
     """Bring what was applied into service, if it is not there."""
-    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     wanted = attempt.task_definition_arn = deployer.outputs.task_definition_arn
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED

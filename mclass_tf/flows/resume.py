@@ -14,7 +14,7 @@ from mclass_tf.errors import (
     SupersededError,
     UsageError,
 )
-from mclass_tf.flows.attempt import Attempt, alone, begun, ledger_of, recorded
+from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.promote import require_path
@@ -64,7 +64,7 @@ def resume(
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
-    with alone(session, command="release --resume", digest=""):
+    with deployer.alone(command="release --resume", digest="") as deployer:
         name = session.environment.name
         record = cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))

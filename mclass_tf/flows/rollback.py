@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
-from mclass_tf.flows.attempt import Attempt, alone, attempts_on, begun, lease_of, ledger_of, recorded
+from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
 from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
@@ -61,7 +61,7 @@ def rollback(
         _require_forward(deployer, current)
         return take_back(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
-    with alone(session, command="rollback", digest=to or ""):
+    with deployer.alone(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
         return _go_to(deployer, goal, watching, service=service)

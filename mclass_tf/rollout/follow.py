@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mclass_tf.aws import error_message
+from mclass_tf.errors import LeaseLostError
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.rollout.view import View
 from mclass_tf.rollout.watch import End, Watch
@@ -111,6 +112,8 @@ def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience:
     """Answer a pause; where ECS takes no answer any more, say so and go on watching."""
     try:
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
+    except LeaseLostError:
+        raise
     except Exception as error:  # noqa: BLE001  (timed out meanwhile, or answered by somebody else)
         patience.tell(f"ECS does not take the answer: {error_message(error)}")
 
@@ -119,6 +122,8 @@ def _roll_back(client: Client, watch: Watch, *, patience: Patience, told: str | 
     """Tell ECS to roll back; where it will not, say why, unless that was `told`, and go on watching. "" where it does."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
+    except LeaseLostError:
+        raise
     except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
         refusal = error_message(error) or type(error).__name__
         if refusal != told:

@@ -150,6 +150,11 @@ class FakeEcs:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     on_read: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
+    before_change: Callable[[], object] = lambda: None
+
+    def guarded(self, before_change: Callable[[], object]) -> FakeEcs:
+        self.before_change = before_change
+        return self
 
     def service(self) -> Service:
         self.on_read()
@@ -181,15 +186,18 @@ class FakeEcs:
         force: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        self.before_change()
         told = (settings,) if settings else ()
         self.calls.append(("update", task_definition, desired, force, *told))
         self.on_change()
 
     def roll_back(self, arn: str, /) -> None:
+        self.before_change()
         self.calls.append(("roll back", arn))
         self.on_change()
 
     def answer_pause(self, arn: str, hook_id: str, /, *, goes_on: bool) -> None:
+        self.before_change()
         self.calls.append(("answer", hook_id, goes_on))
         self.on_change()
 

@@ -80,7 +80,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Deployer], Any]:
         monkeypatch.setattr(f"{_ANSWER}.Deployer.of", lambda *_: made)
         monkeypatch.setattr(f"{_ANSWER}.applied_state", lambda _: SimpleNamespace(outputs={}))
         monkeypatch.setattr(f"{_ANSWER}.verify.Outputs.parse", lambda _: OUTPUTS)
-        monkeypatch.setattr(f"{_ANSWER}.alone", held)
+        monkeypatch.setattr("mclass_tf.flows.deploy.alone", held)
         return made.session
 
     return use

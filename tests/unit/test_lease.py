@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
-from mclass_tf.errors import LeaseHeldError, LedgerError
+from mclass_tf.errors import LeaseHeldError, LeaseLostError, LedgerError
 from mclass_tf.lease import LIFETIME, Holder, Lease, _machine
 from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
@@ -266,3 +267,83 @@ def test_a_number_that_no_process_has_is_of_nobody_that_has_died(s3: FakeS3) -> 
 
     with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
         pytest.fail("it is held")
+
+
+def test_one_that_is_ours_is_found_to_be_so(s3: FakeS3) -> None:
+    with lease(s3).held(KIM) as held:
+        s3.now += dt.timedelta(seconds=LIFETIME / 3)
+        held.require()
+
+        assert s3.calls["PutObject"] == 1, "it was only read"
+
+
+def test_who_was_asleep_too_long_is_told_who_has_taken_it(s3: FakeS3) -> None:
+    with lease(s3).held(ELSEWHERE) as held:
+        s3.now += dt.timedelta(seconds=LIFETIME + 1)
+        left_by(s3, LEE)
+
+        with pytest.raises(LeaseLostError) as caught:
+            held.require()
+
+    assert caught.value.exit_code == 5
+    assert "lost the lease on prod and has stopped: lee is at work there since" in caught.value.message
+    assert "`status prod`" in caught.value.hint
+    assert "`release prod --resume`" in caught.value.hint
+
+
+def test_who_was_asleep_too_long_is_told_also_who_has_had_it_meanwhile(s3: FakeS3) -> None:
+    with lease(s3).held(ELSEWHERE) as held:
+        s3.now += dt.timedelta(seconds=LIFETIME + 1)
+        with lease(s3).held(LEE):
+            pass
+
+        with pytest.raises(LeaseLostError, match="lee was at work there since"):
+            held.require()
+
+
+@pytest.mark.parametrize(
+    ("left", "told"), [(None, "somebody has removed it"), (b"<html>", "somebody has written over it")]
+)
+def test_one_that_is_gone_or_damaged_is_not_taken_for_ours(s3: FakeS3, left: bytes | None, told: str) -> None:
+    with lease(s3).held(KIM) as held:
+        del s3.objects[KEY]
+        if left is not None:
+            s3.objects[KEY] = (left, s3.now)
+
+        with pytest.raises(LeaseLostError, match=told):
+            held.require()
+
+
+@pytest.mark.parametrize("seconds", [LIFETIME / 2, LIFETIME - 1, 10 * LIFETIME])
+def test_one_that_nears_its_end_or_was_taken_by_nobody_is_renewed_before_it_is_relied_on(
+    s3: FakeS3, seconds: float
+) -> None:
+    with lease(s3).held(ELSEWHERE) as held:
+        s3.now += dt.timedelta(seconds=seconds)
+
+        held.require()
+
+        with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
+            pytest.fail("it was renewed")
+    assert lease(s3).holder() is None
+
+
+def test_one_that_somebody_takes_just_before_it_is_renewed_is_lost(s3: FakeS3) -> None:
+    def lee_is_faster() -> None:
+        s3.before_put = lambda: None
+        left_by(s3, LEE)
+
+    with lease(s3).held(ELSEWHERE) as held:
+        s3.now += dt.timedelta(seconds=LIFETIME + 1)
+        s3.before_put = lee_is_faster
+
+        with pytest.raises(LeaseLostError, match="lee is at work there"):
+            held.require()
+
+
+def test_what_s3_refuses_is_not_taken_for_a_loss(s3: FakeS3) -> None:
+    with lease(s3).held(ELSEWHERE) as held:
+        s3.refuses_reads = True
+        with pytest.raises(ClientError):
+            held.require()
+        s3.refuses_reads = False

@@ -1,0 +1,231 @@
+"""Who has lost the lease while asleep changes nothing of the service any more, wherever in its work it wakes up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import LeaseLostError, RolledBackError
+from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
+from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.release import Wanted, bring
+from mclass_tf.flows.resume import cut_off
+from mclass_tf.lease import LIFETIME, Holder
+from mclass_tf.rollout import Choice, Order, Outcome, Patience
+from mclass_tf.rollout.follow import follow
+from mclass_tf.rollout.watch import Watch
+from mclass_tf.service import Ecs
+from tests.unit.fake_service import (
+    BEGAN,
+    DIGEST,
+    NEW,
+    OLD,
+    Clock,
+    FakeEcs,
+    deployment,
+    service,
+    service_deployment,
+)
+from tests.unit.test_deploy import OUTPUTS, WATCHING, FakeScaling, WithImages, end
+from tests.unit.test_resume import Book, record
+
+LEE = replace(Holder.here(who="lee", command="release", digest="sha256:ff"), machine="another")
+RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))
+CHANGES: dict[str, Callable[[Ecs], object]] = {
+    "UpdateService": lambda ecs: ecs.update(task_definition=NEW, desired=None),
+    "StopServiceDeployment": lambda ecs: ecs.roll_back("arn"),
+    "ContinueServiceDeployment": lambda ecs: ecs.answer_pause("arn", "hook", goes_on=True),
+    "RunTask": lambda ecs: ecs.run_task({}),
+}
+
+
+class Wire:
+    """The API of ECS: notes what is asked for."""
+
+    def __init__(self) -> None:
+        self.actions: list[str] = []
+
+    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.actions.append(action)
+        return {}
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_the_lease_is_asked_for_before_each_change(action: str) -> None:
+    wire = Wire()
+    asked: list[list[str]] = []
+    ecs = Ecs(cast("Any", wire), cluster="c", name="s").guarded(lambda: asked.append([*wire.actions]))
+
+    CHANGES[action](ecs)
+
+    assert (asked, wire.actions) == ([[]], [action])
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_without_the_lease_no_change_reaches_ecs(action: str) -> None:
+    def lost() -> None:
+        raise LeaseLostError("lost")
+
+    wire = Wire()
+
+    with pytest.raises(LeaseLostError):
+        CHANGES[action](Ecs(cast("Any", wire), cluster="c", name="s").guarded(lost))
+    assert wire.actions == []
+
+
+class Work:
+    """A deployer of dev that holds the lease, on a clock that a test moves."""
+
+    def __init__(self, ecs: FakeEcs, *, scaling: FakeScaling | None = None) -> None:
+        self.book = Book()
+        self.session = cast("Any", self.book.session)
+        self.session.aws.__dict__["sts"] = SimpleNamespace(get_caller_identity=lambda: {"Arn": "kim"})
+        self.session.aws.__dict__["autoscaling"] = scaling
+        self.session.environment.release = ReleaseSettings()
+        self.clock = Clock()
+        self.deployer = Deployer(
+            session=self.session,
+            outputs=OUTPUTS,
+            ecs=cast("Ecs", ecs),
+            patience=Patience(tell=self.book.lines.append, clock=self.clock, wait=self.clock.wait),
+        )
+
+    @contextmanager
+    def alone(self) -> Iterator[Deployer]:
+        with self.deployer.alone(command="release", digest=DIGEST) as deployer:
+            yield deployer
+
+    def is_lost(self) -> None:
+        """Sleep until the lease has run out, and have somebody else take it."""
+        self.book.s3.now += dt.timedelta(seconds=LIFETIME + 1)
+        lease_of(self.session)._take(LEE)
+
+
+def test_a_rollout_is_not_started_without_the_lease() -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+    work = Work(ecs)
+
+    with work.alone() as deployer:
+        work.is_lost()
+        with pytest.raises(LeaseLostError, match="lee is at work there"):
+            deployer.start(Order(task_definition_arn=NEW, desired=None))
+
+    assert ecs.calls == []
+    holder = lease_of(work.session).holder()
+    assert holder is not None
+    assert holder.who == "lee", "it is not given back in somebody else's place"
+
+
+def test_the_scaling_is_not_changed_without_the_lease() -> None:
+    scaling = FakeScaling(0)
+    work = Work(FakeEcs(RUNNING_OLD), scaling=scaling)
+
+    with work.alone() as deployer:
+        work.is_lost()
+        with pytest.raises(LeaseLostError):
+            deployer.set_scaling_minimum()
+
+    assert scaling.registered == []
+
+
+def test_after_the_apply_the_lease_is_still_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+    work = Work(ecs)
+
+    with work.alone() as deployer:
+        anew = deployer.with_outputs(OUTPUTS)
+        monkeypatch.setattr(work.session.aws, "call_ecs", Wire().call_ecs)
+        work.is_lost()
+        with pytest.raises(LeaseLostError):
+            anew.ecs.update(task_definition=NEW, desired=None)
+
+
+def test_why_a_rollout_failed_is_told_also_where_the_lease_is_lost_by_then() -> None:
+    ecs = WithImages(RUNNING_OLD)
+    work = Work(ecs)
+
+    with work.alone() as deployer:
+        work.is_lost()
+        with pytest.raises(RolledBackError) as caught:
+            deployer.require_success(end(Outcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, back_to=0)
+
+    assert "the service was not set back to 0 tasks" in caught.value.message
+    assert "lost the lease" in caught.value.message
+    assert ecs.calls == []
+
+
+def test_who_wants_a_rollout_back_is_told_that_the_lease_is_lost() -> None:
+    ecs = FakeEcs(RUNNING_OLD, listed=[service_deployment()])
+    work = Work(ecs)
+    interruption = SimpleNamespace(is_final=False, wait=lambda _: True, clear=lambda: None)
+
+    with work.alone() as deployer:
+        started = deployer.take_up(ecs.own.arn, task_definition_arn=NEW)
+        work.is_lost()
+        with pytest.raises(LeaseLostError):
+            follow(
+                Watch(cast("Any", ecs), started, stall_after=60.0, clock=work.clock),
+                cast("Any", ecs),
+                show=lambda _: None,
+                interruption=cast("Any", interruption),
+                on_interrupt=lambda: Choice.ROLL_BACK,
+                patience=deployer.patience,
+            )
+
+    assert ecs.calls == []
+
+
+def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ecs = FakeEcs(RUNNING_OLD)
+    work = Work(ecs)
+    work.session.workspace = SimpleNamespace(alone=nullcontext)
+    work.session.target = SimpleNamespace(label="the local AWS")
+    work.session.aws.warm = lambda: None
+    applied: list[object] = []
+    module = import_module("mclass_tf.flows.release")  # the package has the verb by that name
+    planned = SimpleNamespace(
+        plan=SimpleNamespace(has_changes=True),
+        saved=SimpleNamespace(sha256="aa", serial=1),
+        decision=SimpleNamespace(verdicts=(), require=lambda: None),
+    )
+    monkeypatch.setattr(module, "plan_within", lambda *_, **__: planned)
+    monkeypatch.setattr(module, "apply_within", applied.append)
+    monkeypatch.setattr(module, "require_wiring", lambda *_: None)
+    monkeypatch.setattr("mclass_tf.flows.attempt._commit", lambda _: "")
+
+    def a_night_goes_by(_: str) -> bool:
+        work.is_lost()
+        return True
+
+    with work.alone() as deployer, pytest.raises(LeaseLostError):
+        bring(
+            deployer,
+            Wanted(digest=DIGEST),
+            WATCHING,
+            confirm=a_night_goes_by,
+            show_plan=lambda _: None,
+        )
+
+    assert (applied, ecs.calls) == ([], [])
+    (attempt,) = ledger_of(work.session).latest_first(most=1)
+    assert attempt.ended is not None
+    assert (attempt.ended.outcome, attempt.is_harmless) == ("failed", True)
+    assert "lost the lease" in attempt.ended.cause
+
+
+def test_an_attempt_that_has_lost_its_lease_may_be_gone_on_with() -> None:
+    own = Attempt(record="s3://x", digest=DIGEST, revision="", started_at=BEGAN)
+
+    own.failed(LeaseLostError("lost"))
+
+    assert cut_off([record(outcome=own.outcome)], environment="dev").name == "one"
