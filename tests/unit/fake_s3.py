@@ -20,7 +20,12 @@ class NoSuchKeyError(Exception):
     pass
 
 
+class NoSuchBucketError(Exception):
+    pass
+
+
 class _Exceptions:
+    NoSuchBucket = NoSuchBucketError
     NoSuchKey = NoSuchKeyError
     ClientError = ClientError
 
@@ -34,7 +39,8 @@ class FakeS3:
 
     exceptions = _Exceptions
 
-    def __init__(self) -> None:
+    def __init__(self, *, keys_a_call: int = KEYS_A_CALL) -> None:
+        self.keys_a_call = keys_a_call
         self.objects: dict[str, tuple[bytes, dt.datetime]] = {}
         self.now = dt.datetime(2026, 11, 23, 1, 2, 3, tzinfo=dt.UTC)
         self.refusal = ""
@@ -105,7 +111,7 @@ class FakeS3:
         StartAfter: str = "",  # noqa: N803
         ContinuationToken: str = "",  # noqa: N803
     ) -> dict[str, Any]:
-        """Answer with the first thousand keys and folders after a key, in the order of keys; a folder counts once."""
+        """Answer with the first keys and folders after a key, in the order of keys; a folder counts once."""
         self.calls["ListObjectsV2"] += 1
         keys = sorted(self.objects)
         entries: dict[str, bool] = {}
@@ -117,7 +123,7 @@ class FakeS3:
             entry = f"{Prefix}{first}{delimiter}"
             if entry in entries or (ContinuationToken.endswith(Delimiter) and entry == ContinuationToken):
                 continue
-            if len(entries) == KEYS_A_CALL:
+            if len(entries) == self.keys_a_call:
                 is_cut = True
                 break
             entries[entry] = bool(delimiter)
