@@ -37,15 +37,21 @@ _REASONS = {
 _LONGEST = 80
 
 
-def describe(plan: Plan, *, title: str) -> str:
-    """Return the plan as text: a line a resource, its attributes beneath, what forces a replacement marked."""
+def describe(plan: Plan, *, title: str, image: str = "") -> str:
+    """Return the plan as text: a line a resource, its attributes beneath, what forces a replacement marked.
+
+    `image` says which image it starts, and why that one.
+    """
     lines = [title, ""]
     for change in sorted(
         plan.resources, key=lambda change: (list(_SIGNS).index(change.action), change.address)
     ):
         lines += _resource(change)
     lines += _outputs(plan)
-    return "\n".join([*lines, "", summary(plan)]) if plan.has_changes else f"{title}\n\n{summary(plan)}"
+    started = [f"Image: {image}."] if image else []
+    if not plan.has_changes:
+        return f"{title}\n\n{summary(plan)}"
+    return "\n".join([*lines, "", summary(plan), *started])
 
 
 def summary(plan: Plan) -> str:

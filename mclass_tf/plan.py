@@ -111,8 +111,8 @@ class SavedPlan:
     """A plan file and what it is bound to: an environment, a target, the state's lineage and serial, its own bytes.
 
     `target` names AWS, or one run of the local AWS, and where the state lies; `lineage` is empty before the first apply.
-    `inputs` are the files that it was made from (see `mclass_tf.inputs`), and `image` the digest that was asked for, None where
-    the one in force was to stay.
+    `inputs` are the files that it was made from (see `mclass_tf.inputs`). `requested_image` is the digest that the user has named,
+    None where the one in force was to stay; `image_in_force` is that one, where the plan starts it anew, else "".
     """
 
     path: Path
@@ -124,7 +124,8 @@ class SavedPlan:
     has_changes: bool
     created: str
     inputs: Mapping[str, str]
-    image: str | None
+    requested_image: str | None
+    image_in_force: str
 
     def verify_bytes(self) -> None:
         """Raise PlanRefusedError unless the file is there and has not been altered."""

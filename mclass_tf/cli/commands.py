@@ -68,7 +68,9 @@ def _writable(file: Path | None) -> None:
 
 def _planned(session: Session, planned: flows.Planned) -> Outcome:
     name = session.environment.name
-    words = describe.describe(planned.plan, title=f"{name} on {session.target.label}")
+    words = describe.describe(
+        planned.plan, title=f"{name} on {session.target.label}", image=str(planned.image or "")
+    )
     text = f"{words}\n\n{table.render(planned.decision.verdicts, width=_width())}"
     document = plan_document(name, planned)
     try:
@@ -108,6 +110,7 @@ def plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
         "plan": None if planned.decision.approved is None else str(saved.path),
         "sha256": saved.sha256,
         "state": {"lineage": saved.lineage, "serial": saved.serial},
+        "image": None if planned.image is None else asdict(planned.image),
     }
 
 

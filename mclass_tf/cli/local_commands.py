@@ -7,7 +7,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from mclass_tf import endpoint, environment, local, target
+from mclass_tf import endpoint, environment, flows, local, target
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, MclassError
@@ -120,10 +120,18 @@ def _open_local(call: Call, name: str) -> Session:
     return open_session(call.project, name, use_local=True, engine=engine, report=call.reporter.line)
 
 
+def _image(session: Session) -> str | None:
+    """Return the digest of the image in force, and say why where the state names another."""
+    chosen = flows.image_in_force(session, session.state())
+    if chosen.differs:
+        session.report(f"TF_VAR_image_digest is {chosen}")
+    return chosen.digest
+
+
 def _shell_variables(session: Session) -> dict[str, str]:
     """Return what makes plain `terraform init`, `plan`, `apply` in terraform/, and any AWS client, work as written."""
     try:
-        image = session.state().outputs.get("image_digest")
+        image = _image(session)
     except DamagedObjectError as error:  # what is printed is what it is mended with
         session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
         image = None

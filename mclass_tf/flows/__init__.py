@@ -22,6 +22,7 @@ from mclass_tf.flows.environments import (
     verify_environment,
 )
 from mclass_tf.flows.history import UNDER_WAY, Past, history
+from mclass_tf.flows.image_in_force import ImageInForce, image_in_force
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
 from mclass_tf.flows.one_off import Ran, run_command
@@ -39,6 +40,7 @@ __all__ = [
     "Confirm",
     "Continued",
     "Difference",
+    "ImageInForce",
     "OnInterrupt",
     "Past",
     "Planned",
@@ -61,6 +63,7 @@ __all__ = [
     "fetcher",
     "has_saved_plan",
     "history",
+    "image_in_force",
     "init",
     "leave",
     "make_plan",

@@ -25,6 +25,7 @@ from mclass_tf.errors import (
     StateLockedError,
     UsageError,
 )
+from mclass_tf.flows.image_in_force import ImageInForce, image_in_force, starts_an_image
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
@@ -51,11 +52,15 @@ def _alone(step: Callable[Concatenate[Session, _P], _T]) -> Callable[Concatenate
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A plan that was made, saved and judged; `decision.approved` is None where a gate said no."""
+    """A plan that was made, saved and judged; `decision.approved` is None where a gate said no.
+
+    `image` is what it starts, None where it starts none, or where the user has named one.
+    """
 
     plan: Plan
     saved: SavedPlan
     decision: gates.Decision
+    image: ImageInForce | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +106,17 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
     gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
-    in_force = session.state().outputs.get("image_digest")
+    state = session.state()
     try:
         session.initialise()
-        files = _inputs(
-            session
-        )  # as they were before: what changes while Terraform reads them makes the plan an old one
-        made = _terraform_plan(session, file, image=image or in_force)
-        saved = _saved(session, file, made, files=files, image=image)
+        # As they were before: what changes while Terraform reads them makes the plan an old one.
+        files = _inputs(session)
+        made = _terraform_plan(session, file, image=image or state.outputs.get("image_digest"))
+        chosen = image_in_force(session, state) if image is None and starts_an_image(made) else None
+        if chosen is not None and chosen.differs:
+            session.report(f"planning again, for the image in force: {chosen}")
+            made = _terraform_plan(session, file, image=chosen.digest)
+        saved = _saved(session, file, made, files=files, image=image, chosen=chosen)
         session.report("judging the plan")
         subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
         decision = gates.evaluate(saved, subject)
@@ -118,7 +126,7 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
         if not approval_of(file).is_file():
             # It can never be applied, and a plan holds secrets.
             _discard(file)
-    return Planned(plan=made, saved=saved, decision=decision)
+    return Planned(plan=made, saved=saved, decision=decision, image=chosen)
 
 
 def export_plan(planned: Planned, destination: Path) -> None:
@@ -182,8 +190,10 @@ def _approved(session: Session, path: Path) -> gates.ApprovedPlan:
         raise PlanOutdatedError(
             f"{changes[0]}{others}, since the plan {path} was made",
             hint=f"nothing was applied; plan again: `plan {session.environment.name}`",
-            image=approved.saved.image,
+            image=approved.saved.requested_image,
         )
+    if approved.saved.image_in_force:
+        _require_in_force(session, approved.saved, session.state())
     return approved
 
 
@@ -292,7 +302,7 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
             return Applied(environment=session.environment.name, changed=False, outputs={})
         show(made)
         _ask(session, confirm, f"Destroy {len(made.resources)} resources")
-        return _apply(session, _saved(session, file, made, files={}, image=None))
+        return _apply(session, _saved(session, file, made, files={}))
     finally:
         _discard(file)
 
@@ -336,7 +346,13 @@ def _place(session: Session) -> str:
 
 
 def _saved(
-    session: Session, file: Path, made: Plan, *, files: Mapping[str, str], image: str | None
+    session: Session,
+    file: Path,
+    made: Plan,
+    *,
+    files: Mapping[str, str],
+    image: str | None = None,
+    chosen: ImageInForce | None = None,
 ) -> SavedPlan:
     lineage, serial = state_of(file)
     return SavedPlan(
@@ -349,7 +365,8 @@ def _saved(
         has_changes=made.has_changes,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         inputs=files,
-        image=image,
+        requested_image=image,
+        image_in_force=(chosen.digest or "") if chosen is not None else "",
     )
 
 
@@ -361,6 +378,17 @@ def _current(session: Session, saved: SavedPlan) -> None:
         raise PlanRefusedError(
             f"the plan of {saved.environment} is stale: made from state {saved.serial}, the state is now {now.serial}",
             hint=f"somebody applied in between; nothing was done; plan again: `plan {saved.environment}`",
+        )
+
+
+def _require_in_force(session: Session, saved: SavedPlan, state: State) -> None:
+    """Refuse a plan that starts an image which is in force no more: a rollback changes the ledger, not the state."""
+    chosen = image_in_force(session, state)
+    if chosen.digest != saved.image_in_force:
+        raise PlanOutdatedError(
+            f"the plan {saved.path} starts {saved.image_in_force}, and the image in force is now {chosen}",
+            hint=f"nothing was applied; plan again: `plan {saved.environment}`",
+            image=None,
         )
 
 

@@ -11,9 +11,11 @@ from mclass_tf.errors import EndpointError
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.history import Past, unended
+from mclass_tf.flows.image_in_force import image_in_force
 from mclass_tf.rollout import Tasks
 from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
+from mclass_tf.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +44,27 @@ class ServiceStatus:
 def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
     """Return the applied task definition as `aws ecs register-task-definition --cli-input-json` takes it.
 
-    `digest` replaces that of the service's image.
+    `digest` replaces that of the service's image; without it an image that was taken back is replaced by the one in force.
     """
-    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
+    state = applied_state(session)
+    deployer = Deployer.of(session, verify.Outputs.parse(state.outputs))
     outputs = deployer.outputs
+    if digest is None:
+        digest = _replacement(session, state)
     document = registrable(deployer.ecs.task_definition(outputs.task_definition_arn))
     for container in document["containerDefinitions"]:
         if digest is not None and container["name"] == outputs.container_name:
             container["image"] = f"{outputs.repository_url}@{digest}"
     return document
+
+
+def _replacement(session: Session, state: State) -> str | None:
+    """Return the digest of the image in force where the state names another, None where it names that one."""
+    chosen = image_in_force(session, state)
+    if not chosen.differs:
+        return None
+    session.report(f"the image is {chosen}")
+    return chosen.digest or verify.PLACEHOLDER
 
 
 def status(session: Session) -> ServiceStatus:

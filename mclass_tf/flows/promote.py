@@ -85,7 +85,8 @@ def promote(
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)
         found = proven(origin, session.environment.promotion, digest=digest)
-        shown.differences(differences(_side(source, states[0]), _side(session, states[1])))
+        sides = _side(origin, states[0]), _side(deployer, states[1])
+        shown.differences(differences(*sides))
         wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
         with _copying(origin, deployer, found) as copied:  # while Terraform plans
             released = bring(
@@ -170,5 +171,9 @@ def _deployer(session: Session, state: State) -> Deployer:
     return Deployer.of(session, verify.Outputs.parse(state.outputs))
 
 
-def _side(session: Session, state: State) -> Side:
-    return Side(environment=session.environment, outputs=state.shown)
+def _side(deployer: Deployer, state: State) -> Side:
+    """Return what an environment is; its image is the one that serves, whatever was applied since."""
+    serves = deployer.image_of(deployer.service().task_definition_arn).rpartition("@")[2]
+    image = {} if serves == verify.PLACEHOLDER else {"image_digest": serves}
+    outputs = {name: value for name, value in state.shown.items() if name != "image_digest"}
+    return Side(environment=deployer.session.environment, outputs={**outputs, **image})

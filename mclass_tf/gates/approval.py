@@ -124,7 +124,7 @@ def read_approval(
         raise PlanOutdatedError(
             f"the policy in {project / POLICY} has changed since the gates approved this plan",
             hint=again,
-            image=saved.image,
+            image=saved.requested_image,
         )
     approved = approve(saved=saved, verdicts=record.verdicts, policy=record.policy)
     if approved is None:
@@ -159,7 +159,7 @@ def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -
         raise PlanOutdatedError(
             f"the plan was approved for target {saved.target!r}, not for {target!r}",
             hint=hint,
-            image=saved.image,
+            image=saved.requested_image,
         )
 
 
@@ -173,5 +173,5 @@ def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date
             raise PlanOutdatedError(
                 f"the approval rests on the waiver of {waived.waiver.check}, which expired on {waived.waiver.expires}",
                 hint=hint,
-                image=saved.image,
+                image=saved.requested_image,
             )

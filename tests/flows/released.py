@@ -131,10 +131,10 @@ class Dev:
         return [(bodies[f"{folder}/started.json"], bodies.get(f"{folder}/ended.json")) for folder in folders]
 
     def objects(self) -> list[str]:
-        """Return the keys of all that the ledger has."""
+        """Return the keys of all attempts that the ledger has."""
         pages = self.client("s3").get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=_BUCKET, Prefix="mclass/releases/dev/").build_full_result()
-        return [each["Key"] for each in found.get("Contents", [])]
+        return [each["Key"] for each in found.get("Contents", []) if "/by-image/" not in each["Key"]]
 
     def read(self, key: str) -> Any:
         """Return an object of the ledger, which is never written again."""

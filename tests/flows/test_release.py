@@ -169,6 +169,31 @@ def test_a_rollback_returns_to_the_release_before_and_twice_to_the_one_before_th
     assert dev.answers()["version"] == "0.9.0"
 
 
+def test_a_service_that_is_deleted_after_a_release_was_rolled_back_is_made_anew_with_what_was_proven(
+    dev: Dev, one: str, crashing: str
+) -> None:
+    dev.released(one)
+    assert dev.release(crashing).status == 6
+    assert not dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"]
+    dev.rest()
+    ecs = dev.client("ecs")
+    ecs.delete_service(cluster=CLUSTER, service=SERVICE, force=True)
+    until(lambda: dev.service()["status"] == "INACTIVE", "the service is gone")
+
+    planned = dev.commands.ok("plan", "dev", "--local")
+    shell = dev.commands.ok("local", "env", "dev")
+    dev.commands.ok("apply", "dev", "--local")
+
+    assert f"Image: {one}, which was proven last" in planned.stdout
+    assert f"the state names {crashing}, whose release ended with 'rolled back'" in planned.stdout
+    assert f"TF_VAR_image_digest={one}" in shell.stdout
+    dev.rest()
+    assert dev.status()["digest"] == one
+    until(lambda: dev.status()["targets"].get("healthy", 0) >= 1, "a target is healthy")
+    assert dev.answers()["version"] == "1.0.0"
+    assert dev.release(one).status == 0
+
+
 def test_a_rollback_goes_to_what_is_named_by_image_or_task_definition(dev: Dev, one: str, two: str) -> None:
     dev.runs(one)
     dev.runs(two)

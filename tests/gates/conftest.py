@@ -63,7 +63,8 @@ class Judge:
             has_changes=True,
             created="2027-01-15T00:00:00+00:00",
             inputs={},
-            image=None,
+            requested_image=None,
+            image_in_force="",
         )
 
     def __call__(

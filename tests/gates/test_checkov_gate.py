@@ -373,7 +373,7 @@ ALONE = """
     file = project / "x.tfplan"
     file.write_bytes(b"plan")
     saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
-                      has_changes=True, created="", inputs={}, image=None)
+                      has_changes=True, created="", inputs={}, requested_image=None, image_in_force="")
 
     def state():
         root = logging.getLogger()

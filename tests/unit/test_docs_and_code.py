@@ -198,7 +198,7 @@ def test_both_guides_have_the_same_code_blocks() -> None:
 
 
 def _planned() -> Any:
-    from mclass_tf.flows import Planned  # noqa: PLC0415
+    from mclass_tf.flows import ImageInForce, Planned  # noqa: PLC0415
 
     verdict = Verdict(gate="checkov", checked=1, failed=(), waived=(), problems=(), seconds=0.0)
     saved = SavedPlan(
@@ -211,9 +211,12 @@ def _planned() -> Any:
         has_changes=False,
         created="2026-01-01T00:00:00+00:00",
         inputs={},
-        image=None,
+        requested_image=None,
+        image_in_force="",
     )
-    return Planned(plan=Plan.parse({}), saved=saved, decision=Decision(verdicts=(verdict,), approved=None))
+    image = ImageInForce(digest=None, applied="sha256:aa", reason="since none was proven")
+    decision = Decision(verdicts=(verdict,), approved=None)
+    return Planned(plan=Plan.parse({}), saved=saved, decision=decision, image=image)
 
 
 def _inner_keys(document: Any) -> set[str]:

@@ -83,7 +83,8 @@ def saved(project: Path) -> SavedPlan:
         has_changes=True,
         created="2027-01-15T00:00:00+00:00",
         inputs={"terraform/main.tf": "00"},
-        image=IMAGE,
+        requested_image=IMAGE,
+        image_in_force="",
     )
 
 

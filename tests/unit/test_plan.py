@@ -217,7 +217,8 @@ def saved(path: Path) -> SavedPlan:
         has_changes=True,
         created="2026-11-23T00:00:00+00:00",
         inputs={},
-        image=None,
+        requested_image=None,
+        image_in_force="",
     )
 
 

@@ -1,0 +1,148 @@
+"""The image that an environment runs where something starts it anew: the one that was proven last, not the one applied last.
+
+After a rollback, or a release that failed, the state still names the image that was taken back, and so does every task
+definition and service that Terraform makes of it. The ledger knows better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mclass_tf.aws import error_code
+from mclass_tf.errors import ConfigurationError
+from mclass_tf.flows.attempt import ledger_of
+from mclass_tf.ledger import APPLYING, Record, proven_releases
+from mclass_tf.plan import Action, Plan
+from mclass_tf.service import Ecs
+from mclass_tf.session import Session
+from mclass_tf.state import State
+
+_LOOKED_BACK = 200  # attempts; many of them may have been refused
+_FORWARD = ("release", "promote", "continue")
+# Of attempts whose image serves, also where the environment's verification failed.
+_SERVES = ("released", "unchanged")
+# What Terraform makes with the image in it, and what starts it.
+_STARTING = ("aws_ecs_task_definition", "aws_ecs_service")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInForce:
+    """`digest` None: none, and the service is made with 0 tasks. `applied` is what the state names, `reason` why it is that one."""
+
+    digest: str | None
+    applied: str | None
+    reason: str
+
+    @property
+    def differs(self) -> bool:
+        return self.digest != self.applied
+
+    def __str__(self) -> str:
+        return f"{self.digest or 'none'}, {self.reason}"
+
+
+def image_in_force(session: Session, state: State) -> ImageInForce:
+    """Return which image is to run in an environment, as far as its ledger is looked back through."""
+    applied = state.outputs.get("image_digest")
+    if not isinstance(applied, str):
+        return ImageInForce(digest=None, applied=None, reason="no image was applied yet")
+    ledger = ledger_of(session)
+    return decide(
+        list(ledger.latest_first(most=_LOOKED_BACK)),
+        applied=applied,
+        url=ledger.url,
+        is_pushed=partial(_is_pushed, session, state),
+        serving=partial(_serving, session, state),
+    )
+
+
+def decide(
+    records: Sequence[Record],
+    *,
+    applied: str,
+    url: Callable[[str], str],
+    is_pushed: Callable[[str], bool],
+    serving: Callable[[], str],
+) -> ImageInForce:
+    """Return the image in force, of `records` with the latest first; `serving` returns the digest that the service runs, "" for none.
+
+    It is what was proven last, if the repository still has it. What the state names is kept where that is the one, where
+    nothing was proven and nothing says that it failed, and where somebody has released it by other means: then it serves.
+    """
+    stack = proven_releases(records[::-1])
+    if stack and stack[-1].begun.digest == applied:
+        return _kept(applied, "which the state names, and which was proven last")
+    last = next((record for record in records if _has_applied(record)), None)
+    if last is None or (last.begun.digest != applied and serving() == applied):
+        return _kept(applied, "which the state names; the ledger has no release of it")
+    bad = f"the state names {applied}, {_fate(last) if last.begun.digest == applied else 'which no release has applied'}"
+    for record in reversed(stack):
+        if is_pushed(record.begun.digest):
+            proof = f"proven by the {record.begun.command} {url(record.name)}"
+            return ImageInForce(
+                digest=record.begun.digest, applied=applied, reason=f"which was proven last ({proof}); {bad}"
+            )
+    if last.begun.digest != applied or last.ended is None or last.ended.outcome in _SERVES:
+        return _kept(applied, "which the state names; none was proven that the repository still has")
+    return ImageInForce(
+        digest=None, applied=applied, reason=f"since none was proven that the repository still has; {bad}"
+    )
+
+
+def starts_an_image(plan: Plan) -> bool:
+    """Tell whether a plan makes a task definition or a service: whatever is in the state's image would run."""
+    return any(
+        change.type in _STARTING and change.action in (Action.CREATE, Action.REPLACE)
+        for change in plan.resources
+    )
+
+
+def _kept(applied: str, reason: str) -> ImageInForce:
+    return ImageInForce(digest=applied, applied=applied, reason=reason)
+
+
+def _has_applied(record: Record) -> bool:
+    """Tell whether an attempt has put its image into the state. Of old records the steps are not known."""
+    if record.begun.command not in _FORWARD or record.is_harmless:
+        return False
+    return not record.steps or record.begun.command == "continue" or record.last(APPLYING) is not None
+
+
+def _fate(record: Record) -> str:
+    """Return what became of what an attempt has applied, which is not in force."""
+    command, ended = record.begun.command, record.ended
+    if ended is None:
+        return f"whose {command} has not ended"
+    if record.is_proven:
+        return "which was taken back since it was proven"
+    if ended.outcome in _SERVES:
+        return f"which was not verified after its {command}"
+    cause = f": {ended.cause}" if ended.cause else ""
+    return f"whose {command} ended with {ended.outcome!r}{cause}"
+
+
+def _serving(session: Session, state: State) -> str:
+    """Return the digest of the image that the service runs, "" where there is no service."""
+    outputs = state.outputs
+    try:
+        ecs = Ecs(session.aws, cluster=str(outputs["cluster_name"]), name=str(outputs["service_name"]))
+        containers = ecs.task_definition(ecs.service().task_definition_arn)["containerDefinitions"]
+    except (KeyError, ConfigurationError):  # no outputs of ours, or nothing there any more
+        return ""
+    own = (each for each in containers if each["name"] == outputs.get("container_name"))
+    return next((str(each["image"]).rpartition("@")[2] for each in own), "")
+
+
+def _is_pushed(session: Session, state: State, digest: str) -> bool:
+    repository = state.outputs.get("repository_name")
+    if not isinstance(repository, str):
+        return True
+    try:
+        session.aws.ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+    except Exception as error:
+        if error_code(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+            raise
+        return False
+    return True
