@@ -19,7 +19,7 @@ from tests.time_limits import TimeLimits
 
 # Short by default, and the same for everybody; by night HYPOTHESIS_PROFILE=nightly looks further.
 settings.register_profile("default", max_examples=50, deadline=None, derandomize=True)
-settings.register_profile("nightly", max_examples=5000, deadline=None)
+settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -25,7 +25,12 @@ from mclass_tf.errors import (
     StateLockedError,
     UsageError,
 )
-from mclass_tf.flows.image_in_force import ImageInForce, image_in_force, starts_an_image
+from mclass_tf.flows.image_in_force import (
+    ImageInForce,
+    image_in_force,
+    is_service_gone,
+    starts_an_image,
+)
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
@@ -111,11 +116,7 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
         session.initialise()
         # As they were before: what changes while Terraform reads them makes the plan an old one.
         files = _inputs(session)
-        made = _terraform_plan(session, file, image=image or state.outputs.get("image_digest"))
-        chosen = image_in_force(session, state) if image is None and starts_an_image(made) else None
-        if chosen is not None and chosen.differs:
-            session.report(f"planning again, for the image in force: {chosen}")
-            made = _terraform_plan(session, file, image=chosen.digest)
+        made, chosen = _plan_image(session, file, image, state)
         saved = _saved(session, file, made, files=files, image=image, chosen=chosen)
         session.report("judging the plan")
         subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
@@ -326,6 +327,26 @@ def _ask(session: Session, confirm: Confirm, what: str) -> None:
     name = session.environment.name
     if not confirm(f"{what} in {name} on {session.target.label}?"):
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
+
+
+def _plan_image(
+    session: Session, file: Path, image: str | None, state: State
+) -> tuple[Plan, ImageInForce | None]:
+    """Plan with the image that is named, else with the one in force; return that too where the plan starts it."""
+    if image is not None:
+        return _terraform_plan(session, file, image=image), None
+    # Any plan makes a service anew that is gone, and Terraform waits two minutes for it each time.
+    if is_service_gone(session, state):
+        chosen = image_in_force(session, state)
+        return _terraform_plan(session, file, image=chosen.digest), chosen
+    made = _terraform_plan(session, file, image=state.outputs.get("image_digest"))
+    if not starts_an_image(made):
+        return made, None
+    chosen = image_in_force(session, state)
+    if chosen.differs:
+        session.report(f"planning again, for the image in force: {chosen}")
+        made = _terraform_plan(session, file, image=chosen.digest)
+    return made, chosen
 
 
 def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:

@@ -6,12 +6,12 @@ definition and service that Terraform makes of it. The ledger knows better.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from mclass_tf.aws import error_code
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, ServiceGoneError
 from mclass_tf.flows.attempt import ledger_of
 from mclass_tf.ledger import APPLYING, Record, proven_releases
 from mclass_tf.plan import Action, Plan
@@ -50,12 +50,24 @@ def image_in_force(session: Session, state: State) -> ImageInForce:
         return ImageInForce(digest=None, applied=None, reason="no image was applied yet")
     ledger = ledger_of(session)
     return decide(
-        list(ledger.latest_first(most=_LOOKED_BACK)),
+        _as_needed(ledger.latest_first(most=_LOOKED_BACK), applied),
         applied=applied,
         url=ledger.url,
         is_pushed=partial(_is_pushed, session, state),
         serving=partial(_serving, session, state),
     )
+
+
+def _as_needed(records: Iterable[Record], applied: str) -> list[Record]:
+    """Return all that are asked about; no more than the latest ones where the last that was proven is of what was applied."""
+    read: list[Record] = []
+    remaining = iter(records)
+    for record in remaining:
+        read.append(record)
+        if record.is_proven:
+            break
+    is_settled = bool(read) and read[-1].is_proven and read[-1].begun.digest == applied
+    return read if is_settled else [*read, *remaining]
 
 
 def decide(
@@ -89,6 +101,20 @@ def decide(
     return ImageInForce(
         digest=None, applied=applied, reason=f"since none was proven that the repository still has; {bad}"
     )
+
+
+def is_service_gone(session: Session, state: State) -> bool:
+    """Tell whether somebody has deleted the service that was applied; what cannot be asked is not known to be gone."""
+    try:
+        _ecs(session, state).service()
+    except ServiceGoneError:
+        return True
+    except KeyError:  # no outputs of ours
+        return False
+    except Exception as error:
+        if not error_code(error):
+            raise
+    return False
 
 
 def starts_an_image(plan: Plan) -> bool:
@@ -125,14 +151,20 @@ def _fate(record: Record) -> str:
 
 def _serving(session: Session, state: State) -> str:
     """Return the digest of the image that the service runs, "" where there is no service."""
-    outputs = state.outputs
     try:
-        ecs = Ecs(session.aws, cluster=str(outputs["cluster_name"]), name=str(outputs["service_name"]))
+        ecs = _ecs(session, state)
         containers = ecs.task_definition(ecs.service().task_definition_arn)["containerDefinitions"]
     except (KeyError, ConfigurationError):  # no outputs of ours, or nothing there any more
         return ""
-    own = (each for each in containers if each["name"] == outputs.get("container_name"))
+    own = (each for each in containers if each["name"] == state.outputs.get("container_name"))
     return next((str(each["image"]).rpartition("@")[2] for each in own), "")
+
+
+def _ecs(session: Session, state: State) -> Ecs:
+    """Return the service that was applied; raise KeyError where the outputs name none."""
+    return Ecs(
+        session.aws, cluster=str(state.outputs["cluster_name"]), name=str(state.outputs["service_name"])
+    )
 
 
 def _is_pushed(session: Session, state: State, digest: str) -> bool:

@@ -257,12 +257,39 @@ def test_the_image_that_is_named_is_planned_whatever_the_ledger_says(planning: P
     assert (planned.image, planned.saved.image) == (None, "")
 
 
+def test_where_the_service_is_gone_it_is_planned_once_with_what_was_proven(planning: Planning) -> None:
+    planning.note(attempt(GOOD), failed(BAD))
+    outputs = {**planning.state.outputs, "cluster_name": "c", "service_name": "s", "container_name": "n"}
+    planning.state = replace(planning.state, outputs=outputs)
+    planning.session.aws.call_ecs = lambda *_: {"services": [{"status": "INACTIVE"}]}
+
+    planned = planning.plan()
+
+    assert planning.images == [GOOD], "Terraform would wait for it twice"
+    assert planned.saved.image == GOOD
+
+
+def test_where_ecs_may_not_be_asked_the_plan_tells_what_is_made(planning: Planning) -> None:
+    planning.note(attempt(GOOD), failed(BAD))
+    outputs = {**planning.state.outputs, "cluster_name": "c", "service_name": "s"}
+    planning.state = replace(planning.state, outputs=outputs)
+
+    def denied(*_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeServices")
+
+    planning.session.aws.call_ecs = denied
+
+    assert planning.plan().saved.image == GOOD
+
+
 def test_what_is_in_force_is_planned_once(planning: Planning) -> None:
-    planning.note(attempt(GOOD), attempt(BAD))
+    planning.note(*[attempt(GOOD)] * 20, attempt(BAD))
+    planning.book.s3.calls.clear()
 
     planned = planning.plan()
 
     assert planning.images == [BAD]
+    assert planning.book.s3.calls["GetObject"] == 2, "the last release is enough"
     assert planned.image is not None
     assert not planned.image.differs
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ import pytest
 
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import LeaseLostError, RolledBackError
+from mclass_tf.flows import attempt as attempts
 from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
 from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.release import Wanted, bring
@@ -229,3 +232,18 @@ def test_an_attempt_that_has_lost_its_lease_may_be_gone_on_with() -> None:
     own.failed(LeaseLostError("lost"))
 
     assert cut_off([record(outcome=own.outcome)], environment="dev").name == "one"
+
+
+def test_only_who_gets_a_guarded_service_takes_the_lease() -> None:
+    """What takes the lease in another way would change the service without asking for it."""
+    flows = Path(attempts.__file__).parent
+    takes = {
+        path.name
+        for path in flows.glob("*.py")
+        if re.search(r"(?<![\w.])alone\(session|lease_of\(\w+\)\.held", path.read_text())
+    }
+
+    assert takes == {"attempt.py"}
+    assert [
+        path.name for path in flows.glob("*.py") if re.search(r"import .*\balone\b", path.read_text())
+    ] == ["deploy.py"]
