@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 from mclass_tf import flows
 from mclass_tf.describe import describe
 from mclass_tf.errors import PlanRefusedError
-from mclass_tf.flows import environments
+from mclass_tf.flows import environments, inspect
 from mclass_tf.flows.attempt import ledger_of
 from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force, starts_an_image
 from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
@@ -338,3 +339,61 @@ def test_a_plan_of_an_earlier_version_is_still_read() -> None:
     )  # fmt: skip
 
     assert saved.image == ""
+
+
+class Applied:
+    """A deployer of what was applied: the task definition of the image that was taken back, a service that runs another."""
+
+    outputs = SimpleNamespace(container_name="n", repository_url="repo", task_definition_arn="applied")
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.ecs = SimpleNamespace(task_definition=lambda _: self.described())
+
+    def described(self) -> dict[str, Any]:
+        return {"containerDefinitions": [{"name": "n", "image": f"repo@{BAD}"}, {"name": "x", "image": "x"}]}
+
+    def service(self) -> Any:
+        return SimpleNamespace(task_definition_arn="running")
+
+    def image_of(self, task_definition: str) -> str:
+        return f"repo@{GOOD if task_definition == 'running' else BAD}"
+
+
+@pytest.fixture
+def applied(planning: Planning, monkeypatch: pytest.MonkeyPatch) -> Applied:
+    made = Applied(planning.session)
+    monkeypatch.setattr(inspect, "applied_state", lambda _: planning.state)
+    monkeypatch.setattr(inspect.Deployer, "of", lambda *_: made)
+    monkeypatch.setattr(inspect.verify.Outputs, "parse", lambda _: made.outputs)
+    return made
+
+
+@pytest.mark.parametrize(("named", "rendered"), [(None, GOOD), (OLDER, OLDER), (BAD, BAD)])
+def test_what_is_rendered_for_registering_by_hand_has_the_image_in_force(
+    planning: Planning, applied: Applied, named: str | None, rendered: str
+) -> None:
+    planning.note(attempt(GOOD), failed(BAD))
+
+    document = inspect.render(planning.session, digest=named)
+
+    assert [each["image"] for each in document["containerDefinitions"]] == [f"repo@{rendered}", "x"]
+    assert [f"the image is {GOOD}, which was proven last" in line for line in planning.book.lines] == [
+        True
+    ] * (named is None)
+
+
+def test_what_was_released_well_is_rendered_as_it_is(planning: Planning, applied: Applied) -> None:
+    planning.note(attempt(BAD))
+
+    assert (
+        inspect.render(planning.session)["containerDefinitions"]
+        == applied.described()["containerDefinitions"]
+    )
+    assert planning.book.lines == []
+
+
+def test_a_promotion_compares_the_images_that_serve(planning: Planning, applied: Applied) -> None:
+    side = import_module("mclass_tf.flows.promote")._side(applied, planning.state)
+
+    assert side.outputs["image_digest"] == GOOD
