@@ -113,7 +113,7 @@ class Attackers:
 @asynccontextmanager
 async def attackers(
     port: int, number: int, *, at_once: int, life: float
-) -> AsyncIterator[asyncio.Future[object]]:
+) -> AsyncIterator[asyncio.Future[list[None]]]:
     """Enter while they attack, each for `life` seconds unless it is disconnected before; with what ends when they have."""
     made = Attackers(port, number=number, life=life)
     attacking = asyncio.gather(*(made.attack() for _ in range(at_once)))

@@ -12,14 +12,15 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf import flows
+from mclass_tf import flows, verify
 from mclass_tf.describe import describe
-from mclass_tf.errors import PlanRefusedError
+from mclass_tf.errors import PlanOutdatedError
 from mclass_tf.flows import environments, inspect
 from mclass_tf.flows.attempt import ledger_of
+from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force, starts_an_image
 from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
-from mclass_tf.plan import Plan, SavedPlan
+from mclass_tf.plan import Plan
 from mclass_tf.state import State
 from tests.unit.test_resume import Book, record, step
 
@@ -191,7 +192,7 @@ class Planning:
         self.repository = {GOOD, BAD, OLDER}
         session = cast("Any", self.book.session)
         session.state = lambda: self.state
-        session.engine = lambda: None
+        session.engine = session.initialise = lambda: None
         session.workspace = SimpleNamespace(plan_file=tmp_path / "plan.tfplan")
         session.project = SimpleNamespace(folder=tmp_path, home=tmp_path)
         session.aws.__dict__["ecr"] = SimpleNamespace(describe_images=self.describe_images)
@@ -211,6 +212,7 @@ class Planning:
         monkeypatch.setattr(environments, "gates", fake_gates)
         monkeypatch.setattr(environments, "_terraform_plan", terraform)
         monkeypatch.setattr(environments, "_place", lambda _: "here")
+        monkeypatch.setattr(environments, "_inputs", lambda _: {})
         monkeypatch.setattr(environments, "state_of", lambda _: ("l", 7))
 
     def describe_images(self, *, repositoryName: str, imageIds: list[dict[str, str]]) -> None:  # noqa: N803
@@ -243,7 +245,7 @@ def test_a_service_that_is_made_anew_after_a_rollback_runs_what_was_proven(plann
     planned = planning.plan()
 
     assert planning.images[-1] == GOOD
-    assert planned.saved.image == GOOD
+    assert planned.saved.image_in_force == GOOD
     text = describe(planned.plan, title="dev", image=str(planned.image))
     assert f"Image: {GOOD}, which was proven last" in text
     assert f"the state names {BAD}, whose release ended with 'rolled back'" in text
@@ -255,7 +257,7 @@ def test_the_image_that_is_named_is_planned_whatever_the_ledger_says(planning: P
     planned = planning.plan(BAD)
 
     assert planning.images == [BAD]
-    assert (planned.image, planned.saved.image) == (None, "")
+    assert (planned.image, planned.saved.image_in_force) == (None, "")
 
 
 def test_where_the_service_is_gone_it_is_planned_once_with_what_was_proven(planning: Planning) -> None:
@@ -267,7 +269,7 @@ def test_where_the_service_is_gone_it_is_planned_once_with_what_was_proven(plann
     planned = planning.plan()
 
     assert planning.images == [GOOD], "Terraform would wait for it twice"
-    assert planned.saved.image == GOOD
+    assert planned.saved.image_in_force == GOOD
 
 
 def test_where_ecs_may_not_be_asked_the_plan_tells_what_is_made(planning: Planning) -> None:
@@ -280,7 +282,7 @@ def test_where_ecs_may_not_be_asked_the_plan_tells_what_is_made(planning: Planni
 
     planning.session.aws.call_ecs = denied
 
-    assert planning.plan().saved.image == GOOD
+    assert planning.plan().saved.image_in_force == GOOD
 
 
 def test_what_is_in_force_is_planned_once(planning: Planning) -> None:
@@ -316,29 +318,21 @@ def test_an_image_that_was_proven_and_deleted_is_not_started(planning: Planning)
     planned = planning.plan()
 
     assert planning.images[-1] is None, "the service is made with 0 tasks"
-    assert planned.saved.image == ""
+    assert planned.saved.image_in_force == ""
     assert "none was proven that the repository still has" in str(planned.image)
 
 
 def test_a_saved_plan_is_refused_once_its_image_was_taken_back(planning: Planning) -> None:
     planning.note(attempt(GOOD), attempt(BAD))
     saved = planning.plan().saved
-    environments._current(planning.session, saved)
+    environments._require_in_force(planning.session, saved, planning.state)
 
     planning.note(attempt(GOOD), attempt(BAD), rolled_back_to(GOOD))
 
-    with pytest.raises(PlanRefusedError) as caught:
-        environments._current(planning.session, saved)
-    assert f"it starts {BAD}, and the image in force is now {GOOD}" in caught.value.message
+    with pytest.raises(PlanOutdatedError) as caught:
+        environments._require_in_force(planning.session, saved, planning.state)
+    assert f"starts {BAD}, and the image in force is now {GOOD}" in caught.value.message
     assert "plan again: `plan dev`" in caught.value.hint
-
-
-def test_a_plan_of_an_earlier_version_is_still_read() -> None:
-    saved = SavedPlan(
-        path=Path("p"), environment="dev", target="t", sha256="", lineage="", serial=1, has_changes=True, created=""
-    )  # fmt: skip
-
-    assert saved.image == ""
 
 
 class Applied:
@@ -364,8 +358,8 @@ class Applied:
 def applied(planning: Planning, monkeypatch: pytest.MonkeyPatch) -> Applied:
     made = Applied(planning.session)
     monkeypatch.setattr(inspect, "applied_state", lambda _: planning.state)
-    monkeypatch.setattr(inspect.Deployer, "of", lambda *_: made)
-    monkeypatch.setattr(inspect.verify.Outputs, "parse", lambda _: made.outputs)
+    monkeypatch.setattr(Deployer, "of", lambda *_: made)
+    monkeypatch.setattr(verify.Outputs, "parse", lambda _: made.outputs)
     return made
 
 
