@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mclass_tf.plan import ABSENT, Action, AttributeChange, Plan, ResourceChange
+from mclass_tf.terminal import inline
 
 _SIGNS = {
     Action.CREATE: "+",
@@ -49,9 +50,8 @@ def describe(plan: Plan, *, title: str, image: str = "") -> str:
         lines += _resource(change)
     lines += _outputs(plan)
     started = [f"Image: {image}."] if image else []
-    if not plan.has_changes:
-        return f"{title}\n\n{summary(plan)}"
-    return "\n".join([*lines, "", summary(plan), *started])
+    shown = [*lines, "", summary(plan), *started] if plan.has_changes else [title, "", summary(plan)]
+    return "\n".join(map(inline, shown))
 
 
 def summary(plan: Plan) -> str:

@@ -61,6 +61,7 @@ Every error says what failed and where (`message`) and what to do next (`hint`).
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,9 @@ class DamagedObjectError(ConfigurationError):
 
     def __init__(self, url: str, reason: str, *, hint: str = "") -> None:
         bucket, _, key = url.removeprefix("s3://").partition("/")
-        versions = f"`aws s3api list-object-versions --bucket {bucket} --prefix {key}`"
+        versions = (
+            f"`aws s3api list-object-versions --bucket {shlex.quote(bucket)} --prefix {shlex.quote(key)}`"
+        )
         super().__init__(
             f"{url} cannot be read: {reason}",
             hint=hint or f"the bucket keeps earlier versions: {versions} lists them",

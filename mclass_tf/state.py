@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,5 +101,5 @@ def lock(aws: Aws, backend: Backend) -> str | None:
     except (aws.s3.exceptions.NoSuchKey, aws.s3.exceptions.NoSuchBucket):
         return None
     except DamagedObjectError as error:
-        hint = f"Terraform takes the state for locked; where nobody works there, remove it: `aws s3 rm {url}`"
+        hint = f"Terraform takes the state for locked; where nobody works there, remove it: `aws s3 rm {shlex.quote(url)}`"
         raise DamagedObjectError(url, error.reason, hint=hint) from None

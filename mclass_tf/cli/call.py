@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from mclass_tf import environment, process
+from mclass_tf import environment, process, terminal
 from mclass_tf.cli.outcome import Outcome, together, unexpected
 from mclass_tf.errors import ConfigurationError, MclassError, UsageError
 from mclass_tf.session import Project, Session, open_session
@@ -26,10 +26,16 @@ class Reporter:
         self._lock = threading.Lock()
 
     def line(self, text: str, *, environment: str = "") -> None:
+        """Tell one thing. What it quotes may have lines: they stand below the first, and look like none of ours."""
+        self.block(terminal.hanging(text), environment=environment)
+
+    def block(self, text: str, *, environment: str = "") -> None:
+        """Show lines that were composed here, such as a table, in which what comes from elsewhere stays within its line."""
         prefix = f"[{environment}] " if environment else ""
+        lines = [prefix + part for part in terminal.safe(text).split("\n")]
         # A terminal that was closed, or a reader that has gone, stops no work.
         with self._lock, suppress(OSError):
-            print("\n".join(prefix + part for part in text.splitlines()), file=sys.stderr, flush=True)
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +103,7 @@ def confirm(call: Call, question: str) -> bool:
     """Ask on standard error; anything but yes is no. `--yes` has answered already."""
     if call.arguments.yes:
         return True
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{terminal.hanging(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mclass_tf import describe, flows, verify
+from mclass_tf import describe, flows, terminal, verify
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import ApprovalRefusedError, GateRefusedError, UsageError, VerificationError
@@ -133,7 +133,7 @@ def apply(call: Call) -> Outcome:
         if planned is None:
             return Outcome()
         outcome = _planned(session, planned)
-        call.reporter.line(outcome.text)
+        call.reporter.block(outcome.text)
         shown[name] = planned.saved.sha256
         if planned.plan.has_changes:
             made.add(name)
@@ -191,9 +191,9 @@ def output(call: Call) -> Outcome:
                     f"{name} has no output {wanted!r}", hint=f"outputs: {', '.join(sorted(found))}"
                 )
             return Outcome(text=_plain(found[wanted]), document={wanted: found[wanted]})
-        width = max(map(len, found))
+        width = max(map(terminal.width, found))
         text = "\n".join(
-            f"{key:<{width}}  {'(sensitive)' if key in state.sensitive else _plain(value)}"
+            f"{terminal.padded(key, width)}  {'(sensitive)' if key in state.sensitive else terminal.inline(_plain(value))}"
             for key, value in sorted(found.items())
         )
         return Outcome(text=text, document=found)
@@ -233,7 +233,7 @@ def destroy(call: Call) -> Outcome:
         title = f"{name} on {session.target.label}"
         done = flows.destroy(
             session,
-            show=lambda made: call.reporter.line(describe.describe(made, title=title)),
+            show=lambda made: call.reporter.block(describe.describe(made, title=title)),
             confirm=partial(confirm, call),
         )
         text = f"{name} is destroyed" if done.changed else f"{name}: there is nothing to destroy"

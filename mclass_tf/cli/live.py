@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TextIO
 
+from mclass_tf import terminal
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout import Tasks, View
 
@@ -34,10 +35,10 @@ class Live:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
             still = _still(view)
-            self._write(lines if still == self._told else [*lines, one_line(view)])
+            self._write(lines if still == self._told else [*lines, terminal.safe(one_line(view))])
             self._told = still
             return
-        self._block = [cut(line, self._width) for line in block(view)]
+        self._block = [cut(terminal.safe(line), self._width) for line in block(view)]
         self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *self._block])])
         self._drawn = len(self._block)
 
@@ -72,23 +73,24 @@ def block(view: View) -> list[str]:
     """Return the rollout as a few lines: the stage, then the tasks of each revision."""
     head = f"{_seconds(view.elapsed)}  {_stage(view)}"
     rows = [f"  {'new' if each.is_new else 'old'}  {_name(each):<24} {_counts(each)}" for each in view.tasks]
-    return [head, *rows, *(f"  {words}" for words in (view.analysis, view.notice) if words)]
+    lines = [head, *rows, *(f"  {words}" for words in (view.analysis, view.notice) if words)]
+    return list(map(terminal.inline, lines))
 
 
 def one_line(view: View) -> str:
     """Return the rollout as one line."""
     told = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
     words = "; ".join([*told, *filter(None, (view.analysis, view.notice))])
-    return f"{_seconds(view.elapsed)}  {_stage(view)}{': ' if words else ''}{words}"
+    return terminal.inline(f"{_seconds(view.elapsed)}  {_stage(view)}{': ' if words else ''}{words}")
 
 
 def event_line(event: ServiceEvent) -> str:
-    return f"{event.at:%H:%M:%S}  {event.message}"
+    return terminal.safe(terminal.inline(f"{event.at:%H:%M:%S}  {event.message}"))
 
 
 def cut(line: str, width: int) -> str:
     """Cut a line that the terminal would wrap: the redrawing counts lines."""
-    return line if len(line) < width else f"{line[: width - 2]}…"
+    return terminal.cut(line, max(width - 1, 1))
 
 
 def _stage(view: View) -> str:

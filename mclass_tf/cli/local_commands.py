@@ -102,7 +102,7 @@ def env(call: Call) -> Outcome:
         f"unset {' '.join(unset)}",
         *(f"export {k}={shlex.quote(v)}" for k, v in sorted(variables.items())),
     ]
-    return Outcome(text="\n".join(lines), document=variables)
+    return Outcome(text="\n".join(lines), document=variables, is_exact=True)
 
 
 def _registry_variables(session: Session) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -11,18 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf import aws
+from mclass_tf import aws, terminal
 from mclass_tf.errors import MclassError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command came to: `text` for a person, `document` for a machine, `problem` for standard error."""
+    """What a command came to: `text` for a person, `document` for a machine, `problem` for standard error.
+
+    `is_exact` text is for a program, such as a shell that evaluates it: no character of it may change.
+    """
 
     text: str = ""
     document: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     exit_code: int = 0
+    is_exact: bool = False
 
     @classmethod
     def failed(
@@ -39,9 +42,15 @@ class Outcome:
         return cls(
             text=text,
             document={"error": told} if document is None else document,
-            problem=f"{error}\n  next: {hint}" if hint else str(error),
+            problem=_problem(str(error), hint),
             exit_code=error.exit_code,
         )
+
+
+def _problem(message: str, hint: str) -> str:
+    """Return what went wrong and what to do next; the message, which may quote anybody, has no line like the last."""
+    what = terminal.hanging(message)
+    return f"{what}\n  next: {terminal.hanging(hint)}" if hint else what
 
 
 def unexpected(error: Exception) -> MclassError:
@@ -87,13 +96,13 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
 def show_result(outcome: Outcome, *, as_json: bool) -> None:
     """Print one JSON document, or the text, on standard output."""
     if as_json:
-        print(json.dumps(outcome.document, indent=2, ensure_ascii=False, default=str))
+        print(terminal.json_text(outcome.document, encoding=sys.stdout.encoding))
     elif outcome.text:
-        print(outcome.text)
+        print(outcome.text if outcome.is_exact else terminal.safe(outcome.text))
     sys.stdout.flush()
 
 
 def show_problem(outcome: Outcome) -> None:
     """Print what went wrong, if anything did, on standard error."""
     if outcome.problem:
-        print(f"error: {outcome.problem}", file=sys.stderr)
+        print(terminal.safe(f"error: {outcome.problem}"), file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from mclass_tf import environment, flows
+from mclass_tf import environment, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, engine, open_environment, require_terminal
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
@@ -108,7 +108,7 @@ def _open(call: Call, name: str) -> Session:
 
 
 def _show_differences(call: Call, names: tuple[str, str], found: Sequence[Difference]) -> None:
-    call.reporter.line(differences_text(names, found))
+    call.reporter.block(differences_text(names, found))
 
 
 def differences_text(names: tuple[str, str], found: Sequence[Difference]) -> str:
@@ -117,19 +117,24 @@ def differences_text(names: tuple[str, str], found: Sequence[Difference]) -> str
         return f"{names[0]} and {names[1]} are configured alike"
     rows = [
         ("", *names),
-        *((each.name, _cut(each.source), _cut(each.target)) for each in found if each.what == "input"),
-        *(
-            (f"output {each.name}", _cut(each.source), _cut(each.target))
-            for each in found
-            if each.what == "output"
-        ),
+        *(_difference(each, each.name) for each in found if each.what == "input"),
+        *(_difference(each, f"output {each.name}") for each in found if each.what == "output"),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return "\n".join(f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows)
+    return "\n".join(f"  {line}" for line in _aligned(rows))
+
+
+def _difference(found: Difference, name: str) -> tuple[str, ...]:
+    return (terminal.inline(name), *(_cut(value) for value in (found.source, found.target)))
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+    return terminal.cut(terminal.inline(text), _WIDEST)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its cells below those of the row before."""
+    widths = [max(map(terminal.width, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(terminal.padded, row, widths)).rstrip() for row in rows]
 
 
 def history(call: Call) -> Outcome:
@@ -175,16 +180,14 @@ def history_text(environment: str, found: Sequence[Past]) -> str:
     """Return a table of the attempts, the latest first, with what went wrong below each."""
     if not found:
         return f"nothing was released in {environment} yet"
-    rows = [_row(past) for past in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [[terminal.inline(cell) for cell in _row(past)] for past in found]
     lines = []
-    for past, row in zip(found, rows, strict=True):
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join(cells).rstrip())
+    for past, line in zip(found, _aligned(rows), strict=True):
+        lines.append(line)
         lines += [f"    {past.cause}"] if past.cause else []
         if past.analysis is not None and past.analysis.reason not in past.cause:
             lines.append(f"    analysis {past.analysis.verdict}: {past.analysis.reason}")
-    return "\n".join(lines)
+    return "\n".join(map(terminal.inline, lines))
 
 
 def _row(past: Past) -> tuple[str, ...]:

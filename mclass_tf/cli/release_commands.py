@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from mclass_tf import describe, flows
+from mclass_tf import describe, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
@@ -148,7 +147,7 @@ def _told(released: Released) -> str:
     }[released.outcome]
     found = released.analysis
     compared = [f"analysis {found.verdict}: {found.reason}"] if found is not None else []
-    return "\n".join([what, *compared, f"recorded in {released.record}"])
+    return "\n".join(map(terminal.inline, [what, *compared, f"recorded in {released.record}"]))
 
 
 def show_plan(call: Call, session: Session, planned: Planned) -> None:
@@ -158,7 +157,7 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
     verdicts = table.render(
         planned.decision.verdicts, width=min(shutil.get_terminal_size((100, 24)).columns, 140)
     )
-    call.reporter.line(f"{words}\n\n{verdicts}")
+    call.reporter.block(f"{words}\n\n{verdicts}")
 
 
 def ask_what_now(live: Live) -> Choice:
@@ -182,7 +181,7 @@ def ask_what_now(live: Live) -> Choice:
 def render(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
         document = flows.render(open_environment(call, name), digest=call.arguments.image)
-        return Outcome(text=json.dumps(document, indent=2, ensure_ascii=False), document=document)
+        return Outcome(text=terminal.json_text(document), document=document, is_exact=True)
 
     return each(call, one)
 
@@ -262,7 +261,7 @@ def status_text(found: flows.ServiceStatus) -> str:
     if found.deployment is not None:
         lines += _rollout_text(found.environment, found.deployment)
     lines += _attempt_text(found.environment, found.attempt) if found.attempt is not None else []
-    return "\n".join(lines)
+    return "\n".join(map(terminal.inline, lines))
 
 
 def _attempt_text(environment: str, unended: flows.Past) -> list[str]:

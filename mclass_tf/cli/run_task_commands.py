@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TextIO
 
-from mclass_tf import flows
+from mclass_tf import flows, terminal
 from mclass_tf.cli.call import Call, open_environment
 from mclass_tf.cli.outcome import Outcome
 
@@ -51,4 +51,4 @@ def _why(ran: flows.Ran) -> str:
 def _show(stream: TextIO, line: str) -> None:
     # A reader that has gone (`| head`) stops no work.
     with suppress(OSError):
-        print(line, file=stream, flush=True)
+        print(terminal.safe(line), file=stream, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -173,7 +174,7 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         raise SupersededError(
             f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",
             hint=f"`status {name}` shows what runs; release again if need be: "
-            f"`release {name} --image {record.begun.digest}`{deployer.inherited_pause()}",
+            f"`release {name} --image {shlex.quote(record.begun.digest)}`{deployer.inherited_pause()}",
             cause=f"{revision} was deployed meanwhile",
         )
 

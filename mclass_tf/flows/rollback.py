@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from dataclasses import dataclass
 
 from mclass_tf import verify
@@ -103,7 +104,7 @@ def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Releas
     if not digest:
         raise ReleaseMissingError(
             f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
-            hint=f"`status {record.begun.environment}` shows what runs",
+            hint=f"`status {deployer.session.environment.name}` shows what runs",
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
     goal = (
@@ -259,7 +260,8 @@ def _named(deployer: Deployer, to: str) -> Goal:
         if found is None:
             raise ReleaseMissingError(
                 f"no release of {to} was proven in {name}",
-                hint=f"release it: `release {name} --image {to}`; `rollback {name} --to TASK_DEFINITION` names any revision",
+                hint=f"release it: `release {name} --image {shlex.quote(to)}`; "
+                f"`rollback {name} --to TASK_DEFINITION` names any revision",
             )
         return Goal(task_definition_arn=_task_definition(found), digest=to)
     described = deployer.task_definition(to)
@@ -280,7 +282,7 @@ def _require_usable(deployer: Deployer, goal: Goal) -> None:
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
-            hint=f"release the image anew: `release {deployer.session.environment.name} --image {goal.digest}`",
+            hint=f"release the image anew: `release {deployer.session.environment.name} --image {shlex.quote(goal.digest)}`",
         )
     try:
         require_pushed(deployer.session, deployer.outputs, goal.digest)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
+from mclass_tf.terminal import inline
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -68,7 +69,7 @@ def _result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, An
         "ruleId": finding.check,
         "ruleIndex": index,
         "level": "error",
-        "message": {"text": f"{finding.resource}: {finding.title}. Fix: {finding.fix}"},
+        "message": {"text": _text(f"{finding.resource}: {finding.title}. Fix: {finding.fix}")},
         "locations": [
             {
                 "physicalLocation": {
@@ -107,5 +108,13 @@ def _suppressions(waiver: Waiver | None) -> Iterable[dict[str, Any]]:
 def _notification(problem: Problem) -> dict[str, Any]:
     return {
         "level": "error" if problem.blocking else "warning",
-        "message": {"text": f"{problem.message}. Fix: {problem.fix}"},
+        "message": {"text": _text(f"{problem.message}. Fix: {problem.fix}")},
     }
+
+
+def _text(text: str) -> str:
+    """Return a message of one line without a link of its own: SARIF's plain text has [text](address).
+
+    https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/sarif-v2.1.0-os.html#_Toc34317467
+    """
+    return inline(text).replace("](", "] (")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, WaivedFinding
+from mclass_tf.terminal import cut, inline
 
 _NARROWEST: Final = 40
 _MARK: Final = {"failed": "31", "warning": "33", "waived": "36", "passed": "32"}
@@ -45,7 +46,7 @@ def _verdict(verdict: Verdict, style: _Style) -> Iterator[str]:
         sorted(verdict.failed, key=lambda f: (f.resource, f.check)), lambda f: f.resource
     )
     for resource, findings in by_resource:
-        yield resource
+        yield inline(resource)
         for finding in findings:
             yield from _finding(finding, style)
         yield ""
@@ -60,15 +61,15 @@ def _verdict(verdict: Verdict, style: _Style) -> Iterator[str]:
 
 def _finding(finding: Finding, style: _Style) -> Iterator[str]:
     where = f"  {finding.file}:{finding.line}" if finding.file else ""
-    yield f"  {style.mark('failed')}  {finding.check}{where}"
-    yield from style.wrapped(finding.title, indent="          ")
-    yield from style.wrapped(finding.fix, indent="               ", first="          fix: ")
+    yield f"  {style.mark('failed')}  {inline(finding.check + where)}"
+    yield from style.wrapped(inline(finding.title), indent="          ")
+    yield from style.wrapped(inline(finding.fix), indent="               ", first="          fix: ")
 
 
 def _problem(problem: Problem, style: _Style) -> Iterator[str]:
     word = "failed" if problem.blocking else "warning"
-    yield from style.wrapped(f"{style.mark(word)}  {problem.message}", indent="  ", first="")
-    yield from style.wrapped(problem.fix, indent="       ", first="  fix: ")
+    yield from style.wrapped(f"{style.mark(word)}  {inline(problem.message)}", indent="  ", first="")
+    yield from style.wrapped(inline(problem.fix), indent="       ", first="  fix: ")
 
 
 def _waived(waived: Sequence[WaivedFinding], style: _Style) -> Iterator[str]:
@@ -81,11 +82,7 @@ def _waived(waived: Sequence[WaivedFinding], style: _Style) -> Iterator[str]:
     for (check, resource, expires, reason), times in counted.items():
         several = f" ({times} findings)" if times > 1 else ""
         line = f"  {check} {resource}{several} until {expires}: "
-        yield f"{style.mark('waived')}{_cut(line + reason, style.width - len('waived'))}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+        yield f"{style.mark('waived')}{cut(inline(line + reason), style.width - len('waived'))}"
 
 
 def _counts(verdict: Verdict, style: _Style) -> str:

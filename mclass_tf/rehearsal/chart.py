@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from mclass_tf.rehearsal.html_text import escape
 
 # The drawing's own units; the browser stretches them.
 WIDTH, HEIGHT = 1000.0, 100.0

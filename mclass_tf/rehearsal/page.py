@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from html import escape
 from importlib.resources import files
 
 from mclass_tf.rehearsal import timeline
+from mclass_tf.rehearsal.html_text import escape
 from mclass_tf.rehearsal.report import Report, Run, document, instant
 from mclass_tf.rehearsal.result import COMPARED, Latency, Rehearsal
 from mclass_tf.rehearsal.summary import (
@@ -19,6 +18,7 @@ from mclass_tf.rehearsal.summary import (
     promotion_told,
     subject_of,
 )
+from mclass_tf.terminal import json_text
 
 _MOST_FAILED = 50
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -57,7 +57,7 @@ def render(report: Report) -> str:
 
 def _data(report: Report) -> str:
     """The same as `--json` prints, so that the page is its own record; nothing in it can end the element."""
-    text = json.dumps(document(report), ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json_text(document(report), indent=None)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

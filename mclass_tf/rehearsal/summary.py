@@ -11,6 +11,7 @@ from mclass_tf.rehearsal.report import Report, Run
 from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Killed, Promotion, Rehearsal
 from mclass_tf.rehearsal.verdict import PASSED
 from mclass_tf.strategy import ROLLING
+from mclass_tf.terminal import inline
 
 _NARROWEST: Final = 40
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -199,7 +200,7 @@ def _doubts(run: Run, width: int) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, *, indent: str, first: str | None = None) -> list[str]:
     return textwrap.wrap(
-        text,
+        inline(text),
         width,
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,

@@ -6,10 +6,10 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from mclass_tf.rehearsal import chart
 from mclass_tf.rehearsal.chart import HEIGHT, Axis, LogScale
+from mclass_tf.rehearsal.html_text import escape
 from mclass_tf.rehearsal.result import PHASES, Event, Rehearsal, Sample, TaskTimeline
 from mclass_tf.rehearsal.summary import milliseconds, number
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def _locked(error: Diagnostic, *, command: str, environment: str) -> StateLocked
     operation = info.get("Operation", "unknown").removeprefix("OperationType")
     return StateLockedError(
         f"the state of {environment} is locked by {who} since {since} ({operation}, lock {lock_id})",
-        hint=f"wait for it to end; if it is dead: `unlock {environment} {lock_id}`",
+        hint=f"wait for it to end; if it is dead: `unlock {environment} {shlex.quote(lock_id)}`",
         command=command,
         lock_id=lock_id,
         who=who,

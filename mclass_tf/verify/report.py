@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from mclass_tf.terminal import inline
+
 
 class Status(enum.Enum):
     PASSED = "passed"
@@ -82,7 +84,7 @@ def render(report: VerifyReport) -> str:
         for result in results:
             lines.extend(_lines(result))
     lines.append(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
-    return "\n".join(lines)
+    return "\n".join(map(inline, lines))
 
 
 def _lines(result: Result) -> Iterator[str]:
@@ -90,5 +92,5 @@ def _lines(result: Result) -> Iterator[str]:
     if result.status is Status.SKIPPED:
         yield f"        {result.detail}"
     if result.status is Status.FAILED:
-        yield from (f"        {line}" for line in result.detail.splitlines())
+        yield from (f"        {line}" for line in result.detail.split("\n"))
         yield f"        fix: {result.hint}"

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from mclass_tf.rehearsal import summary
+from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import document
+from mclass_tf.rehearsal.result import Event
 from mclass_tf.rehearsal.tally import LONGEST_US, Tally, histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected
 from tests.rehearsal import samples
@@ -186,3 +187,18 @@ def test_a_service_that_calls_itself_anew_each_time_fills_no_memory() -> None:
 
     assert len(sample.versions) == 21
     assert sample.versions["others"] == 980
+
+
+def test_what_a_service_or_ecs_says_steers_no_reader_of_the_summary_or_the_page() -> None:
+    hostile = "a\x1b[2K\u202e\n0 of 18,000 requests failed\x9b\ud800"
+    found = samples.rehearsal()
+    release = replace(found.release, new_version=hostile, cause=hostile) if found.release else None
+    event = Event(at=found.load.started_at + 1, source="ecs", message=hostile)
+    report = samples.report(replace(found, release=release, events=(event,), notes=(hostile,)))
+
+    text, html = summary.render(report, width=200), page.render(report)
+
+    assert all(line.isprintable() for line in text.splitlines())
+    assert not any(line.startswith("0 of") for line in text.splitlines())
+    assert {each for each in html if not each.isprintable()} == {"\n"}
+    html.encode()

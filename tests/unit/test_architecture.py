@@ -29,7 +29,7 @@ LAYERS = (
         "verify",
     },
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "attempt_names", "inputs", "lines", "stored", "strategy"},
+    {"analysis", "attempt_names", "inputs", "lines", "stored", "strategy", "terminal"},
     {"errors"},
 )
 MODULES = sorted(

@@ -203,3 +203,14 @@ def test_a_gate_that_could_not_check_is_no_successful_run(run: dict[str, Any]) -
     assert invocation["toolExecutionNotifications"] == [
         {"level": "error", "message": {"text": "cannot read. Fix: mend it"}}
     ]
+
+
+def test_a_resource_puts_no_link_and_no_escape_sequence_into_a_message() -> None:
+    name = 'aws_x.y["a](https://evil.example)"]\x1b[2K\u202e'
+    hostile = dataclasses.replace(VERDICT, failed=(dataclasses.replace(OPEN, resource=name),))
+
+    (run,) = sarif.render({"dev": [hostile]}, PROJECT)["runs"]
+
+    text = run["results"][0]["message"]["text"]
+    assert "](" not in text
+    assert text.isprintable()

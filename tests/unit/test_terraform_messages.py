@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from mclass_tf.errors import StateLockedError
 from mclass_tf.terraform import messages
@@ -98,3 +99,13 @@ def test_neither_a_tick_of_the_clock_nor_a_read_is_news() -> None:
     assert done.is_news
     assert not tick.is_news
     assert not reading.is_news
+
+
+def test_a_lock_id_that_somebody_made_up_is_one_word_of_the_command_that_is_told() -> None:
+    error = failure(
+        line("Error acquiring the state lock", LOCKED.replace("5b1c7a52-8f4b", "x; touch /tmp/owned; y"))
+    )
+
+    assert isinstance(error, StateLockedError)
+    command = error.hint.split("`")[1]
+    assert shlex.split(command) == ["unlock", "prod", "x; touch /tmp/owned; y-4c1f-9d5e-3b5f4d8f5a11"]
