@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from mclass_tf import rollout, verify
 from mclass_tf.aws import error_code
-from mclass_tf.environment import SEVERITIES, PromotionSettings
+from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.scans import require_clean_scans
 from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK
 from mclass_tf.session import Session
@@ -20,8 +20,6 @@ from mclass_tf.session import Session
 _LOOKED_BACK = 200  # attempts
 # The environment serves what the attempt was to bring.
 _GOOD = ("released", "unchanged")
-_SCANNED = ("COMPLETE", "ACTIVE")
-_SCANNING = ("IN_PROGRESS", "PENDING")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,13 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
     )
     tags = _tags(deployer, digest)
     if settings.refuse_findings != "NONE":
-        require_clean(_scan(deployer, digest), digest=digest, environment=name, settings=settings)
+        require_clean_scans(
+            session.aws.ecr,
+            digest=digest,
+            repository=deployer.outputs.repository_name,
+            environment=name,
+            settings=settings,
+        )
     return Proven(
         digest=digest,
         revision=record.begun.revision,
@@ -174,36 +178,6 @@ def _require_soaked(
         )
 
 
-def require_clean(
-    scan: Mapping[str, Any] | None, *, digest: str, environment: str, settings: PromotionSettings
-) -> None:
-    """Raise PromotionRefusedError where a scan found too much, failed, or is not known; `scan` is ECR's answer, None without one."""
-    status = str(scan["imageScanStatus"]["status"]) if scan else ""
-    found = f"{digest} of {environment}"
-    if status in _SCANNING:
-        raise _refused(f"the scan of {found} is not over", "promote when it is", digest)
-    if status not in _SCANNED or scan is None:
-        why = str(scan["imageScanStatus"].get("description") or "") if scan else ""
-        problem = (
-            f"the scan of {found} failed: {status} {why}".rstrip() if scan else f"{found} was not scanned"
-        )
-        raise _refused(
-            f"{problem}; what is in it is not known",
-            'scan it (`aws ecr start-image-scan`), or ask for no scan: refuse_findings = "NONE" in environment.toml',
-            digest,
-        )
-    counts: Mapping[str, int] = scan.get("imageScanFindings", {}).get("findingSeverityCounts") or {}
-    least = SEVERITIES.index(settings.refuse_findings)
-    bad = {severity: counts[severity] for severity in reversed(SEVERITIES[least:]) if counts.get(severity)}
-    if bad:
-        told = ", ".join(f"{count} {severity}" for severity, count in bad.items())
-        raise _refused(
-            f"the scan of {found} has findings of {settings.refuse_findings} or above: {told}",
-            "mend them and release again; `aws ecr describe-image-scan-findings` lists them",
-            digest,
-        )
-
-
 def _refused(message: str, hint: str, digest: str) -> PromotionRefusedError:
     return PromotionRefusedError(message, hint=hint, digest=digest)
 
@@ -225,15 +199,3 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
     tags = found["imageDetails"][0].get("imageTags") or ()
     # What has no tag expires soon.
     return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)
-
-
-def _scan(deployer: Deployer, digest: str) -> Mapping[str, Any] | None:
-    try:
-        found: Mapping[str, Any] = deployer.session.aws.ecr.describe_image_scan_findings(
-            repositoryName=deployer.outputs.repository_name, imageId={"imageDigest": digest}
-        )
-    except Exception as error:
-        if error_code(error) != "ScanNotFoundException":
-            raise
-        return None
-    return found

@@ -45,6 +45,36 @@ def make_image(content: str = "one") -> Image:
     return Image(layer=layer, config=config, manifest=json.dumps(manifest).encode())
 
 
+def make_index(*images: Image, platforms: tuple[str, ...] = ()) -> bytes:
+    """Return an index of images; `platforms` are theirs, "linux/amd64" where there are none."""
+    entries = [
+        {
+            "mediaType": MANIFEST,
+            "digest": image.digest,
+            "size": len(image.manifest),
+            "platform": dict(zip(("os", "architecture"), platform.split("/"), strict=True)),
+        }
+        for image, platform in zip(images, platforms or ("linux/amd64",) * len(images), strict=True)
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+
+
+def make_attestation(of: Image) -> Image:
+    """Return what BuildKit puts beside an image: statements about it in the form of an image, which no one can run.
+
+    https://docs.docker.com/build/metadata/attestations/attestation-storage/
+    """
+    layer = json.dumps({"subject": of.digest}).encode()
+    config = json.dumps({"architecture": "unknown", "os": "unknown"}).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
+        "layers": [_descriptor("application/vnd.in-toto+json", layer)],
+    }
+    return Image(layer=layer, config=config, manifest=json.dumps(manifest).encode())
+
+
 def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 

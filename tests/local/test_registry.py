@@ -15,6 +15,9 @@ import requests
 from botocore.exceptions import ClientError
 
 from mclass_tf import local
+from mclass_tf.environment import PromotionSettings
+from mclass_tf.errors import PromotionRefusedError
+from mclass_tf.flows.scans import require_clean_scans
 from tests.local.conftest import DEV, PROD, REGION, Account, account_of
 from tests.local.registry_client import (
     INDEX,
@@ -24,7 +27,9 @@ from tests.local.registry_client import (
     codes,
     digest_of,
     log_in,
+    make_attestation,
     make_image,
+    make_index,
 )
 
 
@@ -494,6 +499,74 @@ def test_an_image_that_is_not_scanned_has_no_findings_to_show(client: Client) ->
         client.account.client("ecr").describe_image_scan_findings(
             repositoryName="web", imageId={"imageTag": "v1"}
         )
+
+
+def test_an_index_is_not_scanned_its_images_are(fresh: Account) -> None:
+    client = log_in(fresh, "web", imageScanningConfiguration={"scanOnPush": True})
+    image, ecr = make_image(), fresh.client("ecr")
+    attestation = make_attestation(image)
+    for each in (image, attestation):
+        client.push(each, each.digest)
+    index = make_index(image, attestation, platforms=("linux/amd64", "unknown/unknown"))
+    client.push_manifest(index, "v1", INDEX)
+
+    for image_id in ({"imageTag": "v1"}, {"imageDigest": digest_of(index)}):
+        with pytest.raises(ClientError, match="UnsupportedImageTypeException"):
+            ecr.start_image_scan(repositoryName="web", imageId=image_id)
+        with pytest.raises(ClientError, match="ScanNotFoundException"):
+            ecr.describe_image_scan_findings(repositoryName="web", imageId=image_id)
+    reports = {
+        each.digest: ecr.describe_image_scan_findings(
+            repositoryName="web", imageId={"imageDigest": each.digest}
+        )
+        for each in (image, attestation)
+    }
+    assert reports[image.digest]["imageScanStatus"]["status"] == "COMPLETE"
+    assert reports[attestation.digest]["imageScanStatus"]["status"] == "FAILED"
+    assert "imageScanFindings" not in reports[attestation.digest]
+
+
+def test_a_promotion_judges_the_images_of_an_index_by_their_own_scans(
+    fresh: Account, server: local.LocalAws
+) -> None:
+    client = log_in(fresh, "web", imageScanningConfiguration={"scanOnPush": True})
+    image, other = make_image(), make_image("other")
+    attestation = make_attestation(image)
+    for each in (image, other, attestation):
+        client.push(each, each.digest)
+    platforms = ("linux/amd64", "linux/arm64", "unknown/unknown")
+    index = make_index(image, other, attestation, platforms=platforms)
+    client.push_manifest(index, "v1", INDEX)
+
+    def judge() -> None:
+        require_clean_scans(
+            fresh.client("ecr"),
+            digest=digest_of(index),
+            repository="web",
+            environment="dev",
+            settings=PromotionSettings(refuse_findings="HIGH"),
+        )
+
+    judge()
+    finding = {"name": "CVE-2024-0001", "severity": "CRITICAL", "uri": "https://example.com/"}
+    place = {"account_id": fresh.account_id, "region": "ap-northeast-2", "repository": "web"}
+    found = {**place, "digest": other.digest, "findings": [finding]}
+    assert tell(server, "ecr/scan-findings", found).status_code == 200
+    with pytest.raises(PromotionRefusedError, match=f"{other.digest} .linux/arm64, of the index.*1 CRITICAL"):
+        judge()
+
+
+def test_an_image_is_scanned_when_that_is_asked_for_and_once_a_day(client: Client) -> None:
+    image, ecr = make_image(), client.account.client("ecr")
+    client.push(image, "v1")
+
+    started = ecr.start_image_scan(repositoryName="web", imageId={"imageTag": "v1"})
+
+    assert started["imageScanStatus"]["status"] == "IN_PROGRESS"
+    report = ecr.describe_image_scan_findings(repositoryName="web", imageId={"imageTag": "v1"})
+    assert report["imageScanStatus"]["status"] == "COMPLETE"
+    with pytest.raises(ClientError, match="LimitExceededException"):
+        ecr.start_image_scan(repositoryName="web", imageId={"imageTag": "v1"})
 
 
 def test_a_large_blob_is_not_held_in_memory(client: Client) -> None:

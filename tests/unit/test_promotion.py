@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,7 +36,8 @@ from mclass_tf.flows.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.history import told
 from mclass_tf.flows.promote import _serving, require_path
-from mclass_tf.flows.proof import _scan, _tags, require_clean, require_proven, serving
+from mclass_tf.flows.proof import _tags, require_proven, serving
+from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
 from mclass_tf.rollout import Patience
@@ -280,6 +283,9 @@ def test_the_soak_time_starts_again_after_something_else() -> None:
         proven(record(4), record(10, digest=OTHER_DIGEST), record(40), soak=30)
 
 
+IMAGE = Scanned(image=DIGEST, digest=DIGEST, repository="mclass-server", environment="dev")
+
+
 def scanned(status: str = "COMPLETE", **counts: int) -> Mapping[str, Any]:
     return {
         "imageScanStatus": {"status": status, "description": "so it is"},
@@ -288,8 +294,7 @@ def scanned(status: str = "COMPLETE", **counts: int) -> Mapping[str, Any]:
 
 
 def clean(scan: Mapping[str, Any] | None, least: str = "HIGH") -> None:
-    settings = PromotionSettings(refuse_findings=least)
-    require_clean(scan, digest=DIGEST, environment="dev", settings=settings)
+    require_clean(scan, IMAGE, settings=PromotionSettings(refuse_findings=least))
 
 
 def test_findings_below_the_threshold_pass() -> None:
@@ -350,9 +355,170 @@ def test_an_image_keeps_its_tags_and_gets_one_where_it_has_none() -> None:
 
 
 def test_a_scan_that_never_was_is_none_and_a_refusal_is_an_error() -> None:
-    assert _scan(deployer(steady(), ecr=FakeEcr("ScanNotFoundException")), DIGEST) is None
+    assert _scan(FakeEcr("ScanNotFoundException"), IMAGE) is None
     with pytest.raises(AwsError):
-        _scan(deployer(steady(), ecr=FakeEcr("AccessDeniedException")), DIGEST)
+        _scan(FakeEcr("AccessDeniedException"), IMAGE)
+
+
+AMD64, NOWHERE = "linux/amd64", "unknown/unknown"
+
+
+class Repository:
+    """A repository of manifests, whose images are scanned: `scans` are the findings by digest."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, str] = {}
+        self.scans: dict[str, Mapping[str, Any]] = {}
+
+    def add(self, document: Mapping[str, Any] | str, scan: Mapping[str, Any] | None = None) -> str:
+        text = document if isinstance(document, str) else json.dumps(document)
+        digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        self.manifests[digest] = text
+        self.scans |= {} if scan is None else {digest: scan}
+        return digest
+
+    def image(self, name: str, scan: Mapping[str, Any] | None = None) -> str:
+        return self.add({"config": {}, "layers": [], "name": name}, scan)
+
+    def index(self, *entries: tuple[str, str]) -> str:
+        """Add an index of platforms and digests; the platform "" is none."""
+        return self.add({"manifests": [_entry(*each) for each in entries]})
+
+    def batch_get_image(
+        self,
+        *,
+        repositoryName: str,  # noqa: N803  # boto3's names
+        imageIds: list[dict[str, str]],  # noqa: N803
+        acceptedMediaTypes: list[str],  # noqa: N803
+    ) -> Mapping[str, Any]:
+        assert (repositoryName, len(acceptedMediaTypes)) == ("mclass-server", 4)
+        asked = [each["imageDigest"] for each in imageIds]
+        there = [digest for digest in asked if digest in self.manifests]
+        return {
+            "images": [
+                {"imageId": {"imageDigest": each}, "imageManifest": self.manifests[each]} for each in there
+            ],
+            "failures": [
+                {"imageId": {"imageDigest": each}, "failureReason": "Requested image not found"}
+                for each in asked
+                if each not in there
+            ],
+        }
+
+    def describe_image_scan_findings(
+        self,
+        *,
+        repositoryName: str,  # noqa: N803
+        imageId: Mapping[str, str],  # noqa: N803
+    ) -> Mapping[str, Any]:
+        assert repositoryName == "mclass-server"
+        # ECR scans no index: there is nothing for its digest.
+        if imageId["imageDigest"] not in self.scans:
+            raise AwsError("ScanNotFoundException")
+        return self.scans[imageId["imageDigest"]]
+
+    def require_clean(self, digest: str) -> None:
+        require_clean_scans(
+            self,
+            digest=digest,
+            repository="mclass-server",
+            environment="dev",
+            settings=PromotionSettings(refuse_findings="HIGH"),
+        )
+
+
+def _entry(platform: str, digest: str) -> Mapping[str, Any]:
+    found = dict(zip(("os", "architecture"), platform.split("/"), strict=False))
+    return {"digest": digest, "platform": found} if platform else {"digest": digest}
+
+
+def test_of_an_index_the_scans_of_its_images_are_judged_and_attestations_are_none() -> None:
+    there = Repository()
+    clean = there.image("clean", scanned())
+    attestation = there.image("attestation", scanned("FAILED"))
+
+    there.require_clean(clean)
+    index = there.index((AMD64, clean), (NOWHERE, attestation))
+    there.require_clean(index)
+    there.require_clean(there.index((AMD64, index), (NOWHERE, attestation)))
+
+
+@pytest.mark.parametrize("platform", [AMD64, "linux/arm64", "linux/x86_64", "", "linux", "unknown/amd64"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_every_image_of_an_index_that_may_run_must_be_clean(platform: str, *, nested: bool) -> None:
+    there = Repository()
+    bad = there.image("bad", scanned(CRITICAL=1))
+    clean = there.image("clean", scanned())
+    index = there.index((AMD64, clean), (platform, bad), (NOWHERE, bad))
+    index = there.index((AMD64, index)) if nested else index
+
+    with pytest.raises(PromotionRefusedError, match="1 CRITICAL") as caught:
+        there.require_clean(index)
+
+    assert f"{bad} (" in str(caught.value)
+    assert f"of the index {index}) of dev" in str(caught.value)
+    assert f"--repository-name mclass-server --image-id imageDigest={bad}`" in caught.value.hint
+    assert index == caught.value.digest
+
+
+def test_a_manifest_that_is_an_image_and_an_index_at_once_is_judged_as_both() -> None:
+    there = Repository()
+    other = there.image("bad", scanned(CRITICAL=1))
+    both = there.add({"config": {}, "layers": [], "manifests": [_entry(AMD64, other)]}, scanned())
+
+    with pytest.raises(PromotionRefusedError, match="1 CRITICAL"):
+        there.require_clean(both)
+
+
+def test_an_index_whose_images_were_not_scanned_is_refused_with_the_scan_of_the_image_as_next_step() -> None:
+    there = Repository()
+    image = there.image("new")
+
+    with pytest.raises(PromotionRefusedError, match="was not scanned") as caught:
+        there.require_clean(there.index((AMD64, image)))
+
+    scan = f"`aws ecr start-image-scan --repository-name mclass-server --image-id imageDigest={image}`"
+    assert scan in caught.value.hint
+
+
+def test_an_index_of_an_image_that_is_gone_is_told_with_its_digest() -> None:
+    there = Repository()
+    index = there.index((AMD64, OTHER_DIGEST))
+
+    with pytest.raises(NoImageError, match=f"{OTHER_DIGEST}, which the index {index} names, cannot be read"):
+        there.require_clean(index)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ({"manifests": 1}, "cannot be read"),
+        ({"manifests": [1]}, "cannot be read"),
+        ({"manifests": [{}]}, "cannot be read"),
+        ({"manifests": [{"digest": "sha256:1", "platform": 1}]}, "cannot be read"),
+        ({"manifests": []}, "names no image that could run"),
+        ({"manifests": [_entry(NOWHERE, DIGEST)]}, "names no image that could run"),
+        ({"manifests": [_entry("", f"sha256:{each}") for each in range(2000)]}, "too many"),
+    ],
+)
+def test_a_manifest_that_names_no_image_is_refused(document: Mapping[str, Any] | str, told: str) -> None:
+    there = Repository()
+
+    with pytest.raises(PromotionRefusedError, match=told):
+        there.require_clean(there.add(document))
+
+
+def test_indexes_of_indexes_come_to_an_end() -> None:
+    there = Repository()
+    index = there.image("clean", scanned())
+    for _ in range(10):
+        index = there.index(("", index))
+
+    with pytest.raises(PromotionRefusedError, match="nested too deeply"):
+        there.require_clean(index)
 
 
 @pytest.mark.parametrize("allowed", [None, "qa"])

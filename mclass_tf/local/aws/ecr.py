@@ -16,7 +16,12 @@ from typing import Any
 from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.core.responses import ActionResult
 from moto.ecr import urls
-from moto.ecr.exceptions import ImageNotFoundException, InvalidParameterException, ScanNotFoundException
+from moto.ecr.exceptions import (
+    ImageNotFoundException,
+    InvalidParameterException,
+    LimitExceededException,
+    ScanNotFoundException,
+)
 from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
 
@@ -43,6 +48,10 @@ class TagTakenError(ServiceException):  # type: ignore[misc]  # moto is not type
             f"The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten "
             "because the repository is immutable."
         )
+
+
+class NotScannableError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+    code = "UnsupportedImageTypeException"
 
 
 class MissingLayersError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
@@ -82,12 +91,27 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
         return kind
 
     @property
+    def is_index(self) -> bool:
+        return self.image_manifest_media_type in _INDEXES or "manifests" in json.loads(self.image_manifest)
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
+        layers = json.loads(self.image_manifest).get("layers", ())
+        return not layers or any(
+            ".layer." in layer.get("mediaType", "") or ".rootfs." in layer.get("mediaType", "")
+            for layer in layers
+        )
+
+    @property
     def image_scan_status(self) -> dict[str, str] | None:
-        return None if self.last_scan is None else _COMPLETE
+        if self.last_scan is None:
+            return None
+        return _COMPLETE if self.is_supported else _UNSUPPORTED
 
     @property
     def image_scan_findings_summary(self) -> dict[str, Any] | None:
-        if self.last_scan is None:
+        if self.last_scan is None or not self.is_supported:
             return None
         return {
             "imageScanCompletedAt": self.last_scan,
@@ -105,6 +129,12 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
 
 _COMPLETE = {"status": "COMPLETE", "description": "The scan was completed successfully."}
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-scanning-troubleshooting.html
+_UNSUPPORTED = {
+    "status": "FAILED",
+    "description": "UnsupportedImageError: The operating system and/or package manager are not supported.",
+}
+_ONCE_IN = dt.timedelta(hours=24)
 
 
 class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
@@ -182,7 +212,7 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         image.scan_findings = self._findings_of(repository, digest)
         frequency = repository.scanning_config["scanFrequency"]
         on_push = repository.image_scanning_configuration.get("scanOnPush") or frequency == "SCAN_ON_PUSH"
-        if on_push and media_type not in _INDEXES:
+        if on_push and not image.is_index:
             image.last_scan = dt.datetime.now(dt.UTC)
         repository.images.append(image)
         return image
@@ -200,6 +230,30 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
             if findings.digest in (None, image.image_digest):
                 image.scan_findings = findings.findings
 
+    def start_image_scan(
+        self, registry_id: str, repository_name: str, image_id: dict[str, str]
+    ) -> dict[str, Any]:
+        """An index is not scanned: its images are. An image is scanned once in 24 hours. Moto scans everything.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_StartImageScan.html
+        """
+        repository = self._get_repository(repository_name, registry_id)
+        image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
+        if image.is_index:
+            raise NotScannableError(
+                f"The image is of a type that cannot be scanned: {image.image_manifest_media_type}"
+            )
+        now = dt.datetime.now(dt.UTC)
+        if image.last_scan is not None and now - image.last_scan < _ONCE_IN:
+            raise LimitExceededException
+        image.last_scan = now
+        return {
+            "registryId": repository.registry_id,
+            "repositoryName": repository_name,
+            "imageId": {"imageDigest": image.image_digest, **image_id},
+            "imageScanStatus": {"status": "IN_PROGRESS"},
+        }
+
     def describe_image_scan_findings(
         self, registry_id: str, repository_name: str, image_id: dict[str, Any]
     ) -> dict[str, Any]:
@@ -211,16 +265,16 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
             raise ScanNotFoundException(
                 image_id=asked, repository_name=repository_name, registry_id=repository.registry_id
             )
-        return {
+        answer = {
             "registryId": repository.registry_id,
             "repositoryName": repository_name,
             "imageId": {"imageDigest": image.image_digest, **image_id},
-            "imageScanStatus": _COMPLETE,
-            "imageScanFindings": {
-                **image.image_scan_findings_summary,
-                "findings": list(image.scan_findings),
-            },
+            "imageScanStatus": image.image_scan_status,
         }
+        if image.is_supported:
+            found = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
+            answer["imageScanFindings"] = found
+        return answer
 
     def batch_get_image(
         self,

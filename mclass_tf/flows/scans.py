@@ -1,0 +1,205 @@
+"""What scans say of the image that a digest names, or of the images of an index: ECR scans images, not indexes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mclass_tf.aws import error_code
+from mclass_tf.environment import SEVERITIES, PromotionSettings
+from mclass_tf.errors import NoImageError, PromotionRefusedError
+
+_SCANNED = ("COMPLETE", "ACTIVE")
+_SCANNING = ("IN_PROGRESS", "PENDING")
+# https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md ; those of Docker are what they were made from.
+_MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_MOST_AT_ONCE = 100  # of BatchGetImage
+_MOST_IMAGES = 1000
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """An image that may run where a task definition names `digest`; of an index, `platform` is what it is for."""
+
+    image: str
+    digest: str
+    repository: str
+    environment: str
+    platform: str = ""
+
+    def __str__(self) -> str:
+        if self.image == self.digest:
+            return f"{self.image} of {self.environment}"
+        return f"{self.image} ({self.platform}, of the index {self.digest}) of {self.environment}"
+
+
+def require_clean_scans(
+    ecr: Any, *, digest: str, repository: str, environment: str, settings: PromotionSettings
+) -> None:
+    """Raise PromotionRefusedError unless the scan of every image that `digest` may lead to is known and has little enough."""
+    images = Index(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
+    for each in images:
+        require_clean(_scan(ecr, each), each, settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """What is in a repository under a digest: an image, or an index of images and, perhaps, of further indexes."""
+
+    ecr: Any
+    digest: str
+    repository: str
+    environment: str
+    _seen: dict[str, str] = field(default_factory=dict, init=False)
+
+    def images(self) -> tuple[Scanned, ...]:
+        """Return the images that ECS may run of it, whatever their platform: tomorrow's task may be of another one.
+
+        What is for the platform unknown/unknown is none: attestations are stored so, and no runtime chooses them. Raises
+        NoImageError where one of them is gone, PromotionRefusedError where what is there is no image.
+        """
+        found = tuple(self._images({self.digest: ""}, depth=0))
+        if not found:
+            raise self._refused("is an index that names no image that could run")
+        return found
+
+    def _images(self, wanted: Mapping[str, str], *, depth: int) -> Iterator[Scanned]:
+        """Yield the images among the manifests of `wanted`, which are platforms by digest, and those below."""
+        new = {digest: platform for digest, platform in wanted.items() if digest not in self._seen}
+        if not new:
+            return
+        if depth > _DEEPEST or len(self._seen) + len(new) > _MOST_IMAGES:
+            raise self._refused("is an index that is nested too deeply, or names too many images")
+        self._seen.update(new)
+        inner: dict[str, str] = {}
+        for digest, manifest in self._manifests(list(new)):
+            entries = manifest.get("manifests")
+            if entries is not None:
+                inner.update(self._runnable(entries))
+            # What has both is taken for both: which of them a runtime sees is its own affair.
+            if entries is None or "layers" in manifest:
+                yield Scanned(
+                    image=digest,
+                    digest=self.digest,
+                    repository=self.repository,
+                    environment=self.environment,
+                    platform=new[digest],
+                )
+        yield from self._images(inner, depth=depth + 1)
+
+    def _manifests(self, digests: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for first in range(0, len(digests), _MOST_AT_ONCE):
+            asked = digests[first : first + _MOST_AT_ONCE]
+            answer = self.ecr.batch_get_image(
+                repositoryName=self.repository,
+                imageIds=[{"imageDigest": each} for each in asked],
+                acceptedMediaTypes=list(_MANIFESTS),
+            )
+            there = {image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]}
+            reasons = {failure["imageId"]["imageDigest"]: failure for failure in answer.get("failures") or ()}
+            for digest in asked:
+                if digest not in there:
+                    raise self._gone(digest, reasons.get(digest, {}))
+                yield digest, self._parsed(there[digest])
+
+    def _parsed(self, text: str) -> Mapping[str, Any]:
+        try:
+            manifest = json.loads(text)
+        except (ValueError, RecursionError):
+            manifest = None
+        if not isinstance(manifest, dict):
+            raise self._refused("has a manifest that cannot be read")
+        return manifest
+
+    def _runnable(self, entries: Any) -> Mapping[str, str]:
+        """Return the platform of each image that an index names, by digest, without what no runtime takes for an image."""
+        try:
+            platforms = [(str(entry["digest"]), _platform(entry.get("platform") or {})) for entry in entries]
+        except (AttributeError, LookupError, TypeError):
+            raise self._refused("is an index that cannot be read") from None
+        # One image may stand there twice, as an attestation, too.
+        return {digest: platform for digest, platform in platforms if platform}
+
+    def _gone(self, digest: str, failure: Mapping[str, Any]) -> NoImageError:
+        reason = failure.get("failureReason") or failure.get("failureCode") or "no reason given"
+        part = "" if digest == self.digest else f", which the index {self.digest} names,"
+        return NoImageError(
+            f"{digest}{part} cannot be read from the repository {self.repository} of {self.environment}: {reason}",
+            hint=f"push it again (`push {self.environment}`), or release another image there",
+        )
+
+    def _refused(self, what: str) -> PromotionRefusedError:
+        return PromotionRefusedError(
+            f"{self.digest} of {self.environment} {what}: no scan tells what is in it",
+            hint="build and push the image anew, then release it; `docker buildx imagetools inspect` shows what an index names",
+            digest=self.digest,
+        )
+
+
+def _platform(platform: Mapping[str, Any]) -> str:
+    """Return the platform in a few words, "" where no runtime could be of it. Without one, the image's own configuration tells."""
+    system, architecture = platform.get("os"), platform.get("architecture")
+    if system == architecture == "unknown":
+        return ""
+    parts = (system, architecture, platform.get("variant"))
+    return "/".join(str(part) for part in parts if part) or "any platform"
+
+
+def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: PromotionSettings) -> None:
+    """Raise PromotionRefusedError where a scan found too much, failed, or is not known; `scan` is ECR's answer, None without one."""
+    status = str(scan["imageScanStatus"]["status"]) if scan else ""
+    if status in _SCANNING:
+        raise _refused(f"the scan of {image} is not over", "promote when it is", image)
+    if status not in _SCANNED or scan is None:
+        why = str(scan["imageScanStatus"].get("description") or "") if scan else ""
+        problem = (
+            f"the scan of {image} failed: {status} {why}".rstrip() if scan else f"{image} was not scanned"
+        )
+        raise _refused(
+            f"{problem}; what is in it is not known",
+            f"scan it (`{_aws('start-image-scan', image)}`), or ask for no scan: "
+            'refuse_findings = "NONE" in environment.toml',
+            image,
+        )
+    counts: Mapping[str, int] = scan.get("imageScanFindings", {}).get("findingSeverityCounts") or {}
+    least = SEVERITIES.index(settings.refuse_findings)
+    bad = {severity: counts[severity] for severity in reversed(SEVERITIES[least:]) if counts.get(severity)}
+    if bad:
+        told = ", ".join(f"{count} {severity}" for severity, count in bad.items())
+        raise _refused(
+            f"the scan of {image} has findings of {settings.refuse_findings} or above: {told}",
+            f"mend them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
+            image,
+        )
+
+
+def _aws(action: str, image: Scanned) -> str:
+    return (
+        f"aws ecr {action} --repository-name {shlex.quote(image.repository)} "
+        f"--image-id imageDigest={shlex.quote(image.image)}"
+    )
+
+
+def _refused(message: str, hint: str, image: Scanned) -> PromotionRefusedError:
+    return PromotionRefusedError(message, hint=hint, digest=image.digest)
+
+
+def _scan(ecr: Any, image: Scanned) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = ecr.describe_image_scan_findings(
+            repositoryName=image.repository, imageId={"imageDigest": image.image}
+        )
+    except Exception as error:
+        if error_code(error) != "ScanNotFoundException":
+            raise
+        return None
+    return found
