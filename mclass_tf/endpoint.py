@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from mclass_tf.errors import EndpointError
 from mclass_tf.local.loopback import ask
 from mclass_tf.target import Target
+from mclass_tf.trust import Trust
 
+_NOBODY = Trust()
 _PORTS = {"http": 80, "https": 443}
 _ASK_SECONDS = 10.0
 _BODY_LIMIT = 64 * 1024  # of an answer that is looked into
@@ -21,8 +23,7 @@ _BODY_LIMIT = 64 * 1024  # of an answer that is looked into
 class Endpoint:
     """Where to connect (`host`, `port`) and what to say there: `host_header`, and `server_name` for TLS.
 
-    `certificates` are PEM texts, one of which the server must show. Without them any is accepted: the load balancer's
-    certificate is for the service's own domain, and the URL has the load balancer's name.
+    `trust` says whom TLS lets answer: nobody, as long as nothing else is said.
     """
 
     scheme: str
@@ -30,7 +31,7 @@ class Endpoint:
     port: int
     host_header: str
     server_name: str
-    certificates: tuple[str, ...] = ()
+    trust: Trust = _NOBODY
 
     @property
     def address(self) -> str:
@@ -59,14 +60,13 @@ def resolve(target: Target, url: str) -> Endpoint:
             f"no load balancer of {target.label} listens at {url}",
             hint="`local status` lists those that do; a local AWS that was started anew has none",
         )
-    balancer, listener = listeners[0]
+    _, listener = listeners[0]
     return Endpoint(
         scheme=parts.scheme,
         host=listener.host,
         port=listener.local_port,
         host_header=parts.netloc,
         server_name=host,
-        certificates=balancer.certificates,
     )
 
 
@@ -119,8 +119,15 @@ def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
     )
 
 
+class UntrustedError(ConnectionError):
+    """What answers shows another certificate than the one that it must show."""
+
+
 def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
-    """GET `path`, over a connection of its own, without following a redirect; raise OSError where nothing answers."""
+    """GET `path`, over a connection of its own, without following a redirect.
+
+    Raises OSError where nothing answers: UntrustedError where somebody does who need not be the load balancer.
+    """
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
     try:
         connection.sock = _connected(endpoint, seconds=seconds)
@@ -134,25 +141,26 @@ def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
         connection.close()
 
 
-def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Return what a client of `endpoint` trusts."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    if endpoint.certificates:
-        # The certificate itself is what is trusted, be it self-signed or not.
-        context.load_verify_locations(cadata="\n".join(endpoint.certificates))
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    else:
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:
-    plain = socket.create_connection((endpoint.host, endpoint.port), timeout=seconds)
     if endpoint.scheme != "https":
-        return plain
-    try:
-        return tls_context(endpoint).wrap_socket(plain, server_hostname=endpoint.server_name)
-    except BaseException:
-        plain.close()
-        raise
+        return _connection(endpoint, seconds=seconds)
+    refused = "no certificate is known that it could show"
+    for way in endpoint.trust.ways(endpoint.server_name):
+        plain = _connection(endpoint, seconds=seconds)
+        try:
+            return way.wrap(plain)
+        except ssl.SSLCertVerificationError as error:
+            plain.close()
+            refused = getattr(error, "verify_message", "") or str(error.strerror)
+        except BaseException:
+            plain.close()
+            raise
+    unread = endpoint.trust.domain and not endpoint.trust.certificates
+    allow = "; who may read the certificate (acm:GetCertificate) needs no authority" if unread else ""
+    raise UntrustedError(
+        f"what answers at {endpoint.address} does not show the certificate {endpoint.trust.name}: {refused}{allow}"
+    )
+
+
+def _connection(endpoint: Endpoint, *, seconds: float) -> socket.socket:
+    return socket.create_connection((endpoint.host, endpoint.port), timeout=seconds)

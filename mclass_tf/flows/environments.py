@@ -31,10 +31,10 @@ from mclass_tf.flows.image_in_force import (
     is_service_gone,
     starts_an_image,
 )
+from mclass_tf.flows.located import located
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
-from mclass_tf.target import Target
 from mclass_tf.workspace import approval_of
 
 Confirm = Callable[[str], bool]
@@ -271,13 +271,14 @@ def verify_environment(session: Session) -> verify.VerifyReport:
 
 def fetcher(session: Session) -> verify.Fetch:
     """Return what gets a URL of the environment's load balancer, wherever that really is."""
-    return partial(_fetch, session.target)
+    return partial(_fetch, session)
 
 
-def _fetch(target: Target, url: str, *, seconds: float) -> int:
+def _fetch(session: Session, url: str, *, seconds: float) -> int:
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    return endpoint.get(endpoint.resolve(target, url), path, seconds=seconds).status
+    arn = applied_state(session).outputs.get("certificate_arn")
+    return endpoint.get(located(session, url, certificate_arn=arn), path, seconds=seconds).status
 
 
 @_alone

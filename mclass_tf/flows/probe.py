@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mclass_tf import verify
-from mclass_tf.endpoint import Answer, Endpoint, get, resolve
+from mclass_tf.endpoint import Answer, Endpoint, UntrustedError, get
 from mclass_tf.errors import NotServingError
+from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
 from mclass_tf.service import Task
 from mclass_tf.session import Session
@@ -33,7 +34,7 @@ def require_answers(
     if _is_internal(session, outputs):
         session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
         return
-    endpoint = resolve(session.target, outputs.url)
+    endpoint = located(session, outputs.url, certificate_arn=outputs.certificate_arn)
     path = session.environment.release.version_path
     if _ask(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
         path = _health_path(session, outputs)
@@ -56,7 +57,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     Each must answer with success, several times in a row; the version path with the revision, where it tells one.
     """
     settings = session.environment.release
-    endpoint = resolve(session.target, outputs.test_url)
+    endpoint = located(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
     paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
     named = settings.version_path in (settings.smoke or ())
     if (
@@ -98,6 +99,8 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
     """Return what is wrong with an answer, "" where nothing is."""
     try:
         answer = get(endpoint, path, seconds=_SECONDS)
+    except UntrustedError as error:
+        return str(error)
     except OSError as error:
         return f"nothing answers: {error}"
     if not _OK <= answer.status < _REDIRECT:

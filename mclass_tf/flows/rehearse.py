@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mclass_tf import endpoint, local
+from mclass_tf import local
 from mclass_tf.aws import Aws
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, RolloutError, UsageError
 from mclass_tf.flows.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
+from mclass_tf.flows.located import located
 from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.rehearsed import Version, make_version, push_version, revision_of
 from mclass_tf.flows.rehearsed_kill import Plot, killed, require_step
@@ -563,7 +564,8 @@ def _watched(outputs: Mapping[str, Any]) -> Watched:
 def _load_plan(scene: _Scene) -> LoadPlan:
     """Return the load: long requests shorter than what the environment gives them, bursts around the service's keep-alive."""
     request, facts = scene.request, scene.facts
-    found = endpoint.resolve(scene.session.target, scene.outputs["url"])
+    outputs = scene.outputs
+    found = located(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
     plan = LoadPlan(
         where=Where(
             scheme=found.scheme,
@@ -571,7 +573,7 @@ def _load_plan(scene: _Scene) -> LoadPlan:
             port=found.port,
             host_header=found.host_header,
             server_name=found.server_name,
-            certificates=found.certificates,
+            certificates=found.trust.certificates,
         ),
         rate=request.rate,
         long_share=request.long_share,

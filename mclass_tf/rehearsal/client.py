@@ -16,6 +16,7 @@ import aiohttp
 
 from mclass_tf.rehearsal.plan import LoadPlan, Where
 from mclass_tf.rehearsal.tally import Outcome
+from mclass_tf.trust import pinned
 
 # Below the load balancer's idle timeout (60 s by default): the client's own connections must not be what goes idle for too long.
 _CLIENT_KEEP_ALIVE = 50.0
@@ -155,16 +156,7 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 def tls_context(where: Where) -> ssl.SSLContext | None:
     """Return what the client trusts: the certificates themselves, self-signed or not; None without TLS."""
-    if where.scheme != "https":
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    if where.certificates:
-        context.load_verify_locations(cadata="\n".join(where.certificates))
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    else:
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return pinned(where.certificates) if where.scheme == "https" else None
 
 
 def _session(

@@ -6,14 +6,21 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pytest
 from botocore.exceptions import ClientError
 
+from mclass_tf.endpoint import UntrustedError, get, resolve
+from mclass_tf.errors import EndpointError
 from mclass_tf.local import LocalAws
+from mclass_tf.target import Target
+from mclass_tf.trust import trust_in
 from tests.local.conftest import REGION, Account, Network, make_network
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +191,47 @@ def test_a_certificate_exists_under_the_arn_that_was_asked_for(fresh: Account) -
     assert acm.get_certificate(CertificateArn=arn)["Certificate"] == first
     described = acm.describe_certificate(CertificateArn=arn)["Certificate"]
     assert (described["Status"], described["DomainName"]) == ("ISSUED", "mclass.example")
+
+
+def test_a_listener_that_shows_another_certificate_than_the_one_that_was_applied_is_noticed(elb: Elb) -> None:
+    prefix = f"arn:aws:acm:{REGION}:{elb.account.account_id}:certificate/00000000-0000-4000-8000-00000000000"
+    applied, other = f"{prefix}1", f"{prefix}2"
+    for arn in (applied, other):
+        put_certificate(elb.account, arn=arn)
+    listener = elb.listen(Port=443, Protocol="HTTPS", Certificates=[{"CertificateArn": applied}])
+    found = elb.client.describe_load_balancers(LoadBalancerArns=[elb.arn])["LoadBalancers"][0]
+    where = Target(kind="local", identity="local", endpoint_url=elb.account.server.url)
+    acm = elb.account.client("acm")
+
+    def status(arn: str) -> int:
+        place = until(lambda: resolve(where, f"https://{found['DNSName']}"))
+        trust = trust_in(acm, arn, report=lambda _: None)
+        return get(replace(place, trust=trust), "/", seconds=10).status
+
+    assert status(applied) == 404
+    with pytest.raises(UntrustedError, match=f"does not show the certificate {other}"):
+        status(other)
+    elb.client.modify_listener(ListenerArn=listener, Certificates=[{"CertificateArn": other}])
+
+    def noticed() -> bool:
+        try:
+            status(applied)
+        except UntrustedError:
+            return True
+        raise EndpointError("the load balancer shows the earlier certificate still")
+
+    assert until(noticed)
+
+
+def until(look: Callable[[], T]) -> T:
+    """Return what it sees as soon as the load balancers' process has come to it."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return look()
+        except EndpointError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def put_certificate(account: Account, *, arn: str) -> None:

@@ -28,6 +28,7 @@ LAYERS = (
         "terraform",
         "verify",
     },
+    {"trust"},
     {"aws", "environment", "local", "plan", "process", "workspace"},
     {"analysis", "attempt_names", "inputs", "lines", "stored", "strategy", "terminal"},
     {"errors"},

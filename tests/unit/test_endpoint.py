@@ -8,9 +8,10 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from cryptography import x509
@@ -18,9 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mclass_tf.endpoint import Endpoint, get, resolve
+from mclass_tf.endpoint import Endpoint, UntrustedError, get, resolve
 from mclass_tf.errors import EndpointError
 from mclass_tf.target import Target
+from mclass_tf.trust import Trust, trust_in
 
 AWS = Target(kind="aws", identity="aws", endpoint_url=None)
 DNS_NAME = "mclass-alb-1.ap-northeast-2.elb.amazonaws.com"
@@ -90,7 +92,7 @@ def test_on_aws_a_url_is_where_it_says(url: str, port: int) -> None:
     found = resolve(AWS, url)
 
     assert (found.host, found.port, found.server_name) == (DNS_NAME, port, DNS_NAME)
-    assert found.certificates == ()
+    assert Trust() == found.trust
 
 
 def test_on_the_local_aws_it_is_a_port_of_this_machine_under_the_same_name() -> None:
@@ -103,7 +105,6 @@ def test_on_the_local_aws_it_is_a_port_of_this_machine_under_the_same_name() -> 
         port=5000,
         host_header=DNS_NAME,
         server_name=DNS_NAME,
-        certificates=("PEM",),
     )
 
 
@@ -123,14 +124,14 @@ def test_a_local_aws_that_has_gone_is_told() -> None:
         resolve(local(1), f"http://{DNS_NAME}")
 
 
-def at(port: int, *, scheme: str = "http", certificates: tuple[str, ...] = ()) -> Endpoint:
+def at(port: int, *, scheme: str = "http", trust: Trust | None = None) -> Endpoint:
     return Endpoint(
         scheme=scheme,
         host="127.0.0.1",
         port=port,
         host_header=DNS_NAME,
         server_name=DNS_NAME,
-        certificates=certificates,
+        trust=trust or Trust(),
     )
 
 
@@ -147,53 +148,173 @@ def test_where_nothing_listens_there_is_no_answer() -> None:
         get(at(1), "/", seconds=5)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
-    """A server's context with a self-signed certificate for another name, and that certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dev.mclass.test")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    file: Path = tmp_path_factory.mktemp("tls") / "both.pem"
-    file.write_bytes(
-        pem
-        + key.private_bytes(
+@dataclass(frozen=True)
+class Signed:
+    """A certificate with its key, and what signs others with it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def context(self, folder: Path) -> ssl.SSLContext:
+        """Return what a server shows it with."""
+        key = self.key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
+        file = folder / f"{self.certificate.serial_number}.pem"
+        file.write_bytes(self.pem.encode() + key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+
+def signed(name: str, *, by: Signed | None = None, days: int = 1) -> Signed:
+    """Return a certificate for `name`, its own authority where nobody else signs it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    signer = by.key if by else key
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=2))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context, pem.decode()
+    if by is None:
+        usage = dict.fromkeys(
+            (
+                *("content_commitment", "key_encipherment", "data_encipherment"),
+                *("key_agreement", "encipher_only", "decipher_only", "crl_sign"),
+            ),
+            False,
+        )
+        made = made.add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), critical=True
+        )
+    return Signed(made.sign(signer, hashes.SHA256()), key)
 
 
-def test_the_certificate_that_is_named_is_trusted(certificate: tuple[ssl.SSLContext, str]) -> None:
-    context, pem = certificate
-    with serving({"/": (200, b"")}, tls=context) as (port, _):
-        assert get(at(port, scheme="https", certificates=(pem,)), "/", seconds=5).status == 200
+OWN = signed("dev.mclass.test")
 
 
-def test_another_certificate_than_the_one_that_is_named_is_refused(
-    certificate: tuple[ssl.SSLContext, str], tmp_path: Path
+def asked(shown: Signed, trust: Trust, folder: Path) -> int:
+    """Return the status that a server which shows a certificate answers with to who trusts so."""
+    with serving({"/": (200, b"")}, tls=shown.context(folder)) as (port, _):
+        return get(at(port, scheme="https", trust=trust), "/", seconds=5).status
+
+
+def test_the_certificate_that_is_named_is_trusted(tmp_path: Path) -> None:
+    assert asked(OWN, Trust(certificates=(OWN.pem,)), tmp_path) == 200
+
+
+IMPOSTORS = {
+    "another of the same name": signed("dev.mclass.test"),
+    "one that the right one has signed": signed("dev.mclass.test", by=OWN),
+}
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_another_certificate_than_the_one_that_is_named_is_refused(impostor: str, tmp_path: Path) -> None:
+    trust = Trust(name="arn:one", certificates=(OWN.pem,), domain="dev.mclass.test")
+
+    with pytest.raises(UntrustedError, match="does not show the certificate arn:one: "):
+        asked(IMPOSTORS[impostor], trust, tmp_path)
+
+
+def test_a_certificate_that_has_expired_is_refused(tmp_path: Path) -> None:
+    expired = signed("dev.mclass.test", days=-1)
+
+    with pytest.raises(UntrustedError, match="expired"):
+        asked(expired, Trust(certificates=(expired.pem,)), tmp_path)
+
+
+def test_without_one_nobody_is_trusted(tmp_path: Path) -> None:
+    with pytest.raises(UntrustedError, match="no certificate is known"):
+        asked(OWN, Trust(), tmp_path)
+
+
+def test_a_certificate_that_was_renewed_is_trusted_where_an_authority_vouches_for_its_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, _ = certificate
-    other = ssl.DER_cert_to_PEM_cert(ssl.create_default_context().get_ca_certs(binary_form=True)[0])
-    with serving({"/": (200, b"")}, tls=context) as (port, _), pytest.raises(ssl.SSLError):
-        get(at(port, scheme="https", certificates=(other,)), "/", seconds=5)
+    authority = signed("an authority")
+    file = tmp_path / "authorities.pem"
+    file.write_text(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    renewed = signed("dev.mclass.test", by=authority)
+    other = signed("evil.example", by=authority)
+
+    for certificates in ((OWN.pem,), ()):
+        trust = Trust(certificates=certificates, domain="dev.mclass.test")
+        assert asked(renewed, trust, tmp_path) == 200
+        with pytest.raises(UntrustedError, match="mismatch") as caught:
+            asked(other, trust, tmp_path)
+        assert ("acm:GetCertificate" in str(caught.value)) == (not certificates)
+    with pytest.raises(UntrustedError):
+        asked(renewed, Trust(certificates=(OWN.pem,)), tmp_path)
 
 
-def test_without_one_any_certificate_will_do(certificate: tuple[ssl.SSLContext, str]) -> None:
-    context, _ = certificate
-    with serving({"/": (200, b"")}, tls=context) as (port, _):
-        assert get(at(port, scheme="https"), "/", seconds=5).status == 200
+class AcmError(Exception):
+    response: ClassVar = {"Error": {"Code": "AccessDeniedException", "Message": "User is not authorized"}}
+
+
+class Acm:
+    """ACM with one certificate; `denied` are the calls that are not allowed."""
+
+    def __init__(self, *denied: str, error: Exception | None = None) -> None:
+        self.denied = denied
+        self.error = error or AcmError()
+
+    def get_certificate(self, *, CertificateArn: str) -> dict[str, str]:  # noqa: N803  # boto3's name
+        return self._answer("get_certificate", {"Certificate": f"PEM of {CertificateArn}"})
+
+    def describe_certificate(self, *, CertificateArn: str) -> dict[str, Any]:  # noqa: N803
+        described = {"CertificateArn": CertificateArn, "DomainName": "*.mclass.test"}
+        return self._answer("describe_certificate", {"Certificate": described})
+
+    def _answer(self, call: str, answer: dict[str, Any]) -> dict[str, Any]:
+        if call in self.denied:
+            raise self.error
+        return answer
+
+
+def test_the_certificate_is_read_and_who_may_not_read_it_has_its_domain_vouched_for() -> None:
+    told: list[str] = []
+
+    assert trust_in(Acm(), "arn:one", report=told.append) == Trust(
+        name="arn:one", certificates=("PEM of arn:one",), domain="www.mclass.test"
+    )
+    assert trust_in(Acm("describe_certificate"), "arn:one", report=told.append) == Trust(
+        name="arn:one", certificates=("PEM of arn:one",)
+    )
+    assert told == []
+    assert trust_in(Acm("get_certificate"), "arn:one", report=told.append) == Trust(
+        name="arn:one", domain="www.mclass.test"
+    )
+    assert told == [
+        "the certificate arn:one cannot be read (User is not authorized): an authority must vouch for *.mclass.test"
+    ]
+
+
+def test_where_nothing_of_the_certificate_may_be_read_nobody_is_trusted() -> None:
+    denied = Acm("get_certificate", "describe_certificate")
+
+    with pytest.raises(EndpointError, match="arn:one cannot be read: User is not authorized") as caught:
+        trust_in(denied, "arn:one", report=lambda _: None)
+
+    assert "acm:GetCertificate" in caught.value.hint
+    with pytest.raises(TimeoutError):
+        trust_in(Acm("get_certificate", error=TimeoutError()), "arn:one", report=lambda _: None)

@@ -10,17 +10,20 @@ import pytest
 from mclass_tf import verify
 from mclass_tf.endpoint import Answer, Endpoint
 from mclass_tf.environment import ReleaseSettings
-from mclass_tf.errors import NotServingError
+from mclass_tf.errors import EndpointError, NotServingError
 from mclass_tf.flows import deploy, probe
 from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
+from mclass_tf.target import Target
+from mclass_tf.trust import Trust
 from tests.unit.fake_service import BEGAN, DIGEST, NEW, FakeEcs, deployment, service, task
 
 ENDPOINT = Endpoint(scheme="http", host="127.0.0.1", port=1, host_header="test", server_name="test")
-OUTPUTS = cast("verify.Outputs", SimpleNamespace(test_url="http://test:8080"))
+OUTPUTS = cast("verify.Outputs", SimpleNamespace(test_url="http://test:8080", certificate_arn=None))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None:
@@ -35,7 +38,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
         now[0] += seconds
 
     monkeypatch.setattr(probe, "get", get)
-    monkeypatch.setattr(probe, "resolve", lambda *_: ENDPOINT)
+    monkeypatch.setattr(probe, "located", lambda *_, **__: ENDPOINT)
     monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
 
 
@@ -87,7 +90,9 @@ def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
         aws=SimpleNamespace(elbv2=SimpleNamespace(describe_load_balancers=lambda **_: balancers)),
         report=lambda _: None,
     )
-    outputs = SimpleNamespace(url="http://test", alb_arn="alb", container_name="mclass-server")
+    outputs = SimpleNamespace(
+        url="http://test", alb_arn="alb", certificate_arn=None, container_name="mclass-server"
+    )
     attempt = Attempt(record="", digest=DIGEST, revision=revision, started_at=BEGAN, task_definition_arn=NEW)
     deployer = deploy.Deployer(
         session=cast("Session", session),
@@ -104,3 +109,30 @@ def test_a_release_is_proven_by_answers_of_its_own_revision_alone(monkeypatch: p
 
     with pytest.raises(NotServingError, match="answers with revision new, not newer"):
         proven(monkeypatch, revision="newer")
+
+
+def test_who_answers_over_tls_must_show_the_certificate_that_was_applied() -> None:
+    class Acm:
+        def get_certificate(self, **_: str) -> dict[str, str]:
+            return {"Certificate": "PEM"}
+
+        def describe_certificate(self, **_: str) -> dict[str, dict[str, str]]:
+            return {"Certificate": {"DomainName": "dev.mclass.test"}}
+
+    aws = Target(kind="aws", identity="aws", endpoint_url=None)
+    session = cast(
+        "Session",
+        SimpleNamespace(
+            target=aws,
+            aws=SimpleNamespace(acm=Acm()),
+            report=print,
+            environment=SimpleNamespace(name="dev"),
+        ),
+    )
+
+    found = located(session, "https://alb.test", certificate_arn="arn:one")
+
+    assert Trust(name="arn:one", certificates=("PEM",), domain="dev.mclass.test") == found.trust
+    assert Trust() == located(session, "http://alb.test", certificate_arn=None).trust
+    with pytest.raises(EndpointError, match="no certificate was applied"):
+        located(session, "https://alb.test", certificate_arn=None)

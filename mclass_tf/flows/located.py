@@ -1,0 +1,26 @@
+"""Where a URL of an environment's load balancer is, and which certificate must be shown there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mclass_tf.endpoint import Endpoint, resolve
+from mclass_tf.errors import EndpointError
+from mclass_tf.session import Session
+from mclass_tf.trust import trust_in
+
+
+def located(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
+    """Return the endpoint of a URL; where it is of TLS, the certificate that was applied must be shown there.
+
+    Raises EndpointError where nothing is there, or nothing tells what must be shown.
+    """
+    found = resolve(session.target, url)
+    if found.scheme != "https":
+        return found
+    if certificate_arn is None:
+        raise EndpointError(
+            f"{url} is of TLS, but no certificate was applied: what answers cannot be told from anybody else",
+            hint=f"`verify {session.environment.name}` compares the listeners with what was applied",
+        )
+    return replace(found, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))
