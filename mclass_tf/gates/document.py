@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-MASK: Final = "(sensitive)"
+from mclass_tf.gates.secrets import Secrets, configuration
 
 # Opens the text that stands for a value that only the apply will tell: present, and equal to no other.
 UNKNOWN: Final = "(known after apply: "
@@ -21,17 +21,16 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
     A value that the configuration sets and that is not known yet, such as the ARN of a key that the same plan makes,
     stands there as a text that opens with `UNKNOWN`: without it, it would look as if it were not set.
     """
-    configuration = plan.get("configuration", {}).get("root_module", {})
+    root = plan.get("configuration", {}).get("root_module", {})
     changes = plan.get("resource_changes", ())
     unknown = {entry["address"]: entry["change"].get("after_unknown", {}) for entry in changes}
-    builder = _Builder(unknown=unknown)
+    sensitive = {entry["address"]: entry["change"].get("after_sensitive") for entry in changes}
+    builder = _Builder(unknown=unknown, sensitive=sensitive, secrets=Secrets.of(plan))
     return {
         "format_version": plan.get("format_version", "1.2"),
         "terraform_version": plan.get("terraform_version", ""),
         "planned_values": {
-            "root_module": builder.module(
-                plan.get("planned_values", {}).get("root_module", {}), configuration
-            )
+            "root_module": builder.module(plan.get("planned_values", {}).get("root_module", {}), root)
         },
         "resource_changes": [
             {
@@ -45,10 +44,7 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
             }
             for entry in changes
         ],
-        "configuration": {
-            "provider_config": plan.get("configuration", {}).get("provider_config", {}),
-            "root_module": {key: value for key, value in configuration.items() if key != "variables"},
-        },
+        "configuration": configuration(plan),
     }
 
 
@@ -77,6 +73,8 @@ _MIRRORS: Final[Mapping[str, frozenset[str]]] = {
 @dataclass(frozen=True, kw_only=True)
 class _Builder:
     unknown: Mapping[str, Any]
+    sensitive: Mapping[str, Any]
+    secrets: Secrets
 
     def module(self, values: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
         blocks = {block["address"]: block for block in configuration.get("resources", ())}
@@ -92,7 +90,8 @@ class _Builder:
 
     def _resource(self, resource: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
         block = blocks.get(f"{resource['type']}.{resource['name']}", {})
-        masked = _masked(resource.get("values", {}), resource.get("sensitive_values", {}))
+        masked = self.secrets.masked(resource.get("values", {}), resource.get("sensitive_values", {}))
+        masked = self.secrets.masked(masked, self.sensitive.get(resource["address"]))
         expressions = block.get("expressions", {})
         mirrored = _MIRRORS.get(resource["type"], frozenset()) - set(expressions)
         own = {key: value for key, value in masked.items() if key not in mirrored}
@@ -147,39 +146,6 @@ def _is_set(expression: Any) -> bool:
 
 
 _INDIRECT: Final = ("var.", "local.", "module.", "each.", "count.", "path.", "terraform.")
-
-
-def _masked(value: Any, marks: Any) -> Any:
-    if marks is True:
-        return _mask(value)
-    if isinstance(value, dict) and isinstance(marks, dict):
-        return {key: _masked(inner, marks.get(key)) for key, inner in value.items()}
-    if isinstance(value, list) and isinstance(marks, list):
-        return [_masked(inner, marks[i] if i < len(marks) else None) for i, inner in enumerate(value)]
-    return value
-
-
-def _mask(value: Any) -> Any:
-    """Mask texts at any depth. In a text that is JSON only what stands under `value` is masked, so that the rest, such as
-    the image of a container whose environment is sensitive, can still be judged.
-    """
-    if isinstance(value, dict):
-        return {key: _mask(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_mask(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        inner = json.loads(value)
-    except ValueError:
-        return MASK
-    return json.dumps(_mask_values(inner)) if isinstance(inner, dict | list) else MASK
-
-
-def _mask_values(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: MASK if key == "value" else _mask_values(inner) for key, inner in value.items()}
-    return [_mask_values(inner) for inner in value] if isinstance(value, list) else value
 
 
 def addresses(plan: Mapping[str, Any]) -> Iterator[str]:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # Checkov brings it
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mclass_tf.gates.document import MASK, UNKNOWN, addresses, for_scanner, to_json, unreadable_containers
+from mclass_tf.gates.document import UNKNOWN, addresses, for_scanner, to_json, unreadable_containers
+from mclass_tf.gates.secrets import MASK
 
 PLANS = Path(__file__).parent / "data/gates/plans"
 
@@ -71,7 +74,7 @@ def test_a_sensitive_text_is_masked_at_any_depth() -> None:
         {"a": [{"b": "secret", "c": "open"}], "d": {"e": ["secret"]}, "n": 7},
         sensitive={"a": [{"b": True}], "d": True, "n": True},
     )
-    assert scanned(plan) == {"a": [{"b": MASK, "c": "open"}], "d": {"e": [MASK]}, "n": 7}
+    assert scanned(plan) == {"a": [{"b": MASK, "c": "open"}], "d": {"e": [MASK]}, "n": MASK}
 
 
 def test_containers_with_a_sensitive_environment_can_still_be_judged() -> None:
@@ -81,6 +84,193 @@ def test_containers_with_a_sensitive_environment_can_still_be_judged() -> None:
     )
     (container,) = json.loads(scanned(plan)["container_definitions"])
     assert container == {"image": "x@sha256:1", "environment": [{"name": "KEY", "value": MASK}]}
+
+
+SECRET = "correct-horse-battery"
+CONTAINER = {
+    "name": "app",
+    "image": "x@sha256:1",
+    "user": "65532:65532",
+    "essential": True,
+    "stopTimeout": 90,
+    "command": ["--password", SECRET],
+    "entryPoint": [SECRET],
+    "environment": [{"name": "KEY", "value": SECRET}],
+    "secrets": [{"name": "DB", "valueFrom": "arn:aws:ssm:x"}],
+    "dockerLabels": {"token": SECRET},
+    "healthCheck": {"command": ["CMD", SECRET], "interval": 5},
+    "logConfiguration": {"logDriver": "splunk", "options": {"splunk-token": SECRET}},
+    "firelensConfiguration": {"options": {"a": SECRET}},
+    "repositoryCredentials": {"credentialsParameter": SECRET},
+    "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+    "pin": 123456,
+}
+
+
+def test_of_sensitive_containers_that_stays_which_rules_judge() -> None:
+    plan = plan_of(
+        {"container_definitions": json.dumps([CONTAINER])}, sensitive={"container_definitions": True}
+    )
+
+    (container,) = json.loads(scanned(plan)["container_definitions"])
+
+    kept = ("name", "image", "user", "essential", "stopTimeout", "secrets", "linuxParameters")
+    assert {key: CONTAINER[key] for key in kept} == {key: container[key] for key in kept}
+    assert container["environment"] == [{"name": "KEY", "value": MASK}]
+    assert container["healthCheck"] == {"command": [MASK, MASK], "interval": 5}
+    assert container["pin"] == MASK
+    assert set(CONTAINER) == set(container)
+    assert SECRET not in json.dumps(for_scanner(plan))
+
+
+def test_of_a_sensitive_policy_that_stays_which_rules_judge() -> None:
+    statement = {
+        "Effect": "Allow",
+        "Action": ["s3:*"],
+        "Principal": {"AWS": "*"},
+        "Resource": "*",
+        "Condition": {"StringEquals": {"sts:ExternalId": SECRET}},
+    }
+    plan = plan_of(
+        {"policy": json.dumps({"Version": "2012-10-17", "Id": SECRET, "Statement": [statement]})},
+        sensitive={"policy": True},
+    )
+
+    assert json.loads(scanned(plan)["policy"]) == {
+        "Version": "2012-10-17",
+        "Id": MASK,
+        "Statement": [{**statement, "Condition": {"StringEquals": {"sts:ExternalId": MASK}}}],
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"name": SECRET, "user": SECRET, "image": SECRET, "port": 54321},
+        {"username": "admin-of-all", "password": SECRET},
+        [SECRET],
+        [[{"name": SECRET}]],
+        [{"name": SECRET}],
+        {"a": {"b": [{"c": SECRET}]}},
+    ],
+)
+def test_of_any_other_sensitive_document_the_keys_alone_stay(document: Any) -> None:
+    plan = plan_of({"secret_string": json.dumps(document)}, sensitive={"secret_string": True})
+
+    text = json.dumps(for_scanner(plan))
+
+    for secret in (SECRET, "54321", "admin-of-all"):
+        assert secret not in text
+
+
+def test_a_secret_that_the_plan_names_elsewhere_is_masked_in_what_would_stay() -> None:
+    container = {"name": SECRET, "image": f"registry/{SECRET}@sha256:1", SECRET: 1, "user": "pin"}
+    plan = plan_of(
+        {"container_definitions": json.dumps([container])}, sensitive={"container_definitions": True}
+    )
+    plan["variables"] = {"password": {"value": SECRET}, "pin": {"value": "pin"}, "open": {"value": "app"}}
+    declared = {"password": {"sensitive": True}, "pin": {"sensitive": True}, "open": {}}
+    plan["configuration"]["root_module"]["variables"] = declared
+
+    text = json.dumps(for_scanner(plan))
+
+    assert SECRET not in text
+    assert json.loads(scanned(plan)["container_definitions"])[0]["user"] == MASK
+
+
+def test_what_only_the_change_marks_as_sensitive_is_masked_as_well() -> None:
+    plan = plan_of({"a": {"b": SECRET}})
+    plan["resource_changes"][0]["change"]["after_sensitive"] = {"a": {"b": True}}
+
+    assert scanned(plan) == {"a": {"b": MASK}}
+
+
+@pytest.mark.parametrize("marks", [{"a": {"b": True}}, {"a": [True]}, {"a": True}, [True]])
+def test_marks_of_another_shape_than_the_value_mask_all_of_it(marks: Any) -> None:
+    values: dict[str, Any] = {"a": SECRET}
+
+    assert scanned(plan_of(values, sensitive=marks)) == {"a": MASK}
+
+
+def test_no_constant_and_no_default_of_the_configuration_gets_through() -> None:
+    """Of an argument that is sensitive the planned value is masked: what is written for it is the same."""
+    constant = {"constant_value": SECRET}
+    inner = {
+        "variables": {"password": {"default": SECRET, "sensitive": True}},
+        "outputs": {"out": {"expression": constant, "sensitive": True}},
+        "resources": [
+            {
+                "address": "aws_x_y.z",
+                "type": "aws_x_y",
+                "name": "z",
+                "mode": "managed",
+                "provider_config_key": "aws",
+                "expressions": {
+                    "password": constant,
+                    "block": [{"token": constant, "key": {"references": ["var.key"]}}],
+                    "variables": constant,
+                    "on": {"constant_value": True},
+                },
+                "for_each_expression": constant,
+                "provisioners": [{"type": "local-exec", "expressions": {"command": constant}}],
+            }
+        ],
+    }
+    plan = plan_of({})
+    plan["configuration"] = {
+        "provider_config": {
+            "aws": {
+                "name": "aws",
+                "expressions": {
+                    "region": {"constant_value": "ap-northeast-2"},
+                    "secret_key": constant,
+                    "assume_role": [{"external_id": constant}],
+                },
+            }
+        },
+        "root_module": {
+            **inner,
+            "module_calls": {
+                "db": {"source": "./db", "expressions": {"password": constant}, "module": inner}
+            },
+        },
+    }
+
+    found = for_scanner(plan)
+
+    assert SECRET not in json.dumps(found)
+    configuration = found["configuration"]
+    provider = configuration["provider_config"]["aws"]
+    assert provider["expressions"]["region"] == {"constant_value": "ap-northeast-2"}
+    (resource,) = configuration["root_module"]["module_calls"]["db"]["module"]["resources"]
+    assert resource["expressions"] == {
+        "password": {"constant_value": MASK},
+        "block": [{"token": {"constant_value": MASK}, "key": {"references": ["var.key"]}}],
+        "variables": {"constant_value": MASK},
+        "on": {"constant_value": True},
+    }
+    assert resource["provisioners"][0]["type"] == "local-exec"
+
+
+JSON = st.recursive(
+    st.just(SECRET) | st.booleans() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "image", "value", "Statement", "x"]), inner, max_size=3)
+        | inner.map(json.dumps)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(value=JSON, as_text=st.booleans())
+def test_a_secret_is_masked_wherever_it_stands(value: Any, *, as_text: bool) -> None:
+    plan = plan_of({"a": json.dumps(value) if as_text else value}, sensitive={"a": True})
+    plan["variables"] = {"password": {"value": SECRET}}
+    plan["configuration"]["root_module"]["variables"] = {"password": {"sensitive": True}}
+
+    assert SECRET not in json.dumps(for_scanner(plan))
 
 
 def test_a_value_set_from_another_module_and_not_known_yet_counts_as_set() -> None:

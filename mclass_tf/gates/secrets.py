@@ -1,0 +1,230 @@
+"""What Terraform marks as sensitive in a plan, masked: at any depth, in the configuration, and in JSON within a text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MASK: Final = "(sensitive)"
+
+# In a text that is JSON any part may be the secret one. What rules judge of containers and of policies stays readable, unless a
+# secret is known that is in it; of everything else the keys alone do.
+_Judged = Mapping[str, Any]
+_Kept = _Judged | bool
+
+
+def _keys(*names: str) -> dict[str, bool]:
+    return dict.fromkeys(names, True)
+
+
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html
+_CONTAINER: Final[_Judged] = {
+    **_keys("name", "image", "user", "cpu", "memory", "memoryReservation", "startTimeout", "stopTimeout"),
+    "dependsOn": _keys("containerName", "condition"),
+    "environment": _keys("name"),
+    "healthCheck": _keys("interval", "retries", "startPeriod", "timeout"),
+    "linuxParameters": {"capabilities": _keys("add", "drop")},
+    "logConfiguration": _keys("logDriver"),
+    "mountPoints": _keys("containerPath", "sourceVolume"),
+    "portMappings": _keys("appProtocol", "containerPort", "hostPort", "name", "protocol"),
+    "secrets": _keys("name", "valueFrom"),
+    "ulimits": _keys("hardLimit", "name", "softLimit"),
+}
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+_POLICY: Final[_Judged] = {
+    "Version": True,
+    "Statement": _keys(
+        *("Sid", "Effect", "Action", "NotAction"),
+        *("Resource", "NotResource", "Principal", "NotPrincipal"),
+    ),
+}
+# What is shorter stands by chance in much that is no secret.
+_SHORTEST: Final = 6
+# Of a provider's arguments the plan does not say which are sensitive; checks ask for this one.
+_OF_PROVIDERS: Final = frozenset({"region"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """The texts that a plan marks as sensitive somewhere, by which they are known where a mark covers more than a secret."""
+
+    texts: frozenset[str]
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Any]) -> Secrets:
+        """Collect them from the variables, the outputs, the changes and the resources of a plan, planned and prior."""
+        return cls(texts=frozenset(_texts(plan)))
+
+    def masked(self, value: Any, marks: Any) -> Any:
+        """Return a value with all masked that `marks`, Terraform's `sensitive_values`, marks as sensitive."""
+        if marks is True:
+            return self._mask(value)
+        if isinstance(value, dict) and isinstance(marks, dict):
+            return {key: self.masked(inner, marks.get(key)) for key, inner in value.items()}
+        if isinstance(value, list) and isinstance(marks, list):
+            return [self.masked(inner, marks[i] if i < len(marks) else None) for i, inner in enumerate(value)]
+        # Marks of another shape than the value cannot be told apart within it.
+        return self._mask(value) if _is_marked(marks) else value
+
+    def _mask(self, value: Any) -> Any:
+        """Mask all texts and numbers; a switch and what is not set are told by the rules that judge them, and are no secret."""
+        if isinstance(value, dict):
+            return {key: self._mask(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._mask(inner) for inner in value]
+        if value is None or isinstance(value, bool):
+            return value
+        found = _document(value)
+        return MASK if found is None else json.dumps(self._judged(found, _judged_of(found)))
+
+    def _judged(self, value: Any, kept: _Kept) -> Any:
+        """Return a document of which only that stays readable which rules judge: `kept`, by key, or all of it."""
+        if isinstance(value, dict):
+            return {
+                self._plain(key): self._judged(
+                    inner, kept.get(key, False) if isinstance(kept, Mapping) else kept
+                )
+                for key, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [self._judged(inner, kept) for inner in value]
+        if value is None or isinstance(value, bool):
+            return value
+        return self._plain(value) if kept is True else MASK
+
+    def _plain(self, value: Any) -> Any:
+        """Return a value in which no secret is."""
+        text = str(value)
+        leaks = text in self.texts or any(secret in text for secret in self.texts if len(secret) >= _SHORTEST)
+        return MASK if leaks else value
+
+
+def configuration(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a plan's configuration that a scanner follows: what refers to what.
+
+    Without what is written there as a constant: as the value of an argument that is sensitive, or as the default of a variable
+    that is, it would be a secret. What it comes to stands in the planned values.
+    """
+    found = plan.get("configuration", {})
+    return {
+        "provider_config": {
+            key: {**entry, "expressions": _of_provider(entry.get("expressions", {}))}
+            for key, entry in found.get("provider_config", {}).items()
+        },
+        "root_module": _module(found.get("root_module", {})),
+    }
+
+
+def _of_provider(expressions: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if key in _OF_PROVIDERS else _references(value) for key, value in expressions.items()}
+
+
+def _module(module: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in module.items() if key not in ("variables", "outputs")}
+    if "resources" in kept:
+        kept["resources"] = [_block(block) for block in kept["resources"]]
+    if "module_calls" in kept:
+        kept["module_calls"] = {
+            name: {**_block(call), "module": _module(call.get("module", {}))}
+            for name, call in kept["module_calls"].items()
+        }
+    return kept
+
+
+def _block(block: Mapping[str, Any]) -> dict[str, Any]:
+    expressions = ("expressions", "count_expression", "for_each_expression")
+    kept = {key: _references(value) if key in expressions else value for key, value in block.items()}
+    if "provisioners" in kept:
+        kept["provisioners"] = [_block(provisioner) for provisioner in kept["provisioners"]]
+    return kept
+
+
+def _references(expression: Any) -> Any:
+    """Return expressions with a mask in the place of each constant; a switch stays."""
+    if isinstance(expression, list):
+        return [_references(inner) for inner in expression]
+    if not isinstance(expression, dict):
+        return expression
+    return {
+        key: _hidden(value) if key == "constant_value" else _references(value)
+        for key, value in expression.items()
+    }
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_hidden(inner) for inner in value]
+    return value if value is None or isinstance(value, bool) else MASK
+
+
+def _document(value: Any) -> dict[str, Any] | list[Any] | None:
+    """Return what a text is as JSON, None for what is no object and no list."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict | list) else None
+
+
+def _judged_of(found: dict[str, Any] | list[Any]) -> _Judged:
+    """Return what rules judge of a document: of the containers of a task definition, and of a policy; of others nothing."""
+    if isinstance(found, dict):
+        return _POLICY if "Statement" in found else {}
+    containers = all(isinstance(each, dict) and "image" in each for each in found)
+    return _CONTAINER if containers else {}
+
+
+def _is_marked(marks: Any) -> bool:
+    if isinstance(marks, dict | list):
+        return any(map(_is_marked, marks.values() if isinstance(marks, dict) else marks))
+    return marks is True
+
+
+def _texts(plan: Mapping[str, Any]) -> Iterator[str]:
+    declared = plan.get("configuration", {}).get("root_module", {}).get("variables", {})
+    for name, variable in plan.get("variables", {}).items():
+        yield from _marked(variable.get("value"), declared.get(name, {}).get("sensitive") is True)
+    for part in (plan.get("planned_values"), plan.get("prior_state", {}).get("values")):
+        values = part or {}
+        for output in values.get("outputs", {}).values():
+            yield from _marked(output.get("value"), output.get("sensitive") is True)
+        yield from _of_module(values.get("root_module", {}))
+    for entry in (*plan.get("resource_changes", ()), *plan.get("resource_drift", ())):
+        yield from _of_change(entry["change"])
+    for change in plan.get("output_changes", {}).values():
+        yield from _of_change(change)
+
+
+def _of_module(module: Mapping[str, Any]) -> Iterator[str]:
+    for resource in module.get("resources", ()):
+        yield from _marked(resource.get("values"), resource.get("sensitive_values"))
+    for child in module.get("child_modules", ()):
+        yield from _of_module(child)
+
+
+def _of_change(change: Mapping[str, Any]) -> Iterator[str]:
+    for side in ("before", "after"):
+        yield from _marked(change.get(side), change.get(f"{side}_sensitive"))
+
+
+def _marked(value: Any, marks: Any) -> Iterator[str]:
+    """Yield the texts and numbers that are marked. Of a document within a text not all is secret: none of it tells what is."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _marked(inner, marks.get(key) if isinstance(marks, dict) else marks)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            known = isinstance(marks, list) and index < len(marks)
+            yield from _marked(inner, marks[index] if known else None if isinstance(marks, list) else marks)
+    elif marks is True and _is_secret(value):
+        yield str(value)
+
+
+def _is_secret(value: Any) -> bool:
+    return value not in (None, "", True, False) and _document(value) is None
