@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,8 @@ def up(call: Call) -> Outcome:
     return Outcome(text=text, document={"up": True, **asdict(running)})
 
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SHOWN = 80  # characters of what is none
 _HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"'
 
 
@@ -134,6 +137,11 @@ def _shell_variables(session: Session) -> dict[str, str]:
         image = _image(session)
     except DamagedObjectError as error:  # what is printed is what it is mended with
         session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
+        image = None
+    if image and not _DIGEST.fullmatch(str(image)):  # the text is for a shell, and shown as it is
+        session.report(
+            f"the state names no digest, but {str(image)[:_SHOWN]!r}: no TF_VAR_image_digest is set"
+        )
         image = None
     child = session.terraform_variables({"image_digest": image} if image else {})
     ours = {

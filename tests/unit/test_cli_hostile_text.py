@@ -10,13 +10,16 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mclass_tf import describe, terminal, verify
-from mclass_tf.cli import run_task_commands
+from mclass_tf.cli import local_commands, run_task_commands
 from mclass_tf.cli.call import Reporter
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome, show_problem, show_result
@@ -27,6 +30,7 @@ from mclass_tf.flows import Difference, Past, ServiceStatus
 from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
 from mclass_tf.rollout import Tasks, View
+from mclass_tf.session import Session
 from mclass_tf.verify import Result, Status, VerifyReport
 
 FUZZ = settings(derandomize=True, deadline=None)
@@ -313,3 +317,21 @@ def test_text_for_a_shell_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     show_result(Outcome(text="export A='\u202e'", is_exact=True), as_json=False)
 
     assert capsys.readouterr().out == "export A='\u202e'\n"
+
+
+@pytest.mark.parametrize("image", ["sha256:" + "a" * 64, HOSTILE, "sha256:a\n", 7])
+def test_what_a_shell_is_given_of_the_state_is_a_digest_or_nothing(image: object) -> None:
+    told: list[str] = []
+    files = SimpleNamespace(file=Path("backend.hcl"))
+    session = SimpleNamespace(
+        state=lambda: SimpleNamespace(outputs={"image_digest": image}),
+        report=told.append,
+        terraform_variables=lambda values: {f"TF_VAR_{key}": value for key, value in values.items()},
+        environment=SimpleNamespace(backend=files, variables_file=Path("terraform.tfvars")),
+    )
+
+    variables = local_commands._shell_variables(cast("Session", session))
+
+    is_digest = image == "sha256:" + "a" * 64
+    assert variables.get("TF_VAR_image_digest") == (image if is_digest else None)
+    assert bool(told) is not is_digest
