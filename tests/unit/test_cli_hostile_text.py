@@ -320,8 +320,12 @@ def test_text_for_a_shell_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("image", ["sha256:" + "a" * 64, HOSTILE, "sha256:a\n", 7])
-def test_what_a_shell_is_given_of_the_state_is_a_digest_or_nothing(image: object) -> None:
+def test_what_a_shell_is_given_of_the_state_is_a_digest_or_nothing(
+    image: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
+    chosen = SimpleNamespace(digest=image, differs=False)
+    monkeypatch.setattr(flows, "image_in_force", lambda *_: chosen)
     files = SimpleNamespace(file=Path("backend.hcl"))
     session = SimpleNamespace(
         state=lambda: SimpleNamespace(outputs={"image_digest": image}),
