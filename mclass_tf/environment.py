@@ -14,6 +14,7 @@ from mclass_tf import analysis
 from mclass_tf import strategy as strategies
 from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
 from mclass_tf.lines import key_on, line_of, parse_toml
+from mclass_tf.private import temporary_files_in
 from mclass_tf.strategy import Hook, Strategy
 
 SETTINGS = "environment.toml"
@@ -526,7 +527,9 @@ def _backend(file: Path) -> Backend:
 
 def _hcl(file: Path) -> dict[str, Any]:
     """Parse the literal attributes of an HCL file. hcl2 is imported late: `--help` does not need it."""
-    import hcl2  # noqa: PLC0415
+    # Its parser is kept as a pickle among the temporary files: where others may write, they could have code run.
+    with temporary_files_in(Path.home() / ".mclass-tf-parser"):
+        import hcl2  # noqa: PLC0415
 
     text = _text(file)
     try:

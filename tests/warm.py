@@ -1,8 +1,8 @@
 """Commands in processes of their own whose imports are paid for once: they are forked from a process that has them.
 
-`python -m mclass_tf` takes half a second to import what it needs, and three more where Checkov is among it, which is most of
-what a test of a command costs. A forked one has its own environment, folder, streams and end; only its modules are not read
-again. `CommandLine.argv` and tests/unit/test_cli.py run commands from nothing.
+`python -m mclass_tf` takes half a second to import what it needs, and three more where it judges a plan, to have Checkov in a
+process beside it, which is most of what a test of a command costs. A forked one has its own environment, folder, streams and end;
+only its modules are not read again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and tests/unit/test_cli.py run commands from nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
+from tests.scanners import Forking, forking
+
 _ROOT = Path(__file__).parent.parent
 _JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
-"""Commands that may judge a plan, which takes Checkov."""
+"""Commands that may judge a plan, which takes a scanner."""
 _OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
 """Variables that nothing reads while it is imported. (MOTO_ ones, which some tests set, are for the server alone.)"""
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""numpy starts no threads then, which a fork would lose."""
 _LONGEST = 1 << 20
 _AT_FIRST, _PYTHON = dict(os.environ), sys.executable
 """Variables and Python as they are before any test changes them."""
@@ -48,7 +48,7 @@ class Warm:
         self._process = subprocess.Popen(
             [_PYTHON, "-m", "tests.warm", str(theirs.fileno())],
             cwd=_ROOT,
-            env={**_AT_FIRST, **_THREADS},
+            env=_AT_FIRST,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -77,7 +77,10 @@ class Warm:
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(Path.cwd())}
         with _Pipe() as stdout, _Pipe() as stderr, _Pipe() as status:
             pipes = (stdout, stderr, status)
-            socket.send_fds(self._ours, [json.dumps(request).encode()], [pipe.writing for pipe in pipes])
+            descriptors = [pipe.writing for pipe in pipes]
+            if not _JUDGING.isdisjoint(arguments):
+                descriptors.append(forking().control.fileno())
+            socket.send_fds(self._ours, [json.dumps(request).encode()], descriptors)
             for pipe in pipes:
                 pipe.close_writing()
             try:
@@ -154,12 +157,10 @@ def _serve(control: socket.socket) -> None:
     """Fork a process for each request, until nobody can send one any more."""
     _import_commands()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 3)
+        message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 4)
         if not message:
             return
         request = _Request(**json.loads(message))
-        if not _JUDGING.isdisjoint(request.arguments):
-            _import_checkov()
         if os.fork() == 0:
             control.close()
             if os.fork() != 0:
@@ -171,14 +172,14 @@ def _serve(control: socket.socket) -> None:
             os.close(descriptor)
 
 
-def _see_to(request: _Request, stdout: int, stderr: int, status: int) -> NoReturn:
+def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
     """Have the command run in a process of its own, and tell how it ended."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, stdout, stderr)
-    os.close(stdout)
-    os.close(stderr)
+        _become(request, stdout, stderr, *scanners)
+    for descriptor in (stdout, stderr, *scanners):
+        os.close(descriptor)
     try:
         os.write(status, f"{pid}\n".encode())
         _, how = os.waitpid(pid, 0)
@@ -189,7 +190,7 @@ def _see_to(request: _Request, stdout: int, stderr: int, status: int) -> NoRetur
     os._exit(0)
 
 
-def _become(request: _Request, stdout: int, stderr: int) -> NoReturn:
+def _become(request: _Request, stdout: int, stderr: int, *scanners: int) -> NoReturn:
     from mclass_tf import __main__ as command  # noqa: PLC0415
 
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -203,6 +204,8 @@ def _become(request: _Request, stdout: int, stderr: int) -> NoReturn:
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
     sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), line_buffering=True)
+    for descriptor in scanners:
+        _fork_scanners(socket.socket(fileno=descriptor))
     command.run()
     raise AssertionError("a command ends its process")
 
@@ -218,11 +221,13 @@ def _import_commands() -> None:
     gc.freeze()
 
 
-def _import_checkov() -> None:
-    from mclass_tf.gates import scan  # noqa: PLC0415
+def _fork_scanners(control: socket.socket) -> None:
+    from mclass_tf import gates  # noqa: PLC0415
+    from mclass_tf.gates.checkov import CheckovGate  # noqa: PLC0415
 
-    scan.load(_ROOT)
-    gc.freeze()
+    for gate in gates.GATES:
+        if isinstance(gate, CheckovGate):
+            gate.scanner.start = Forking(control)
 
 
 if __name__ == "__main__":

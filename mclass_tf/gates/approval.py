@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def policy_digest(project: Path) -> str:
     sum_ = hashlib.sha256()
     for path in _policy_files(project / POLICY):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        sum_.update(f"{path.relative_to(project).as_posix()}\0{content}\n".encode())
+        sum_.update(os.fsencode(path.relative_to(project)) + f"\0{content}\n".encode())
     return sum_.hexdigest()
 
 
@@ -83,10 +84,11 @@ def _policy_files(folder: Path) -> Iterator[Path]:
 def write_approval(path: Path, approved: ApprovedPlan) -> None:
     """Write the record that `read_approval` takes, readable by its owner alone, whole or not at all."""
     record = _Record(format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts)
-    text = msgspec.json.format(msgspec.json.encode(record, enc_hook=_name), indent=2) + b"\n"
+    # Escaped: the name of a file may hold bytes that are not UTF-8, and no text that is written has those.
+    text = json.dumps(msgspec.to_builtins(record, enc_hook=_name), indent=2) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(text)
         Path(temporary).replace(path)
     except BaseException:
@@ -134,8 +136,8 @@ def read_approval(
 
 def _record(path: Path, again: str) -> _Record:
     try:
-        text = path.read_bytes()
-        version = msgspec.json.decode(text, type=_Format).format
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = msgspec.convert(document, type=_Format).format
     except FileNotFoundError:
         raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
     except (OSError, ValueError, RecursionError):
@@ -145,7 +147,7 @@ def _record(path: Path, again: str) -> _Record:
             f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again
         )
     try:
-        return msgspec.json.decode(text, type=_Record, dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(document, type=_Record, dec_hook=lambda kind, value: kind(value))
     except (ValueError, TypeError, RecursionError) as error:
         raise PlanRefusedError(f"the approval {path} is not complete: {error}", hint=again) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
 import threading
 import time
@@ -15,48 +14,54 @@ from typing import Final
 
 from mclass_tf import environment as environments
 from mclass_tf.environment import Environment
-from mclass_tf.gates import config, fixes, kept, scan, waivers
-from mclass_tf.gates.document import addresses, for_scanner, unreadable_containers
+from mclass_tf.gates import config, fixes, kept, waivers
+from mclass_tf.gates.document import addresses, for_scanner, to_json, unreadable_containers
 from mclass_tf.gates.gate import Subject
 from mclass_tf.gates.kept import Kept
 from mclass_tf.gates.places import Place, places
-from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.scan import CHECKS, Result, Scan
+from mclass_tf.gates.scanner import Scanner, ScannerError
 from mclass_tf.gates.serial import Serial
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
 from mclass_tf.gates.waivers import without_index
 
-# Checkov's registries are global and it arms a signal when it parses on the main thread: one thread of its own serves
-# every environment, in turn.
-_thread: Final = Serial(name="checkov")
+_PARSER: Final = "parser"
+"""The folder among the kept scans for what starts a scanner faster."""
 
 _Prints = tuple[tuple[str, int, int], ...]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CheckovGate:
     """See `mclass_tf.gates.gate.Gate`."""
 
     name: str = "checkov"
+    scanner: Scanner = field(default_factory=Scanner)
     _ahead: dict[tuple[Path, str], tuple[_Prints, Future[Scan]]] = field(default_factory=dict, repr=False)
+    _awaited: set[tuple[Path, str]] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    # One scanner serves every environment, in turn.
+    _thread: Serial = field(default_factory=lambda: Serial(name="checkov"), repr=False)
 
     def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
-        """Read the policy, so that what is wrong with it is told before Terraform runs; import Checkov, scan the HCL.
+        """Read the policy, so that what is wrong with it is told before Terraform runs; start Checkov, scan the HCL.
 
         In the folder `keep` is the scan of the same HCL from an earlier time, and this one is kept there.
         """
         project = project.resolve()
         self._accepted(environment, project, today=dt.datetime.now(tz=dt.UTC).date())
+        with self._lock:
+            self._awaited.add((project, environment.name))
         self._hcl(environment, project, keep=keep)
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
         started = time.perf_counter()
         project, environment = subject.project.resolve(), subject.environment
         accepted = self._accepted(environment, project, today=today)
-        hcl = self._hcl(environment, project)
-        document = for_scanner(subject.plan.document)
-        plan = _thread.submit(lambda: scan.scan_plan(project=project, document=document))
-        merged = merge(plan=plan.result(), hcl=hcl.result(), existing=frozenset(_existing(subject)))
+        try:
+            merged = self._scanned(subject, project)
+        except ScannerError as error:
+            return self._unfinished(error, environment, seconds=time.perf_counter() - started)
         known_places = places(plan=subject.plan.document, root=project / "terraform")
         findings = tuple(self._finding(result, project, known_places) for result in merged.failed)
         applied = waivers.apply(accepted, findings=findings, environment=environment.name, today=today)
@@ -68,6 +73,38 @@ class CheckovGate:
             problems=(*_broken(merged), *_unjudged(subject), *applied.problems),
             seconds=time.perf_counter() - started,
         )
+
+    def _unfinished(self, error: ScannerError, environment: Environment, *, seconds: float) -> Verdict:
+        problem = Problem(
+            message=str(error),
+            fix="plan again; where it ends so each time, Checkov itself shows why: `checkov --config-file policy/checkov.yaml "
+            f"-d terraform --var-file environments/{environment.name}/{environment.variables_file.name}`",
+            blocking=True,
+        )
+        return Verdict(gate=self.name, checked=0, failed=(), waived=(), problems=(problem,), seconds=seconds)
+
+    def _scanned(self, subject: Subject, project: Path) -> Merged:
+        """Return what both scans found together; raise ScannerError where Checkov has not come to an end."""
+        environment = subject.environment
+        try:
+            hcl = self._hcl(environment, project).result()
+            text = to_json(for_scanner(subject.plan.document))
+            plan = self._thread.submit(lambda: self.scanner.plan(project=project, text=text)).result()
+        except ScannerError:
+            with self._lock:
+                self._ahead.pop((project, environment.name), None)
+            raise
+        finally:
+            self._rest(environment, project)
+        return merge(plan=plan, hcl=hcl, existing=frozenset(_existing(subject)))
+
+    def _rest(self, environment: Environment, project: Path) -> None:
+        """End the scanner where no plan is awaited any more: what follows may take long, and it holds 170 MB."""
+        with self._lock:
+            self._awaited.discard((project, environment.name))
+            if self._awaited:
+                return
+        self._thread.submit(self.scanner.close)
 
     def _accepted(self, environment: Environment, project: Path, *, today: dt.date) -> tuple[Waiver, ...]:
         config.check(project)
@@ -81,10 +118,25 @@ class CheckovGate:
         with self._lock:
             ahead = self._ahead.get(key)
             if ahead is None or ahead[0] != prints:
-                _thread.submit(lambda: scan.load(project))  # a job of its own: what ends early need not go on
-                job = _thread.submit(lambda: _scanned(environment, project, keep=keep))
+                job = self._thread.submit(lambda: self._scan_hcl(environment, project, keep=keep))
                 ahead = self._ahead[key] = (prints, job)
         return ahead[1]
+
+    def _scan_hcl(self, environment: Environment, project: Path, *, keep: Path | None) -> Scan:
+        """Return the scan of the HCL: the one that was kept where all that it depends on is the same, else a new one."""
+        scans = Kept(folder=keep, project=project) if keep else None
+        key = kept.key_of(project=project, environment=environment)
+        known = scans.read(key) if scans else None
+        parser = scans.folder / _PARSER if scans else None
+        if known is not None:
+            self.scanner.load(project=project, keep=parser)
+            return known
+        variables_file = environment.variables_file.resolve()
+        made = self.scanner.hcl(project=project, variables_file=variables_file, keep=parser)
+        # What has changed meanwhile was scanned in part only.
+        if scans and key == kept.key_of(project=project, environment=environment):
+            scans.write(key, made)
+        return made
 
     def _finding(self, result: Result, project: Path, known: Mapping[str, Place]) -> Finding:
         place = known.get(without_index(result.resource)) or result.place
@@ -99,19 +151,6 @@ class CheckovGate:
             guideline=result.guideline or fixes.GUIDELINES,
             fix=result.fix or fixes.of(result.check, title=result.title),
         )
-
-
-def _scanned(environment: Environment, project: Path, *, keep: Path | None) -> Scan:
-    """Return the scan of the HCL: the one that was kept where all that it depends on is the same, else a new one."""
-    key = kept.key_of(project=project, environment=environment, env=os.environ) if keep else ""
-    found = Kept(folder=keep, project=project).read(key) if keep else None
-    if found is not None:
-        return found
-    made = scan.scan_hcl(project=project, variables_file=environment.variables_file.resolve())
-    # What has changed meanwhile was scanned in part only.
-    if keep and key == kept.key_of(project=project, environment=environment, env=os.environ):
-        Kept(folder=keep, project=project).write(key, made)
-    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +227,7 @@ def _unjudged(subject: Subject) -> Iterator[Problem]:
 
 def _prints(project: Path, environment: Environment) -> Iterator[tuple[str, int, int]]:
     """Yield what tells one state of the files that the HCL scan reads from another."""
-    folders = (project / "terraform", project / "modules", project / scan.CHECKS)
+    folders = (project / "terraform", project / "modules", project / CHECKS)
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in {".tf", ".json", ".tfvars", ".py", ".yaml", ".yml"}:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mclass_tf.environment import Environment
-from mclass_tf.gates import scan
-from mclass_tf.gates.places import Place
-from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.scan import Scan, from_json, to_json
+from mclass_tf.private import is_private, make_private
 
 _MOST: Final = 20
 """Scans that are kept: of a few environments, and of the branches that somebody works on."""
 
-# What Checkov looks up in the environment when it reads HCL; TF_VAR_* are values of variables.
-_HEEDED: Final = ("BC_", "CHECKOV_", "CKV_", "EVAL_TF_", "RENDER_", "TF_VAR_")
+# What decides how a scan is made and what is kept of it.
+_OURS: Final = ("engine.py", "launch.py", "scan.py", "serve.py")
 # Terraform's own folder, where it is used without us: the providers there are no HCL, and 700 MB each.
 _UNREAD: Final = (".terraform", "providers")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Kept:
     """A folder of scans, for any copy of a project. What cannot be read or written there is as good as not kept: the scan is made."""
 
@@ -38,39 +36,23 @@ class Kept:
     def read(self, key: str) -> Scan | None:
         """Return the scan that was kept under `key`, None where there is none."""
         try:
-            document = json.loads(self._file(key).read_text(encoding="utf-8"))
-            return Scan(results=tuple(self._result(entry) for entry in document["results"]), errors=())
-        except (OSError, ValueError, KeyError, TypeError):
+            if not is_private(self.folder):
+                return None
+            scan = from_json(self._file(key).read_bytes(), project=self.project)
+        except (OSError, ValueError):
             return None
+        return scan if _is_whole(scan) else None
 
     def write(self, key: str, scan: Scan) -> None:
         """Keep a scan that has read and evaluated everything; one that has not is made again each time."""
-        if scan.errors or not scan.results:
-            return
         with suppress(OSError):
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            text = json.dumps({"results": [self._entry(result) for result in scan.results]})
+            if not _is_whole(scan) or not make_private(self.folder):
+                return
             handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".new")  # mode 0600
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(to_json(scan, project=self.project))
             Path(temporary).replace(self._file(key))
             self._forget_oldest()
-
-    def _entry(self, result: Result) -> dict[str, Any]:
-        place = result.place
-        # What is not the project's own is shown to nobody.
-        inside = place is not None and place.file.is_relative_to(self.project)
-        kept = (
-            {"file": place.file.relative_to(self.project).as_posix(), "line": place.line}
-            if place and inside
-            else None
-        )
-        return {**dataclasses.asdict(result), "place": kept}
-
-    def _result(self, entry: Mapping[str, Any]) -> Result:
-        place = entry["place"]
-        found = None if place is None else Place(file=self.project / place["file"], line=int(place["line"]))
-        return Result(**{**entry, "place": found})
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -81,11 +63,15 @@ class Kept:
             file.unlink(missing_ok=True)
 
 
-def key_of(*, project: Path, environment: Environment, env: Mapping[str, str]) -> str:
+def _is_whole(scan: Scan) -> bool:
+    return bool(scan.results) and not scan.errors
+
+
+def key_of(*, project: Path, environment: Environment) -> str:
     """Return the digest of all that a scan of the HCL depends on.
 
-    Names and content of every file it may read, the versions of Checkov and Python, this package's own part in it, and
-    what Checkov heeds in the surroundings. What is not the same to the last byte has another digest; where a project lies is
+    Names and content of every file it may read, the versions of Checkov and Python, and this package's own part in it: what
+    the scanner has of its surroundings is stated there, and nobody's shell adds to it. What is not the same to the last byte has another digest; where a project lies is
     not among it, so that a fresh clone or worktree has the scans of the other.
     """
     from importlib.metadata import version  # noqa: PLC0415  # late: no other command needs it
@@ -93,12 +79,11 @@ def key_of(*, project: Path, environment: Environment, env: Mapping[str, str]) -
     digest = hashlib.sha256()
     for word in (platform.python_version(), version("checkov"), environment.name):
         digest.update(f"{word}\0".encode())
-    digest.update(Path(scan.__file__).read_bytes())
-    for name in sorted(name for name in env if name.startswith(_HEEDED)):
-        digest.update(f"{name}={env[name]}\0".encode())
+    for module in _OURS:
+        digest.update((Path(__file__).parent / module).read_bytes())
     for path in _files(project, environment):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{_name(path, project)}\0{content}\n".encode())
+        digest.update(os.fsencode(_name(path, project)) + f"\0{content}\n".encode())
     return digest.hexdigest()
 
 

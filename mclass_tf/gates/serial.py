@@ -12,8 +12,8 @@ _T = TypeVar("_T")
 
 
 class Serial:
-    """Runs jobs in turn. At the interpreter's end the running job is waited for, so that it cleans up after itself, and
-    those behind it are cancelled: a command that fails early does not sit and finish what nobody will read.
+    """Runs jobs in turn. At the interpreter's end none is waited for: a command that fails early does not sit and finish
+    what nobody will read. So a job leaves nothing behind that must be put away, or has `atexit` do that.
     """
 
     def __init__(self, *, name: str) -> None:
@@ -28,7 +28,7 @@ class Serial:
             self._jobs.append(lambda: _run(job, future))
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._work, name=self._name).start()
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
         return future
 
     def _work(self) -> None:
@@ -42,8 +42,6 @@ class Serial:
 
 
 def _run(job: Callable[[], _T], future: Future[_T]) -> None:
-    if not threading.main_thread().is_alive():
-        future.cancel()
     if not future.set_running_or_notify_cancel():
         return
     try:

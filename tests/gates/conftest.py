@@ -16,6 +16,7 @@ import pytest
 from mclass_tf import environment, gates
 from mclass_tf.gates.checkov import CheckovGate
 from mclass_tf.plan import Plan, SavedPlan, digest
+from tests.scanners import scanner
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "tests/unit/data/gates"
@@ -36,7 +37,7 @@ class Judge:
     """Runs `gates.evaluate` on a plan of `project`, changed by `edit` first."""
 
     project: Path
-    gate: CheckovGate = field(default_factory=CheckovGate)
+    gate: CheckovGate = field(default_factory=lambda: CheckovGate(scanner=scanner()))
 
     def document(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((DATA / f"plans/{name}.json").read_text())

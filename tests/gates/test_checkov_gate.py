@@ -8,9 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,9 +19,10 @@ import pytest
 
 from mclass_tf import environment, gates
 from mclass_tf.errors import ConfigurationError, GateRefusedError, PlanRefusedError
-from mclass_tf.gates import scan
 from mclass_tf.gates.checkov import CheckovGate, merge
 from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.scanner import Scanner
+from tests.scanners import forking, scanner
 
 pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to import
 
@@ -170,16 +169,18 @@ def test_a_rule_that_is_half_loaded_fails_the_gate_each_time(judge: Any, project
         assert any("mclass_target_group" in problem.message for problem in decision.verdicts[0].blocking)
 
 
-def test_a_rule_over_several_resources_that_crashes_fails_the_gate(
-    judge: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with scan._checkov(judge.project) as engine:
-        (check,) = (check for check in engine._graph.checks if check.id == "CKV2_AWS_11")
+def test_a_rule_over_several_resources_that_crashes_fails_the_gate(judge: Any, project: Path) -> None:
+    (project / "policy/checks/mclass_crash.py").write_text(
+        textwrap.dedent("""
+            from checkov.common.checks_infra.registry import get_graph_checks_registry
 
-    def crash(*_: object) -> None:
-        raise ValueError
+            def crash(*_):
+                raise ValueError
 
-    monkeypatch.setattr(check, "run", crash)
+            (check,) = (c for c in get_graph_checks_registry("terraform").checks if c.id == "CKV2_AWS_11")
+            check.run = crash
+        """)
+    )
     decision = judge("sound")
     assert decision.approved is None
     assert any("CKV2_AWS_11" in problem.message for problem in decision.verdicts[0].blocking)
@@ -241,17 +242,17 @@ def test_checkovs_settings_may_not_skip_a_rule(judge: Any, project: Path) -> Non
 
 
 def test_preparing_changes_nothing_about_the_verdict(judge: Any) -> None:
-    gate = CheckovGate()
+    gate = CheckovGate(scanner=scanner())
     subject = judge.subject("weak")
     gate.prepare(environment=subject.environment, project=subject.project)
     prepared = gate.evaluate(subject, today=dt.date(2027, 1, 15))
-    fresh = CheckovGate().evaluate(subject, today=dt.date(2027, 1, 15))
+    fresh = CheckovGate(scanner=scanner()).evaluate(subject, today=dt.date(2027, 1, 15))
     assert prepared.failed == fresh.failed
     assert prepared.checked == fresh.checked
 
 
 def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: Path) -> None:
-    gate = CheckovGate()
+    gate = CheckovGate(scanner=scanner())
     subject = judge.subject("sound")
     gate.prepare(environment=subject.environment, project=project)
     file = project / "modules/service/main.tf"
@@ -265,20 +266,18 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
 ) -> None:
     keep = tmp_path / "kept"
     subject = judge.subject("weak")
+    scans: list[Path] = []
+
+    class Counted(Scanner):
+        def hcl(self, *, project: Path, variables_file: Path, keep: Path | None = None) -> Scan:
+            scans.append(variables_file)
+            return super().hcl(project=project, variables_file=variables_file, keep=keep)
 
     def evaluated(subject: gates.Subject = subject) -> gates.Verdict:
-        gate = CheckovGate()  # as a command of its own
+        gate = CheckovGate(scanner=Counted(start=forking()))  # as a command of its own
         gate.prepare(environment=subject.environment, project=subject.project, keep=keep)
         return gate.evaluate(subject, today=dt.date(2027, 1, 15))
 
-    scans: list[Path] = []
-    real = scan.scan_hcl
-
-    def counted(*, project: Path, variables_file: Path) -> scan.Scan:
-        scans.append(variables_file)
-        return real(project=project, variables_file=variables_file)
-
-    monkeypatch.setattr(scan, "scan_hcl", counted)
     first, again = evaluated(), evaluated()
     assert (first.failed, first.waived, first.checked) == (again.failed, again.waived, again.checked)
     assert len(scans) == 1
@@ -293,28 +292,32 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     evaluated()
     assert len(scans) == 2
 
-    monkeypatch.setenv("TF_VAR_something", "1")  # Checkov reads it
+    monkeypatch.setenv("CKV_SUPPORT_ALL_RESOURCE_TYPE", "true")  # Checkov would read it
     evaluated()
-    assert len(scans) == 3
+    assert len(scans) == 2
 
     for kept in keep.glob("*.json"):
         kept.write_text('{"results": [{}]}')
     assert evaluated().failed == first.failed
+    assert len(scans) == 3
+    assert {kept.stat().st_mode & 0o777 for kept in keep.glob("*.json")} == {0o600}
+
+    keep.chmod(0o777)  # so that anybody may have put a scan there
+    assert evaluated().failed == first.failed
     assert len(scans) == 4
-    assert {kept.stat().st_mode & 0o777 for kept in keep.iterdir()} == {0o600}
 
 
 def test_a_scan_that_could_not_read_everything_is_not_kept(judge: Any, project: Path, tmp_path: Path) -> None:
     (project / "modules/service/broken.tf").write_text('resource "aws_iam_role" {{{\n')
-    gate = CheckovGate()
+    gate = CheckovGate(scanner=scanner())
     subject = judge.subject("sound")
     gate.prepare(environment=subject.environment, project=project, keep=tmp_path / "kept")
     assert gate.evaluate(subject, today=dt.date(2027, 1, 15)).blocking
-    assert not (tmp_path / "kept").exists()
+    assert not list(tmp_path.glob("kept/*.json"))
 
 
 def test_environments_are_judged_side_by_side_from_several_threads(reader: Any) -> None:
-    gate = CheckovGate()
+    gate = CheckovGate(scanner=scanner())
     subjects = [reader.subject(name) for name in ("sound", "weak", "sound", "weak")]
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(lambda s: gate.evaluate(s, today=dt.date(2027, 1, 15)), subjects))
@@ -322,109 +325,52 @@ def test_environments_are_judged_side_by_side_from_several_threads(reader: Any) 
     assert verdicts[1].failed == verdicts[3].failed
 
 
-def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
-    judge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = "correct-horse-battery-staple"
-    assert secret in json.dumps(judge.document("sound"))
-    seen: list[tuple[int, int, str]] = []
-    real = scan._Engine.plan
-
-    def spy(engine: scan._Engine, file: Path) -> Scan:
-        seen.append((file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777, file.read_text()))
-        scanned = real(engine, file)
-        assert not file.exists()
-        return scanned
-
-    monkeypatch.setattr(scan._Engine, "plan", spy)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert judge("sound").approved is not None
-    ((folder_mode, file_mode, text),) = seen
-    assert (folder_mode, file_mode) == (0o700, 0o600)
-    assert secret not in text
-    assert list(tmp_path.glob("mclass-gate-*")) == []
-
-
-def test_the_plan_is_off_the_disk_after_an_interrupt(
-    judge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(engine: scan._Engine, file: Path) -> Scan:
-        assert file.exists()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(scan._Engine, "plan", interrupted)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(KeyboardInterrupt):
-        judge("sound")
-    assert list(tmp_path.glob("mclass-gate-*")) == []
-
-
-ALONE = """
-    import json, logging, os, signal, socket, sys, warnings
+SPY = """
+    import json, threading
     from pathlib import Path
-    from mclass_tf import environment, gates
-    from mclass_tf.plan import Plan, SavedPlan, digest
+    from checkov.terraform.plan_runner import Runner
 
-    def refuse(*_):
-        raise AssertionError("the gate wants the network")
+    real = Runner.run
 
-    socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-    project, document = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    file = project / "x.tfplan"
-    file.write_bytes(b"plan")
-    saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
-                      has_changes=True, created="", inputs={}, requested_image=None, image_in_force="")
-
-    def state():
-        root = logging.getLogger()
-        return {
-            "cwd": os.getcwd(),
-            "env": dict(os.environ),
-            "handlers": list(root.handlers),
-            "filters": list(root.filters),
-            "levels": (root.level, logging.root.manager.disable),
-            "checkov": (logging.getLogger("checkov").propagate, list(logging.getLogger("checkov").handlers)),
-            "signals": {s: signal.getsignal(s) for s in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM)},
-            "silenced": [f for f in warnings.filters if f[2] is SyntaxWarning],
-            "path": list(sys.path),
-            "bare": sorted(m for m in sys.modules if m.startswith(("mclass_s", "mclass_ta", "_reading"))),
-            "recursion": sys.getrecursionlimit(),
-            "umask": os.umask(0o22),
-            "streams": (sys.stdout, sys.stderr),
+    def spied(self, root_folder, files, **rest):
+        file = Path(files[0])
+        seen = {
+            "modes": [file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777],
+            "text": file.read_text(),
+            "is_main_thread": threading.current_thread() is threading.main_thread(),
         }
+        report = real(self, root_folder, files=files, **rest)
+        Path(SEEN).write_text(json.dumps({**seen, "folder": str(file.parent), "is_left": file.exists()}))
+        return report
 
-    before = state()
-    target = environment.load(project, "weak")
-    gates.prepare(target, project)
-    decision = gates.evaluate(saved, gates.Subject(plan=Plan.parse(document), environment=target, project=project))
-    after = state()
-    changed = {key for key in before if before[key] != after[key]}
-    assert not changed, changed
-    assert decision.verdicts[0].failed
+    Runner.run = spied
 """
 
 
-def test_the_process_is_left_as_it_was_without_network_or_output(project: Path) -> None:
-    plan = Path(__file__).parents[1] / "unit/data/gates/plans/weak.json"
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ALONE), str(project), str(plan)],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
+    judge: Any, project: Path, tmp_path: Path
+) -> None:
+    secret = "correct-horse-battery-staple"
+    assert secret in json.dumps(judge.document("sound"))
+    spy = f"SEEN = {str(tmp_path / 'seen')!r}\n{textwrap.dedent(SPY)}"
+    (project / "policy/checks/mclass_spy.py").write_text(spy)
+    judge("sound")
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert seen["modes"] == [0o700, 0o600]
+    assert "module.service.aws_lb.this" in seen["text"]
+    assert secret not in seen["text"]
+    assert not seen["is_left"]
+    assert not seen["is_main_thread"], "where Checkov would arm a signal"
 
 
 def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
     program = """
-        from mclass_tf.gates.serial import Serial
         import threading
+        from mclass_tf.gates.serial import Serial
         serial, started = Serial(name="x"), threading.Event()
         def first():
             started.set()
-            threading.main_thread().join()
+            threading.Event().wait()
         serial.submit(first)
         serial.submit(lambda: print("second"))
         started.wait()
@@ -454,16 +400,3 @@ def test_the_gates_cost_nothing_to_import() -> None:
         check=True,
     )
     assert done.stdout == "[]\n"
-
-
-def test_checkov_never_runs_on_the_main_thread(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[bool] = []
-    real = scan._Engine.plan
-
-    def spy(engine: scan._Engine, file: Path) -> Scan:
-        threads.append(threading.current_thread() is threading.main_thread())
-        return real(engine, file)
-
-    monkeypatch.setattr(scan._Engine, "plan", spy)
-    reader("sound")
-    assert threads == [False]

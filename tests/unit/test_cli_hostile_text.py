@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mclass_tf import describe, terminal, verify
+from mclass_tf import describe, flows, terminal, verify
 from mclass_tf.cli import local_commands, run_task_commands
 from mclass_tf.cli.call import Reporter
 from mclass_tf.cli.live import Live

@@ -1,0 +1,36 @@
+"""The program of a scanner: `python -P -s bootstrap.py CHANNEL [FOLDER …]` imports this copy of the package, and serves."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+
+PACKAGE = "mclass_tf"
+
+
+def main(channel: int, folders: list[str]) -> None:
+    """Serve on the descriptor `channel`; modules that are not where Python looks for them are in `folders`."""
+    sys.path.extend(folder for folder in folders if folder not in sys.path)
+    _import_package(Path(__file__).parents[1])
+    from mclass_tf.gates.serve import serve  # noqa: PLC0415  # it is there only now
+
+    gc.disable()  # until Checkov is imported: it makes a million objects that stay
+    serve(socket.socket(fileno=channel))
+
+
+def _import_package(folder: Path) -> None:
+    """Import this very copy, wherever it lies, and nothing else that lies there: that may be a working directory."""
+    file = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(PACKAGE, file, submodule_search_locations=[str(folder)])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} cannot be imported")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = package
+    spec.loader.exec_module(package)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])

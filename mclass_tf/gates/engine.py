@@ -1,0 +1,229 @@
+"""Checkov as a library: scans of HCL and of a plan, in a process that does nothing else."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from mclass_tf.gates.places import Place
+from mclass_tf.gates.scan import CHECKS, Result, Scan
+
+PLAN: Final = "plan.json"
+
+
+@functools.cache
+def engine() -> Engine:
+    """Return the one engine of this process; to import Checkov and its checks takes two seconds or three."""
+    return Engine()
+
+
+class _Errors(logging.Handler):
+    """Keeps the errors that are logged in a file of Checkov's or of the project's checks, through whichever logger."""
+
+    def __init__(self, checkov: Path) -> None:
+        super().__init__(level=logging.ERROR)
+        self.messages: list[str] = []
+        self._checkov = f"{checkov}/"
+        self._places: tuple[str, ...] = ()
+
+    def start(self, folder: Path) -> None:
+        """Forget what was logged so far; the checks of the project are in `folder`."""
+        self.messages.clear()
+        self._places = (self._checkov, f"{folder}/")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("checkov") or record.pathname.startswith(self._places):
+            self.messages.append(record.getMessage())
+
+
+class Engine:
+    """Checkov's runners and registries, which are one of each per process: not for two threads at a time."""
+
+    def __init__(self) -> None:
+        import checkov  # noqa: PLC0415  # late: nothing else of this package needs it
+        from checkov.common.checks_infra.registry import get_graph_checks_registry  # noqa: PLC0415
+        from checkov.runner_filter import RunnerFilter  # noqa: PLC0415
+        from checkov.terraform import plan_runner, runner  # noqa: PLC0415
+
+        self._errors = _Errors(Path(checkov.__file__).parent)
+        logging.getLogger().addHandler(self._errors)
+        self._filter = RunnerFilter
+        self._runners = {"terraform": runner.Runner, "terraform_plan": plan_runner.Runner}
+        self._graph = get_graph_checks_registry("terraform")
+        self._graph.load_checks()
+        self._registries = tuple(runner.Runner.block_type_registries.values())
+        self._own: set[str] = set()
+        self._active: tuple[object, ...] = ()
+        self._texts: dict[str, tuple[str, str]] = {}
+        self._broken: tuple[str, ...] = ()
+
+    def load(self, project: Path) -> Scan:
+        """Put the checks of this project in the place of those of another; return a scan of nothing."""
+        folder = project / CHECKS
+        state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
+        if state != self._active:
+            self._forget()
+            self._errors.start(folder)
+            unloaded = tuple(self._load(folder))
+            # Logged once, when they are loaded; it holds for every scan until the files change.
+            self._broken = (*unloaded, *self._errors.messages)
+            self._texts = {check.id: _texts(check) for check in self.checks()}
+            self._active = state
+        self._errors.start(folder)
+        return Scan(results=(), errors=self._broken)
+
+    def hcl(self, *, project: Path, variables_file: Path) -> Scan:
+        """Scan terraform/ with the variables of one environment; local modules are rendered, skip comments not heeded."""
+        self.load(project)
+        root = str(project / "terraform")
+        return self._run("terraform", root_folder=root, files=None, variables=[str(variables_file)])
+
+    def plan(self, *, project: Path, text: str, folder: Path) -> Scan:
+        """Scan a plan, given as JSON. It stands on disk only until Checkov has read it, in the private `folder`."""
+        self.load(project)
+        file = folder / PLAN
+        file.touch(mode=0o600)
+        try:
+            file.write_text(text, encoding="utf-8")
+            return self._run(
+                "terraform_plan", root_folder=None, files=[str(file)], variables=None, when_read=file.unlink
+            )
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _load(self, folder: Path) -> Iterator[str]:
+        before = {id(check) for check in self.checks()}
+        with _imports_undone(folder):
+            if folder.is_dir():
+                self._registries[0].load_external_checks(str(folder))
+                self._graph.load_external_checks(str(folder))
+        fresh = [check for check in self.checks() if id(check) not in before]
+        self._own = {check.id for check in fresh}
+        loaded = {type(check).__module__ for check in fresh}
+        for source in _sources(folder):
+            if source.suffix == ".py" and not source.name.startswith("_") and source.stem not in loaded:
+                yield f"{CHECKS.as_posix()}/{source.name} registers no check (it fails to load, or its ids are taken)"
+
+    def _forget(self) -> None:
+        for registry in self._registries:
+            for group in (*registry.checks.values(), *registry.wildcard_checks.values()):
+                group[:] = [check for check in group if check.id not in self._own]
+        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own]
+        self._own = set()
+
+    def checks(self) -> Iterator[Any]:
+        """Yield every check in force, each for as many kinds of blocks as it is for."""
+        for registry in self._registries:
+            for _, check in registry.all_checks():
+                yield check
+        yield from self._graph.checks
+
+    def _run(
+        self,
+        framework: str,
+        *,
+        root_folder: str | None,
+        files: list[str] | None,
+        variables: list[str] | None,
+        when_read: Callable[[], None] = lambda: None,
+    ) -> Scan:
+        selection = self._filter(
+            framework=[framework],
+            show_progress_bar=False,
+            download_external_modules=False,
+            var_files=variables,
+        )
+        lost: list[str] = []
+        try:
+            report = _noting(self._runners[framework], lost=lost, when_read=when_read)().run(
+                root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
+            )
+        except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
+            return Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
+        unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
+        crashed = [f"the check {check} crashed" for check in lost]
+        return Scan(
+            results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),
+            errors=(*self._broken, *unread, *crashed, *dict.fromkeys(self._errors.messages)),
+        )
+
+    def _result(self, record: Any) -> Result:
+        guideline, fix = self._texts.get(record.check_id, ("", ""))
+        file = Path(record.file_abs_path)
+        return Result(
+            check=record.check_id,
+            title=record.check_name,
+            guideline=guideline,
+            fix=fix,
+            passed=record.check_result["result"].name == "PASSED",
+            resource=record.resource_address or record.resource,
+            place=Place(file=file, line=max(int(record.file_line_range[0]), 1))
+            if file.suffix == ".tf"
+            else None,
+        )
+
+
+def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
+    """Return a runner that calls `when_read` when its input is in memory, and adds to `lost` the graph checks that crash:
+    Checkov drops their results without a word.
+    """
+
+    class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
+        def check_tf_definition(self, *arguments: Any) -> None:
+            when_read()
+            super().check_tf_definition(*arguments)
+
+        def run_graph_checks_results(self, runner_filter: Any, report_type: str, graph: Any = None) -> Any:
+            results = super().run_graph_checks_results(runner_filter, report_type, graph)
+            ran = {check.id for check in results}
+            wanted = (
+                c
+                for c in self.graph_registry.checks
+                if runner_filter.should_run_check(c, report_type=report_type)
+            )
+            lost.extend(check.id for check in wanted if check.id not in ran)
+            return results
+
+    return Noting
+
+
+@contextmanager
+def _imports_undone(folder: Path) -> Iterator[None]:
+    """Take back what loading checks leaves behind: folders on the path, and modules of `folder` under bare names.
+
+    Bytecode beside the checks is not read: the digest of the policy is that of the sources.
+    """
+    path, modules = list(sys.path), dict(sys.modules)
+    kept = sys.pycache_prefix, sys.dont_write_bytecode
+    sys.pycache_prefix, sys.dont_write_bytecode = os.devnull, True
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        sys.pycache_prefix, sys.dont_write_bytecode = kept
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+                del sys.modules[name]
+                if name in modules:
+                    sys.modules[name] = modules[name]
+
+
+def _plainly(path: object) -> str:
+    return "the plan" if Path(str(path)).name == PLAN else str(path)
+
+
+def _texts(check: Any) -> tuple[str, str]:
+    """Return guideline and fix, as a check of the project's own states them."""
+    return str(getattr(check, "guideline", None) or ""), str(getattr(check, "fix", None) or "")
+
+
+def _sources(folder: Path) -> tuple[Path, ...]:
+    """Return what Checkov loads checks from."""
+    found = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
+    return tuple(sorted(found))

@@ -1,0 +1,118 @@
+"""A scanner at work: it answers one request after the other, until nobody can send one any more."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import resource
+import shutil
+import socket
+import sys
+import threading
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from mclass_tf.gates import scan, wire
+from mclass_tf.gates.scan import Scan
+from mclass_tf.gates.wire import Request
+from mclass_tf.private import temporary_files_in
+
+if TYPE_CHECKING:
+    from mclass_tf.gates.engine import Engine
+
+# Names of https://docs.python.org/3/library/audit_events.html: to reach the network, or to run another program.
+_REFUSED: Final = frozenset(
+    {
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.getnameinfo",
+        "socket.sendto",
+        "subprocess.Popen",
+    }
+)
+
+_numbers = itertools.count(1)
+
+
+def serve(channel: socket.socket) -> NoReturn:
+    """Answer on `channel`; the process ends with it, and its private folder, which is the current one, is then gone."""
+    folder = Path.cwd()
+    _confine()
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    # Not on this thread, which sees at once that the command is gone. Besides, Checkov arms a signal on the main one.
+    threading.Thread(target=_answer, args=(requests, channel, folder), daemon=True).start()
+    try:
+        while True:
+            requests.put(wire.receive(channel))
+    except (EOFError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)  # whatever is being scanned, nobody waits for it
+
+
+def _confine() -> None:
+    """Let this process scan, and nothing else: no network, no other program; no file for others, no core with a plan in it."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, _arguments: object) -> None:
+    if event in _REFUSED:
+        raise PermissionError(f"{event}: a scanner neither runs programs nor uses the network")
+
+
+def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) -> None:
+    while True:
+        request = Request.from_json(requests.get())
+        project = _alias(Path(request.project), folder)
+        try:
+            made = _scan(request, project=project)
+        except BaseException as error:  # noqa: BLE001  (Checkov may raise SystemExit: that is a failed scan as well)
+            made = Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
+        errors = tuple(error.replace(f"{project}/", "") for error in made.errors)
+        wire.send(channel, scan.to_json(replace(made, errors=errors), project=project))
+
+
+def _scan(request: Request, *, project: Path) -> Scan:
+    checkov = import_checkov(request.keep)
+    if request.kind == "hcl":
+        file = Path(request.variables_file)
+        if file.is_relative_to(request.project):
+            file = project / file.relative_to(request.project)
+        return checkov.hcl(project=project, variables_file=file)
+    if request.kind == "plan":
+        return checkov.plan(project=project, text=request.plan, folder=project.parent)
+    return checkov.load(project)
+
+
+def import_checkov(keep: str) -> Engine:
+    """Return the engine of this process; `keep` is a folder for what makes this faster the next time."""
+    from mclass_tf.gates import engine  # noqa: PLC0415  # late: a failure of this is told to the command
+
+    # lark keeps hcl2's parser, which is 3 s of work, as a pickle among the temporary files: whoever can write there, can have
+    # code run. Those of this process are its own, and gone with it.
+    with temporary_files_in(Path(keep or os.environ["TMPDIR"])):
+        made = engine.engine()
+    # What Checkov has made so far stays: it is not looked at each time when garbage is collected.
+    gc.freeze()
+    gc.enable()
+    return made
+
+
+@cache
+def _alias(project: Path, folder: Path) -> Path:
+    """Return a path to the project of plain ASCII: Checkov fails for bytes that are not UTF-8, and skips some names."""
+    link = Path(os.path.realpath(folder), f"project-{next(_numbers)}")
+    link.symlink_to(project, target_is_directory=True)
+    return link

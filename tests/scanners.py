@@ -1,0 +1,158 @@
+"""Scanners that are forked from a process that has Checkov: each as one from nothing, but for the seconds of its import.
+
+What a scanner is given (`mclass_tf.gates.launch`), where it works and how it ends is the same, and Checkov is imported in the
+environment that every scanner has. tests/gates/test_scanner.py tries the one way to start a scanner that there is outside of tests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+from mclass_tf.gates import launch
+from mclass_tf.gates.launch import Child, Launch
+from mclass_tf.gates.scanner import Scanner
+
+_ROOT = Path(__file__).parent.parent
+_KEEP = _ROOT / ".mclass/tests/parser"
+_LONGEST = 1 << 20
+_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
+"""Variables and Python as they are before any test changes them."""
+
+
+@dataclass(frozen=True)
+class Forking:
+    """Starts scanners by the process at the other end of `control`."""
+
+    control: socket.socket
+
+    def __call__(self, launch: Launch) -> Child:
+        reading, writing = os.pipe()
+        request = {"env": dict(launch.env), "folder": str(launch.folder)}
+        descriptors = [launch.channel.fileno(), launch.output, writing]
+        socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
+        os.close(writing)
+        return _Forked(status=reading)
+
+
+@dataclass(frozen=True)
+class _Forked:
+    """A scanner that was forked; `status` tells its process id, and then how it has ended."""
+
+    status: int
+
+    def end(self, *, seconds: float) -> int:
+        text = self._read_line()
+        if not select.select([self.status], [], [], seconds)[0]:
+            os.kill(int(text), signal.SIGKILL)
+        status = int(self._read_line())
+        os.close(self.status)
+        return status
+
+    def _read_line(self) -> str:
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = os.read(self.status, 1)
+            assert piece, "the process that scanners are forked from has ended"
+            line += piece
+        return line.decode()
+
+
+@cache
+def forking() -> Forking:
+    """Return what starts the scanners of this process and of its commands; the process behind it ends with this one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folder = Path(tempfile.mkdtemp(prefix="mclass-tests-"))
+    _KEEP.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with theirs:
+        process = subprocess.Popen(
+            [_PYTHON, "-s", "-m", "tests.scanners", str(theirs.fileno())],
+            cwd=_ROOT,
+            env=launch.environment(folder, _AT_FIRST),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # an interrupt at the terminal is for the tests
+        )
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return Forking(ours)
+
+
+def scanner() -> Scanner:
+    """Return a scanner whose process is forked."""
+    return Scanner(start=forking())
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork a scanner for each request, until nobody can send one any more."""
+    from mclass_tf.gates import serve  # noqa: PLC0415
+
+    serve.import_checkov(str(_KEEP))
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 3)
+        if not message:
+            shutil.rmtree(os.environ["HOME"], ignore_errors=True)
+            return
+        if os.fork() == 0:
+            control.close()
+            if os.fork() != 0:
+                os._exit(0)  # so that nobody waits for the next one but init
+            _see_to(json.loads(message), *descriptors)
+        os.wait()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _see_to(request: Mapping[str, Mapping[str, str]], channel: int, output: int, status: int) -> NoReturn:
+    """Have a scanner work in a process of its own, and tell how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _become(request, channel, output)
+    os.close(channel)
+    os.close(output)
+    try:
+        os.write(status, f"{pid}\n".encode())
+        _, how = os.waitpid(pid, 0)
+        os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
+    except BrokenPipeError:  # nobody waits for it any more: it has seen the end of its channel, too
+        pass
+    os._exit(0)
+
+
+def _become(request: Mapping[str, Mapping[str, str]], channel: int, output: int) -> NoReturn:
+    from mclass_tf.gates import serve  # noqa: PLC0415
+
+    os.setsid()
+    for target in (1, 2):
+        os.dup2(output, target)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(str(request["folder"]))
+    tempfile.tempdir = None
+    serve.serve(socket.socket(fileno=channel))
+
+
+if __name__ == "__main__":
+    gc.disable()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
