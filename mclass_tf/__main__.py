@@ -1,26 +1,41 @@
 """`python -m mclass_tf` and the script `mclass-tf`."""
 
 import gc
-import logging
 import os
 import sys
-import threading
-import traceback
-from pathlib import Path
-from types import TracebackType
-
-from mclass_tf.cli import main
-from mclass_tf.terminal import safe
 
 
 def run() -> None:
-    # A command lives for seconds: to collect the cycles among Checkov's million objects costs more than it frees.
+    _search_no_working_directory()
+    from mclass_tf.cli import main, tracebacks  # noqa: PLC0415  # not before
+
+    # A command lives for seconds: to collect cycles among the models of AWS's services costs more than it frees.
     gc.disable()
     _open_streams()
-    _guard_streams()
+    tracebacks.guard()
     status = main(sys.argv[1:])
-    gc.freeze()  # nor are they collected one last time at exit, which would take most of a second
+    gc.freeze()  # nor are they collected one last time at exit
     sys.exit(status)
+
+
+def _search_no_working_directory() -> None:
+    """Search no module in the working directory, as `python -m` does before all else: others may write to it, to /tmp say.
+
+    Unless it is where this package itself lies.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # pathlib is not imported yet
+    sys.path[:] = [place for place in sys.path if not _is_here(place) or _is_same(place, package)]
+
+
+def _is_here(place: str) -> bool:
+    return _is_same(place, os.curdir)
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one or os.curdir, other)  # noqa: PTH121
+    except OSError:
+        return False
 
 
 def _open_streams() -> None:
@@ -29,30 +44,9 @@ def _open_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             # It takes the lowest descriptor, which is the closed one: no file of ours can land there.
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for good
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
         elif mode == "w":
             stream.reconfigure(errors="backslashreplace")
-
-
-class _Safe(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return safe(super().format(record))
-
-
-def _guard_streams() -> None:
-    """Let what Python itself writes on standard error steer no terminal: tracebacks, and what libraries log."""
-    sys.excepthook = _show_traceback
-    threading.excepthook = lambda failed: _show_traceback(
-        failed.exc_type, failed.exc_value, failed.exc_traceback
-    )
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Safe())
-
-
-def _show_traceback(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> None:
-    sys.stderr.write(safe("".join(traceback.format_exception(kind, error, trace))))
 
 
 if __name__ == "__main__":

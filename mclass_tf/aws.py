@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -81,6 +82,16 @@ class Access:
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether calls go out without TLS, for which no bundle of certificates is read."""
+        return (self.endpoint_url or "").startswith("http://")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
+        return self.access_key_id is not None and self.is_plain
+
     def variables(self) -> dict[str, str]:
         """Return the environment variables that make the AWS CLI, an SDK and Terraform's provider act so."""
         values = {
@@ -91,6 +102,9 @@ class Access:
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_SESSION_TOKEN": self.session_token,
         }
+        if self.is_complete:
+            # Nothing of the user's AWS settings is needed: what is wrong with them is none of our business.
+            values |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         if self.endpoint_url is not None:
             # Without it the provider asks the instance metadata service, which is not there, for seconds.
             values["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -140,7 +154,9 @@ class Aws:
 
         access = self.access
         # Where the credentials are given, a profile that AWS_PROFILE names is none of our business: it need not exist.
-        given = {"profile": (None, None, None, None)} if access.access_key_id is not None else None
+        given = {"profile": (None, None, None, None)} if access.access_key_id is not None else {}
+        if access.is_complete:
+            given |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
         below = botocore.session.Session(session_vars=given)
         below.register_component("data_loader", _models(below.get_config_variable("data_path")))
         return boto3.session.Session(
@@ -163,21 +179,17 @@ class Aws:
             read_timeout=seconds,
             # An endpoint that is named is reached directly, whatever proxy stands before the internet.
             proxies={} if named else None,
+            **({"use_fips_endpoint": False, "use_dualstack_endpoint": False} if access.is_complete else {}),
         )
         make: Any = self._session().client  # chosen by name here; the properties below give the type back
         client = make(
             service,
             endpoint_url=access.endpoint_url,
             config=config,
-            verify=False if self._is_plain else None,
+            verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._heed_clock)
         return client
-
-    @property
-    def _is_plain(self) -> bool:
-        """Where there is no TLS no bundle of certificates is read."""
-        return (self.access.endpoint_url or "").startswith("http://")
 
     def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Make a call of ECS by its name and return the answer as it came, times in seconds since the epoch.
@@ -203,7 +215,7 @@ class Aws:
             region=self.access.region,
             credentials=session.get_credentials(),
             http=URLLib3Session(
-                verify=False if self._is_plain else bundle or True,
+                verify=False if self.access.is_plain else bundle or True,
                 proxies={} if self.access.endpoint_url else get_environ_proxies(url),
                 timeout=_ANSWER_SECONDS,
             ),

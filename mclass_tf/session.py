@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mclass_tf import aws, buckets, environment, process, state, target
 from mclass_tf.errors import ConfigurationError
+from mclass_tf.private import OTHERS_WRITE
 from mclass_tf.terraform import Engine, Terraform, cliconfig, commands
 from mclass_tf.workspace import HOME, Workspace
 
@@ -32,22 +33,37 @@ class Project:
     @classmethod
     def find(cls, env: Mapping[str, str], start: Path) -> Project:
         """Return the project that `start` is in; raise ConfigurationError where it is in none."""
-        start = start.resolve()
-        for folder in (start, *start.parents):
-            if (folder / "terraform").is_dir() and (folder / "environments").is_dir():
-                return cls(
-                    folder=folder, home=_made(Path(env.get(HOME_VARIABLE) or folder / HOME).absolute())
-                )
+        try:
+            start = start.resolve()
+            for folder in (start, *start.parents):
+                if (folder / "terraform").is_dir() and (folder / "environments").is_dir():
+                    home = Path(env.get(HOME_VARIABLE) or folder / HOME).absolute()
+                    return cls(folder=folder, home=_made(home, project=folder))
+        except FileNotFoundError:  # of the working directory: nothing else is looked for by a relative path
+            raise ConfigurationError(
+                "the working directory is gone",
+                hint="change into the project, or name it: --project FOLDER",
+            ) from None
         raise ConfigurationError(
             f"{start} is not in a project: no folder above it holds terraform/ and environments/",
             hint="change into the project, or name it: --project FOLDER",
         )
 
 
-def _made(home: Path) -> Path:
-    """Make the home folder, readable by its owner alone: what lies in it may hold secrets."""
+def _made(home: Path, *, project: Path) -> Path:
+    """Make the home folder, readable by its owner alone: what lies in it may hold secrets, and is believed.
+
+    One that is there already may belong to whoever owns the project, whose code runs anyway; nobody else may write to it.
+    """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_uid == os.geteuid():
+            home.chmod(home.stat().st_mode & ~OTHERS_WRITE)
+        owner = home.stat().st_uid
+        if owner not in {os.geteuid(), project.stat().st_uid, 0} or home.stat().st_mode & OTHERS_WRITE:
+            raise ConfigurationError(
+                f"other users may write to the folder {home}", hint=f"{HOME_VARIABLE} names another one"
+            )
     except OSError as error:
         raise ConfigurationError(
             f"the folder {home} cannot be made: {error.strerror}", hint=f"{HOME_VARIABLE} names another one"
@@ -137,7 +153,7 @@ class Session:
         files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
         seen = hashlib.sha256(f"{engine} {self.target.identity}".encode())
         for file in sorted(files):
-            seen.update(str(file).encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))
+            seen.update(os.fsencode(file) + b"\0" + (file.read_bytes() if file.is_file() else b""))
         return seen.hexdigest()
 
     @contextmanager

