@@ -123,6 +123,21 @@ def _models(path: str | None) -> Any:
     return create_loader(path)
 
 
+def _overridden(access: Access) -> dict[str, tuple[Any, Any, Any, Any]]:
+    """Return the variables of a botocore session that come neither from the shell nor from the user's files."""
+    from botocore.session import Session  # noqa: PLC0415
+
+    if access.access_key_id is None:
+        return {}
+    if not access.is_complete:
+        # A profile that AWS_PROFILE names is none of our business: it need not exist.
+        return {"profile": (None, None, None, None)}
+    variables = Session.SESSION_VARIABLES.items()
+    defaults = {name: (None, None, default, convert) for name, (_, _, default, convert) in variables}
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return {**defaults, **files}
+
+
 class Aws:
     """Typed clients over one `Access`; each is made when first used."""
 
@@ -153,11 +168,7 @@ class Aws:
         import botocore.session  # noqa: PLC0415
 
         access = self.access
-        # Where the credentials are given, a profile that AWS_PROFILE names is none of our business: it need not exist.
-        given = {"profile": (None, None, None, None)} if access.access_key_id is not None else {}
-        if access.is_complete:
-            given |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-        below = botocore.session.Session(session_vars=given)
+        below = botocore.session.Session(session_vars=_overridden(access))
         below.register_component("data_loader", _models(below.get_config_variable("data_path")))
         return boto3.session.Session(
             botocore_session=below,
@@ -179,7 +190,6 @@ class Aws:
             read_timeout=seconds,
             # An endpoint that is named is reached directly, whatever proxy stands before the internet.
             proxies={} if named else None,
-            **({"use_fips_endpoint": False, "use_dualstack_endpoint": False} if access.is_complete else {}),
         )
         make: Any = self._session().client  # chosen by name here; the properties below give the type back
         client = make(

@@ -25,9 +25,6 @@ from mclass_tf.gates.serial import Serial
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
 from mclass_tf.gates.waivers import without_index
 
-_PARSER: Final = "parser"
-"""The folder among the kept scans for what starts a scanner faster."""
-
 _Prints = tuple[tuple[str, int, int], ...]
 
 
@@ -127,7 +124,7 @@ class CheckovGate:
         scans = Kept(folder=keep, project=project) if keep else None
         key = kept.key_of(project=project, environment=environment)
         known = scans.read(key) if scans else None
-        parser = scans.folder / _PARSER if scans else None
+        parser = scans.parser if scans else None
         if known is not None:
             self.scanner.load(project=project, keep=parser)
             return known

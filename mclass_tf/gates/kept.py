@@ -33,6 +33,13 @@ class Kept:
     project: Path
     """The copy at hand: a scan is kept with its places relative to it."""
 
+    @property
+    def parser(self) -> Path | None:
+        """The folder for what starts a scanner faster; None where it would not be private."""
+        with suppress(OSError):
+            return self.folder / "parser" if make_private(self.folder) else None
+        return None
+
     def read(self, key: str) -> Scan | None:
         """Return the scan that was kept under `key`, None where there is none."""
         try:

@@ -22,7 +22,9 @@ _log = logging.getLogger("mclass_tf.local")
 # modelled, and loading moto's list of them would cost memory for nothing.
 MOTO_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
+    "AWS_CONFIG_FILE": os.devnull,  # what the user has set for AWS is none of its business
     "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
     "MOTO_DISABLE_GLOBAL_CORS": "true",

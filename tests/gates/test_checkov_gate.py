@@ -302,6 +302,8 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     assert len(scans) == 3
     assert {kept.stat().st_mode & 0o777 for kept in keep.glob("*.json")} == {0o600}
 
+    assert (keep / "parser").is_dir()
+
     keep.chmod(0o777)  # so that anybody may have put a scan there
     assert evaluated().failed == first.failed
     assert len(scans) == 4

@@ -8,13 +8,15 @@ import threading
 from collections.abc import Iterator
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, SSLError
 
-from mclass_tf.aws import Access, Aws, error_code, is_transient, refusal
+from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, refusal
+from mclass_tf.errors import ConfigurationError
 
 KEYS = {"access_key_id": "a", "secret_access_key": "b"}
 
@@ -31,6 +33,53 @@ def test_with_credentials_of_its_own_a_profile_that_does_not_exist_is_no_matter(
     client = Aws(access("http://127.0.0.1:4566")).s3
 
     assert client.meta.endpoint_url == "http://127.0.0.1:4566"
+
+
+# Each stops botocore, or leads it elsewhere, where it is read.
+SETTINGS = {
+    "AWS_DATA_PATH": "/nonexistent",
+    "AWS_DEFAULTS_MODE": "nonsense",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+    "AWS_MAX_ATTEMPTS": "many",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense",
+    "AWS_RETRY_MODE": "nonsense",
+    "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+}
+
+
+def test_with_an_endpoint_and_credentials_of_its_own_no_setting_of_the_user_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("config", "credentials"):
+        (tmp_path / name).write_text("[profile x\nregion =\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+
+    aws = Aws(access("http://127.0.0.1:4566"))
+
+    for client in (aws.s3, aws.ecs, aws.sts):
+        assert client.meta.endpoint_url == "http://127.0.0.1:4566"
+        assert client.meta.region_name == "ap-northeast-2"
+
+
+def test_what_is_wrong_with_the_users_settings_is_told_where_they_are_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[profile x\nregion =\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    with pytest.raises(ConfigurationError, match=f"Unable to parse config file: {tmp_path}/config"):
+        connect(Access(region="ap-northeast-2"), account_id="111111111111", role_arn=None)
+
+
+def test_a_child_with_an_endpoint_and_credentials_reads_no_settings_of_the_user() -> None:
+    assert access("http://127.0.0.1:4566").variables()["AWS_CONFIG_FILE"] == "/dev/null"
+    assert access("http://127.0.0.1:4566").variables()["AWS_SHARED_CREDENTIALS_FILE"] == "/dev/null"
+    assert "AWS_CONFIG_FILE" not in access(None).variables(), "which may name the certificates of the network"
 
 
 @pytest.mark.parametrize(
