@@ -125,8 +125,16 @@ def _open_local(call: Call, name: str) -> Session:
 
 
 def _image(session: Session) -> str | None:
-    """Return the digest of the image in force, and say why where the state names another."""
-    chosen = flows.image_in_force(session, session.state())
+    """Return the digest of the image in force, and say why where the state names another, or none that a shell may get."""
+    try:
+        chosen = flows.image_in_force(session, session.state())
+    except DamagedObjectError as error:  # what is printed is what it is mended with
+        session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
+        return None
+    if chosen.digest and not _DIGEST.fullmatch(chosen.digest):  # the text is for a shell, and shown as it is
+        shown = repr(chosen.digest[:_SHOWN])
+        session.report(f"the state names no digest, but {shown}: no TF_VAR_image_digest is set")
+        return None
     if chosen.differs:
         session.report(f"TF_VAR_image_digest is {chosen}")
     return chosen.digest
@@ -134,16 +142,7 @@ def _image(session: Session) -> str | None:
 
 def _shell_variables(session: Session) -> dict[str, str]:
     """Return what makes plain `terraform init`, `plan`, `apply` in terraform/, and any AWS client, work as written."""
-    try:
-        image = _image(session)
-    except DamagedObjectError as error:  # what is printed is what it is mended with
-        session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
-        image = None
-    if image and not _DIGEST.fullmatch(str(image)):  # the text is for a shell, and shown as it is
-        session.report(
-            f"the state names no digest, but {str(image)[:_SHOWN]!r}: no TF_VAR_image_digest is set"
-        )
-        image = None
+    image = _image(session)
     child = session.terraform_variables({"image_digest": image} if image else {})
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")

@@ -178,7 +178,7 @@ ALONE = """
     file = project / "x.tfplan"
     file.write_bytes(b"plan")
     saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
-                      has_changes=True, created="")
+                      has_changes=True, created="", inputs={}, requested_image=None, image_in_force="")
     target = environment.load(project, "weak")
     gates.prepare(target, project, keep=keep)
     subject = gates.Subject(plan=Plan.parse(document), environment=target, project=project)

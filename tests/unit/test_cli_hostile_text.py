@@ -257,9 +257,7 @@ def test_json_is_valid_where_the_encoding_lacks_its_characters() -> None:
     ],
 )
 def test_what_python_itself_writes_steers_no_terminal(code: str) -> None:
-    start = (
-        f"from mclass_tf import __main__ as m; m._open_streams(); m._guard_streams(); hostile = {HOSTILE!r}; "
-    )
+    start = f"from mclass_tf import __main__ as m; m._open_streams(); from mclass_tf.cli import tracebacks; tracebacks.guard(); hostile = {HOSTILE!r}; "
 
     done = subprocess.run(
         [sys.executable, "-c", start + code], capture_output=True, text=True, check=False, timeout=60
@@ -319,23 +317,17 @@ def test_text_for_a_shell_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "export A='\u202e'\n"
 
 
-@pytest.mark.parametrize("image", ["sha256:" + "a" * 64, HOSTILE, "sha256:a\n", 7])
+@pytest.mark.parametrize("image", ["sha256:" + "a" * 64, HOSTILE, "sha256:a\n"])
 def test_what_a_shell_is_given_of_the_state_is_a_digest_or_nothing(
-    image: object, monkeypatch: pytest.MonkeyPatch
+    image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    said: list[str] = []
     chosen = SimpleNamespace(digest=image, differs=False)
     monkeypatch.setattr(flows, "image_in_force", lambda *_: chosen)
-    files = SimpleNamespace(file=Path("backend.hcl"))
-    session = SimpleNamespace(
-        state=lambda: SimpleNamespace(outputs={"image_digest": image}),
-        report=told.append,
-        terraform_variables=lambda values: {f"TF_VAR_{key}": value for key, value in values.items()},
-        environment=SimpleNamespace(backend=files, variables_file=Path("terraform.tfvars")),
-    )
+    session = SimpleNamespace(state=lambda: None, report=said.append)
 
-    variables = local_commands._shell_variables(cast("Session", session))
+    given = local_commands._image(cast("Session", session))
 
     is_digest = image == "sha256:" + "a" * 64
-    assert variables.get("TF_VAR_image_digest") == (image if is_digest else None)
-    assert bool(told) is not is_digest
+    assert given == (image if is_digest else None)
+    assert bool(said) is not is_digest
