@@ -31,7 +31,9 @@
     │       └── ImageRefusedError        an image of the built-in builder, which AWS cannot run
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
     │   ├── StateLockedError
+    │   ├── StateNotStoredError          a state that the backend did not take lies on this machine
     │   └── BusyError                    another command of this machine works on the environment
+    │       └── StillRunningError        the Terraform of a command that has died is still at work; carries its process id
     ├── RefusedError                  5
     │   ├── GateRefusedError             a gate found something; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
@@ -273,8 +275,20 @@ class StateLockedError(TerraformError):
         self.operation = operation
 
 
+class StateNotStoredError(TerraformError):
+    pass
+
+
 class BusyError(TerraformError):
     pass
+
+
+class StillRunningError(BusyError):
+    """`pid` is the process that is waited for, 0 where it is not known."""
+
+    def __init__(self, message: str, *, hint: str, pid: int) -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
 
 
 class RefusedError(MclassError):

@@ -1,39 +1,54 @@
-"""Run a child process: both pipes drained line by line, an interrupt forwarded once."""
+"""Run a child process: its output read line by line, an interrupt forwarded once."""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import IO, Protocol
 
 from mclass_tf.errors import InterruptedByUserError
+from mclass_tf.runs import RunFolder
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK = 0.05  # seconds between two looks at what a child has written to its file
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run: `env` is the child's whole environment."""
+    """What to run: `env` is the child's whole environment.
+
+    `run_folder` is for a child that must come to its own end whatever happens to this process: it writes to files there. What
+    it does is told there as `name`. Otherwise it writes to pipes, and is ended by the first word that nobody reads.
+    """
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
+    name: str = ""
+    run_folder: RunFolder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How it ended: the exit status (negative: killed by that signal) and whether an interrupt was forwarded."""
+    """How it ended: the exit status (negative: killed by that signal) and whether an interrupt was forwarded.
+
+    `group` is its process group, in which it may have left processes behind; 0 where it has none.
+    """
 
     status: int
     stdout: str
     stderr: str
     interrupted: bool
+    group: int = 0
 
 
 class Runner(Protocol):
@@ -81,7 +96,9 @@ class _Interrupts:
         self._raised = False
         self.deferred: Deferred | None = None
 
-    def start(self, command: Command) -> subprocess.Popen[str]:
+    def start(
+        self, command: Command, *, stdout: IO[bytes] | int, stderr: IO[bytes] | int
+    ) -> subprocess.Popen[str]:
         with self._lock:
             if self._raised:
                 raise InterruptedByUserError("interrupted; nothing more was started")
@@ -90,8 +107,8 @@ class _Interrupts:
                 cwd=command.cwd,
                 env=dict(command.env),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
                 text=True,
                 encoding="utf-8",
                 errors="replace",
@@ -165,7 +182,13 @@ def deferred_interrupts() -> Iterator[Deferred]:
 
 def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
     """Run `command` to its end in a session of its own. Raises FileNotFoundError where there is no such program."""
-    child = _interrupts.start(command)
+    if command.run_folder is None:
+        return _run_in_pipes(command, on_stdout)
+    return _run_in_files(command, command.run_folder, on_stdout)
+
+
+def _run_in_pipes(command: Command, on_stdout: Callable[[str], None] | None) -> Completed:
+    child = _interrupts.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stderr: list[str] = []
     # A pipe that nobody reads stops the child at 64 kB.
     drain = threading.Thread(target=lambda: stderr.extend(child.stderr or ()), daemon=True)
@@ -192,6 +215,74 @@ def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> 
         stderr="".join(stderr),
         interrupted=_interrupts.finish(child),
     )
+
+
+def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str], None] | None) -> Completed:
+    """Run a child that needs no reader: this process may be killed at any moment, and the child does not notice."""
+    with folder.opened(command.name) as files:
+        try:
+            child = _interrupts.start(command, stdout=files.stdout, stderr=files.stderr)
+        except BaseException:
+            folder.clear()
+            raise
+    try:
+        folder.note(child.pid)
+        stdout = "".join(_followed(folder.stdout, child, on_stdout))
+    except BaseException:
+        _interrupts.tell(child)
+        child.wait()
+        _interrupts.finish(child)
+        raise
+    return Completed(
+        status=child.wait(),
+        stdout=stdout,
+        stderr=folder.stderr.read_text(encoding="utf-8", errors="replace"),
+        interrupted=_interrupts.finish(child),
+        group=child.pid,
+    )
+
+
+def _followed(
+    file: Path, child: subprocess.Popen[str], on_line: Callable[[str], None] | None
+) -> Iterator[str]:
+    """Yield each line of the file as the child writes it, until the child has ended."""
+    rest = b""
+    with file.open("rb", buffering=0) as stream:
+        has_ended = False
+        while not has_ended:
+            has_ended = _ends_within(
+                child, _LOOK
+            )  # before the file is read to its end, so that nothing comes after
+            while chunk := stream.read(_CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield _heard(line + b"\n", on_line)
+    if rest:
+        yield _heard(rest, on_line)
+
+
+def _heard(line: bytes, on_line: Callable[[str], None] | None) -> str:
+    text = line.decode("utf-8", errors="replace")
+    if on_line is not None:
+        on_line(text.rstrip("\n"))
+    return text
+
+
+def _ends_within(child: subprocess.Popen[str], seconds: float) -> bool:
+    """Wait for the end of the child, without the thread or the look every few milliseconds that `wait` would take."""
+    if child.poll() is None and hasattr(os, "pidfd_open"):
+        with suppress(OSError):  # an old kernel, or no descriptor left: then as Python waits
+            descriptor = os.pidfd_open(child.pid)
+            try:
+                ended = select.poll()
+                ended.register(descriptor, select.POLLIN)
+                ended.poll(seconds * 1000)
+            finally:
+                os.close(descriptor)
+            return child.poll() is not None
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(seconds)
+    return child.returncode is not None
 
 
 def _lines(stream: Iterable[str], on_line: Callable[[str], None] | None) -> list[str]:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mclass_tf import aws, buckets, environment, process, state, target
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import (
+    BusyError,
+    ConfigurationError,
+    InterruptedByUserError,
+    StateNotStoredError,
+    StillRunningError,
+    TerraformError,
+)
+from mclass_tf.plan import state_of
 from mclass_tf.private import OTHERS_WRITE
-from mclass_tf.terraform import Engine, Terraform, cliconfig, commands
-from mclass_tf.workspace import HOME, Workspace
+from mclass_tf.terraform import Engine, Terraform, cliconfig, commands, outlived, provider
+from mclass_tf.workspace import HOME, Workspace, approval_of, discard
 
 HOME_VARIABLE = "MCLASS_TF_HOME"
 Report = Callable[[str], None]
@@ -92,6 +101,7 @@ class Session:
             env=self.terraform_variables(variables),
             environment=self.environment.name,
             run=process.run,
+            run_folder=self.workspace.run_folder,
             progress=self.report,
         )
 
@@ -138,14 +148,98 @@ class Session:
         done.write_text(stamp, encoding="ascii")
         return True
 
-    def rescue_state(self) -> Path | None:
-        """Move a state that Terraform could not write to the backend out of the root; return where it is now."""
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the working folders for one command, once what an earlier one has left there is dealt with.
+
+        Raise BusyError where another command has them, StillRunningError where the Terraform of one that died is at work.
+        """
+        with self.workspace.alone():
+            self._settle()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    self.workspace.run_folder.clear()
+
+    def settle(self, *, waits: bool) -> None:
+        """Deal with what an earlier command that died has left, before this one looks at anything.
+
+        Where its Terraform is still at work, raise StillRunningError if this command `waits` for it, else report it.
+        """
+        if self.workspace.run_folder.left() is None:
+            return
+        try:
+            with self.workspace.alone():
+                self._settle()
+        except StillRunningError as error:
+            if waits:
+                raise
+            self.report(f"{error.message}; {error.hint}")
+        except BusyError:
+            pass  # its command lives, and will report
+
+    def _settle(self) -> None:
+        """Do what `settle` does, for a caller who holds the working folders."""
+        run, folder = self.workspace.run_folder.left(), self.workspace.run_folder
+        if run is None:
+            return
+        name = self.environment.name
+        if run.is_running:
+            raise outlived.still_running(run, environment=name, output=folder.stdout)
+        provider.end_left_behind(group=run.group)
+        own, given = self.workspace.plan_file, self.workspace.given_plan
+        if run.what == "apply":
+            self.report(outlived.ended(run, environment=name, state=self._state_now()))
+            applied = given if given.is_file() else own
+            self.rescue_state(*(state_of(applied) if applied.is_file() else ("", 0)))
+        if run.what == "apply" or not approval_of(own).is_file():
+            discard(own)  # used up, or cut off before it was judged
+        discard(given)
+        folder.clear()
+
+    def _state_now(self) -> str:
+        """Return in a few words what the state is: its serial, and who has it locked."""
+        try:
+            serial, lock = self.state().serial, self.lock()
+        except Exception as error:  # noqa: BLE001  (where it is needed, what cannot be read stops the command)
+            return f"the state cannot be read: {error}"
+        if lock is None:
+            return f"the state has serial {serial} and is not locked"
+        return f"the state has serial {serial} and is locked: `unlock {self.environment.name} {lock}`"
+
+    def rescue_state(self, lineage: str, serial: int) -> Path | None:
+        """Move a state that Terraform could not write to the backend out of the root; return where it is now.
+
+        `lineage` and `serial` are those of the state that was planned from. The root is the same for all environments: a state
+        of another lineage is left for the one that it is of. Of a first apply, serial 0, the lineage is not known before.
+        """
         left = self.workspace.root / "errored.tfstate"
-        if not left.is_file():
+        if not left.is_file() or (serial and state.lineage_of(left) != lineage):
             return None
         shutil.move(left, self.workspace.rescued_state)
         self.workspace.rescued_state.chmod(0o600)
+        self.report(f"the backend did not take the state; it is kept in {self.workspace.rescued_state}")
         return self.workspace.rescued_state
+
+    def restore_state(self) -> None:
+        """Write to the backend a state that it did not take before; raise StateNotStoredError where it still does not."""
+        rescued = self.workspace.rescued_state
+        if not rescued.is_file():
+            return
+        self.initialise()
+        self.report(f"writing the state to the backend that it did not take before: {rescued}")
+        try:
+            self.terraform().push_state(rescued)
+        except InterruptedByUserError:
+            raise
+        except TerraformError as error:
+            raise StateNotStoredError(
+                f"the backend still does not take the state {rescued}: {error.message}",
+                hint=f"what the last apply made is in no other state: keep the file; mend what the message names, and run "
+                f"this again. Where the bucket has a later state that is right, delete the file: rm {shlex.quote(str(rescued))}",
+            ) from None
+        rescued.unlink()
 
     def _init_stamp(self, engine: Engine) -> str:
         project = self.workspace.project

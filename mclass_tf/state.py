@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mclass_tf import stored
@@ -86,6 +87,14 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
         outputs={name: output.value for name, output in found.outputs.items()},
         sensitive=frozenset(name for name, output in found.outputs.items() if output.sensitive),
     )
+
+
+def lineage_of(file: Path) -> str:
+    """Return the lineage of a state in a file, "" where it is no state."""
+    try:
+        return stored.parsed(file.read_bytes(), _File, url=str(file)).lineage
+    except (OSError, DamagedObjectError):
+        return ""
 
 
 def lock(aws: Aws, backend: Backend) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf.errors import BusyError
+from mclass_tf.runs import RunFolder
 
 HOME = ".mclass"
 
@@ -78,6 +79,11 @@ class Workspace:
         return self.directory / "provider.sha256"
 
     @property
+    def run_folder(self) -> RunFolder:
+        """The output and the record of the Terraform that works here now."""
+        return RunFolder(path=self.directory / "run")
+
+    @property
     def rescued_state(self) -> Path:
         """Where a state goes that Terraform could not write to the backend."""
         return self.directory / "errored.tfstate"
@@ -86,3 +92,9 @@ class Workspace:
 def approval_of(plan: Path) -> Path:
     """Return where the approval of the plan file `plan` is recorded: beside it."""
     return plan.with_name(plan.name + ".approval.json")
+
+
+def discard(plan: Path) -> None:
+    """Remove a plan file and its approval: it can never be applied any more, and a plan holds secrets."""
+    plan.unlink(missing_ok=True)
+    approval_of(plan).unlink(missing_ok=True)

@@ -18,6 +18,9 @@ from mclass_tf.errors import ConfigurationError, MclassError, UsageError
 from mclass_tf.session import Project, Session, open_session
 from mclass_tf.terraform import Engine, find_engine
 
+_HOLDING = frozenset({"apply", "destroy", "init", "plan", "release", "unlock"})
+"""Commands that Terraform works for: they wait for the Terraform of an earlier command."""
+
 
 class Reporter:
     """Progress on standard error, a line at a time, each with its environment where there are several."""
@@ -65,13 +68,15 @@ class Call:
 def open_environment(call: Call, name: str) -> Session:
     """Open an environment on the target that the command line names."""
     label = name if len(call.names) > 1 else ""
-    return open_session(
+    session = open_session(
         call.project,
         name,
         use_local=call.arguments.local,
         engine=engine,
         report=partial(call.reporter.line, environment=label),
     )
+    session.settle(waits=call.arguments.command in _HOLDING)
+    return session
 
 
 @lru_cache(maxsize=1)

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[_shared(local=False, json=False, project=".")],
     )
     top.add_argument("--version", action="version", version=f"mclass-tf {__version__}")
-    top.set_defaults(all=False, yes=False)
+    top.set_defaults(all=False, command="", yes=False)
     shared = _shared()
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, allow_abbrev=False, help=text, description=text, parents=[shared], epilog=_EXIT_CODES
         )
-        sub.set_defaults(run=_later(run))
+        sub.set_defaults(run=_later(run), command=name)
         sub.add_argument(
             "environment", metavar="ENV", nargs="?" if several else None, help="a folder of environments/"
         )

@@ -36,6 +36,7 @@ from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
 from mclass_tf.state import State
 from mclass_tf.workspace import approval_of
+from mclass_tf.workspace import discard as _discard
 
 Confirm = Callable[[str], bool]
 """Asks the user a question that yes or no answers."""
@@ -49,7 +50,7 @@ def _alone(step: Callable[Concatenate[Session, _P], _T]) -> Callable[Concatenate
 
     @functools.wraps(step)
     def held(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with session.workspace.alone():
+        with session.alone():
             return step(session, *args, **kwargs)
 
     return held
@@ -111,6 +112,7 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
     gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
+    session.restore_state()
     state = session.state()
     try:
         session.initialise()
@@ -170,6 +172,7 @@ def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -
             f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
             hint=f"nothing was applied; `apply {name}` applies what that one has planned, `plan {name}` shows it anew",
         )
+    session.restore_state()
     _current(session, approved.saved)
     return _apply(session, approved.saved)
 
@@ -289,6 +292,7 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
     """
     file = session.workspace.plan_file
     _discard(file)
+    session.restore_state()
     applied = session.state().outputs
     if applied.get("deletion_protection"):
         raise ProtectedError(
@@ -427,19 +431,18 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
         raise  # nothing was done, so the plan may still be applied
     except MclassError as error:
         _discard(saved.path)
-        raise _with_rescued_state(session, error) from None
+        raise _with_rescued_state(session, saved, error) from None
     # The state has moved on: this plan can never be applied again.
     _discard(saved.path)
     return Applied(environment=saved.environment, changed=True, outputs=found)
 
 
-def _with_rescued_state(session: Session, error: MclassError) -> MclassError:
-    rescued = session.rescue_state()
+def _with_rescued_state(session: Session, saved: SavedPlan, error: MclassError) -> MclassError:
+    rescued = session.rescue_state(saved.lineage, saved.serial)
     if rescued is not None:
-        error.hint = f"the backend did not take the state; it is in {rescued}: push it with terraform state push. {error.hint}"
+        name = session.environment.name
+        error.hint = (
+            f"the backend did not take the state; it is in {rescued}. `plan {name}` writes it to the backend, once that takes it. "
+            f"{error.hint}"
+        )
     return error
-
-
-def _discard(file: Path) -> None:
-    file.unlink(missing_ok=True)
-    approval_of(file).unlink(missing_ok=True)

@@ -222,10 +222,15 @@ def _run(plot: Plot, project: Path, *words: str) -> _Done:
 def _let_go_of_state(plot: Plot) -> None:
     """Wait for Terraform, which outlives its caller, and release a lock that it left: as the error would tell the user to."""
     session = plot.session
-    plot.wait(_ORPHAN_SECONDS, lambda: session.lock() is None)
+    plot.wait(_ORPHAN_SECONDS, lambda: not _is_terraform_running(session))
     if (lock := session.lock()) is not None:
         plot.note(f"the state is locked: unlock {session.environment.name} {lock}")
         unlock(session, lock_id=lock)
+
+
+def _is_terraform_running(session: Session) -> bool:
+    run = session.workspace.run_folder.left()
+    return run is not None and run.is_running
 
 
 def _compared(plot: Plot, done: _Done, *, at: float, resumed_at: float) -> Killed:

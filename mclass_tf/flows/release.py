@@ -134,7 +134,7 @@ def bring(
         require_pauses(session, before, watching.pause_at, under_way=deployer.pause_stages())
     session.aws.warm()
     with ExitStack() as held:
-        held.enter_context(session.workspace.alone())
+        held.enter_context(session.alone())
         with recorded(session, _first_record(session, wanted, before, watching.pause_at)) as attempt:
             for ran in wanted.ran:
                 attempt.note_before(ran)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from mclass_tf.errors import InterruptedByUserError, MclassError
 from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.runs import RunFolder
 from mclass_tf.terraform import commands, messages, provider
 from mclass_tf.terraform.engine import Engine
 
@@ -19,13 +21,18 @@ _CHANGES = 2  # `plan -detailed-exitcode`: succeeded, and there is something to 
 
 @dataclass(frozen=True, kw_only=True)
 class Terraform:
-    """Terraform in `root` with the child environment `env`. `progress` gets what Terraform did, a line each."""
+    """Terraform in `root` with the child environment `env`. `progress` gets what Terraform did, a line each.
+
+    What holds the state's lock or writes leaves its output in `run_folder`, so that it comes to its end in order whatever
+    becomes of this process. What shows a plan does not: a plan holds secrets, which are written nowhere.
+    """
 
     engine: Engine
     root: Path
     env: Mapping[str, str]
     environment: str
     run: Runner
+    run_folder: RunFolder | None
     progress: Callable[[str], None]
 
     @contextmanager
@@ -71,7 +78,11 @@ class Terraform:
         return {name: output.get("value") for name, output in outputs.items()}
 
     def force_unlock(self, *, lock_id: str) -> None:
-        self._silent(commands.force_unlock(lock_id=lock_id))
+        self._silent(commands.force_unlock(lock_id=lock_id), run_folder=self.run_folder)
+
+    def push_state(self, file: Path) -> None:
+        """Write the state in `file` to the backend; Terraform refuses one of another lineage, and one that is older."""
+        self._silent(commands.push_state(file=file), run_folder=self.run_folder)
 
     def _ui(
         self, arguments: tuple[str, ...], *, success: tuple[int, ...] = (0,)
@@ -85,22 +96,34 @@ class Terraform:
                 if message.is_news or message.is_warning:
                     self.progress(message.text)
 
-        done = self._start(arguments, on_stdout=listen)
+        done = self._start(arguments, on_stdout=listen, run_folder=self.run_folder)
         if done.interrupted or done.status not in success:
             raise self._failure(arguments[0], done, said)
         return done, said
 
-    def _silent(self, arguments: tuple[str, ...]) -> str:
-        done = self._start(arguments)
+    def _silent(self, arguments: tuple[str, ...], *, run_folder: RunFolder | None = None) -> str:
+        done = self._start(arguments, run_folder=run_folder)
         if done.interrupted or done.status != 0:
             raise self._failure(arguments[0], done, [])
         return done.stdout
 
     def _start(
-        self, arguments: tuple[str, ...], *, on_stdout: Callable[[str], None] | None = None
+        self,
+        arguments: tuple[str, ...],
+        *,
+        on_stdout: Callable[[str], None] | None = None,
+        run_folder: RunFolder | None,
     ) -> Completed:
-        command = Command(argv=(*self.engine.argv, *arguments), cwd=self.root, env=self.env)
-        return self.run(command, on_stdout=on_stdout)
+        command = Command(
+            argv=(*self.engine.argv, *arguments),
+            cwd=self.root,
+            env=self.env,
+            name=" ".join(takewhile(lambda word: not word.startswith("-"), arguments)),
+            run_folder=run_folder,
+        )
+        done = self.run(command, on_stdout=on_stdout)
+        provider.end_left_behind(group=done.group)
+        return done
 
     def _failure(self, command: str, done: Completed, said: list[messages.Message]) -> MclassError:
         found = messages.diagnostics(said)

@@ -52,6 +52,10 @@ def force_unlock(*, lock_id: str) -> tuple[str, ...]:
     return _build("force-unlock", flags=("force", "no-color"), options={}, arguments=(lock_id,))
 
 
+def push_state(*, file: Path) -> tuple[str, ...]:
+    return _build("state push", flags=("no-color",), options={}, arguments=(str(file),))
+
+
 def environment(
     parent: Mapping[str, str],
     *,

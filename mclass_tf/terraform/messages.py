@@ -54,6 +54,17 @@ def diagnostics(messages: Sequence[Message]) -> tuple[Diagnostic, ...]:
     )
 
 
+def end_of_apply(stdout: str, stderr: str) -> str | None:
+    """Return how an apply says that it has ended, None where it says nothing of an end: it was killed itself, or is at work."""
+    said = [message for line in stdout.splitlines() if (message := parse(line)) is not None]
+    errors = [str(found) for found in diagnostics(said) if found.severity == "error"]
+    if errors or (not said and stderr.strip()):
+        return f"it failed: {'; '.join(errors) or stderr.strip()}"
+    summaries = (message for message in said if message.kind == "change_summary")
+    done = [each.text for each in summaries if each.body.get("changes", {}).get("operation") != "plan"]
+    return f"it went well: {done[-1]}" if done else None
+
+
 def failure(
     *, command: str, status: int, found: Sequence[Diagnostic], stderr: str, environment: str
 ) -> TerraformError:

@@ -13,10 +13,11 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf import runs
 from mclass_tf.plan import digest
 
 VARIABLE = "TF_REATTACH_PROVIDERS"
@@ -126,6 +127,27 @@ def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator
         finally:
             os.killpg(process.pid, signal.SIGTERM)  # the pipe may be open in a child that Checkov has forked
             reader.join()
+
+
+def end_left_behind(*, group: int) -> None:
+    """End the providers that a Terraform which has ended left in its process group; 0 is none.
+
+    A Terraform that was killed, by whoever is short of memory, ends none of them, and they wait for it for ever. What else
+    is in its group may be wanted: a command of a provisioner that goes on.
+    """
+    if not group:
+        return
+    try:
+        os.killpg(group, 0)
+    except OSError:
+        return  # as a rule, nothing is left
+    pids = runs.members(group)
+    if group in pids:
+        return  # a number that the system has given anew
+    for pid, command in pids.items():
+        if "/terraform-provider-" in command:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _modules(root: Path, data: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -126,7 +127,9 @@ def test_a_release_that_is_killed_at_its_smoke_test_has_its_pause_answered(dev: 
     assert not service["deploymentConfiguration"].get("lifecycleHooks"), "no pause is left behind"
 
 
-def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_on_with(dev: Dev) -> None:
+def test_a_lock_that_a_killed_terraform_has_left_is_told_and_after_unlock_it_is_gone_on_with(
+    dev: Dev,
+) -> None:
     name, digest = other(dev)
     s3 = dev.client("s3")
 
@@ -136,6 +139,8 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
 
     with asking(dev) as answers:
         killed(dev, digest, at="applying", then=is_locked, is_stopped=False)  # Terraform is not begun yet
+        for terraform in terraforms(dev.commands.home):  # it would go on to its end
+            os.kill(terraform, signal.SIGKILL)
         until(lambda: not terraforms(dev.commands.home), "the orphaned Terraform ends")
         locked = resume(dev)
         told = re.search(r"unlock dev ([0-9a-f-]+) --local", locked.stderr)
@@ -145,6 +150,7 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
 
     assert answers.failures == []
     assert locked.status == 4
+    assert "so was Terraform in the middle of its work" in locked.stderr
     assert done.status == 0, done.stderr
     assert dev.answers()["version"] == name
     outcomes = [each["outcome"] for each in dev.history()[:3]]
@@ -152,17 +158,17 @@ def test_a_lock_that_a_dead_apply_has_left_is_told_and_after_unlock_it_is_gone_o
     assert dev.history()[2]["step"] == "applying"
 
 
-def terraforms(home: Path) -> list[str]:
+def terraforms(home: Path) -> list[int]:
     """Return the Terraform processes that work on a plan in `home`."""
-    lines = []
+    pids = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has ended
             continue
         if "apply" in words and any(str(home) in word for word in words):
-            lines.append(" ".join(words))
-    return lines
+            pids.append(int(file.parent.name))
+    return pids
 
 
 def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(dev: Dev) -> None:

@@ -13,14 +13,28 @@ import pytest
 
 from mclass_tf import process
 from mclass_tf.errors import InterruptedByUserError
+from mclass_tf.runs import RunFolder
 
 
-def python(code: str) -> process.Command:
-    return process.Command(argv=(sys.executable, "-c", code), cwd=Path("/"), env=dict(os.environ))
+def python(code: str, folder: RunFolder | None = None) -> process.Command:
+    return process.Command(
+        argv=(sys.executable, "-c", code),
+        cwd=Path("/"),
+        env=dict(os.environ),
+        name="apply",
+        run_folder=folder,
+    )
 
 
-def test_status_and_both_outputs_come_back() -> None:
-    done = process.run(python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
+@pytest.fixture(params=["pipes", "files"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> RunFolder | None:
+    """Where the output goes: to pipes (None), or to files, with which the child can outlive its parent."""
+    return RunFolder(path=tmp_path / "run") if request.param == "files" else None
+
+
+def test_status_and_both_outputs_come_back(folder: RunFolder | None) -> None:
+    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    done = process.run(python(code, folder))
 
     assert done.status == 3
     assert done.stdout == "out\n"
@@ -28,26 +42,32 @@ def test_status_and_both_outputs_come_back() -> None:
     assert not done.interrupted
 
 
-def test_a_full_standard_error_does_not_stop_the_child() -> None:
-    done = process.run(python("import sys; sys.stderr.write('x' * 1_000_000); print('end')"))
+def test_a_full_standard_error_does_not_stop_the_child(folder: RunFolder | None) -> None:
+    done = process.run(python("import sys; sys.stderr.write('x' * 1_000_000); print('end')", folder))
 
     assert done.stdout == "end\n"
     assert len(done.stderr) == 1_000_000
 
 
-def test_lines_are_handed_on_while_the_child_runs() -> None:
+def test_lines_are_handed_on_while_the_child_runs(folder: RunFolder | None, tmp_path: Path) -> None:
     seen: list[str] = []
-    first = threading.Event()
+    heard = tmp_path / "heard"
 
     def listen(line: str) -> None:
         seen.append(line)
-        first.set()
+        heard.touch()
 
-    code = "import sys; print('first', flush=True); sys.stdin.read(); print('second')"
-    process.run(python(code), on_stdout=listen)
+    code = (
+        "import pathlib, time\n"
+        "print('erste Hälfte', end='', flush=True)\n"
+        "print(' 그리고', flush=True)\n"
+        f"while not pathlib.Path({str(heard)!r}).exists(): time.sleep(0.01)\n"
+        "print('without an end', end='')\n"
+    )
+    done = process.run(python(code, folder), on_stdout=listen)
 
-    assert first.is_set()
-    assert seen == ["first", "second"]
+    assert seen == ["erste Hälfte 그리고", "without an end"]
+    assert done.stdout == "erste Hälfte 그리고\nwithout an end"
 
 
 def test_the_child_has_only_the_environment_it_is_given() -> None:
@@ -60,7 +80,7 @@ def test_the_child_has_only_the_environment_it_is_given() -> None:
     assert process.run(command).stdout == "['ONLY']\n"
 
 
-def test_a_listener_that_fails_does_not_leave_the_child_behind() -> None:
+def test_a_listener_that_fails_does_not_leave_the_child_behind(folder: RunFolder | None) -> None:
     pids: list[int] = []
 
     def fail(line: str) -> None:
@@ -69,14 +89,17 @@ def test_a_listener_that_fails_does_not_leave_the_child_behind() -> None:
 
     with pytest.raises(RuntimeError, match="listener"):
         process.run(
-            python("import os, time; print(os.getpid(), flush=True); time.sleep(600)"), on_stdout=fail
+            python("import os, time; print(os.getpid(), flush=True); time.sleep(600)", folder),
+            on_stdout=fail,
         )
 
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
 
 
-def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(tmp_path: Path) -> None:
+def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(
+    folder: RunFolder | None, tmp_path: Path
+) -> None:
     kept = tmp_path / "state"
     code = (
         "import pathlib, signal, sys\n"
@@ -93,7 +116,7 @@ def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(tmp_
         raise RuntimeError("listener")
 
     with pytest.raises(RuntimeError, match="listener"):
-        process.run(python(code), on_stdout=fail)
+        process.run(python(code, folder), on_stdout=fail)
 
     assert kept.read_text() == "saved"
 
@@ -104,6 +127,7 @@ import os, signal, sys
 from pathlib import Path
 from mclass_tf import process
 from mclass_tf.errors import InterruptedByUserError
+from mclass_tf.runs import RunFolder
 
 child = '''
 import os, signal, sys, time
@@ -117,7 +141,10 @@ print("working", flush=True)
 time.sleep(0.5)  # a second interrupt, if one came, would come now
 print(len(got), os.getsid(0) == os.getpid(), flush=True)
 '''
-command = process.Command(argv=(sys.executable, "-c", child), cwd=Path("/"), env=dict(os.environ))
+folder = RunFolder(path=Path(sys.argv[1])) if sys.argv[1:] else None
+command = process.Command(
+    argv=(sys.executable, "-c", child), cwd=Path("/"), env=dict(os.environ), name="apply", run_folder=folder
+)
 with process.interruptible():
     done = process.run(command, on_stdout=lambda line: print(line, flush=True))
     print("interrupted", done.interrupted, flush=True)
@@ -129,8 +156,11 @@ with process.interruptible():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_child_gets_one_interrupt_however_often_the_user_asks(number: signal.Signals) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+def test_the_child_gets_one_interrupt_however_often_the_user_asks(
+    number: signal.Signals, folder: RunFolder | None
+) -> None:
+    argv = [sys.executable, "-c", PARENT, *([] if folder is None else [str(folder.path)])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
         parent.send_signal(number)
