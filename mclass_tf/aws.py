@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from mclass_tf import machine
 from mclass_tf.errors import (
     AccountMismatchError,
     ConfigurationError,
@@ -415,9 +417,24 @@ def refusal(error: Exception) -> MclassError | None:
     if isinstance(error, ClientError):
         return ConfigurationError(
             f"AWS refused a call: {error}",
-            hint="the message is AWS's own: it names the permission, the limit or the resource that is in the way",
+            hint=_clock_hint(error)
+            or "the message is AWS's own: it names the permission, the limit or the resource that is in the way",
         )
     return None
+
+
+_SKEWED = re.compile("RequestTimeTooSkewed|RequestExpired|Signature expired|Signature not yet current")
+
+
+def _clock_hint(error: Exception) -> str:
+    """Return what to do where AWS has refused a signature for its time, else "".
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+    """
+    if _SKEWED.search(str(error)) is None:
+        return ""
+    here = dt.datetime.now(dt.UTC)
+    return f"this machine's clock says {here:%Y-%m-%d %H:%M:%S} UTC, minutes off AWS's own time: set it (timedatectl, NTP)"
 
 
 @contextmanager
@@ -428,6 +445,8 @@ def _explained(access: Access) -> Iterator[None]:
     try:
         yield
     except ConnectionError as error:
+        if (shortage := machine.shortage(error)) is not None:
+            raise shortage from None
         # An endpoint that is gone is not a matter of credentials.
         raise UnreachableError(
             f"nothing answers at {where}: {error}",
@@ -436,5 +455,5 @@ def _explained(access: Access) -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         raise CredentialsError(
             f"{where} does not accept the credentials: {error}",
-            hint="sign in (aws configure, aws sso login, AWS_PROFILE), or use --local",
+            hint=_clock_hint(error) or "sign in (aws configure, aws sso login, AWS_PROFILE), or use --local",
         ) from None

@@ -23,7 +23,8 @@
     │   ├── RevisionError                no git revision to name an image by
     │   ├── NoImageError                 the image is not on this machine
     │   ├── CorruptedImageError          bytes are not what their digest says, here or on the way
-    │   ├── DiskFullError
+    │   ├── MachineError                 this machine is short of something: descriptors, processes, memory, permissions
+    │   │   └── DiskFullError
     │   └── RegistryError                the registry refused
     │       ├── LoginRefusedError
     │       ├── RepositoryMissingError
@@ -202,7 +203,11 @@ class CorruptedImageError(ConfigurationError):
     pass
 
 
-class DiskFullError(ConfigurationError):
+class MachineError(ConfigurationError):
+    pass
+
+
+class DiskFullError(MachineError):
     pass
 
 

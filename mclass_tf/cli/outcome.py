@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf import aws, terminal
+from mclass_tf import aws, machine, terminal
 from mclass_tf.errors import MclassError
 
 
@@ -54,11 +54,11 @@ def _problem(message: str, hint: str) -> str:
 
 
 def unexpected(error: Exception) -> MclassError:
-    """Return the error to show for one that no command expected: what AWS refused, else a bug of ours."""
+    """Return the error to show for one that no command expected: what the machine or AWS refused, else a bug of ours."""
     if os.environ.get("MCLASS_TF_DEBUG"):
         raise error
     bug = MclassError(f"{type(error).__name__}: {error}", hint="this is a bug; MCLASS_TF_DEBUG=1 shows where")
-    return aws.refusal(error) or bug
+    return machine.shortage(error) or aws.refusal(error) or bug
 
 
 _COMMAND = re.compile(

@@ -8,12 +8,13 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from mclass_tf.local.errors import (
     StopError,
 )
 from mclass_tf.local.loopback import ask
-from mclass_tf.local.process import is_instance, listener_on, stop_instance
+from mclass_tf.local.process import can_tell, is_instance, listener_on, stop_instance
 from mclass_tf.local.record import LocalAws, read_record, remove_record
 from mclass_tf.local.registry.store import blobs_in, registry_in
 
@@ -41,10 +42,16 @@ HOST = "127.0.0.1"
 
 _START_SECONDS = 60.0  # far above what a start takes, for a machine that is busy
 _STOP_SECONDS = 5.0  # after SIGTERM, and again after SIGKILL
-_HEALTH_SECONDS = 5.0
+_HEALTH_SECONDS = 10.0  # far above what an answer takes, for a machine that is busy
 _LOG_LINES_SHOWN = 20
 _BACKLOG = 128
-_READY = b"ready\n"
+_ALIVE = "server.alive"
+_UNRECORDED = "a local AWS of this home is there, but its record is gone: nothing can be asked of it"
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
+_OF_THE_MACHINE = (
+    *_SHORTAGES,
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+)
 _SAVE_SECONDS = 60.0
 _IN_LOG = "its log tells more: `local status` says where it is"
 
@@ -62,7 +69,7 @@ def up(
     `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. `speed` is the clock's: how much faster
     than AWS the control plane's timers run; None leaves it as it is, 1 at the start. `tasks` is what runs them ("process", "podman",
     "docker"); "" chooses by the image. With a snapshot both are as they were when it was saved, unless they are given.
-    Raises PortInUseError, StartError, SnapshotError or MissingDependencyError.
+    Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, OSError where the machine is short of something.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
         raise StartError(
@@ -80,7 +87,7 @@ def up(
             )
         if running is not None:
             return _adapted(running, speed=speed, tasks=tasks)
-        _stop_recorded(home)
+        _require_none(home)
         _require_dependencies()
         with _archive(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
@@ -194,7 +201,7 @@ def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> 
 
 def _running(home: Path) -> LocalAws | None:
     record = read_record(home)
-    if record is None or not is_instance(pid=record.pid, instance_id=record.instance_id):
+    if record is None or not _lives(home, record):
         return None
     return record if _healthy_instance_id(record.url) == record.instance_id else None
 
@@ -203,20 +210,63 @@ def _healthy_instance_id(url: str) -> str | None:
     """Asks the port who it is: the number may have gone to another server since."""
     try:
         health = ask(f"{url}/_mclass/health", seconds=_HEALTH_SECONDS)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if getattr(getattr(error, "reason", error), "errno", None) in _SHORTAGES:
+            raise  # it is this process that cannot ask
         return None
     return str(health.get("instance_id")) if isinstance(health, dict) else None
+
+
+def _lives(home: Path, record: LocalAws | None) -> bool:
+    """Whether the server of the record is there, hung or not; without a record, whether there is any."""
+    if record is not None and is_instance(pid=record.pid, instance_id=record.instance_id):
+        return True
+    return _is_held(home / _ALIVE)
+
+
+def _is_held(file: Path) -> bool:
+    """Whether a server has the lock that it keeps for as long as it lives."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _require_none(home: Path) -> None:
+    """Remove the record of a server that is gone; raise StartError where one lives and does not answer.
+
+    To take its place would end all that is in it: that is for its user to decide.
+    """
+    record = read_record(home)
+    if not _lives(home, record):
+        remove_record(home=home, instance_id=None)
+        return
+    if record is None:
+        raise StartError(_UNRECORDED, hint=_by_hand(home))
+    raise StartError(
+        f"the local AWS (pid {record.pid}) is there, but does not answer at {record.url}; no second one was started",
+        hint=f"try again in a while; {home / 'server.log'} tells more; `local down` ends it, with everything in it",
+    )
+
+
+def _by_hand(home: Path) -> str:
+    return f"end it by hand: pgrep -f -- '--home {home}' finds it"
 
 
 def _stop_recorded(home: Path) -> LocalAws | None:
     """Stops the recorded process if it is ours, hung or not, and removes the record; None when it was gone."""
     record = read_record(home)
-    alive = record is not None and is_instance(pid=record.pid, instance_id=record.instance_id)
-    if (
-        record is not None
-        and alive
-        and not stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
-    ):
+    alive = _lives(home, record)
+    if alive and record is None:
+        raise StopError(_UNRECORDED, hint=_by_hand(home))
+    if record is not None and alive and not _stopped(home, record):
         raise StopError(
             f"the local AWS (pid {record.pid}) did not stop",
             hint=f"look at {home / 'server.log'}, then end that process by hand",
@@ -225,11 +275,24 @@ def _stop_recorded(home: Path) -> LocalAws | None:
     return record if alive else None
 
 
+def _stopped(home: Path, record: LocalAws) -> bool:
+    if can_tell():
+        return stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
+    # Without /proc nothing but its own answer says whose process id that is.
+    if _healthy_instance_id(record.url) != record.instance_id:
+        return False
+    os.kill(record.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _is_held(home / _ALIVE) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not _is_held(home / _ALIVE)
+
+
 def _forget_dead(home: Path) -> None:
     """Removes a record whose process is gone, unless somebody is starting or stopping right now."""
     with contextlib.suppress(BlockingIOError), _locked(home, wait=False):
         record = read_record(home)
-        if record is None or not is_instance(pid=record.pid, instance_id=record.instance_id):
+        if record is None or not _lives(home, record):
             remove_record(home=home, instance_id=None)
 
 
@@ -281,9 +344,13 @@ def _start(
 ) -> LocalAws:
     log = home / "server.log"
     ready_in, ready_out = os.pipe()
-    with os.fdopen(ready_in, "rb") as ready:
+    with os.fdopen(ready_in, "rb") as ready, (home / _ALIVE).open("wb") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the server inherits it, and has it until it ends
         try:
-            inherited = (listener.fileno(), ready_out, *([archive.fileno()] if archive else []))
+            inherited = (
+                *(listener.fileno(), ready_out, alive.fileno()),
+                *([archive.fileno()] if archive else []),
+            )
             child = _spawn(home=home, inherited=inherited, log=log, settings=settings)
         finally:
             os.close(ready_out)
@@ -299,9 +366,13 @@ def _start(
 
 
 def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
-    if not _says_ready(ready):
+    said = _said(ready)
+    if said.get("errno") in _OF_THE_MACHINE:
+        raise OSError(said["errno"], os.strerror(said["errno"]), said["filename"])
+    if not said.get("ready"):
         raise StartError(
-            f"the local AWS did not start; the end of {log}:\n{_end_of(log)}", hint=f"the whole log is {log}"
+            f"the local AWS did not start{': ' if said else ''}{said.get('problem', '')}; the end of {log}:\n{_end_of(log)}",
+            hint=f"the whole log is {log}",
         )
     record = read_record(home)
     if record is None:
@@ -312,13 +383,14 @@ def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
 def _spawn(
     *, home: Path, inherited: tuple[int, ...], log: Path, settings: list[str]
 ) -> subprocess.Popen[bytes]:
-    """`inherited` are descriptors: where the server listens, where it says that it is ready, and a snapshot's archive."""
+    """`inherited` are descriptors: where the server listens, where it says that it is ready, its lock, a snapshot's archive."""
     command = [
         *(sys.executable, "-m", "mclass_tf.local.server"),
         *("--home", str(home)),
         *("--instance-id", str(uuid.uuid4())),
         *("--listen-fd", str(inherited[0])),
         *("--ready-fd", str(inherited[1])),
+        *("--alive-fd", str(inherited[2])),
         *settings,
     ]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
@@ -346,17 +418,18 @@ def _child_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _says_ready(descriptor: int) -> bool:
-    """Waits for the server's word; the pipe closes without one when the server dies."""
+def _said(descriptor: int) -> Mapping[str, Any]:
+    """Wait for the server's word, a line of JSON; empty where it dies without one."""
     deadline = time.monotonic() + _START_SECONDS
     said = b""
-    while said != _READY:
+    while not said.endswith(b"\n"):
         readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        chunk = os.read(descriptor, len(_READY)) if readable else b""
+        chunk = os.read(descriptor, 1 << 16) if readable else b""
         if not chunk:
-            return False
+            return {}
         said += chunk
-    return True
+    found: Mapping[str, Any] = json.loads(said)
+    return found
 
 
 def _end_of(log: Path) -> str:

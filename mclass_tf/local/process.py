@@ -17,18 +17,26 @@ _LISTEN = "0A"  # the state column of /proc/net/tcp
 
 
 def command_line(pid: int) -> str | None:
-    """The command line of a live process; None when there is no such process (a zombie counts as none)."""
-    if _PROC.is_dir():
+    """The command line of a live process; None when there is no such process (a zombie counts as none), or nothing tells."""
+    if (_PROC / "self").exists():  # the folder is there, and empty, where /proc is not mounted
         try:
             raw = (_PROC / str(pid) / "cmdline").read_bytes()
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             return None
         return raw.replace(b"\0", b" ").decode(errors="replace").strip() or None
     ps = shutil.which("ps") or "/bin/ps"
-    listing = subprocess.run(
-        [ps, "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    try:
+        listing = subprocess.run(
+            [ps, "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
     return listing.stdout.strip() or None
+
+
+def can_tell() -> bool:
+    """Whether this system tells which process is which: not without /proc and without ps."""
+    return command_line(os.getpid()) is not None
 
 
 def is_instance(*, pid: int, instance_id: str) -> bool:

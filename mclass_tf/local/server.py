@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import errno
 import gc
+import json
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,7 @@ class Arguments:
     instance_id: str
     listen_fd: int
     ready_fd: int
+    alive_fd: int
     speed: float
     tasks: str
     from_fd: int | None
@@ -52,12 +56,20 @@ def main(argv: list[str]) -> int:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     os.environ.update(MOTO_ENVIRONMENT)
     stopped = _stop_on_signals()
-    listener = socket.socket(fileno=arguments.listen_fd)
-    _serve(arguments=arguments, listener=listener, stopped=stopped)
+    os.set_inheritable(
+        arguments.alive_fd, False
+    )  # a lock that is held as long as this process lives, and no other
+    ready = _Ready(arguments.ready_fd)
+    try:
+        listener = socket.socket(fileno=arguments.listen_fd)
+        _serve(arguments=arguments, listener=listener, stopped=stopped, ready=ready)
+    except Exception as error:
+        ready.fail(error)
+        raise
     return 0
 
 
-def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> None:
+def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready: _Ready) -> None:
     # Imported here: the arguments are checked and the signals handled before the second that moto costs. What is imported
     # stays: to look for cycles in it would take a sixth of that time, and each time again while the server runs.
     gc.disable()
@@ -80,7 +92,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int) -> No
         application.await_restored()
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
-    _say_ready(arguments.ready_fd)
+    ready.say({"ready": True})
     while os.read(stopped, 1)[0] not in _ENDING:
         pass
     _log.info("stopping")
@@ -121,14 +133,36 @@ def _stop_on_signals() -> int:
     return waiting
 
 
-def _say_ready(descriptor: int) -> None:
-    """Tells the starter, who may have gone away meanwhile: the server then serves all the same."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        os.write(descriptor, b"ready\n")
-    except BrokenPipeError:
-        _log.warning("the starter has gone away")
-    os.close(descriptor)
+class _Ready:
+    """Tells the starter, once: that the server is ready, or why it is not. The log may be on a disk that is full."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def say(self, word: Mapping[str, object]) -> None:
+        """Tell the starter, who may have gone away meanwhile: the server then serves all the same."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        try:
+            os.write(descriptor, json.dumps(word).encode() + b"\n")
+        except BrokenPipeError:
+            _log.warning("the starter has gone away")
+        os.close(descriptor)
+
+    def fail(self, error: Exception) -> None:
+        number = error.errno if isinstance(error, OSError) else None
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            number = errno.EAGAIN
+        filename = getattr(error, "filename", None)
+        self.say(
+            {
+                "problem": f"{type(error).__name__}: {error}",
+                "errno": number,
+                "filename": None if filename is None else str(filename),
+            }
+        )
 
 
 def _parse(argv: list[str]) -> Arguments:
@@ -137,6 +171,7 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--instance-id", required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--alive-fd", type=int, required=True)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
     parser.add_argument("--from-fd", type=int, default=None)
@@ -146,6 +181,7 @@ def _parse(argv: list[str]) -> Arguments:
         instance_id=found.instance_id,
         listen_fd=found.listen_fd,
         ready_fd=found.ready_fd,
+        alive_fd=found.alive_fd,
         speed=found.speed,
         tasks=found.tasks,
         from_fd=found.from_fd,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from mclass_tf import machine
 from mclass_tf.aws import error_message, is_transient
 from mclass_tf.errors import RolloutError
 from mclass_tf.service import Service, ServiceDeployment, Task
@@ -72,8 +73,10 @@ def trouble(error: Exception) -> str:
 
 
 def out_of_patience(error: Exception) -> RolloutError:
+    shortage = machine.shortage(error)
+    why = error_message(error) if shortage is None else f"it could not be asked, {shortage.message}"
     return RolloutError(
-        f"AWS has not answered for {PATIENCE:g} s: {error_message(error)}",
+        f"AWS has not answered for {PATIENCE:g} s: {why}",
         hint="ECS goes on by itself with what it was told; `status ENV` shows what came of it",
         cause="AWS did not answer",
     )

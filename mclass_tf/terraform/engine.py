@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf import machine
 from mclass_tf.errors import EngineError, InterruptedByUserError
 from mclass_tf.process import Command, Runner
 
@@ -90,5 +91,7 @@ def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> s
         if done.interrupted:
             raise InterruptedByUserError("interrupted", hint="nothing more was started")
         return str(json.loads(done.stdout)["terraform_version"])
-    except (OSError, ValueError, KeyError):
-        raise EngineError(f"{argv[0]} does not answer `version` as Terraform does", hint=_INSTALL) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise machine.shortage(error) or EngineError(
+            f"{argv[0]} does not answer `version` as Terraform does", hint=_INSTALL
+        ) from None

@@ -123,6 +123,20 @@ _NEXT_STEPS = (
         "a mirror of the provider may be named by MCLASS_TF_PROVIDER_MIRROR",
     ),
     (r"NoSuchBucket|bucket does not exist", "make the state bucket: `bootstrap ENV`"),
+    (
+        r"(?i)no space left on device|disk quota exceeded",
+        "free some space, also below $TMPDIR; then plan again",
+    ),
+    (r"(?i)read-only file system", "make it writable, or name another folder: MCLASS_TF_HOME, TMPDIR"),
+    (r"(?i)too many open files", "raise the limit: ulimit -n 1024; then plan again"),
+    (
+        r"(?i)resource temporarily unavailable|cannot allocate memory",
+        "end some processes or free memory (ulimit -u, pids.max of the cgroup); then plan again",
+    ),
+    (
+        r"RequestTimeTooSkewed|Signature expired|Signature not yet current|RequestExpired",
+        "set this machine's clock: AWS refuses what is signed minutes off its own time",
+    ),
     (r"(?i)deletion protection", "set deletion_protection = false, apply, then destroy"),
     (r"connection refused|no route to host", "is the endpoint up? `local status` tells of the local AWS"),
     (
