@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from mclass_tf import machine
 from mclass_tf.errors import EndpointError
 from mclass_tf.local.loopback import ask
 from mclass_tf.target import Target
@@ -94,7 +95,7 @@ def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
     try:
         document = ask(f"{target.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS)
     except (OSError, ValueError) as error:
-        raise EndpointError(
+        raise machine.shortage(error) or EndpointError(
             f"{target.label} does not say where its load balancers are: {error}",
             hint="look at its log; `local status` says where",
         ) from None

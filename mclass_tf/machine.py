@@ -5,13 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
+import tempfile
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from mclass_tf.errors import DiskFullError, MachineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _FILES = (errno.EMFILE, errno.ENFILE)
+_LITTLE = 1 << 20
+_FILES_NEEDED = 64
+_THREADS_NEEDED = 32
 _NO_THREAD = "can't start new thread"
 _NOTHING_LOST = "what was done before stays done, and the same command may be run again"
 
@@ -19,6 +26,47 @@ _NOTHING_LOST = "what was done before stays done, and the same command may be ru
 def shortage(error: BaseException) -> MachineError | None:
     """Return what the machine is short of where that is why `error` came, by itself or wrapped in a library's own; else None."""
     return next((found for each in _chain(error) if (found := _shortage(each)) is not None), None)
+
+
+def require_room(folder: Path) -> None:
+    """Raise MachineError where an apply would run short in the middle of its work, which is where it can lose its state.
+
+    Terraform and the provider need some dozens of threads and descriptors, which they have from the same limits as this
+    process (Go raises the soft limit of descriptors to the hard one by itself), and a place to leave a state in.
+    """
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files not in (resource.RLIM_INFINITY, -1) and files < _FILES_NEEDED:
+        raise MachineError(
+            f"a process may open {files} files here, and Terraform needs {_FILES_NEEDED}; nothing was applied",
+            hint="raise the limit: ulimit -Hn 1024",
+        )
+    free = shutil.disk_usage(folder).free
+    if free < _LITTLE:
+        raise DiskFullError(
+            f"{free >> 10} KiB are free on the disk of {folder}, too few to leave a state in; nothing was applied",
+            hint="free some space (df -h)",
+        )
+    _require_threads(_THREADS_NEEDED)
+
+
+def _require_threads(count: int) -> None:
+    """Start so many threads for a moment: how many a user or a control group may have, only that tells."""
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(count)]
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        error = _no_process("thread")
+        raise MachineError(
+            f"{error.message}: Terraform needs {count}; nothing was applied", hint=error.hint
+        ) from None
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -44,7 +92,7 @@ def _of_the_system(error: OSError) -> MachineError | None:
     where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in _FULL:
         return DiskFullError(
-            f"no space left for {where or 'what the command writes'}: {error.strerror}",
+            f"no space left {f'for {where}' if where else f'on the disk of {_full_folders()}'}: {error.strerror}",
             hint=f"free some space, also below $TMPDIR (df -h, df -i, quota); {_NOTHING_LOST}",
         )
     if error.errno in _FILES:
@@ -61,6 +109,18 @@ def _of_the_system(error: OSError) -> MachineError | None:
             hint=f"mend its permissions, or name another folder: MCLASS_TF_HOME, TMPDIR; {_NOTHING_LOST}",
         )
     return None
+
+
+def _full_folders() -> str:
+    """Return which folders that a command writes to are on a full disk: an error of a write does not say."""
+    named = (os.environ.get("MCLASS_TF_HOME") or ".mclass", tempfile.gettempdir())
+    folders = (next(p for p in (path, *path.parents) if p.exists()) for path in map(_absolute, named))
+    full = [str(folder) for folder in folders if shutil.disk_usage(folder).free < _LITTLE]
+    return " and of ".join(full or [str(_absolute(name)) for name in named[:1]])
+
+
+def _absolute(name: str) -> Path:
+    return Path(name).absolute()
 
 
 def _no_process(kind: str) -> MachineError:

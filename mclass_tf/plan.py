@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import machine
 from mclass_tf.errors import PlanRefusedError
 
 
@@ -154,8 +155,8 @@ def state_of(path: Path) -> tuple[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             state = json.loads(archive.read("tfstate"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise PlanRefusedError(
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise machine.shortage(error) or PlanRefusedError(
             f"{path} is not a plan that Terraform saved", hint="make one with: `plan ENV`"
         ) from None
     return str(state.get("lineage", "")), int(state.get("serial", 0))

@@ -24,7 +24,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.plan import state_of
 from mclass_tf.private import OTHERS_WRITE
-from mclass_tf.terraform import Engine, Terraform, cliconfig, commands, outlived, provider
+from mclass_tf.terraform import Engine, Terraform, cliconfig, commands, messages, outlived, provider
 from mclass_tf.workspace import HOME, Workspace, approval_of, discard
 
 HOME_VARIABLE = "MCLASS_TF_HOME"
@@ -209,18 +209,25 @@ class Session:
         return f"the state has serial {serial} and is locked: `unlock {self.environment.name} {lock}`"
 
     def rescue_state(self, lineage: str, serial: int) -> Path | None:
-        """Move a state that Terraform could not write to the backend out of the root; return where it is now.
+        """Keep a state that Terraform could not write to the backend; return where it is now, None where there is none.
+
+        Terraform leaves it in the root, or prints it where it cannot write there either.
 
         `lineage` and `serial` are those of the state that was planned from. The root is the same for all environments: a state
         of another lineage is left for the one that it is of. Of a first apply, serial 0, the lineage is not known before.
         """
-        left = self.workspace.root / "errored.tfstate"
-        if not left.is_file() or (serial and state.lineage_of(left) != lineage):
+        rescued, left = self.workspace.rescued_state, self.workspace.root / "errored.tfstate"
+        run = self.workspace.run_folder.left()
+        if left.is_file() and (not serial or state.lineage_of(left) == lineage):
+            shutil.move(left, rescued)
+            rescued.chmod(0o600)
+        elif run is not None and (dumped := messages.dumped_state(run.stdout)) is not None:
+            rescued.touch(mode=0o600)
+            rescued.write_text(dumped, encoding="utf-8")
+        else:
             return None
-        shutil.move(left, self.workspace.rescued_state)
-        self.workspace.rescued_state.chmod(0o600)
-        self.report(f"the backend did not take the state; it is kept in {self.workspace.rescued_state}")
-        return self.workspace.rescued_state
+        self.report(f"the backend did not take the state; it is kept in {rescued}")
+        return rescued
 
     def restore_state(self) -> None:
         """Write to the backend a state that it did not take before; raise StateNotStoredError where it still does not."""
@@ -234,10 +241,12 @@ class Session:
         except InterruptedByUserError:
             raise
         except TerraformError as error:
+            lock = self.lock()
+            first = f"`unlock {self.environment.name} {lock}`" if lock else "mend what the message names"
             raise StateNotStoredError(
                 f"the backend still does not take the state {rescued}: {error.message}",
-                hint=f"what the last apply made is in no other state: keep the file; mend what the message names, and run "
-                f"this again. Where the bucket has a later state that is right, delete the file: rm {shlex.quote(str(rescued))}",
+                hint=f"{first}, then run this again. Keep the file: what the last apply made is in no other state. Where "
+                f"the bucket has a later one that is right, delete it: rm {shlex.quote(str(rescued))}",
             ) from None
         rescued.unlink()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf import local
+from mclass_tf import local, machine
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import LocalAwsUnavailableError
@@ -104,7 +104,7 @@ def seed_certificate(target: Target, environment: Environment, *, arn: str) -> N
     try:
         ask(url, seconds=30, method="PUT", body=body)
     except (OSError, ValueError) as error:
-        raise LocalAwsUnavailableError(
+        raise machine.shortage(error) or LocalAwsUnavailableError(
             f"{target.label} did not take the certificate {arn}: {error}",
             hint="look at its log; `local status` says where",
         ) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from mclass_tf import endpoint, gates, inputs, verify
+from mclass_tf import endpoint, gates, inputs, machine, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
     MclassError,
@@ -423,6 +423,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
     if not saved.has_changes:
         _discard(saved.path)
         return Applied(environment=saved.environment, changed=False, outputs=session.state().shown)
+    machine.require_room(session.workspace.directory)
     session.initialise()
     session.report("applying")
     try:
@@ -434,7 +435,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
         raise _with_rescued_state(session, saved, error) from None
     # The state has moved on: this plan can never be applied again.
     _discard(saved.path)
-    return Applied(environment=saved.environment, changed=True, outputs=found)
+    return Applied(environment=saved.environment, changed=True, outputs=found or session.state().shown)
 
 
 def _with_rescued_state(session: Session, saved: SavedPlan, error: MclassError) -> MclassError:

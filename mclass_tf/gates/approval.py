@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from mclass_tf import machine
 from mclass_tf.errors import PlanOutdatedError, PlanRefusedError
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import SavedPlan, digest
@@ -140,8 +141,10 @@ def _record(path: Path, again: str) -> _Record:
         version = msgspec.convert(document, type=_Format).format
     except FileNotFoundError:
         raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
-    except (OSError, ValueError, RecursionError):
-        raise PlanRefusedError(f"the approval {path} cannot be read", hint=again) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise machine.shortage(error) or PlanRefusedError(
+            f"the approval {path} cannot be read", hint=again
+        ) from None
     if version != FORMAT:
         raise PlanRefusedError(
             f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again

@@ -170,7 +170,7 @@ class Images:
         """The image that was built last; raise NoImageError where there is none."""
         try:
             name = (self.folder / "latest").read_text(encoding="ascii")
-        except OSError:
+        except FileNotFoundError:
             raise NoImageError("there is no image yet", hint="build one: `build`") from None
         return self.read(f"sha256:{name}")
 
@@ -182,7 +182,7 @@ class Images:
             )
         try:
             return _read(self.folder / digest.removeprefix("sha256:"))
-        except OSError:
+        except FileNotFoundError:
             raise NoImageError(
                 f"the image {digest} is not on this machine", hint="build it: `build`"
             ) from None

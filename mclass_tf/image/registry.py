@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from mclass_tf import machine
 from mclass_tf.aws import Aws
 from mclass_tf.errors import (
     CorruptedImageError,
@@ -349,7 +350,7 @@ class Registry:
                 stream=stream,
             )
         except (RequestException, OSError) as error:
-            raise BrokenOffError(str(error)) from None
+            raise machine.shortage(error) or BrokenOffError(str(error)) from None
         return answer
 
     def _location(self, answer: requests.Response) -> str:

@@ -67,6 +67,8 @@ class Admin:
             return route({**query, **json.loads(environ["wsgi.input"].read() or b"{}")})
         except (ValueError, TypeError, KeyError) as error:
             return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
+        except OSError as error:  # the machine's: a full disk, no descriptor left
+            return _json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
 
     def _health(self, _body: Any) -> Reply:
         health = {

@@ -266,7 +266,14 @@ def _stop_recorded(home: Path) -> LocalAws | None:
     alive = _lives(home, record)
     if alive and record is None:
         raise StopError(_UNRECORDED, hint=_by_hand(home))
-    if record is not None and alive and not _stopped(home, record):
+    try:
+        is_stopped = record is None or not alive or _stopped(home, record)
+    except PermissionError:
+        raise StopError(
+            f"the local AWS of {home} belongs to another user, and was not stopped",
+            hint="let its user stop it, or name a home folder of your own",
+        ) from None
+    if record is not None and not is_stopped:
         raise StopError(
             f"the local AWS (pid {record.pid}) did not stop",
             hint=f"look at {home / 'server.log'}, then end that process by hand",

@@ -70,7 +70,7 @@ class Terraform:
         return document
 
     def apply(self, *, plan_file: Path) -> Mapping[str, Any]:
-        """Apply a saved plan; return the outputs, name to value."""
+        """Apply a saved plan; return the outputs, name to value: none where the disk was too full to leave them."""
         _, said = self._ui(commands.apply(plan_file=plan_file))
         outputs: dict[str, Any] = {}
         for message in said:

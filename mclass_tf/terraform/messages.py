@@ -65,6 +65,13 @@ def end_of_apply(stdout: str, stderr: str) -> str | None:
     return f"it went well: {done[-1]}" if done else None
 
 
+def dumped_state(stdout: str) -> str | None:
+    """Return the state that Terraform has printed since it could write it nowhere, neither to the backend nor beside it."""
+    said = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
+    found = (message.body["state"] for message in said if isinstance(message.body.get("state"), dict))
+    return next((json.dumps(document) for document in found if "version" in document), None)
+
+
 def failure(
     *, command: str, status: int, found: Sequence[Diagnostic], stderr: str, environment: str
 ) -> TerraformError:
@@ -128,6 +135,10 @@ _NEXT_STEPS = (
         "free some space, also below $TMPDIR; then plan again",
     ),
     (r"(?i)read-only file system", "make it writable, or name another folder: MCLASS_TF_HOME, TMPDIR"),
+    (
+        r"failed to create new OS thread|runtime: may need to increase max user processes",
+        "end some processes, or raise the limit: ulimit -u, pids.max of the cgroup; then plan again",
+    ),
     (r"(?i)too many open files", "raise the limit: ulimit -n 1024; then plan again"),
     (
         r"(?i)resource temporarily unavailable|cannot allocate memory",

@@ -251,6 +251,34 @@ def test_a_server_that_hangs_is_stopped_all_the_same(home: Path) -> None:
     assert not _accepts(up.port)
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs_is_not_replaced_by_a_second_one(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    os.kill(up.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(local.StartError, match=f"pid {up.pid}.*no second one was started") as told:
+            local.up(home=home, port=0)
+    finally:
+        os.kill(up.pid, signal.SIGCONT)
+    assert "`local down`" in told.value.hint
+    assert up == local.up(home=home, port=0)
+
+
+def test_a_server_whose_record_is_gone_is_not_joined_by_a_second_one(home: Path) -> None:
+    up = local.up(home=home, port=0)
+    record = home / "server.json"
+    text = record.read_text()
+    record.unlink()
+
+    with pytest.raises(local.StartError, match="its record is gone"):
+        local.up(home=home, port=0)
+    with pytest.raises(local.StopError, match="its record is gone"):
+        local.down(home=home)
+
+    record.write_text(text)
+    assert up == local.down(home=home)
+
+
 def _project() -> Path:
     return Path(local.__file__).parents[2]
 

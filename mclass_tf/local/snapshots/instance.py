@@ -71,8 +71,12 @@ class Instance:
             self.write_access_logs()
             data = state.dump(every)
         path = self._home / f"{uuid.uuid4().hex}.state"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
-            written.write(data)
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+                written.write(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return Saved(state=path.name, speed=live.clock.speed, versions=self._versions)
 
     def restore(self, archive: IO[bytes]) -> None:
