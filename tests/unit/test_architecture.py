@@ -30,7 +30,18 @@ LAYERS = (
     },
     {"trust"},
     {"aws", "environment", "local", "plan", "process", "workspace"},
-    {"analysis", "attempt_names", "inputs", "lines", "machine", "private", "runs", "stored", "strategy", "terminal"},
+    {
+        "analysis",
+        "attempt_names",
+        "inputs",
+        "lines",
+        "machine",
+        "private",
+        "runs",
+        "stored",
+        "strategy",
+        "terminal",
+    },
     {"errors"},
 )
 MODULES = sorted(

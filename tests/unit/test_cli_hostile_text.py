@@ -10,7 +10,6 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 

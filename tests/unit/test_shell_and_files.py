@@ -49,6 +49,7 @@ def test_terraform_reads_the_settings_of_the_backend_wherever_the_project_lies(
         environment="dev",
         run=process.run,
         progress=lambda _line: None,
+        run_folder=None,
     )
     terraform.init(backend_config=backend)
     assert "here.tfstate" in (folder / "data/terraform.tfstate").read_text()
