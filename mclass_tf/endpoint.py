@@ -93,7 +93,7 @@ class LoadBalancer:
 def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
     """Return the load balancers of the local AWS, of all accounts."""
     try:
-        document = ask(f"{target.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS)
+        document = ask(f"{target.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS, key=target.key)
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or EndpointError(
             f"{target.label} does not say where its load balancers are: {error}",

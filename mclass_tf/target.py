@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mclass_tf import local, machine
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import LocalAwsUnavailableError
+from mclass_tf.local.key import Key
 from mclass_tf.local.loopback import ask
 
-# Terraform's own calls need no role of this name to exist there: the local AWS lets anybody assume any.
+# Terraform's own calls need no role of this name to exist there: the owner of the local AWS may assume any.
 _LOCAL_ROLE = "mclass-deploy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """`kind` is "aws" or "local"; `identity` tells one local AWS, or endpoint, from another."""
+    """`kind` is "aws" or "local"; `identity` tells one local AWS, or endpoint, from another; `key` is that of a local AWS."""
 
     kind: str
     identity: str
     endpoint_url: str | None
+    key: Key | None = field(default=None, repr=False)
 
     @property
     def is_local(self) -> bool:
@@ -35,13 +37,13 @@ class Target:
 
     def access(self, environment: Environment) -> Access:
         """Return what a first call needs; on AWS the credentials come from the usual chain."""
-        if not self.is_local:
+        if self.key is None:
             return Access(region=environment.region, endpoint_url=self.endpoint_url)
         return Access(
             region=environment.region,
             endpoint_url=self.endpoint_url,
-            access_key_id="test",
-            secret_access_key="test",  # noqa: S106  # the local AWS takes any
+            access_key_id=self.key.access_key_id,
+            secret_access_key=self.key.secret_access_key,
         )
 
     def role_arn(self, environment: Environment) -> str | None:
@@ -68,7 +70,9 @@ def find(env: Mapping[str, str], *, use_local: bool, home: Path) -> Target:
 
 
 def of_local(running: local.LocalAws) -> Target:
-    return Target(kind="local", identity=f"local {running.instance_id}", endpoint_url=running.url)
+    return Target(
+        kind="local", identity=f"local {running.instance_id}", endpoint_url=running.url, key=running.key
+    )
 
 
 def start_local(
@@ -102,7 +106,7 @@ def seed_certificate(target: Target, environment: Environment, *, arn: str) -> N
     }
     url = f"{target.endpoint_url}/_mclass/acm/certificates"
     try:
-        ask(url, seconds=30, method="PUT", body=body)
+        ask(url, seconds=30, key=target.key, method="PUT", body=body)
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or LocalAwsUnavailableError(
             f"{target.label} did not take the certificate {arn}: {error}",

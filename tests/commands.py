@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import local
 from tests.time_limits import seconds_left
 from tests.warm import Warm
 
@@ -74,6 +75,12 @@ class CommandLine:
         done = self.run(*arguments, **env)
         assert done.status == 0, f"{' '.join(arguments)}: exit {done.status}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def local_aws(self) -> local.LocalAws:
+        """The local AWS of this home, which is up."""
+        running = local.status(home=self.home / "local")
+        assert running is not None
+        return running
 
     def shell_environment(self, environment: str) -> dict[str, str]:
         """The variables with which plain Terraform and any AWS client act on `environment` on the local AWS."""

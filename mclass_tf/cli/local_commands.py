@@ -34,7 +34,7 @@ def up(call: Call) -> Outcome:
             # The local AWS serves the others all the same; commands on this one will say the same again.
             call.reporter.line(f"{name} is not ready: {error}")
     text = f"the local AWS is up at {running.url} (pid {running.pid})\n" + _HOW_TO_ENTER
-    return Outcome(text=text, document={"up": True, **asdict(running)})
+    return Outcome(text=text, document={"up": True, **running.document})
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -48,7 +48,7 @@ def down(call: Call) -> Outcome:
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=error.hint) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
-    return Outcome(text=text, document={"up": False, "stopped": stopped and asdict(stopped)})
+    return Outcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
 
 
 def save(call: Call) -> Outcome:
@@ -72,7 +72,7 @@ def status(call: Call) -> Outcome:
         f"its log: {log}",
         *(_listener_line(balancer, listener) for balancer in balancers for listener in balancer.listeners),
     ]
-    document = {"up": True, **asdict(running), "log": log, "load_balancers": [asdict(b) for b in balancers]}
+    document = {"up": True, **running.document, "log": log, "load_balancers": [asdict(b) for b in balancers]}
     return Outcome(text="\n".join(lines), document=document)
 
 

@@ -78,7 +78,7 @@ def pace_of(target: Target) -> Pace:
     if not target.is_local:
         return Pace()
     try:
-        answer = ask(f"{target.endpoint_url}/_mclass/clock", seconds=_ASK_SECONDS)
+        answer = ask(f"{target.endpoint_url}/_mclass/clock", seconds=_ASK_SECONDS, key=target.key)
         return Pace(speed=max(float(answer["speed"]), 1.0), is_local=True)
     except (OSError, ValueError, KeyError, TypeError):
         return Pace(is_local=True)

@@ -160,7 +160,7 @@ def _instrument(session: Session) -> Instrument:
         raise ConfigurationError(
             f"a rehearsal needs the local AWS; {session.target.label} is none", hint="`local up`"
         )
-    return Instrument(running.url, pid=running.pid)
+    return Instrument(running)
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class Admin:
         path = str(environ["PATH_INFO"])
         if not path.startswith(PREFIX):
             return None
+        if not self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
+            return _json(
+                HTTPStatus.FORBIDDEN,
+                {"error": "the admin endpoint is open to the owner of this instance alone"},
+            )
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})

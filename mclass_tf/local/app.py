@@ -22,7 +22,7 @@ class Application:
     """The application of one instance: each part answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
-        aws = Aws()
+        aws = Aws(key=record.key)
         self._store = Store(registry_in(home))
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)

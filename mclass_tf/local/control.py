@@ -148,13 +148,14 @@ def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
             hint="take it down first",
         )
     if speed is not None:
-        _set_speed(running.url, speed)
+        _set_speed(running, speed)
     return running
 
 
-def _set_speed(url: str, speed: float) -> None:
+def _set_speed(running: LocalAws, speed: float) -> None:
+    url = f"{running.url}/_mclass/clock"
     try:
-        ask(f"{url}/_mclass/clock", seconds=_HEALTH_SECONDS, method="PUT", body={"speed": speed})
+        ask(url, seconds=_HEALTH_SECONDS, key=running.key, method="PUT", body={"speed": speed})
     except (OSError, ValueError) as error:
         raise StartError(
             f"the local AWS did not take the speed {speed:g}: {error}", hint="take it down and up again"
@@ -164,7 +165,8 @@ def _set_speed(url: str, speed: float) -> None:
 def _save_state(running: LocalAws) -> Any:
     """Have the server write its state into the home folder; return what it says."""
     try:
-        return ask(f"{running.url}/_mclass/snapshot", seconds=_SAVE_SECONDS, method="PUT", body={})
+        url = f"{running.url}/_mclass/snapshot"
+        return ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
     except HTTPError as error:
         said = json.loads(error.read() or b"{}")
         if not said.get("under_way"):
@@ -203,13 +205,15 @@ def _running(home: Path) -> LocalAws | None:
     record = read_record(home)
     if record is None or not _lives(home, record):
         return None
-    return record if _healthy_instance_id(record.url) == record.instance_id else None
+    return record if _healthy_instance_id(record) == record.instance_id else None
 
 
-def _healthy_instance_id(url: str) -> str | None:
+def _healthy_instance_id(record: LocalAws) -> str | None:
     """Asks the port who it is: the number may have gone to another server since."""
+    if not record.key.access_key_id:
+        return None
     try:
-        health = ask(f"{url}/_mclass/health", seconds=_HEALTH_SECONDS)
+        health = ask(f"{record.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=record.key)
     except (OSError, ValueError) as error:
         if getattr(getattr(error, "reason", error), "errno", None) in _SHORTAGES:
             raise  # it is this process that cannot ask

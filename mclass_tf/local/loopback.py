@@ -6,16 +6,21 @@ import json
 import urllib.request
 from typing import Any
 
+from mclass_tf.local.key import Key
+
 # Reached directly, whatever proxy stands before the internet.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str, *, seconds: float, method: str = "GET", body: Any = None) -> Any:
-    """Return the JSON that `url` answers; raise OSError or ValueError where it does not."""
+def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET", body: Any = None) -> Any:
+    """Return the JSON that `url` answers to the owner of `key`; raise OSError or ValueError where it does not."""
     request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
         url,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={
+            "Content-Type": "application/json",
+            **({} if key is None else {"Authorization": key.authorization}),
+        },
         method=method,
     )
     with _OPENER.open(request, timeout=seconds) as answer:

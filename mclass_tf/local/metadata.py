@@ -17,9 +17,8 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from moto.ec2 import ec2_backends
-from moto.sts.models import sts_backends
-from moto.utilities.utils import get_partition
 
+from mclass_tf.local.aws import sts
 from mclass_tf.local.aws.ecs import specification, task_logs
 from mclass_tf.local.aws.ecs.task import Container, Task
 from mclass_tf.local.http import Reply
@@ -223,16 +222,14 @@ def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
 
 
 def _assume(task: Task, role_arn: str, *, until: dt.datetime) -> tuple[dt.datetime, dict[str, Any]]:
-    """Credentials that act in the account of the role, as those of AssumeRole do here."""
-    launch = task.launch
-    backend = sts_backends[launch.account_id][get_partition(launch.region)]
-    found = backend.assume_role(
-        region_name=launch.region,
-        role_session_name=task.id,
+    """Credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
+    found = sts.issue(
+        account_id=task.launch.account_id,
+        region=task.launch.region,
         role_arn=role_arn,
-        policy="",
-        duration=_CREDENTIALS_SECONDS,
-        external_id="",
+        name=task.id,
+        seconds=_CREDENTIALS_SECONDS,
+        task_id=task.id,
     )
     document = {
         "RoleArn": role_arn,

@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+from mclass_tf.local.key import Key
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAws:
-    """A running local AWS; `started_at` is ISO 8601 in UTC, `tasks` what runs them ("": chosen by the image)."""
+    """A running local AWS; `started_at` is ISO 8601 in UTC, `tasks` what runs them ("": chosen by the image).
+
+    `key` signs its owner's calls, and opens the admin endpoint.
+    """
 
     url: str
     port: int
@@ -19,6 +26,12 @@ class LocalAws:
     instance_id: str
     started_at: str
     tasks: str = ""
+    key: Key = field(repr=False)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return all that may be shown: not the key."""
+        return {name: value for name, value in asdict(self).items() if name != "key"}
 
 
 def record_path(home: Path) -> Path:
@@ -36,9 +49,18 @@ def read_record(home: Path) -> LocalAws | None:
             instance_id=str(fields["instance_id"]),
             started_at=str(fields["started_at"]),
             tasks=str(fields.get("tasks", "")),
+            key=_key(fields.get("key") or {}),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _key(fields: Mapping[str, Any]) -> Key:
+    """The key; an empty one where a version before keys has written the record: that instance is stopped, never asked."""
+    return Key(
+        access_key_id=str(fields.get("access_key_id", "")),
+        secret_access_key=str(fields.get("secret_access_key", "")),
+    )
 
 
 def write_record(*, home: Path, record: LocalAws) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf.local import key
 from mclass_tf.local.record import LocalAws, remove_record, write_record
 
 _log = logging.getLogger("mclass_tf.local")
@@ -112,6 +113,7 @@ def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
         instance_id=arguments.instance_id,
         started_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
         tasks=arguments.tasks,
+        key=key.make(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mclass_tf.errors import ConfigurationError, LocalAwsUnavailableError
+from mclass_tf.local import LocalAws
 from mclass_tf.local.loopback import ask
 from mclass_tf.rehearsal.result import BalancerFailure
 
@@ -13,11 +14,10 @@ _METADATA = "ECS_CONTAINER_METADATA_URI_V4"
 
 
 class Instrument:
-    """The local AWS at `url`, whose server is the process `pid`."""
+    """A local AWS that runs on this machine."""
 
-    def __init__(self, url: str, *, pid: int) -> None:
-        self._url = url
-        self._pid = pid
+    def __init__(self, running: LocalAws) -> None:
+        self._running = running
 
     def speed(self) -> float:
         return float(self._ask("GET", "clock")["speed"])
@@ -55,7 +55,7 @@ class Instrument:
         """End the process of one of these tasks as `kill -9` does, nobody told; return the task's ARN."""
         import psutil  # noqa: PLC0415  # only here
 
-        for process in psutil.Process(self._pid).children(recursive=True):
+        for process in psutil.Process(self._running.pid).children(recursive=True):
             try:
                 uri = process.environ().get(_METADATA)
                 arn = None if uri is None else self._task_of(uri)
@@ -75,9 +75,10 @@ class Instrument:
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         try:
-            return ask(f"{self._url}/_mclass/{path}", seconds=_SECONDS, method=method, body=body)
+            url = f"{self._running.url}/_mclass/{path}"
+            return ask(url, seconds=_SECONDS, key=self._running.key, method=method, body=body)
         except (OSError, ValueError) as error:
             raise LocalAwsUnavailableError(
-                f"the local AWS at {self._url} does not answer {method} /_mclass/{path}: {error}",
+                f"the local AWS at {self._running.url} does not answer {method} /_mclass/{path}: {error}",
                 hint="look at its log; `local status` says where",
             ) from None

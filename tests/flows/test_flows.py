@@ -415,12 +415,13 @@ def test_malformed_variables_are_told_by_terraform_too(small: CommandLine) -> No
 def test_credentials_of_another_account_are_refused_before_anything_runs(small: CommandLine) -> None:
     up = small.ok("local", "status", "--json").document
     other = CommandLine(project=small.project, home=small.home.parent / "other")
+    key = small.local_aws().key
 
     done = other.run(
         *("plan", "prod"),
         AWS_ENDPOINT_URL=up["url"],
-        AWS_ACCESS_KEY_ID="test",
-        AWS_SECRET_ACCESS_KEY="test",
+        AWS_ACCESS_KEY_ID=key.access_key_id,
+        AWS_SECRET_ACCESS_KEY=key.secret_access_key,
         AWS_EC2_METADATA_DISABLED="true",
     )
 

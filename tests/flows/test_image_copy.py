@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,7 @@ class Account:
         base = Access(
             region="ap-northeast-2",
             endpoint_url=server.url,
-            access_key_id="test",
-            secret_access_key="test",
+            **asdict(server.key),
         )
         self.aws: Aws = connect(base, account_id=account_id, role_arn=f"arn:aws:iam::{account_id}:role/tests")
         self.url = server.url

@@ -8,7 +8,7 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from mclass_tf.errors import (
 )
 from mclass_tf.image.layout import Descriptor, blob_path, digest_of_file
 from mclass_tf.image.registry import BrokenOffError
+from tests.callers import ask
 
 ACCOUNT = "111111111111"
 REGION = "ap-northeast-2"
 
 
 def enter(server: local.LocalAws) -> Aws:
-    base = Access(region=REGION, endpoint_url=server.url, access_key_id="test", secret_access_key="test")
+    base = Access(region=REGION, endpoint_url=server.url, **asdict(server.key))
     return connect(base, account_id=ACCOUNT, role_arn=f"arn:aws:iam::{ACCOUNT}:role/tests")
 
 
@@ -168,15 +169,11 @@ def test_an_expired_token_is_refused_in_the_words_of_ecr(tmp_path: Path) -> None
     try:
         aws = enter(server)
         aws.ecr.create_repository(repositoryName="web")
-        _tell(server, "ecr/token-lifetime", {"seconds": -1})
+        ask(server, "ecr/token-lifetime", {"seconds": -1})
         with pytest.raises(LoginRefusedError, match="Your authorization token has expired"):
             Watch().registry(image.log_in(aws), "web").push(make_image(tmp_path), tag="v1")
     finally:
         local.down(home=tmp_path / "home")
-
-
-def _tell(server: local.LocalAws, path: str, document: Any) -> None:
-    requests.put(f"{server.url}/_mclass/{path}", json=document, timeout=30).raise_for_status()
 
 
 def test_without_credentials_there_is_no_token(server: local.LocalAws) -> None:

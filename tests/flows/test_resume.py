@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
 import signal
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.callers import ask
 from tests.commands import Done
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
@@ -62,11 +61,8 @@ def trouble(
     status: int = 400,
 ) -> None:
     """Have a service in trouble for so long."""
-    url = dev.env["AWS_ENDPOINT_URL"]
-    body = json.dumps({"service": service, "seconds": seconds, "code": code, "status": status}).encode()
-    asked = urllib.request.Request(f"{url}/_mclass/troubles", method="PUT", data=body)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30):
-        pass
+    body = {"service": service, "seconds": seconds, "code": code, "status": status}
+    ask(dev.commands.local_aws(), "troubles", body)
 
 
 def goes_on(dev: Dev) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -18,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mclass_tf import local
+from tests.callers import ask, owner
 
 DEV = "111111111111"
 PROD = "222222222222"
@@ -76,9 +76,8 @@ def account_of(server: local.LocalAws, account_id: str) -> Account:
         "sts",
         endpoint_url=server.url,
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
         config=_ONE_TRY,
+        **owner(server.key),
     )
     found = sts.assume_role(RoleArn=f"arn:aws:iam::{account_id}:role/anything", RoleSessionName="tests")
     keys = found["Credentials"]
@@ -134,9 +133,8 @@ def standing(server: local.LocalAws, request: pytest.FixtureRequest) -> Account:
 @pytest.fixture
 def health(server: local.LocalAws) -> Callable[[], dict[str, Any]]:
     def read() -> dict[str, Any]:
-        with urllib.request.urlopen(f"{server.url}/_mclass/health", timeout=10) as answer:
-            document: dict[str, Any] = json.load(answer)
-            return document
+        document: dict[str, Any] = ask(server, "health")
+        return document
 
     return read
 

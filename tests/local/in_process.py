@@ -14,11 +14,14 @@ import boto3
 from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.config import Config
 
+from mclass_tf.local import key
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.server import MOTO_ENVIRONMENT
 
 REGION = "ap-northeast-2"
 
+KEY = key.make()
+"""That of the owner."""
 _numbers = itertools.count()
 _URL = "http://127.0.0.1:1"  # nothing listens there: every request is answered before it is sent
 
@@ -29,7 +32,7 @@ def aws() -> Aws:
     for name, value in MOTO_ENVIRONMENT.items():
         if name.startswith("MOTO_") or name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
             os.environ.setdefault(name, value)
-    return Aws()
+    return Aws(key=KEY)
 
 
 def new_account() -> str:
@@ -44,27 +47,33 @@ def client(account_id: str, service: str, *, region: str = REGION) -> Any:
     return _client(service, region, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
 
-def identity(key: str, secret: str, token: str) -> Mapping[str, str]:
+def identity(key_id: str, secret: str, token: str | None) -> Mapping[str, str]:
     """Who the credentials say that one is."""
-    found: Mapping[str, str] = _client("sts", REGION, key, secret, token).get_caller_identity()
+    found: Mapping[str, str] = _client("sts", REGION, key_id, secret, token).get_caller_identity()
     return found
+
+
+def session(account_id: str) -> tuple[str, str, str]:
+    """Return the key, the secret and the token of a session in that account."""
+    keys = _keys(account_id)
+    return keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]
 
 
 @cache
 def _keys(account_id: str) -> Mapping[str, str]:
-    sts = _client("sts", REGION, "local", "local", None)
+    sts = _client("sts", REGION, KEY.access_key_id, KEY.secret_access_key, None)
     answer = sts.assume_role(RoleArn=f"arn:aws:iam::{account_id}:role/tests", RoleSessionName="tests")
     keys: Mapping[str, str] = answer["Credentials"]
     return keys
 
 
-def _client(service: str, region: str, key: str, secret: str, token: str | None) -> Any:
+def _client(service: str, region: str, key_id: str, secret: str, token: str | None) -> Any:
     factory: Any = boto3.client
     made = factory(
         service,
         endpoint_url=_URL,
         region_name=region,
-        aws_access_key_id=key,
+        aws_access_key_id=key_id,
         aws_secret_access_key=secret,
         aws_session_token=token,
         config=Config(retries={"total_max_attempts": 1}),
@@ -106,6 +115,7 @@ def _environ(request: Any) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "PATH_INFO": url.path or "/",
         "QUERY_STRING": url.query,
+        "RAW_URI": f"{url.path or '/'}{'?' if url.query else ''}{url.query}",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "1",
         "SERVER_PROTOCOL": "HTTP/1.1",

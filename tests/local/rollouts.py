@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.callers import ask
 from tests.local.conftest import REGION, Account, Network, make_network
 from tests.local.ecs_cluster import call
 from tests.local.images import app_image
@@ -323,8 +324,7 @@ def _infrastructure_role(account: Account) -> str:
 def _url(account: Account, arn: str, *, port: int) -> str:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        with urllib.request.urlopen(f"{account.server.url}/_mclass/load-balancers", timeout=10) as answer:
-            known = json.load(answer)["load_balancers"]
+        known = ask(account.server, "load-balancers")["load_balancers"]
         ports = [
             listener["local_port"]
             for entry in known

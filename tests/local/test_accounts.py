@@ -60,11 +60,12 @@ def test_a_key_acts_in_its_account_until_it_is_deleted() -> None:
     made = iam.create_access_key(UserName="someone")["AccessKey"]
     key, secret = made["AccessKeyId"], made["SecretAccessKey"]
 
-    accounts = []
-    for delete in (False, True):
-        if delete:
-            iam.delete_access_key(UserName="someone", AccessKeyId=key)
-        accounts.append(in_process.identity(key, secret, "")["Account"])
-
-    assert accounts[0] == account_id
-    assert accounts[1] != account_id
+    assert in_process.identity(key, secret, None)["Account"] == account_id
+    iam.update_access_key(UserName="someone", AccessKeyId=key, Status="Inactive")
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        in_process.identity(key, secret, None)
+    iam.update_access_key(UserName="someone", AccessKeyId=key, Status="Active")
+    assert in_process.identity(key, secret, None)["Account"] == account_id
+    iam.delete_access_key(UserName="someone", AccessKeyId=key)
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        in_process.identity(key, secret, None)

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
 
 from mclass_tf import local
 from mclass_tf.local import control
+from tests.callers import ask, signed
 
 
 @pytest.fixture
@@ -57,8 +59,7 @@ def _accepts(port: int) -> bool:
 
 def test_up_starts_a_server_that_says_who_it_is(home: Path) -> None:
     up = local.up(home=home, port=0)
-    with urllib.request.urlopen(f"{up.url}/_mclass/health", timeout=10) as answer:
-        health = json.load(answer)
+    health = ask(up, "health")
     assert (up.instance_id, up.started_at, "ok") == (
         health["instance_id"],
         health["started_at"],
@@ -224,12 +225,13 @@ def test_variables_of_the_caller_do_not_steer_the_server(home: Path, monkeypatch
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     monkeypatch.setenv("MOTO_ACCOUNT_ID", "999999999999")
     up = local.up(home=home, port=0)
-    request = urllib.request.Request(
-        up.url,
-        data=b"Action=GetCallerIdentity&Version=2011-06-15",
-        headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sts/aws4_request"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    body = b"Action=GetCallerIdentity&Version=2011-06-15"
+    credentials = Credentials(up.key.access_key_id, up.key.secret_access_key)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers = signed(credentials, "sts", up.url, region="us-east-1", body=body, headers=form)
+    with urllib.request.urlopen(
+        urllib.request.Request(up.url, data=body, headers=headers), timeout=30
+    ) as answer:
         assert b"999999999999" not in answer.read()
 
 
@@ -303,8 +305,7 @@ def _until_gone(pid: int) -> None:
 
 
 def _speed(up: local.LocalAws) -> float:
-    with urllib.request.urlopen(f"{up.url}/_mclass/clock", timeout=10) as answer:
-        return float(json.load(answer)["speed"])
+    return float(ask(up, "clock")["speed"])
 
 
 def test_the_clock_runs_as_fast_as_asked_for(home: Path) -> None:

@@ -18,6 +18,7 @@ from mclass_tf.errors import EndpointError
 from mclass_tf.local import LocalAws
 from mclass_tf.target import Target
 from mclass_tf.trust import trust_in
+from tests.callers import ask
 from tests.local.conftest import REGION, Account, Network, make_network
 
 T = TypeVar("T")
@@ -241,11 +242,7 @@ def put_certificate(account: Account, *, arn: str) -> None:
         "arn": arn,
         "domain_name": "mclass.example",
     }
-    request = urllib.request.Request(
-        f"{account.server.url}/_mclass/acm/certificates", data=json.dumps(body).encode(), method="PUT"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
+    assert ask(account.server, "acm/certificates", body) == {"arn": arn}
 
 
 def test_a_certificate_stays_as_long_as_a_listener_shows_it(elb: Elb) -> None:
@@ -456,8 +453,7 @@ def test_clients_find_a_listener_by_the_admin_endpoint(elb: Elb) -> None:
     listener = elb.listen()
     deadline = time.monotonic() + 30
     while True:
-        with urllib.request.urlopen(f"{elb.account.server.url}/_mclass/load-balancers", timeout=10) as answer:
-            found = json.load(answer)["load_balancers"]
+        found = ask(elb.account.server, "load-balancers")["load_balancers"]
         (mine,) = [entry for entry in found if entry["arn"] == elb.arn]
         if mine["listeners"][0]["local_port"] is not None:
             break
@@ -480,11 +476,11 @@ def _status(request: urllib.request.Request) -> int:
 def test_the_clock_is_set_and_told(server: LocalAws) -> None:
     def set_speed(speed: float) -> int:
         body = json.dumps({"speed": speed}).encode()
-        return _status(urllib.request.Request(f"{server.url}/_mclass/clock", data=body, method="PUT"))
+        url, opening = f"{server.url}/_mclass/clock", {"Authorization": server.key.authorization}
+        return _status(urllib.request.Request(url, data=body, headers=opening, method="PUT"))
 
     def speed() -> float:
-        with urllib.request.urlopen(f"{server.url}/_mclass/clock", timeout=10) as answer:
-            return float(json.load(answer)["speed"])
+        return float(ask(server, "clock")["speed"])
 
     assert (set_speed(2), speed()) == (200, 2)
     assert (set_speed(0), speed()) == (400, 2)

@@ -6,20 +6,26 @@ import http.client
 import socket
 
 import pytest
+from botocore.credentials import Credentials
 
 from mclass_tf import local
 from mclass_tf.local.guard import is_loopback
+from tests.callers import signed
 
 
 def _connection(server: local.LocalAws) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
 
 
+def _opening(server: local.LocalAws) -> dict[str, str]:
+    return {"Authorization": server.key.authorization}
+
+
 def test_a_connection_serves_many_requests(server: local.LocalAws) -> None:
     connection = _connection(server)
     sockets = set()
     for _ in range(3):
-        connection.request("GET", "/_mclass/health")
+        connection.request("GET", "/_mclass/health", headers=_opening(server))
         assert connection.getresponse().read()
         sockets.add(connection.sock)
     connection.close()
@@ -28,11 +34,11 @@ def test_a_connection_serves_many_requests(server: local.LocalAws) -> None:
 
 def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: local.LocalAws) -> None:
     connection = _connection(server)
-    connection.request("POST", "/_mclass/no-such-thing", body=b"x" * 100_000)
+    connection.request("POST", "/_mclass/no-such-thing", body=b"x" * 100_000, headers=_opening(server))
     response = connection.getresponse()
     assert response.status == 404
     response.read()
-    connection.request("GET", "/_mclass/health")
+    connection.request("GET", "/_mclass/health", headers=_opening(server))
     assert connection.getresponse().status == 200
     connection.close()
 
@@ -43,10 +49,16 @@ def test_a_chunked_body_arrives_whole(server: local.LocalAws) -> None:
         b'{"account_id": "333333333333", "region": "ap-northeast-2", "domain_name": "a.example", ',
         b'"arn": "x"}',
     ]
-    connection.request("PUT", "/_mclass/acm/certificates", body=iter(pieces), encode_chunked=True)
+    connection.request(
+        "PUT",
+        "/_mclass/acm/certificates",
+        body=iter(pieces),
+        headers={**_opening(server), "Transfer-Encoding": "chunked"},
+        encode_chunked=True,
+    )
     response = connection.getresponse()
     assert (response.status, b"ARN" in response.read()) == (400, True)
-    connection.request("GET", "/_mclass/health")
+    connection.request("GET", "/_mclass/health", headers=_opening(server))
     assert connection.getresponse().status == 200
     connection.close()
 
@@ -61,7 +73,7 @@ def test_a_length_that_is_none_is_a_400(server: local.LocalAws, length: bytes) -
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:4566", "127.0.0.1.evil.example", "0.0.0.0"])
 def test_a_name_that_is_not_this_machine_is_forbidden(server: local.LocalAws, host: str) -> None:
     connection = _connection(server)
-    connection.request("GET", "/_mclass/health", headers={"Host": host})
+    connection.request("GET", "/_mclass/health", headers={**_opening(server), "Host": host})
     assert connection.getresponse().status == 403
     connection.close()
 
@@ -97,5 +109,11 @@ def test_the_server_listens_on_loopback_alone(server: local.LocalAws) -> None:
 def test_moto_s_own_page_is_closed(server: local.LocalAws) -> None:
     connection = _connection(server)
     connection.request("POST", "/moto-api/reset", body=b"")
+    response = connection.getresponse()
+    assert (response.status, b"AccessDenied" in response.read()) == (403, True)
+    credentials = Credentials(server.key.access_key_id, server.key.secret_access_key)
+    url = f"{server.url}/moto-api/reset"
+    headers = signed(credentials, "s3", url, region="us-east-1")
+    connection.request("POST", "/moto-api/reset", body=b"", headers=headers)
     assert connection.getresponse().status == 400
     connection.close()

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from mclass_tf import local
+from tests.callers import ask, signed
 from tests.local.conftest import REGION, Account
 
 _CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -67,8 +69,8 @@ def test_cbor_is_refused_in_cbor(server: local.LocalAws) -> None:
     status, headers, body = _post(
         server,
         path="/service/GraniteServiceVersion20100801/operation/DescribeAlarms",
-        headers={"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"}
-        | _signed("monitoring"),
+        service="monitoring",
+        headers={"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"},
         body=b"\xa0",
     )
     assert (status, headers["Content-Type"]) == (400, "application/cbor")
@@ -90,7 +92,8 @@ def test_an_error_of_our_own_is_a_4xx_with_its_traceback_in_the_log(
     status, _, body = _post(
         server,
         path="/",
-        headers={"Content-Type": "application/x-www-form-urlencoded"} | _signed("elasticloadbalancing"),
+        service="elasticloadbalancing",
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
         body=b"Action=DescribeLoadBalancers&Version=2001-01-01",
     )
     assert (status, b"<Code>LocalAwsInternalError</Code>" in body) == (400, True)
@@ -102,22 +105,20 @@ def test_an_error_of_our_own_is_a_4xx_with_its_traceback_in_the_log(
 
 def test_the_admin_endpoint_knows_its_paths(server: local.LocalAws) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(f"{server.url}/_mclass/nothing", timeout=10)
+        ask(server, "nothing")
     assert error.value.code == 404
     error.value.close()
 
 
-def _signed(service: str) -> dict[str, str]:
-    scope = f"20260101/{REGION}/{service}/aws4_request"
-    return {"Authorization": f"AWS4-HMAC-SHA256 Credential=test/{scope}, SignedHeaders=host, Signature=x"}
-
-
 def _post(
-    server: local.LocalAws, *, path: str, headers: dict[str, str], body: bytes
+    server: local.LocalAws, *, path: str, service: str, headers: dict[str, str], body: bytes
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
-        connection.request("POST", path, body=body, headers=headers)
+        credentials = Credentials(server.key.access_key_id, server.key.secret_access_key)
+        url = server.url + path
+        signing = signed(credentials, service, url, region=REGION, body=body, headers=headers)
+        connection.request("POST", path, body=body, headers=signing)
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:

@@ -401,7 +401,8 @@ def own_server(tmp_path: Path) -> Iterator[local.LocalAws]:
 
 
 def tell(server: local.LocalAws, path: str, document: Any) -> requests.Response:
-    return requests.put(f"{server.url}/_mclass/{path}", json=document, timeout=30)
+    opening = {"Authorization": server.key.authorization}
+    return requests.put(f"{server.url}/_mclass/{path}", json=document, headers=opening, timeout=30)
 
 
 def test_a_token_expires(own_server: local.LocalAws) -> None:

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests.callers import signed
 from tests.local.conftest import REGION, Account, Network
 
 # ---- EC2
@@ -321,18 +323,17 @@ def test_a_new_alarm_has_no_data_and_a_changed_one_keeps_its_state(fresh: Accoun
 
 def test_cloudwatch_speaks_json_to_newer_clients(fresh: Account) -> None:
     _alarm(fresh)
-    scope = f"20260101/{REGION}/monitoring/aws4_request"
-    connection = http.client.HTTPConnection("127.0.0.1", fresh.server.port, timeout=30)
-    connection.request(
-        "POST",
-        "/",
-        body=b'{"AlarmNames": ["a"]}',
-        headers={
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={fresh.access_key}/{scope}, Signature=x",
-            "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": "GraniteServiceVersion20100801.DescribeAlarms",
-        },
+    body = b'{"AlarmNames": ["a"]}'
+    credentials = Credentials(fresh.access_key, fresh.secret_key, fresh.session_token)
+    headers = {
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": "GraniteServiceVersion20100801.DescribeAlarms",
+    }
+    signing = signed(
+        credentials, "monitoring", f"{fresh.server.url}/", region=REGION, body=body, headers=headers
     )
+    connection = http.client.HTTPConnection("127.0.0.1", fresh.server.port, timeout=30)
+    connection.request("POST", "/", body=body, headers=signing)
     response = connection.getresponse()
     found = json.loads(response.read())
     connection.close()

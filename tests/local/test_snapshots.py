@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import shutil
 import stat
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 from mclass_tf import local
 from mclass_tf.local.snapshots import file, state
 from mclass_tf.local.snapshots.file import Header
+from tests.callers import ask
 from tests.local import rollouts
 from tests.local.conftest import DEV, account_of
 from tests.local.rollouts import Rollouts
@@ -46,9 +45,8 @@ def take_the_key(home: Path, other: Path) -> None:
     shutil.copy(home / "snapshot.key", other)
 
 
-def ports(url: str) -> list[tuple[str, int]]:
-    with urllib.request.urlopen(f"{url}/_mclass/load-balancers", timeout=10) as answer:
-        found = json.load(answer)["load_balancers"]
+def ports(server: local.LocalAws) -> list[tuple[str, int]]:
+    found = ask(server, "load-balancers")["load_balancers"]
     return [(each["host"], each["local_port"]) for balancer in found for each in balancer["listeners"]]
 
 
@@ -82,7 +80,7 @@ def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again
     take_the_key(home, other)
     second = local.up(home=other, port=0, speed=1, snapshot=tmp_path / "s.snapshot")
 
-    (address,) = [f"http://{host}:{port}" for host, port in ports(second.url)]
+    (address,) = [f"http://{host}:{port}" for host, port in ports(second)]
     after = Rollouts(account=account_of(second, DEV), image=before.image, url=address)
     assert len(tasks) == len(after.tasks()), "up returns when they run"
     assert {task["taskArn"] for task in tasks}.isdisjoint(task["taskArn"] for task in after.tasks())
@@ -121,8 +119,7 @@ def test_the_clock_goes_as_it_went_or_as_is_asked_for(
 
     second = local.up(home=home, port=0, speed=asked, snapshot=tmp_path / "s")
 
-    with urllib.request.urlopen(f"{second.url}/_mclass/clock", timeout=10) as answer:
-        assert json.load(answer) == {"speed": speed}
+    assert ask(second, "clock") == {"speed": speed}
 
 
 def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def test_a_container_acts_with_the_credentials_of_the_task_role(tmp_path: Path) 
 
 
 def _send(server: LocalAws, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, str]:
-    answer = requests.request(method, server.url + path, json=body, timeout=30)
+    opening = {"Authorization": server.key.authorization}
+    answer = requests.request(method, server.url + path, json=body, headers=opening, timeout=30)
     return answer.status_code, answer.text
 
 

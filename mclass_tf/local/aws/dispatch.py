@@ -19,9 +19,12 @@ from moto import backends as moto_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import HTTPException
 
-from mclass_tf.local.aws import acm, install, operations
+from mclass_tf.local.aws import acm, install, operations, sts, task_permissions
+from mclass_tf.local.aws.callers import Caller, Callers, UnknownCallerError
+from mclass_tf.local.aws.denial import Fault, deny
 from mclass_tf.local.calls import Call, identify
 from mclass_tf.local.http import Reply
+from mclass_tf.local.key import Key
 from mclass_tf.local.refusal import unexpected, unsupported
 from mclass_tf.local.trouble import Troubles
 
@@ -45,8 +48,9 @@ class Aws:
     global lock anyway while they work, so that one lock around a call costs no throughput and excludes races.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, key: Key) -> None:
         install.install()
+        self._callers = Callers(key=key, sessions=sts.sessions)
         self._lock = threading.Lock()
         self._dispatcher = _Dispatcher()
         self._refused: dict[str, None] = {}
@@ -69,6 +73,11 @@ class Aws:
 
     def answer(self, environ: dict[str, Any]) -> Reply:
         call = operations.named(identify(environ), environ)
+        try:
+            caller = self._callers.verify(environ)
+        except UnknownCallerError as error:
+            _log.warning("refused %s: %s", call.name, error)
+            return deny(call, error.fault, detail=error.detail)
         trouble = self.troubles.reply(call)
         if trouble is not None:
             return trouble
@@ -76,7 +85,7 @@ class Aws:
         if not self._lock.acquire(timeout=_LONGEST_WAIT):
             return unexpected(call, error="another call has not come to its end")
         try:
-            reply = self._answer(call, environ)
+            reply = self._answer(call, environ, caller=caller)
         finally:
             self._lock.release()
         _log.info(
@@ -84,7 +93,11 @@ class Aws:
         )
         return reply
 
-    def _answer(self, call: Call, environ: dict[str, Any]) -> Reply:
+    def _answer(self, call: Call, environ: dict[str, Any], *, caller: Caller) -> Reply:
+        forbidden = task_permissions.refusal(caller, call, environ)
+        if forbidden is not None:
+            _log.warning("refused %s: %s", call.name, forbidden)
+            return deny(call, Fault.FORBIDDEN, detail=forbidden)
         reason = operations.refusal(call)
         if str(environ["PATH_INFO"]).startswith(_NOT_AWS):
             reason = "it is no call of AWS"

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from moto.awslambda.exceptions import UnknownAliasException, UnknownFunctionException
-from moto.awslambda.models import lambda_backends
-from moto.sts.models import sts_backends
-from moto.utilities.utils import get_partition
+from moto.awslambda.models import LambdaFunction, lambda_backends
 
+from mclass_tf.local.aws import sts
 from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
 from mclass_tf.local.tasks.output import Tail
 from mclass_tf.local.tasks.threads import in_thread
@@ -121,19 +120,29 @@ def keep_output(arn: str, output: str) -> None:
 
 def credentials(function: Function) -> dict[str, str]:
     """Return variables with which the function acts in its role."""
-    made = sts_backends[function.account_id][get_partition(function.region)].assume_role(
-        region_name=function.region,
-        role_session_name=function.name,
+    made = sts.issue(
+        account_id=function.account_id,
+        region=function.region,
         role_arn=function.role_arn,
-        policy="",
-        duration=_CREDENTIALS_SECONDS,
-        external_id="",
+        name=function.name,
+        seconds=_CREDENTIALS_SECONDS,
     )
     return {
         "AWS_ACCESS_KEY_ID": str(made.access_key_id),
         "AWS_SECRET_ACCESS_KEY": str(made.secret_access_key),
         "AWS_SESSION_TOKEN": str(made.session_token),
     }
+
+
+def install() -> None:
+    LambdaFunction._invoke_lambda = _run_nothing  # noqa: SLF001
+
+
+def _run_nothing(function: Any, *_: Any, **__: Any) -> Any:
+    """Functions run where deployments ask them: not by events of other services, for which moto would start Docker."""
+    raise NotImplementedError(
+        f"the local AWS runs {function.function_arn} where a deployment asks it, and nowhere else"
+    )
 
 
 class Functions:

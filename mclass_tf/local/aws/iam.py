@@ -6,11 +6,10 @@ import json
 import re
 from typing import Any
 
-import moto.iam.models
 from moto.iam import urls
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.exceptions import DeleteConflictException, ValidationError
-from moto.iam.models import AWSManagedPolicy, IAMBackend, get_account_id_from, iam_backends
+from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from mclass_tf.local.aws.extend import use_backend
@@ -110,22 +109,5 @@ def _aws_policy(name: str) -> dict[str, Any] | None:
     return policy
 
 
-class Owners:
-    """Whose an access key is, remembered: moto asks at every call, and looks through every partition of every account."""
-
-    def __init__(self) -> None:
-        self._accounts: dict[str, str] = {}
-
-    def account_of(self, access_key: str) -> str:
-        """Return the account that issued the key; moto's default one for a key that none issued."""
-        known = self._accounts.get(access_key)
-        if known is not None and access_key in iam_backends[known]["aws"].access_keys:
-            return known
-        account_id: str = get_account_id_from(access_key)
-        self._accounts[access_key] = account_id
-        return account_id
-
-
 def install() -> None:
     use_backend(backends=iam_backends, urls=urls, backend=Backend)
-    moto.iam.models.get_account_id_from = Owners().account_of

@@ -12,10 +12,12 @@ from mclass_tf.local.aws import (
     ecr,
     ecs,
     elbv2,
+    functions,
     iam,
     kms,
     logs,
     s3,
+    sts,
 )
 
 
@@ -34,5 +36,7 @@ def install() -> None:
         elbv2,
         ecs,
         autoscaling_responses,
+        functions,
+        sts,
     ):
         service.install()

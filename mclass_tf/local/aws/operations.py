@@ -41,6 +41,10 @@ _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
 _FARGATE_ONLY = "tasks run on Fargate only"
 
+_NO_PROVIDER = "no identity provider is known, so that any token would do; AssumeRole gives a session"
+
+_NO_SESSION = "AssumeRole gives a session of any role"
+
 _REFUSED = {
     "ecs:StartTask": "there are no container instances; RunTask starts a task on Fargate",
     "ecs:CreateTaskSet": "the deployment controller is ECS",
@@ -52,6 +56,10 @@ _REFUSED = {
     "ec2:CreateFleet": _NO_INSTANCES,
     "ec2:DescribeInstanceTypes": _NO_INSTANCES,
     "ec2:DescribeInstanceTypeOfferings": _NO_INSTANCES,
+    "sts:AssumeRoleWithSAML": _NO_PROVIDER,
+    "sts:AssumeRoleWithWebIdentity": _NO_PROVIDER,
+    "sts:GetFederationToken": _NO_SESSION,
+    "sts:GetSessionToken": _NO_SESSION,
 }
 
 # moto falls through to the plain call when it does not know a sub-resource: it takes

@@ -51,6 +51,32 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
     return Decision.ALLOWED if "Allow" in effects else Decision.NOT_ALLOWED
 
 
+def may_allow(documents: Iterable[str], *, action: str, resource: str | None) -> bool:
+    """Whether the policies let the action be done at best: what is not known of the request speaks for it.
+
+    `resource` is None where it is not known. Conditions are not evaluated: an Allow is taken without them, a Deny that has any
+    is not.
+    """
+    effects = {
+        statement.get("Effect")
+        for document in documents
+        for statement in _listed(json.loads(document).get("Statement"))
+        if _may_apply(statement, action=action, resource=resource)
+    }
+    return effects == {"Allow"}
+
+
+def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | None) -> bool:
+    is_denial = statement.get("Effect") == "Deny"
+    if is_denial and statement.get("Condition"):
+        return False
+    if not _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), action.lower())):
+        return False
+    if resource is not None:
+        return _concerns(statement, "Resource", lambda pattern: matches(pattern, resource))
+    return not is_denial or "*" in _named(statement.get("Resource"))
+
+
 def _applies(statement: Mapping[str, Any], request: Request) -> bool:
     return (
         _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))

@@ -9,7 +9,7 @@ from moto.iam.models import iam_backends
 from moto.utilities.utils import get_partition
 
 from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
 
 _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
@@ -100,6 +100,15 @@ def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
 def _may(role: Any, request: Request) -> bool:
     documents = [_policies(role), *([[boundary]] if (boundary := _boundary(role)) is not None else [])]
     return all(decide(found, request) is Decision.ALLOWED for found in documents)
+
+
+def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
+    """Whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
+    role = find(role_arn) if role_arn.count(":") >= _ARN_COLONS else None
+    if role is None:
+        return False
+    documents = [_policies(role), *([[boundary]] if (boundary := _boundary(role)) is not None else [])]
+    return all(may_allow(found, action=action, resource=resource) for found in documents)
 
 
 def caller(task: Task) -> str:

@@ -1,0 +1,121 @@
+"""Who calls: the owner of this instance, a user's key, or a session that STS has issued. Nobody else is let in.
+
+All users of a machine share loopback, and a call may run programs (RunTask): being able to connect says nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.iam.models import iam_backends
+
+from mclass_tf.local import signature
+from mclass_tf.local.aws.denial import Fault
+from mclass_tf.local.aws.sts import Sessions
+from mclass_tf.local.key import Key
+from mclass_tf.local.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
+
+_ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
+"""By which moto is told in whose account a call acts; what a client sends there is overwritten."""
+
+
+_HOST = "127.0.0.1"
+"""Where the path alone names the bucket: what a task may is decided by the path."""
+
+
+class UnknownCallerError(Exception):
+    """Why the caller is not let in; `detail` is what AWS says of a signature that cannot be read."""
+
+    def __init__(self, fault: Fault, *, detail: str = "") -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.detail = detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """`task_id` says in the name of which task's role the call comes; `arn` who that is, for a refusal."""
+
+    account_id: str
+    secret_access_key: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    expires_at: float | None = None
+    task_id: str | None = None
+    arn: str = ""
+
+
+class Callers:
+    """Knows the callers of one instance, whose owner has `key`."""
+
+    def __init__(self, *, key: Key, sessions: Sessions, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._sessions = sessions
+        self._clock = clock
+
+    def verify(self, environ: dict[str, Any]) -> Caller:
+        """Return who has signed the request, and have moto act in that account; raise UnknownCallerError."""
+        signed = _read(environ)
+        if signed is None:
+            raise UnknownCallerError(Fault.MISSING)
+        caller = self._caller(signed)
+        self._check(signed, caller, environ)
+        environ[_ACCOUNT_HEADER] = caller.account_id
+        if caller.task_id is not None:
+            environ["HTTP_HOST"] = _HOST
+        if signed.is_presigned:
+            # moto chooses the service by the header alone; it must be the one that was signed.
+            environ["HTTP_AUTHORIZATION"] = signed.authorization
+        return caller
+
+    def _caller(self, signed: Signature) -> Caller:
+        if signed.access_key_id == self._key.access_key_id:
+            return Caller(account_id=DEFAULT_ACCOUNT_ID, secret_access_key=self._key.secret_access_key)
+        session = self._sessions.find(signed.access_key_id)
+        if session is not None:
+            return Caller(
+                account_id=session.account_id,
+                secret_access_key=session.secret_access_key,
+                token=session.token,
+                expires_at=session.expires_at,
+                task_id=session.task_id,
+                arn=session.role_arn,
+            )
+        user = _key_of_user(signed.access_key_id)
+        if user is None:
+            raise UnknownCallerError(Fault.UNKNOWN)
+        return user
+
+    def _check(self, signed: Signature, caller: Caller, environ: Mapping[str, Any]) -> None:
+        if not hmac.compare_digest(signed.token.encode(), caller.token.encode()):
+            raise UnknownCallerError(Fault.WRONG_TOKEN if caller.token else Fault.UNKNOWN)
+        if not signed.matches(environ, secret=caller.secret_access_key):
+            raise UnknownCallerError(Fault.SIGNATURE)
+        now = self._clock()
+        if caller.expires_at is not None and caller.expires_at <= now:
+            raise UnknownCallerError(Fault.EXPIRED)
+        if signed.expires_at is not None and signed.expires_at <= now:
+            raise UnknownCallerError(Fault.OUTDATED)
+
+
+def _read(environ: Mapping[str, Any]) -> Signature | None:
+    try:
+        return signature.read(environ)
+    except MalformedSignatureError as error:
+        raise UnknownCallerError(Fault.MALFORMED, detail=str(error)) from None
+    except UnsupportedMechanismError:
+        raise UnknownCallerError(Fault.MECHANISM) from None
+
+
+def _key_of_user(access_key_id: str) -> Caller | None:
+    """The key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
+    for account_id, partitions in tuple(iam_backends.items()):
+        for backend in tuple(partitions.values()):
+            found = backend.access_keys.get(access_key_id)
+            if found is not None and found.user_name is not None and found.status == "Active":
+                return Caller(account_id=account_id, secret_access_key=str(found.secret_access_key))
+    return None

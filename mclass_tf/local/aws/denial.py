@@ -1,0 +1,111 @@
+"""Why a caller is not let in, in the words and codes that each kind of service has for it.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html
+https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+
+from mclass_tf.local.calls import Call, Protocol
+from mclass_tf.local.http import Reply
+from mclass_tf.local.refusal import refuse
+
+
+class Fault(Enum):
+    """What is wrong with the caller."""
+
+    EXPIRED = "the session has ended"
+    FORBIDDEN = "the caller may not do it"
+    MALFORMED = "the signature cannot be read"
+    MECHANISM = "it is signed in another way than by version 4"
+    MISSING = "there is no signature"
+    OUTDATED = "the presigned URL has expired"
+    SIGNATURE = "the signature is not that of the key"
+    WRONG_TOKEN = "the session token is not that of the key"  # noqa: S105
+    UNKNOWN = "nobody was given the key"
+
+
+_FORBIDDEN, _UNAUTHORIZED, _BAD = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST
+_INVALID = "The security token included in the request is invalid."
+_ENDED = "The security token included in the request is expired"
+_DIFFERS = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+_UNVALIDATED = "AWS was not able to validate the provided access credentials"
+_V4 = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+_HINT = ' [local AWS: its keys are those of its home folder; enter it by eval "$(python -m mclass_tf local env ENV)"]'
+
+_S3 = {
+    Fault.EXPIRED: ("ExpiredToken", "The provided token has expired.", _BAD),
+    Fault.FORBIDDEN: ("AccessDenied", "Access Denied", _FORBIDDEN),
+    Fault.MALFORMED: ("AuthorizationHeaderMalformed", "The authorization header is malformed", _BAD),
+    Fault.MECHANISM: ("InvalidRequest", _V4, _BAD),
+    Fault.MISSING: ("AccessDenied", "Access Denied", _FORBIDDEN),
+    Fault.OUTDATED: ("AccessDenied", "Request has expired", _FORBIDDEN),
+    Fault.SIGNATURE: ("SignatureDoesNotMatch", _DIFFERS, _FORBIDDEN),
+    Fault.WRONG_TOKEN: ("InvalidToken", "The provided token is malformed or otherwise invalid.", _BAD),
+    Fault.UNKNOWN: (
+        "InvalidAccessKeyId",
+        "The AWS Access Key Id you provided does not exist in our records.",
+        _FORBIDDEN,
+    ),
+}
+_EC2 = {
+    **dict.fromkeys(Fault, ("AuthFailure", _UNVALIDATED, _UNAUTHORIZED)),
+    Fault.EXPIRED: ("RequestExpired", "Request has expired.", _BAD),
+    Fault.FORBIDDEN: (
+        "UnauthorizedOperation",
+        "You are not authorized to perform this operation.",
+        _FORBIDDEN,
+    ),
+    Fault.OUTDATED: ("RequestExpired", "Request has expired.", _BAD),
+}
+_QUERY = {
+    Fault.EXPIRED: ("ExpiredToken", _ENDED, _FORBIDDEN),
+    Fault.FORBIDDEN: ("AccessDenied", "The caller is not authorized to perform this action", _FORBIDDEN),
+    Fault.MALFORMED: ("IncompleteSignature", "The request signature does not conform to AWS standards", _BAD),
+    Fault.MECHANISM: ("IncompleteSignature", _V4, _BAD),
+    Fault.MISSING: ("MissingAuthenticationToken", "Request is missing Authentication Token", _FORBIDDEN),
+    Fault.OUTDATED: ("SignatureDoesNotMatch", "Signature expired", _FORBIDDEN),
+    Fault.SIGNATURE: ("SignatureDoesNotMatch", _DIFFERS, _FORBIDDEN),
+    Fault.WRONG_TOKEN: ("InvalidClientTokenId", _INVALID, _FORBIDDEN),
+    Fault.UNKNOWN: ("InvalidClientTokenId", _INVALID, _FORBIDDEN),
+}
+_JSON = {
+    Fault.EXPIRED: ("ExpiredTokenException", _ENDED),
+    Fault.FORBIDDEN: ("AccessDeniedException", "The caller is not authorized to perform this action"),
+    Fault.MALFORMED: (
+        "IncompleteSignatureException",
+        "The request signature does not conform to AWS standards",
+    ),
+    Fault.MECHANISM: ("IncompleteSignatureException", _V4),
+    Fault.MISSING: ("MissingAuthenticationTokenException", "Missing Authentication Token"),
+    Fault.OUTDATED: ("InvalidSignatureException", "Signature expired"),
+    Fault.SIGNATURE: ("InvalidSignatureException", _DIFFERS),
+    Fault.WRONG_TOKEN: ("UnrecognizedClientException", _INVALID),
+    Fault.UNKNOWN: ("UnrecognizedClientException", _INVALID),
+}
+
+
+def deny(call: Call, fault: Fault, *, detail: str = "") -> Reply:
+    """Return AWS's error; `detail` is AWS's own message where that says more."""
+    code, message, status = _words(call, fault)
+    hint = _HINT if fault in {Fault.MISSING, Fault.UNKNOWN, Fault.EXPIRED} else ""
+    return refuse(call, code=code, message=f"{detail or message}{hint}", status=status)
+
+
+def _words(call: Call, fault: Fault) -> tuple[str, str, HTTPStatus]:
+    match call.protocol:
+        case Protocol.EC2:
+            return _EC2[fault]
+        case Protocol.QUERY:
+            return _QUERY[fault]
+        case Protocol.REST_XML:
+            return _S3[fault]
+        case Protocol.REST_JSON:
+            return (*_JSON[fault], _FORBIDDEN)
+        case Protocol.JSON | Protocol.CBOR:
+            return (*_JSON[fault], _BAD)
