@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from mclass_tf.local import admin, guard, parts
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.door import Doors
 from mclass_tf.local.http import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
@@ -35,6 +36,7 @@ class Application:
             url=record.url,
             metadata=metadata,
             instance=self._instance,
+            open_door=Doors(aws=aws, metadata=metadata).open,
             driver=record.tasks,
         )
         self._runtime = Runtime(lambda: parts.build(surroundings))

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -417,13 +418,20 @@ def _spawn(
         )
 
 
+_NEEDED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+"
+    # Without which some builds of Python do not start, and what tells Python where modules and bytecode are.
+    r"|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|PYTHONPATH|PYTHONDONTWRITEBYTECODE|PYTHONPYCACHEPREFIX|PYTHONWARNINGS"
+    # Where podman and docker, which run tasks, keep things, and how they reach their engine.
+    r"|XDG_\w+|CONTAINERS_\w+|CONTAINER_(CONNECTION|HOST|SSHKEY)|DOCKER_\w+|STORAGE_(DRIVER|OPTS)|REGISTRY_AUTH_FILE"
+    r"|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
+)
+"""What of the environment of `local up` the server has. The rest, secrets of the shell among it, is none of its business: it outlives
+the shell, and whoever may read /proc/PID/environ reads what it was started with."""
+
+
 def _child_environment() -> dict[str, str]:
-    """The caller's environment without what would steer moto or botocore inside the server."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "MOTO_", "S3_", "BOTO_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)}
     here = str(Path(mclass_tf.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [here, kept.get("PYTHONPATH", "")]))
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

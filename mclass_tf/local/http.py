@@ -12,6 +12,7 @@ import logging
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -77,6 +78,27 @@ class Server(ThreadingMixIn, TCPServer):
         self.socket = listener
         self.app = app
         self.sink = sink
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+
+    def server_close(self) -> None:
+        """Close the port, and the connections that came by it: their threads end with them."""
+        super().server_close()
+        with self._lock:
+            connections = tuple(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
         """A client that hangs up is no news; everything else is logged with its traceback."""

@@ -50,7 +50,8 @@ class Metadata:
         self._exclusive = exclusive
         self._credentials: dict[str, tuple[dt.datetime, dict[str, Any]]] = {}
 
-    def answer(self, environ: dict[str, Any]) -> Reply | None:
+    def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply | None:
+        """Answer for the container of the token; where `task_id` is given, for those of that task alone."""
         path = str(environ["PATH_INFO"])
         asked = _PATH.fullmatch(path)
         credentials = _CREDENTIALS.fullmatch(path)
@@ -60,7 +61,7 @@ class Metadata:
         with self._exclusive():
             source = self.source
             entry = None if source is None else source.by_token(found["token"])
-            if source is None or entry is None:
+            if source is None or entry is None or task_id not in {None, entry[0].id}:
                 return _json(HTTPStatus.NOT_FOUND, f"no container {found['token']}")
             if asked is not None:
                 return _json(HTTPStatus.OK, _document(asked["what"], *entry, source=source))

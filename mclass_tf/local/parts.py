@@ -23,11 +23,12 @@ from mclass_tf.local.registry.store import Store
 from mclass_tf.local.runtime import Part
 from mclass_tf.local.snapshots.instance import Instance
 from mclass_tf.local.tasks.choice import Drivers
+from mclass_tf.local.tasks.driver import OpenDoor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What parts are made of. `url` is where this AWS answers; `driver` runs the tasks ("" chooses by the image)."""
+    """What parts are made of. `url` is where this AWS answers, `open_door` lets a container in; `driver` runs the tasks ("" chooses by the image)."""
 
     aws: Aws
     images: Store
@@ -36,6 +37,7 @@ class Surroundings:
     url: str
     metadata: Metadata
     instance: Instance
+    open_door: OpenDoor
     driver: str = ""
 
 
@@ -47,6 +49,8 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
         images=surroundings.images,
         kind=surroundings.driver or None,
         instance_id=surroundings.instance_id,
+        url=surroundings.url,
+        open_door=surroundings.open_door,
     )
     tasks = Tasks(
         exclusive=exclusive,

@@ -99,6 +99,7 @@ class _Raw(io.BytesIO):
 def _environ(request: Any) -> dict[str, Any]:
     url = urlsplit(request.url)
     body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+    body = body if isinstance(body, bytes) else body.read()
     headers = {
         f"HTTP_{name.upper().replace('-', '_')}": value.decode() if isinstance(value, bytes) else value
         for name, value in request.headers.items()

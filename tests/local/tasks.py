@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -10,11 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.tasks.driver import Container, Driver, Running
+from mclass_tf.local.tasks.driver import Container, Door, Driver, Running
 from mclass_tf.local.tasks.process import ProcessDriver
 from tests.local.images import Blobs
 
 PATIENCE = 60  # seconds until a test gives up on what it waits for
+
+
+def no_door(_listener: socket.socket, _task_id: str) -> Door:
+    """For drivers whose containers need no local AWS."""
+    raise AssertionError("nothing is to be reached")
 
 
 @dataclass

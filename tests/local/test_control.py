@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from botocore.credentials import Credentials
 
@@ -233,6 +234,22 @@ def test_variables_of_the_caller_do_not_steer_the_server(home: Path, monkeypatch
         urllib.request.Request(up.url, data=body, headers=headers), timeout=30
     ) as answer:
         assert b"999999999999" not in answer.read()
+
+
+def test_the_server_has_nothing_of_the_shell_but_what_it_needs(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives the shell, and what it was started with can be read for as long as it runs."""
+    for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "TF_VAR_password", "DATABASE_URL", "MY_SSH_KEY"):
+        monkeypatch.setenv(name, "a secret of the shell")
+    monkeypatch.setenv("CONTAINERS_CONF", "/where/podman/keeps/things")
+
+    up = local.up(home=home, port=0)
+
+    server = psutil.Process(up.pid)
+    for process in (server, *server.children(recursive=True)):
+        assert "a secret of the shell" not in process.environ().values(), process.cmdline()
+    assert server.environ()["CONTAINERS_CONF"] == "/where/podman/keeps/things"
 
 
 def test_the_package_imports_nothing_heavy() -> None:

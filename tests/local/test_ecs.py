@@ -366,6 +366,19 @@ _BAD_TASKS: dict[str, tuple[dict[str, Any], str]] = {
     "privileged": (_container(privileged=True), "privileged"),
     "capability": (_container(linuxParameters={"capabilities": {"add": ["NET_ADMIN"]}}), "SYS_PTRACE"),
     "volume": (_container(mountPoints=[{"sourceVolume": "v", "containerPath": "/v"}]), "Unknown volume 'v'"),
+    "mount of the host": (
+        {
+            "volumes": [{"name": "v"}],
+            **_container(mountPoints=[{"sourceVolume": "v", "containerPath": "/etc:/host:rw"}]),
+        },
+        "without a colon, not '/etc:/host:rw'",
+    ),
+    "relative mount": (
+        {"volumes": [{"name": "v"}], **_container(mountPoints=[{"sourceVolume": "v", "containerPath": "v"}])},
+        "an absolute path",
+    ),
+    "container's name": (_container(name="../../x"), "Container name contains invalid characters"),
+    "port": (_container(portMappings=[{"containerPort": 70000}]), "from 1 to 65535, not 70000"),
     "host": ({"volumes": [{"name": "v", "host": {"sourcePath": "/v"}}]}, "no host"),
     "one name twice": (
         {

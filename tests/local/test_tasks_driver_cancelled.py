@@ -23,7 +23,7 @@ from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
 from mclass_tf.local.tasks.process import ProcessDriver
 from mclass_tf.local.tasks.threads import in_thread
 from tests.local.images import Blobs, Entry, layer
-from tests.local.tasks import PATIENCE, Output, ended, processes, until
+from tests.local.tasks import PATIENCE, Output, ended, no_door, processes, until
 
 NEVER_READY = "import time; time.sleep(1000)"
 
@@ -245,6 +245,7 @@ def test_a_container_of_an_engine_that_is_gone_has_ended_and_fails_its_checks(tm
             image=cast("Image", None),
             engine=engine,
             commands=podman.Commands(one, cwd=tmp_path),
+            relay=None,
         )
         status, told = await container.run_check(["CMD", "true"], seconds=PATIENCE)
         assert (status, told) == (127, "No such file or directory")
@@ -269,7 +270,9 @@ def test_an_engine_that_is_found_while_the_driver_closes_is_not_used(
     blobs.folder.mkdir()
 
     async def run() -> None:
-        drivers = Drivers(home=tmp_path, images=blobs, instance_id="one")
+        drivers = Drivers(
+            home=tmp_path, images=blobs, instance_id="one", url="http://127.0.0.1:9", open_door=no_door
+        )
         real = blobs.make(layer(Entry(name="bin/sh")), labels={})
         pull = asyncio.create_task(drivers.pull(real))
         await until(probed.exists)

@@ -10,7 +10,7 @@ import pytest
 from mclass_tf.local.tasks.choice import Drivers
 from mclass_tf.local.tasks.driver import Container, PullError, StartError
 from tests.local.images import Blobs, Entry, layer
-from tests.local.tasks import Output, ended
+from tests.local.tasks import Output, ended, no_door
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 async def start(home: Path, blobs: Blobs, digest: str, *, kind: str | None) -> Output:
-    driver = Drivers(home=home, images=blobs, kind=kind, instance_id="one")
+    driver = Drivers(
+        home=home, images=blobs, kind=kind, instance_id="one", url="http://127.0.0.1:9", open_door=no_door
+    )
     output = Output()
     container = Container(
         name="web",

@@ -7,19 +7,22 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from mclass_tf.local.http import Reply, Server
 from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running, StartError
+from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, MOST_PROCESSES, Running, StartError
 from tests.commands import ROOT
 from tests.image.base_image import archive
 from tests.image.podman import Podman, store
@@ -69,7 +72,7 @@ def digest(blobs: Blobs) -> str:
 async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterator[Stage]:
     before = {name: os.environ.get(name) for name in podman.env}
     os.environ.update(podman.env)
-    driver = Drivers(home=folder, images=blobs, instance_id=folder.name)
+    driver = Drivers(home=folder, images=blobs, instance_id=folder.name, url=_URL, open_door=_open_door)
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:
@@ -84,35 +87,27 @@ async def killed(running: Running) -> tuple[int, bool]:
     return await ended(running)
 
 
-class _Metadata(BaseHTTPRequestHandler):
-    """A task metadata endpoint."""
-
-    def do_GET(self) -> None:
-        name = (self.headers["Host"] or "").partition(":")[0]
-        body = json.dumps({"TaskARN": f"arn:aws:ecs:r:1:task/c/{name}{self.path.replace('/', '-')}"}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
+_URL = "http://127.0.0.1:9"  # of the local AWS, which answers containers by their doors alone
 
 
-@pytest.fixture
-def metadata() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Metadata) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def _open_door(listener: socket.socket, task_id: str) -> Server:
+    """A local AWS that has a task metadata endpoint and no more."""
+
+    def answer(environ: dict[str, Any]) -> Reply:
+        name = f"{environ['HTTP_HOST'].partition(':')[0]}-{task_id}{environ['PATH_INFO'].replace('/', '-')}"
+        return Reply(status=200, body=json.dumps({"TaskARN": f"arn:aws:ecs:r:1:task/c/{name}"}).encode())
+
+    door = Server(listener=listener, app=answer)
+    door.timeout = 0
+    return door
 
 
 def test_the_app_runs_as_the_task_definition_has_it(
-    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman, metadata: str
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
 ) -> None:
     env = {
         "MCLASS_LAME_DUCK_SECONDS": "0",
-        "ECS_CONTAINER_METADATA_URI_V4": f"{metadata}/v4/one",
+        "ECS_CONTAINER_METADATA_URI_V4": f"{_URL}/v4/one",
         "PATH_OF": "1",
         "SEVERAL": "a\nb",
         "HOME": "/tmp",
@@ -132,7 +127,7 @@ def test_the_app_runs_as_the_task_definition_has_it(
             )
             document = json.loads(await answer(running.addresses[3000], "/"))
             assert document["service"] == "mclass-server"
-            assert document["task"] == "aws.localhost-v4-one-task"
+            assert document["task"] == "aws.localhost-t-v4-one-task"
             assert running.usage().memory_bytes > 1 << 20
             code = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:3000/health').status)"
             assert await running.run_check(["CMD", "python", "-c", code], seconds=60) == (0, "200\n")
@@ -226,8 +221,20 @@ from tests.local.tasks import Output
 from mclass_tf.local.tasks.choice import Drivers
 from mclass_tf.local.tasks.driver import Container
 
+class Server:
+
+    def __init__(self, listener, task_id):
+        self.timeout, self._listener = 0, listener
+
+    def handle_request(self):
+        pass
+
+    def server_close(self):
+        self._listener.close()
+
 async def main(home, blobs, digest):
-    driver = Drivers(home=Path(home), images=Blobs(Path(blobs)), instance_id="killed")
+    images = Blobs(Path(blobs))
+    driver = Drivers(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", open_door=Server)
     container = Container(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
     running = await driver.start(container)
     print("up", flush=True)
@@ -275,3 +282,119 @@ def test_what_an_earlier_instance_left_is_removed_and_nobody_elses(
         asyncio.run(run())
     finally:
         podman("rm", "--all", "--force")
+
+
+_SECRETS = {
+    "SSH_PRIVATE_KEY": "-----BEGIN\nsecret of ssh\n-----END",
+    "DOCKER_AUTH": '{"auths": {"x": "secret of docker"}}',
+    "CONTAINER_TOKEN": " secret of container ",
+    "CONTAINERS_CONF": "/secret/of/containers",
+    "LANGUAGE_KEY": "secret of lang # not a comment",
+    "HOME": "/tmp/secret",
+    "LD_PRELOAD": "",
+    "EMPTY": "",
+    "QUOTED": "\"secret\" 'of' quotes \\n $HOME",
+    "HANGUL": "비밀 🔑",
+    "lower.with-dots": "secret of dots",
+}
+
+
+def test_variables_reach_a_container_as_they_are_and_no_command_line(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    """What podman heeds itself among them."""
+    code = "import json, os; print(json.dumps(dict(os.environ)), flush=True); import time; time.sleep(1000)"
+
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            lines = _command_lines()
+            running, output = await stage.start(
+                digest, env=_SECRETS, entry_point=("python", "-c"), command=(code,)
+            )
+            found = json.loads(await output.line(""))
+            assert found | _SECRETS == found
+            assert not [line for line in lines() if "secret" in line]
+            assert list((tmp_path / "tasks" / "podman").glob("*.env")) == []
+            await running.kill()
+            await ended(running)
+
+    asyncio.run(run())
+
+
+def _command_lines() -> Callable[[], list[str]]:
+    """Look at every command line of this machine until told to stop; return what was seen then."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(place.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+
+    def stop() -> list[str]:
+        over.set()
+        looking.join()
+        return [line for line in seen if "json.dumps(dict" not in line]
+
+    return stop
+
+
+def test_a_path_of_a_mount_is_no_way_to_this_machine(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            for path in (f"{tmp_path}:/host", "/etc:/host:rw", "relative"):
+                with pytest.raises(StartError, match="mount"):
+                    await stage.start(digest, writable_paths=[path])
+        assert podman("ps", "--all", "--quiet") == ""
+
+    asyncio.run(run())
+
+
+def test_a_door_is_closed_when_its_container_has_ended(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            url = {"AWS_ENDPOINT_URL": _URL, "OTHER": "http://127.0.0.1:5432/"}
+            ports = []
+            for _ in range(2):
+                script = "echo $AWS_ENDPOINT_URL $OTHER; sleep 1000"
+                running, output = await stage.start(
+                    digest, env=url, entry_point=("sh", "-c"), command=(script,)
+                )
+                endpoint, other = (await output.line("")).split()
+                assert other == "http://127.0.0.1:5432/"  # in a container, that is itself
+                ports.append((running, int(endpoint.rpartition(":")[2])))
+            (first, closed), (_, kept) = ports
+            assert {closed, kept} <= _listening()
+            await first.kill()
+            await ended(first)
+            assert closed not in _listening()
+            assert kept in _listening()
+
+    asyncio.run(run())
+
+
+def _listening() -> set[int]:
+    found = psutil.Process().net_connections(kind="tcp")
+    return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
+
+
+def test_a_container_has_so_many_processes_and_no_more(
+    tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
+) -> None:
+    async def run() -> None:
+        async with containers(tmp_path, blobs, podman) as stage:
+            running, _ = await stage.start(digest, entry_point=FOREVER)
+            (name,) = podman("ps", "--format", "{{.Names}}").split()
+            assert podman("inspect", "--format", "{{.HostConfig.PidsLimit}}", name) == str(MOST_PROCESSES)
+            await running.kill()
+            await ended(running)
+
+    asyncio.run(run())

@@ -1,13 +1,17 @@
-"""The relay through which containers reach this machine passes connections on, and leaves no port open."""
+"""The door of a container: open while it runs, on a port of its own, and closed with all that came through it."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import pytest
 
+from mclass_tf.local.http import Reply, Server
 from mclass_tf.local.tasks.relay import Relay
 
 
@@ -16,51 +20,78 @@ def listening() -> set[int]:
     return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
-def test_it_passes_on_what_comes_and_what_is_answered() -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write((await reader.readline()).upper())
-        writer.close()
+def open_door(listener: socket.socket, task_id: str) -> Server:
+    def answer(environ: dict[str, Any]) -> Reply:
+        return Reply(status=200, body=f"{task_id} {environ['PATH_INFO']}".encode())
 
-    async def run() -> bytes:
-        before = listening()
-        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
-            relay = Relay("127.0.0.1")
-            port = await relay.port(server.sockets[0].getsockname()[1])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"hello\n")
-            answer = await reader.read()
-            writer.close()
-            relay.close()
-        assert listening() == before
-        return answer
-
-    assert asyncio.run(run()) == b"HELLO\n"
+    door = Server(listener=listener, app=answer)
+    door.timeout = 0
+    return door
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_port_that_nobody_waits_for_any_more_is_not_left_open(turns: int) -> None:
+@contextmanager
+def relay_to(task_id: str) -> Iterator[Relay]:
+    relay = Relay("127.0.0.1", task_id=task_id, open_door=open_door)
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """Ask on a connection that stays open; return it with the last line of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /path HTTP/1.1\r\nHost: aws.localhost\r\n\r\n")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length:")[2].split("\r\n")[0])
+    return reader, writer, (await reader.readexactly(length)).decode()
+
+
+def test_each_container_has_a_door_of_its_own() -> None:
     async def run() -> None:
         before = listening()
-        relay = Relay("127.0.0.1")
-        opening = asyncio.create_task(relay.port(9))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        opening.cancel()
-        await asyncio.wait([opening])
-        relay.close()
+        with relay_to("one") as one, relay_to("two") as two:
+            assert one.port != two.port
+            for relay, name in ((one, "one"), (two, "two"), (one, "one")):
+                _, writer, text = await ask(relay.port)
+                assert text == f"{name} /path"
+                writer.close()
         assert listening() == before
 
     asyncio.run(run())
 
 
-def test_a_port_that_cannot_be_listened_on_is_tried_again() -> None:
+def test_connections_end_with_the_container_and_others_go_on() -> None:
     async def run() -> None:
-        relay = Relay("192.0.2.1")  # of no machine; only Linux lets it be bound
-        relay.gateway = "256.0.0.1"
-        with pytest.raises(OSError, match=r"."):
-            await relay.port(9)
-        relay.gateway = "127.0.0.1"
-        with socket.create_connection(("127.0.0.1", await relay.port(9))):
+        with relay_to("one") as one, relay_to("two") as two:
+            ended, ending, _ = await ask(one.port)
+            kept, keeping, _ = await ask(two.port)
+            port = one.port
+            one.close()
+            assert await asyncio.wait_for(ended.read(), 30) == b""
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            keeping.write(b"GET /again HTTP/1.1\r\nHost: aws.localhost\r\n\r\n")
+            assert b"200" in await asyncio.wait_for(kept.readline(), 30)
+            for writer in (ending, keeping):
+                writer.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_closed_twice_is_closed() -> None:
+    async def run() -> None:
+        with relay_to("one") as relay:
             relay.close()
+
+    asyncio.run(run())
+
+
+def test_a_port_that_cannot_be_had_leaves_nothing_open() -> None:
+    async def run() -> None:
+        before = listening()
+        with pytest.raises(OSError, match=r"."):
+            Relay("256.0.0.1", task_id="one", open_door=open_door)
+        assert listening() == before
 
     asyncio.run(run())

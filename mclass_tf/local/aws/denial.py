@@ -30,6 +30,10 @@ class Fault(Enum):
     UNKNOWN = "nobody was given the key"
 
 
+class ForbiddenError(Exception):
+    """The caller may not make the call; the message is IAM's."""
+
+
 _FORBIDDEN, _UNAUTHORIZED, _BAD = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST
 _INVALID = "The security token included in the request is invalid."
 _ENDED = "The security token included in the request is expired"

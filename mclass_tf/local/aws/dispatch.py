@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 from mclass_tf.local.aws import acm, install, operations, sts, task_permissions
 from mclass_tf.local.aws.callers import Caller, Callers, UnknownCallerError
-from mclass_tf.local.aws.denial import Fault, deny
+from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
 from mclass_tf.local.calls import Call, identify
 from mclass_tf.local.http import Reply
 from mclass_tf.local.key import Key
@@ -31,6 +31,7 @@ from mclass_tf.local.trouble import Troubles
 _log = logging.getLogger("mclass_tf.local")
 
 _LONGEST_WAIT = 50.0  # seconds; below the 60 after which SDKs stop waiting for an answer
+_OF_ITS_TASK = "A container calls the local AWS in the name of its own task's role alone"
 _NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
 _REFUSED_KEPT = 1000
 _NOT_ROUTED = "X-Mclass-Not-Routed"
@@ -71,13 +72,17 @@ class Aws:
         with self._lock:
             acm.put_certificate(account_id=account_id, region=region, arn=arn, domain_name=domain_name)
 
-    def answer(self, environ: dict[str, Any]) -> Reply:
+    def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply:
+        """Answer a call; where `task_id` is given, one in the name of that task's role alone."""
         call = operations.named(identify(environ), environ)
         try:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
             _log.warning("refused %s: %s", call.name, error)
             return deny(call, error.fault, detail=error.detail)
+        if task_id not in {None, caller.task_id}:
+            _log.warning("refused %s: it comes from a container, and not in the name of its task", call.name)
+            return deny(call, Fault.FORBIDDEN, detail=_OF_ITS_TASK)
         trouble = self.troubles.reply(call)
         if trouble is not None:
             return trouble
@@ -94,10 +99,14 @@ class Aws:
         return reply
 
     def _answer(self, call: Call, environ: dict[str, Any], *, caller: Caller) -> Reply:
-        forbidden = task_permissions.refusal(caller, call, environ)
-        if forbidden is not None:
-            _log.warning("refused %s: %s", call.name, forbidden)
-            return deny(call, Fault.FORBIDDEN, detail=forbidden)
+        try:
+            task_permissions.require(caller, call, environ)
+            return self._modelled(call, environ)
+        except ForbiddenError as error:
+            _log.warning("refused %s: %s", call.name, error)
+            return deny(call, Fault.FORBIDDEN, detail=str(error))
+
+    def _modelled(self, call: Call, environ: dict[str, Any]) -> Reply:
         reason = operations.refusal(call)
         if str(environ["PATH_INFO"]).startswith(_NOT_AWS):
             reason = "it is no call of AWS"
@@ -105,6 +114,8 @@ class Aws:
             return self._refuse(call, detail=reason)
         try:
             reply = _run(self._dispatcher.get_application(environ), environ)
+        except ForbiddenError:
+            raise
         except UnknownServiceError:
             return self._refuse(call, detail="nothing of this service is modelled")
         except NotImplementedError as error:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import moto.iam.utils
-from moto.core.exceptions import ServiceException
 from moto.iam.models import iam_backends
 from moto.sts import urls
 from moto.sts.models import AssumedRole, STSBackend, sts_backends
@@ -25,16 +24,12 @@ from moto.sts.responses import TokenResponse
 from moto.utilities.utils import get_partition
 
 from mclass_tf.local.aws import policies
+from mclass_tf.local.aws.denial import ForbiddenError
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 _ACCOUNT = 4  # its place in an ARN
 _KEPT_AFTER_END = 3600.0  # seconds for which a session that is over is told from one that never was
-
-
-class AccessDeniedError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
-    code = "AccessDenied"
-    status_code = 403
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +105,8 @@ class Responses(TokenResponse):  # type: ignore[misc]  # moto is not typed for u
             return super().assume_role()
         role_arn = str(self._get_param("RoleArn"))
         if not _trusts(role_arn, caller=caller):
-            raise AccessDeniedError(
-                f"User: {caller.role_arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+            raise ForbiddenError(
+                f"User: {caller.role_arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}",
             )
         answer = super().assume_role()
         sessions.bind(answer.result["Credentials"].access_key_id, task_id=caller.task_id)

@@ -16,6 +16,7 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 
 from mclass_tf.local.aws.callers import Caller
+from mclass_tf.local.aws.denial import ForbiddenError
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.calls import Call
 
@@ -85,27 +86,26 @@ _S3_ACTIONS = {
 }
 
 
-def refusal(caller: Caller, call: Call, environ: Mapping[str, Any]) -> str | None:
-    """Return IAM's words where the caller acts for a task and may not make the call, else None. Call it under the lock."""
+def require(caller: Caller, call: Call, environ: Mapping[str, Any]) -> None:
+    """Raise ForbiddenError where the caller acts for a task and may not make the call. Call it under the lock."""
     if caller.task_id is None:
-        return None
+        return
     operation = _operation(call, environ)
     name = f"{call.service}:{operation}"
     if name in _ALWAYS | _TRUSTED:
-        return None
+        return
     action = _action(call.service, operation)
     if name in _HANDS_OUT_MORE or not (call.service in _DATA or _READS.fullmatch(operation)):
-        return (
+        raise ForbiddenError(
             f"User: {caller.arn} is not authorized to perform: {action} [local AWS: a task's role decides nothing that this "
             "machine runs, whatever its policies say]"
         )
     for needed, resource in ((action, _resource(call.service, operation, environ)), *_copied(environ)):
         if not roles.may_at_best(caller.arn, action=needed, resource=resource):
-            return (
+            raise ForbiddenError(
                 f"User: {caller.arn} is not authorized to perform: {needed} because no identity-based policy allows "
                 f"the {needed} action"
             )
-    return None
 
 
 def _operation(call: Call, environ: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import Container, Driver, Images, Running, StartError
+from mclass_tf.local.tasks.driver import Container, Driver, Images, OpenDoor, Running, StartError
 from mclass_tf.local.tasks.engine import Engine
 from mclass_tf.local.tasks.image import Image, read
 from mclass_tf.local.tasks.nursery import ExecError, Nursery
@@ -22,15 +22,27 @@ _REMEDY = "install podman, or start Docker, and start the task again; or build f
 class Drivers:
     """A driver that asks the one for the image: processes for the built-in builder's, podman or docker for any other.
 
-    `kind` is one of KINDS, or nothing to choose by the image.
+    `kind` is one of KINDS, or nothing to choose by the image. `url` is where the local AWS answers, `open_door` what opens
+    it to a container.
     """
 
-    def __init__(self, *, home: Path, images: Images, kind: str | None = None, instance_id: str) -> None:
+    def __init__(
+        self,
+        *,
+        home: Path,
+        images: Images,
+        kind: str | None = None,
+        instance_id: str,
+        url: str,
+        open_door: OpenDoor,
+    ) -> None:
         self.name = kind or "automatic"
         self._home = home
         self._images = images
         self._kind = kind or ""
         self._instance_id = instance_id
+        self._url = url
+        self._open_door = open_door
         self._process = ProcessDriver(home=home, images=images)
         self._nursery = Nursery()
         self._containers: ContainerDriver | None = None
@@ -80,7 +92,9 @@ class Drivers:
                 home = hashlib.sha256(str(self._home.resolve()).encode()).hexdigest()[:12]
                 engine = Engine(name=name, path=path, home=home, instance_id=self._instance_id)
                 folder = self._home / "tasks" / name
-                self._containers = ContainerDriver(engine, folder=folder, images=self._images)
+                self._containers = ContainerDriver(
+                    engine, folder=folder, images=self._images, url=self._url, open_door=self._open_door
+                )
                 return self._containers
             problems.append(f"{name}: {problem}")
         return StartError(

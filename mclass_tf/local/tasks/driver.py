@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Protocol
 
 CHECK_TIMED_OUT = -1
 """The status of a health check that was not done in time, as docker has it."""
+
+
+MOST_PROCESSES = 1024
+"""How many processes and threads a container may have. Fargate has a limit too, and does not say which."""
 
 
 class PullError(Exception):
@@ -92,6 +97,20 @@ class Images(Protocol):
     """Where the bytes of images are: the registry's store."""
 
     def blob(self, digest: str) -> Path: ...
+
+
+class Door(Protocol):
+    """Answers a container on a listening socket, each connection in a thread of its own."""
+
+    def handle_request(self) -> None:
+        """Take a connection that waits, and return at once."""
+
+    def server_close(self) -> None:
+        """Close the socket, and every connection that came by it."""
+
+
+OpenDoor = Callable[[socket.socket, str], Door]
+"""Opens the local AWS to the task of that id, on a socket that listens."""
 
 
 class Driver(Protocol):

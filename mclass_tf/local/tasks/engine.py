@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mclass_tf.local.tasks.driver import Container
+from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.tasks.variables import Variables
 
 HOME = "mclass-tf.home"
 _INSTANCE = "mclass-tf.instance"
-# What these programs heed themselves: such a variable of a container must not be one of the program that starts it.
-_HEEDED = ("PATH", "HOME", "TMPDIR", "XDG_", "CONTAINER", "DOCKER_", "STORAGE_", "LD_", "LC_", "LANG", "SSH_", "BUILDAH_", "REGISTRY_AUTH_FILE", "NO_PROXY", "GODEBUG", "no_proxy")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +34,19 @@ class Engine:
         return f"{self.repository}:{manifest_digest.removeprefix('sha256:')}"
 
     def create(
-        self, container: Container, *, name: str, environment: Mapping[str, str], hosts: Mapping[str, str]
+        self,
+        container: Container,
+        *,
+        name: str,
+        variables: Variables,
+        variables_file: str,
+        hosts: Mapping[str, str],
     ) -> tuple[str, ...]:
         """The command that makes the container ready to be started.
 
         Its ports are published on a free port of 127.0.0.1: a container's own address cannot be reached where the engine runs
         without root or in a virtual machine, as on macOS. Values of variables stand in no command line, which every user of the
-        machine could read: the program takes them from its own environment (`variables`).
+        machine could read (`Variables`).
         """
         entry_point = tuple(container.entry_point or ())
         options = [
@@ -50,8 +55,9 @@ class Engine:
             *(word for key, value in container.labels.items() for word in ("--label", f"{key}={value}")),
             *(word for port in container.ports for word in ("--publish", f"127.0.0.1::{port}")),
             *(word for host, ip in hosts.items() for word in ("--add-host", f"{host}:{ip}")),
-            *(word for path in container.writable_paths for word in ("--volume", path)),
-            *(word for entry in _entries(environment) for word in ("--env", entry)),
+            *(word for path in container.writable_paths for word in ("--volume", _inside(path))),
+            *("--env-file", variables_file),
+            *(word for key in variables.inherited for word in ("--env", key)),
             *self._limits(container),
             *(("--user", container.user) if container.user else ()),
             *(("--workdir", container.working_directory) if container.working_directory else ()),
@@ -62,7 +68,7 @@ class Engine:
         return (self.path, "create", *options, self.reference(container.manifest_digest), *command)
 
     def _limits(self, container: Container) -> list[str]:
-        found = []
+        found = [f"--pids-limit={MOST_PROCESSES}"]
         if container.memory_mib is not None:
             # As much with swap as without: Fargate has none.
             found += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
@@ -132,10 +138,9 @@ class Engine:
         field = ".Host.Security.Rootless" if self.is_podman else "json .SecurityOptions"
         return (self.path, "info", "--format", f"{{{{{field}}}}}")
 
-    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """What of a container's environment the program that creates it has to have in its own."""
-        return {name: value for name, value in environment.items() if not name.startswith(_HEEDED)}
 
-
-def _entries(environment: Mapping[str, str]) -> list[str]:
-    return [f"{key}={value}" if key.startswith(_HEEDED) else key for key, value in environment.items()]
+def _inside(path: str) -> str:
+    """A path of the container, where it gets a volume of its own: with a colon in it, it would name one of this machine."""
+    if not path.startswith("/") or ":" in path:
+        raise StartError(f"the path {path!r} of a mount is no absolute path of a container, without a colon")
+    return path

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mclass_tf.local.tasks import archive, usage
 from mclass_tf.local.tasks.driver import (
@@ -21,6 +22,7 @@ from mclass_tf.local.tasks.driver import (
     Container,
     Exit,
     Images,
+    OpenDoor,
     PullError,
     Running,
     StartError,
@@ -33,6 +35,7 @@ from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery, Program
 from mclass_tf.local.tasks.output import Lines, Tail
 from mclass_tf.local.tasks.relay import Relay
 from mclass_tf.local.tasks.threads import in_thread
+from mclass_tf.local.tasks.variables import VariableError, Variables
 
 _OUTPUT = 4096  # bytes, as docker keeps of a health check's
 _DOCUMENT = 4 * 1024 * 1024
@@ -43,24 +46,29 @@ _NOT_FOUND = 127  # a shell's status for a command that is not there
 _SIGKILL = 128 + signal.SIGKILL
 _NEVER = "0001-01-01"
 _NEARLY = 0.8  # of the limit, for a kernel that kills between two measurements
-_HERE = r"http://(?:127\.0\.0\.1|localhost)"
-_LOCAL = re.compile(rf"{_HERE}:(\d+)")
 _NAME = "aws.localhost"  # which the local AWS takes for this machine
-_OF_THE_LOCAL_AWS = ("ECS_CONTAINER_METADATA_URI", "AWS_ENDPOINT_URL")
+_OF_THE_LOCAL_AWS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL", "ECS_CONTAINER_METADATA_URI")
 
 
 class ContainerDriver:
-    """Containers and images are named after the home: what an earlier instance of it has left is removed."""
+    """Containers and images are named after the home: what an earlier instance of it has left is removed.
 
-    def __init__(self, engine: Engine, *, folder: Path, images: Images) -> None:
+    `url` is where the local AWS answers, which a container reaches by a door of its own.
+    """
+
+    def __init__(
+        self, engine: Engine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
+    ) -> None:
         self.name = engine.name
         self._engine = engine
         self._folder = folder
         self._images = images
+        self._url = url
+        self._open_door = open_door
         self._nursery = Nursery()
         self._commands = Commands(self._nursery, cwd=folder)
         self._loads: dict[str, asyncio.Task[Image]] = {}
-        self._ready: asyncio.Task[Relay | None] | None = None
+        self._ready: asyncio.Task[str | None] | None = None
         self._running: set[_Container] = set()
         self._is_closed = False
 
@@ -71,24 +79,50 @@ class ContainerDriver:
         if self._is_closed:
             raise StartError("the local AWS is going down")
         image = await self._loaded(container.manifest_digest)
-        relay = await self._prepared()
-        environment, hosts = await _reachable(container.environment, relay)
+        gateway = await self._prepared()
         name = f"mclass-tf-{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"
-        create = self._engine.create(container, name=name, environment=environment, hosts=hosts)
+        relay = self._relay(gateway, container)
         running = _Container(
-            name=name, plan=container, image=image, engine=self._engine, commands=self._commands
+            name=name, plan=container, image=image, engine=self._engine, commands=self._commands, relay=relay
         )
         try:
-            await self._commands.must(create, env=self._engine.variables(environment))
+            await self._create(container, name=name, relay=relay)
             await running.start(self._nursery)
         except BaseException as error:
+            if relay is not None:
+                relay.close()
             await self._commands.run(self._engine.remove(name))
-            if isinstance(error, CommandError | ExecError):
+            if isinstance(error, CommandError | ExecError | VariableError):
                 raise StartError(str(error)) from None
             raise
         self._running.add(running)
         running.follow(self._running.discard)
         return running
+
+    def _relay(self, gateway: str | None, container: Container) -> Relay | None:
+        if gateway is None:
+            return None
+        try:
+            return Relay(gateway, task_id=container.task_id, open_door=self._open_door)
+        except OSError as error:
+            raise StartError(f"no port of {gateway} can be had: {error.strerror}") from None
+
+    async def _create(self, container: Container, *, name: str, relay: Relay | None) -> None:
+        """Values of variables stand in a file of the user's own for as long as this takes, and in no command line."""
+        environment, hosts = _reachable(container.environment, relay, url=self._url)
+        variables = Variables.of(environment)
+        file = self._folder / f"{uuid.uuid4().hex}.env"
+        create = self._engine.create(
+            container, name=name, variables=variables, variables_file=str(file), hosts=hosts
+        )
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+                written.write(variables.text)
+            await self._commands.must(create, env=variables.inherited)
+        except OSError as error:
+            raise StartError(f"{file} cannot be written: {error.strerror}") from None
+        finally:
+            file.unlink(missing_ok=True)
 
     async def close(self) -> None:
         self._is_closed = True
@@ -100,12 +134,6 @@ class ContainerDriver:
             await self._remove_leftovers()
             for running in tuple(self._running):
                 await running.wait()
-            if (
-                not self._ready.cancelled()
-                and self._ready.exception() is None
-                and (relay := self._ready.result())
-            ):
-                relay.close()
         await self._nursery.close()
 
     async def _loaded(self, digest: str) -> Image:
@@ -128,14 +156,14 @@ class ContainerDriver:
             path.unlink(missing_ok=True)
         return image
 
-    async def _prepared(self) -> Relay | None:
-        """Once: remove what is left of earlier instances, and find how containers reach this machine."""
+    async def _prepared(self) -> str | None:
+        """Once: remove what is left of earlier instances, and find the address at which containers reach this machine."""
         if self._ready is None:
             self._ready = asyncio.create_task(self._prepare())
         return await asyncio.shield(self._ready)
 
-    async def _prepare(self) -> Relay | None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    async def _prepare(self) -> str | None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._remove_leftovers()
         self._nursery.at_the_end(self._engine.remove_all())
         if sys.platform != "linux":
@@ -146,7 +174,7 @@ class ContainerDriver:
             gateways = (await self._commands.must(self._engine.gateway())).split()
         except (CommandError, ExecError):
             return None
-        return Relay(gateways[0]) if gateways else None
+        return gateways[0] if gateways else None
 
     async def _remove_leftovers(self) -> None:
         for listing, removal in (
@@ -162,13 +190,21 @@ class _Container:
     """One container. `State` is what `inspect` says of it."""
 
     def __init__(
-        self, *, name: str, plan: Container, image: Image, engine: Engine, commands: Commands
+        self,
+        *,
+        name: str,
+        plan: Container,
+        image: Image,
+        engine: Engine,
+        commands: Commands,
+        relay: Relay | None,
     ) -> None:
         self._name = name
         self._plan = plan
         self._image = image
         self._engine = engine
         self._commands = commands
+        self._relay = relay
         self._client: Child | None = None
         self._pid = 0
         self._highest = Usage(memory_bytes=0, cpu_seconds=0.0)
@@ -276,6 +312,8 @@ class _Container:
         finally:
             if self._measuring is not None:
                 self._measuring.cancel()
+            if self._relay is not None:
+                self._relay.close()
             ended(self)
             self._exit.set_result(result)
 
@@ -335,27 +373,24 @@ class Commands:
             child.kill()
 
 
-async def _reachable(
-    environment: Mapping[str, str], relay: Relay | None
+def _reachable(
+    environment: Mapping[str, str], relay: Relay | None, *, url: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables with addresses of this machine as containers reach it, and the names that they need for it.
+    """The variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
 
-    Where they cannot reach it, the variables that lead to the local AWS are left out.
+    Where it cannot be reached, the variables that lead there are left out. Other addresses of this machine stay as they are:
+    in a container they are its own, as on AWS.
     """
+    here = re.compile(rf"http://(?:127\.0\.0\.1|localhost):{urlsplit(url).port}\b")
     if relay is None:
-        kept = {name: value for name, value in environment.items() if not _leads_here(name, value)}
+        kept = {
+            name: value
+            for name, value in environment.items()
+            if not (name.startswith(_OF_THE_LOCAL_AWS) and here.search(value))
+        }
         return kept, {}
-    changed = {}
-    for name, value in environment.items():
-        changed[name] = value
-        for port in set(_LOCAL.findall(value)):
-            there = f"http://{_NAME}:{await relay.port(int(port))}"
-            changed[name] = re.sub(rf"{_HERE}:{port}\b", there, changed[name])
-    return changed, {_NAME: relay.gateway}
-
-
-def _leads_here(name: str, value: str) -> bool:
-    return name.startswith(_OF_THE_LOCAL_AWS) and _LOCAL.search(value) is not None
+    there = f"http://{_NAME}:{relay.port}"
+    return {name: here.sub(there, value) for name, value in environment.items()}, {_NAME: relay.gateway}
 
 
 def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:

@@ -13,6 +13,9 @@ _LONGEST_STOP_TIMEOUT = 120
 _EPHEMERAL_GIB = range(21, 200 + 1)
 _ARCHITECTURES = ("ARM64", "X86_64")
 _CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
+_CONTAINER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_PATH = re.compile(r"/[^:\0]*")
+_PORTS = range(1, 65535 + 1)
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _HEALTH_BOUNDS = {
     "interval": range(5, 300 + 1),
@@ -115,6 +118,11 @@ def _check_fargate(container: Mapping[str, Any], *, volumes: Collection[str | No
     if set((linux.get("capabilities") or {}).get("add") or []) - {"SYS_PTRACE"}:
         raise client(f"Container '{name}': Fargate adds no capability but SYS_PTRACE.")
     for mount in container.get("mountPoints") or []:
+        if not _PATH.fullmatch(str(mount.get("containerPath"))):
+            raise client(
+                f"Container '{name}': containerPath must be an absolute path without a colon, not "
+                f"'{mount.get('containerPath')}'."
+            )
         if mount.get("sourceVolume") not in volumes:
             raise client(f"Unknown volume '{mount.get('sourceVolume')}'.")
     plain = {entry.get("name") for entry in container.get("environment") or []}
@@ -181,12 +189,17 @@ def _has_health_check(container: Mapping[str, Any]) -> bool:
 
 def _check_container(container: Mapping[str, Any], *, has_execution_role: bool) -> None:
     name = container.get("name")
+    if not _CONTAINER_NAME.fullmatch(str(name)):
+        raise client("Container name contains invalid characters, or more than 255 of them.")
     stop_timeout = container.get("stopTimeout") or 0
     if stop_timeout > _LONGEST_STOP_TIMEOUT:
         raise client(
             f"Container '{name}': stopTimeout must be at most {_LONGEST_STOP_TIMEOUT} seconds on Fargate."
         )
     for mapping in container.get("portMappings") or []:
+        port = mapping.get("containerPort")
+        if not isinstance(port, int) or port not in _PORTS:
+            raise client(f"Container '{name}': containerPort must be a number from 1 to 65535, not {port!r}.")
         if mapping.get("hostPort") not in (None, 0, mapping.get("containerPort")):
             raise client(
                 "When networkMode=awsvpc, the host ports and container ports in port mappings must match."
