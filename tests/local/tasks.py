@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.tasks.driver import Container, Door, Driver, Running
+from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, Door, Driver, Running
 from mclass_tf.local.tasks.process import ProcessDriver
 from tests.local.images import Blobs
 
@@ -21,6 +21,22 @@ PATIENCE = 60  # seconds until a test gives up on what it waits for
 def no_door(_listener: socket.socket, _task_id: str) -> Door:
     """For drivers whose containers need no local AWS."""
     raise AssertionError("nothing is to be reached")
+
+
+ESCAPING = """
+import subprocess, sys, time
+
+DAEMON = '''
+import os, time
+if os.fork() or os.setsid() or os.fork():
+    os._exit(0)
+print(os.getpid(), flush=True)
+time.sleep(1000)
+'''
+with subprocess.Popen([sys.executable, "-c", DAEMON], stdout=subprocess.PIPE, text=True) as child:
+    print("escaped", child.stdout.readline().strip(), flush=True)
+"""
+"""A script that leaves a daemon behind: out of its group and its session, and nobody's child."""
 
 
 @dataclass
@@ -70,11 +86,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def processes(folder: Path) -> AsyncIterator[Stage]:
+async def processes(folder: Path, *, most: int = MOST_PROCESSES) -> AsyncIterator[Stage]:
     """A driver of processes below `folder`, closed at the end."""
     blobs = Blobs(folder / "blobs")
     blobs.folder.mkdir()
-    driver = ProcessDriver(home=folder, images=blobs)
+    driver = ProcessDriver(home=folder, images=blobs, most=most)
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:

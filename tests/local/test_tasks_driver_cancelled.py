@@ -25,6 +25,7 @@ from mclass_tf.local.tasks.threads import in_thread
 from tests.local.images import Blobs, Entry, layer
 from tests.local.tasks import PATIENCE, Output, ended, no_door, processes, until
 
+LAUNCHERS = ("launcher.py", "keeper.py")
 NEVER_READY = "import time; time.sleep(1000)"
 
 
@@ -41,12 +42,15 @@ def never_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = folder / "launchers"
     place.mkdir()
     shutil.copy(nursery._HERE / "warden.py", place)
-    (place / "launcher.py").write_text(NEVER_READY)
+    for name in LAUNCHERS:
+        (place / name).write_text(NEVER_READY)
     monkeypatch.setattr(nursery, "_HERE", place)
 
 
 def launchers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "launcher.py" in _command(child)]
+    return [
+        child for child in psutil.Process().children() if any(name in _command(child) for name in LAUNCHERS)
+    ]
 
 
 def _command(process: psutil.Process) -> str:

@@ -21,14 +21,11 @@ from tests.local.tasks import PATIENCE, Output, ended, processes
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from tests.local.tasks import processes
+from tests.local.tasks import ESCAPING, processes
 
-CHILD = '''
-import os, subprocess, sys
-child = subprocess.Popen(["sleep", "1000"])
-print("pids", os.getpid(), child.pid, flush=True)
-child.wait()
-'''
+CHILD = "import os, subprocess; sleeping = subprocess.Popen(['sleep', '1000'])" + ESCAPING.replace(
+    '"escaped", ', '"pids", os.getpid(), sleeping.pid, '
+) + "time.sleep(1000)"
 
 async def main():
     async with processes(Path(sys.argv[1])) as stage:
@@ -42,7 +39,7 @@ asyncio.run(main())
 
 @contextmanager
 def parent(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Another process that runs a task; enter with the task's process and its child's."""
+    """Another process that runs a task; enter with the processes of the task, a child of it, and a daemon that it has left behind."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder)],
         cwd=ROOT,
@@ -54,7 +51,7 @@ def parent(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
         try:
             assert running.stdout
             pids = [int(pid) for pid in running.stdout.readline().split()]
-            assert len(pids) == 2
+            assert len(pids) == 3
             yield running, pids
         finally:
             running.kill()

@@ -8,17 +8,19 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from mclass_tf.local.tasks import keeper
 from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
 from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, PullError, Running, StartError
 from mclass_tf.local.tasks.image import stop_signal
 from tests.local.images import Entry, app_image, layer
-from tests.local.tasks import Output, Stage, answer, ended, processes, until
+from tests.local.tasks import ESCAPING, PATIENCE, Output, Stage, answer, ended, processes, until
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
 MIB = 1 << 20
@@ -271,6 +273,79 @@ def test_what_it_has_started_ends_with_it(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@LINUX
+@pytest.mark.parametrize("how", ["exit", "terminate", "kill"])
+def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) -> None:
+    heeding = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))"
+
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            running, output = await stage.script(
+                f"{heeding}\n{ESCAPING}\n{'' if how == 'exit' else 'time.sleep(1000)'}"
+            )
+            pid = int(await output.line("escaped"))
+            if how != "exit":
+                assert psutil.pid_exists(pid)
+                await getattr(running, how)()
+            assert await ended(running) == ({"exit": 0, "terminate": 3, "kill": 137}[how], False)
+            assert not psutil.pid_exists(pid)  # it was gone before the container had ended
+
+    asyncio.run(run())
+
+
+@LINUX
+def test_a_process_that_is_left_counts_for_the_container(tmp_path: Path) -> None:
+    hungry = ESCAPING.replace("print(os.getpid()", "held = bytearray(150 << 20); print(os.getpid()")
+
+    async def run() -> None:
+        async with processes(tmp_path) as stage:
+            running, _ = await stage.script(f"{hungry}\ntime.sleep(1000)", memory_mib=100)
+            assert await ended(running) == (137, True)
+
+    asyncio.run(run())
+
+
+def test_a_container_that_forks_without_end_is_ended(tmp_path: Path) -> None:
+    bomb = (
+        "import subprocess, time\n"
+        "while True: subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(0.01)"
+    )
+
+    async def run() -> None:
+        async with processes(tmp_path, most=20) as stage:
+            running, output = await stage.script(bomb, memory_mib=4096)
+            assert await ended(running) == (137, False)
+            assert output.lines[-1] == "[local AWS] killed: a container has at most 20 processes"
+
+    asyncio.run(run())
+    assert not [child for child in psutil.Process().children(recursive=True) if child.name() == "sleep"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="root alone becomes somebody else")
+def test_a_user_has_so_many_processes_more_because_of_a_container(tmp_path: Path) -> None:
+    """Which holds at once, unlike what is measured."""
+    script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo started"
+    reading, writing = os.pipe()
+    # Somebody else cannot read what root's Python imports: it is imported before.
+    imports = "import __future__, collections.abc, contextlib, ctypes, os, pathlib, resource, signal, sys"
+    code = f"{imports}; os.setuid(61234); exec(sys.argv.pop(1))"
+    argv = (sys.executable, "-I", "-S", "-c", code, Path(keeper.__file__).read_text())
+    with subprocess.Popen(
+        [*argv, str(os.getpid()), str(writing), "4", "/bin/sh", "-c", script],
+        cwd="/",
+        pass_fds=[writing],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as kept:
+        os.close(writing)
+        out, err = kept.communicate(timeout=PATIENCE)
+    os.close(reading)
+    assert "started" not in out
+    assert "fork" in err
+
+
+@LINUX
 def test_output_that_something_holds_open_does_not_keep_it_from_ending(tmp_path: Path) -> None:
     text = (
         "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'],"
@@ -281,7 +356,7 @@ def test_output_that_something_holds_open_does_not_keep_it_from_ending(tmp_path:
         async with processes(tmp_path) as stage:
             running, output = await stage.script(text)
             assert await ended(running) == (0, False)
-            os.kill(int(await output.line("pid")), signal.SIGKILL)
+            assert not psutil.pid_exists(int(await output.line("pid")))
 
     asyncio.run(run())
 

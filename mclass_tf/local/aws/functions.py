@@ -181,6 +181,7 @@ class Functions:
                 env={**self._environment(function, place), **variables},
                 stdout=output.take,
                 stderr=output.take,
+                is_whole=True,
             )
         )
         try:

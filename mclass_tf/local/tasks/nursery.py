@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mclass_tf.local.tasks.driver import MOST_PROCESSES
 from mclass_tf.local.tasks.output import Pipe, Tail, finish
 
 _HERE = Path(__file__).parent
@@ -37,7 +38,8 @@ class ExecError(Exception):
 class Program:
     """What to execute: `argv[0]` is its path; the environment is all of it. Outputs are taken as they come.
 
-    One that is brief is started without `launcher`, in half the time: only the warden ends it where this process dies.
+    One that is brief is started without `launcher`, in half the time: only the warden ends it where this process dies. One that
+    is whole is run by `keeper`: whatever it has started ends with it, and `most` is how many processes it may have.
     """
 
     argv: tuple[str, ...]
@@ -46,13 +48,19 @@ class Program:
     stdout: Callable[[bytes], None]
     stderr: Callable[[bytes], None]
     is_brief: bool = False
+    is_whole: bool = False
+    most: int = MOST_PROCESSES
 
 
 class Child:
-    """A process that leads a session and a group of its own. Nothing is sent to it once it has ended."""
+    """A process that leads a session and a group of its own. Nothing is sent to it once it has ended.
 
-    def __init__(self, process: subprocess.Popen[bytes], pipes: tuple[Pipe, ...]) -> None:
+    `pid` is the program's; `keeper` that of the process that keeps all of it together, where there is one.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], pipes: tuple[Pipe, ...], *, is_kept: bool) -> None:
         self.pid = process.pid
+        self.keeper = process.pid if is_kept else None
         self.cpu_seconds = 0.0
         self._process = process
         self._pipes = pipes
@@ -77,8 +85,13 @@ class Child:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send SIGKILL to the whole group."""
-        if self.is_running:
+        """Kill all of it."""
+        if not self.is_running:
+            return
+        if self.keeper is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.keeper, signal.SIGTERM)
+        if self.pid != self.keeper:
             self._kill_group()
 
     def _kill_group(self) -> None:
@@ -89,29 +102,33 @@ class Child:
     def _watch(self) -> None:
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # a kernel before 5.3, or a sandbox
-                self._watch_descriptor(os.pidfd_open(self.pid))
+                self._watch_descriptor(os.pidfd_open(self._process.pid))
                 return
-        threading.Thread(target=self._watch_in_thread, name=f"wait-{self.pid}", daemon=True).start()
+        threading.Thread(target=self._watch_in_thread, name=f"wait-{self._process.pid}", daemon=True).start()
 
     def _watch_descriptor(self, descriptor: int) -> None:
         def ended() -> None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
             # Before its status is collected no other process or group can have its id.
-            self._kill_group()
-            self._reaped(*os.wait4(self.pid, 0)[1:])
+            if self.keeper is None:
+                self._kill_group()
+            self._reaped(*os.wait4(self._process.pid, 0)[1:])
 
         self._loop.add_reader(descriptor, ended)
 
     def _watch_in_thread(self) -> None:
-        _, status, usage = os.wait4(self.pid, 0)
-        self._kill_group()
+        _, status, usage = os.wait4(self._process.pid, 0)
+        if self.keeper is None:
+            self._kill_group()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._reaped, status, usage)
 
     def _reaped(self, status: int, usage: object) -> None:
         self.cpu_seconds = getattr(usage, "ru_utime", 0.0) + getattr(usage, "ru_stime", 0.0)
         code = os.waitstatus_to_exitcode(status)
+        if self.keeper not in {None, self.pid} and code < 0:
+            self._kill_group()  # somebody has killed the keeper: its group is what is still known
         self._process.returncode = code
         self._exited.set_result(code if code >= 0 else _FATAL - code)
 
@@ -141,9 +158,14 @@ class Nursery:
             child.kill()
             await child.wait()
             raise
-        if refusal.text:
+        pid, _, reason = refusal.text.rpartition("\n")
+        if reason or (program.is_whole and not pid):
             await child.wait()
-            raise ExecError(refusal.text)
+            raise ExecError(reason or "it was ended before it began")
+        if program.is_whole:
+            child.pid = int(pid)
+            if child.is_running:  # else it would be told of one that is never taken back
+                self._tell_warden(f"+{child.pid}")
         return child
 
     def at_the_end(self, argv: tuple[str, ...]) -> None:
@@ -175,11 +197,10 @@ class Nursery:
         return child, Pipe(reading, refusal.take)
 
     def _fork(self, program: Program, *, report: int) -> Child:
-        launched = (*_ISOLATED, str(_HERE / "launcher.py"), str(os.getpid()), str(report))
         self._require_warden()  # before there is a child that it could not be told of
         with _pipe() as (out, child_out), _pipe() as (err, child_err):
             process = subprocess.Popen(
-                program.argv if program.is_brief else (*launched, *program.argv),
+                _command(program, report=report),
                 cwd=program.cwd,
                 env=dict(program.env),
                 stdin=subprocess.DEVNULL,
@@ -189,8 +210,9 @@ class Nursery:
                 start_new_session=True,
                 umask=0o022,
             )
-        self._tell_warden(f"+{process.pid}")
-        child = Child(process, (Pipe(out, program.stdout), Pipe(err, program.stderr)))
+        self._tell_warden(f"{'~' if program.is_whole else '+'}{process.pid}")
+        pipes = (Pipe(out, program.stdout), Pipe(err, program.stderr))
+        child = Child(process, pipes, is_kept=program.is_whole)
         self._children.add(child)
         following = asyncio.create_task(self._follow(child))
         self._following.add(following)
@@ -200,7 +222,8 @@ class Nursery:
     async def _follow(self, child: Child) -> None:
         await child.wait()
         self._children.discard(child)
-        self._tell_warden(f"-{child.pid}")
+        for pid in {child.pid, child.keeper or child.pid}:
+            self._tell_warden(f"-{pid}")
 
     def _require_warden(self) -> subprocess.Popen[bytes]:
         if self._warden is None:
@@ -212,6 +235,14 @@ class Nursery:
         if warden.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 warden.stdin.write(f"{line}\n".encode())
+
+
+def _command(program: Program, *, report: int) -> tuple[str, ...]:
+    if program.is_brief:
+        return program.argv
+    script = "keeper.py" if program.is_whole else "launcher.py"
+    most = (str(program.most),) if program.is_whole else ()
+    return (*_ISOLATED, str(_HERE / script), str(os.getpid()), str(report), *most, *program.argv)
 
 
 def _start_warden() -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import Container, StartError
+from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, StartError
 from mclass_tf.local.tasks.image import HOST_VARIABLE, PORT_VARIABLE, Image
 from mclass_tf.local.tasks.nursery import Program
 from mclass_tf.local.tasks.unpack import inside
@@ -24,7 +24,7 @@ _AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple of a language, and be
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a container becomes a process: every value as the process is to have it."""
+    """How a container becomes a process: every value as the process is to have it. `most` processes it may have."""
 
     image: Image
     container: Container
@@ -32,6 +32,7 @@ class Plan:
     python: Path
     place: Path
     addresses: Mapping[int, tuple[str, int]]
+    most: int = MOST_PROCESSES
 
     @property
     def limit(self) -> int | None:
@@ -71,7 +72,15 @@ class Plan:
     def program(
         self, argv: tuple[str, ...], *, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]
     ) -> Program:
-        return Program(argv=argv, cwd=self._cwd, env=self._env, stdout=stdout, stderr=stderr)
+        return Program(
+            argv=argv,
+            cwd=self._cwd,
+            env=self._env,
+            stdout=stdout,
+            stderr=stderr,
+            is_whole=True,
+            most=self.most,
+        )
 
     def local(self, word: str) -> str:
         """A word of a health check: its addresses of the container's own ports are those on this machine."""

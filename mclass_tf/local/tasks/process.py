@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import uuid
 import venv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mclass_tf.local.tasks import usage
 from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
 from mclass_tf.local.tasks.driver import (
     CHECK_TIMED_OUT,
+    MOST_PROCESSES,
     Container,
     Exit,
     Images,
@@ -45,8 +46,9 @@ class ProcessDriver:
 
     name = "process"
 
-    def __init__(self, *, home: Path, images: Images) -> None:
-        """Everything of an earlier instance goes: it is of no use, and may be incomplete."""
+    def __init__(self, *, home: Path, images: Images, most: int = MOST_PROCESSES) -> None:
+        """Everything of an earlier instance goes: it is of no use, and may be incomplete. `most` processes has a container."""
+        self._most = most
         self._folder = home / "tasks"
         self._images = images
         remove(self._folder)
@@ -81,6 +83,7 @@ class ProcessDriver:
             python=python,
             place=self._folder / "running" / name,
             addresses=addresses,
+            most=self._most,
         )
         try:
             return await self._start(plan)
@@ -168,12 +171,14 @@ class ProcessDriver:
         while self._limited():
             await asyncio.sleep(_MEASURED_EVERY)
             limited = self._limited()
-            limits = {pid: running.plan.limit or 0 for pid, running in limited.items()}
-            for pid in await asyncio.to_thread(_above, limits):
-                limited[pid].kill_for_memory()
+            limits = {keeper: running.plan.limit or 0 for keeper, running in limited.items()}
+            for keeper in await asyncio.to_thread(_above, limits):
+                limited[keeper].kill_for_memory()
+            for keeper in await asyncio.to_thread(_beyond, limits, self._most):
+                limited[keeper].kill_for_number()
 
     def _limited(self) -> dict[int, _Process]:
-        return {running.pid: running for running in self._running if running.plan.limit is not None}
+        return {running.keeper: running for running in self._running if running.plan.limit is not None}
 
 
 class _Process:
@@ -191,6 +196,11 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def keeper(self) -> int:
+        """The process below which all of it is."""
+        return self._child.keeper or self._child.pid
 
     @property
     def addresses(self) -> Mapping[int, tuple[str, int]]:
@@ -212,6 +222,14 @@ class _Process:
             self._is_out_of_memory = True
             self._child.kill()
 
+    def kill_for_number(self) -> None:
+        """A container could start no more of them; here what the user of this machine has is counted, and root not at all."""
+        if self._child.is_running:
+            self.plan.container.output(
+                f"[local AWS] killed: a container has at most {self.plan.most} processes"
+            )
+            self._child.kill()
+
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
         if not self._child.is_running:
             return _NOT_FOUND, "the container is not running"
@@ -227,7 +245,9 @@ class _Process:
     async def _checked(self, command: Sequence[str], tail: Tail) -> int:
         argv = self.plan.resolved(check_argv([self.plan.local(word) for word in command]))
         # One every few seconds in each container, and quicker where the clock is: most of what an idle local AWS costs.
-        program = replace(self.plan.program(argv, stdout=tail.take, stderr=tail.take), is_brief=True)
+        program = replace(
+            self.plan.program(argv, stdout=tail.take, stderr=tail.take), is_brief=True, is_whole=False
+        )
         check = await self._nursery.start(program)
         self._checks.add(check)
         try:
@@ -240,7 +260,7 @@ class _Process:
 
     def usage(self) -> Usage:
         if self._child.is_running:
-            return usage.measure(self.pid)
+            return usage.measure(self.keeper, is_kept=True)
         return Usage(memory_bytes=0, cpu_seconds=self._child.cpu_seconds)
 
     def follow(self, lines: Sequence[Lines], ended: Callable[[_Process], None]) -> None:
@@ -281,9 +301,15 @@ def _make_python(folder: Path) -> Path:
 
 
 def _above(limits: Mapping[int, int]) -> list[int]:
-    """The processes that use more bytes of memory than they may."""
+    """The keepers below which more bytes of memory are used than may be."""
     return [
-        pid
-        for pid, limit in limits.items()
-        if usage.measure(pid).memory_bytes > limit and usage.exact_memory(pid) > limit
+        keeper
+        for keeper, limit in limits.items()
+        if usage.measure(keeper, is_kept=True).memory_bytes > limit
+        and usage.exact_memory(keeper, is_kept=True) > limit
     ]
+
+
+def _beyond(keepers: Iterable[int], most: int) -> list[int]:
+    """The keepers below which there are too many processes."""
+    return [keeper for keeper in keepers if usage.count_below(keeper) > most]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,15 @@ _KERNEL_TELLS = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(
 """Whether the kernel tells a process's children; psutil looks at every process for them, which takes a hundred times as long."""
 
 
-def measure(pid: int) -> Usage:
-    """Return what the tree of processes below `pid` uses now; nothing where it has ended.
+def measure(pid: int, *, is_kept: bool = False) -> Usage:
+    """Return what the tree of processes from `pid` on uses now; nothing where it has ended.
+
+    Where it is kept, `pid` is that of its keeper, which does not count (`keeper`).
 
     Pages that several of them share count as often, as nothing cheaper than `exact_memory` tells.
     """
     memory, cpu = 0, 0.0
-    for process in _tree(pid):
+    for process in _tree(pid, is_kept=is_kept):
         try:
             with process.oneshot():
                 memory += process.memory_info().rss
@@ -32,10 +35,15 @@ def measure(pid: int) -> Usage:
     return Usage(memory_bytes=memory, cpu_seconds=cpu)
 
 
-def exact_memory(pid: int) -> int:
+def count_below(keeper: int) -> int:
+    """Return how many processes a keeper has below it."""
+    return sum(1 for _ in _tree(keeper, is_kept=True))
+
+
+def exact_memory(pid: int, *, is_kept: bool = False) -> int:
     """Return the memory of the tree in bytes, what is shared counted once."""
     memory = 0
-    for process in _tree(pid):
+    for process in _tree(pid, is_kept=is_kept):
         try:
             found = process.memory_full_info()
         except psutil.NoSuchProcess:
@@ -54,7 +62,11 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def _tree(pid: int) -> Iterator[psutil.Process]:
+def _tree(pid: int, *, is_kept: bool = False) -> Iterator[psutil.Process]:
+    return itertools.islice(_whole_tree(pid), 1 if is_kept else 0, None)
+
+
+def _whole_tree(pid: int) -> Iterator[psutil.Process]:
     waiting = [pid]
     while waiting:
         current = waiting.pop()
