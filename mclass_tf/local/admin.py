@@ -55,15 +55,20 @@ class Admin:
             ("GET", "requests"): self._requests,
         }
 
+    def bar(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse what does not come from the owner of this instance."""
+        if self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
+            return None
+        words = "the admin endpoint is open to the owner of this instance alone"
+        return _json(HTTPStatus.FORBIDDEN, {"error": words})
+
     def answer(self, environ: dict[str, Any]) -> Reply | None:
         path = str(environ["PATH_INFO"])
         if not path.startswith(PREFIX):
             return None
-        if not self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
-            return _json(
-                HTTPStatus.FORBIDDEN,
-                {"error": "the admin endpoint is open to the owner of this instance alone"},
-            )
+        refusal = self.bar(environ)
+        if refusal is not None:
+            return refusal
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})

@@ -23,7 +23,7 @@ class Application:
     """The application of one instance: each part answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
-        aws = Aws(key=record.key)
+        aws = self._aws = Aws(key=record.key)
         self._store = Store(registry_in(home))
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
@@ -39,15 +39,16 @@ class Application:
             open_door=Doors(aws=aws, metadata=metadata).open,
             driver=record.tasks,
         )
+        self._admin = admin.Admin(
+            record=record,
+            aws=aws,
+            problems=lambda: self._runtime.problems,
+            save=self._instance.save,
+        )
         self._runtime = Runtime(lambda: parts.build(surroundings))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
-            admin.Admin(
-                record=record,
-                aws=aws,
-                problems=lambda: self._runtime.problems,
-                save=self._instance.save,
-            ).answer,
+            self._admin.answer,
             metadata.answer,
             self._registry.answer,
             aws.answer,
@@ -59,6 +60,15 @@ class Application:
             if reply is not None:
                 return reply
         raise AssertionError("the last part answers everything")
+
+    def bar(self, environ: dict[str, Any]) -> Reply | None:
+        """Why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
+        path = str(environ["PATH_INFO"])
+        if path.startswith("/v2/"):
+            return self._registry.bar(environ)
+        if path.startswith(admin.PREFIX):
+            return self._admin.bar(environ)
+        return self._aws.bar(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Where the body of a request goes as it arrives, where a part wants it so."""

@@ -35,6 +35,6 @@ class Doors:
                 or self._aws.answer(environ, task_id=task_id)
             )
 
-        door = Server(listener=listener, app=answer)
+        door = Server(listener=listener, app=answer, bar=self._aws.bar)
         door.timeout = 0  # of waiting for a connection: it is asked when there is one
         return door

@@ -63,6 +63,9 @@ class Reply:
 App = Callable[[dict[str, Any]], Reply]
 """Answers a request, which comes as a WSGI environment with the whole body in `wsgi.input`."""
 
+Bar = Callable[[dict[str, Any]], Reply | None]
+"""Says by the head of a request alone that it is refused, before a large body is taken; None: nothing is known against it."""
+
 Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
 """Says where the body of a request goes as it arrives, by its head alone; None: it is kept for the application."""
 
@@ -71,13 +74,21 @@ class Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *, listener: socket.socket, app: App, sink: Sink = lambda _environ: None) -> None:
+    def __init__(
+        self,
+        *,
+        listener: socket.socket,
+        app: App,
+        sink: Sink = lambda _environ: None,
+        bar: Bar = lambda _environ: None,
+    ) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.app = app
         self.sink = sink
+        self.bar = bar
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
 
@@ -116,6 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         environ = self._environ()
+        if self._is_large and (refusal := self.server.bar(environ)) is not None:
+            self.close_connection = True  # what else it sends is not read
+            self._send(refusal)
+            return
         sink = self.server.sink(environ)
         try:
             if sink is not None:
@@ -134,6 +149,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Reply(status=HTTPStatus.BAD_REQUEST, body=f"{error}\n".encode()))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether its body would go to the disk, or does not say how large it is."""
+        stated = self.headers.get("Content-Length", "0").strip()
+        return "Transfer-Encoding" in self.headers or (stated.isdigit() and int(stated) > _IN_MEMORY)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """The application logs the calls; malformed requests alone come this way."""

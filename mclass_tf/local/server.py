@@ -87,7 +87,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     application.start()
     gc.freeze()
     gc.enable()
-    server = Server(listener=listener, app=application.answer, sink=application.sink)
+    server = Server(listener=listener, app=application.answer, sink=application.sink, bar=application.bar)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     if arguments.from_fd is not None:
         application.await_restored()

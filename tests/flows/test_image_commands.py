@@ -16,7 +16,6 @@ import boto3
 import pytest
 
 from mclass_tf import local
-from tests.callers import owner
 from tests.commands import CommandLine, Done
 from tests.flows.conftest import write_project
 from tests.image.project import REPOSITORY, git
@@ -132,7 +131,8 @@ def elsewhere(commands: CommandLine) -> Iterator[dict[str, str]]:
             "sts",
             endpoint_url=server.url,
             region_name="ap-northeast-2",
-            **owner(server.key),
+            aws_access_key_id=server.key.access_key_id,
+            aws_secret_access_key=server.key.secret_access_key,
         )
         role = "arn:aws:iam::111111111111:role/t"
         keys = sts.assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]

@@ -27,6 +27,7 @@ from tests.local.data_plane import (
     sites,
     world,
 )
+from tests.local.test_peers import AS_ROOT, SOMEBODY_ELSE, client
 
 
 @asynchronous
@@ -37,6 +38,18 @@ async def test_it_ends_at_sigterm_even_with_connections_open() -> None:
         made.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(made.process.wait(), PATIENCE) == 0
         assert await client.rest() == b""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("uid", [0, SOMEBODY_ELSE])
+@asynchronous
+async def test_another_user_of_the_machine_gets_no_answer(uid: int) -> None:
+    async with process(world(listeners=[listener(rule(fixed(200, "for the owner")))])) as made:
+        (found,) = made.of(Listening)
+        with client(found.port, uid=uid, text="GET / HTTP/1.1\r\nHost: a\r\n\r\n") as other:
+            out, _ = await asyncio.to_thread(other.communicate, timeout=PATIENCE)
+        assert ("200 OK" in out) is (uid == 0)
+        assert "connected" in out
 
 
 @asynchronous

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import stat
 import time
 import urllib.error
@@ -220,6 +221,19 @@ def test_the_admin_endpoint_is_open_to_the_owner_alone(
     headers = {"Authorization": authorization} if authorization else {}
     for method in ("GET", "PUT"):
         assert _send(server, method, f"/_mclass/{path}", b"{}", headers)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/some-bucket/key", "/v2/web/blobs/uploads/", "/_mclass/snapshot"])
+@pytest.mark.parametrize("size", [{"Content-Length": str(1 << 40)}, {"Transfer-Encoding": "chunked"}])
+def test_a_large_body_of_somebody_unknown_is_not_taken(
+    server: local.LocalAws, path: str, size: dict[str, str]
+) -> None:
+    """It would fill the disk. The answer comes before any of it is sent, and the connection ends."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **size}.items())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
+        raw.sendall(f"PUT {path} HTTP/1.1\r\n{head}\r\n".encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert int(answer.split()[1]) in {401, 403}
 
 
 # ---- sessions

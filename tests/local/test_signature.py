@@ -85,7 +85,7 @@ def test_a_presigned_url_says_who_has_signed_it_and_until_when(path: str, second
     request = AWSRequest(method="GET", url=f"http://127.0.0.1:4566{path}?versionId=1")
     S3SigV4QueryAuth(CREDENTIALS, "s3", REGION, expires=seconds).add_auth(request)
 
-    environ = environ_of("GET", request.url, {}, b"")
+    environ = environ_of("GET", str(request.url), {}, b"")
     read = signature.read(environ)
 
     assert read is not None

@@ -42,7 +42,7 @@ def test_a_value_stands_in_the_file_or_is_inherited_and_in_no_command_line(
 
     lines = found.text.decode(errors="surrogateescape").removesuffix("\n").split("\n")
     in_file = dict(line.split("=", 1) for line in lines if line)
-    assert marked == in_file | found.inherited
+    assert marked == {**in_file, **found.inherited}
     assert not in_file.keys() & found.inherited.keys()
     assert not [word for word in create(found) if "secret" in word]
 

@@ -72,6 +72,14 @@ class Callers:
             environ["HTTP_AUTHORIZATION"] = signed.authorization
         return caller
 
+    def is_known(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
+        try:
+            signed = _read(environ)
+            return signed is not None and bool(self._caller(signed))
+        except UnknownCallerError:
+            return False
+
     def _caller(self, signed: Signature) -> Caller:
         if signed.access_key_id == self._key.access_key_id:
             return Caller(account_id=DEFAULT_ACCOUNT_ID, secret_access_key=self._key.secret_access_key)

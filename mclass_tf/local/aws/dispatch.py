@@ -72,6 +72,11 @@ class Aws:
         with self._lock:
             acm.put_certificate(account_id=account_id, region=region, arn=arn, domain_name=domain_name)
 
+    def bar(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse a call by its head where nobody was given its key."""
+        call = identify(environ)
+        return None if self._callers.is_known(environ) else deny(call, Fault.UNKNOWN)
+
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply:
         """Answer a call; where `task_id` is given, one in the name of that task's role alone."""
         call = operations.named(identify(environ), environ)

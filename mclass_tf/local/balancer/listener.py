@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mclass_tf.local.balancer import access_log, snapshot
 from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.client import ClientConnection
+from mclass_tf.local.balancer.doorman import Doorman
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.balancer.rules import Rule
 from mclass_tf.local.balancer.settings import BalancerSettings
@@ -70,7 +71,7 @@ class Listener:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self),
+            lambda: Doorman(lambda: ClientConnection(self)),
             _HOST,
             0,
             ssl=self._tls,

@@ -122,6 +122,14 @@ class Registry:
         _log.info("registry %s %s %d %.0f ms", environ["REQUEST_METHOD"], path, reply.status, spent)
         return reply
 
+    def bar(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse a request by its head where it has no token; None too for one that is none of the registry's."""
+        try:
+            _principal(str(environ.get("HTTP_AUTHORIZATION", "")))
+        except RefusedError as refused:
+            return refused.reply()
+        return None
+
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Have the bytes of an upload go to its file as they arrive; what is wrong with the request, `answer` says."""
         if environ["REQUEST_METHOD"] not in {"PATCH", "PUT"} or "/blobs/uploads/" not in environ["PATH_INFO"]:

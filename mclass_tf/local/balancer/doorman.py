@@ -1,0 +1,25 @@
+"""Lets clients of this user in at a listener, and hangs up on those of other users of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from mclass_tf.local.peers import is_welcome
+
+
+class Doorman(asyncio.Protocol):
+    """Has each connection until it is known whose it is; `make` makes the protocol that takes it over."""
+
+    def __init__(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._make = make
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        connection = cast("asyncio.Transport", transport)
+        if not is_welcome(connection.get_extra_info("socket")):
+            connection.abort()
+            return
+        protocol = self._make()
+        connection.set_protocol(protocol)
+        protocol.connection_made(connection)
