@@ -377,13 +377,17 @@ def is_transient(error: Exception) -> bool:
     return int(status) >= _ERRORS_OF_SERVERS or error_code(error) in _THROTTLED
 
 
-def connect(base: Access, *, account_id: str, role_arn: str | None) -> Aws:
+def connect(
+    base: Access, *, account_id: str, role_arn: str | None, session_seconds: int | None = None
+) -> Aws:
     """Return clients that act in `account_id`, by `role_arn` where one is given; refuse any other account.
+
+    The session of the role lasts for `session_seconds`, by default as long as AWS says, an hour.
 
     Raises CredentialsError where there are none or they are refused, AccountMismatchError where they are of another account.
     """
     with _explained(base):
-        aws = Aws(base) if role_arn is None else Aws(_assume(Aws(base), role_arn))
+        aws = Aws(base) if role_arn is None else Aws(_assume(Aws(base), role_arn, seconds=session_seconds))
         identity = aws.sts.get_caller_identity()
     if identity["Account"] != account_id:
         raise AccountMismatchError(
@@ -393,8 +397,9 @@ def connect(base: Access, *, account_id: str, role_arn: str | None) -> Aws:
     return aws
 
 
-def _assume(aws: Aws, role_arn: str) -> Access:
-    found = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf")["Credentials"]
+def _assume(aws: Aws, role_arn: str, *, seconds: int | None) -> Access:
+    asked: Any = {} if seconds is None else {"DurationSeconds": seconds}
+    found = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf", **asked)["Credentials"]
     return Access(
         region=aws.access.region,
         endpoint_url=aws.access.endpoint_url,

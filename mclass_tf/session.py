@@ -287,7 +287,12 @@ def open_session(
         project=project,
         environment=loaded,
         target=where,
-        aws=aws.connect(where.access(loaded), account_id=loaded.account_id, role_arn=where.role_arn(loaded)),
+        aws=aws.connect(
+            where.access(loaded),
+            account_id=loaded.account_id,
+            role_arn=where.role_arn(loaded),
+            session_seconds=where.session_seconds,
+        ),
         workspace=Workspace.open(
             project.folder, home=project.home / "work", target=where.kind, environment=loaded.name
         ),

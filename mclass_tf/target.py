@@ -15,6 +15,7 @@ from mclass_tf.local.loopback import ask
 
 # Terraform's own calls need no role of this name to exist there: the owner of the local AWS may assume any.
 _LOCAL_ROLE = "mclass-deploy"
+_LOCAL_SESSION = 12 * 3600  # the longest that AWS has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,11 @@ class Target:
             access_key_id=self.key.access_key_id,
             secret_access_key=self.key.secret_access_key,
         )
+
+    @property
+    def session_seconds(self) -> int | None:
+        """How long the session of that role lasts: on the local AWS as long as a shell that `local env` has set up is used."""
+        return _LOCAL_SESSION if self.is_local else None
 
     def role_arn(self, environment: Environment) -> str | None:
         """Return the role through which the environment's account is entered, None to enter as one is."""
