@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from mclass_tf import aws, buckets, environment, process, state, target
+from mclass_tf import aws, buckets, environment, process, state, target, terraform
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
@@ -252,7 +252,8 @@ class Session:
 
     def _init_stamp(self, engine: Engine) -> str:
         project = self.workspace.project
-        files = [*project.glob("terraform/*.tf"), *project.glob("modules/**/*.tf")]
+        patterns = ("terraform/*.tf", "terraform/*.tf.json", "modules/**/*.tf", "modules/**/*.tf.json")
+        files = [file for pattern in patterns for file in project.glob(pattern)]
         files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
         seen = hashlib.sha256(f"{engine} {self.target.identity}".encode())
         for file in sorted(files):
@@ -281,7 +282,7 @@ def open_session(
 ) -> Session:
     """Open the environment `name`: read its files, find the target, enter the account that it must be."""
     env = dict(os.environ if env is None else env)
-    loaded = environment.load(project.folder, name)
+    loaded = environment.load(project.folder, name, evaluate=evaluator(engine, env))
     where = target.find(env, use_local=use_local, home=project.home)
     session = Session(
         project=project,
@@ -306,6 +307,11 @@ def open_session(
     return session
 
 
+def evaluator(engine: Callable[[], Engine], env: Mapping[str, str]) -> environment.Evaluate:
+    """Return what asks Terraform for the values of an environment's files that are no literals."""
+    return partial(terraform.evaluate, engine=engine, env=env, run=process.run)
+
+
 def provide_givens(session: Session) -> dict[str, tuple[str, ...]]:
     """Make what the environment takes as given; return what was made or changed, by name."""
     loaded, s3 = session.environment, session.aws.s3
@@ -313,8 +319,9 @@ def provide_givens(session: Session) -> dict[str, tuple[str, ...]]:
     changed = {backend.bucket: buckets.ensure_state_bucket(s3, backend.bucket, region=backend.region)}
     logs = loaded.variables.get("access_logs_bucket")
     if logs:
-        changed[logs] = buckets.ensure_access_log_bucket(
-            s3, logs, region=loaded.region, account_id=loaded.account_id
+        bucket = str(logs)  # Terraform takes a number for a text
+        changed[bucket] = buckets.ensure_access_log_bucket(
+            s3, bucket, region=loaded.region, account_id=loaded.account_id
         )
     certificate = loaded.variables.get("certificate_arn")
     if certificate and session.target.is_local:

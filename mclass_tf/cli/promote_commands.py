@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from mclass_tf.cli.outcome import Outcome
 from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
 from mclass_tf.errors import PromotionRefusedError, RefusedError, UsageError
 from mclass_tf.flows import Difference, Past, Released, Shown
-from mclass_tf.session import Session, open_session
+from mclass_tf.session import Session, evaluator, open_session
 
 _WIDEST = 40
 _SHORT = 19  # of a digest: sha256: and twelve digits
@@ -58,7 +59,8 @@ def promote(call: Call) -> Outcome:
 
 def _require_answer(call: Call, name: str) -> None:
     """Raise PromotionRefusedError for a --yes that the environment does not allow, UsageError where nobody can answer."""
-    if environment.load(call.project.folder, name).promotion.allow_yes:
+    loaded = environment.load(call.project.folder, name, evaluate=evaluator(engine, os.environ))
+    if loaded.promotion.allow_yes:
         if not call.arguments.yes:
             require_terminal("promote")
         return

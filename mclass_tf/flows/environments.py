@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from mclass_tf import endpoint, gates, inputs, machine, verify
+from mclass_tf import endpoint, gates, hcl, inputs, machine, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
     MclassError,
@@ -115,7 +115,7 @@ def plan_within(session: Session, *, image: str | None) -> Planned:
     session.restore_state()
     state = session.state()
     try:
-        session.initialise()
+        _initialise(session)
         # As they were before: what changes while Terraform reads them makes the plan an old one.
         files = _inputs(session)
         made, chosen = _plan_image(session, file, image, state)
@@ -302,7 +302,7 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
         )
     in_force = applied.get("image_digest")
     try:
-        session.initialise()
+        _initialise(session)
         made = _terraform_plan(session, file, image=in_force, destroy=True)
         if not made.has_changes:
             return Applied(environment=session.environment.name, changed=False, outputs={})
@@ -332,6 +332,11 @@ def _ask(session: Session, confirm: Confirm, what: str) -> None:
     name = session.environment.name
     if not confirm(f"{what} in {name} on {session.target.label}?"):
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
+
+
+def _initialise(session: Session) -> None:
+    hcl.check(session.workspace.root)
+    session.initialise()
 
 
 def _plan_image(

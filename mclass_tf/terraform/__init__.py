@@ -2,5 +2,6 @@
 
 from mclass_tf.terraform.client import Terraform
 from mclass_tf.terraform.engine import Engine, find_engine
+from mclass_tf.terraform.evaluate import evaluate
 
-__all__ = ["Engine", "Terraform", "find_engine"]
+__all__ = ["Engine", "Terraform", "evaluate", "find_engine"]

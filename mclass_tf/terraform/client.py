@@ -59,9 +59,10 @@ class Terraform:
         self._ui(commands.init(backend_config=commands.relative(backend_config, root=self.root)))
 
     def plan(self, *, out: Path, var_file: Path, destroy: bool = False) -> bool:
-        """Save a plan to `out`; return whether it changes anything."""
+        """Save a plan to `out`; return whether it changes anything. Raise ConfigurationError where `var_file` sets what is not declared."""
         argv = commands.plan(out=out, var_file=var_file, destroy=destroy)
-        done, _ = self._ui(argv, success=(0, _CHANGES))
+        done, said = self._ui(argv, success=(0, _CHANGES))
+        messages.require_declared(said, var_file=var_file)
         return done.status == _CHANGES
 
     def show(self, *, plan_file: Path) -> Mapping[str, Any]:

@@ -10,9 +10,10 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mclass_tf.errors import Diagnostic, StateLockedError, TerraformError
+from mclass_tf.errors import ConfigurationError, Diagnostic, StateLockedError, TerraformError
 
 # The hooks that a reader waits for; planned changes are told by the plan itself.
 _NEWS = frozenset({"apply_start", "apply_complete", "apply_errored"})
@@ -70,6 +71,17 @@ def dumped_state(stdout: str) -> str | None:
     said = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
     found = (message.body["state"] for message in said if isinstance(message.body.get("state"), dict))
     return next((json.dumps(document) for document in found if "version" in document), None)
+def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
+    """Raise ConfigurationError where Terraform warns that `var_file` sets a variable which is not declared: it is lost."""
+    for each in diagnostics(messages):
+        if each.severity == "warning" and each.summary.startswith("Value for undeclared variable"):
+            name = re.search(r'variable named "([^"]+)"', each.detail)
+            raise ConfigurationError(
+                f"{name[1] if name else 'what is set here'} is no variable of terraform/",
+                hint="correct the name, or declare the variable; nothing was planned with it",
+                file=var_file,
+                key=name[1] if name else None,
+            )
 
 
 def failure(

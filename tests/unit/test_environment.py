@@ -115,7 +115,7 @@ def test_a_missing_file_is_named(project: Path, file: str) -> None:
         ("terraform.tfvars", "256\n}", "256\n", 4, "cpu", "not valid HCL"),
         ("terraform.tfvars", '"prod"', '"prod', 1, "environment", "not valid HCL"),
         ("backend.hcl", 'bucket = "mclass-tfstate"\n', "", None, "bucket", "bucket is missing"),
-        ("backend.hcl", '"mclass.tfstate"', "7", 2, "key", "key is not a text"),
+        ("backend.hcl", '"mclass.tfstate"', '["7"]', 2, "key", "key is not a text"),
         ("backend.hcl", "true", "false", 4, "use_lockfile", "two applies at once"),
         ("backend.hcl", "use_lockfile = true", "", None, "use_lockfile", "two applies at once"),
         (
@@ -150,7 +150,7 @@ def test_a_key_that_is_set_twice_is_refused(project: Path) -> None:
 def test_a_file_that_is_not_text_is_refused(project: Path) -> None:
     (project / "environments" / "prod" / "terraform.tfvars").write_bytes(b"\xff\xfe\x00")
 
-    assert "cannot be read" in str(refused(project))
+    assert "not valid HCL" in str(refused(project))
 
 
 def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_matter(project: Path) -> None:
@@ -163,9 +163,9 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_matter(project: P
     assert loaded.backend.bucket == "mclass-tfstate"
 
 
-@pytest.mark.parametrize("value", ["5", '["a-bucket"]', "var.bucket", '"a-${1 + 1}"', '"Upper_Case"'])
+@pytest.mark.parametrize("value", ["5", '["a-bucket"]', "{}", '"Upper_Case"'])
 @pytest.mark.parametrize("key", ["access_logs_bucket", "certificate_arn"])
-def test_an_input_that_is_read_before_terraform_is_a_literal_of_its_kind(
+def test_an_input_that_is_read_before_terraform_is_a_text_of_its_kind(
     project: Path, key: str, value: str
 ) -> None:
     with (project / "terraform" / "variables.tf").open("a") as file:

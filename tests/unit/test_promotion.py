@@ -573,7 +573,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The environments that a promotion opens, of which prod wants to be asked; nobody sits at a terminal."""
     names: list[str] = []
 
-    def load(_: Path, name: str) -> Environment:
+    def load(_: Path, name: str, **__: Any) -> Environment:
         return replace(environment(name), promotion=PromotionSettings(allow_yes=name != "prod"))
 
     def open_session(_: Project, name: str, **__: Any) -> Session:

@@ -1,0 +1,57 @@
+"""backend.hcl: where the state lies, as far as this package must know it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mclass_tf.environment import values
+from mclass_tf.environment.model import Backend
+from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE
+
+
+def read(file: Path, evaluate: values.Evaluate) -> Backend:
+    """Return the backend; raise ConfigurationError with file, line and key where it is wrong."""
+    given = values.read(file, evaluate)
+    bucket = _required(given, "bucket")
+    if not BUCKET.fullmatch(bucket):
+        raise given.error("bucket", f"is {bucket!r}", f"bucket is {BUCKET_RULE}")
+    if given.get("use_lockfile") not in (True, "true") and not given.get("dynamodb_table"):
+        raise given.error(
+            "use_lockfile",
+            "is not true: two applies at once would not keep each other out",
+            "write use_lockfile = true",
+        )
+    return Backend(
+        file=file,
+        line_of_key=given.line("key"),
+        bucket=bucket,
+        key=_required(given, "key"),
+        region=_required(given, "region"),
+        allowed_account_ids=_accounts(given),
+        line_of_accounts=given.line("allowed_account_ids"),
+    )
+
+
+def _required(given: values.Values, key: str) -> str:
+    try:
+        value = given.text(key)
+    except ValueError:
+        value = ""
+    if not value:
+        problem = "is missing" if key not in given else "is not a text"
+        raise given.error(key, problem, "an S3 backend needs bucket, key and region")
+    return value
+
+
+def _accounts(given: values.Values) -> tuple[str, ...]:
+    key = "allowed_account_ids"
+    accounts = given.get(key)
+    if accounts is None:
+        return ()
+    is_list = isinstance(accounts, list)
+    if not is_list or not all(
+        isinstance(each, str | int) and not isinstance(each, bool) for each in accounts
+    ):
+        text = accounts if isinstance(accounts, str | int) else "111111111111"
+        raise given.error(key, f"is {accounts!r}", f'{key} is a list of account numbers: ["{text}"]')
+    return tuple(str(account) for account in accounts)

@@ -1,0 +1,121 @@
+"""terraform.tfvars: what an environment gives to Terraform, against what the root declares."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mclass_tf.environment import values
+from mclass_tf.environment.model import SETTINGS, VARIABLES
+from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE, CERTIFICATE
+from mclass_tf.environment.table import Table
+from mclass_tf.errors import ConfigurationError, EngineError
+from mclass_tf.hcl import module, types
+from mclass_tf.hcl.expression import from_value
+from mclass_tf.hcl.values import null_error, unknown_error
+
+# What the wrapper hands to Terraform itself; in terraform.tfvars they would have two owners.
+OWNED_BY_SETTINGS: Final = ("account_id", "region", "image_digest")
+
+# The inputs of Terraform that are read here too, before Terraform can judge them.
+_READ_HERE: Final = {
+    "access_logs_bucket": (BUCKET, BUCKET_RULE),
+    "certificate_arn": (
+        CERTIFICATE,
+        'the ARN of a certificate, "arn:aws:acm:<region>:<account>:certificate/<id>"',
+    ),
+}
+
+# https://developer.hashicorp.com/terraform/language/values/variables#variable-definitions-tfvars-files
+_LOADED: Final = re.compile(r"(terraform|.*\.auto)\.tfvars(\.json)?")
+
+
+def read(file: Path, *, root: Path, settings: Table, evaluate: values.Evaluate) -> values.Values:
+    """Return the inputs in `file` for the module in `root`; raise ConfigurationError with file, line and key.
+
+    Refused is what Terraform would drop with a warning or without a word: a variable that is not declared, an attribute that
+    a type has not, at any depth. So is a null in a list, map or set, which is passed on as an element without a value.
+    """
+    _no_other(root)
+    inputs = values.read(file, evaluate)
+    declared = module.read(root)
+    _declared(inputs, declared)
+    _one_owner(inputs, settings)
+    for name in inputs:
+        if name in declared.variables:
+            _typed(inputs, declared.variables[name])
+    _texts(inputs)
+    return inputs
+
+
+def _no_other(root: Path) -> None:
+    strays = sorted(path for path in root.iterdir() if _LOADED.fullmatch(path.name)) if root.is_dir() else []
+    for stray in strays:
+        raise ConfigurationError(
+            "Terraform would read this file for every environment",
+            hint=f"move what it sets to {VARIABLES} of the environments that it is meant for, and delete it",
+            file=stray,
+        )
+
+
+def _declared(inputs: values.Values, declared: module.Module) -> None:
+    """Refuse a variable that the root does not declare: Terraform only warns, and the value would be lost."""
+    if not declared.is_complete:
+        return  # there may be more than was understood: the plan tells what Terraform takes for undeclared
+    for name in inputs:
+        if name in declared.variables or name in OWNED_BY_SETTINGS:
+            continue
+        near = difflib.get_close_matches(name, declared.variables, n=1)
+        raise inputs.error(
+            name,
+            f"is no variable of {declared.folder.name}/",
+            f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(declared.variables))}",
+        )
+
+
+def _one_owner(inputs: values.Values, settings: Table) -> None:
+    for name in inputs:
+        if name in settings.values or name in OWNED_BY_SETTINGS:
+            raise inputs.error(
+                name,
+                "does not belong here",
+                f"{name} is passed to Terraform from {SETTINGS} or the command line; delete this line",
+            )
+
+
+def _typed(inputs: values.Values, variable: module.Variable) -> None:
+    """Refuse what of a value would be dropped, and the nulls that would be passed on."""
+    name = variable.name
+    given = inputs.attributes[name]
+    for error in _errors(inputs.file, given.value, variable):
+        raise error
+    if types.is_decided(given.value, variable.type):
+        return
+    try:
+        value = inputs[name]
+    except EngineError:
+        return  # without Terraform nothing can be planned with it either
+    for error in _errors(inputs.file, from_value(value, line=given.line), variable):
+        raise error
+
+
+def _errors(file: Path, value: types.Expression, variable: module.Variable) -> Iterator[ConfigurationError]:
+    for unknown in types.unknown_attributes(value, variable.type, variable.name):
+        yield unknown_error(file, unknown)
+    for null in types.null_elements(value, variable.type, variable.name):
+        yield null_error(file, null)
+
+
+def _texts(inputs: values.Values) -> None:
+    """Refuse what is no text of its kind where this package must know the value."""
+    for name, (pattern, rule) in _READ_HERE.items():
+        try:
+            value = inputs.text(name)
+            is_fit = value is None or pattern.fullmatch(value) is not None
+        except ValueError:
+            is_fit = False
+        if not is_fit:
+            raise inputs.error(name, f"is {inputs[name]!r}", f"{name} is {rule}, or null")
