@@ -14,7 +14,7 @@ from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE, CERTIFICATE
 from mclass_tf.environment.table import Table
 from mclass_tf.errors import ConfigurationError, EngineError
 from mclass_tf.hcl import module, types
-from mclass_tf.hcl.expression import from_value
+from mclass_tf.hcl.expression import Expression, from_value
 from mclass_tf.hcl.values import null_error, unknown_error
 
 # What the wrapper hands to Terraform itself; in terraform.tfvars they would have two owners.
@@ -102,7 +102,7 @@ def _typed(inputs: values.Values, variable: module.Variable) -> None:
         raise error
 
 
-def _errors(file: Path, value: types.Expression, variable: module.Variable) -> Iterator[ConfigurationError]:
+def _errors(file: Path, value: Expression, variable: module.Variable) -> Iterator[ConfigurationError]:
     for unknown in types.unknown_attributes(value, variable.type, variable.name):
         yield unknown_error(file, unknown)
     for null in types.null_elements(value, variable.type, variable.name):

@@ -44,7 +44,18 @@ class Values(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         value = self.attributes[name].value
-        return literal(value) if is_literal(value) else self._computed[name]
+        if is_literal(value):
+            return literal(value)
+        try:
+            return self._computed.get(name)
+        except EngineError as error:
+            raise EngineError(
+                f"only Terraform can say what {name} is: {error.message}",
+                hint=f"write {name} as a literal, or: {error.hint}",
+                file=self.file,
+                line=self.line(name),
+                key=name,
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.attributes)

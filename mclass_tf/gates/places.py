@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-_BLOCK: Final = re.compile(r'^(resource|data)\s+"([^"]+)"\s+"([^"]+)"')
+from mclass_tf.hcl import module
+from mclass_tf.hcl.module import Place
 
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """`file` is absolute, `line` counts from 1."""
-
-    file: Path
-    line: int
+__all__ = ["Place", "places"]
 
 
 def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, Place]:
@@ -29,18 +22,10 @@ def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, Place]:
     return dict(_module(configuration, folder=root, prefix=""))
 
 
-def _module(module: Mapping[str, Any], *, folder: Path, prefix: str) -> Iterator[tuple[str, Place]]:
-    for file in sorted(folder.glob("*.tf")):
-        for number, line in enumerate(
-            file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
-        ):
-            if found := _BLOCK.match(line):
-                kind, type_, name = found.groups()
-                yield (
-                    f"{prefix}{'data.' if kind == 'data' else ''}{type_}.{name}",
-                    Place(file=file, line=number),
-                )
-    for name, call in module.get("module_calls", {}).items():
+def _module(called: Mapping[str, Any], *, folder: Path, prefix: str) -> Iterator[tuple[str, Place]]:
+    for address, place in module.read(folder).resources.items():
+        yield f"{prefix}{address}", place
+    for name, call in called.get("module_calls", {}).items():
         source = call.get("source", "")
         if source.startswith(("./", "../")):
             inner = Path(os.path.normpath(folder / source))

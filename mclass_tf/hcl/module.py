@@ -162,22 +162,26 @@ class _Reading:
     def _call(self, file: Path, name: str, block: Block) -> None:
         before = self.calls.get(name)
         given = {each.name: each.value for each in block.body.attributes}
-        source = given.pop("source", None)
-        is_text = isinstance(source, Literal) and isinstance(source.value, str)
         self.calls[name] = Call(
             name=name,
-            source=str(source.value) if is_text else before.source if before else "",
+            source=_text(given.pop("source", None)) or (before.source if before else ""),
             arguments={**(before.arguments if before else {}), **given},
             file=file,
             line=block.line,
         )
 
 
+def _text(expression: Expression | None) -> str:
+    match expression:
+        case Literal(value=str(text)):
+            return text
+    return ""
+
+
 def _type_expression(declared: Expression | None) -> Expression | None:
     """Return a type as an expression: in JSON, it is a text."""
-    if isinstance(declared, Literal) and isinstance(declared.value, str):
-        return parse_expression(declared.value)
-    return declared
+    text = _text(declared)
+    return parse_expression(text) if text else declared
 
 
 # How many labels a block has: what JSON nests.

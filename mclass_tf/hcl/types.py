@@ -117,7 +117,12 @@ def unknown_attributes_of_defaults(type_: Type, path: str) -> Iterator[UnknownAt
 
 
 def null_elements(value: Expression, type_: Type, path: str) -> Iterator[NullElement]:
-    """Yield the nulls in the lists, maps and sets of `value`. An attribute may be null: that is to leave it out."""
+    """Yield the nulls in the lists, maps and sets of `value`. An attribute may be null: that is to leave it out.
+
+    Of what a `for` makes, only the evaluated value tells.
+    """
+    if isinstance(value, Object | Tuple) and not value.is_complete:
+        return
     for inner, its_type, its_path in _parts(value, type_, path):
         is_null = isinstance(inner, Literal) and inner.value is None
         if is_null and isinstance(type_, Collection):

@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf import runs
+from mclass_tf.hcl import module, syntax
+from mclass_tf.hcl.expression import Literal, is_literal, literal
 from mclass_tf.plan import digest
 
 VARIABLE = "TF_REATTACH_PROVIDERS"
 # Known to be one that can be run so, and never tofu's: its configurations may be made by for_each.
 _SOURCE = "registry.terraform.io/hashicorp/aws"
 _PATIENCE = 30.0  # seconds; it takes 0.1
-_LOCKED = re.compile(r'^provider "([^"]+)" \{\n  version += "([^"]+)"$(.*?)^\}$', re.MULTILINE | re.DOTALL)
-_HASH = re.compile(r'"(h1:[^"]+)"')
-_BLOCK = re.compile(r'^\s*provider\s+["\w].*?(?:^\}|\Z)', re.MULTILINE | re.DOTALL)
-_ALIAS = re.compile(r"\balias\s*=")
 _ATTACH = re.compile(rf"{VARIABLE}='(.*)'")
 # The end of our standard output is the end of the provider's; when whoever holds our standard input is gone, killed even, so is
 # the provider.
@@ -61,25 +59,30 @@ def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     known to be fit, where a developer's build takes its place, and where a file that Terraform writes is not as expected.
     """
     try:
-        locked = _LOCKED.findall((root / ".terraform.lock.hcl").read_text(encoding="utf-8"))
-        modules = _modules(root, data)
-        texts = [file.read_text(encoding="utf-8") for folder in modules for file in folder.glob("*.tf")]
+        lock = syntax.parse((root / ".terraform.lock.hcl").read_bytes())
+        modules = [module.read(folder) for folder in _modules(root, data)]
         is_overridden = "dev_overrides" in cli_config.read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError):
         return None
-    is_json = any(any(folder.glob("*.tf.json")) for folder in modules)
-    blocks = [block for text in texts for block in _BLOCK.findall(text)]
+    blocks = [block for each in modules for block in each.providers]
     # One with an alias stands beside the one that Terraform supposes for the rest.
-    is_one = len(locked) == len(blocks) == 1 and not _ALIAS.search(blocks[0])
-    if is_overridden or is_json or not is_one:
+    is_one = len(lock.body.blocks) == len(blocks) == 1 and blocks[0].body.attribute("alias") is None
+    is_understood = lock.error_line is None and all(each.is_complete for each in modules)
+    if is_overridden or not is_one or not is_understood:
         return None
-    ((source, version, rest),) = locked
-    if source != _SOURCE:
+    return _installed(lock.body.blocks[0], data)
+
+
+def _installed(locked: syntax.Block, data: Path) -> Package | None:
+    """Return the package of an entry of the lock file, None where it is not as Terraform writes it."""
+    version, hashes = (locked.body.attribute(name) for name in ("version", "hashes"))
+    if locked.labels != (_SOURCE,) or not isinstance(version, Literal) or hashes is None:
         return None
-    programs = list((data / "providers" / source / version).glob("*/terraform-provider-*"))
-    if len(programs) != 1:
+    programs = list((data / "providers" / _SOURCE / str(version.value)).glob("*/terraform-provider-*"))
+    if len(programs) != 1 or not is_literal(hashes):
         return None
-    return Package(source=source, program=programs[0].resolve(), hashes=frozenset(_HASH.findall(rest)))
+    allowed = frozenset(each for each in literal(hashes) if str(each).startswith("h1:"))
+    return Package(source=_SOURCE, program=programs[0].resolve(), hashes=allowed)
 
 
 def is_locked(package: Package, *, memory: Path) -> bool:

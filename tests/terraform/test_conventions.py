@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import hcl2
 import pytest
+
+from mclass_tf.hcl.expression import Literal
+from mclass_tf.hcl.syntax import Body, parse
 
 from .conftest import FOLDERS, HERE, ROOT
 
@@ -20,16 +21,15 @@ README_TABLES = HERE / "readme_tables.py"
 STANDARD_FILES = ("README.md", "main.tf", "outputs.tf", "variables.tf", "versions.tf")
 
 
-def _blocks(folder: str, *, file: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for block in _parsed(folder, file).get(kind, []):
-        yield from block.items()
+def _blocks(folder: str, *, file: str, kind: str) -> Iterator[tuple[str, Body]]:
+    for block in _parsed(folder, file).blocks:
+        if block.kind == kind:
+            yield block.labels[0], block.body
 
 
 @cache
-def _parsed(folder: str, file: str) -> Mapping[str, Any]:
-    with (ROOT / folder / file).open() as text:
-        document: Mapping[str, Any] = hcl2.load(text)
-        return document
+def _parsed(folder: str, file: str) -> Body:
+    return parse((ROOT / folder / file).read_bytes()).body
 
 
 def _tables(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -54,10 +54,12 @@ def test_variables_and_outputs_stand_in_alphabetical_order(folder: str, file: st
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_variable_has_a_type_and_a_description_and_is_null_only_by_default(folder: str) -> None:
     for name, variable in _blocks(folder, file="variables.tf", kind="variable"):
-        assert variable.get("type"), f"{name} has no type"
-        assert variable.get("description"), f"{name} has no description"
-        may_be_null = "default" in variable and variable["default"] == [None]
-        assert may_be_null != (variable.get("nullable") == [False]), f"{name} must be either nullable or not"
+        assert variable.attribute("type"), f"{name} has no type"
+        assert variable.attribute("description"), f"{name} has no description"
+        default, nullable = variable.attribute("default"), variable.attribute("nullable")
+        may_be_null = isinstance(default, Literal) and default.value is None
+        is_not_nullable = isinstance(nullable, Literal) and nullable.value is False
+        assert may_be_null != is_not_nullable, f"{name} must be either nullable or not"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -65,7 +67,7 @@ def test_every_output_has_a_description(folder: str) -> None:
     assert [
         name
         for name, output in _blocks(folder, file="outputs.tf", kind="output")
-        if not output.get("description")
+        if not output.attribute("description")
     ] == []
 
 
@@ -82,7 +84,11 @@ def test_every_validation_is_tried_by_a_test(folder: str) -> None:
         re.findall(r"\bvar\.\w+", "".join(re.findall(r"expect_failures = \[.*?\]", expected, re.DOTALL)))
     )
     variables = _blocks(folder, file="variables.tf", kind="variable")
-    validated = {f"var.{name}" for name, variable in variables if "validation" in variable}
+    validated = {
+        f"var.{name}"
+        for name, variable in variables
+        if any(each.kind == "validation" for each in variable.blocks)
+    }
     assert validated == refused
 
 

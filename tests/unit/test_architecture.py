@@ -33,6 +33,7 @@ LAYERS = (
     {
         "analysis",
         "attempt_names",
+        "hcl",
         "inputs",
         "lines",
         "machine",

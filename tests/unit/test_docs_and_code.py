@@ -139,10 +139,9 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
         r"|before|enabled|max_error_percent|max_latency_ratio|latency_floor_seconds|min_requests"
     )
     settings = rows(guide, first=rf"`({known})`")
-    source = Path(environment.__file__).read_text(encoding="utf-8")
-    read = set(
-        re.findall(r'settings\.(?:required|optional|number|real|flag|whole|texts)\(\s*"(\w+)"', source)
-    )
+    folder = Path(environment.__file__).parent
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in ("loading.py", "settings.py"))
+    read = set(re.findall(r'table\.(?:required|optional|number|real|flag|whole|texts)\(\s*"(\w+)"', source))
 
     assert {name.strip("`") for name in settings} == read
 

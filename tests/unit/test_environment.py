@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mclass_tf import environment
-from mclass_tf.errors import ConfigurationError, UnknownEnvironmentError
+from mclass_tf.errors import ConfigurationError, EngineError, UnknownEnvironmentError
 from mclass_tf.strategy import Strategy
 
 SETTINGS = 'account_id = "222222222222"\nregion = "ap-northeast-2"\npromotes_from = "dev"\n'
@@ -384,3 +386,197 @@ def test_releases_are_set_in_a_table(project: Path) -> None:
     change(project, "environment.toml", 'promotes_from = "dev"\n', 'promotes_from = "dev"\nrelease = 1\n')
 
     assert "[release]" in refused(project).hint
+
+
+TYPED = """variable "environment" {}
+variable "alb" {
+  type = object({ internal = optional(bool, false), rules = optional(map(object({ port = number }))) })
+}
+variable "environment_variables" { type = map(string) }
+variable "anything" {}
+"""
+
+
+def given(project: Path, text: str, *, declared: str = TYPED) -> None:
+    (project / "terraform" / "variables.tf").write_text(declared)
+    change(project, "terraform.tfvars", VARIABLES, f'environment = "prod"\n{text}')
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "hint"),
+    [
+        ("alb = { intrenal = true }\n", 2, "alb.intrenal", "did you mean internal?"),
+        ("alb = {\n  internal = true\n  sheme = 1\n}\n", 4, "alb.sheme", "attributes: internal, rules"),
+        (
+            "alb = {\n  rules = {\n    a = { prot = 1 }\n  }\n}\n",
+            4,
+            "alb.rules.a.prot",
+            "did you mean port?",
+        ),
+        (
+            "environment_variables = {\n  X = null\n}\n",
+            3,
+            "environment_variables.X",
+            "leave it out, or give it a value",
+        ),
+        ("alb = { rules = { a = null } }\n", 2, "alb.rules.a", "leave it out, or give it a value"),
+        ("alb {\n}\n", 2, "alb", "write alb = { … }"),
+    ],
+)
+def test_what_terraform_would_drop_or_pass_on_as_null_is_refused_with_its_line(
+    project: Path, text: str, line: int, key: str, hint: str
+) -> None:
+    given(project, text)
+
+    error = refused(project)
+
+    assert error.file == project / "environments" / "prod" / "terraform.tfvars"
+    assert (error.line, error.key, error.hint) == (line, key, hint)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "alb = null\n",
+        "alb = { internal = null, rules = null }\n",
+        "anything = { a = null, b = [null] }\n",
+        'environment_variables = { X = "", "Y" : 1, 이름 = <<A\nA\n}\n',
+        "alb = { rules = { a = { port = 1e1 } } }\n",
+    ],
+)
+def test_what_terraform_takes_as_it_is_meant_is_accepted(project: Path, text: str) -> None:
+    given(project, text)
+
+    assert environment.load(project, "prod").name == "prod"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("variables.tf", '/* c */ variable service {}\nvariable\t"environment" { default = 1e1 }'),
+        ("variables.tf.json", '{"variable": {"service": {}, "environment": [{}]}}'),
+        ("variables.tofu", 'variable "service" {}\nvariable "environment" {}'),
+    ],
+)
+def test_a_declaration_counts_in_whatever_layout_it_stands(project: Path, file: str, text: str) -> None:
+    (project / "terraform" / "variables.tf").unlink()
+    (project / "terraform" / file).write_text(text)
+
+    assert environment.load(project, "prod").variables["service"] == {"cpu": 256}
+
+
+def test_a_declaration_in_a_comment_does_not_count(project: Path) -> None:
+    (project / "terraform" / "variables.tf").write_text(
+        'variable "environment" {}\n/*\nvariable "service" {\n}\n*/\n'
+    )
+
+    assert refused(project).key == "service"
+
+
+def test_a_configuration_that_is_not_understood_declares_what_terraform_says(project: Path) -> None:
+    (project / "terraform" / "more.tf").write_text('variable "service" {\n  default = <<가\nx\n가\n}\n')
+    (project / "terraform" / "variables.tf").write_text('variable "environment" {}')
+
+    assert environment.load(project, "prod").name == "prod"
+
+
+@pytest.mark.parametrize(
+    "name", ["terraform.tfvars.example", "all.auto.tfvars.bak", "other.tfvars", "auto.tfvars.json"]
+)
+def test_files_beside_the_root_that_terraform_does_not_read_are_no_matter(project: Path, name: str) -> None:
+    (project / "terraform" / name).write_text("")
+
+    assert environment.load(project, "prod").name == "prod"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("backend.hcl", '"mclass.tfstate"', "7"),
+        ("backend.hcl", "use_lockfile = true", 'use_lockfile = "true"'),
+        ("backend.hcl", "use_lockfile = true", "use_lockfile = true\nallowed_account_ids = [222222222222]"),
+    ],
+)
+def test_what_terraform_converts_is_converted(project: Path, file: str, old: str, new: str) -> None:
+    change(project, file, old, new)
+
+    assert environment.load(project, "prod").name == "prod"
+
+
+@pytest.mark.parametrize("value", ["5", "{}", "[[]]", "[true]"])
+def test_accounts_that_are_no_list_of_numbers_are_refused(project: Path, value: str) -> None:
+    with (project / "environments" / "prod" / "backend.hcl").open("a") as file:
+        file.write(f"allowed_account_ids = {value}\n")
+
+    assert refused(project).key == "allowed_account_ids"
+
+
+class Terraform:
+    """Answers for Terraform, and keeps what it was asked."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        self.asked: list[tuple[str, set[str]]] = []
+
+    def __call__(self, file: Path, names: Iterable[str]) -> Mapping[str, Any]:
+        self.asked.append((file.name, set(names)))
+        return {name: value for name, value in self.values.items() if name in names}
+
+
+def test_what_is_literal_is_not_asked_of_terraform(project: Path) -> None:
+    terraform = Terraform()
+    given(project, 'alb = { rules = { a = { port = 1 + 1 } } }\nanything = "a${1}"\n')
+
+    environment.load(project, "prod", evaluate=terraform)
+
+    assert terraform.asked == []
+
+
+def test_what_is_computed_is_asked_of_terraform_when_it_is_needed(project: Path) -> None:
+    terraform = Terraform(anything="a1")
+    given(project, 'anything = "a${1}"\n')
+
+    loaded = environment.load(project, "prod", evaluate=terraform)
+
+    assert loaded.variables["anything"] == "a1"
+    assert loaded.variables["environment"] == "prod"
+    assert terraform.asked == [("terraform.tfvars", {"anything"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "key"),
+    [
+        ("alb = true ? { internal = true } : {}\n", {"internal": True, "x": 1}, "alb.x"),
+        ('environment_variables = { for k in ["X"] : k => null }\n', {"X": None}, "environment_variables.X"),
+    ],
+)
+def test_what_is_computed_is_held_against_its_type_too(
+    project: Path, text: str, value: object, key: str
+) -> None:
+    given(project, text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load(project, "prod", evaluate=Terraform(**{key.partition(".")[0]: value}))
+
+    assert (caught.value.key, caught.value.line) == (key, 2)
+
+
+def test_without_terraform_what_is_computed_stays_unknown_and_the_rest_works(project: Path) -> None:
+    given(project, 'environment_variables = { for k in ["X"] : k => null }\n')
+
+    loaded = environment.load(project, "prod")
+
+    assert loaded.variables["environment"] == "prod"
+    with pytest.raises(EngineError) as caught:
+        loaded.variables["environment_variables"]
+    assert (caught.value.key, caught.value.line) == ("environment_variables", 2)
+
+
+def test_a_file_that_only_terraform_reads_is_what_terraform_says(project: Path) -> None:
+    given(project, "environment_variables = {\n  X = <<가\nx\n가\n}\n")
+    said = Terraform(environment="prod", environment_variables={"X": None})
+
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load(project, "prod", evaluate=said)
+
+    assert (caught.value.key, caught.value.line) == ("environment_variables.X", 2)

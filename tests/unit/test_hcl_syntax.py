@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from mclass_tf.hcl.expression import Computed, Literal, Tuple, is_literal, literal
+from mclass_tf.hcl.expression import Computed, Literal, Object, Tuple, is_literal, literal
 from mclass_tf.hcl.syntax import parse, parse_expression, unquote
 
 FILE = """# a = 0
@@ -35,11 +35,13 @@ def test_what_stands_in_a_comment_or_a_text_sets_nothing() -> None:
 
 
 def test_parts_of_a_value_have_their_own_lines() -> None:
-    inner = parse(FILE.encode()).body.attribute("d")
-
-    assert inner is not None
-    assert [(name, line) for name, line, _ in inner.items] == [("e", 6), ("f", 9)]  # type: ignore[union-attr]
-    assert inner.items[0][2].items[0] == Literal(line=6, value=10)  # type: ignore[union-attr]
+    assert parse(FILE.encode()).body.attribute("d") == Object(
+        line=5,
+        items=(
+            ("e", 6, Tuple(line=6, items=(Literal(line=6, value=10), Computed(line=6, is_scalar=True)))),
+            ("f", 9, Literal(line=9, value=True)),
+        ),
+    )
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
@@ -123,47 +125,8 @@ def test_an_escape_that_is_not_known_is_not_guessed(text: str) -> None:
     assert unquote(text) is None
 
 
-_PIECES = some.sampled_from(
-    (
-        "a",
-        "=",
-        "{",
-        "}",
-        "[",
-        "]",
-        "(",
-        ")",
-        '"',
-        "${",
-        "%{",
-        "<<A",
-        "\nA\n",
-        "\n",
-        ",",
-        ":",
-        "1e1",
-        "/*",
-        "*/",
-        "#",
-    )
-    + (
-        "null",
-        "for",
-        "in",
-        "?",
-        "...",
-        ".",
-        "-",
-        " ",
-        "variable",
-        '"x"',
-        "\\",
-        "\r",
-        "\ufeff",
-        "가",
-        "\ud800",
-    )
-)
+_WORDS = """a = { } [ ] ( ) " ${ %{ <<A , : 1e1 /* */ # null for in ? ... . - variable "x" \\가 \ufeff"""
+_PIECES = some.sampled_from((*_WORDS.split(), " ", "\n", "\nA\n", "\r", "\\", "\ud800"))
 
 
 def _read_whole(data: bytes) -> None:

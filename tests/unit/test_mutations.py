@@ -10,17 +10,23 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import hcl2
 import psutil
 import pytest
 
+from mclass_tf.hcl.syntax import parse
 from tests.commands import ROOT
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import CatalogueError, Mutation, read
 from tests.mutations.trial import FAST, Copy, Outcome, copied
 
 CATALOGUE = read()
-_PARSERS: dict[str, Callable[[str], object]] = {".py": ast.parse, ".tf": hcl2.loads, ".toml": tomllib.loads}
+
+
+def _hcl(text: str) -> bool:
+    return parse(text.encode()).error_line is None
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {".py": ast.parse, ".tf": _hcl, ".toml": tomllib.loads}
 
 
 @pytest.mark.parametrize("mutation", CATALOGUE, ids=lambda each: each.name)

@@ -97,8 +97,20 @@ def test_a_module_that_configures_a_provider_too_is_left_to_terraform(configurat
     assert configuration.found() is None
 
 
-def test_what_is_written_as_json_is_left_to_terraform(configuration: Configuration) -> None:
-    configuration.write("more.tf.json", "{}")
+def test_a_configuration_written_as_json_counts_too(configuration: Configuration) -> None:
+    configuration.write("other.tf.json", '{"provider": {"aws": {"alias": "other"}}}')
+
+    assert configuration.found() is None
+
+
+def test_a_configuration_in_a_comment_does_not_count(configuration: Configuration) -> None:
+    configuration.write("other.tf", '/*\nprovider "aws" {\n  alias = "other"\n}\n*/\n')
+
+    assert configuration.found() is not None
+
+
+def test_what_is_not_understood_is_left_to_terraform(configuration: Configuration) -> None:
+    configuration.write("other.tf", "provider {{{")
 
     assert configuration.found() is None
 
