@@ -160,6 +160,11 @@ variable "subnet_ids" {
     condition     = length(var.subnet_ids) >= 2
     error_message = "subnet_ids must name subnets in at least two zones: an Application Load Balancer does not start in one."
   }
+
+  validation {
+    condition     = alltrue([for id in var.subnet_ids : id != null])
+    error_message = "subnet_ids must have no null among the ids, for example [\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]."
+  }
 }
 
 variable "tags" {
@@ -167,6 +172,11 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for value in values(var.tags) : value != null])
+    error_message = "tags must have values that are not null: leave out a tag that is to have none, for example { Team = \"shop\" }."
+  }
 }
 
 variable "target_group" {

@@ -26,7 +26,7 @@ variable "autoscaling" {
   }
 
   validation {
-    condition     = var.autoscaling.requests == null || try(var.autoscaling.requests.per_target > 0 && length(setsubtract(keys(var.autoscaling.requests.target_group_arn_suffixes), ["blue", "green"])) == 0 && length(var.autoscaling.requests.target_group_arn_suffixes) == 2, false)
+    condition     = var.autoscaling.requests == null || try(var.autoscaling.requests.per_target > 0 && length(setsubtract(keys(var.autoscaling.requests.target_group_arn_suffixes), ["blue", "green"])) == 0 && length(var.autoscaling.requests.target_group_arn_suffixes) == 2 && alltrue([for suffix in values(var.autoscaling.requests.target_group_arn_suffixes) : suffix != null]), false)
     error_message = "autoscaling.requests must have per_target above 0 (requests per minute) and the ARN suffixes of both target groups, for example { per_target = 1000, target_group_arn_suffixes = { blue = \"targetgroup/...\", green = \"targetgroup/...\" } }."
   }
 
@@ -63,12 +63,12 @@ variable "capacity_providers" {
   }
 
   validation {
-    condition     = alltrue([for provider in values(var.capacity_providers) : provider.weight >= 0 && provider.weight <= 1000 && provider.base >= 0 && provider.base <= 100000]) && anytrue([for provider in values(var.capacity_providers) : provider.weight > 0])
+    condition     = alltrue([for provider in values(var.capacity_providers) : try(provider.weight >= 0 && provider.weight <= 1000 && provider.base >= 0 && provider.base <= 100000, false)]) && anytrue([for provider in values(var.capacity_providers) : try(provider.weight > 0, false)])
     error_message = "capacity_providers must have weights from 0 to 1000, at least one of them above 0, and bases from 0 to 100000, for example { FARGATE = { weight = 1 }, FARGATE_SPOT = { weight = 3 } }."
   }
 
   validation {
-    condition     = length([for provider in values(var.capacity_providers) : provider if provider.base > 0]) <= 1
+    condition     = length([for provider in values(var.capacity_providers) : provider if try(provider.base > 0, false)]) <= 1
     error_message = "capacity_providers may give a base to one provider only, for example { FARGATE = { base = 1 }, FARGATE_SPOT = {} }."
   }
 }
@@ -119,8 +119,8 @@ variable "container_health_check" {
   nullable = false
 
   validation {
-    condition     = var.container_health_check.command == null || try(contains(["CMD", "CMD-SHELL"], var.container_health_check.command[0]) && length(var.container_health_check.command) >= 2, false)
-    error_message = "container_health_check.command must start with \"CMD\" or \"CMD-SHELL\" and then say what to run, for example [\"CMD\", \"/app/healthy\"]."
+    condition     = var.container_health_check.command == null || try(contains(["CMD", "CMD-SHELL"], var.container_health_check.command[0]) && length(var.container_health_check.command) >= 2 && alltrue([for word in var.container_health_check.command : word != null]), false)
+    error_message = "container_health_check.command must start with \"CMD\" or \"CMD-SHELL\" and then say what to run, without a null, for example [\"CMD\", \"/app/healthy\"]."
   }
 
   validation {
@@ -205,12 +205,12 @@ variable "egress" {
   nullable = false
 
   validation {
-    condition     = alltrue([for rule in values(var.egress) : length([for target in [rule.cidr_ipv4, rule.prefix_list_id, rule.security_group_id] : true if target != null]) == 1])
+    condition     = alltrue([for rule in values(var.egress) : try(length([for target in [rule.cidr_ipv4, rule.prefix_list_id, rule.security_group_id] : true if target != null]) == 1, false)])
     error_message = "egress must name exactly one of cidr_ipv4, prefix_list_id and security_group_id in each rule, for example { https = { description = \"HTTPS\", cidr_ipv4 = \"0.0.0.0/0\" } }."
   }
 
   validation {
-    condition     = alltrue([for rule in values(var.egress) : rule.port >= 1 && rule.port <= 65535 && floor(rule.port) == rule.port])
+    condition     = alltrue([for rule in values(var.egress) : try(rule.port >= 1 && rule.port <= 65535 && floor(rule.port) == rule.port, false)])
     error_message = "egress must have ports from 1 to 65535, for example 443."
   }
 }
@@ -237,6 +237,11 @@ variable "environment_variables" {
     condition     = length(setintersection(keys(var.environment_variables), keys(var.secrets))) == 0
     error_message = "environment_variables and secrets must not name the same variable: ECS refuses a container with both."
   }
+
+  validation {
+    condition     = alltrue([for value in values(var.environment_variables) : value != null])
+    error_message = "environment_variables must have values that are not null, which ECS takes for no variable at all: leave the name out, or give it \"\"."
+  }
 }
 
 variable "execute_command_log" {
@@ -246,6 +251,11 @@ variable "execute_command_log" {
     log_group_name = string
   })
   nullable = false
+
+  validation {
+    condition     = var.execute_command_log.log_group_name != null
+    error_message = "execute_command_log.log_group_name must not be null: a session of ECS Exec is always recorded, for example \"/ecs/mclass-exec\"."
+  }
 }
 
 variable "image_digest" {
@@ -374,6 +384,11 @@ variable "subnet_ids" {
     condition     = length(var.subnet_ids) >= 2
     error_message = "subnet_ids must name subnets in at least two zones, so that the service survives the loss of one."
   }
+
+  validation {
+    condition     = alltrue([for id in var.subnet_ids : id != null])
+    error_message = "subnet_ids must have no null among the ids, for example [\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]."
+  }
 }
 
 variable "tags" {
@@ -381,6 +396,11 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for value in values(var.tags) : value != null])
+    error_message = "tags must have values that are not null: leave out a tag that is to have none, for example { Team = \"shop\" }."
+  }
 }
 
 variable "target_group_arn" {
@@ -429,6 +449,11 @@ variable "task_role_policy_arns" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in values(var.task_role_policy_arns) : can(regex("^arn:[^:]+:iam::(aws|[0-9]{12}):policy/.+$", arn))])
+    error_message = "task_role_policy_arns must be ARNs of policies, by a name of your choice, for example { bucket = \"arn:aws:iam::111111111111:policy/read-bucket\" }."
+  }
 }
 
 variable "vpc_id" {

@@ -45,4 +45,9 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for value in values(var.tags) : value != null])
+    error_message = "tags must have values that are not null: leave out a tag that is to have none, for example { Team = \"shop\" }."
+  }
 }

@@ -87,6 +87,11 @@ variable "flow_log" {
     condition     = var.flow_log == null || try(contains([60, 600], var.flow_log.max_aggregation_interval), false)
     error_message = "flow_log.max_aggregation_interval must be 60 or 600 seconds."
   }
+
+  validation {
+    condition     = var.flow_log == null || try(var.flow_log.log_group_arn != null, false)
+    error_message = "flow_log.log_group_arn must not be null: for no flow log, leave out flow_log."
+  }
 }
 
 variable "interface_endpoints" {
@@ -141,4 +146,9 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for value in values(var.tags) : value != null])
+    error_message = "tags must have values that are not null: leave out a tag that is to have none, for example { Team = \"shop\" }."
+  }
 }

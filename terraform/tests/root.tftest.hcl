@@ -174,3 +174,13 @@ run "refuses_a_second_place_for_a_time" {
 
   expect_failures = [var.environment_variables]
 }
+
+run "refuses_a_tag_that_is_null" {
+  command = plan
+
+  variables {
+    tags = { Team = null }
+  }
+
+  expect_failures = [var.tags]
+}

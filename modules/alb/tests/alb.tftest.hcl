@@ -333,3 +333,21 @@ run "takes_a_bucket_without_a_prefix" {
     error_message = "A bucket may be given to the access log alone."
   }
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    ingress_cidr_blocks      = [null]
+    subnet_ids               = ["subnet-00000000000000001", null]
+    tags                     = { Team = null }
+    test_ingress_cidr_blocks = [null]
+  }
+
+  expect_failures = [
+    var.ingress_cidr_blocks,
+    var.subnet_ids,
+    var.tags,
+    var.test_ingress_cidr_blocks,
+  ]
+}

@@ -130,3 +130,19 @@ run "refuses_a_lifecycle_without_release_tags" {
 
   expect_failures = [var.lifecycle_policy]
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    lifecycle_policy = { release_tag_patterns = [null] }
+    pull_account_ids = [null]
+    tags             = { Team = null }
+  }
+
+  expect_failures = [
+    var.lifecycle_policy,
+    var.pull_account_ids,
+    var.tags,
+  ]
+}

@@ -525,3 +525,45 @@ run "refuses_half_a_task" {
 
   expect_failures = [var.desired_count]
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    autoscaling            = { requests = { per_target = 1000, target_group_arn_suffixes = { blue = null, green = "targetgroup/mclass-green/1" } } }
+    capacity_providers     = { FARGATE = null, FARGATE_SPOT = {} }
+    container              = { name = "mclass-server", writable_paths = [null] }
+    container_health_check = { command = ["CMD", null] }
+    egress                 = { https = null }
+    environment_variables  = { FEATURE = null }
+    execute_command_log    = { log_group_name = null }
+    secret_kms_key_arns    = [null]
+    subnet_ids             = ["subnet-00000000000000003", null]
+    tags                   = { Team = null }
+    task_role_policy_arns  = { uploads = null }
+  }
+
+  expect_failures = [
+    var.autoscaling,
+    var.capacity_providers,
+    var.container,
+    var.container_health_check,
+    var.egress,
+    var.environment_variables,
+    var.execute_command_log,
+    var.secret_kms_key_arns,
+    var.subnet_ids,
+    var.tags,
+    var.task_role_policy_arns,
+  ]
+}
+
+run "refuses_a_null_among_the_secrets" {
+  command = plan
+
+  variables {
+    secrets = { DATABASE_URL = null }
+  }
+
+  expect_failures = [var.secrets]
+}

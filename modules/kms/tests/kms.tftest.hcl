@@ -75,3 +75,17 @@ run "refuses_names_and_periods_that_kms_does_not_know" {
 
   expect_failures = [var.alias, var.deletion_window_in_days, var.log_group_names]
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    log_group_names = [null]
+    tags            = { Team = null }
+  }
+
+  expect_failures = [
+    var.log_group_names,
+    var.tags,
+  ]
+}

@@ -80,3 +80,15 @@ run "refuses_the_reserved_prefix" {
 
   expect_failures = [var.name]
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    tags = { Team = null }
+  }
+
+  expect_failures = [
+    var.tags,
+  ]
+}

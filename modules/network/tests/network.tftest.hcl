@@ -326,3 +326,38 @@ run "refuses_to_make_endpoints_or_zones_in_an_existing_vpc" {
 
   expect_failures = [var.availability_zones, var.egress]
 }
+
+run "refuses_a_null_in_a_list_or_a_map" {
+  command = plan
+
+  variables {
+    availability_zones  = ["ap-northeast-2a", null]
+    flow_log            = { log_group_arn = null }
+    interface_endpoints = ["ecr.api", "ecr.dkr", "logs", null]
+    tags                = { Team = null }
+  }
+
+  expect_failures = [
+    var.availability_zones,
+    var.flow_log,
+    var.interface_endpoints,
+    var.tags,
+  ]
+}
+
+run "refuses_a_null_among_the_subnets_of_an_existing_vpc" {
+  command = plan
+
+  variables {
+    availability_zones = null
+    egress             = "none"
+    existing_vpc = {
+      cidr_block         = "10.0.0.0/16"
+      private_subnet_ids = ["subnet-0123456789abcdef0", null]
+      public_subnet_ids  = ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"]
+      vpc_id             = "vpc-0123456789abcdef0"
+    }
+  }
+
+  expect_failures = [var.existing_vpc]
+}
