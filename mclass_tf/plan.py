@@ -5,14 +5,16 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mclass_tf import machine
-from mclass_tf.errors import PlanRefusedError
+from mclass_tf import machine, plan_json, stored
+from mclass_tf.errors import DamagedObjectError, PlanRefusedError
 
 
 class Action(enum.Enum):
@@ -81,7 +83,11 @@ class Plan:
     outputs: tuple[OutputChange, ...]
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Plan:
+    def parse(cls, document: Any) -> Plan:
+        """Return the plan; raise PlanRefusedError where the document is none, or of a format that is not known."""
+        document = plan_json.require(
+            document, actions=[action.value for action in Action if action is not Action.REPLACE]
+        )
         changes = (_resource(entry) for entry in document.get("resource_changes", ()))
         outputs = (_output(name, entry) for name, entry in document.get("output_changes", {}).items())
         return cls(
@@ -141,6 +147,26 @@ class SavedPlan:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    lineage: str = ""
+    serial: int = 0
+
+
+# What the library raises for bytes that are no archive, or one that is damaged, encrypted or compressed in a way it knows not.
+_NO_ZIP = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
@@ -153,13 +179,13 @@ def state_of(path: Path) -> tuple[str, int]:
     A plan file is a zip archive; its member `tfstate` is that state, which Terraform compares at apply too.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            state = json.loads(archive.read("tfstate"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive, archive.open("tfstate") as member:
+            state = stored.parsed(member.read(stored.MOST), _State, url=str(path))
+    except (*_NO_ZIP, DamagedObjectError) as error:
         raise machine.shortage(error) or PlanRefusedError(
             f"{path} is not a plan that Terraform saved", hint="make one with: `plan ENV`"
         ) from None
-    return str(state.get("lineage", "")), int(state.get("serial", 0))
+    return state.lineage, state.serial
 
 
 _SENSITIVE = "(sensitive)"

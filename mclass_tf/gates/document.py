@@ -141,8 +141,10 @@ def _is_set(expression: Any) -> bool:
         return True
     if not isinstance(expression, dict):
         return False
-    references = expression.get("references", ())
-    return bool(references) and all(reference.startswith(_INDIRECT) for reference in references)
+    references = expression.get("references")
+    if not references or not isinstance(references, list):
+        return False
+    return all(str(reference).startswith(_INDIRECT) for reference in references)
 
 
 _INDIRECT: Final = ("var.", "local.", "module.", "each.", "count.", "path.", "terraform.")
@@ -167,6 +169,7 @@ def _addresses(module: Mapping[str, Any]) -> Iterator[str]:
 def unreadable_containers(plan: Mapping[str, Any]) -> Iterator[str]:
     """Yield the task definitions whose containers only the apply will know: no rule can be judged on them."""
     for entry in plan.get("resource_changes", ()):
-        unknown = entry["change"].get("after_unknown") or {}
-        if entry["type"] == "aws_ecs_task_definition" and unknown.get("container_definitions"):
+        unknown = entry["change"].get("after_unknown")
+        is_task = entry["type"] == "aws_ecs_task_definition" and isinstance(unknown, dict)
+        if is_task and unknown.get("container_definitions"):
             yield entry["address"]

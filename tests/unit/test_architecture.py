@@ -37,6 +37,7 @@ LAYERS = (
         "inputs",
         "lines",
         "machine",
+        "plan_json",
         "private",
         "runs",
         "stored",
