@@ -14,7 +14,11 @@ def parse_toml(text: str, *, file: Path) -> dict[str, Any]:
     """Return the document; raise ConfigurationError with file, line and key where it is not TOML."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigurationError(
+            "not valid TOML: it is nested too deeply", hint="see https://toml.io", file=file
+        ) from None
+    except ValueError as error:  # also of a number with more digits than Python reads
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         key = key_on(text, line)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mclass_tf.environment import values
 from mclass_tf.environment.model import Backend
-from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE
+from mclass_tf.environment.patterns import ACCOUNT, BUCKET, BUCKET_RULE
+from mclass_tf.environment.text import shown
 
 
 def read(file: Path, evaluate: values.Evaluate) -> Backend:
@@ -14,7 +15,7 @@ def read(file: Path, evaluate: values.Evaluate) -> Backend:
     given = values.read(file, evaluate)
     bucket = _required(given, "bucket")
     if not BUCKET.fullmatch(bucket):
-        raise given.error("bucket", f"is {bucket!r}", f"bucket is {BUCKET_RULE}")
+        raise given.error("bucket", f"is {shown(bucket)}", f"bucket is {BUCKET_RULE}")
     if given.get("use_lockfile") not in (True, "true") and not given.get("dynamodb_table"):
         raise given.error(
             "use_lockfile",
@@ -52,6 +53,6 @@ def _accounts(given: values.Values) -> tuple[str, ...]:
     if not is_list or not all(
         isinstance(each, str | int) and not isinstance(each, bool) for each in accounts
     ):
-        text = accounts if isinstance(accounts, str | int) else "111111111111"
-        raise given.error(key, f"is {accounts!r}", f'{key} is a list of account numbers: ["{text}"]')
+        text = accounts if isinstance(accounts, str) and ACCOUNT.fullmatch(accounts) else "111111111111"
+        raise given.error(key, f"is {shown(accounts)}", f'{key} is a list of account numbers: ["{text}"]')
     return tuple(str(account) for account in accounts)

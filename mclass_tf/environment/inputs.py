@@ -12,6 +12,7 @@ from mclass_tf.environment import values
 from mclass_tf.environment.model import SETTINGS, VARIABLES
 from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE, CERTIFICATE
 from mclass_tf.environment.table import Table
+from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, EngineError
 from mclass_tf.hcl import module, types
 from mclass_tf.hcl.expression import Expression, from_value
@@ -118,4 +119,4 @@ def _texts(inputs: values.Values) -> None:
         except ValueError:
             is_fit = False
         if not is_fit:
-            raise inputs.error(name, f"is {inputs[name]!r}", f"{name} is {rule}, or null")
+            raise inputs.error(name, f"is {shown(inputs[name])}", f"{name} is {rule}, or null")

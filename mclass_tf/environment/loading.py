@@ -9,6 +9,7 @@ from mclass_tf.environment import backend, inputs, settings, values
 from mclass_tf.environment.model import BACKEND, SETTINGS, VARIABLES, Environment
 from mclass_tf.environment.patterns import ACCOUNT, NAME, REGION, ROLE
 from mclass_tf.environment.table import Table
+from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, MclassError, UnknownEnvironmentError
 
 
@@ -79,7 +80,7 @@ def _own_account(environment: Environment) -> None:
     own = environment.backend
     if own.allowed_account_ids and environment.account_id not in own.allowed_account_ids:
         raise ConfigurationError(
-            f"allowed_account_ids is {list(own.allowed_account_ids)}, {SETTINGS} says {environment.account_id}",
+            f"allowed_account_ids is {shown(list(own.allowed_account_ids))}, {SETTINGS} says {environment.account_id}",
             hint="both name the account of this environment: correct the wrong one",
             file=own.file,
             line=own.line_of_accounts,
@@ -92,7 +93,7 @@ def _own_name(environment: Environment, variables: values.Values) -> None:
     if declared != environment.name:
         raise variables.error(
             "environment",
-            f"is {declared!r}, but the folder is {environment.name!r}",
+            f"is {shown(declared)}, but the folder is {environment.name!r}",
             f'write environment = "{environment.name}"',
         )
 

@@ -10,12 +10,13 @@ from mclass_tf import strategy as strategies
 from mclass_tf.environment.model import SEVERITIES, PromotionSettings, ReleaseSettings
 from mclass_tf.environment.patterns import ROLE
 from mclass_tf.environment.table import Table
+from mclass_tf.environment.text import shown
 from mclass_tf.strategy import Hook, Strategy
 
 _PATH = re.compile(r"/[!-~]*")
 _ALARM = re.compile(r"[ -~]{1,255}")
 _STRATEGY = re.compile("|".join(strategies.NAMES))
-_COMMAND = re.compile(r"[^\x00-\x1f]*\S[^\x00-\x1f]*")
+_COMMAND = re.compile(r"(?=[^\x00-\x1f]*\S)[^\x00-\x1f]*")
 _FUNCTION = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:[\w$-]+)?")
 _STAGE = re.compile("|".join(strategies.STAGES))
 _STALL = (30.0, 86400.0)
@@ -47,10 +48,12 @@ def _commands(table: Table) -> tuple[str, ...]:
         try:
             program = shlex.split(command)[:1]
         except ValueError as error:
-            raise table.error("before", f"has {command!r}: {error}", "quote words as a shell does") from None
+            raise table.error(
+                "before", f"has {shown(command)}: {error}", "quote words as a shell does"
+            ) from None
         if not any(program):
             raise table.error(
-                "before", f"has {command!r}, which names no program", f"before is a list of {rule}"
+                "before", f"has {shown(command)}, which names no program", f"before is a list of {rule}"
             )
     return commands
 

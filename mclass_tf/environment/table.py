@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.environment.text import read_text
+from mclass_tf.environment.text import read_text, shown
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.lines import line_of, parse_toml
 
@@ -36,7 +36,7 @@ class Table:
         if value is None:
             return None
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+            raise self.error(key, f"is {shown(value)}", f"{key} is {rule}")
         return value
 
     def number(
@@ -54,7 +54,7 @@ class Table:
             or not bounds[0] <= value <= bounds[1]
             or (decimals is not None and round(value, decimals) != value)
         ):
-            raise self.error(key, f"is {value!r}", f"{key} is {rule}")
+            raise self.error(key, f"is {shown(value)}", f"{key} is {rule}")
         return float(value)
 
     def real(self, key: str, bounds: tuple[float, float], rule: str, default: float) -> float:
@@ -65,7 +65,7 @@ class Table:
         self._asked.add(key)
         value = self.values.get(key, default)
         if not isinstance(value, bool):
-            raise self.error(key, f"is {value!r}", f"{key} is true or false")
+            raise self.error(key, f"is {shown(value)}", f"{key} is true or false")
         return value
 
     def whole(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
@@ -79,7 +79,7 @@ class Table:
             return None
         is_list = isinstance(value, list)
         if not is_list or not all(isinstance(each, str) and pattern.fullmatch(each) for each in value):
-            raise self.error(key, f"is {value!r}", f"{key} is a list of {rule}")
+            raise self.error(key, f"is {shown(value)}", f"{key} is a list of {rule}")
         return tuple(value)
 
     def table(self, key: str) -> Table:
@@ -87,7 +87,7 @@ class Table:
         self._asked.add(key)
         value = self.values.get(key, {})
         if not isinstance(value, dict):
-            raise self.error(key, f"is {value!r}", f"{key} is a table: [{key}]")
+            raise self.error(key, f"is {shown(value)}", f"{key} is a table: [{key}]")
         return Table(self.file, value)
 
     def tables(self, key: str) -> tuple[Table, ...]:
@@ -95,7 +95,7 @@ class Table:
         self._asked.add(key)
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise self.error(key, f"is {value!r}", f"{key} is a list of tables: [[{key}]]")
+            raise self.error(key, f"is {shown(value)}", f"{key} is a list of tables: [[{key}]]")
         return tuple(Table(self.file, each) for each in value)
 
     def nothing_else(self) -> None:

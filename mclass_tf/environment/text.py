@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from mclass_tf.environment.model import BACKEND, SETTINGS, VARIABLES
 from mclass_tf.errors import ConfigurationError
+
+_LONGEST: Final = 200
 
 
 def read_bytes(file: Path) -> bytes:
@@ -30,3 +33,12 @@ def read_text(file: Path) -> str:
         raise ConfigurationError(
             f"cannot be read: {error}", hint="it is a text file in UTF-8", file=file
         ) from None
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: one that is long is cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes out no number of more than 4,300 digits
+        return "a value too long to show"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

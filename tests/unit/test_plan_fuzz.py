@@ -113,6 +113,8 @@ ANYTHING = some.recursive(
     max_leaves=8,
 )
 Step = tuple[int, int, Any]
+# By night too, a test ends in its time.
+SOME = settings(max_examples=min(settings().max_examples, 1000), suppress_health_check=[HealthCheck.too_slow])
 
 
 def places_in(document: Any) -> list[tuple[Any, Any]]:
@@ -166,12 +168,13 @@ def test_the_plan_that_is_changed_is_one() -> None:
     assert SECRET not in to_json(for_scanner(PLAN))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@SOME
 @given(some.lists(some.tuples(some.integers(0, 500), some.integers(0, 3), ANYTHING), min_size=1, max_size=4))
 def test_a_plan_that_is_changed_anywhere_is_read_or_refused(steps: list[Step]) -> None:
     read_or_refused(changed(steps))
 
 
+@SOME
 @given(ANYTHING)
 @example(None)
 @example([])
