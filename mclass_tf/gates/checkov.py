@@ -22,6 +22,7 @@ from mclass_tf.gates.places import Place, places
 from mclass_tf.gates.scan import CHECKS, Result, Scan
 from mclass_tf.gates.scanner import Scanner, ScannerError
 from mclass_tf.gates.serial import Serial
+from mclass_tf.gates.variables import variables_file
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
 from mclass_tf.gates.waivers import without_index
 
@@ -128,8 +129,8 @@ class CheckovGate:
         if known is not None:
             self.scanner.load(project=project, keep=parser)
             return known
-        variables_file = environment.variables_file.resolve()
-        made = self.scanner.hcl(project=project, variables_file=variables_file, keep=parser)
+        with variables_file(environment) as variables:
+            made = self.scanner.hcl(project=project, variables_file=variables, keep=parser)
         # What has changed meanwhile was scanned in part only.
         if scans and key == kept.key_of(project=project, environment=environment):
             scans.write(key, made)

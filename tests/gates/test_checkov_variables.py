@@ -1,0 +1,38 @@
+"""Checkov gets the inputs as Terraform has them, whatever its own parser of HCL reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mclass_tf import environment
+from mclass_tf.gates.variables import variables_file
+
+
+@pytest.fixture
+def inputs(project: Path) -> Path:
+    """Inputs of the environment `sound` in forms that Terraform accepts and Checkov's parser does not."""
+    with (project / "environments/sound/terraform.tfvars").open("a") as file:
+        file.write('numbers = [1e1]\ntexts = { 이름 = "값" }\n')
+    (project / "terraform/more.tf").write_text('variable "numbers" {}\nvariable "texts" {}\n')
+    return project
+
+
+def test_inputs_that_terraform_accepts_do_not_fail_the_gate(judge: Any, inputs: Path) -> None:
+    decision = judge("sound")
+
+    assert decision.verdicts[0].blocking == ()
+    assert decision.approved is not None
+
+
+def test_the_file_for_checkov_has_each_value_once_and_is_gone_afterwards(inputs: Path) -> None:
+    with variables_file(environment.load(inputs, "sound")) as file:
+        values = json.loads(file.read_text())
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+
+    assert values["numbers"] == [[10]]
+    assert values["texts"] == [{"이름": "값"}]
+    assert not file.parent.exists()
