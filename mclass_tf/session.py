@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from mclass_tf import aws, buckets, environment, process, state, target, terraform
+from mclass_tf import aws, buckets, environment, hcl, process, state, target, terraform
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
@@ -252,8 +252,8 @@ class Session:
 
     def _init_stamp(self, engine: Engine) -> str:
         project = self.workspace.project
-        patterns = ("terraform/*.tf", "terraform/*.tf.json", "modules/**/*.tf", "modules/**/*.tf.json")
-        files = [file for pattern in patterns for file in project.glob(pattern)]
+        folders = (project / "terraform", *(path for path in project.glob("modules/**/") if path.is_dir()))
+        files = [file for folder in folders for file in hcl.files(folder)]
         files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
         seen = hashlib.sha256(f"{engine} {self.target.identity}".encode())
         for file in sorted(files):

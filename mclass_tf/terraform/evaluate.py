@@ -90,7 +90,7 @@ def _refusal(file: Path, done: Completed) -> ConfigurationError:
         )
     line = errors[0].where.rpartition(":")[2]
     return ConfigurationError(
-        f"Terraform does not accept it: {errors[0].summary}. {errors[0].detail}",
+        f"not valid HCL: {errors[0].summary}. {errors[0].detail}",
         hint="every value is `name = value`, without variables and functions",
         file=file,
         line=int(line) if line.isdecimal() else None,

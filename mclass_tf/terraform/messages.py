@@ -74,7 +74,9 @@ def dumped_state(stdout: str) -> str | None:
 def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
     """Raise ConfigurationError where Terraform warns that `var_file` sets a variable which is not declared: it is lost."""
     for each in diagnostics(messages):
-        if each.severity == "warning" and each.summary.startswith("Value for undeclared variable"):
+        if each.severity == "warning" and each.summary.startswith(
+            ("Value for undeclared variable", "Values for undeclared variable")
+        ):
             name = re.search(r'variable named "([^"]+)"', each.detail)
             raise ConfigurationError(
                 f"{name[1] if name else 'what is set here'} is no variable of terraform/",
