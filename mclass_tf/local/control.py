@@ -291,7 +291,7 @@ def _stopped(home: Path, record: LocalAws) -> bool:
     if can_tell():
         return stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
     # Without /proc nothing but its own answer says whose process id that is.
-    if _healthy_instance_id(record.url) != record.instance_id:
+    if _healthy_instance_id(record) != record.instance_id:
         return False
     os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -71,6 +71,8 @@ def dumped_state(stdout: str) -> str | None:
     said = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
     found = (message.body["state"] for message in said if isinstance(message.body.get("state"), dict))
     return next((json.dumps(document) for document in found if "version" in document), None)
+
+
 def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
     """Raise ConfigurationError where Terraform warns that `var_file` sets a variable which is not declared: it is lost."""
     for each in diagnostics(messages):

@@ -31,6 +31,7 @@ def terraform(*diagnostics: dict[str, str]) -> Terraform:
         environment="dev",
         run=run,
         progress=lambda _: None,
+        run_folder=None,
     )
 
 
