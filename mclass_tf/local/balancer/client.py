@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from mclass_tf.local.balancer import limits
 from mclass_tf.local.balancer.desync import Desync
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.groups import Group
+from mclass_tf.local.balancer.limits import REQUEST_SILENCE
 from mclass_tf.local.balancer.request import RefusedError, Request
 from mclass_tf.local.balancer.settings import BalancerSettings
 from mclass_tf.local.balancer.telemetry import Counts, Telemetry
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
-_AT_ONCE = 64  # pieces that are read of one client before it is the others' turn
+_AT_ONCE = range(64)  # pieces that are read of one client before it is the others' turn
 _PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
 _HEAD_END = b"\r\n\r\n"
 
@@ -56,7 +56,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._out: list[bytes] = []
         self._holds: set[str] = set()
         self._inbox, self._read_to = b"", 0  # what has come, and how much of it was read
-        self._silence, self._trailers = limits.Silence(), limits.Trailers()
+        self._was_heard, self._unheard = False, 0  # bytes since the client got anywhere with its request
         self._is_reading = False
         self._is_deaf = self._is_lost = self._is_closing = self._is_advancing = self._lingers = False
         self._trace_id = ""
@@ -155,7 +155,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._advance()
         if "upgrade" in self._holds:
             self.loop.call_soon(self._go_on_with_http)
-        else:
+        elif self._inbox or self._holds:
             self._read_on()
 
     # What the event loop tells
@@ -188,7 +188,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             exchange.tunnel(data)
         elif not self._is_deaf:  # else it is of no interest, and keeps nothing alive
             self.touched = monotonic()
-            self._inbox = self._take_rest() + data
+            self._inbox = self._take_rest() + data if self._inbox else data
             self._read_on()
             self.flush()
 
@@ -232,16 +232,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._request.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._silence.is_broken = True
-        if self._request is not None:
+        if self._request is not None:  # else it is a trailer, which is not passed on
             self._request.add_header(name, value)
-        elif not self._trailers.add(name, value):  # they are not passed on
-            raise RefusedError(400)
 
     def on_headers_complete(self) -> None:
         request, parser = self._request, self._parser
         assert request is not None  # noqa: S101
-        self._silence.is_broken = True
         request.complete(
             method=parser.get_method(),
             version=parser.get_http_version(),
@@ -250,22 +246,17 @@ class ClientConnection(asyncio.BufferedProtocol):
         )
         if request.desync is not None:
             self._mitigate(request, request.desync)
-        if request.is_chunked:
-            self._trailers = limits.Trailers()
         self._request = None
         self._enqueue(Exchange(self, request))
 
-    def on_chunk_header(self) -> None:
-        self._silence.is_broken = True
-
     def on_body(self, data: bytes) -> None:
-        self._silence.is_broken = True
+        self._was_heard = True
         if self._receiving is not None:
             self._receiving.request_body(data)
 
     def on_message_complete(self) -> None:
         exchange, self._receiving = self._receiving, None
-        self._silence.is_broken = True
+        self._was_heard = True
         if exchange is not None:
             exchange.request_ended()
             if not (exchange.request.keeps_alive or exchange.request.has_upgrade):
@@ -296,29 +287,34 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._is_reading:
             return
         self._is_reading = True
-        for _ in range(_AT_ONCE):
-            if not self._may_read():
+        for _ in _AT_ONCE:
+            if not self._inbox or not self._may_read():
                 break
             self._parse(self._take_piece())
         self._is_reading = False
         if self._exchanges:
             self._exchanges[0].forward_body()
+        if self._inbox:
+            self._put_off()
+        if self._inbox or len(self._exchanges) > 1:
+            self.hold("turn")
+        elif self._holds:
+            self.release("turn")
+
+    def _put_off(self) -> None:
+        """Something was not read: it never will be, or later."""
         if self._is_deaf:
             self._take_rest()
         elif self._may_read():
             self.loop.call_soon(self._go_on)
-        if self._inbox or len(self._exchanges) > 1:
-            self.hold("turn")
-        else:
-            self.release("turn")
 
     def _go_on(self) -> None:
         self._read_on()
         self.flush()
 
     def _may_read(self) -> bool:
-        """Whether there is something to read, and room for what it will lead to."""
-        if not self._inbox or self._is_deaf or "upgrade" in self._holds:
+        """Whether there is room for what the next piece will lead to."""
+        if self._is_deaf or "upgrade" in self._holds:
             return False
         if self._receiving is not None:
             return True
@@ -348,7 +344,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         except httptools.HttpParserError as error:
             self._refuse(self._status(error))
         else:
-            if self._silence.is_too_long(len(piece)):
+            if self._was_heard:
+                self._was_heard, self._unheard = False, 0
+                return
+            self._unheard += len(piece)
+            if self._unheard > REQUEST_SILENCE:
                 self._refuse(400)
 
     def _after_upgrade(self, rest: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _OF_THE_FRAME = frozenset((b"contentlength", b"transferencoding"))
+SHORTEST = min(map(len, _OF_THE_FRAME))  # characters of a name that may be suspicious
 _NO_LETTERS = re.compile(rb"[^a-z]+")
 _WITHOUT_BODY = frozenset((b"GET", b"HEAD"))
 
@@ -34,8 +35,8 @@ _NO_LENGTH = Desync(classification="Acceptable", reason="GetHeadZeroContentLengt
 
 
 def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
-    """Return what a body makes of the request; None where it complies."""
-    if method not in _WITHOUT_BODY or (length is None and not is_chunked):
+    """Return what a body makes of the request, be it one of no length; None where it complies."""
+    if method not in _WITHOUT_BODY:
         return None
     if is_chunked:
         return _CHUNKS

@@ -137,17 +137,20 @@ class Exchange:
         connection = self.connection
         if connection is None or self.is_over:
             return
-        body = self._take_held()
-        if body:
-            connection.write(body)
-        self.request_is_sent = self.request_is_whole
+        if not self.request_is_sent:
+            body = self._take_held()
+            if body:
+                connection.write(body)
+            self.request_is_sent = self.request_is_whole
 
     def _take_held(self) -> bytes:
         """Return what has come of the body and was not sent, as it goes to the target: small chunks become one."""
-        body = b"".join(self.held)
-        self.held.clear()
-        self.held_bytes = 0
-        if not self.request.is_chunked or self.request_is_sent:
+        is_chunked, body = self.request.is_chunked, b""
+        if self.held:
+            body = b"".join(self.held)
+            self.held.clear()
+            self.held_bytes = 0
+        if not is_chunked:
             return body
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         return chunk + b"0\r\n\r\n" if self.request_is_whole else chunk

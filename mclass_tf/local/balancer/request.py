@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mclass_tf.local.balancer import desync, limits
+from mclass_tf.local.balancer.desync import SHORTEST, SUSPICIOUS, Desync, is_suspicious, of_body
+from mclass_tf.local.balancer.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
 
 HOP_BY_HOP = frozenset(
     (
@@ -74,7 +75,7 @@ class Request:
         self.host: bytes | None = None
         self.connection = b""
         self.length: int | None = None
-        self.desync: desync.Desync | None = None
+        self.desync: Desync | None = None
         self.is_chunked = False
         self.expects_continue = False
         self.forwarded_for = b""
@@ -86,15 +87,16 @@ class Request:
     def add_target(self, part: bytes) -> None:
         """Take a part of the request line's target, in the order in which they come."""
         self.target += part
-        if len(self.target) > limits.REQUEST_LINE:
+        if len(self.target) > REQUEST_LINE:
             raise RefusedError(414)
 
     def add_header(self, name: bytes, value: bytes) -> None:
         size = len(name) + len(value) + 4
         self.size += size
-        if size > limits.HEADER or self.size > limits.REQUEST_HEAD or len(self.headers) >= limits.HEADERS:
+        headers = self.headers
+        if size > HEADER or self.size > REQUEST_HEAD or len(headers) >= HEADERS:
             raise RefusedError(400)
-        self.headers.append((name.lower(), name, value))
+        headers.append((name.lower(), name, value))
 
     def complete(self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool) -> None:
         """Read the head, which is whole now; raises RefusedError where it may not be passed on."""
@@ -105,11 +107,12 @@ class Request:
             take = _TAKEN.get(lower)
             if take is not None:
                 take(self, value)
-            elif desync.is_suspicious(lower):
-                self.desync = desync.SUSPICIOUS
+            elif len(lower) >= SHORTEST and is_suspicious(lower):
+                self.desync = SUSPICIOUS
         self.size += len(method) + len(self.target) + 14
         self._check()
-        self.desync = self.desync or desync.of_body(method, length=self.length, is_chunked=self.is_chunked)
+        if self.desync is None and (self.is_chunked or self.length is not None):
+            self.desync = of_body(method, length=self.length, is_chunked=self.is_chunked)
 
     @property
     def is_websocket(self) -> bool:

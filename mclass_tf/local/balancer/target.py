@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from mclass_tf.local.balancer import limits
+from mclass_tf.local.balancer.limits import ANSWER_HEAD, ANSWER_SILENCE, HEADERS
 
 if TYPE_CHECKING:
     from mclass_tf.local.balancer.exchange import Exchange
@@ -20,7 +20,6 @@ _SWITCHING = 101
 _LOWEST, _HIGHEST = 100, 599  # https://www.rfc-editor.org/rfc/rfc9110#section-15
 _VERSIONS = frozenset(("1.0", "1.1"))
 _REASON = re.compile(rb"[\t -~\x80-\xff]*")  # https://www.rfc-editor.org/rfc/rfc9112#section-4
-_STATUS_LINE = len(b"HTTP/1.1 100 \r\n\r\n")
 
 
 class Answer:
@@ -38,7 +37,7 @@ class Answer:
         "version",
     )
 
-    def __init__(self, *, size: int = 0) -> None:
+    def __init__(self) -> None:
         self.status = 0
         self.reason = b""
         self.version = "1.1"
@@ -47,13 +46,7 @@ class Answer:
         self.content_length: bytes | None = None
         self.is_chunked = False
         self.has_body = True
-        self.size = size  # of the head, and of the interim answers before it
-        self.add_size(_STATUS_LINE)
-
-    def add_size(self, size: int) -> None:
-        self.size += size
-        if self.size > limits.ANSWER_HEAD:
-            raise MalformedAnswerError
+        self.size = 0
 
     def check(self) -> None:
         """Raise MalformedAnswerError for what the parser lets pass and HTTP does not."""
@@ -61,10 +54,6 @@ class Answer:
             raise MalformedAnswerError
         if _REASON.fullmatch(self.reason) is None or (self.is_chunked and self.version == "1.0"):
             raise MalformedAnswerError
-
-    @property
-    def is_interim(self) -> bool:
-        return _LOWEST <= self.status < 200  # noqa: PLR2004
 
     @property
     def stays_open(self) -> bool:
@@ -103,7 +92,7 @@ class TargetConnection(asyncio.Protocol):
         self._answer = Answer()
         self._head_is_whole = self._ends_with_connection = False
         self._is_complete = self._is_dirty = self._is_tunnel = self._is_lost = False
-        self._silence, self._trailers = limits.Silence(), limits.Trailers()
+        self._was_heard, self._unheard = False, 0  # bytes since the target got anywhere with its answer
 
     # What the exchange asks of it
 
@@ -178,22 +167,19 @@ class TargetConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._is_complete:
             self._is_dirty = True  # more than one answer to one request
-        self._answer = Answer(size=self._answer.size if self._answer.is_interim else 0)
+        self._answer = Answer()
         self._head_is_whole = False
 
     def on_status(self, reason: bytes) -> None:
         self._answer.reason += reason
-        self._answer.add_size(len(reason))
+        self._answer.size += len(reason)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._silence.is_broken = True
         if self._head_is_whole:
-            if not self._trailers.add(name, value):  # they are not passed on
-                raise MalformedAnswerError
-            return
+            return  # a trailer
         answer = self._answer
-        answer.add_size(len(name) + len(value) + 4)
-        if len(answer.headers) >= limits.HEADERS:
+        answer.size += len(name) + len(value) + 4
+        if answer.size > ANSWER_HEAD or len(answer.headers) >= HEADERS:
             raise MalformedAnswerError
         lower = name.lower()
         if lower == b"content-length":
@@ -208,16 +194,17 @@ class TargetConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         answer, exchange = self._answer, self.exchange
-        self._head_is_whole = self._silence.is_broken = True
+        self._head_is_whole = True
         if exchange is None or self._is_dirty or self._is_complete:
             return
         answer.status = self._parser.get_status_code()
         answer.version = self._parser.get_http_version()
-        answer.check()
-        if answer.is_interim:
+        if not _LOWEST <= answer.status <= _HIGHEST or answer.reason != b"OK" or answer.version != "1.1":
+            answer.check()
+        if answer.status < 200:  # noqa: PLR2004
             self._take_interim(answer, exchange)
             return
-        self._trailers = limits.Trailers()
+        self._was_heard = True
         answer.has_body = not exchange.is_head and answer.status not in _BODILESS
         self._ends_with_connection = (
             answer.has_body and answer.content_length is None and not answer.is_chunked
@@ -226,19 +213,15 @@ class TargetConnection(asyncio.Protocol):
         if not answer.has_body:
             self._is_complete = True
 
-    def on_chunk_header(self) -> None:
-        self._silence.is_broken = True
-
     def on_body(self, data: bytes) -> None:
-        self._silence.is_broken = True
+        self._was_heard = True
         if self._is_complete:
             self._is_dirty = True
         elif self.exchange is not None:
             self.exchange.answer_body(data)
 
     def on_message_complete(self) -> None:
-        self._silence.is_broken = True
-        if not self._answer.is_interim:
+        if self._answer.status >= 200:  # noqa: PLR2004
             self._is_complete = True
 
     # Its own business
@@ -266,7 +249,11 @@ class TargetConnection(asyncio.Protocol):
                 self._is_dirty = True
                 return True
             return self._give_up(exchange)
-        return not self._silence.is_too_long(len(data)) or self._give_up(exchange)
+        if self._was_heard:
+            self._was_heard, self._unheard = False, 0
+            return True
+        self._unheard += len(data)
+        return self._unheard <= ANSWER_SILENCE or self._give_up(exchange)
 
     def _give_up(self, exchange: Exchange) -> bool:
         self.close()
