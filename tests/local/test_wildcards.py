@@ -58,6 +58,7 @@ def test_a_backslash_takes_a_wildcards_meaning_away_and_nothing_else_has_one(
     assert (found is not None) is expected
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("length", [400, _LONG])
 @pytest.mark.parametrize("pattern", ["/*a*a*a*a*b", "/" + "*a" * 60 + "*b", "/" + "*a?" * 40 + "*b"])
 def test_many_wildcards_take_no_time(pattern: str, length: int) -> None:

@@ -100,8 +100,9 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether it is the client's turn: to send a request, or the rest of one."""
-        return not self._exchanges or not self._exchanges[-1].request_is_whole
+        """Whether it is the client's turn: to send a request, or the rest of one, or to be gone."""
+        exchanges = self._exchanges
+        return not exchanges or exchanges[0].is_over or not exchanges[-1].request_is_whole
 
     def disconnect(self) -> None:
         """Let go of it at once."""
