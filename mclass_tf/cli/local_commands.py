@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mclass_tf import endpoint, environment, flows, local, target
+from mclass_tf.cli import shell
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, MclassError
@@ -104,7 +105,7 @@ def env(call: Call) -> Outcome:
     unset = sorted({*_UNSET, *stray} - set(variables))
     lines = [
         f"unset {' '.join(unset)}",
-        *(f"export {k}={shlex.quote(v)}" for k, v in sorted(variables.items())),
+        *(f"export {k}={shell.quote(v)}" for k, v in sorted(variables.items())),
     ]
     return Outcome(text="\n".join(lines), document=variables, is_exact=True)
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from mclass_tf import python
 from mclass_tf.errors import MclassError, UsageError
 from mclass_tf.flows.environments import make_plan, unlock
 from mclass_tf.flows.history import history
@@ -188,11 +188,11 @@ class _Arrival:
 def _running(plot: Plot, project: Path, *words: str) -> Iterator[_Command]:
     session = plot.session
     with subprocess.Popen(
-        (sys.executable, "-m", "mclass_tf", "--project", str(project), *words),
+        (*python.command("mclass_tf"), "--project", str(project), *words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if "--json" not in words else subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, HOME_VARIABLE: str(session.project.home)},
+        env=python.environment({**os.environ, HOME_VARIABLE: str(session.project.home)}),
         text=True,
         # Ctrl-C is the rehearsal's.
         start_new_session=True,

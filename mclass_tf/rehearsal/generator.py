@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
+from mclass_tf import python
 from mclass_tf.errors import MclassError
 from mclass_tf.rehearsal.plan import LoadPlan
 from mclass_tf.rehearsal.result import FailedRequest, Latency, Load, Phase, Sample, Sender
@@ -46,11 +46,11 @@ class Generator:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            (sys.executable, "-m", "mclass_tf.rehearsal.load"),
+            python.command("mclass_tf.rehearsal.load"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self._env,
+            env=python.environment(self._env),
             text=True,
             # Ctrl-C is the rehearsal's: it stops the load when it has put things right.
             start_new_session=True,

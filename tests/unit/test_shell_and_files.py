@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from mclass_tf import process
+from mclass_tf.cli import shell
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.gates.approval import policy_digest
 from mclass_tf.private import is_private, make_private, temporary_files_in
@@ -158,3 +159,14 @@ def test_the_digest_of_the_policy_takes_any_name_of_a_file(tmp_path: Path) -> No
     before = policy_digest(tmp_path)
     (tmp_path / "policy" / os.fsdecode(b"caf\xe9")).write_text("x")
     assert policy_digest(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "two words", "it's", "$HOME \\ `x`", os.fsdecode(b"caf\xe9's 7\n"), "안녕"]
+)
+def test_what_is_printed_for_a_shell_is_what_the_shell_reads(word: str) -> None:
+    program = f"printf %s {shell.quote(word)}".encode()  # as it is printed: no byte is none of UTF-8
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run([bash], input=program, capture_output=True, check=True)
+    assert done.stdout == os.fsencode(word)
