@@ -52,7 +52,8 @@ def test_terraform_reads_the_settings_of_the_backend_wherever_the_project_lies(
         progress=lambda _line: None,
         run_folder=None,
     )
-    terraform.init(backend_config=backend)
+    with process.interruptible():
+        terraform.init(backend_config=backend)
     assert "here.tfstate" in (folder / "data/terraform.tfstate").read_text()
 
 
