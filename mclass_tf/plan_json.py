@@ -57,6 +57,7 @@ class _Module:
 @dataclass(frozen=True, kw_only=True)
 class _Values:
     root_module: _Module = field(default_factory=_Module)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +69,14 @@ class _State:
 class _Block:
     address: str
     expressions: Mapping[str, Any] = field(default_factory=dict)
+    provisioners: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Called:
     resources: list[_Block] = field(default_factory=list)
     module_calls: Mapping[str, _Call] = field(default_factory=dict)
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +86,22 @@ class _Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Provider:
+    expressions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Configuration:
     root_module: _Called = field(default_factory=_Called)
-    provider_config: Mapping[str, Any] = field(default_factory=dict)
+    provider_config: Mapping[str, _Provider] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Document:
     format_version: str = "1.2"
     resource_changes: list[_ResourceChange] = field(default_factory=list)
+    resource_drift: list[_ResourceChange] = field(default_factory=list)
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     output_changes: Mapping[str, _OutputChange] = field(default_factory=dict)
     planned_values: _Values = field(default_factory=_Values)
     prior_state: _State = field(default_factory=_State)

@@ -77,7 +77,10 @@ class Secrets:
         if value is None or isinstance(value, bool):
             return value
         found = _document(value)
-        return MASK if found is None else json.dumps(self._judged(found, _judged_of(found)))
+        try:
+            return MASK if found is None else json.dumps(self._judged(found, _judged_of(found)))
+        except RecursionError:
+            return MASK
 
     def _judged(self, value: Any, kept: _Kept) -> Any:
         """Return a document of which only that stays readable which rules judge: `kept`, by key, or all of it."""

@@ -192,8 +192,8 @@ class Planning:
         self.repository = {GOOD, BAD, OLDER}
         session = cast("Any", self.book.session)
         session.state = lambda: self.state
-        session.engine = session.initialise = lambda: None
-        session.workspace = SimpleNamespace(plan_file=tmp_path / "plan.tfplan")
+        session.engine = session.initialise = session.restore_state = lambda: None
+        session.workspace = SimpleNamespace(plan_file=tmp_path / "plan.tfplan", root=tmp_path)
         session.project = SimpleNamespace(folder=tmp_path, home=tmp_path)
         session.aws.__dict__["ecr"] = SimpleNamespace(describe_images=self.describe_images)
         self.session = session

@@ -191,7 +191,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
 ) -> None:
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
-    work.session.workspace = SimpleNamespace(alone=nullcontext)
+    work.session.alone = nullcontext
     work.session.target = SimpleNamespace(label="the local AWS")
     work.session.aws.warm = lambda: None
     applied: list[object] = []
