@@ -15,6 +15,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 _PIECE = 16 * 1024  # bytes of what has no end
+_IN_A_ROW = (
+    100  # requests of a client that sends many at once; more are load, and every target has a limit of that
+)
 _DRIP = 0.1  # seconds from one byte of a slow client to the next
 
 _GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -62,9 +65,9 @@ ATTACKS: tuple[Attack, ...] = (
     lambda writer: _once(writer, _GET),
     lambda writer: _once(writer, _GET + b"a:\r\n" * 900),
     lambda writer: _once(writer, _POST + b"Content-Length: 1000000\r\n\r\n"),
-    lambda writer: _once(writer, (_GET + b"\r\n") * 10_000),
-    lambda writer: _once(writer, (_GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n") * 1100),
-    lambda writer: _once(writer, (_GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n") * 1100),
+    lambda writer: _once(writer, (_GET + b"\r\n") * _IN_A_ROW),
+    lambda writer: _once(writer, (_GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n") * _IN_A_ROW),
+    lambda writer: _once(writer, (_GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n") * _IN_A_ROW),
     lambda writer: _once(writer, b"\x16\x03\x01\x02\x00\x01\x00" * 100),
     lambda writer: _once(writer, _POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     lambda writer: _drip(writer, b"", _GET * 100),
@@ -77,7 +80,6 @@ ATTACKS: tuple[Attack, ...] = (
     lambda writer: _endless(writer, _CHUNKED, b"0"),
     lambda writer: _endless(writer, _CHUNKED + b"3;x=", b"a"),
     lambda writer: _endless(writer, _CHUNKED + b"0\r\nX: ", b"a"),
-    lambda writer: _endless(writer, _GET + b"\r\n", _GET + b"\r\n"),
     lambda writer: _reset(writer, _GET + b"\r\n"),
     lambda writer: _reset(writer, _POST + b"Content-Length: 3\r\n\r\nx"),
 )
