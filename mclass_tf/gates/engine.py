@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from mclass_tf.gates.places import Place
 from mclass_tf.gates.scan import CHECKS, Result, Scan
+from mclass_tf.hcl.rewrite import in_older_forms
 
 PLAN: Final = "plan.json"
 
@@ -42,6 +43,23 @@ class _Errors(logging.Handler):
             self.messages.append(record.getMessage())
 
 
+class _Parser:
+    """The parser that Checkov has, of which it uses `load`: what it does not know, it gets in forms that it knows."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def load(self, file: IO[str]) -> Any:
+        text = file.read()
+        try:
+            return self._parser.loads(text)
+        except Exception:
+            rewritten = in_older_forms(text)
+            if rewritten is None or rewritten == text:
+                raise
+            return self._parser.loads(rewritten)
+
+
 class Engine:
     """Checkov's runners and registries, which are one of each per process: not for two threads at a time."""
 
@@ -49,8 +67,9 @@ class Engine:
         import checkov  # noqa: PLC0415  # late: nothing else of this package needs it
         from checkov.common.checks_infra.registry import get_graph_checks_registry  # noqa: PLC0415
         from checkov.runner_filter import RunnerFilter  # noqa: PLC0415
-        from checkov.terraform import plan_runner, runner  # noqa: PLC0415
+        from checkov.terraform import parser_utils, plan_runner, runner  # noqa: PLC0415
 
+        parser_utils.hcl2 = _Parser(parser_utils.hcl2)
         self._errors = _Errors(Path(checkov.__file__).parent)
         logging.getLogger().addHandler(self._errors)
         self._filter = RunnerFilter

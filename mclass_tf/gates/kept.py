@@ -20,7 +20,7 @@ _MOST: Final = 20
 """Scans that are kept: of a few environments, and of the branches that somebody works on."""
 
 # What decides how a scan is made and what is kept of it.
-_OURS: Final = ("engine.py", "launch.py", "scan.py", "serve.py")
+_OURS: Final = ("engine.py", "launch.py", "scan.py", "serve.py", "../hcl/rewrite.py", "../hcl/syntax.py")
 # Terraform's own folder, where it is used without us: the providers there are no HCL, and 700 MB each.
 _UNREAD: Final = (".terraform", "providers")
 

@@ -1,7 +1,7 @@
 """The syntax tree of a file of HCL: its attributes and blocks, and whether all of it was understood.
 
-The grammar is that of tree-sitter-hcl, which reads all but a few rare forms that Terraform accepts, such as a heredoc whose
-marker is no ASCII. A tree with an error in it is therefore no reason to refuse a file: it is a reason to ask Terraform.
+The grammar is that of tree-sitter-hcl, which reads almost all that Terraform accepts, and some that it does not. A tree with an
+error in it is therefore no reason to refuse a file: it is a reason to ask Terraform.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ _DEEPEST: Final = 100  # what is nested deeper is left to Terraform
 _BOM: Final = b"\xef\xbb\xbf"
 # `1e1` is a number to Terraform, and not to the grammar: digits of the same length take its place while the tree is made.
 _EXPONENT: Final = re.compile(rb"(?<![\w.])(\d+)([eE][+-]?\d+)")
+# Nor is a marker of a heredoc that is not ASCII: as many letters take its place, at its end too.
+_MARKER: Final = rb"(?:[\w-]|[\x80-\xff])*[\x80-\xff](?:[\w-]|[\x80-\xff])*"
+_HEREDOC: Final = re.compile(
+    rb"(<<-?)(" + _MARKER + rb")([ \t]*\r?\n(?:.*\n)*?)([ \t]*)\2(?=[ \t]*\r?(?:\n|\Z))"
+)
 _DIGITS: Final = 100  # of a number that is read here: Terraform keeps 154
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE: Final = re.compile(r'\\(?:([nrt"\\])|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|([$%])\4\{|\\')
@@ -79,9 +84,21 @@ def parse(data: bytes) -> Document:
     source = data.removeprefix(_BOM)
     if not source.endswith(b"\n"):
         source += b"\n"
-    masked = _EXPONENT.sub(lambda match: b"1" * len(match[0]), source)
-    root = _parser().parse(masked).root_node
+    root = tree(source)
     return Document(body=_Reader(source).body(root), error_line=_error_line(root) if root.has_error else None)
+
+
+def tree(source: bytes) -> Node:
+    """Return the root of the tree of `source`. Offsets are those of `source`; the text of a node is to be taken from it."""
+    masked = _EXPONENT.sub(lambda match: b"1" * len(match[0]), source)
+    masked = _HEREDOC.sub(_with_plain_markers, masked)
+    return _parser().parse(masked).root_node
+
+
+def _with_plain_markers(match: re.Match[bytes]) -> bytes:
+    start, marker, body, indent = match.groups()
+    plain = b"Z" * len(marker)
+    return b"".join((start, plain, body, indent, plain))
 
 
 def parse_expression(text: str) -> Expression | None:

@@ -1,4 +1,4 @@
-"""Checkov gets the inputs as Terraform has them, whatever its own parser of HCL reads."""
+"""Checkov gets HCL in forms that it reads, wherever Terraform accepts more than its parser does."""
 
 from __future__ import annotations
 
@@ -25,6 +25,34 @@ def test_inputs_that_terraform_accepts_do_not_fail_the_gate(judge: Any, inputs: 
     decision = judge("sound")
 
     assert decision.verdicts[0].blocking == ()
+    assert decision.approved is not None
+
+
+FORMS = """
+variable "exponent" { default = 1e1 }
+locals {
+  empty   = <<EOT
+EOT
+  short   = <<-A
+    x
+  A
+  이름    = { 키 = <<가
+x
+가
+  }
+}
+resource "aws_lb" "bare" {
+  name = "${local.이름.키}-${var.exponent}"
+}
+"""
+
+
+def test_forms_that_terraform_accepts_are_judged(judge: Any, project: Path) -> None:
+    (project / "terraform/more.tf").write_text(FORMS)
+
+    decision = judge("sound")
+
+    assert [problem.message for problem in decision.verdicts[0].blocking] == []
     assert decision.approved is not None
 
 

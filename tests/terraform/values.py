@@ -99,7 +99,7 @@ _HEREDOCS = some.builds(
         f"<<{dash}{mark}\n" + "".join(f"{line}\n" for line in lines) + f"{indent}{mark}\n"
     ),
     some.sampled_from(("", "-")),
-    some.sampled_from(("A", "EOT", "E-1")),
+    some.sampled_from(("A", "EOT", "E-1", "가")),
     some.lists(some.sampled_from(("", "x", "  y", "\t# z", '"q"', "\\n", "$${a}", "B A")), max_size=4),
     some.sampled_from(("", "  ")),
 )

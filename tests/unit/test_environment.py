@@ -474,7 +474,7 @@ def test_a_declaration_in_a_comment_does_not_count(project: Path) -> None:
 
 
 def test_a_configuration_that_is_not_understood_declares_what_terraform_says(project: Path) -> None:
-    (project / "terraform" / "more.tf").write_text('variable "service" {\n  default = <<가\nx\n가\n}\n')
+    (project / "terraform" / "more.tf").write_text('variable "service" {\n  default = { for = 1 }\n}\n')
     (project / "terraform" / "variables.tf").write_text('variable "environment" {}')
 
     assert environment.load(project, "prod").name == "prod"
@@ -573,10 +573,10 @@ def test_without_terraform_what_is_computed_stays_unknown_and_the_rest_works(pro
 
 
 def test_a_file_that_only_terraform_reads_is_what_terraform_says(project: Path) -> None:
-    given(project, "environment_variables = {\n  X = <<가\nx\n가\n}\n")
-    said = Terraform(environment="prod", environment_variables={"X": None})
+    given(project, "environment_variables = {\n  for = null\n}\n")
+    said = Terraform(environment="prod", environment_variables={"for": None})
 
     with pytest.raises(ConfigurationError) as caught:
         environment.load(project, "prod", evaluate=said)
 
-    assert (caught.value.key, caught.value.line) == ("environment_variables.X", 2)
+    assert (caught.value.key, caught.value.line) == ("environment_variables.for", 2)
