@@ -35,7 +35,7 @@ class Tuple:
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """A bare name: `string` in a type."""
+    """A bare name, `string` in a type, or one of a name: `local.x`."""
 
     line: int | None
     name: str

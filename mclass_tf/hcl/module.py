@@ -38,6 +38,14 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Local:
+    """`name = value` in `locals`."""
+
+    value: Expression
+    file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """`file` is absolute where the folder was, `line` counts from 1."""
 
@@ -55,6 +63,7 @@ class Module:
     folder: Path
     is_complete: bool
     variables: Mapping[str, Variable]
+    locals: Mapping[str, Local]
     calls: tuple[Call, ...]
     resources: Mapping[str, Place]
     providers: tuple[Block, ...]
@@ -98,6 +107,7 @@ def read(folder: Path) -> Module:
         folder=folder,
         is_complete=reading.is_complete,
         variables=reading.variables,
+        locals=reading.locals,
         calls=tuple(reading.calls.values()),
         resources=reading.resources,
         providers=tuple(reading.providers),
@@ -110,6 +120,7 @@ class _Reading:
 
     is_complete: bool = True
     variables: dict[str, Variable] = field(default_factory=dict)
+    locals: dict[str, Local] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     resources: dict[str, Place] = field(default_factory=dict)
     providers: list[Block] = field(default_factory=list)
@@ -137,6 +148,10 @@ class _Reading:
         match block.kind, block.labels:
             case "variable", (name,):
                 self._variable(file, name, block)
+            case "locals", ():
+                self.locals |= {
+                    each.name: Local(value=each.value, file=file) for each in block.body.attributes
+                }
             case "module", (name,):
                 self._call(file, name, block)
             case ("resource" | "data") as kind, (type_, name):
@@ -185,7 +200,7 @@ def _type_expression(declared: Expression | None) -> Expression | None:
 
 
 # How many labels a block has: what JSON nests.
-_LABELS: Final = {"variable": 1, "module": 1, "provider": 1, "resource": 2, "data": 2}
+_LABELS: Final = {"locals": 0, "variable": 1, "module": 1, "provider": 1, "resource": 2, "data": 2}
 
 
 def _blocks_of_json(expression: Expression) -> Iterator[Block]:

@@ -181,6 +181,8 @@ class _Reader:
     def expression(self, node: Node, depth: int = 0) -> Expression:
         """Return the value of a node of the type `expression`."""
         inner = _named(node)
+        if [each.type for each in inner] == ["variable_expr", "get_attr"]:
+            return Name(line=_line(node), name=self.text(node))
         # A value that is followed by [0] or .name is neither.
         if len(inner) != 1 or depth > _DEEPEST:
             return Computed(line=_line(node))

@@ -92,7 +92,7 @@ def _structure(declared: Object) -> Structure:
 
 def unknown_attributes(value: Expression, type_: Type, path: str) -> Iterator[UnknownAttribute]:
     """Yield what Terraform would drop of `value` where it becomes a `type_`; `path` is what the value is called."""
-    for each in _alternatives(value):
+    for each in alternatives(value):
         if isinstance(type_, Structure) and isinstance(each, Object):
             for name, line, _ in each.items:
                 if name is not None and name not in type_.attributes:
@@ -140,7 +140,7 @@ def is_decided(value: Expression, type_: Type) -> bool:
     return isinstance(type_, Anything)
 
 
-def _alternatives(value: Expression) -> Iterator[Expression]:
+def alternatives(value: Expression) -> Iterator[Expression]:
     """Yield what the value may be, as far as it is written there."""
     match value:
         case Either(branches=inner):
@@ -151,7 +151,7 @@ def _alternatives(value: Expression) -> Iterator[Expression]:
             yield value
             return
     for each in inner:
-        yield from _alternatives(each)
+        yield from alternatives(each)
 
 
 def _parts(value: Expression, type_: Type, path: str) -> Iterator[tuple[Expression, Type, str]]:

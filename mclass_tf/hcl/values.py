@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.hcl import module, types
+from mclass_tf.hcl.expression import Expression, Name
 
 
 def unknown_error(file: Path, unknown: types.UnknownAttribute) -> ConfigurationError:
@@ -53,7 +54,7 @@ def _errors(caller: module.Module, *, seen: set[Path]) -> Iterator[Configuration
         if folder is None:
             continue
         callee = module.read(folder)
-        yield from _errors_of_call(call, callee)
+        yield from _errors_of_call(call, caller, callee)
         yield from _errors(callee, seen=seen)
 
 
@@ -65,9 +66,25 @@ def _errors_of_defaults(variable: module.Variable) -> Iterator[ConfigurationErro
         yield unknown_error(variable.file, unknown)
 
 
-def _errors_of_call(call: module.Call, callee: module.Module) -> Iterator[ConfigurationError]:
+def _errors_of_call(
+    call: module.Call, caller: module.Module, callee: module.Module
+) -> Iterator[ConfigurationError]:
     for name, value in call.arguments.items():
         if name in callee.variables:
             path = f"module.{call.name}.{name}"
-            for unknown in types.unknown_attributes(value, callee.variables[name].type, path):
-                yield unknown_error(call.file, unknown)
+            for written, file in _written(value, call.file, caller):
+                for unknown in types.unknown_attributes(written, callee.variables[name].type, path):
+                    yield unknown_error(file, unknown)
+
+
+def _written(
+    value: Expression, file: Path, caller: module.Module, seen: frozenset[str] = frozenset()
+) -> Iterator[tuple[Expression, Path]]:
+    """Yield what an argument may be, and where that is written: in the call, or in the local value that it names."""
+    for each in types.alternatives(value):
+        name = each.name.removeprefix("local.") if isinstance(each, Name) else ""
+        if name in caller.locals and name not in seen:
+            local = caller.locals[name]
+            yield from _written(local.value, local.file, caller, seen | {name})
+        else:
+            yield each, file

@@ -137,6 +137,17 @@ def test_so_is_one_in_json_and_one_of_a_module_that_a_module_calls(tmp_path: Pat
     assert refused(root).file == tmp_path / "root/m/main.tf.json"
 
 
+def test_so_is_one_of_a_local_value_where_it_is_written(tmp_path: Path) -> None:
+    write(tmp_path / "m", variables__tf=CALLEE)
+    call = 'module "m" {\n  source   = "../m"\n  settings = true ? local.a : null\n}\n'
+    values = "locals {\n  a = local.b\n  b = merge(local.a, {\n    intrenal = true\n  })\n}\n"
+    root = write(tmp_path / "root", main__tf=call, locals__tf=values)
+
+    error = refused(root)
+
+    assert (error.file, error.line, error.key) == (root / "locals.tf", 4, "module.m.settings.intrenal")
+
+
 @pytest.mark.parametrize(
     "text",
     [
