@@ -207,6 +207,18 @@ def rehearsals(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """The tests that Hypothesis makes up, with forty times the examples: every night. Takes pytest's arguments."""
+    _ready(session)
+    session.run(
+        *(_python(session), "-m", "pytest", "-n", "auto", "-m", "hypothesis", "-o", "timeout=3600"),
+        *session.posargs,
+        env={"HYPOTHESIS_PROFILE": "nightly"},
+        external=True,
+    )
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Look the locked dependencies up in the database of known vulnerabilities; `-- --if-possible` where it may be out of reach."""
     python = _tools(session)
