@@ -1,0 +1,43 @@
+"""Formats the log of the server so that each record begins one line, whatever a client has sent.
+
+A path, a header or an error's message holds what somebody else chose: a line feed in it must not begin another record.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import TracebackType
+
+_LONGEST = 4000  # characters of a line
+# Controls of ASCII and of ISO 8859-1, separators of lines and paragraphs, marks that change the direction, surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTINUED = "    | "
+
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Formatter(logging.Formatter):
+    """Time, level and message in one line; the lines of a traceback follow it indented."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        record.message = _on_one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802  logging's name
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802  logging's name
+        return _indented(super().formatStack(stack_info))
+
+
+def _on_one_line(text: str) -> str:
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), shown)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(_CONTINUED + _on_one_line(line) for line in text.split("\n"))
