@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from mclass_tf.local import documents
 from mclass_tf.local.aws import ecr, reports, snapshot
 from mclass_tf.local.aws.dispatch import Aws
 from mclass_tf.local.aws.ecs import spot
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.clock import FASTEST, SLOWEST
-from mclass_tf.local.http import Reply
+from mclass_tf.local.http import TOO_LARGE, Reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.tokens import Principal
@@ -23,6 +25,9 @@ from mclass_tf.local.snapshots.instance import Saved
 from mclass_tf.local.trouble import Trouble
 
 PREFIX = "/_mclass/"
+_ACCOUNT = re.compile(r"[0-9]{12}")
+LARGEST_BODY = 4 * 1024 * 1024
+_LONGEST_LIFETIME = 30 * 24 * 3600.0  # seconds, of tokens; ECR's have 12 hours
 
 
 class Admin:
@@ -72,10 +77,13 @@ class Admin:
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
+        if TOO_LARGE in environ:
+            error = f"the body has more than {LARGEST_BODY} bytes"
+            return _json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
         try:
             query = dict(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", ""))))
-            return route({**query, **json.loads(environ["wsgi.input"].read() or b"{}")})
-        except (ValueError, TypeError, KeyError) as error:
+            return route({**query, **documents.parse_object(environ["wsgi.input"].read() or b"{}")})
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
         except OSError as error:  # the machine's: a full disk, no descriptor left
             return _json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
@@ -93,7 +101,7 @@ class Admin:
 
     def _put_certificate(self, body: Any) -> Reply:
         self._aws.put_certificate(
-            account_id=str(body["account_id"]),
+            account_id=_account_id(body),
             region=str(body["region"]),
             arn=str(body["arn"]),
             domain_name=str(body["domain_name"]),
@@ -102,28 +110,32 @@ class Admin:
 
     def _put_scan_findings(self, body: Any) -> Reply:
         """What the image scanner finds from here on, in one image or, without a digest, in all of a repository."""
+        findings = ecr.Findings(
+            repository=str(body["repository"]),
+            digest=None if body.get("digest") is None else str(body["digest"]),
+            findings=tuple({**one, "severity": str(one["severity"])} for one in body["findings"]),
+        )
         with self._aws.exclusive():
-            owner = Principal(account_id=str(body["account_id"]), region=str(body["region"]))
-            ecr.backend_of(owner).tell_findings(
-                ecr.Findings(
-                    repository=str(body["repository"]),
-                    digest=body.get("digest"),
-                    findings=tuple({"severity": str(one["severity"]), **one} for one in body["findings"]),
-                )
-            )
-        return _json(HTTPStatus.OK, {"findings": len(body["findings"])})
+            owner = Principal(account_id=_account_id(body), region=str(body["region"]))
+            ecr.backend_of(owner).tell_findings(findings)
+        return _json(HTTPStatus.OK, {"findings": len(findings.findings)})
 
     def _put_interruption(self, body: Any) -> Reply:
         """Take the capacity of a task on Fargate Spot away."""
         with self._aws.exclusive():
             task = spot.interrupt(
-                account_id=str(body["account_id"]), region=str(body["region"]), task=str(body["task"])
+                account_id=_account_id(body), region=str(body["region"]), task=str(body["task"])
             )
         return _json(HTTPStatus.OK, {"task": task.arn})
 
     def _put_token_lifetime(self, body: Any) -> Reply:
         """How long authorization tokens of ECR are valid that are issued from here on."""
-        ecr.tokens.valid_seconds = float(body["seconds"])
+        seconds = float(body["seconds"])
+        if not -_LONGEST_LIFETIME <= seconds <= _LONGEST_LIFETIME:
+            raise ValueError(
+                f"seconds must be from {-_LONGEST_LIFETIME:g} to {_LONGEST_LIFETIME:g}, not {seconds:g}"
+            )
+        ecr.tokens.valid_seconds = seconds
         return _json(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
 
     def _put_trouble(self, body: Any) -> Reply:
@@ -203,6 +215,14 @@ def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) ->
         ],
         "certificates": sorted(certificates),
     }
+
+
+def _account_id(body: Mapping[str, Any]) -> str:
+    """Return whose it is: moto would make any other text an account."""
+    account_id = str(body["account_id"])
+    if not _ACCOUNT.fullmatch(account_id):
+        raise ValueError(f"account_id must have twelve digits, not be {account_id[:32]!r}")
+    return account_id
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from mclass_tf.local.http import Reply
 from mclass_tf.local.refusal import refuse
 
 _LONGEST = 3600.0
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MESSAGES = {
     "ThrottlingException": "Rate exceeded",
     "ServerException": "Service Unavailable. Please try again later.",
@@ -29,6 +31,9 @@ class Trouble:
     seconds: float
 
     def __post_init__(self) -> None:
+        for name in (self.service, self.code):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name[:64]!r} is no name of a service or of an error")
         if not HTTPStatus.BAD_REQUEST <= self.status <= 599:  # noqa: PLR2004
             raise ValueError(f"status must be from 400 to 599, not {self.status}")
         if not 0 <= self.seconds <= _LONGEST:
@@ -46,6 +51,8 @@ class Troubles:
     def put(self, trouble: Trouble) -> None:
         """Begin a trouble, in the place of another one of the same service; one of 0 seconds ends it."""
         with self._lock:
+            now = self._clock()
+            self._until = {name: entry for name, entry in self._until.items() if entry[1] > now}
             self._until[trouble.service] = (trouble, self._clock() + trouble.seconds)
 
     def reply(self, call: Call) -> Reply | None:

@@ -172,14 +172,20 @@ def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
         _raw(untouched.client, "CreateService", request)
 
 
+_BREAKER = {"enable": True, "rollback": True}
 _BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
     "bake": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes"),
     "threshold": (
-        {"deploymentCircuitBreaker": {"thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 101}}},
+        {
+            "deploymentCircuitBreaker": {
+                **_BREAKER,
+                "thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 101},
+            }
+        },
         "at most 100",
     ),
     "threshold's type": (
-        {"deploymentCircuitBreaker": {"thresholdConfiguration": {"type": "PERCENT", "value": 1}}},
+        {"deploymentCircuitBreaker": {**_BREAKER, "thresholdConfiguration": {"type": "PERCENT", "value": 1}}},
         "BOUNDED_PERCENT",
     ),
 }

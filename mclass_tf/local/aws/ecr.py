@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,12 +26,19 @@ from moto.ecr.exceptions import (
 from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
 
+from mclass_tf.local import documents
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.extend import use_backend, use_responses
 from mclass_tf.local.registry import policy
 from mclass_tf.local.registry.tokens import Principal, Tokens
 
 tokens = Tokens()
+
+MOST_LAYERS = 127
+"""That a container runtime mounts over each other: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
+_FINDINGS_KEPT = 1000
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}", re.ASCII)
 
 _INDEXES = frozenset(
     [
@@ -223,7 +231,12 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
 
     def tell_findings(self, findings: Findings) -> None:
         """From here on the scanner finds these, in the images that are there too."""
-        self.told_findings.append(findings)
+        kept = [
+            told
+            for told in self.told_findings
+            if (told.repository, told.digest) != (findings.repository, findings.digest)
+        ]
+        self.told_findings = [*kept[-_FINDINGS_KEPT:], findings]
         for image in (
             self.repositories[findings.repository].images if findings.repository in self.repositories else ()
         ):
@@ -322,21 +335,21 @@ def _is_immutable(repository: Repository, tag: str) -> bool:
 def _check_manifest(repository: Repository, text: str, media_type: str | None) -> str:
     """Return the media type of a manifest all of whose parts the repository holds."""
     try:
-        manifest = json.loads(text)
-        found = media_type or manifest.get("mediaType")
-        parts = [*manifest.get("layers", []), *([manifest["config"]] if "config" in manifest else [])]
-        layers = [part["digest"] for part in parts if not part.get("urls")]
-        images = [part["digest"] for part in manifest.get("manifests", [])]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise InvalidParameterException(
-            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid image manifest provided'"
-        ) from None
-    if not found or not (layers or "manifests" in manifest):
-        raise InvalidParameterException(
-            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid image manifest provided'"
-        )
+        manifest = documents.parse_object(text)
+        config = [_part(manifest["config"])] if "config" in manifest else []
+        layers = [_part(part) for part in manifest.get("layers", [])]
+        images = [_part(part)["digest"] for part in manifest.get("manifests", [])]
+        kind = media_type or manifest.get("mediaType")
+    except (ValueError, TypeError, KeyError):
+        raise _invalid_manifest() from None
+    is_named = all(isinstance(name, str) for name in (kind, manifest.get("artifactType", "")))
+    if not is_named or not _MEDIA_TYPE.fullmatch(str(kind)) or not (layers or "manifests" in manifest):
+        raise _invalid_manifest()
+    if len(layers) > MOST_LAYERS:
+        raise InvalidParameterException(f"The local AWS takes at most {MOST_LAYERS} layers in an image.")
     where = f"repository with name '{repository.name}' in the registry with id '{repository.registry_id}'"
-    absent = [digest for digest in layers if digest not in repository.layers]
+    own = (part["digest"] for part in (*config, *layers) if not part.get("urls"))
+    absent = [digest for digest in own if digest not in repository.layers]
     if absent:
         raise MissingLayersError(
             f"Layers with digests '[{', '.join(absent)}]' required for pushing image into {where} do not exist"
@@ -347,7 +360,29 @@ def _check_manifest(repository: Repository, text: str, media_type: str | None) -
         raise MissingImagesError(
             f"Images with digests '[{', '.join(absent)}]' required for pushing image into {where} do not exist"
         )
-    return str(found)
+    return str(kind)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    """Return a descriptor that can be worked with; raise TypeError, KeyError or ValueError.
+
+    https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md
+    """
+    if not isinstance(part, dict) or not isinstance(part.get("platform", {}), dict):
+        raise TypeError
+    size = part.get("size", 0)
+    if type(size) is not int or size < 0 or not isinstance(part.get("mediaType", ""), str):
+        raise ValueError
+    if not _DIGEST.fullmatch(part["digest"]):
+        raise ValueError
+    return part
+
+
+def _invalid_manifest() -> Exception:
+    error: Exception = InvalidParameterException(
+        "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid image manifest provided'"
+    )
+    return error
 
 
 class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
@@ -391,6 +426,11 @@ def backend_of(registry: Principal) -> Backend:
     """The repositories of an account in a region."""
     backend: Backend = ecr_backends[registry.account_id][registry.region]
     return backend
+
+
+def is_region(region: str, *, account_id: str) -> bool:
+    """Whether there is such a region."""
+    return region in ecr_backends[account_id]
 
 
 class NotAuthorizedError(JsonRESTError):  # type: ignore[misc]  # moto is not typed for us

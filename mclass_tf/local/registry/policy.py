@@ -6,21 +6,27 @@ principal that names a role or user of it matches nobody, and an allowance with 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
+
+from mclass_tf.local import documents
 
 _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?(?P<account>\d{12})(?::root)?")
 _WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
 
 
 def allows(policy: str | None, *, account_id: str, action: str) -> bool:
-    """Whether the policy lets another account do `action`; a denial goes before."""
-    statements = _listed(json.loads(policy).get("Statement")) if policy else []
+    """Whether the policy, lets another account do `action`; a denial goes before."""
+    try:
+        statements = _listed(documents.parse_object(policy).get("Statement")) if policy else []
+    except documents.MalformedDocumentError:
+        return False
     effects = {
-        statement.get("Effect") for statement in statements if _concerns(statement, account_id, action)
+        str(statement.get("Effect"))
+        for statement in statements
+        if isinstance(statement, Mapping) and _concerns(statement, account_id, action)
     }
     return effects == {"Allow"}
 

@@ -1,0 +1,186 @@
+"""Checks the body of a call before moto sees it: that it can be inflated, and that JSON is of the types of the API's model.
+
+AWS refuses any other before the service sees it; moto, and what is built on it, work with what the model promises.
+https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from botocore.exceptions import UnknownServiceError
+from botocore.model import ListShape, MapShape, OperationNotFoundError, Shape, StructureShape
+from moto.core.utils import get_service_model
+
+from mclass_tf.local import documents
+from mclass_tf.local.calls import Call, Protocol
+from mclass_tf.local.http import Reply
+from mclass_tf.local.refusal import refuse
+
+_INVALID = {
+    "ecr": "InvalidParameterException",
+    "ecs": "InvalidParameterException",
+    "logs": "InvalidParameterException",
+}
+_LATEST = 253_402_300_799  # the last second of the year 9999
+
+
+class _SerializationError(Exception):
+    """A value is of another type than its member."""
+
+
+class _MissingError(Exception):
+    """A member that is required is not there."""
+
+
+def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
+    """Put the body in the place of its gzip, which SDKs send of a large one; return a refusal of one that cannot be.
+
+    A thousand times the bytes may be in it: no more than `most` are taken out. S3 keeps what comes as it is.
+    """
+    if call.service == "s3" or environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() != "gzip":
+        return None
+    try:
+        with gzip.GzipFile(fileobj=environ["wsgi.input"], mode="rb") as packed:
+            body = packed.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        return refuse(call, code="SerializationException", message=f"The body is no gzip: {error}")
+    if len(body) > most:
+        return too_large(call, most=most)
+    del environ["HTTP_CONTENT_ENCODING"]
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    return None
+
+
+def too_large(call: Call, *, most: int) -> Reply:
+    """Refuse a request whose body has more bytes."""
+    message = f"The local AWS takes at most {most} bytes in the body of a request of this service."
+    if call.service == "s3":
+        return refuse(call, code="EntityTooLarge", message=message)
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return refuse(call, code="RequestEntityTooLargeException", message=message, status=status)
+
+
+def check(call: Call, environ: dict[str, Any]) -> Reply | None:
+    """Return a refusal, or None for a call that may go on: members that are null are not in it any more."""
+    if call.protocol is not Protocol.JSON:
+        return None
+    try:
+        document = documents.parse_object(environ["wsgi.input"].read() or b"{}")
+        shape = _input(call.service, call.operation)
+        kept = document if shape is None else _structure(shape, document, "")
+    except (documents.MalformedDocumentError, _SerializationError) as error:
+        return refuse(call, code="SerializationException", message=str(error))
+    except _MissingError as error:
+        return refuse(call, code=_INVALID.get(call.service, "ValidationException"), message=str(error))
+    if kept != document:
+        body = json.dumps(kept).encode()
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    environ["wsgi.input"].seek(0)
+    return None
+
+
+@cache
+def _input(service: str, operation: str) -> StructureShape | None:
+    """The shape of a request; None for a call that the installed botocore does not know."""
+    try:
+        shape = get_service_model(service).operation_model(operation).input_shape
+    except (UnknownServiceError, OperationNotFoundError):
+        return None
+    return shape if isinstance(shape, StructureShape) else None
+
+
+def _checked(shape: Shape, value: Any, place: str) -> Any:
+    if isinstance(shape, StructureShape):
+        return value if getattr(shape, "is_document_type", False) else _structure(shape, value, place)
+    if isinstance(shape, ListShape):
+        return _list(shape, value, place)
+    if isinstance(shape, MapShape):
+        return _map(shape, value, place)
+    fits = _SCALARS.get(shape.type_name)
+    if fits is not None and not fits(value):
+        raise _differs(value, shape, place)
+    return value
+
+
+def _structure(shape: StructureShape, value: Any, place: str) -> dict[str, Any]:
+    """The structure without members that are null, which is to say that they are not there; unknown ones go by."""
+    if not isinstance(value, Mapping):
+        raise _differs(value, shape, place)
+    given = {name: inner for name, inner in value.items() if inner is not None}
+    for name in shape.required_members:
+        if name not in given:
+            at = f"{place}.{name}".lstrip(".")
+            raise _MissingError(
+                f"1 validation error detected: Value null at '{at}' failed to satisfy constraint: Member must not be null"
+            )
+    members = shape.members
+    return {
+        name: _checked(members[name], inner, f"{place}.{name}") if name in members else inner
+        for name, inner in given.items()
+    }
+
+
+def _list(shape: ListShape, value: Any, place: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _differs(value, shape, place)
+    return [_checked(shape.member, inner, f"{place}.{number}") for number, inner in enumerate(value, start=1)]
+
+
+def _map(shape: MapShape, value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _differs(value, shape, place)
+    return {name: _checked(shape.value, inner, f"{place}.{name}") for name, inner in value.items()}
+
+
+def _is_integer(bits: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in {int, float}
+
+
+def _is_timestamp(value: Any) -> bool:
+    return isinstance(value, str) or (_is_number(value) and abs(value) <= _LATEST)
+
+
+def _is_blob(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and base64.b64decode(value, validate=True) is not None
+    except binascii.Error:
+        return False
+
+
+_SCALARS: Mapping[str, Callable[[Any], bool]] = {
+    "blob": _is_blob,
+    "boolean": lambda value: isinstance(value, bool),
+    "double": _is_number,
+    "float": _is_number,
+    "integer": _is_integer(32),
+    "long": _is_integer(64),
+    "string": lambda value: isinstance(value, str),
+    "timestamp": _is_timestamp,
+}
+_KINDS = {
+    bool: "TRUE_VALUE",
+    dict: "START_OBJECT",
+    float: "DECIMAL_VALUE",
+    int: "NUMBER_VALUE",
+    list: "START_LIST",
+    str: "STRING_VALUE",
+}
+
+
+def _differs(value: Any, shape: Shape, place: str) -> _SerializationError:
+    kind = _KINDS.get(type(value), "NULL_VALUE")
+    return _SerializationError(f"{kind} can not be converted to {shape.type_name} at '{place.lstrip('.')}'")
