@@ -67,13 +67,20 @@ def status(call: Call) -> Outcome:
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return Outcome(text="the local AWS is not up", document={"up": False})
-    balancers = _load_balancers(running)
+    balancers, problems = _load_balancers(running), local.problems(running)
     lines = [
         f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
         f"its log: {log}",
+        *(f"problem: {problem}" for problem in problems),
         *(_listener_line(balancer, listener) for balancer in balancers for listener in balancer.listeners),
     ]
-    document = {"up": True, **running.document, "log": log, "load_balancers": [asdict(b) for b in balancers]}
+    document = {
+        "up": True,
+        **running.document,
+        "log": log,
+        "problems": problems,
+        "load_balancers": [asdict(b) for b in balancers],
+    }
     return Outcome(text="\n".join(lines), document=document)
 
 

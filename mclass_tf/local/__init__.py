@@ -1,10 +1,10 @@
 """The local AWS: one process on loopback that any AWS client can use as if it were AWS.
 
-`up`, `down`, `save` and `status` are the whole interface; nothing here imports the rest of the package, and the
+`up`, `down`, `save`, `status` and `problems` are the whole interface; nothing here imports the rest of the package, and the
 heavy dependencies are imported by the server process alone.
 """
 
-from mclass_tf.local.control import down, save, status, up
+from mclass_tf.local.control import down, problems, save, status, up
 from mclass_tf.local.errors import (
     LocalAwsError,
     MissingDependencyError,
@@ -24,6 +24,7 @@ __all__ = [
     "StartError",
     "StopError",
     "down",
+    "problems",
     "save",
     "status",
     "up",

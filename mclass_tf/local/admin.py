@@ -77,16 +77,7 @@ class Admin:
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
-        if TOO_LARGE in environ:
-            error = f"the body has more than {LARGEST_BODY} bytes"
-            return _json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
-        try:
-            query = dict(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", ""))))
-            return route({**query, **documents.parse_object(environ["wsgi.input"].read() or b"{}")})
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
-        except OSError as error:  # the machine's: a full disk, no descriptor left
-            return _json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
+        return _answered(route, environ)
 
     def _health(self, _body: Any) -> Reply:
         health = {
@@ -215,6 +206,20 @@ def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) ->
         ],
         "certificates": sorted(certificates),
     }
+
+
+def _answered(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Reply:
+    """Have a route answer with the body and the query of a request, or refuse what it cannot work with."""
+    if TOO_LARGE in environ:
+        error = f"the body has more than {LARGEST_BODY} bytes"
+        return _json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
+    try:
+        query = dict(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", ""))))
+        return route({**query, **documents.parse_object(environ["wsgi.input"].read() or b"{}")})
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
+    except OSError as error:  # the machine's: a full disk, no descriptor left
+        return _json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
 
 
 def _account_id(body: Mapping[str, Any]) -> str:

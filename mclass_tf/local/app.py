@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from mclass_tf.local import admin, guard, parts
-from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.aws.dispatch import Aws, largest_body
 from mclass_tf.local.door import Doors
 from mclass_tf.local.http import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.registry.api import Registry
+from mclass_tf.local.registry.api import LARGEST_MANIFEST, Registry
 from mclass_tf.local.registry.store import Store, registry_in
 from mclass_tf.local.runtime import Runtime
 from mclass_tf.local.snapshots.instance import Instance
@@ -73,6 +73,13 @@ class Application:
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Where the body of a request goes as it arrives, where a part wants it so."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
+
+    def largest_body(self, environ: dict[str, Any]) -> int:
+        """How many bytes the body of a request may have that `sink` does not take."""
+        path = str(environ["PATH_INFO"])
+        if path.startswith(admin.PREFIX):
+            return admin.LARGEST_BODY
+        return LARGEST_MANIFEST if path.startswith("/v2/") else largest_body(environ)
 
     def restore(self, archive: IO[bytes]) -> None:
         """Take the place of what a snapshot was saved from. Call it before the start."""

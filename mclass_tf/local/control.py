@@ -16,12 +16,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import mclass_tf
+from mclass_tf.local import documents
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.errors import (
     MissingDependencyError,
@@ -45,7 +47,7 @@ _START_SECONDS = 60.0  # far above what a start takes, for a machine that is bus
 _STOP_SECONDS = 5.0  # after SIGTERM, and again after SIGKILL
 _HEALTH_SECONDS = 10.0  # far above what an answer takes, for a machine that is busy
 _LOG_LINES_SHOWN = 20
-_BACKLOG = 128
+_BACKLOG = 1024  # who waits for a place among the connections
 _ALIVE = "server.alive"
 _UNRECORDED = "a local AWS of this home is there, but its record is gone: nothing can be asked of it"
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
@@ -53,6 +55,8 @@ _OF_THE_MACHINE = (
     *_SHORTAGES,
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
 )
+_LARGEST_ERROR = 1024 * 1024
+_STATE = re.compile(r"[0-9a-f]{32}\.state")
 _SAVE_SECONDS = 60.0
 _IN_LOG = "its log tells more: `local status` says where it is"
 
@@ -111,7 +115,9 @@ def save(*, home: Path, path: Path) -> int:
     from mclass_tf.local.snapshots import file  # noqa: PLC0415  no other command needs what it imports
 
     saved = _save_state(running)
-    state = home / Path(saved["state"]).name
+    state = home / str(saved.get("state"))
+    if not _STATE.fullmatch(state.name) or state.parent != home:
+        raise SnapshotError("the local AWS does not say where its state is", hint=_IN_LOG)
     try:
         header = file.Header(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
         return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
@@ -141,6 +147,16 @@ def status(*, home: Path) -> LocalAws | None:
     return running
 
 
+def problems(running: LocalAws) -> tuple[str, ...]:
+    """Return what the local AWS has met that its owner should know of; nothing where it does not answer."""
+    try:
+        health = ask(f"{running.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=running.key)
+    except (OSError, ValueError):
+        return ()
+    found = health.get("problems") if isinstance(health, dict) else None
+    return tuple(str(problem) for problem in found) if isinstance(found, list) else ()
+
+
 def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
     """The running one, with the speed that is asked for."""
     if tasks and tasks != running.tasks:
@@ -163,23 +179,32 @@ def _set_speed(running: LocalAws, speed: float) -> None:
         ) from error
 
 
-def _save_state(running: LocalAws) -> Any:
+def _save_state(running: LocalAws) -> dict[str, Any]:
     """Have the server write its state into the home folder; return what it says."""
     try:
         url = f"{running.url}/_mclass/snapshot"
-        return ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
+        saved = ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
+        return saved if isinstance(saved, dict) else {}
     except HTTPError as error:
-        said = json.loads(error.read() or b"{}")
+        said = _refusal(error)
         if not said.get("under_way"):
             raise SnapshotError(
                 f"the local AWS cannot be saved: {said.get('error', error)}", hint=_IN_LOG
             ) from error
         raise SnapshotError(
-            f"the local AWS is not at rest: {'; '.join(said['under_way'])}",
+            f"the local AWS is not at rest: {'; '.join(map(str, said['under_way']))}",
             hint="save it again when that is over; `status ENV` tells",
         ) from None
     except (OSError, ValueError) as error:
         raise SnapshotError(f"the local AWS does not answer: {error}", hint=_IN_LOG) from error
+
+
+def _refusal(error: HTTPError) -> dict[str, Any]:
+    """Return the JSON of an answer that is an error; nothing where it has none."""
+    try:
+        return documents.parse_object(error.read(_LARGEST_ERROR) or b"{}")
+    except (OSError, ValueError, HTTPException):
+        return {}
 
 
 @contextlib.contextmanager

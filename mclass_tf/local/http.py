@@ -7,34 +7,46 @@ the connection after every reply.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
+import os
+import re
+import resource
 import socket
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
-from io import BufferedIOBase
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from mclass_tf.local.bodies import Body, MalformedBodyError, TooLargeError
+from mclass_tf.local.connections import Connections, Phase
+
 _log = logging.getLogger("mclass_tf.local")
 
 IDLE_SECONDS = 120.0  # longer than SDKs keep an idle connection (Go: 90 s): the client closes first
+TOO_LARGE = "mclass.too_large"
+"""The variable of a request whose body has more bytes than `Server` takes: it is to be refused, and has no body."""
 _IN_MEMORY = 8 * 1024 * 1024
-_PIECE = 1024 * 1024
-_LONGEST_LINE = 65536
-
-
-class MalformedBodyError(ValueError):
-    """The body of a request does not follow HTTP."""
+_LARGEST_HEAD = 128 * 1024
+_MOST_CONNECTIONS = 1000
+_RESERVED = 4  # descriptors: who asks what is wrong is answered when there are no others
+_EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_BACK_OFF_SECONDS = 1.0
+_LINGER_BYTES = 64 * 1024 * 1024
+_LINGER_SECONDS = 2.0
+_QUIET_SECONDS = 60.0  # in which the same trouble is not reported again
+_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +83,8 @@ Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
 
 
 class Server(ThreadingMixIn, TCPServer):
+    """`largest` says how many bytes the body of a request may have that no sink takes; `report` is told of trouble."""
+
     daemon_threads = True
     block_on_close = False
 
@@ -81,6 +95,8 @@ class Server(ThreadingMixIn, TCPServer):
         app: App,
         sink: Sink = lambda _environ: None,
         bar: Bar = lambda _environ: None,
+        largest: Callable[[dict[str, Any]], int] = lambda _environ: sys.maxsize,
+        report: Callable[[str], None] = lambda _problem: None,
     ) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
@@ -89,32 +105,101 @@ class Server(ThreadingMixIn, TCPServer):
         self.app = app
         self.sink = sink
         self.bar = bar
-        self._lock = threading.Lock()
-        self._connections: set[socket.socket] = set()
+        self.largest = largest
+        self.connections = Connections()
+        self._report = report
+        self._reported: dict[str, float] = {}
+        self._reserve: list[int] = []
+        self._fill_reserve()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Where there is no room for one, make some and raise OSError: it waits in the backlog."""
+        if len(self.connections) >= _most_connections():
+            self._make_room(
+                f"the server has {_most_connections()} connections, as many as it takes ({_limit()})"
+            )
+        if len(self.connections) >= _most_connections():
+            raise BlockingIOError
+        try:
+            accepted = self._accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._make_room(f"the server cannot take connections: {error.strerror} ({_limit()})")
+            raise
+        self.connections.enter(accepted[0], Phase.WAITING)
+        return accepted
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:  # no thread can be started
+            self.note(f"the server cannot take connections: {error}")
+            self.shutdown_request(request)
+
+    def close_request(self, request: Any) -> None:
+        super().close_request(request)
+        self._fill_reserve()
+        self.connections.forget(request)
 
     def server_close(self) -> None:
         """Close the port, and the connections that came by it: their threads end with them."""
         super().server_close()
-        with self._lock:
-            connections = tuple(self._connections)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.connections.end()
+        while self._reserve:
+            os.close(self._reserve.pop())
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def close_request(self, request: Any) -> None:
-        with self._lock:
-            self._connections.discard(request)
-        super().close_request(request)
+    def note(self, problem: str) -> None:
+        """Say it in the log and to who looks after the server; not again while it goes on."""
+        before, now = self._reported.get(problem), time.monotonic()
+        self._reported[problem] = now
+        if before is None or now - before > _QUIET_SECONDS:
+            _log.error("%s; those that do nothing are closed, others wait", problem)
+            self._report(problem)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
         """A client that hangs up is no news; everything else is logged with its traceback."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             _log.exception("connection of %s failed", client_address)
+
+    def _accept(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED or not self._reserve:
+                raise
+            self.note(f"the server cannot take connections: {error.strerror} ({_limit()})")
+            os.close(self._reserve.pop())
+            return super().get_request()
+
+    def _make_room(self, problem: str) -> None:
+        self.note(problem)
+        self.connections.make_room(seconds=_BACK_OFF_SECONDS)
+
+    def _fill_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            while len(self._reserve) < _RESERVED:
+                self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
+class _Reader(io.BufferedIOBase):
+    """What a client sends. A head that has no end is broken off: `allow_head` gives room for the next one."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = 0
+
+    def allow_head(self) -> None:
+        self._left = _LARGEST_HEAD
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise HTTPException(f"the head is longer than {_LARGEST_HEAD} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,36 +210,104 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     rbufsize = 64 * 1024
 
+    def setup(self) -> None:
+        super().setup()
+        self._received = self.rfile
+        self.rfile = self._reader = _Reader(self._received)
+
+    def handle_one_request(self) -> None:
+        self.server.connections.enter(self.connection, Phase.WAITING)
+        self._reader.allow_head()
+        super().handle_one_request()
+
     def answer(self) -> None:
-        environ = self._environ()
-        if self._is_large and (refusal := self.server.bar(environ)) is not None:
-            self.close_connection = True  # what else it sends is not read
-            self._send(refusal)
-            return
-        sink = self.server.sink(environ)
         try:
+            body = Body(self.headers)
+            environ = self._environ(body)
+        except ValueError as error:  # a body without an end, or a target that is no URL
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+            return
+        if _is_large(body) and (refusal := self.server.bar(environ)) is not None:
+            self._turn_away(refusal)
+            return
+        try:
+            sink = self.server.sink(environ)
             if sink is not None:
                 with sink as target:
-                    _copy_body(source=self.rfile, headers=self.headers, target=target)
-                self._send(self.server.app(environ))
+                    self._receive(body, target, most=None)
+                self._reply(environ)
                 return
-            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
-                _copy_body(source=self.rfile, headers=self.headers, target=body)
-                environ["CONTENT_LENGTH"] = str(body.tell())
-                body.seek(0)
-                environ["wsgi.input"] = body
-                self._send(self.server.app(environ))
+            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
+                self._keep(body, kept, environ)
+                self._reply(environ)
+            if TOO_LARGE in environ:
+                self._linger()
         except MalformedBodyError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self.server.note(f"the server cannot answer: {error.strerror} ({_limit()})")
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"the local AWS is at its limit: {error.strerror}")
+
+    def _keep(self, body: Body, kept: Any, environ: dict[str, Any]) -> None:
+        """Have the body at hand for the application, or say that it is too large."""
+        try:
+            self._receive(body, kept, most=self.server.largest(environ))
+            environ["CONTENT_LENGTH"] = str(kept.tell())
+            kept.seek(0)
+            environ["wsgi.input"] = kept
+        except TooLargeError:
             self.close_connection = True
-            self._send(Reply(status=HTTPStatus.BAD_REQUEST, body=f"{error}\n".encode()))
+            environ[TOO_LARGE] = True
+            environ["CONTENT_LENGTH"] = "0"
+
+    def _receive(self, body: Body, target: IO[bytes], *, most: int | None) -> None:
+        connections = self.server.connections
+
+        def moved() -> None:
+            connections.enter(self.connection, Phase.READING)
+
+        moved()
+        body.copy(source=self._received, target=target, most=most, moved=moved)
+
+    def _reply(self, environ: dict[str, Any]) -> None:
+        self.server.connections.enter(self.connection, Phase.ANSWERING)
+        try:
+            reply = self.server.app(environ)
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001  a bug: the client is told so, and does not wait for ever
+            _log.exception("%s %s failed", self.command, self.path)
+            reply = Reply(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=b"the traceback is in server.log\n")
+        self._send(reply)
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self._headers_buffer: list[bytes] = []  # of an answer that came to nothing
+        text = ("Content-Type", "text/plain; charset=utf-8")
+        self._turn_away(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
+
+    def _turn_away(self, refusal: Reply) -> None:
+        """Send an answer to what is not taken: it is the last one on the connection."""
+        self.close_connection = True
+        self._send(refusal)
+        self._linger()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a head that does not follow HTTP, and let the client read that."""
+        super().send_error(code, message, explain)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read some of what still comes: a client that sends into a closed connection would not see its answer."""
+        self.connection.settimeout(_LINGER_SECONDS)
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            left = _LINGER_BYTES
+            while left > 0 and (piece := self._received.read1(_IN_MEMORY)):
+                left -= len(piece)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
-
-    @property
-    def _is_large(self) -> bool:
-        """Whether its body would go to the disk, or does not say how large it is."""
-        stated = self.headers.get("Content-Length", "0").strip()
-        return "Transfer-Encoding" in self.headers or (stated.isdigit() and int(stated) > _IN_MEMORY)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """The application logs the calls; malformed requests alone come this way."""
@@ -169,7 +322,8 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() in {"content-length", "transfer-encoding", "connection"}:
                 continue
             sent.add(name.lower())
-            self.send_header(name, value)
+            # What a client has chosen may be in it: no header ends early, and begins another one.
+            self.send_header(name, _IN_HEADER.sub("?", str(value)))
         if "date" not in sent:
             self.send_header("Date", self.date_time_string())
         bodiless = reply.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
@@ -179,17 +333,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(reply.length))
         if self.close_connection:
             self.send_header("Connection", "close")
-        buffered: list[bytes] = self._headers_buffer  # type: ignore[attr-defined]
-        if not bodiless and self.command != "HEAD":
-            buffered.append(b"\r\n" + reply.body)
-            self.flush_headers()
-            if reply.file is not None and reply.file.length:
-                with reply.file.path.open("rb") as file:
-                    self.connection.sendfile(file, reply.file.offset, reply.file.length)
-        else:
+        if bodiless or self.command == "HEAD":
             self.end_headers()
+        elif reply.file is None:
+            self._write(reply.body)
+        else:
+            with reply.file.path.open("rb") as file:  # before anything is sent: it may fail
+                self._write(b"")
+                if reply.file.length:
+                    self.connection.sendfile(file, reply.file.offset, reply.file.length)
 
-    def _environ(self) -> dict[str, Any]:
+    def _write(self, body: bytes) -> None:
+        self._headers_buffer.append(b"\r\n" + body)
+        self.flush_headers()
+
+    def _environ(self, body: Body) -> dict[str, Any]:
         url = urlsplit(self.path) if not self.path.startswith("//") else urlsplit(f"http://x{self.path}")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {
@@ -211,10 +369,15 @@ class _Handler(BaseHTTPRequestHandler):
             "SERVER_NAME": str(host),
             "SERVER_PORT": str(port),
             "SERVER_PROTOCOL": self.request_version,
-            "CONTENT_LENGTH": "0",
+            "CONTENT_LENGTH": "" if body.length is None else str(body.length),
         }
         environ.update(_header_variables(self.headers))
         return environ
+
+
+def _is_large(body: Body) -> bool:
+    """Whether it would go to the disk, or does not say how large it is."""
+    return body.length is None or body.length > _IN_MEMORY
 
 
 def _header(reply: Reply, name: str) -> str | None:
@@ -241,37 +404,11 @@ def _header_variables(headers: Message) -> dict[str, Any]:
     return variables
 
 
-def _copy_body(*, source: BufferedIOBase, headers: Message, target: IO[bytes]) -> None:
-    """The whole request body, so that the next request on the connection starts where this one ended."""
-    if "chunked" in headers.get("Transfer-Encoding", "").lower():
-        _copy_chunks(source=source, target=target)
-        return
-    stated = headers.get("Content-Length", "0").strip()
-    if not stated.isdigit():
-        raise MalformedBodyError(f"invalid Content-Length: {stated}")
-    _copy(source=source, target=target, length=int(stated))
+def _most_connections() -> int:
+    """Half of the descriptors at most: blobs, processes and their pipes need the others."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, most // 2)
 
 
-def _copy_chunks(*, source: BufferedIOBase, target: IO[bytes]) -> None:
-    while True:
-        line = source.readline(_LONGEST_LINE)
-        try:
-            length = int(line.split(b";", 1)[0].strip() or b"x", 16)
-        except ValueError:
-            raise MalformedBodyError(f"invalid chunk size: {line[:32]!r}") from None
-        if length == 0:
-            break
-        _copy(source=source, target=target, length=length)
-        source.readline(_LONGEST_LINE)
-    with contextlib.suppress(ConnectionError):
-        while source.readline(_LONGEST_LINE).strip():  # the trailers and the empty line after them
-            pass
-
-
-def _copy(*, source: BufferedIOBase, target: IO[bytes], length: int) -> None:
-    while length > 0:
-        piece = source.read(min(length, _PIECE))
-        if not piece:
-            raise ConnectionResetError("the client hung up in the middle of a body")
-        target.write(piece)
-        length -= len(piece)
+def _limit() -> str:
+    return f"ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
+from mclass_tf.local import documents
 from mclass_tf.local.key import Key
 
 # Reached directly, whatever proxy stands before the internet.
+_LARGEST = 64 * 1024 * 1024
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET", body: Any = None) -> Any:
-    """Return the JSON that `url` answers to the owner of `key`; raise OSError or ValueError where it does not."""
+    """Return the JSON that `url` answers to the owner of `key`; raise OSError or ValueError where it does not.
+
+    Another program may have got the port: what it answers may be anything.
+    """
     request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
         url,
         data=None if body is None else json.dumps(body).encode(),
@@ -23,5 +29,11 @@ def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET"
         },
         method=method,
     )
-    with _OPENER.open(request, timeout=seconds) as answer:
-        return json.load(answer)
+    try:
+        with _OPENER.open(request, timeout=seconds) as answer:
+            found: bytes = answer.read(_LARGEST + 1)
+    except HTTPException as error:
+        raise ValueError(f"it does not speak HTTP: {type(error).__name__}") from None
+    if len(found) > _LARGEST:
+        raise ValueError(f"the answer has more than {_LARGEST} bytes")
+    return documents.parse(found)

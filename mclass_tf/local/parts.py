@@ -19,7 +19,7 @@ from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
 from mclass_tf.local.balancer.process import Balancer
 from mclass_tf.local.metadata import Metadata
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.store import Store, Uploads
 from mclass_tf.local.runtime import Part
 from mclass_tf.local.snapshots.instance import Instance
 from mclass_tf.local.tasks.choice import Drivers
@@ -71,6 +71,7 @@ def build(surroundings: Surroundings) -> Mapping[str, Part]:
             after=surroundings.instance.tasks_answer,
         ),
         "the tasks": tasks,
+        "the uploads to the registry": Uploads(surroundings.images),
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
         "the hooks of deployments": Hooks(
             exclusive=exclusive, runner=Functions(home=surroundings.home, url=surroundings.url)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf.local import key
+from mclass_tf.local.log_format import Formatter
 from mclass_tf.local.record import LocalAws, remove_record, write_record
 
 _log = logging.getLogger("mclass_tf.local")
@@ -53,7 +54,7 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     arguments = _parse(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log_to_standard_error()
     logging.getLogger("botocore").setLevel(logging.WARNING)
     os.environ.update(MOTO_ENVIRONMENT)
     stopped = _stop_on_signals()
@@ -87,7 +88,14 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     application.start()
     gc.freeze()
     gc.enable()
-    server = Server(listener=listener, app=application.answer, sink=application.sink, bar=application.bar)
+    server = Server(
+        listener=listener,
+        app=application.answer,
+        sink=application.sink,
+        bar=application.bar,
+        largest=application.largest_body,
+        report=live.problems.append,
+    )
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     if arguments.from_fd is not None:
         application.await_restored()
@@ -115,6 +123,12 @@ def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
         tasks=arguments.tasks,
         key=key.make(),
     )
+
+
+def _log_to_standard_error() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _stop_on_signals() -> int:

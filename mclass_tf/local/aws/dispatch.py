@@ -19,19 +19,23 @@ from moto import backends as moto_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import HTTPException
 
-from mclass_tf.local.aws import acm, install, operations, sts, task_permissions
+from mclass_tf.local.aws import acm, bodies, install, operations, sts, task_permissions
 from mclass_tf.local.aws.callers import Caller, Callers, UnknownCallerError
 from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
 from mclass_tf.local.calls import Call, identify
-from mclass_tf.local.http import Reply
+from mclass_tf.local.http import TOO_LARGE, Reply
 from mclass_tf.local.key import Key
-from mclass_tf.local.refusal import unexpected, unsupported
+from mclass_tf.local.refusal import refuse, unexpected, unsupported
 from mclass_tf.local.trouble import Troubles
 
 _log = logging.getLogger("mclass_tf.local")
 
 _LONGEST_WAIT = 50.0  # seconds; below the 60 after which SDKs stop waiting for an answer
 _OF_ITS_TASK = "A container calls the local AWS in the name of its own task's role alone"
+_LARGEST_BODY = 16 * 1024 * 1024
+# Moto holds a request's body in memory. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html ; of S3
+# the local AWS keeps states, artifacts and logs, not the 5 GiB that AWS takes.
+_LARGEST = {"lambda": 70_167_211, "s3": 256 * 1024 * 1024}
 _NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
 _REFUSED_KEPT = 1000
 _NOT_ROUTED = "X-Mclass-Not-Routed"
@@ -78,8 +82,13 @@ class Aws:
         return None if self._callers.is_known(environ) else deny(call, Fault.UNKNOWN)
 
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply:
-        """Answer a call; where `task_id` is given, one in the name of that task's role alone."""
+        """Answer a call; where `task_id` is given, one in the name of that task's role alone.
+
+        The signature is that of the body as it was sent, and nothing of the body is worked on before it is verified.
+        """
         call = operations.named(identify(environ), environ)
+        if TOO_LARGE in environ:
+            return bodies.too_large(call, most=largest_body(environ))
         try:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
@@ -88,6 +97,11 @@ class Aws:
         if task_id not in {None, caller.task_id}:
             _log.warning("refused %s: it comes from a container, and not in the name of its task", call.name)
             return deny(call, Fault.FORBIDDEN, detail=_OF_ITS_TASK)
+        refusal = bodies.inflate(call, environ, most=largest_body(environ))
+        return refusal or self._answer_known(caller, environ)
+
+    def _answer_known(self, caller: Caller, environ: dict[str, Any]) -> Reply:
+        call = operations.named(identify(environ), environ)
         trouble = self.troubles.reply(call)
         if trouble is not None:
             return trouble
@@ -117,6 +131,9 @@ class Aws:
             reason = "it is no call of AWS"
         if reason is not None:
             return self._refuse(call, detail=reason)
+        return bodies.check(call, environ) or self._answer_checked(call, environ)
+
+    def _answer_checked(self, call: Call, environ: dict[str, Any]) -> Reply:
         try:
             reply = _run(self._dispatcher.get_application(environ), environ)
         except ForbiddenError:
@@ -125,6 +142,8 @@ class Aws:
             return self._refuse(call, detail="nothing of this service is modelled")
         except NotImplementedError as error:
             return self._refuse(call, detail=str(error))
+        except RecursionError:  # of forms, XML and CBOR: what they hold is read by recursion
+            return refuse(call, code="SerializationException", message="The request is nested too deeply.")
         except Exception as error:  # noqa: BLE001  a bug here must not be retried for minutes
             _log.exception("%s failed", call.name)
             return unexpected(call, error=f"{type(error).__name__}: {error}")
@@ -135,6 +154,11 @@ class Aws:
         if len(self._refused) < _REFUSED_KEPT:
             self._refused.setdefault(call.name)
         return unsupported(call, detail=detail)
+
+
+def largest_body(environ: dict[str, Any]) -> int:
+    """How many bytes the body of a request may have."""
+    return _LARGEST.get(identify(environ).service, _LARGEST_BODY)
 
 
 class _Dispatcher(DomainDispatcherApplication):  # type: ignore[misc]  # moto is not typed for us

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -26,9 +26,19 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws import ecr
-from mclass_tf.local.http import FilePart, Reply
+from mclass_tf.local.http import TOO_LARGE, FilePart, Reply
 from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied, no_repository, unauthorized
-from mclass_tf.local.registry.store import BusyError, DigestMismatchError, Store, Upload
+from mclass_tf.local.registry.store import (
+    LARGEST_BLOB,
+    BusyError,
+    Chunk,
+    DigestMismatchError,
+    GoneError,
+    OutOfOrderError,
+    SizeDiffersError,
+    Store,
+    Upload,
+)
 from mclass_tf.local.registry.tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 
 _log = logging.getLogger("mclass_tf.local")
@@ -36,12 +46,15 @@ _log = logging.getLogger("mclass_tf.local")
 _NAME = r"/v2/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/.*)?")
-_LARGEST_MANIFEST = 4 * 1024 * 1024
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:/.*)?", re.ASCII)
+LARGEST_MANIFEST = 4 * 1024 * 1024
 _PAGE = 1000
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_WITH_BODY = frozenset(["PATCH", "POST", "PUT"])
+_UPLOADS = re.compile(f"{_NAME}/blobs/uploads/")
 _ARRIVED = "mclass.registry.upload"
-_BUSY = "mclass.registry.busy"
+_REFUSED = "mclass.registry.refused"
 # ECR's own names are not of this machine, and refused (guard.py); these are.
 _REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.localhost(?::\d+)?")
 _ACTIONS = {
@@ -132,27 +145,26 @@ class Registry:
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Have the bytes of an upload go to its file as they arrive; what is wrong with the request, `answer` says."""
-        if environ["REQUEST_METHOD"] not in {"PATCH", "PUT"} or "/blobs/uploads/" not in environ["PATH_INFO"]:
+        path = str(environ["PATH_INFO"])
+        if environ["REQUEST_METHOD"] not in _WITH_BODY or not _UPLOADS.match(path):
             return None
         try:
             _, request = self._route(environ)
-            upload = self._upload(request)
-            _check_start(request, upload)
-        except RefusedError:
-            return None
-        environ[_ARRIVED] = upload
-        return _appending(upload, environ)
+            upload = self._upload(request) if request.reference else self._start_whole(request)
+            return None if upload is None else _arriving(request, upload)
+        except (RefusedError, OSError) as error:
+            return _refused(environ, error)
 
     def _reply(self, environ: dict[str, Any]) -> Reply:
         try:
+            if _REFUSED in environ:
+                raise environ[_REFUSED]
             handler, request = self._route(environ)
             return handler(request)
         except RefusedError as refused:
             return refused.reply()
         except BusyError:
-            return RefusedError(
-                HTTPStatus.CONFLICT, "BLOB_UPLOAD_INVALID", "another request writes to the upload"
-            ).reply()
+            return _conflict().reply()
         except OSError as error:
             return _no_space(error).reply()
 
@@ -220,8 +232,8 @@ class Registry:
             raise RefusedError(
                 HTTPStatus.BAD_REQUEST, "TAG_INVALID", f"Invalid image tag '{request.reference}'"
             )
-        body: bytes = request.environ["wsgi.input"].read(_LARGEST_MANIFEST + 1)
-        if len(body) > _LARGEST_MANIFEST:
+        body: bytes = request.environ["wsgi.input"].read(LARGEST_MANIFEST + 1)
+        if len(body) > LARGEST_MANIFEST or TOO_LARGE in request.environ:
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID", "the manifest exceeds 4 MiB"
             )
@@ -300,12 +312,18 @@ class Registry:
             return _created(request, mounted)
         if "digest" not in request.query:
             return _accepted(request, self._store.start(owner=request.owner))
+        return self._commit(request, self._arrived(request))
+
+    def _start_whole(self, request: Request) -> Upload | None:
+        """The upload for a blob that comes with the request that starts it; None where none comes."""
+        if "digest" not in request.query:
+            return None
+        with self._exclusive():
+            layers = self._repository(request).layers
+            if self._mount(request, layers) is not None:
+                return None
         _checked_digest(request.query["digest"])
-        upload = self._store.start(owner=request.owner)
-        with upload.appending() as file:
-            while piece := request.environ["wsgi.input"].read(1024 * 1024):
-                file.write(piece)
-        return self._commit(request, upload)
+        return self._store.start(owner=request.owner)
 
     def _mount(self, request: Request, layers: dict[str, int]) -> str | None:
         """The digest, where the blob is mounted from another repository; else the client uploads it."""
@@ -324,12 +342,9 @@ class Registry:
 
     def _upload_status(self, request: Request) -> Reply:
         upload = self._upload(request)
-        try:
-            with upload.exclusive():  # a request whose client has left comes to its end first
-                offset = upload.offset
-        except BusyError:
-            offset = upload.offset
-        return Reply(status=HTTPStatus.NO_CONTENT, headers=_progress(request, upload, offset))
+        with suppress(BusyError, GoneError), upload.exclusive():
+            pass  # a request whose client has left comes to its end first
+        return Reply(status=HTTPStatus.NO_CONTENT, headers=_progress(request, upload.id, upload.offset))
 
     def _continue_upload(self, request: Request) -> Reply:
         return _accepted(request, self._arrived(request))
@@ -341,16 +356,16 @@ class Registry:
 
     def _cancel_upload(self, request: Request) -> Reply:
         upload = self._upload(request)
-        with upload.exclusive():
-            self._store.discard(upload)
+        try:
+            with upload.exclusive():
+                self._store.discard(upload)
+        except GoneError:
+            raise _no_upload(request) from None
         return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
 
     def _arrived(self, request: Request) -> Upload:
         """The upload that has taken the body of this request."""
-        if _BUSY in request.environ:
-            raise BusyError
-        upload = self._upload(request)
-        _check_start(request, upload) if _ARRIVED not in request.environ else None
+        upload: Upload = request.environ[_ARRIVED]
         if upload.failure is not None:
             self._store.discard(upload)
             raise _no_space(upload.failure)
@@ -363,6 +378,8 @@ class Registry:
             raise _no_space(upload.failure)
         try:
             size = self._store.commit(upload, digest=digest)
+        except GoneError:
+            raise _no_upload(request) from None
         except DigestMismatchError as error:
             raise RefusedError(
                 HTTPStatus.BAD_REQUEST,
@@ -398,11 +415,7 @@ class Registry:
             self._repository(request)
         found = self._store.upload(request.reference, owner=request.owner)
         if found is None:
-            raise RefusedError(
-                HTTPStatus.NOT_FOUND,
-                "BLOB_UPLOAD_UNKNOWN",
-                f"there is no upload {request.reference} in the repository '{request.name}'",
-            )
+            raise _no_upload(request)
         return found
 
 
@@ -438,7 +451,12 @@ def _principal(authorization: str) -> Principal:
 def _registry(host: str, *, principal: Principal) -> Principal:
     """Whose registry the request's host names; by any other name it is that of the token's account."""
     found = _REGISTRY_HOST.fullmatch(host)
-    return Principal(account_id=found["account"], region=found["region"]) if found else principal
+    if found is None:
+        return principal
+    named = Principal(account_id=found["account"], region=found["region"])
+    if not ecr.is_region(named.region, account_id=principal.account_id):
+        raise no_repository(host, account_id=named.account_id)
+    return named
 
 
 def _action(request: Request) -> str:
@@ -454,30 +472,90 @@ def _action(request: Request) -> str:
 
 
 @contextmanager
-def _appending(upload: Upload, environ: dict[str, Any]) -> Iterator[IO[bytes]]:
-    """Take a body; where another request writes, read it to nowhere, since it must be read before it is refused."""
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(upload.appending())
-        except BusyError:
-            environ[_BUSY] = True
-            file = stack.enter_context(Path(os.devnull).open("wb"))
-        yield file
+def _arriving(request: Request, upload: Upload) -> Iterator[IO[bytes]]:
+    """Take a body into the upload, or read it to nowhere and have the request refused: it must be read before that."""
+    request.environ[_ARRIVED] = upload
+    try:
+        with upload.appending(_chunk(request)) as file:
+            yield file
+    except (BusyError, GoneError, OutOfOrderError, SizeDiffersError, RefusedError) as error:
+        request.environ[_REFUSED] = _refusal(request, upload, error)
+        if not isinstance(error, SizeDiffersError):  # the others come before the first byte
+            with Path(os.devnull).open("wb") as nowhere:
+                yield nowhere
 
 
-def _check_start(request: Request, upload: Upload) -> None:
-    """A chunk must continue where the last one ended: its Content-Range says where it starts."""
-    stated = request.header("HTTP_CONTENT_RANGE")
+@contextmanager
+def _refused(environ: dict[str, Any], error: RefusedError | OSError) -> Iterator[IO[bytes]]:
+    """Read a body to nowhere, to refuse the request then."""
+    environ[_REFUSED] = error
+    with Path(os.devnull).open("wb") as nowhere:
+        yield nowhere
+
+
+def _refusal(request: Request, upload: Upload, error: Exception) -> RefusedError:
+    """What a request is told whose body the upload has not taken."""
+    match error:
+        case RefusedError():
+            return error
+        case BusyError():
+            return _conflict()
+        case OutOfOrderError():
+            return _out_of_order(request, upload.id, error.offset)
+        case SizeDiffersError():
+            return RefusedError(
+                HTTPStatus.BAD_REQUEST,
+                "SIZE_INVALID",
+                f"the bytes are not as many as the request announces, or the blob exceeds {LARGEST_BLOB} bytes",
+                headers=_progress(request, upload.id, upload.offset),
+            )
+        case _:
+            return _no_upload(request)
+
+
+def _chunk(request: Request) -> Chunk:
+    """Where the body of a request belongs; raise RefusedError where its length is another than that of its range.
+
+    A body without a Content-Range is the whole blob from its first byte on, but for the PUT that ends an upload.
+    https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-in-chunks
+    """
+    stated, length = request.header("HTTP_CONTENT_RANGE").strip(), str(request.environ["CONTENT_LENGTH"])
     if not stated:
-        return
-    found = _CONTENT_RANGE.fullmatch(stated.strip())
-    if found is None or int(found[1]) != upload.offset:
+        starts_at_once = request.method == "PATCH" and length != "0"
+        return Chunk(start=0 if starts_at_once else None)
+    found = _CONTENT_RANGE.fullmatch(stated)
+    if found is None or int(found[1]) > int(found[2]):
+        return Chunk(start=-1)  # which is nowhere
+    span = int(found[2]) - int(found[1]) + 1
+    if length not in {"", str(span)}:
         raise RefusedError(
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            "BLOB_UPLOAD_INVALID",
-            f"the next byte of the upload is {upload.offset}, the chunk is {stated}",
-            headers=_progress(request, upload, upload.offset),
+            HTTPStatus.BAD_REQUEST,
+            "SIZE_INVALID",
+            f"the Content-Range {stated} has {span} bytes, the Content-Length is {length}",
         )
+    return Chunk(start=int(found[1]), length=span)
+
+
+def _out_of_order(request: Request, upload_id: str, offset: int) -> RefusedError:
+    stated = request.header("HTTP_CONTENT_RANGE")
+    return RefusedError(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "BLOB_UPLOAD_INVALID",
+        f"the next byte of the upload is {offset}, the chunk is {stated[:64] or 'one that starts at 0'}",
+        headers=_progress(request, upload_id, offset),
+    )
+
+
+def _conflict() -> RefusedError:
+    return RefusedError(HTTPStatus.CONFLICT, "BLOB_UPLOAD_INVALID", "another request writes to the upload")
+
+
+def _no_upload(request: Request) -> RefusedError:
+    return RefusedError(
+        HTTPStatus.NOT_FOUND,
+        "BLOB_UPLOAD_UNKNOWN",
+        f"there is no upload {request.reference} in the repository '{request.name}'",
+    )
 
 
 def _checked_digest(text: str) -> str:
@@ -491,7 +569,7 @@ def _checked_digest(text: str) -> str:
 def _wanted_range(header: str, size: int) -> tuple[int, int]:
     """Offset and length of what a Range header wants; the whole where there is none. RFC 9110, section 14."""
     found = _RANGE.fullmatch(header.strip())
-    if found is None or found[0] == "bytes=-":
+    if found is None or found[0] == "bytes=-" or not size:
         return 0, size
     if found[1]:
         first, last = int(found[1]), min(int(found[2] or size - 1), size - 1)
@@ -507,17 +585,17 @@ def _wanted_range(header: str, size: int) -> tuple[int, int]:
     return first, last - first + 1
 
 
-def _progress(request: Request, upload: Upload, offset: int) -> tuple[tuple[str, str], ...]:
+def _progress(request: Request, upload_id: str, offset: int) -> tuple[tuple[str, str], ...]:
     return (
         *HEADERS,
-        ("Location", f"/v2/{request.name}/blobs/uploads/{upload.id}"),
+        ("Location", f"/v2/{request.name}/blobs/uploads/{upload_id}"),
         ("Range", f"0-{max(offset - 1, 0)}"),
-        ("Docker-Upload-UUID", upload.id),
+        ("Docker-Upload-UUID", upload_id),
     )
 
 
 def _accepted(request: Request, upload: Upload) -> Reply:
-    return Reply(status=HTTPStatus.ACCEPTED, headers=_progress(request, upload, upload.offset))
+    return Reply(status=HTTPStatus.ACCEPTED, headers=_progress(request, upload.id, upload.offset))
 
 
 def _created(request: Request, digest: str) -> Reply:
@@ -537,7 +615,7 @@ def _no_space(error: OSError) -> RefusedError:
 def _page(request: Request, key: str, values: list[str], *, path: str, name: str | None = None) -> Reply:
     """A page of a list: `n` entries after `last`, with a link to the next."""
     asked = request.query.get("n", "")
-    count = int(asked) if asked.isdecimal() else _PAGE
+    count = min(int(asked), _PAGE) if _COUNT.fullmatch(asked) else _PAGE
     rest = [value for value in values if value > request.query.get("last", "")]
     shown = rest[:count]
     more = len(rest) > count and shown

@@ -1,0 +1,210 @@
+"""Uploads to the registry: each byte has one place, what was abandoned is collected, and nothing else is lost."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mclass_tf.local.registry import store as stores
+from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, Chunk, GoneError, Store
+from tests.local.registry_client import digest_of
+from tests.local.registry_server import RegistryServer, serving
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Store:
+    return Store(tmp_path / "registry", clock=clock)
+
+
+@pytest.fixture
+def registry(store: Store) -> Iterator[RegistryServer]:
+    with serving(store) as server:
+        yield server
+
+
+def files(store: Store) -> list[Path]:
+    return list((store.blobs.parents[1] / "uploads").iterdir())
+
+
+def patch(registry: RegistryServer, place: str, body: bytes) -> socket.socket:
+    """Send all of a PATCH from byte 0 but the last byte of its body."""
+    connection = socket.create_connection(("127.0.0.1", registry.port), timeout=60)
+    head = (
+        f"PATCH {place} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {registry.authorization}\r\n"
+        f"Content-Range: 0-{len(body) - 1}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body[:-1])
+    return connection
+
+
+def status_of(connection: socket.socket) -> int:
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def test_of_four_chunks_from_byte_0_at_once_one_is_taken_and_the_others_are_told_where_to_go_on(
+    registry: RegistryServer,
+) -> None:
+    place, body = registry.start(), b"0123456789"
+
+    connections = [patch(registry, place, body) for _ in range(4)]
+    for connection in connections:
+        connection.sendall(body[-1:])
+    statuses = sorted(status_of(connection) for connection in connections)
+
+    assert statuses == [202, 416, 416, 416]
+    status = registry.call("GET", place)
+    assert (status.status, status.headers["Range"]) == (204, "0-9")
+    assert registry.call("PUT", f"{place}?digest={digest_of(body)}").status == 201
+
+
+def test_a_second_body_without_a_range_does_not_follow_the_first_one(registry: RegistryServer) -> None:
+    """It is the whole blob once more, from a client whose first try has come to nothing as far as it knows."""
+    place = registry.start()
+    assert registry.call("PATCH", place, b"whole").status == 202
+
+    again = registry.call("PATCH", place, b"whole")
+
+    assert (again.status, again.code, again.headers["Range"]) == (416, "BLOB_UPLOAD_INVALID", "0-4")
+    assert registry.call("PATCH", place, b"").status == 202, "a body of nothing is at its place anywhere"
+    assert registry.call("PUT", f"{place}?digest={digest_of(b'whole')}").status == 201
+
+
+@pytest.mark.parametrize("stated", ["5-4", "-1-3", "x", "1-4", "99999999999999999999-1", "0-²"])
+def test_a_chunk_that_belongs_nowhere_is_out_of_range(registry: RegistryServer, stated: str) -> None:
+    place = registry.start()
+
+    answer = registry.call(
+        "PATCH", place, b"four", {"Content-Range": stated.encode("latin-1").decode("latin-1")}
+    )
+
+    assert (answer.status, answer.code) == (416, "BLOB_UPLOAD_INVALID")
+    assert answer.headers["Location"] == place
+
+
+@pytest.mark.parametrize("whole", [b"short", b"longer than it says"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_chunk_of_another_size_than_its_range_is_refused_and_leaves_nothing(
+    registry: RegistryServer, whole: bytes, *, is_chunked: bool
+) -> None:
+    place = registry.start()
+    body = iter([whole]) if is_chunked else whole
+
+    answer = registry.call("PATCH", place, body, {"Content-Range": "0-9"})
+
+    assert (answer.status, answer.code) == (400, "SIZE_INVALID")
+    assert registry.call("PATCH", place, b"0123456789", {"Content-Range": "0-9"}).status == 202
+    assert registry.call("PUT", f"{place}?digest={digest_of(b'0123456789')}").status == 201
+
+
+def test_a_blob_larger_than_ecr_takes_is_refused_and_its_bytes_are_not_kept(
+    registry: RegistryServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "LARGEST_BLOB", 8)
+    place = registry.start()
+
+    answer = registry.call("PATCH", place, b"123456789")
+
+    assert (answer.status, answer.code) == (400, "SIZE_INVALID")
+    assert [path.stat().st_size for path in files(store)] == [0]
+
+
+def test_an_upload_that_nothing_comes_to_is_collected(store: Store, clock: Clock) -> None:
+    abandoned, active = store.start(owner="web"), store.start(owner="web")
+    with abandoned.appending(Chunk()) as file:
+        file.write(b"bytes")
+
+    clock.now = IDLE_SECONDS - 1
+    with active.appending(Chunk()) as file:
+        file.write(b"more")
+    store.collect()
+    assert len(files(store)) == 2
+    clock.now = IDLE_SECONDS + 1
+    store.collect()
+
+    assert files(store) == [active.path]
+    assert store.upload(abandoned.id, owner="web") is None
+
+
+def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(store: Store, clock: Clock) -> None:
+    upload = store.start(owner="web")
+    with upload.appending(Chunk()) as file:
+        clock.now = IDLE_SECONDS + 1
+        store.collect()
+        file.write(b"bytes")
+
+    assert store.commit(upload, digest=digest_of(b"bytes")) == 5
+
+
+def test_a_repository_keeps_a_bounded_number_of_uploads_open_and_leaves_those_of_others(
+    store: Store, clock: Clock
+) -> None:
+    other = store.start(owner="other")
+    first = store.start(owner="web")
+    for second in range(MOST_OPEN + 10):
+        clock.now = float(second)
+        last = store.start(owner="web")
+
+    assert len(files(store)) == MOST_OPEN + 1
+    assert store.upload(first.id, owner="web") is None
+    assert store.upload(last.id, owner="web") is last
+    assert store.upload(other.id, owner="other") is other
+
+
+def test_a_request_that_has_waited_for_an_upload_that_is_gone_is_told_so(
+    registry: RegistryServer, store: Store
+) -> None:
+    place = registry.start()
+    upload = store.upload(place.rpartition("/")[2], owner=next(iter(store._uploads.values())).owner)
+    assert upload is not None
+    statuses: list[int] = []
+    with upload.exclusive():
+        waiting = threading.Thread(
+            target=lambda: statuses.append(registry.call("PATCH", place, b"late").status)
+        )
+        waiting.start()
+        store.discard(upload)
+    waiting.join()
+
+    assert statuses == [404]
+    with pytest.raises(GoneError), upload.exclusive():
+        pass
+
+
+def test_a_blob_that_comes_with_the_request_that_starts_it_is_not_held_in_memory(
+    registry: RegistryServer, store: Store
+) -> None:
+    body = b"x" * 100_000
+
+    answer = registry.call(
+        "POST", f"blobs/uploads/?digest={digest_of(body)}", iter([body[:50_000], body[50_000:]])
+    )
+
+    assert answer.status == 201
+    assert store.blob(digest_of(body)).read_bytes() == body
+    wrong = registry.call("POST", f"blobs/uploads/?digest={digest_of(b'other')}", body)
+    assert (wrong.status, wrong.code) == (400, "DIGEST_INVALID")
+    assert files(store) == []
