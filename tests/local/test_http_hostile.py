@@ -27,6 +27,11 @@ from mclass_tf.local.http import TOO_LARGE, Reply, Server
 from mclass_tf.local.log_format import Formatter
 
 
+def _name(value: str | bytes) -> str:
+    """Return what names a case in the report."""
+    return ascii(value[-40:])
+
+
 def echo(environ: dict[str, Any]) -> Reply:
     """Answer with the body; a path says what else is to be done."""
     if environ["PATH_INFO"] == "/bug":
@@ -105,6 +110,7 @@ GOOD = b"POST /good HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nok"
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 10_000 + b"\r\na\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
     ],
+    ids=_name,
 )
 def test_a_request_that_does_not_follow_http_is_a_400_and_no_traceback(
     server: Server, listener: Listener, request_: bytes, caplog: pytest.LogCaptureFixture
@@ -132,6 +138,7 @@ def test_a_head_without_an_end_is_broken_off(server: Server, listener: Listener)
         b"Content-Length: 1000001\r\n\r\n" + b"x" * 1_000_001,
         b"Transfer-Encoding: chunked\r\n\r\n" + b"80000\r\n%s\r\n" % (b"x" * 0x80000) * 3 + b"0\r\n\r\n",
     ],
+    ids=["stated", "chunked"],
 )
 def test_a_body_that_is_too_large_is_refused_and_not_read_to_its_end(
     server: Server, listener: Listener, body: bytes
@@ -273,7 +280,9 @@ def server_log(limited: tuple[local.LocalAws, Path]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nb", "a\r\nb", "\x1b[2J", "\x85", "\u2028", "\u202e", "\ud800", "\x00", "x" * 10_000]
+    "text",
+    ["a\nb", "a\r\nb", "\x1b[2J", "\x85", "\u2028", "\u202e", "\ud800", "\x00", "x" * 10_000],
+    ids=_name,
 )
 def test_a_record_is_one_line_of_a_bounded_length(text: str) -> None:
     record = logging.LogRecord("x", logging.INFO, "x.py", 1, "said %s", (text,), None)
@@ -315,6 +324,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         b"\xff",
         b'{"speed": ' + b"1" * 5000 + b"}",
     ],
+    ids=_name,
 )
 def test_an_admin_call_with_hostile_json_is_a_400(body: bytes) -> None:
     answer = ask_admin("PUT", "clock", body)

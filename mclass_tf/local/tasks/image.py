@@ -6,15 +6,17 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mclass_tf.local import documents
 from mclass_tf.local.tasks.driver import Images, PullError
 
+MOST_LAYERS = 127
+"""That a container runtime mounts over each other: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
 BUILDER = "mclass-tf.builder"
 PYTHON = "mclass-tf.python"
 HOST_VARIABLE = "mclass-tf.host-variable"
@@ -58,10 +60,12 @@ def read(images: Images, digest: str) -> Image:
     try:
         if "manifests" in manifest:
             raise PullError(f"{digest} is an index of images, not an image")
+        if len(manifest["layers"]) > MOST_LAYERS:
+            raise PullError(f"{digest} has more than {MOST_LAYERS} layers")
         config_digest = str(manifest["config"]["digest"])
         document = _document(images, config_digest)
         return _image(digest, config_digest, manifest["layers"], document.get("config") or {})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PullError(f"the manifest or the configuration of {digest} is malformed: {error!r}") from None
 
 
@@ -74,7 +78,10 @@ def stop_signal(name: str) -> int:
     base, _, distance = text.partition("+")
     if base not in signal.Signals.__members__:
         raise ValueError(f"{name} is no signal")
-    return int(signal.Signals[base]) + int(distance or 0)
+    number = int(signal.Signals[base]) + int(distance or 0)
+    if number not in signal.valid_signals():
+        raise ValueError(f"{name} is no signal")
+    return number
 
 
 def _image(
@@ -89,13 +96,29 @@ def _image(
             )
             for layer in layers
         ),
-        entry_point=tuple(config.get("Entrypoint") or ()),
-        command=tuple(config.get("Cmd") or ()),
-        env=dict(entry.split("=", 1) for entry in config.get("Env") or () if "=" in entry),
-        labels=dict(config.get("Labels") or {}),
-        stop_signal=stop_signal(str(config.get("StopSignal") or "SIGTERM")),
-        working_directory=str(config.get("WorkingDir") or "/"),
+        entry_point=_texts(config.get("Entrypoint")),
+        command=_texts(config.get("Cmd")),
+        env=dict(entry.split("=", 1) for entry in _texts(config.get("Env")) if "=" in entry),
+        labels={_text(name): _text(value) for name, value in (config.get("Labels") or {}).items()},
+        stop_signal=stop_signal(_text(config.get("StopSignal") or "SIGTERM")),
+        working_directory=_text(config.get("WorkingDir") or "/"),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Return a list of texts, of which null is none; raise TypeError or ValueError."""
+    if not isinstance(value, list | None):
+        raise TypeError(f"{value!r:.64} is no list")
+    return tuple(_text(one) for one in value or ())
+
+
+def _text(value: Any) -> str:
+    """Return what a program can be given as an argument; raise TypeError or ValueError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.64} is no text")
+    if "\0" in value:
+        raise ValueError(f"{value!r:.64} has a NUL in it")
+    return value
 
 
 def _document(images: Images, digest: str) -> dict[str, Any]:
@@ -108,14 +131,13 @@ def _document(images: Images, digest: str) -> dict[str, Any]:
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
         raise PullError(f"the bytes of {digest} are not those of this digest")
     try:
-        document: dict[str, Any] = json.loads(data)
-    except ValueError:
-        raise PullError(f"{digest} is not JSON") from None
-    return document
+        return documents.parse_object(data)
+    except documents.MalformedDocumentError as error:
+        raise PullError(f"{digest} is not a JSON object: {error}") from None
 
 
-def _checked(digest: str) -> str:
+def _checked(digest: Any) -> str:
     """A digest becomes part of a path: it must be one."""
-    if not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise PullError(f"{digest!r} is not a SHA-256 digest")
     return digest
