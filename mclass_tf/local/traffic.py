@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from mclass_tf.local.balancer.report import Failure, Listening, Metrics
 
 _FAILURES_KEPT = 20_000
+_LONGEST_PATH = 1024  # characters: a client may send a hundred times as many
+_LONGEST_METHOD = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,11 @@ class Traffic:
             return dict(self._requests)
 
     def take_failure(self, report: Failure) -> None:
+        shown = dataclasses.replace(
+            report, path=report.path[:_LONGEST_PATH], method=report.method[:_LONGEST_METHOD]
+        )
         with self._lock:
-            self._failures.append(report)
+            self._failures.append(shown)
 
     @property
     def history(self) -> History:

@@ -325,7 +325,7 @@ def test_a_line_longer_than_cloudwatch_takes_becomes_several_events(tmp_path: Pa
 
 
 def test_a_stream_keeps_its_latest_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mclass_tf.local.aws.ecs.task_logs.EVENTS_KEPT", 3)
+    monkeypatch.setattr("mclass_tf.local.aws.kept_events.MOST_EVENTS", 3)
 
     async def scenario(world: World) -> None:
         task, container = await world.running()

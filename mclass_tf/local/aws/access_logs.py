@@ -28,7 +28,8 @@ _log = logging.getLogger("mclass_tf.local")
 
 _INTERVAL = 300.0  # AWS's seconds
 _TICK = 1.0
-_KEPT = 64 * 1024 * 1024  # characters of one load balancer: then they are written at once
+_BYTES_KEPT = 64 * 1024**2  # of one load balancer: then they are written at once
+_OF_A_LINE = 80  # bytes of a text in a list, beside its characters
 _RANDOM = string.ascii_lowercase + string.digits
 _NODE = "127.0.0.1"
 
@@ -58,8 +59,8 @@ class AccessLogs:
             return
         lines = self._lines.setdefault(report.load_balancer_arn, [])
         lines.extend(report.lines)
-        self._sizes[report.load_balancer_arn] += sum(map(len, report.lines))
-        if self._sizes[report.load_balancer_arn] > _KEPT:
+        self._sizes[report.load_balancer_arn] += sum(len(line) + _OF_A_LINE for line in report.lines)
+        if self._sizes[report.load_balancer_arn] > _BYTES_KEPT:
             self.write(now=time.time())
 
     async def run(self) -> None:

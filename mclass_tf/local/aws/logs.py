@@ -9,7 +9,7 @@ from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundExce
 from moto.logs.models import LogsBackend, logs_backends
 from moto.logs.responses import LogsResponse
 
-from mclass_tf.local.aws import kms
+from mclass_tf.local.aws import kept_events, kms
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 _RETENTIONS = frozenset(
@@ -21,6 +21,23 @@ class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
     def create_log_group(self, log_group_name: str, tags: dict[str, str], **kwargs: Any) -> Any:
         self.check_key(log_group_name, kwargs.get("kmsKeyId"))
         return super().create_log_group(log_group_name, tags, **kwargs)
+
+    def put_log_events(
+        self, log_group_name: str, log_stream_name: str, log_events: list[dict[str, Any]]
+    ) -> tuple[str, dict[str, Any]]:
+        """Moto takes events of any number and size, and keeps all of them."""
+        problem = kept_events.check_batch(log_events)
+        if problem is not None:
+            raise InvalidParameterException(problem)
+        group = self.groups.get(log_group_name)
+        stream = None if group is None else group.streams.get(log_stream_name)
+        before = 0 if stream is None else len(stream.events)
+        answer: tuple[str, dict[str, Any]] = super().put_log_events(
+            log_group_name, log_stream_name, log_events
+        )
+        if stream is not None:
+            kept_events.bound(stream, added=len(stream.events) - before)
+        return answer
 
     def put_retention_policy(self, log_group_name: str, retention_in_days: Any) -> None:
         """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""

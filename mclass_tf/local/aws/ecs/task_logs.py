@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any
 
 from moto.logs.models import logs_backends
 
+from mclass_tf.local.aws import kept_events
 from mclass_tf.local.aws.ecs.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 
-EVENTS_KEPT = 50_000  # of a stream: moto keeps all of them in memory
 _BATCH_SECONDS = 1.0  # what clients feel: not scaled
 _LONGEST_EVENT = (
     262_144 - 26
@@ -76,14 +75,14 @@ class TaskLogs:
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
-        self._waiting: dict[Destination, deque[dict[str, Any]]] = {}
+        self._waiting: dict[Destination, kept_events.Waiting] = {}
         self._lost: set[Destination] = set()
 
     def writer(self, place: Destination) -> Callable[[str], None]:
         """What takes the lines of one container."""
 
         def write(line: str) -> None:
-            waiting = self._waiting.setdefault(place, deque(maxlen=EVENTS_KEPT))
+            waiting = self._waiting.setdefault(place, kept_events.Waiting())
             now = int(time.time() * 1000)
             waiting.extend({"timestamp": now, "message": piece} for piece in _pieces(line))
 
@@ -100,8 +99,8 @@ class TaskLogs:
             return
         waiting, self._waiting = self._waiting, {}
         with self._exclusive():
-            for place, events in waiting.items():
-                self._put(place, list(events))
+            for place, last in waiting.items():
+                self._put(place, last.events)
 
     def _put(self, place: Destination, events: list[dict[str, Any]]) -> None:
         """A group or stream that was deleted loses the events, as awslogs loses them: the container goes on."""
@@ -113,7 +112,7 @@ class TaskLogs:
                 _log.warning("log stream %s of %s is gone: its events are lost", place.stream, place.group)
             return
         stream.put_log_events(events)
-        del stream.events[:-EVENTS_KEPT]
+        kept_events.bound(stream, added=len(events))
 
 
 def _pieces(line: str) -> list[str]:
