@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mclass_tf.errors import CorruptedImageError
+from mclass_tf.image import documents
 from mclass_tf.image.layout import Descriptor
 from mclass_tf.image.registry import Manifest, Registry
+
+_MOST_INDEXES = 4  # within each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +45,35 @@ def copy(
     if not missing:
         return Copied(digest=digest, tags=tuple(tags), sent=0, changed=False)
     with tempfile.TemporaryDirectory(prefix=".copy-", dir=folder) as place:
-        manifest, sent = _copy(source, destination, digest, Path(place), go_on)
+        manifest, sent = _copy(source, destination, digest, Path(place), go_on, levels=_MOST_INDEXES)
         for tag in missing:
             destination.put_manifest(manifest, reference=tag)
     return Copied(digest=digest, tags=tuple(tags), sent=sent, changed=True)
 
 
 def _copy(
-    source: Registry, destination: Registry, digest: str, place: Path, go_on: Callable[[], None]
+    source: Registry,
+    destination: Registry,
+    digest: str,
+    place: Path,
+    go_on: Callable[[], None],
+    *,
+    levels: int,
 ) -> tuple[Manifest, int]:
-    """Copy all that a manifest names; return the manifest, which is not there yet, and the bytes of blobs sent."""
+    """Copy all that a manifest names; return the manifest, which is not there yet, and the bytes of blobs sent.
+
+    `levels` is how many indexes may still stand within each other.
+    """
     manifest = source.manifest(digest)
     found = f"sha256:{hashlib.sha256(manifest.data).hexdigest()}"
     if found != digest:
         raise CorruptedImageError(
             f"the manifest of {digest} came as {found}", hint="it was damaged on its way: try again"
         )
-    document = json.loads(manifest.data)
+    document = _parsed(manifest, levels=levels)
     sent = 0
-    for child in document.get("manifests", ()):
-        inner, size = _copy(source, destination, child["digest"], place, go_on)
+    for child in dict.fromkeys(part.digest for part in document.manifests):
+        inner, size = _copy(source, destination, child, place, go_on, levels=levels - 1)
         destination.put_manifest(inner, reference=inner.digest)
         sent += size
     for blob in destination.missing(_blobs(document)):
@@ -75,8 +85,25 @@ def _copy(
     return manifest, sent
 
 
-def _blobs(document: dict[str, Any]) -> tuple[Descriptor, ...]:
+def _parsed(manifest: Manifest, *, levels: int) -> documents.Manifest:
+    try:
+        document = documents.manifest(manifest.data)
+    except documents.MalformedError as error:
+        raise _no_image(manifest, str(error)) from None
+    if document.manifests and not levels:
+        raise _no_image(manifest, "it is an index within an index, without an end")
+    return document
+
+
+def _no_image(manifest: Manifest, why: str) -> CorruptedImageError:
+    return CorruptedImageError(
+        f"the manifest {manifest.digest} cannot be copied: {why}",
+        hint="whoever pushed it pushed no image: build the image again, and push it",
+    )
+
+
+def _blobs(document: documents.Manifest) -> tuple[Descriptor, ...]:
     """Return what a manifest names: nothing where it is an index."""
-    parts = [document["config"], *document["layers"]] if "config" in document else []
+    parts = () if document.config is None else (document.config, *document.layers)
     # Two layers may be the same; one with addresses of its own (a Windows base) is not in the repository.
-    return tuple(dict.fromkeys(Descriptor.parse(part) for part in parts if not part.get("urls")))
+    return tuple(dict.fromkeys(Descriptor.of(part) for part in parts if not part.urls))

@@ -73,9 +73,9 @@ class DockerfileBuild:
 
         https://github.com/containers/buildah/issues/5501
         """
-        config = configuration(layout).get("config") or {}
-        variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
-        told = ((config.get("Labels") or {}).get(REVISION), variables.get("MCLASS_REVISION"))
+        config = configuration(layout)
+        variables = dict(entry.partition("=")[::2] for entry in config.env or ())
+        told = ((config.labels or {}).get(REVISION), variables.get("MCLASS_REVISION"))
         return any(found not in {None, self.inputs.revision.name} for found in told)
 
     def _must(self, argv: tuple[str, ...]) -> None:

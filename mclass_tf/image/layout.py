@@ -13,13 +13,15 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mclass_tf import machine
 from mclass_tf.errors import BuilderError, CorruptedImageError, NoImageError
+from mclass_tf.image import documents
 from mclass_tf.image.revision import Revision
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -34,6 +36,7 @@ BUILDER = "mclass-tf.builder"
 _TAG = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
 """The annotation, and the label, of the git revision: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md ."""
+_MOST_INDEXES = 4  # within each other
 _KEPT = 5
 _DRAFT = ".draft-"
 _DRAFT_SECONDS = 24 * 3600.0
@@ -48,8 +51,9 @@ class Descriptor:
     size: int
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Descriptor:
-        return cls(media_type=document["mediaType"], digest=document["digest"], size=int(document["size"]))
+    def of(cls, part: documents.Part) -> Descriptor:
+        """Return what a manifest or an index names."""
+        return cls(media_type=part.media_type, digest=part.digest, size=part.size)
 
     def to_json(self) -> dict[str, Any]:
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -78,8 +82,8 @@ class Image:
     @property
     def is_builtin(self) -> bool:
         """Whether it holds no more than this machine's local AWS needs to run it."""
-        manifest: dict[str, Any] = json.loads(self.path(self.digest).read_bytes())
-        return bool(manifest.get("annotations", {}).get(BUILDER) == "builtin")
+        manifest = _manifest(self.path(self.digest))
+        return (manifest.annotations or {}).get(BUILDER) == "builtin"
 
     def path(self, digest: str) -> Path:
         return blob_path(self.folder, digest)
@@ -169,7 +173,7 @@ class Images:
     def latest(self) -> Image:
         """The image that was built last; raise NoImageError where there is none."""
         try:
-            name = (self.folder / "latest").read_text(encoding="ascii")
+            name = (self.folder / "latest").read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             raise NoImageError("there is no image yet", hint="build one: `build`") from None
         return self.read(f"sha256:{name}")
@@ -207,25 +211,36 @@ class Images:
 
 def _read(folder: Path) -> Image:
     """The image in a folder where it was kept; raise CorruptedImageError where its manifest is not what it was."""
-    index = (folder / "index.json").read_bytes()
-    try:
-        (entry,) = json.loads(index)["manifests"]
-    except ValueError:
-        raise _damaged(folder / "index.json", "it is no JSON") from None
-    manifest, notes = Descriptor.parse(entry), entry["annotations"]
+    index = _manifest(folder / "index.json")
+    if len(index.manifests) != 1:
+        raise _damaged(folder / "index.json", f"it names {len(index.manifests)} images")
+    (entry,) = index.manifests
+    notes = entry.annotations or {}
+    if not notes.keys() >= {_TAG, REVISION, BUILDER}:
+        raise _damaged(folder / "index.json", "it does not say what the image was built from")
     image = Image(
         folder=folder,
-        manifest=manifest,
+        manifest=Descriptor.of(entry),
         blobs=(),
         tag=notes[_TAG],
         revision=notes[REVISION],
         builder=notes[BUILDER],
     )
-    image.verify(manifest)
-    document = json.loads(image.path(image.digest).read_bytes())
-    parts = (document["config"], *document["layers"])
+    image.verify(image.manifest)
+    document = _manifest(image.path(image.digest))
+    if document.config is None:
+        raise _damaged(image.path(image.digest), "it names no configuration")
     # Two layers may be the same.
-    return replace(image, blobs=tuple(dict.fromkeys(Descriptor.parse(part) for part in parts)))
+    parts = dict.fromkeys(Descriptor.of(part) for part in (document.config, *document.layers))
+    return replace(image, blobs=tuple(parts))
+
+
+def _manifest(path: Path) -> documents.Manifest:
+    """A document of an image that was kept; raise CorruptedImageError where it is not what it was, or OSError."""
+    try:
+        return documents.manifest(documents.read(path))
+    except documents.MalformedError as error:
+        raise _damaged(path, str(error)) from None
 
 
 def _modified(path: Path) -> float:
@@ -236,23 +251,43 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def configuration(layout: Path) -> dict[str, Any]:
-    """The configuration of the one image in a layout."""
-    manifest = json.loads(blob_path(layout, _only_manifest(layout).digest).read_bytes())
-    found: dict[str, Any] = json.loads(blob_path(layout, manifest["config"]["digest"]).read_bytes())
-    return found
+def configuration(layout: Path) -> documents.Settings:
+    """Return how the one image in a layout that a builder has written says it is run; raise BuilderError."""
+    place = blob_path(layout, _only_manifest(layout).digest)
+    try:
+        config = documents.manifest(documents.read(place)).config
+        if config is None:
+            raise _unreadable(place, "it names no configuration")
+        place = blob_path(layout, config.digest)
+        return documents.configuration(documents.read(place)).config or documents.Settings()
+    except (documents.MalformedError, OSError) as error:
+        raise machine.shortage(error) or _unreadable(place, str(error)) from None
 
 
 def _only_manifest(layout: Path) -> Descriptor:
     """The one image in a layout. Docker wraps it into an index, beside attestations for no platform."""
-    entries: list[Mapping[str, Any]] = json.loads((layout / "index.json").read_bytes())["manifests"]
-    while True:
-        images = [entry for entry in entries if entry.get("platform", {}).get("architecture") != "unknown"]
+    place = layout / "index.json"
+    for _ in range(_MOST_INDEXES):
+        try:
+            entries = documents.manifest(documents.read(place)).manifests
+        except (documents.MalformedError, OSError) as error:
+            raise machine.shortage(error) or _unreadable(place, str(error)) from None
+        images = [
+            entry for entry in entries if entry.platform is None or entry.platform.architecture != "unknown"
+        ]
         if len(images) != 1:
             raise BuilderError(
                 f"the builder made {len(images)} images where one was expected",
                 hint="build for one platform",
             )
-        if images[0]["mediaType"] not in _INDEXES:
-            return Descriptor.parse(images[0])
-        entries = json.loads(blob_path(layout, images[0]["digest"]).read_bytes())["manifests"]
+        if images[0].media_type not in _INDEXES:
+            return Descriptor.of(images[0])
+        place = blob_path(layout, images[0].digest)
+    raise _unreadable(place, "it is an index within an index, without an end")
+
+
+def _unreadable(path: Path, why: str) -> BuilderError:
+    return BuilderError(
+        f"the builder wrote {path.name}, which cannot be read: {why}",
+        hint="build again; if it stays so, take another builder: --builder docker, podman or buildah",
+    )

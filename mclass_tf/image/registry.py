@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -16,6 +16,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
+
+import msgspec
 
 from mclass_tf import machine
 from mclass_tf.aws import Aws
@@ -30,6 +32,7 @@ from mclass_tf.errors import (
     TagTakenError,
     UnreachableError,
 )
+from mclass_tf.image import documents
 from mclass_tf.image.layout import Descriptor, Image
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ _TAKEN = "TAG_INVALID"  # an immutable tag is there; ECR refuses even the image 
 _PIECE = 1024 * 1024
 _TOLD_EVERY = 32 * 1024 * 1024
 _MEGABYTE = 1_000_000
+_LONGEST_MESSAGE = 2000
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,15})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,16 @@ class Manifest:
     data: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the registry has answered, with all of its body; header names are of any case."""
+
+    status_code: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
 class BrokenOffError(Exception):
     """The connection broke in the middle of a request."""
 
@@ -93,13 +108,18 @@ def log_in(aws: Aws) -> Login:
 
     try:
         found = aws.ecr.get_authorization_token()["authorizationData"][0]
+        place = urlsplit(aws.access.endpoint_url or found["proxyEndpoint"])
+        user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
     except aws.ecr.exceptions.ClientError as error:
         raise CredentialsError(
             f"ECR gives no authorization token: {error}",
             hint="the credentials need ecr:GetAuthorizationToken; sign in again if they have expired",
         ) from None
-    place = urlsplit(aws.access.endpoint_url or found["proxyEndpoint"])
-    user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
+    except (LookupError, ValueError) as error:
+        raise CredentialsError(
+            f"ECR gives no authorization token that can be read: {error!r}",
+            hint="try again; is the endpoint one of AWS (AWS_ENDPOINT_URL)?",
+        ) from None
     return Login(host=place.netloc, is_tls=place.scheme == "https", user=user, password=password)
 
 
@@ -162,7 +182,7 @@ class Registry:
         if answer.status_code == HTTPStatus.NOT_FOUND and _told(answer)[0] != "NAME_UNKNOWN":
             raise self._gone(digest)
         self._check(answer, HTTPStatus.OK, doing="pull from")
-        media_type = answer.headers["Content-Type"].partition(";")[0]
+        media_type = self._header(answer, "Content-Type").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, data=answer.content)
 
     def download(self, blob: Descriptor, path: Path) -> None:
@@ -188,17 +208,22 @@ class Registry:
 
         seen = hashlib.sha256()
         headers = {"Accept-Encoding": "identity"}  # the bytes as they are
-        with closing(self._call("GET", f"blobs/{blob.digest}", headers=headers, stream=True)) as answer:
+        seen_bytes = 0
+        with closing(self._open("GET", f"blobs/{blob.digest}", headers=headers)) as answer:
             if answer.status_code in _BUSY:
                 raise BrokenOffError(f"{answer.status_code} {answer.reason}")
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 raise self._gone(blob.digest)
-            self._check(answer, HTTPStatus.OK, doing="pull from")
+            if answer.status_code != HTTPStatus.OK:
+                self._check(_whole(answer), HTTPStatus.OK, doing="pull from")
             try:
                 with path.open("wb") as file:
                     for piece in answer.iter_content(_PIECE):
                         seen.update(piece)
                         file.write(piece)
+                        seen_bytes += len(piece)
+                        if seen_bytes > blob.size:
+                            return f"more than its {blob.size} bytes"
             except RequestException as error:
                 raise BrokenOffError(str(error)) from None
             except OSError as error:
@@ -240,7 +265,7 @@ class Registry:
         if answer.status_code != HTTPStatus.OK:
             self._require_repository()
         self._check(answer, HTTPStatus.OK)
-        return str(answer.headers["Docker-Content-Digest"])
+        return self._header(answer, "Docker-Content-Digest")
 
     def _require_repository(self) -> None:
         """A refused HEAD has no body that says why, and 404 is a missing tag or a missing repository: ask again."""
@@ -265,7 +290,7 @@ class Registry:
                 if attempt == _TRIES:
                     raise self._unreachable(error) from None
                 self._sleep(2.0 ** (attempt - 1))
-                place, offset = self._resume(place)
+                place, offset = self._resume(place, size=blob.size)
                 self._report(f"the connection broke; going on from {_megabytes(offset)}")
         query = urlencode({"digest": blob.digest})
         joined = f"{place}{'&' if '?' in place else '?'}{query}"
@@ -291,13 +316,13 @@ class Registry:
         self._check(answer, HTTPStatus.ACCEPTED)
         return self._location(answer)
 
-    def _resume(self, place: str) -> tuple[str, int]:
+    def _resume(self, place: str, *, size: int) -> tuple[str, int]:
         """Where and from which byte an upload goes on; a new one where the registry does not know the old one."""
         answer = self._again("GET", place)
-        reached = answer.headers.get("Range", "").partition("-")[2]
-        if answer.status_code != HTTPStatus.NO_CONTENT or not reached.isdigit() or reached == "0":
+        reached = _RANGE.fullmatch(answer.headers.get("Range", ""))
+        if answer.status_code != HTTPStatus.NO_CONTENT or reached is None or not 0 < int(reached[1]) < size:
             return self._start(), 0
-        return self._location(answer), int(reached) + 1
+        return self._location(answer), int(reached[1]) + 1
 
     def put_manifest(self, manifest: Manifest, *, reference: str) -> None:
         """Put a manifest under a tag, or under its own digest: from then on the image is there."""
@@ -315,7 +340,7 @@ class Registry:
 
     def _again(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
-    ) -> requests.Response:
+    ) -> Answer:
         """Make a call that may be repeated, and is where the connection breaks or the registry is busy."""
         for attempt in range(1, _TRIES):
             with suppress(BrokenOffError):
@@ -335,7 +360,13 @@ class Registry:
         *,
         headers: Mapping[str, str] | None = None,
         data: Any = None,
-        stream: bool = False,
+    ) -> Answer:
+        """Make a call once; return its answer, of which no more is read than a manifest may have."""
+        with closing(self._open(method, path, headers=headers, data=data)) as answer:
+            return _whole(answer)
+
+    def _open(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
     ) -> requests.Response:
         from requests.exceptions import RequestException  # noqa: PLC0415
 
@@ -347,15 +378,36 @@ class Registry:
                 method,
                 data=data,
                 headers=dict(headers or {}),
-                stream=stream,
+                stream=True,
             )
-        except (RequestException, OSError) as error:
+        except (RequestException, OSError, ValueError) as error:
             raise machine.shortage(error) or BrokenOffError(str(error)) from None
         return answer
 
-    def _location(self, answer: requests.Response) -> str:
-        """Registries give whole URLs or paths."""
-        return urljoin(self._base, answer.headers["Location"])
+    def _location(self, answer: Answer) -> str:
+        """Where an upload goes on. Registries give whole URLs or paths; the password goes to no other host."""
+        location = self._header(answer, "Location")
+        try:
+            place = urljoin(self._base, location)
+            is_own = urlsplit(place)[:2] == urlsplit(self._base)[:2]
+        except ValueError:
+            is_own = False
+        if not is_own:
+            raise RegistryError(
+                f"the registry at {urlsplit(self._base).netloc} sends uploads elsewhere: {location[:200]}",
+                hint="nothing was sent there; push to ECR itself, not through something that answers in its place",
+            )
+        return place
+
+    def _header(self, answer: Answer, name: str) -> str:
+        """Return a header that an answer must have."""
+        value = answer.headers.get(name)
+        if not value:
+            raise RegistryError(
+                f"the registry at {urlsplit(self._base).netloc} answers {answer.status_code} without a {name}",
+                hint="is it ECR that answers there, and not something in its place? try again",
+            )
+        return str(value)
 
     def _unreachable(self, error: BrokenOffError) -> UnreachableError:
         return UnreachableError(
@@ -363,7 +415,7 @@ class Registry:
             hint="push again: what has arrived is not sent again",
         )
 
-    def _check(self, answer: requests.Response, expected: HTTPStatus, *, doing: str = "push to") -> None:
+    def _check(self, answer: Answer, expected: HTTPStatus, *, doing: str = "push to") -> None:
         """Raise what a refusal means."""
         if answer.status_code == expected:
             return
@@ -445,13 +497,42 @@ def _client(login: Login) -> Any:
     return client
 
 
-def _told(answer: requests.Response) -> tuple[str, str]:
+def _whole(answer: requests.Response) -> Answer:
+    """Read an answer; raise BrokenOffError where it ends early, RegistryError where it is too large."""
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    content = bytearray()
+    try:
+        for piece in answer.iter_content(64 * 1024):
+            content += piece
+            if len(content) > documents.LARGEST:
+                raise RegistryError(
+                    f"the registry answers {answer.status_code} with more than {documents.LARGEST >> 20} MiB",
+                    hint="is it ECR that answers there, and not something in its place?",
+                )
+    except (RequestException, OSError) as error:
+        raise BrokenOffError(str(error)) from None
+    return Answer(
+        status_code=answer.status_code, reason=answer.reason, headers=answer.headers, content=bytes(content)
+    )
+
+
+def _told(answer: Answer) -> tuple[str, str]:
     """Code and message of a refusal."""
     try:
-        first = json.loads(answer.content)["errors"][0]
-        return str(first["code"]), str(first["message"])
-    except (ValueError, LookupError, TypeError):
+        first = msgspec.json.decode(answer.content, type=_Refusal).errors[0]
+    except (ValueError, LookupError, RecursionError):
         return "", f"{answer.status_code} {answer.reason}"
+    return first.code, first.message[:_LONGEST_MESSAGE]
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    errors: tuple[_Error, ...]
 
 
 def _megabytes(size: int) -> str:

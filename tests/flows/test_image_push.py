@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from mclass_tf import image, local
 from mclass_tf.aws import Access, Aws, connect
@@ -27,7 +26,7 @@ from mclass_tf.errors import (
     UnreachableError,
 )
 from mclass_tf.image.layout import Descriptor, blob_path, digest_of_file
-from mclass_tf.image.registry import BrokenOffError
+from mclass_tf.image.registry import Answer, BrokenOffError
 from tests.callers import ask
 
 ACCOUNT = "111111111111"
@@ -283,17 +282,17 @@ class Mishap(image.Registry):
     sends = True
     happened = False
 
-    def _call(self, method: str, path: str, **rest: Any) -> requests.Response:
+    def _call(self, method: str, path: str, **rest: Any) -> Answer:
         if self.happened or method != self.at[0] or self.at[1] not in path:
             return super()._call(method, path, **rest)
         self.happened = True
         if self.before is not None:
             self.before()
-        answer = super()._call(method, path, **rest) if self.sends else requests.Response()
+        unsent = Answer(status_code=0, reason="", headers={}, content=b"")
+        answer = super()._call(method, path, **rest) if self.sends else unsent
         if self.answer is None:
             raise BrokenOffError("the answer was lost")
-        answer.status_code = self.answer
-        return answer
+        return replace(answer, status_code=self.answer)
 
 
 def mishap(aws: Aws, repository: str, *, at: tuple[str, str]) -> Mishap:

@@ -1,0 +1,96 @@
+"""Manifests, indexes and configurations as somebody else has written them: parsed into what they must be, or refused.
+
+https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md , image-index.md and config.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a manifest: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-manifests ."""
+_MOST_PARTS = 10_000
+
+Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+MediaType = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+-]{1,127}/[A-Za-z0-9_.+-]{1,127}\Z")]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class MalformedError(ValueError):
+    """The bytes are no such document; the message says why, after "it"."""
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    architecture: str = ""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a manifest or an index names; `urls` are those of a layer that is kept elsewhere."""
+
+    media_type: MediaType
+    digest: Digest
+    size: Size
+    urls: tuple[str, ...] | None = None
+    platform: Platform | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest, which has a configuration and layers, or an index, which has manifests."""
+
+    config: Part | None = None
+    layers: tuple[Part, ...] = ()
+    manifests: tuple[Part, ...] = ()
+    annotations: dict[str, str] | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an image says that it is run, as far as it matters here."""
+
+    env: tuple[str, ...] | None = msgspec.field(name="Env", default=None)
+    labels: dict[str, str] | None = msgspec.field(name="Labels", default=None)
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    config: Settings | None = None
+
+
+T = TypeVar("T")
+
+
+def manifest(data: bytes) -> Manifest:
+    """Return a manifest or an index; raise MalformedError."""
+    found = _parse(data, Manifest)
+    if found.config is None and not found.manifests:
+        raise MalformedError("it names neither a configuration nor manifests")
+    if len(found.layers) + len(found.manifests) > _MOST_PARTS:
+        raise MalformedError(f"it names more than {_MOST_PARTS} parts")
+    return found
+
+
+def configuration(data: bytes) -> Configuration:
+    """Return an image's configuration; raise MalformedError."""
+    return _parse(data, Configuration)
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a document; raise OSError, or MalformedError where they are too many."""
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise MalformedError(f"it has more than {LARGEST >> 20} MiB")
+    return data
+
+
+def _parse(data: bytes, kind: type[T]) -> T:
+    if len(data) > LARGEST:
+        raise MalformedError(f"it has more than {LARGEST >> 20} MiB")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise MalformedError("it is nested too deeply") from None
+    except ValueError as error:  # msgspec's own are ValueErrors
+        raise MalformedError(f"it is no such document: {error}") from None
