@@ -11,12 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.awsrequest import AWSRequest, AWSResponse, HeadersDict
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from mclass_tf.local import key
 from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.http import Reply
 from mclass_tf.local.server import MOTO_ENVIRONMENT
+from tests.callers import signed
 
 REGION = "ap-northeast-2"
 
@@ -57,6 +60,15 @@ def session(account_id: str) -> tuple[str, str, str]:
     """Return the key, the secret and the token of a session in that account."""
     keys = _keys(account_id)
     return keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]
+
+
+def send(account_id: str, service: str, target: str, body: bytes, *, region: str = REGION) -> Reply:
+    """Send a call of a JSON service as it stands, past all that an SDK checks; `target` is its `X-Amz-Target`."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+    credentials = Credentials(*session(account_id))
+    signature = signed(credentials, service, f"{_URL}/", region=region, body=body, headers=headers)
+    request = AWSRequest(method="POST", url=f"{_URL}/", data=body, headers=signature)
+    return aws().answer(_environ(request.prepare()))
 
 
 @cache

@@ -194,7 +194,11 @@ def write_layout(folder: Path, *, revision: str) -> None:
         data = json.dumps(document).encode()
         name = sha256(data).hexdigest()
         (blobs / name).write_bytes(data)
-        return {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": f"sha256:{name}", "size": len(data)}
+        return {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": f"sha256:{name}",
+            "size": len(data),
+        }
 
     config = add({"config": {"Env": ["A=b", f"MCLASS_REVISION={revision}"]}})
     manifest = add({"config": config, "layers": []})

@@ -38,10 +38,6 @@ class _SerializationError(Exception):
     """A value is of another type than its member."""
 
 
-class _MissingError(Exception):
-    """A member that is required is not there."""
-
-
 def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
     """Put the body in the place of its gzip, which SDKs send of a large one; return a refusal of one that cannot be.
 
@@ -74,19 +70,25 @@ def check(call: Call, environ: dict[str, Any]) -> Reply | None:
     """Return a refusal, or None for a call that may go on: members that are null are not in it any more."""
     if call.protocol is not Protocol.JSON:
         return None
+    checker = _Checker()
     try:
         document = documents.parse_object(environ["wsgi.input"].read() or b"{}")
         shape = _input(call.service, call.operation)
-        kept = document if shape is None else _structure(shape, document, "")
+        kept = document if shape is None else checker.structure(shape, document, "")
     except (documents.MalformedDocumentError, _SerializationError) as error:
         return refuse(call, code="SerializationException", message=str(error))
-    except _MissingError as error:
-        return refuse(call, code=_INVALID.get(call.service, "ValidationException"), message=str(error))
+    if checker.missing:
+        return _incomplete(call, checker.missing[0])
     if kept != document:
         body = json.dumps(kept).encode()
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
     environ["wsgi.input"].seek(0)
     return None
+
+
+def _incomplete(call: Call, name: str) -> Reply:
+    message = f"1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
+    return refuse(call, code=_INVALID.get(call.service, "ValidationException"), message=message)
 
 
 @cache
@@ -99,47 +101,51 @@ def _input(service: str, operation: str) -> StructureShape | None:
     return shape if isinstance(shape, StructureShape) else None
 
 
-def _checked(shape: Shape, value: Any, place: str) -> Any:
-    if isinstance(shape, StructureShape):
-        return value if getattr(shape, "is_document_type", False) else _structure(shape, value, place)
-    if isinstance(shape, ListShape):
-        return _list(shape, value, place)
-    if isinstance(shape, MapShape):
-        return _map(shape, value, place)
-    fits = _SCALARS.get(shape.type_name)
-    if fits is not None and not fits(value):
-        raise _differs(value, shape, place)
-    return value
+class _Checker:
+    """Checks types; `missing` collects the members that are not there: AWS looks at them when all types are right."""
 
+    def __init__(self) -> None:
+        self.missing: list[str] = []
 
-def _structure(shape: StructureShape, value: Any, place: str) -> dict[str, Any]:
-    """The structure without members that are null, which is to say that they are not there; unknown ones go by."""
-    if not isinstance(value, Mapping):
-        raise _differs(value, shape, place)
-    given = {name: inner for name, inner in value.items() if inner is not None}
-    for name in shape.required_members:
-        if name not in given:
-            at = f"{place}.{name}".lstrip(".")
-            raise _MissingError(
-                f"1 validation error detected: Value null at '{at}' failed to satisfy constraint: Member must not be null"
-            )
-    members = shape.members
-    return {
-        name: _checked(members[name], inner, f"{place}.{name}") if name in members else inner
-        for name, inner in given.items()
-    }
+    def structure(self, shape: StructureShape, value: Any, place: str) -> dict[str, Any]:
+        """The structure without members that are null, which is to say that they are not there; unknown ones go by."""
+        if not isinstance(value, Mapping):
+            raise _differs(value, shape, place)
+        given = {name: inner for name, inner in value.items() if inner is not None}
+        self.missing += [
+            f"{place}.{name}".lstrip(".") for name in shape.required_members if name not in given
+        ]
+        members = shape.members
+        return {
+            name: self._value(members[name], inner, f"{place}.{name}") if name in members else inner
+            for name, inner in given.items()
+        }
 
+    def _value(self, shape: Shape, value: Any, place: str) -> Any:
+        if isinstance(shape, StructureShape):
+            is_document = getattr(shape, "is_document_type", False)
+            return value if is_document else self.structure(shape, value, place)
+        if isinstance(shape, ListShape):
+            return self._list(shape, value, place)
+        if isinstance(shape, MapShape):
+            return self._map(shape, value, place)
+        fits = _SCALARS.get(shape.type_name)
+        if fits is not None and not fits(value):
+            raise _differs(value, shape, place)
+        return value
 
-def _list(shape: ListShape, value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _differs(value, shape, place)
-    return [_checked(shape.member, inner, f"{place}.{number}") for number, inner in enumerate(value, start=1)]
+    def _list(self, shape: ListShape, value: Any, place: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise _differs(value, shape, place)
+        return [
+            self._value(shape.member, inner, f"{place}.{number}")
+            for number, inner in enumerate(value, start=1)
+        ]
 
-
-def _map(shape: MapShape, value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _differs(value, shape, place)
-    return {name: _checked(shape.value, inner, f"{place}.{name}") for name, inner in value.items()}
+    def _map(self, shape: MapShape, value: Any, place: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _differs(value, shape, place)
+        return {name: self._value(shape.value, inner, f"{place}.{name}") for name, inner in value.items()}
 
 
 def _is_integer(bits: int) -> Callable[[Any], bool]:

@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 from moto.awslambda.exceptions import UnknownAliasException, UnknownFunctionException
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
-from mclass_tf.local.aws import sts
+from mclass_tf.local import documents
+from mclass_tf.local.aws import regions, sts
 from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
 from mclass_tf.local.tasks.output import Tail
 from mclass_tf.local.tasks.threads import in_thread
@@ -30,6 +32,7 @@ from mclass_tf.local.tasks.unpack import remove
 _ARN_PARTS, _QUALIFIED = 7, 8
 _RUNTIME = Path(__file__).with_name("function_runtime.py")
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+_MOST_FILES = 50_000
 _LARGEST_CODE = 250 * 1024 * 1024
 _LARGEST_ANSWER = 6 * 1024 * 1024
 _OUTPUT = 256 * 1024  # bytes of what a function writes that are kept
@@ -65,7 +68,7 @@ class Answer:
 def find(arn: str) -> Any:
     """Return the function as moto keeps it, or None."""
     parts = arn.split(":")
-    if len(parts) not in (_ARN_PARTS, _QUALIFIED) or parts[2] != "lambda":
+    if len(parts) not in (_ARN_PARTS, _QUALIFIED) or parts[2] != "lambda" or not regions.is_known(parts[3]):
         return None
     qualifier = parts[7] if len(parts) == _QUALIFIED else None
     try:
@@ -215,10 +218,15 @@ class Functions:
 
 def _lay_out(place: Path, function: Function, event: Any) -> None:
     (place / "code").mkdir(parents=True)
-    with zipfile.ZipFile(io.BytesIO(function.code)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_CODE:
-            raise ValueError("its code is larger than 250 MB when unpacked")
-        archive.extractall(place / "code")
+    try:
+        with zipfile.ZipFile(io.BytesIO(function.code)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_CODE:
+                raise ValueError("its code is larger than 250 MB when unpacked")
+            if len(archive.infolist()) > _MOST_FILES:
+                raise ValueError(f"its code has more than {_MOST_FILES} files")
+            archive.extractall(place / "code")
+    except (RuntimeError, zlib.error) as error:  # encrypted, or compressed in another way
+        raise ValueError(f"its code cannot be unpacked: {error}") from None
     context = {
         "aws_request_id": str(uuid.uuid4()),
         "ends_at": time.time() + function.timeout,
@@ -238,7 +246,7 @@ def _answer(place: Path, *, status: int, output: str) -> Answer:
         return Answer(error=f"Runtime exited with status {status}", output=output)
     if file.stat().st_size > _LARGEST_ANSWER:
         return Answer(error="Response payload size exceeded the maximum of 6 MB", output=output)
-    told = json.loads(file.read_text(encoding="utf-8"))
+    told = documents.parse_object(file.read_bytes())
     error = str(told.get("error") or "")
     return Answer(
         value=told.get("value"), error=error, output=f"{output}\n[ERROR] {error}" if error else output

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.kms import urls
 from moto.kms.models import KmsBackend, kms_backends
 
+from mclass_tf.local.aws import policies
 from mclass_tf.local.aws.extend import use_backend
 
 _SHORTEST_WINDOW = 7  # days
@@ -54,10 +54,9 @@ def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
 
 def allows_service(key: Any, *, service: str) -> bool:
     """True when a statement of the key's policy lets the service principal in; conditions are not evaluated."""
-    statements = json.loads(key.policy).get("Statement", [])
     return any(
         statement.get("Effect") == "Allow" and service in _services(statement.get("Principal"))
-        for statement in ([statements] if isinstance(statements, dict) else statements)
+        for statement in policies.statements(key.policy)
     )
 
 

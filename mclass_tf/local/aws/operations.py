@@ -47,9 +47,31 @@ _NO_SESSION = "AssumeRole gives a session of any role"
 
 _REFUSED = {
     "ecs:StartTask": "there are no container instances; RunTask starts a task on Fargate",
-    "ecs:CreateTaskSet": "the deployment controller is ECS",
-    "ecs:CreateCapacityProvider": _FARGATE_ONLY,
-    "ecs:RegisterContainerInstance": _FARGATE_ONLY,
+    **{
+        f"ecs:{verb}": "the deployment controller is ECS"
+        for verb in (
+            "CreateTaskSet",
+            "DeleteTaskSet",
+            "DescribeTaskSets",
+            "UpdateServicePrimaryTaskSet",
+            "UpdateTaskSet",
+        )
+    },
+    **{
+        f"ecs:{verb}": _FARGATE_ONLY
+        for verb in (
+            "CreateCapacityProvider",
+            "DeleteAttributes",
+            "DeleteCapacityProvider",
+            "DeregisterContainerInstance",
+            "DescribeContainerInstances",
+            "ListAttributes",
+            "PutAttributes",
+            "RegisterContainerInstance",
+            "UpdateCapacityProvider",
+            "UpdateContainerInstancesState",
+        )
+    },
     "ec2:RunInstances": _NO_INSTANCES,
     "ec2:RequestSpotInstances": _NO_INSTANCES,
     "ec2:RequestSpotFleet": _NO_INSTANCES,

@@ -5,12 +5,12 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from mclass_tf.local.documents import MalformedDocumentError, parse_object
 from mclass_tf.local.wildcards import matches
 
 _IF_EXISTS = "IfExists"
@@ -43,7 +43,7 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
     effects = {
         statement.get("Effect")
         for document in documents
-        for statement in _listed(json.loads(document).get("Statement"))
+        for statement in statements(document)
         if _applies(statement, request)
     }
     if "Deny" in effects:
@@ -60,7 +60,7 @@ def may_allow(documents: Iterable[str], *, action: str, resource: str | None) ->
     effects = {
         statement.get("Effect")
         for document in documents
-        for statement in _listed(json.loads(document).get("Statement"))
+        for statement in statements(document)
         if _may_apply(statement, action=action, resource=resource)
     }
     return effects == {"Allow"}
@@ -75,6 +75,15 @@ def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | Non
     if resource is not None:
         return _concerns(statement, "Resource", lambda pattern: matches(pattern, resource))
     return not is_denial or "*" in _named(statement.get("Resource"))
+
+
+def statements(document: str) -> list[Mapping[str, Any]]:
+    """Return the statements of a policy; of a text that is none, nothing: it allows nothing."""
+    try:
+        found = _listed(parse_object(document).get("Statement"))
+    except MalformedDocumentError:
+        return []
+    return [statement for statement in found if isinstance(statement, Mapping)]
 
 
 def _applies(statement: Mapping[str, Any], request: Request) -> bool:

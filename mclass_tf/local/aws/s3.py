@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3 import models, urls
 from moto.s3.responses import S3Response
 
+from mclass_tf.local.aws import policies
 from mclass_tf.local.aws.extend import use_responses
 
 _PAYER = (
@@ -25,10 +27,8 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
         """
         if self.policy is None:
             return PermissionResult.NEUTRAL
-        document = json.loads(self.policy)
-        document["Statement"] = [
-            statement for statement in document["Statement"] if _concerns_caller(statement)
-        ]
+        statements = [one for one in policies.statements(self.policy) if _concerns_caller(one)]
+        document = {"Version": "2012-10-17", "Statement": statements}
         return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 
@@ -44,9 +44,11 @@ class Responses(S3Response):  # type: ignore[misc]
         return super()._bucket_response_get(bucket_name, querystring)
 
 
-def _concerns_caller(statement: dict[str, Any]) -> bool:
+def _concerns_caller(statement: Mapping[str, Any]) -> bool:
     """Tell whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
-    wants_tls = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
+    condition = statement.get("Condition")
+    of_booleans = condition.get("Bool") if isinstance(condition, dict) else None
+    wants_tls = of_booleans.get("aws:SecureTransport") if isinstance(of_booleans, dict) else None
     principal = statement.get("Principal")
     of_a_service = isinstance(principal, dict) and set(principal) == {"Service"}
     return str(wants_tls).lower() != "false" and not of_a_service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from mclass_tf.local.aws.ecs.reconcile import count, reconcile
 from mclass_tf.local.aws.ecs.runner import place
 from mclass_tf.local.aws.ecs.task import Task
 
+_REVISION = re.compile(r"[1-9][0-9]{0,8}")
 _COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _INSIGHTS = ("disabled", "enabled", "enhanced")
 
@@ -150,6 +152,8 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
         reference = task_definition_str.rsplit("/", maxsplit=1)[-1]
         if ":" in reference:
+            if not _REVISION.fullmatch(reference.rpartition(":")[2]):
+                raise errors.client("Unable to describe task definition.")
             return super().describe_task_definition(task_definition_str)
         active = [
             revision

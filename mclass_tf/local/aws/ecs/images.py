@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from moto.ecr.models import ecr_backends
 
+from mclass_tf.local.aws import regions
+
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
     r"(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+    re.ASCII,
 )
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 
@@ -74,6 +77,12 @@ def parse(text: str) -> Reference:
         raise NoImageError(
             f"pull image manifest has been retried 5 time(s): failed to resolve ref {text}: the local AWS pulls from "
             "Amazon ECR alone; push the image to a repository of it"
+        )
+    if not regions.is_known(found["region"]):
+        host = text.partition("/")[0]
+        raise NoImageError(
+            f"pull image manifest has been retried 5 time(s): failed to resolve ref {text}: failed to do request: "
+            f"dial tcp: lookup {host}: no such host"
         )
     return Reference(
         text=text,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mclass_tf.local.aws.ecs.errors import invalid
+
+_MOST_TAGS = 50
+_LONGEST_KEY = 128
+_LONGEST_VALUE = 256
 
 # Accepted, and without an effect on what is modelled.
 _NEUTRAL = frozenset({"clientToken"})
@@ -154,6 +158,7 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
             raise invalid(f"The local AWS does not model the parameter {name}.")
         if name in _EMPTY_ONLY and value:
             raise invalid(f"The local AWS does not model {name}: it must be empty.")
+    check_tags(request.get("tags") or [])
     _check_deployment(request.get("deploymentConfiguration") or {})
     for load_balancer in request.get("loadBalancers") or []:
         _check_names(load_balancer, honoured=_LOAD_BALANCER, within="loadBalancers")
@@ -164,6 +169,20 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
         raise invalid(f"The local AWS does not model the deployment controller {controller}.")
     if (request.get("serviceConnectConfiguration") or {}).get("enabled"):
         raise invalid("The local AWS does not model Service Connect.")
+
+
+def check_tags(tags: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidParameterException for tags that ECS would refuse.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html#tag-restrictions
+    """
+    if len(tags) > _MOST_TAGS:
+        raise invalid(f"A resource can have at most {_MOST_TAGS} tags.")
+    for tag in tags:
+        if not 1 <= len(tag.get("key") or "") <= _LONGEST_KEY:
+            raise invalid(f"The key of a tag must have 1 to {_LONGEST_KEY} characters.")
+        if len(tag.get("value") or "") > _LONGEST_VALUE:
+            raise invalid(f"The value of a tag can have at most {_LONGEST_VALUE} characters.")
 
 
 def _check_deployment(configuration: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
-from mclass_tf.local.aws.ecs import deployment_calls, run_task, task_calls
+from mclass_tf.local.aws.ecs import deployment_calls, parameters, run_task, task_calls
 from mclass_tf.local.aws.ecs.backend import Backend
 from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS
 from mclass_tf.local.aws.ecs.service import Service
@@ -93,6 +93,11 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
                 "failures": failures,
             }
         )
+
+    def tag_resource(self) -> Any:
+        """Moto takes tags without a key."""
+        parameters.check_tags(self._request.get("tags") or [])
+        return super().tag_resource()
 
     def run_task(self) -> str:
         return self._json(run_task.run_task(self._backend, self._request))

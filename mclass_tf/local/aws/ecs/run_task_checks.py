@@ -66,6 +66,9 @@ def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id
     if not overrides:
         return
     parameters.check_overrides(overrides)
+    task_definition.check_text(overrides)
+    for override in overrides.get("containerOverrides") or []:
+        task_definition.check_environment(override)
     if len(json.dumps(overrides, separators=(",", ":"))) > _LONGEST_OVERRIDES:
         raise invalid(f"Container Overrides length must be at most {_LONGEST_OVERRIDES}")
     task_definition.check_roles(overrides, account_id=account_id)

@@ -6,12 +6,18 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
+from mclass_tf.local import documents
+from mclass_tf.local.aws import regions
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_PARTS_OF_PARAMETER = 6  # arn:aws:ssm:region:account:parameter/name
 _PARTS_OF_SECRET = 7  # arn:aws:secretsmanager:region:account:secret:name
 _ALL_PARTS = 10  # … :json-key:version-stage:version-id
 
@@ -40,6 +46,10 @@ def parse(value_from: str, *, account_id: str, region: str) -> Reference:
     if not value_from.startswith("arn:"):
         arn = f"arn:aws:ssm:{region}:{account_id}:parameter/{value_from.removeprefix('/')}"
         return Reference(service="ssm", account_id=account_id, region=region, arn=arn, name=value_from)
+    if len(parts) < _PARTS_OF_PARAMETER or not regions.is_known(parts[3]) or not _ACCOUNT.fullmatch(parts[4]):
+        raise NoSecretError(
+            f"unable to retrieve secret: {value_from} is no ARN of a secret in a region and an account"
+        )
     if parts[2] == "ssm":
         return Reference(service="ssm", account_id=parts[4], region=parts[3], arn=value_from, name=value_from)
     if parts[2] != "secretsmanager" or len(parts) not in {_PARTS_OF_SECRET, _ALL_PARTS}:
@@ -118,8 +128,8 @@ def _secret(reference: Reference) -> str:
 
 def _by_key(value: str, reference: Reference) -> str:
     try:
-        document = json.loads(value)
-    except ValueError:
+        document = documents.parse(value)
+    except documents.MalformedDocumentError:
         document = None
     if not isinstance(document, dict) or reference.json_key not in document:
         raise NoSecretError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs.errors import client, denied, invalid
@@ -16,6 +17,9 @@ _CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PATH = re.compile(r"/[^:\0]*")
 _PORTS = range(1, 65535 + 1)
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
+_LARGEST = 64 * 1024
+_MOST_CONTAINERS = 10
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _HEALTH_BOUNDS = {
     "interval": range(5, 300 + 1),
@@ -38,6 +42,7 @@ FARGATE_MEMORY: dict[int, tuple[int, ...]] = {
 
 def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> None:
     """Raises what ECS raises; moto registers all of these."""
+    check_text(request)
     if not _FAMILY.fullmatch(str(request.get("family"))):
         raise client("Family contains invalid characters, or more than 255 of them.")
     check_roles(request, account_id=account_id)
@@ -49,6 +54,8 @@ def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> Non
     containers = request.get("containerDefinitions") or []
     if not containers:
         raise client("Container list cannot be empty.")
+    if len(containers) > _MOST_CONTAINERS:
+        raise client(f"A task definition can have at most {_MOST_CONTAINERS} containers.")
     names = [container.get("name") for container in containers]
     if len(set(names)) != len(names):
         raise client("Container names must be unique within a task definition.")
@@ -60,6 +67,37 @@ def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> Non
         _check_health(container)
         _check_container(container, has_execution_role=bool(request.get("executionRoleArn")))
     _check_dependencies(containers)
+
+
+def check_text(request: Mapping[str, Any]) -> None:
+    """Raises ClientException for a request that is too large, or has in it what no program can be given."""
+    text = json.dumps(request, separators=(",", ":"), ensure_ascii=False)
+    if len(text.encode(errors="replace")) > _LARGEST:
+        raise client(f"The task definition is larger than {_LARGEST} bytes.")
+    if any("\0" in word for word in _words(request)):
+        raise client("The task definition has a NUL character in it.")
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every text in a document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield name
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
+
+
+def check_environment(container: Mapping[str, Any]) -> None:
+    """Raises ClientException for variables that no process can have."""
+    for entry in container.get("environment") or []:
+        if not entry.get("name") or "=" in entry["name"]:
+            raise client(
+                f"Container '{container.get('name')}': the name of an environment variable cannot be blank or have '=' in it."
+            )
 
 
 def described(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +155,7 @@ def _check_fargate(container: Mapping[str, Any], *, volumes: Collection[str | No
             raise client(f"Container '{name}': Fargate does not support linuxParameters.{unsupported}.")
     if set((linux.get("capabilities") or {}).get("add") or []) - {"SYS_PTRACE"}:
         raise client(f"Container '{name}': Fargate adds no capability but SYS_PTRACE.")
+    check_environment(container)
     for mount in container.get("mountPoints") or []:
         if not _PATH.fullmatch(str(mount.get("containerPath"))):
             raise client(

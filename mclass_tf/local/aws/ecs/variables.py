@@ -27,8 +27,9 @@ def of_container(
         "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
         "AWS_REGION": launch.region,
         **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
-        **{entry["name"]: str(entry["value"]) for entry in definition.get("environment") or []},
-        **{entry["name"]: str(entry["value"]) for entry in override.get("environment") or []},
+        # Terraform sends a null as a name without a value, which the model of the API allows.
+        **{entry["name"]: str(entry.get("value") or "") for entry in definition.get("environment") or []},
+        **{entry["name"]: str(entry.get("value") or "") for entry in override.get("environment") or []},
         **{
             entry["name"]: secrets.read(
                 secrets.parse(entry["valueFrom"], account_id=launch.account_id, region=launch.region)

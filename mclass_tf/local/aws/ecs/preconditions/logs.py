@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from moto.logs.models import logs_backends
 
+from mclass_tf.local.aws import regions
 from mclass_tf.local.aws.ecs import task_logs
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
 from mclass_tf.local.aws.ecs.task import Task
@@ -32,12 +33,14 @@ def _why(task: Task, place: task_logs.Destination, *, options: Mapping[str, str]
     missing = next((name for name in _REQUIRED if not options.get(name)), None)
     if missing is not None:
         return f"{words.LOGGER}unable to get awslogs driver arguments: {missing} is required"
-    blocked = network.blocked(task, service="logs", region=place.region)
-    if blocked is not None:
+    known = regions.is_known(place.region)
+    blocked = network.blocked(task, service="logs", region=place.region) if known else None
+    if blocked is not None or not known:
+        cause = f"there is no region {place.region}" if blocked is None else blocked.cause
         return (
             f"{words.LOGGER}The task cannot find the Amazon CloudWatch log group defined in the task definition. There is "
             "a connection issue between the task and Amazon CloudWatch. Check your network configuration. : signal: "
-            f"killed{words.found_here(blocked.cause)}"
+            f"killed{words.found_here(cause)}"
         )
     exists = place.group in logs_backends[place.account_id][place.region].groups
     if not exists and options.get("awslogs-create-group") == "true":

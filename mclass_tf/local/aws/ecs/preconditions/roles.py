@@ -14,6 +14,7 @@ from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
 _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
 _ARN_COLONS = 5
+_PARTS_OF_ROLE = 6
 
 
 def unassumable(task: Task, role_arn: str) -> str | None:
@@ -120,6 +121,8 @@ def caller(task: Task) -> str:
 def find(role_arn: str) -> Any:
     """The role as moto keeps it, or None."""
     parts = role_arn.split(":")
+    if len(parts) < _PARTS_OF_ROLE:
+        return None
     backend = iam_backends[parts[4]][get_partition("us-east-1")]
     return next((role for role in backend.roles.values() if role.arn == role_arn), None)
 

@@ -1,0 +1,22 @@
+"""The regions that there are: what a caller names may be anything, and moto has backends of these alone."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from botocore.session import Session
+
+
+def is_known(region: str) -> bool:
+    """Whether the region is one of any partition of AWS."""
+    return region in _known()
+
+
+@cache
+def _known() -> frozenset[str]:
+    session = Session()
+    return frozenset(
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ecs", partition_name=partition)
+    )
