@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from mclass_tf.image import documents
 from mclass_tf.image.layout import Descriptor
 from mclass_tf.image.registry import Manifest, Registry
 
+_DRAFT = ".copy-"
+_ABANDONED_SECONDS = 24 * 3600.0
 _MOST_INDEXES = 4  # within each other
 
 
@@ -44,11 +49,20 @@ def copy(
     missing = [tag for tag in tags if not destination.is_tagged(tag, digest)]
     if not missing:
         return Copied(digest=digest, tags=tuple(tags), sent=0, changed=False)
-    with tempfile.TemporaryDirectory(prefix=".copy-", dir=folder) as place:
+    _forget_abandoned(folder)
+    with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as place:
         manifest, sent = _copy(source, destination, digest, Path(place), go_on, levels=_MOST_INDEXES)
         for tag in missing:
             destination.put_manifest(manifest, reference=tag)
     return Copied(digest=digest, tags=tuple(tags), sent=sent, changed=True)
+
+
+def _forget_abandoned(folder: Path) -> None:
+    """Remove what copies that were killed have left behind."""
+    for path in folder.glob(f"{_DRAFT}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _copy(

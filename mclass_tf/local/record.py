@@ -12,6 +12,8 @@ from typing import Any
 
 from mclass_tf.local.key import Key
 
+from mclass_tf.local import documents
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAws:
@@ -41,8 +43,8 @@ def record_path(home: Path) -> Path:
 def read_record(home: Path) -> LocalAws | None:
     """The record, or None where there is none that can be understood."""
     try:
-        fields = json.loads(record_path(home).read_text(encoding="utf-8"))
-        return LocalAws(
+        fields = documents.parse_object(record_path(home).read_bytes())
+        record = LocalAws(
             url=str(fields["url"]),
             port=int(fields["port"]),
             pid=int(fields["pid"]),
@@ -51,8 +53,10 @@ def read_record(home: Path) -> LocalAws | None:
             tasks=str(fields.get("tasks", "")),
             key=_key(fields.get("key") or {}),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+    # By these it is known which process is ours: an empty id stands in the command line of every process.
+    return record if record.instance_id and record.pid > 0 else None
 
 
 def _key(fields: Mapping[str, Any]) -> Key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from http import HTTPStatus
 from xml.sax.saxutils import escape
@@ -14,6 +15,8 @@ UNSUPPORTED = "UnsupportedOperation"
 UNEXPECTED = "LocalAwsInternalError"
 
 _LONGEST_ERROR = 400
+_LONGEST_MESSAGE = 4000
+_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what no XML may have in it
 
 
 def unsupported(call: Call, *, detail: str = "") -> Reply:
@@ -34,6 +37,7 @@ def unexpected(call: Call, *, error: str) -> Reply:
 def refuse(call: Call, *, code: str, message: str, status: int = HTTPStatus.BAD_REQUEST) -> Reply:
     """An error in the caller's protocol: https://smithy.io/2.0/aws/protocols/index.html ."""
     request_id = str(uuid.uuid4())
+    message = _UNSAFE.sub("?", message[:_LONGEST_MESSAGE])
     body, content_type, extra = _body(call.protocol, code=code, message=message, request_id=request_id)
     return Reply(
         status=status,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -334,3 +335,20 @@ def test_any_bytes_are_a_manifest_or_are_refused(data: bytes) -> None:
             continue
         parts = (*found.layers, *found.manifests) if isinstance(found, documents.Manifest) else ()
         assert all(entry.size >= 0 and len(entry.digest) == len(digest_of(b"")) for entry in parts)
+
+
+def test_what_a_copy_that_was_killed_has_left_is_removed_a_day_later(
+    fake: FakeRegistry, tmp_path: Path
+) -> None:
+    old, new = tmp_path / ".copy-old", tmp_path / ".copy-new"
+    for path in (old, new):
+        path.mkdir()
+        (path / "blob").write_bytes(b"x")
+    os.utime(old, (0, 0))
+    fake.say("GET", "manifests/", 404)
+    fake.say("GET", "tags/list", 200, b"{}")
+
+    with pytest.raises(MclassError):
+        copy(client(fake), client(fake), digest=digest_of(b""), tags=["v1"], folder=tmp_path)
+
+    assert list(tmp_path.iterdir()) == [new]

@@ -38,6 +38,7 @@ _LARGEST_BODY = 16 * 1024 * 1024
 _LARGEST = {"lambda": 70_167_211, "s3": 256 * 1024 * 1024}
 _NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
 _REFUSED_KEPT = 1000
+_LONGEST_NAME = 200  # characters: of REST the path is in it
 _NOT_ROUTED = "X-Mclass-Not-Routed"
 _MESSAGE = re.compile(rb'(?:"[Mm]essage"\s*:\s*"|<Message>)([^"<]*)')
 
@@ -152,7 +153,7 @@ class Aws:
     def _refuse(self, call: Call, *, detail: str = "") -> Reply:
         _log.warning("refused %s: not modelled %s", call.name, detail)
         if len(self._refused) < _REFUSED_KEPT:
-            self._refused.setdefault(call.name)
+            self._refused.setdefault(call.name[:_LONGEST_NAME])
         return unsupported(call, detail=detail)
 
 

@@ -94,6 +94,10 @@ def verified(path: Path, *, home: Path) -> Iterator[tuple[Header, IO[bytes]]]:
 
     That is a copy without a name: what is read from it is what was verified. Raise SnapshotError.
     """
+    if path.exists() and not path.is_file():
+        raise SnapshotError(
+            f"{path} is no file", hint=_WITHOUT
+        )  # to open a pipe would wait for who writes into it
     with contextlib.ExitStack() as files:
         try:
             file = files.enter_context(path.open("rb"))

@@ -26,6 +26,7 @@ _log = logging.getLogger("mclass_tf.local")
 
 _START_SECONDS = 10.0
 _LOOK_EVERY = 0.02
+_ABANDONED_SECONDS = 3600.0
 
 
 class Tasks(Protocol):
@@ -61,6 +62,7 @@ class Instance:
 
     def save(self) -> Saved:
         """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
+        self._forget_abandoned()
         if self.tasks is not None:
             self.tasks.flush_logs()
         with self._aws.exclusive():
@@ -118,6 +120,13 @@ class Instance:
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
+
+    def _forget_abandoned(self) -> None:
+        """Remove the states that nobody has made snapshots of: who asked for them was killed."""
+        for path in self._home.glob("*.state"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()
 
     def _every_task(self) -> EveryTask:
         return EveryTask(stopped=[], started=[]) if self.tasks is None else self.tasks.every()
