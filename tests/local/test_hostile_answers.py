@@ -53,7 +53,7 @@ ANSWERS = {
     "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
     "nothing": b"",
     "deep": b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
-    "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"problems": ",
+    "cut off": b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"problems": ',
     "headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
     "bytes": b"HTTP/1.1 200 OK\r\n\r\n\xff",
 }
