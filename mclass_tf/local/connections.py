@@ -1,4 +1,4 @@
-"""Keeps count of the connections of a server, and lets those go that do nothing when there is no room for more."""
+"""Keeps count of the connections of a server: lets those go that do nothing when there is no room for more, and all at its end."""
 
 from __future__ import annotations
 

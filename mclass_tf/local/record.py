@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.key import Key
-
 from mclass_tf.local import documents
+from mclass_tf.local.key import Key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ def read_record(home: Path) -> LocalAws | None:
             tasks=str(fields.get("tasks", "")),
             key=_key(fields.get("key") or {}),
         )
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     # By these it is known which process is ours: an empty id stands in the command line of every process.
     return record if record.instance_id and record.pid > 0 else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf import local
-from mclass_tf.local import LocalAws, SnapshotError
+from mclass_tf.local import LocalAws, SnapshotError, key
 from mclass_tf.local.calls import Call, Protocol
 from mclass_tf.local.loopback import ask
 from mclass_tf.local.record import read_record
@@ -64,7 +64,7 @@ def test_another_program_on_the_port_is_no_local_aws(data: bytes) -> None:
     with answering(data) as url:
         with pytest.raises((OSError, ValueError)):
             ask(f"{url}/_mclass/health", seconds=10)
-        running = LocalAws(url=url, port=1, pid=1, instance_id="x", started_at="x")
+        running = LocalAws(url=url, port=1, pid=1, instance_id="x", started_at="x", key=key.make())
         assert local.problems(running) == ()
 
 
@@ -78,8 +78,9 @@ def test_another_program_on_the_port_is_no_local_aws(data: bytes) -> None:
         '{"url": "x", "port": 1e400, "pid": 1, "instance_id": "x", "started_at": "x"}',
         '{"url": "x", "port": 1, "pid": 1, "instance_id": "", "started_at": "x"}',
         '{"url": "x", "port": 1, "pid": -1, "instance_id": "x", "started_at": "x"}',
+        '{"url": "x", "port": 1, "pid": 1, "instance_id": "x", "started_at": "x", "key": "x"}',
     ],
-    ids=["deep", "list", "null", "infinite", "large", "no id", "no process"],
+    ids=["deep", "list", "null", "infinite", "large", "no id", "no process", "no key"],
 )
 def test_a_record_that_is_none_is_no_local_aws(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)
