@@ -10,9 +10,11 @@ import socket
 from typing import Any
 
 from mclass_tf.local import guard
-from mclass_tf.local.aws.dispatch import Aws
+from mclass_tf.local.aws.dispatch import Aws, largest_body
 from mclass_tf.local.http import Reply, Server
 from mclass_tf.local.metadata import Metadata
+
+_MOST_CONNECTIONS = 100  # of one container: SDKs keep some ten or fifty open
 
 
 class Doors:
@@ -35,6 +37,12 @@ class Doors:
                 or self._aws.answer(environ, task_id=task_id)
             )
 
-        door = Server(listener=listener, app=answer, bar=self._aws.bar)
+        door = Server(
+            listener=listener,
+            app=answer,
+            bar=self._aws.bar,
+            largest=largest_body,
+            most=_MOST_CONNECTIONS,
+        )
         door.timeout = 0  # of waiting for a connection: it is asked when there is one
         return door

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import io
 import logging
-import os
 import re
 import resource
 import socket
@@ -31,6 +30,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from mclass_tf.local.bodies import Body, MalformedBodyError, TooLargeError
 from mclass_tf.local.connections import Connections, Phase
+from mclass_tf.local.descriptors import Reserve
 
 _log = logging.getLogger("mclass_tf.local")
 
@@ -44,7 +44,8 @@ _RESERVED = 4  # descriptors: who asks what is wrong is answered when there are 
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _BACK_OFF_SECONDS = 1.0
 _LINGER_BYTES = 64 * 1024 * 1024
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS = 2.0  # between two pieces
+_LINGER_AT_MOST_SECONDS = 10.0
 _QUIET_SECONDS = 60.0  # in which the same trouble is not reported again
 _IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
@@ -83,7 +84,11 @@ Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """`largest` says how many bytes the body of a request may have that no sink takes; `report` is told of trouble."""
+    """`largest` says how many bytes the body of a request may have that no sink takes; `report` is told of trouble.
+
+    `most` is how many connections there may be: who comes then is turned away at once, and `handle_request` never waits. None: as
+    many as there are descriptors for, and others wait until there is room.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -97,6 +102,7 @@ class Server(ThreadingMixIn, TCPServer):
         bar: Bar = lambda _environ: None,
         largest: Callable[[dict[str, Any]], int] = lambda _environ: sys.maxsize,
         report: Callable[[str], None] = lambda _problem: None,
+        most: int | None = None,
     ) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
@@ -109,16 +115,14 @@ class Server(ThreadingMixIn, TCPServer):
         self.connections = Connections()
         self._report = report
         self._reported: dict[str, float] = {}
-        self._reserve: list[int] = []
-        self._fill_reserve()
+        self._most = most
+        self._reserve = Reserve(_RESERVED if most is None else 1)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection. Where there is no room for one, make some and raise OSError: it waits in the backlog."""
-        if len(self.connections) >= _most_connections():
-            self._make_room(
-                f"the server has {_most_connections()} connections, as many as it takes ({_limit()})"
-            )
-        if len(self.connections) >= _most_connections():
+        if self._is_full:
+            self._make_room(f"the server has {self._room} connections, as many as it takes ({_limit()})")
+        if self._is_full and self._most is None:
             raise BlockingIOError
         try:
             accepted = self._accept()
@@ -126,6 +130,10 @@ class Server(ThreadingMixIn, TCPServer):
             if error.errno in _EXHAUSTED:
                 self._make_room(f"the server cannot take connections: {error.strerror} ({_limit()})")
             raise
+        if self._most is not None and (self._is_full or not self._reserve.is_whole):
+            accepted[0].close()
+            self._reserve.fill()
+            raise BlockingIOError
         self.connections.enter(accepted[0], Phase.WAITING)
         return accepted
 
@@ -138,22 +146,22 @@ class Server(ThreadingMixIn, TCPServer):
 
     def close_request(self, request: Any) -> None:
         super().close_request(request)
-        self._fill_reserve()
+        self._reserve.fill()
         self.connections.forget(request)
 
     def server_close(self) -> None:
         """Close the port, and the connections that came by it: their threads end with them."""
         super().server_close()
         self.connections.end()
-        while self._reserve:
-            os.close(self._reserve.pop())
+        self._reserve.close()
 
     def note(self, problem: str) -> None:
         """Say it in the log and to who looks after the server; not again while it goes on."""
         before, now = self._reported.get(problem), time.monotonic()
         self._reported[problem] = now
         if before is None or now - before > _QUIET_SECONDS:
-            _log.error("%s; those that do nothing are closed, others wait", problem)
+            others = "wait" if self._most is None else "are turned away"
+            _log.error("%s; those that do nothing are closed, others %s", problem, others)
             self._report(problem)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
@@ -165,20 +173,22 @@ class Server(ThreadingMixIn, TCPServer):
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno not in _EXHAUSTED or not self._reserve:
+            if error.errno not in _EXHAUSTED or not self._reserve.release():
                 raise
             self.note(f"the server cannot take connections: {error.strerror} ({_limit()})")
-            os.close(self._reserve.pop())
             return super().get_request()
 
     def _make_room(self, problem: str) -> None:
         self.note(problem)
-        self.connections.make_room(seconds=_BACK_OFF_SECONDS)
+        self.connections.make_room(seconds=_BACK_OFF_SECONDS if self._most is None else 0)
 
-    def _fill_reserve(self) -> None:
-        with contextlib.suppress(OSError):
-            while len(self._reserve) < _RESERVED:
-                self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    @property
+    def _room(self) -> int:
+        return self._most or _most_connections()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.connections) >= self._room
 
 
 class _Reader(io.BufferedIOBase):
@@ -299,12 +309,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._linger()
 
     def _linger(self) -> None:
-        """Read some of what still comes: a client that sends into a closed connection would not see its answer."""
+        """Read some of what still comes: a client that sends into a closed connection would not see its answer.
+
+        Whoever sends slowly is not waited for, and makes room for others.
+        """
+        self.server.connections.enter(self.connection, Phase.WAITING)
         self.connection.settimeout(_LINGER_SECONDS)
+        over = time.monotonic() + _LINGER_AT_MOST_SECONDS
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             left = _LINGER_BYTES
-            while left > 0 and (piece := self._received.read1(_IN_MEMORY)):
+            while left > 0 and time.monotonic() < over and (piece := self._received.read1(_IN_MEMORY)):
                 left -= len(piece)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815

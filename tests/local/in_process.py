@@ -62,10 +62,27 @@ def session(account_id: str) -> tuple[str, str, str]:
     return keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]
 
 
-def send(account_id: str, service: str, target: str, body: bytes, *, region: str = REGION) -> Reply:
-    """Send a call of a JSON service as it stands, past all that an SDK checks; `target` is its `X-Amz-Target`."""
-    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
-    credentials = Credentials(*session(account_id))
+def send(
+    account_id: str,
+    service: str,
+    target: str,
+    body: bytes,
+    *,
+    region: str = REGION,
+    encoding: str = "identity",
+    secret: str | None = None,
+) -> Reply:
+    """Send a call of a JSON service as it stands, past all that an SDK checks; `target` is its `X-Amz-Target`.
+
+    It is signed with the account's own secret where no other is given.
+    """
+    headers = {
+        "Content-Encoding": encoding,
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": target,
+    }
+    key_id, own, token = session(account_id)
+    credentials = Credentials(key_id, secret or own, token)
     signature = signed(credentials, service, f"{_URL}/", region=region, body=body, headers=headers)
     request = AWSRequest(method="POST", url=f"{_URL}/", data=body, headers=signature)
     return aws().answer(_environ(request.prepare()))

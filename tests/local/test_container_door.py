@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 import requests
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from mclass_tf.local.aws import ecr, sts
@@ -23,7 +25,7 @@ from mclass_tf.local.http import Server
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.registry.tokens import Principal
 from mclass_tf.local.tasks.relay import Relay
-from tests.callers import owner
+from tests.callers import owner, signed
 from tests.local import in_process, task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import KEY, REGION
@@ -131,6 +133,25 @@ def test_nothing_of_another_task_comes_through(tmp_path: Path) -> None:
         assert code_of(inside.client("sts", keys).get_caller_identity) == "AccessDenied"
 
     task_world.run(tmp_path, run)
+
+
+def test_a_body_that_no_call_has_is_not_taken(tmp_path: Path) -> None:
+    """The answer comes before any of it is sent."""
+
+    def scenario(inside: Inside) -> None:
+        own = Credentials(*inside.credentials().values())
+        head = {
+            **signed(own, "ecs", inside.url, region=REGION, headers={"X-Amz-Target": "ecs.ListClusters"}),
+            "Host": "127.0.0.1",
+            "Content-Length": str(1 << 40),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        with socket.create_connection(("127.0.0.1", urlsplit(inside.url).port or 0), timeout=30) as raw:
+            raw.sendall(f"POST / HTTP/1.1\r\n{lines}\r\n".encode())
+            answer = b"".join(iter(lambda: raw.recv(65536), b""))
+        assert int(answer.split()[1]) == 413
+
+    play(tmp_path, scenario)
 
 
 def test_the_owner_s_key_and_sessions_are_of_no_use_in_a_container(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ import pytest
 from mclass_tf import local
 from mclass_tf.local import admin, key
 from mclass_tf.local.connections import Connections, Phase
+from mclass_tf.local.descriptors import Reserve
 from mclass_tf.local.http import TOO_LARGE, Reply, Server
 from mclass_tf.local.log_format import Formatter
+from tests.callers import ask
 
 
 def _name(value: str | bytes) -> str:
@@ -43,13 +45,17 @@ def echo(environ: dict[str, Any]) -> Reply:
 
 
 class Listener(socket.socket):
-    """A listener that can take no connection as long as `error` is set."""
+    """A listener that can take no connection as long as `error` is set; `errors` are those of the next tries."""
 
     error: int | None = None
+    errors: Sequence[int] = ()
     accepts = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
         self.accepts += 1
+        if self.errors:
+            error, *self.errors = self.errors
+            raise OSError(error, os.strerror(error))
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error))
         return super().accept()
@@ -189,6 +195,74 @@ def test_a_listener_that_has_no_descriptors_left_waits_says_so_once_and_goes_on(
     assert server
 
 
+class Busy:
+    """Answers when it is let to; `asked` counts the requests that wait for that."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.over = threading.Event()
+
+    def answer(self, _environ: dict[str, Any]) -> Reply:
+        self.asked.release()
+        assert self.over.wait(30)
+        return Reply(status=200)
+
+
+def test_a_server_of_so_many_connections_turns_others_away_and_never_waits(listener: Listener) -> None:
+    """It is asked in the loop that runs the tasks."""
+    busy = Busy()
+    door = Server(listener=listener, app=busy.answer, most=2)
+    door.timeout = 0
+    with ExitStack() as sockets:
+        sockets.callback(door.server_close)
+        first, second, third = (
+            sockets.enter_context(socket.create_connection(listener.getsockname(), timeout=30))
+            for _ in range(3)
+        )
+        for connection in (first, second):
+            door.handle_request()
+            connection.sendall(GOOD)
+            assert busy.asked.acquire(timeout=30)
+        started = time.monotonic()
+        door.handle_request()
+        assert time.monotonic() - started < 0.5
+        assert third.recv(1) == b""
+        busy.over.set()
+        for connection in (first, second):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_without_descriptors_it_turns_away_who_comes_and_leaves_nobody_in_the_backlog(
+    listener: Listener,
+) -> None:
+    """A listener that has somebody in its backlog would have the loop ask it again and again."""
+    door = Server(listener=listener, app=echo, most=2)
+    door.timeout = 0
+    with ExitStack() as sockets:
+        sockets.callback(door.server_close)
+        for _ in range(3):
+            listener.errors = [errno.EMFILE]
+            connection = socket.create_connection(listener.getsockname(), timeout=30)
+            sockets.enter_context(connection)
+            door.handle_request()
+            assert connection.recv(1) == b""
+        connection = sockets.enter_context(socket.create_connection(listener.getsockname(), timeout=30))
+        door.handle_request()
+        connection.sendall(GOOD)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_reserve_that_is_closed_takes_no_descriptors_any_more() -> None:
+    """Threads of a server end, and would fill it, when the server is closed."""
+    reserve = Reserve(3)
+    assert reserve.is_whole
+    assert reserve.release()
+    assert not reserve.is_whole
+    reserve.close()
+    reserve.fill()
+    assert not reserve.release()
+
+
 def test_connections_that_do_nothing_make_room_for_others() -> None:
     now = 0.0
     connections = Connections(clock=lambda: now)
@@ -240,8 +314,7 @@ def test_at_its_descriptor_limit_the_local_aws_answers_says_so_and_uses_no_proce
         for _ in range(100):
             hoarded.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=30))
         before, started = seconds_of(running.pid), time.monotonic()
-        with urllib.request.urlopen(f"{running.url}/_mclass/health", timeout=60) as answer:
-            health = json.load(answer)
+        health = ask(running, "health")
         while time.monotonic() - started < 1.5:  # a window in which it would spin
             time.sleep(0.1)
         share = (seconds_of(running.pid) - before) / (time.monotonic() - started)

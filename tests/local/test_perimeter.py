@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -26,6 +27,7 @@ from tests.callers import owner, signed
 from tests.local import in_process
 from tests.local.conftest import REGION, Account
 
+_LIST_CLUSTERS = "AmazonEC2ContainerServiceV20141113.ListClusters"
 _ONE_TRY = Config(retries={"total_max_attempts": 1})
 _STRANGER = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 _GUESSED = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "x" * 40}
@@ -234,6 +236,22 @@ def test_a_large_body_of_somebody_unknown_is_not_taken(
         raw.sendall(f"PUT {path} HTTP/1.1\r\n{head}\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert int(answer.split()[1]) in {401, 403}
+
+
+def test_the_signature_is_that_of_the_body_as_it_was_sent() -> None:
+    account = in_process.new_account()
+    answer = in_process.send(account, "ecs", _LIST_CLUSTERS, gzip.compress(b"{}"), encoding="gzip")
+    assert (answer.status, json.loads(answer.body)) == (200, {"clusterArns": []})
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"[" * 100_000)], ids=["no gzip", "deep"])
+def test_nothing_of_a_body_is_worked_on_before_the_caller_is_known(body: bytes) -> None:
+    account = in_process.new_account()
+    answer = in_process.send(account, "ecs", _LIST_CLUSTERS, body, encoding="gzip", secret="x" * 40)
+    assert json.loads(answer.body)["__type"] == "InvalidSignatureException"
+
+    answer = in_process.send(account, "ecs", _LIST_CLUSTERS, body, encoding="gzip")
+    assert json.loads(answer.body)["__type"] == "SerializationException"
 
 
 # ---- sessions
