@@ -18,7 +18,7 @@ from tests.conditions import (
     without_proc,
 )
 from tests.flows.released import Dev
-from tests.snapshots import RELEASED, Snapshots, copied_project
+from tests.snapshots import SHIFTING, Snapshots, copied_project
 from tests.time_limits import seconds_left
 
 _BUG = "this is a bug"
@@ -113,30 +113,31 @@ def test_a_local_aws_whose_disk_is_full_is_neither_replaced_nor_lost(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_a_release_before_anything_is_changed_and_a_rollback_not_at_all(
+def test_on_a_full_disk_releases_and_rollbacks_fail_with_that_cause_and_what_serves_goes_on(
     snapshots: Snapshots, tmp_path: Path
 ) -> None:
+    project = copied_project(tmp_path / "project")
     with (
         small_disk(tmp_path / "disk", size="1g") as disk,
-        snapshots.started(
-            RELEASED, home=disk / "home", project=copied_project(tmp_path / "project")
-        ) as started,
+        snapshots.started(SHIFTING, home=disk / "home", project=project, speed=20) as commands,
     ):
-        dev = Dev(started, snapshots.versions())
-        dev.released(dev.version("2.0.0"))
+        dev = Dev(commands, snapshots.versions())
+        serves = dev.answers()["version"]
+        other = dev.version("1.0.0" if serves == "2.0.0" else "2.0.0")
         fill(disk)
 
-        released = run(started, list, "release", "dev", "--local", "--yes", "--image", dev.version("1.0.0"))
-        serves = dev.answers()["version"]
-        rolled_back = run(started, list, "rollback", "dev", "--local")
+        released = run(commands, list, "release", "dev", "--local", "--yes", "--image", other)
+        serves_then = dev.answers()["version"]
+        rolled_back = run(commands, list, "rollback", "dev", "--local")  # no task can be unpacked there
         (disk / "filler").unlink()
 
         assert released.status == 3, released.stderr
         assert "no space left" in released.stderr
-        assert serves == "2.0.0"
-        assert rolled_back.status == 0, rolled_back.stderr
-        assert dev.answers()["version"] == "1.0.0"
-        dev.released(dev.version("2.0.0"))
+        assert rolled_back.status == 6, rolled_back.stderr
+        assert "No space left on device" in rolled_back.stderr
+        assert serves_then == dev.answers()["version"] == serves
+        assert run(commands, list, "rollback", "dev", "--local").status == 0
+        assert dev.status()["digest"] == other
 
 
 def test_without_proc_the_local_aws_is_found_kept_and_stopped(tmp_path: Path) -> None:

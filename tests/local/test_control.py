@@ -261,7 +261,8 @@ def test_the_package_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_is_stopped_all_the_same(home: Path) -> None:
+def test_a_server_that_hangs_is_stopped_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_HEALTH_SECONDS", 2.0)
     up = local.up(home=home, port=0)
     os.kill(up.pid, signal.SIGSTOP)
     assert local.status(home=home) is None
@@ -271,14 +272,18 @@ def test_a_server_that_hangs_is_stopped_all_the_same(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_is_not_replaced_by_a_second_one(home: Path) -> None:
+def test_a_server_that_hangs_is_not_replaced_by_a_second_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     up = local.up(home=home, port=0)
     os.kill(up.pid, signal.SIGSTOP)
+    monkeypatch.setattr(control, "_HEALTH_SECONDS", 2.0)
     try:
         with pytest.raises(local.StartError, match=f"pid {up.pid}.*no second one was started") as told:
             local.up(home=home, port=0)
     finally:
         os.kill(up.pid, signal.SIGCONT)
+        monkeypatch.undo()
     assert "`local down`" in told.value.hint
     assert up == local.up(home=home, port=0)
 
