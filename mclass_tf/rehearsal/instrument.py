@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mclass_tf.errors import ConfigurationError, LocalAwsUnavailableError
@@ -59,7 +60,7 @@ class Instrument:
             try:
                 uri = process.environ().get(_METADATA)
                 arn = None if uri is None else self._task_of(uri)
-                if arn in task_arns:
+                if arn in task_arns and not _is_keeper(process.cmdline()):
                     process.kill()
                     return str(arn)
             except (psutil.Error, OSError, ValueError):
@@ -82,3 +83,8 @@ class Instrument:
                 f"the local AWS at {self._running.url} does not answer {method} /_mclass/{path}: {error}",
                 hint="look at its log; `local status` says where",
             ) from None
+
+
+def _is_keeper(command: Sequence[str]) -> bool:
+    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/tasks/keeper.py)."""
+    return any(word.endswith("/tasks/keeper.py") for word in command)

@@ -35,7 +35,7 @@ class Account:
     account_id: str
     access_key: str
     secret_key: str
-    session_token: str
+    session_token: str | None
 
     def client(self, service: str, *, region: str = REGION) -> Any:
         return _client(self, service, region)
@@ -48,7 +48,7 @@ class Account:
             "AWS_ENDPOINT_URL": self.server.url,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_SESSION_TOKEN": self.session_token,
+            "AWS_SESSION_TOKEN": self.session_token or "",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",

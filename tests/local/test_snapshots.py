@@ -8,10 +8,12 @@ import pickle
 import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mclass_tf import local
 from mclass_tf.local.snapshots import file, state
@@ -328,3 +330,33 @@ def test_no_class_of_elsewhere_comes_by_a_module_that_has_imported_it() -> None:
 def test_no_private_method_is_bound() -> None:
     with pytest.raises(pickle.UnpicklingError, match="no method of the local AWS"):
         state.bound(io.StringIO(), "close")
+
+
+def test_a_restored_instance_takes_neither_keys_nor_sessions_of_the_one_before(
+    home: Path, tmp_path: Path
+) -> None:
+    first = local.up(home=home, port=0)
+    session = account_of(first, DEV)
+    iam = session.client("iam")
+    iam.create_user(UserName="robot")
+    robot = iam.create_access_key(UserName="robot")["AccessKey"]
+    local.save(home=home, path=tmp_path / "s")
+    local.down(home=home)
+
+    second = local.up(home=home, port=0, snapshot=tmp_path / "s")
+
+    assert second.key.access_key_id != first.key.access_key_id
+    before = replace(session, server=second)
+    owner_before = replace(
+        before,
+        access_key=first.key.access_key_id,
+        secret_key=first.key.secret_access_key,
+        session_token=None,
+    )
+    for refused in (before, owner_before):
+        with pytest.raises(ClientError, match="InvalidClientTokenId"):
+            refused.client("sts").get_caller_identity()
+    kept = replace(
+        owner_before, access_key=robot["AccessKeyId"], secret_key=robot["SecretAccessKey"]
+    )  # a resource, as the user is
+    assert kept.client("sts").get_caller_identity()["Account"] == DEV

@@ -294,6 +294,14 @@ def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) ->
 
 
 @LINUX
+def test_children_are_found_with_and_without_the_kernel_s_list_of_them() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        assert child.pid in keeper._children_by_parent()(os.getpid())
+        assert child.pid in keeper._below(os.getpid())
+        child.kill()
+
+
+@LINUX
 def test_a_process_that_is_left_counts_for_the_container(tmp_path: Path) -> None:
     hungry = ESCAPING.replace("print(os.getpid()", "held = bytearray(150 << 20); print(os.getpid()")
 

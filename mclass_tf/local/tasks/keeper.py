@@ -15,12 +15,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _FATAL = 128
-_PROC = Path("/proc")
+_PROC = "/proc"
 _IS_LINUX = sys.platform == "linux"
 
 
@@ -42,9 +41,7 @@ def main(parent: str, descriptor: str, most: str, program: str, *arguments: str)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
     _let_go_of_output()
-    _wait_for(pid)
-    _end_all(but=pid)
-    os._exit(_status(os.waitpid(pid, 0)[1]))
+    os._exit(_status(_ended(pid)))
 
 
 def _become(report: int, most: int, argv: tuple[str, ...]) -> None:
@@ -70,21 +67,29 @@ def _limit(most: int) -> None:
     if not _IS_LINUX or os.getuid() == 0:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    wanted = most + sum(_threads(place) for place in _own_processes())
+    wanted = most + sum(map(_threads, _own_processes()))
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (wanted, wanted))
 
 
-def _own_processes() -> Iterator[Path]:
-    for place in _PROC.iterdir():
+def _own_processes() -> Iterator[int]:
+    for pid in _processes():
         with contextlib.suppress(OSError):
-            if place.name.isdigit() and place.stat().st_uid == os.getuid():
-                yield place
+            if os.stat(f"{_PROC}/{pid}").st_uid == os.getuid():  # noqa: PTH116
+                yield pid
 
 
-def _threads(place: Path) -> int:
+def _processes() -> list[int]:
+    """Every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
     try:
-        return sum(1 for _ in (place / "task").iterdir())
+        return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"{_PROC}/{pid}/task"))  # noqa: PTH208
     except OSError:
         return 0
 
@@ -100,12 +105,33 @@ def _let_go_of_output() -> None:
         os.dup2(nothing, descriptor)
 
 
+def _ended(pid: int) -> int:
+    """Return how the program has ended, when nothing is left of what it has started."""
+    if not hasattr(os, "waitid"):  # macOS, where nobody takes orphans: its group is all that is known
+        status = os.waitpid(pid, 0)[1]
+        _kill_group(pid)
+        return status
+    _wait_for(pid)
+    _kill_group(pid)
+    _end_all(but=pid)
+    status = os.waitpid(pid, 0)[1]
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+        _end_all(but=pid)  # there is one that was handed over meanwhile
+    return status
+
+
 def _wait_for(pid: int) -> None:
     """Return when the program has ended. Its id stays taken until all else has ended, so that no other process gets it."""
     while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)) is not None:
         if ended.si_pid == pid:
             return
         os.waitpid(ended.si_pid, 0)  # an orphan
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _end_all(*, but: int) -> None:
@@ -133,22 +159,42 @@ def _stopped(spared: set[int]) -> set[int]:
 
 
 def _below(root: int) -> set[int]:
-    """All descendants. Not every kernel lists a process's children; each process names its parent."""
-    children: dict[int, list[int]] = {}
-    for place in _PROC.iterdir() if _IS_LINUX else ():
-        if place.name.isdigit() and (parent := _parent(place)) is not None:
-            children.setdefault(parent, []).append(int(place.name))
+    """All descendants."""
+    children = _children if os.path.exists(f"{_PROC}/self/task/{root}/children") else _children_by_parent()  # noqa: PTH110
     found: set[int] = set()
     waiting = [root]
     while waiting:
-        waiting += (new := children.pop(waiting.pop(), []))
+        waiting += (new := [pid for pid in children(waiting.pop()) if pid not in found])
         found.update(new)
     return found
 
 
-def _parent(place: Path) -> int | None:
-    try:  # the name, in brackets, may hold anything
-        return int((place / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+def _children(pid: int) -> list[int]:
+    """What the kernel says, at once; it may miss one that is being handed over."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"{_PROC}/{pid}/task"):  # noqa: PTH208
+            with (
+                contextlib.suppress(OSError),
+                open(f"{_PROC}/{pid}/task/{thread}/children", encoding="ascii") as listed,  # noqa: PTH123
+            ):
+                found += map(int, listed.read().split())
+    return found
+
+
+def _children_by_parent() -> Callable[[int], list[int]]:
+    """The same from what each process says of its parent, for kernels that list no children."""
+    children: dict[int, list[int]] = {}
+    for pid in _processes() if _IS_LINUX else ():
+        if (parent := _parent(pid)) is not None:
+            children.setdefault(parent, []).append(pid)
+    return lambda pid: children.get(pid, [])
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        with open(f"{_PROC}/{pid}/stat", errors="replace", encoding="ascii") as stat:  # noqa: PTH123
+            return int(stat.read().rpartition(")")[2].split()[1])  # the name, in brackets, may hold anything
     except (OSError, IndexError):
         return None
 
