@@ -10,7 +10,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ _REFUSALS: dict[str, tuple[str, dict[str, Any], str, int]] = {
 }  # fmt: skip
 
 
-def _client(server: local.LocalAws, service: str, credentials: dict[str, str], **more: Any) -> Any:
+def _client(server: local.LocalAws, service: str, credentials: Mapping[str, str | None], **more: Any) -> Any:
     factory: Any = boto3.client
     config = _ONE_TRY.merge(Config(**more))
     return factory(service, endpoint_url=server.url, region_name=REGION, config=config, **credentials)
