@@ -201,7 +201,8 @@ def test_a_listener_that_shows_another_certificate_than_the_one_that_was_applied
         put_certificate(elb.account, arn=arn)
     listener = elb.listen(Port=443, Protocol="HTTPS", Certificates=[{"CertificateArn": applied}])
     found = elb.client.describe_load_balancers(LoadBalancerArns=[elb.arn])["LoadBalancers"][0]
-    where = Target(kind="local", identity="local", endpoint_url=elb.account.server.url)
+    server = elb.account.server
+    where = Target(kind="local", identity="local", endpoint_url=server.url, key=server.key)
     acm = elb.account.client("acm")
 
     def status(arn: str) -> int:

@@ -343,7 +343,8 @@ def _check_manifest(repository: Repository, text: str, media_type: str | None) -
     except (ValueError, TypeError, KeyError):
         raise _invalid_manifest() from None
     is_named = all(isinstance(name, str) for name in (kind, manifest.get("artifactType", "")))
-    if not is_named or not _MEDIA_TYPE.fullmatch(str(kind)) or not (layers or "manifests" in manifest):
+    has_parts = bool(config or layers or "manifests" in manifest)
+    if not (is_named and has_parts and _MEDIA_TYPE.fullmatch(str(kind))):
         raise _invalid_manifest()
     if len(layers) > MOST_LAYERS:
         raise InvalidParameterException(f"The local AWS takes at most {MOST_LAYERS} layers in an image.")
