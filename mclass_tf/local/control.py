@@ -45,7 +45,7 @@ HOST = "127.0.0.1"
 
 _START_SECONDS = 60.0  # far above what a start takes, for a machine that is busy
 _STOP_SECONDS = 5.0  # after SIGTERM, and again after SIGKILL
-_HEALTH_SECONDS = 10.0  # far above what an answer takes, for a machine that is busy
+_HEALTH_SECONDS = 30.0  # far above what an answer takes, for a machine that is busy
 _LOG_LINES_SHOWN = 20
 _BACKLOG = 1024  # who waits for a place among the connections
 _ALIVE = "server.alive"
