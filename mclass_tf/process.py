@@ -166,6 +166,7 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        _interrupts.reset()  # what comes after in this process was not interrupted
 
 
 @contextmanager

@@ -187,6 +187,13 @@ def test_once_interrupted_nothing_is_started() -> None:
             process.run(python("print('never')"))
 
 
+def test_what_comes_after_an_interrupted_command_is_started(folder: RunFolder | None) -> None:
+    with pytest.raises(KeyboardInterrupt), process.interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert process.run(python("print('again')", folder)).stdout == "again\n"
+
+
 def test_an_interrupt_that_is_waited_for_raises_nothing() -> None:
     with process.interruptible(), process.deferred_interrupts() as interruption:
         assert not interruption.wait(0)
