@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mclass_tf.environment import Environment
+from mclass_tf.hcl import module
 
 # The outputs that say how an environment is; the others name its own resources, and always differ.
 _TOLD = (
@@ -26,6 +28,7 @@ _TOLD = (
     "region",
 )
 _UNSET = "-"
+_HIDDEN = "(sensitive)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +49,29 @@ class Side:
     outputs: Mapping[str, Any]
 
 
-def differences(source: Side, target: Side) -> tuple[Difference, ...]:
-    """Return what differs, inputs before outputs; an output that repeats a difference of the inputs is left out."""
-    inputs = tuple(_differ("input", source.environment.variables, target.environment.variables))
+def differences(source: Side, target: Side, *, root: Path) -> tuple[Difference, ...]:
+    """Return what differs, inputs before outputs; an output that repeats a difference of the inputs is left out.
+
+    That inputs differ which the configuration in `root` declares as sensitive is told, and not how.
+    """
+    ours, theirs = source.environment.variables, target.environment.variables
+    declared = module.read(root).variables.items()
+    hidden = {name for name, variable in declared if variable.is_sensitive and name in {**ours, **theirs}}
+    secrets = (
+        Difference(what="input", name=name, source=_HIDDEN, target=_HIDDEN)
+        for name in sorted(hidden)
+        if ours.get(name) != theirs.get(name)
+    )
+    inputs = (*_differ("input", _without(ours, hidden), _without(theirs, hidden)), *secrets)
     known = {(each.name.rpartition(".")[2], each.source, each.target) for each in inputs}
     told = (_told(source.outputs), _told(target.outputs))
     outputs = _differ("output", *told)
     new = (each for each in outputs if (each.name.rpartition(".")[2], each.source, each.target) not in known)
     return (*inputs, *new)
+
+
+def _without(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _told(outputs: Mapping[str, Any]) -> dict[str, Any]:

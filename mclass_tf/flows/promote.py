@@ -86,7 +86,7 @@ def promote(
         require_free(deployer, digest)
         found = proven(origin, session.environment.promotion, digest=digest)
         sides = _side(origin, states[0]), _side(deployer, states[1])
-        shown.differences(differences(*sides))
+        shown.differences(differences(*sides, root=session.workspace.root))
         wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
         with _copying(origin, deployer, found) as copied:  # while Terraform plans
             released = bring(

@@ -22,6 +22,7 @@ class Variable:
     name: str
     type: types.Type
     default: Expression | None
+    is_sensitive: bool
     file: Path
     line: int | None
 
@@ -163,6 +164,7 @@ class _Reading:
     def _variable(self, file: Path, name: str, block: Block) -> None:
         before = self.variables.get(name)
         declared, default = block.body.attribute("type"), block.body.attribute("default")
+        sensitive = block.body.attribute("sensitive")
         type_ = (
             types.parse(_type_expression(declared)) if declared is not None or before is None else before.type
         )
@@ -170,6 +172,9 @@ class _Reading:
             name=name,
             type=type_,
             default=default if default is not None or before is None else before.default,
+            is_sensitive=_is_true(sensitive)
+            if sensitive is not None or before is None
+            else before.is_sensitive,
             file=file,
             line=block.line,
         )
@@ -184,6 +189,11 @@ class _Reading:
             file=file,
             line=block.line,
         )
+
+
+def _is_true(expression: Expression | None) -> bool:
+    """Tell whether a switch is on, or may be: what is no literal is not known here."""
+    return expression is not None and not (isinstance(expression, Literal) and expression.value is False)
 
 
 def _text(expression: Expression | None) -> str:

@@ -689,7 +689,22 @@ def test_what_serves_already_is_known_by_what_runs() -> None:
     assert not _serving(deployer(failed), DIGEST)
 
 
-def test_what_differs_is_told_value_by_value_and_once() -> None:
+def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(
+        'variable "key" { sensitive = true }\nvariable "same" { sensitive = true }\n'
+    )
+    (tmp_path / "main_override.tf").write_text('variable "key" { default = "x" }\n')
+    sides = (
+        Side(environment=environment(name, key={"a": secret}, same=1), outputs={})
+        for name, secret in (("dev", "hunter2"), ("prod", "hunter3"))
+    )
+
+    assert differences(*sides, root=tmp_path) == (
+        Difference(what="input", name="key", source="(sensitive)", target="(sensitive)"),
+    )
+
+
+def test_what_differs_is_told_value_by_value_and_once(tmp_path: Path) -> None:
     dev = Side(
         environment=environment("dev", task={"cpu": 256, "memory": 512}, network={"egress": "nat"}, a=1),
         outputs={"egress": "nat", "deployment": {"maximum_percent": 200}, "alb_arn": "dev's", "region": "x"},
@@ -701,7 +716,7 @@ def test_what_differs_is_told_value_by_value_and_once() -> None:
         outputs={"egress": "endpoints", "deployment": {"maximum_percent": 150}, "alb_arn": "prod's"},
     )
 
-    assert differences(dev, prod) == (
+    assert differences(dev, prod, root=tmp_path) == (
         Difference(what="input", name="network.egress", source="nat", target="endpoints"),
         Difference(what="input", name="task.cpu", source="256", target="1024"),
         Difference(what="output", name="deployment.maximum_percent", source="200", target="150"),
