@@ -197,4 +197,3 @@ def test_where_no_process_can_be_started_the_local_aws_is_not_started(tmp_path: 
     assert done.status == 3
     assert "no further process can be started" in done.stderr
     assert servers(commands.home) == []
-    assert not commands.ok("local", "status", "--json").document["up"]
