@@ -339,7 +339,7 @@ class Ledger:
         key = self._image_prefix(digest) + name
         try:
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"", ContentType="text/plain")
-        except self._s3.exceptions.ClientError as error:
+        except Exception as error:  # noqa: BLE001  (the attempt is written, and its release matters more)
             self._report(
                 f"the ledger's index of images could not be written: {error_message(error)}; once {LOOKED_BACK} "
                 f"attempts have followed, `rollback --to {digest}` does not see this one"
