@@ -81,7 +81,8 @@ class Names:
                 return
             end, upper = lower, begin
             crowded = None if names else crowded
-            span = span * _FACTOR if crowded is None else (upper - crowded) / 2
+            # Half of the way to the crowd at a time, and not without end.
+            span = span * _FACTOR if crowded is None else max((upper - crowded) / 2, _LEAST_SPAN)
 
     def _all(self, prefix: str, *, after: str, end: str) -> Iterator[str]:
         """Yield the names between two times, the earliest first, a call for each thousand: more than that came within a moment."""

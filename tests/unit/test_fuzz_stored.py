@@ -271,15 +271,28 @@ def test_keys_of_anything_beside_the_attempts_and_in_the_index_stop_nothing(keys
     assert all(time_of(key) for key in keys)
 
 
+class Impatient(FakeS3):
+    """A bucket that is not listed without end."""
+
+    def list_objects_v2(self, **request: Any) -> dict[str, Any]:
+        assert self.calls["ListObjectsV2"] < 5_000, "it is listed without end"
+        return super().list_objects_v2(**request)
+
+
 @given(
     seconds=some.lists(some.integers(-(10**9), 10**10), max_size=60),
     now=some.integers(-(10**9), 2 * 10**10),
     a_call=some.integers(1, 20),
 )
+# Halfway to a crowd, and halfway again, without ever coming there.
+@example(
+    seconds=[-962027840, -962027816, -962027805, -962027778, -962027777, -962027776], now=711090274, a_call=5
+)
+@example(seconds=[-906124406, 945005656, 1358750324, 1471426419, 2371161925], now=8740219047, a_call=1)
 def test_names_come_the_latest_first_whatever_the_times_and_the_clock(
     seconds: list[int], now: int, a_call: int
 ) -> None:
-    s3 = FakeS3(keys_a_call=a_call)
+    s3 = Impatient(keys_a_call=a_call)
     names = {f"{stamp(BEGAN + dt.timedelta(seconds=each))}-{number}" for number, each in enumerate(seconds)}
     s3.objects = {f"p/{name}/started.json": (b"", BEGAN) for name in names}
 
