@@ -20,13 +20,16 @@ from tests.snapshots import APPLIED, Snapshots
 ON_EVERY_CHANGE = ("crash-at-start", "security-group-closed", "spot-interruption")
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
-# One may have to rehearse again, and others may run beside it.
+# One may have to rehearse again, and other tests run beside it.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
+
+# Each sends load and measures: two at once on a small machine disturb each other, and are then repeated. At night there is time.
+ONE_AT_A_TIME = pytest.mark.xdist_group("rehearse")
 
 
 @pytest.fixture
 def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
-    """A local AWS with dev and prod applied; each rehearsal has its own, so that several run at once."""
+    """A local AWS of its own, with dev and prod applied."""
     with snapshots.started(APPLIED, home=tmp_path / "home") as own:
         yield own
 
@@ -42,6 +45,7 @@ def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
     return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
 
 
+@ONE_AT_A_TIME
 def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     found = rehearsed(commands, "--report", str(page))
@@ -63,7 +67,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(name, marks=() if name in ON_EVERY_CHANGE else pytest.mark.nightly)
+        pytest.param(name, marks=ONE_AT_A_TIME if name in ON_EVERY_CHANGE else pytest.mark.nightly)
         for name in names.FAULTS
         if name not in SHIFTED
     ],
@@ -89,6 +93,7 @@ def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for
     assert (found["verdict"], len(found["runs"])) == ("passed", 2)
 
 
+@ONE_AT_A_TIME
 @pytest.mark.parametrize("protection", names.PROTECTIONS)
 def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLine, protection: str) -> None:
     found = rehearsed(commands, "--without", protection)
@@ -99,6 +104,7 @@ def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLi
     nothing_is_left_changed(commands)
 
 
+@ONE_AT_A_TIME
 def test_a_promotion_drops_no_request_and_tells_what_it_took(commands: CommandLine) -> None:
     found = shifted(commands, "canary", "--from", "dev")
 
@@ -124,7 +130,13 @@ def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine
     nothing_is_left_changed(commands, "prod")
 
 
-@pytest.mark.parametrize("fault", [pytest.param("bad-under-traffic", marks=pytest.mark.nightly), "bad-alarm"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("bad-under-traffic", marks=pytest.mark.nightly),
+        pytest.param("bad-alarm", marks=ONE_AT_A_TIME),
+    ],
+)
 def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_has(
     commands: CommandLine, fault: str
 ) -> None:
@@ -151,6 +163,7 @@ def test_a_promotion_that_is_killed_is_gone_on_with_and_drops_no_request(command
     assert killed["is_plan_empty"]
 
 
+@ONE_AT_A_TIME
 def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> None:
     done = commands.run("rehearse", "dev", "--fault", "bad-smoke")
 
@@ -158,6 +171,7 @@ def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> Non
     assert "--strategy blue-green, canary or linear" in done.stderr
 
 
+@ONE_AT_A_TIME
 def test_an_interrupt_puts_back_what_was_changed(commands: CommandLine) -> None:
     done = interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
 
