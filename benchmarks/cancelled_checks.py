@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Running
 from tests.local.tasks import processes
 
 SECONDS = 10.0  # that it idles for

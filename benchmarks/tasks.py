@@ -16,9 +16,9 @@ import psutil
 
 from benchmarks.figure import Figure, Result
 from benchmarks.stage import stage
-from mclass_tf.local.tasks.addresses import Addresses
-from mclass_tf.local.tasks.driver import Container, Running
-from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.containers.addresses import Addresses
+from mclass_tf.local.containers.driver import Container, Running
+from mclass_tf.local.containers.process import ProcessDriver
 
 LIMIT = 1.5  # times the start by hand
 LIMIT_MEMORY = 20.0  # MB for the driver, ten tasks running

@@ -18,7 +18,6 @@ from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from mclass_tf import machine
 from mclass_tf.errors import (
     AccountMismatchError,
     ConfigurationError,
@@ -26,6 +25,7 @@ from mclass_tf.errors import (
     MclassError,
     UnreachableError,
 )
+from mclass_tf.system import machine
 
 if TYPE_CHECKING:
     from mypy_boto3_acm import ACMClient

@@ -1,4 +1,4 @@
-"""Where calls go: AWS, an endpoint that the environment names, or the local AWS."""
+"""The AWS that commands work with: AWS itself, an endpoint that the environment names, or the local AWS."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mclass_tf import local, machine
+from mclass_tf import local
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import LocalAwsUnavailableError
-from mclass_tf.local.key import Key
+from mclass_tf.local.access.key import Key
 from mclass_tf.local.loopback import ask
+from mclass_tf.system import machine
 
 # Terraform's own calls need no role of this name to exist there: the owner of the local AWS may assume any.
 _LOCAL_ROLE = "mclass-deploy"
@@ -19,7 +20,7 @@ _LOCAL_SESSION = 12 * 3600  # the longest that AWS has
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Cloud:
     """`kind` is "aws" or "local"; `identity` tells one local AWS, or endpoint, from another; `key` is that of a local AWS."""
 
     kind: str
@@ -64,19 +65,19 @@ def local_home(home: Path) -> Path:
     return home / "local"
 
 
-def find(env: Mapping[str, str], *, use_local: bool, home: Path) -> Target:
-    """Return the target: the local AWS if asked for (started if need be) or if AWS_ENDPOINT_URL is its own; else AWS."""
+def find(env: Mapping[str, str], *, use_local: bool, home: Path) -> Cloud:
+    """Return the AWS to work with: the local AWS if asked for (started if need be) or if AWS_ENDPOINT_URL is its own; else AWS."""
     endpoint = env.get("AWS_ENDPOINT_URL")
     if use_local:
         return of_local(start_local(home))
     running = local.status(home=local_home(home)) if endpoint else None
     if running is not None and running.url == (endpoint or "").rstrip("/"):
         return of_local(running)
-    return Target(kind="aws", identity=endpoint or "aws", endpoint_url=endpoint)
+    return Cloud(kind="aws", identity=endpoint or "aws", endpoint_url=endpoint)
 
 
-def of_local(running: local.LocalAws) -> Target:
-    return Target(
+def of_local(running: local.LocalAws) -> Cloud:
+    return Cloud(
         kind="local", identity=f"local {running.instance_id}", endpoint_url=running.url, key=running.key
     )
 
@@ -102,7 +103,7 @@ def start_local(
         raise LocalAwsUnavailableError(error.message, hint=error.hint) from None
 
 
-def seed_certificate(target: Target, environment: Environment, *, arn: str) -> None:
+def seed_certificate(cloud: Cloud, environment: Environment, *, arn: str) -> None:
     """Make the certificate that the environment takes as given exist on the local AWS, self-signed."""
     body = {
         "account_id": environment.account_id,
@@ -110,11 +111,11 @@ def seed_certificate(target: Target, environment: Environment, *, arn: str) -> N
         "arn": arn,
         "domain_name": f"{environment.name}.mclass.test",
     }
-    url = f"{target.endpoint_url}/_mclass/acm/certificates"
+    url = f"{cloud.endpoint_url}/_mclass/acm/certificates"
     try:
-        ask(url, seconds=30, key=target.key, method="PUT", body=body)
+        ask(url, seconds=30, key=cloud.key, method="PUT", body=body)
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or LocalAwsUnavailableError(
-            f"{target.label} did not take the certificate {arn}: {error}",
+            f"{cloud.label} did not take the certificate {arn}: {error}",
             hint="look at its log; `local status` says where",
         ) from None

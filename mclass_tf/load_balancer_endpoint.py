@@ -8,10 +8,10 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from mclass_tf import machine
+from mclass_tf.cloud import Cloud
 from mclass_tf.errors import EndpointError
 from mclass_tf.local.loopback import ask
-from mclass_tf.target import Target
+from mclass_tf.system import machine
 from mclass_tf.trust import Trust
 
 _NOBODY = Trust()
@@ -47,18 +47,18 @@ class Answer:
     body: bytes
 
 
-def resolve(target: Target, url: str) -> Endpoint:
+def resolve(cloud: Cloud, url: str) -> Endpoint:
     """Return where `url` is; raise EndpointError where nothing on the local AWS has its name and port."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or _PORTS[parts.scheme]
-    if not target.is_local:
+    if not cloud.is_local:
         return Endpoint(scheme=parts.scheme, host=host, port=port, host_header=parts.netloc, server_name=host)
-    found = [balancer for balancer in load_balancers(target) if balancer.dns_name == host]
+    found = [balancer for balancer in load_balancers(cloud) if balancer.dns_name == host]
     listeners = [(balancer, own) for balancer in found for own in balancer.listeners if own.port == port]
     if not listeners:
         raise EndpointError(
-            f"no load balancer of {target.label} listens at {url}",
+            f"no load balancer of {cloud.label} listens at {url}",
             hint="`local status` lists those that do; a local AWS that was started anew has none",
         )
     _, listener = listeners[0]
@@ -90,13 +90,13 @@ class LoadBalancer:
     certificates: tuple[str, ...]
 
 
-def load_balancers(target: Target) -> tuple[LoadBalancer, ...]:
+def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
     """Return the load balancers of the local AWS, of all accounts."""
     try:
-        document = ask(f"{target.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS, key=target.key)
+        document = ask(f"{cloud.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS, key=cloud.key)
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or EndpointError(
-            f"{target.label} does not say where its load balancers are: {error}",
+            f"{cloud.label} does not say where its load balancers are: {error}",
             hint="look at its log; `local status` says where",
         ) from None
     return tuple(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mclass_tf import machine, plan_json, stored
+from mclass_tf import plan_json, stored
 from mclass_tf.errors import DamagedObjectError, PlanRefusedError
+from mclass_tf.system import machine
 
 
 class Action(enum.Enum):

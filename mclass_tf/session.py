@@ -1,4 +1,4 @@
-"""An environment opened on a target: checked, entered, with Terraform ready to run."""
+"""An environment opened on AWS or the local AWS: checked, entered, with Terraform ready to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from mclass_tf import aws, buckets, environment, hcl, process, state, target, terraform
+from mclass_tf import aws, buckets, cloud, environment, hcl, terraform, terraform_state
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
@@ -23,7 +23,8 @@ from mclass_tf.errors import (
     TerraformError,
 )
 from mclass_tf.plan import state_of
-from mclass_tf.private import OTHERS_WRITE
+from mclass_tf.system import process
+from mclass_tf.system.private import OTHERS_WRITE
 from mclass_tf.terraform import Engine, Terraform, cliconfig, commands, messages, outlived, provider
 from mclass_tf.workspace import HOME, Workspace, approval_of, discard
 
@@ -86,7 +87,7 @@ class Session:
 
     project: Project
     environment: environment.Environment
-    target: target.Target
+    cloud: cloud.Cloud
     aws: aws.Aws
     workspace: Workspace
     engine: Callable[[], Engine]
@@ -125,11 +126,11 @@ class Session:
         path.write_text(cliconfig.render(source), encoding="utf-8")
         return path
 
-    def state(self) -> state.State:
-        return state.read(self.aws, self.environment.backend, environment=self.environment.name)
+    def state(self) -> terraform_state.State:
+        return terraform_state.read(self.aws, self.environment.backend, environment=self.environment.name)
 
     def lock(self) -> str | None:
-        return state.lock(self.aws, self.environment.backend)
+        return terraform_state.lock(self.aws, self.environment.backend)
 
     def initialise(self, *, always: bool = False) -> bool:
         """Run `terraform init` unless nothing that it depends on has changed since; return whether it ran."""
@@ -218,7 +219,7 @@ class Session:
         """
         rescued, left = self.workspace.rescued_state, self.workspace.root / "errored.tfstate"
         run = self.workspace.run_folder.left()
-        if left.is_file() and (not serial or state.lineage_of(left) == lineage):
+        if left.is_file() and (not serial or terraform_state.lineage_of(left) == lineage):
             shutil.move(left, rescued)
             rescued.chmod(0o600)
         elif run is not None and (dumped := messages.dumped_state(run.stdout)) is not None:
@@ -255,7 +256,7 @@ class Session:
         folders = (project / "terraform", *(path for path in project.glob("modules/**/") if path.is_dir()))
         files = [file for folder in folders for file in hcl.files(folder)]
         files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
-        seen = hashlib.sha256(f"{engine} {self.target.identity}".encode())
+        seen = hashlib.sha256(f"{engine} {self.cloud.identity}".encode())
         for file in sorted(files):
             seen.update(os.fsencode(file) + b"\0" + (file.read_bytes() if file.is_file() else b""))
         return seen.hexdigest()
@@ -280,14 +281,14 @@ def open_session(
     report: Report,
     env: Mapping[str, str] | None = None,
 ) -> Session:
-    """Open the environment `name`: read its files, find the target, enter the account that it must be."""
+    """Open the environment `name`: read its files, find the AWS that it is in, enter the account that it must be."""
     env = dict(os.environ if env is None else env)
     loaded = environment.load(project.folder, name, evaluate=evaluator(engine, env))
-    where = target.find(env, use_local=use_local, home=project.home)
+    where = cloud.find(env, use_local=use_local, home=project.home)
     session = Session(
         project=project,
         environment=loaded,
-        target=where,
+        cloud=where,
         aws=aws.connect(
             where.access(loaded),
             account_id=loaded.account_id,
@@ -324,6 +325,6 @@ def provide_givens(session: Session) -> dict[str, tuple[str, ...]]:
             s3, bucket, region=loaded.region, account_id=loaded.account_id
         )
     certificate = loaded.variables.get("certificate_arn")
-    if certificate and session.target.is_local:
-        target.seed_certificate(session.target, loaded, arn=certificate)
+    if certificate and session.cloud.is_local:
+        cloud.seed_certificate(session.cloud, loaded, arn=certificate)
     return changed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf.errors import BusyError
-from mclass_tf.runs import RunFolder
+from mclass_tf.system.runs import RunFolder
 
 HOME = ".mclass"
 

@@ -10,7 +10,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from mclass_tf.local import LocalAws, loopback
-from mclass_tf.local.key import Key
+from mclass_tf.local.access.key import Key
 
 _SECONDS = 30
 

@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from mclass_tf import image, process
+from mclass_tf import image
+from mclass_tf.system import process
 from mclass_tf.terraform import find_engine
 from tests import time_limits
 from tests.commands import ROOT, CommandLine

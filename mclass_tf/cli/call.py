@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from mclass_tf import environment, process, terminal
+from mclass_tf import environment, terminal
 from mclass_tf.cli.outcome import Outcome, together, unexpected
 from mclass_tf.errors import ConfigurationError, MclassError, UsageError
 from mclass_tf.session import Project, Session, open_session
+from mclass_tf.system import process
 from mclass_tf.terraform import Engine, find_engine
 
 _HOLDING = frozenset({"apply", "destroy", "init", "plan", "release", "unlock"})
@@ -66,7 +67,7 @@ class Call:
 
 
 def open_environment(call: Call, name: str) -> Session:
-    """Open an environment on the target that the command line names."""
+    """Open an environment on the AWS that the command line names."""
     label = name if len(call.names) > 1 else ""
     session = open_session(
         call.project,

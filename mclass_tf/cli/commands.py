@@ -69,7 +69,7 @@ def _writable(file: Path | None) -> None:
 def _planned(session: Session, planned: flows.Planned) -> Outcome:
     name = session.environment.name
     words = describe.describe(
-        planned.plan, title=f"{name} on {session.target.label}", image=str(planned.image or "")
+        planned.plan, title=f"{name} on {session.cloud.label}", image=str(planned.image or "")
     )
     text = f"{words}\n\n{table.render(planned.decision.verdicts, width=_width())}"
     document = plan_document(name, planned)
@@ -78,7 +78,7 @@ def _planned(session: Session, planned: flows.Planned) -> Outcome:
     except GateRefusedError as error:
         # The table above has the findings; the error only counts them.
         counted = GateRefusedError(str(error).partition("\n")[0], hint=error.hint)
-        return Outcome.failed(counted, use_local=session.target.is_local, document=document, text=text)
+        return Outcome.failed(counted, use_local=session.cloud.is_local, document=document, text=text)
     return Outcome(text=text, document=document)
 
 
@@ -173,7 +173,7 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
 def _ask(call: Call, made: Mapping[str, Session]) -> None:
     """Ask before plans that were made just now are applied; raise ApprovalRefusedError at the first no."""
     for name, session in made.items():
-        if not confirm(call, f"Apply this in {name} on {session.target.label}?"):
+        if not confirm(call, f"Apply this in {name} on {session.cloud.label}?"):
             # Were the plans kept, the next apply would take them without asking.
             for planned in made.values():
                 flows.discard_plan(planned)
@@ -230,7 +230,7 @@ def destroy(call: Call) -> Outcome:
 
     def one(name: str) -> Outcome:
         session = open_environment(call, name)
-        title = f"{name} on {session.target.label}"
+        title = f"{name} on {session.cloud.label}"
         done = flows.destroy(
             session,
             show=lambda made: call.reporter.block(describe.describe(made, title=title)),

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from mclass_tf import endpoint, environment, flows, local, target
+from mclass_tf import cloud, environment, flows, load_balancer_endpoint, local
 from mclass_tf.cli import shell
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
@@ -20,7 +20,7 @@ from mclass_tf.terraform import commands
 
 def up(call: Call) -> Outcome:
     arguments = call.arguments
-    running = target.start_local(
+    running = cloud.start_local(
         call.project.home,
         port=arguments.port,
         speed=arguments.speed,
@@ -45,7 +45,7 @@ _HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"
 
 def down(call: Call) -> Outcome:
     try:
-        stopped = local.down(home=target.local_home(call.project.home))
+        stopped = local.down(home=cloud.local_home(call.project.home))
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=error.hint) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
@@ -55,7 +55,7 @@ def down(call: Call) -> Outcome:
 def save(call: Call) -> Outcome:
     path: Path = call.arguments.file
     try:
-        size = local.save(home=target.local_home(call.project.home), path=path.absolute())
+        size = local.save(home=cloud.local_home(call.project.home), path=path.absolute())
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=error.hint) from None
     text = f"saved to {path} ({size / 1e6:.1f} MB)\nstart from it: python -m mclass_tf local up --from {shlex.quote(str(path))}"
@@ -63,7 +63,7 @@ def save(call: Call) -> Outcome:
 
 
 def status(call: Call) -> Outcome:
-    home = target.local_home(call.project.home)
+    home = cloud.local_home(call.project.home)
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return Outcome(text="the local AWS is not up", document={"up": False})
@@ -84,14 +84,16 @@ def status(call: Call) -> Outcome:
     return Outcome(text="\n".join(lines), document=document)
 
 
-def _load_balancers(running: local.LocalAws) -> tuple[endpoint.LoadBalancer, ...]:
+def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.LoadBalancer, ...]:
     try:
-        return endpoint.load_balancers(target.of_local(running))
+        return load_balancer_endpoint.load_balancers(cloud.of_local(running))
     except EndpointError:
         return ()  # it is up all the same; its log tells
 
 
-def _listener_line(balancer: endpoint.LoadBalancer, listener: endpoint.Listener) -> str:
+def _listener_line(
+    balancer: load_balancer_endpoint.LoadBalancer, listener: load_balancer_endpoint.Listener
+) -> str:
     scheme = listener.protocol.lower()
     return (
         f"{scheme}://{balancer.dns_name}:{listener.port} is {scheme}://{listener.host}:{listener.local_port}"
@@ -119,12 +121,12 @@ def env(call: Call) -> Outcome:
 
 def _registry_variables(session: Session) -> dict[str, str]:
     """Return what makes docker, podman, buildah and skopeo find the local AWS where they are told ECR's name."""
-    folder = target.local_home(session.project.home) / "bin"
+    folder = cloud.local_home(session.project.home) / "bin"
     clients.install(folder)
     places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place != str(folder)]
     return {
         "PATH": os.pathsep.join([str(folder), *places]),
-        clients.ADDRESS_VARIABLE: (session.target.endpoint_url or "").partition("//")[2],
+        clients.ADDRESS_VARIABLE: (session.cloud.endpoint_url or "").partition("//")[2],
     }
 
 

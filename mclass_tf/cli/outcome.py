@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf import aws, machine, terminal
+from mclass_tf import aws, terminal
 from mclass_tf.errors import MclassError
+from mclass_tf.system import machine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def promote(call: Call) -> Outcome:
     try:
         outcome = rolled_out(session, work)
     except RefusedError as error:
-        return _refused(names[1], error, use_local=session.target.is_local)
+        return _refused(names[1], error, use_local=session.cloud.is_local)
     for done in promoted:
         more = {"promoted_from": done.origin and asdict(done.origin), "sent": done.sent}
         outcome = replace(outcome, document={**outcome.document, **more})

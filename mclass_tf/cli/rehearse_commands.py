@@ -11,8 +11,8 @@ from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.cli.release_commands import live_view, told_above
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
-from mclass_tf.flows.rehearse import rehearse
-from mclass_tf.flows.rehearsed_request import Request
+from mclass_tf.flows.rehearse.rehearse import rehearse
+from mclass_tf.flows.rehearse.request import Request
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import Report, document
 from mclass_tf.rehearsal.verdict import PASSED

@@ -82,7 +82,7 @@ def _tell_above(live: Live, tell: Callable[[str], None], text: str) -> None:
 
 def not_rolled_out(session: Session, error: RolloutError) -> Outcome:
     """Return the outcome of a rollout that did not end well."""
-    failed = Outcome.failed(error, use_local=session.target.is_local)
+    failed = Outcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**failed_document(session.environment.name, error), **failed.document})
 
 
@@ -97,7 +97,7 @@ def served(session: Session, released: Released) -> Outcome:
         f"{released.digest} serves in {released.environment}, but {report.failed} of {total} checks failed",
         hint=f"`verify {released.environment}` says which; it is not a proven release",
     )
-    failed = Outcome.failed(unverified, use_local=session.target.is_local)
+    failed = Outcome.failed(unverified, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document}, text=_told(released))
 
 
@@ -153,7 +153,7 @@ def _told(released: Released) -> str:
 def show_plan(call: Call, session: Session, planned: Planned) -> None:
     if not planned.plan.has_changes:
         return
-    words = describe.describe(planned.plan, title=f"{session.environment.name} on {session.target.label}")
+    words = describe.describe(planned.plan, title=f"{session.environment.name} on {session.cloud.label}")
     verdicts = table.render(
         planned.decision.verdicts, width=min(shutil.get_terminal_size((100, 24)).columns, 140)
     )

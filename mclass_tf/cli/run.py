@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mclass_tf import process
 from mclass_tf.cli.grammar import parser
 from mclass_tf.cli.outcome import Outcome, show_problem, show_result, unexpected
 from mclass_tf.errors import ConfigurationError, InterruptedByUserError, MclassError, UsageError
+from mclass_tf.system import process
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call

@@ -26,7 +26,7 @@ def run(call: Call) -> Outcome:
         exit_code = ran.finished.exit_code or 0
         session.report(f"the command exited with {exit_code}{_why(ran)}")
         return Outcome(document=document, exit_code=exit_code)
-    failed = Outcome.failed(error, use_local=session.target.is_local)
+    failed = Outcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document})
 
 

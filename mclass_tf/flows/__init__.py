@@ -1,7 +1,7 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
 from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_left_pauses
-from mclass_tf.flows.deploy import OnInterrupt, Show, paused
+from mclass_tf.flows.deployer.deploy import OnInterrupt, Show, paused
 from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
     Applied,
@@ -25,7 +25,7 @@ from mclass_tf.flows.history import UNDER_WAY, Past, history
 from mclass_tf.flows.image_in_force import ImageInForce, image_in_force
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
-from mclass_tf.flows.one_off import Ran, run_command
+from mclass_tf.flows.one_off.run import Ran, run_command
 from mclass_tf.flows.promote import Promoted, Shown, promote
 from mclass_tf.flows.release import Released, leave, release
 from mclass_tf.flows.resume import resume

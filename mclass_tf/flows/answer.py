@@ -16,9 +16,9 @@ from mclass_tf.errors import (
     VerificationError,
 )
 from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, recorded, revision_of
-from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.probe import smoke_test
 from mclass_tf.flows.release import Released, finish, leave, result
 from mclass_tf.flows.rollback import TAKES_NO_ANSWER, take_back
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment

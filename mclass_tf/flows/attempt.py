@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from mclass_tf import gates, image, process
+from mclass_tf import gates, image
 from mclass_tf.errors import (
     CorruptedImageError,
     InterruptedByUserError,
@@ -46,6 +46,7 @@ from mclass_tf.ledger import (
 )
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
+from mclass_tf.system import process
 
 _LOOKED_BACK = 10  # attempts; a rollout that is under way is among the last
 _WRITTEN_WITHIN = 10.0  # seconds in which the last steps are written before the end is

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from mclass_tf.errors import BeforeFailedError, InterruptedByUserError, MclassError, RolloutError
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deploy import Deployer
-from mclass_tf.flows.follow_task import Finished, Follower
-from mclass_tf.flows.one_off import OneOffCommand, deregister, run_in
-from mclass_tf.flows.one_off_definition import family
+from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.one_off.definition import family
+from mclass_tf.flows.one_off.follow import Finished, Follower
+from mclass_tf.flows.one_off.run import OneOffCommand, deregister, run_in
 from mclass_tf.ledger import OneOff
-from mclass_tf.process import deferred_interrupts
+from mclass_tf.system.process import deferred_interrupts
 
 STARTED_BY = "mclass-tf/before"
 _SUCCEEDED = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from mclass_tf import endpoint, gates, hcl, inputs, machine, verify
+from mclass_tf import gates, hcl, inputs, load_balancer_endpoint, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
     MclassError,
@@ -34,7 +34,8 @@ from mclass_tf.flows.image_in_force import (
 from mclass_tf.flows.located import located
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, provide_givens
-from mclass_tf.state import State
+from mclass_tf.system import machine
+from mclass_tf.terraform_state import State
 from mclass_tf.workspace import approval_of
 from mclass_tf.workspace import discard as _discard
 
@@ -259,9 +260,9 @@ def applied_state(session: Session) -> State:
     found = session.state()
     if not found.outputs:
         name = session.environment.name
-        forgets = "; a local AWS that is started anew is empty" if session.target.is_local else ""
+        forgets = "; a local AWS that is started anew is empty" if session.cloud.is_local else ""
         raise NothingAppliedError(
-            f"nothing is applied in {name} on {session.target.label}{forgets}",
+            f"nothing is applied in {name} on {session.cloud.label}{forgets}",
             hint=f"`plan {name}`, then `apply {name}`",
         )
     return found
@@ -281,7 +282,9 @@ def _fetch(session: Session, url: str, *, seconds: float) -> int:
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     arn = applied_state(session).outputs.get("certificate_arn")
-    return endpoint.get(located(session, url, certificate_arn=arn), path, seconds=seconds).status
+    return load_balancer_endpoint.get(
+        located(session, url, certificate_arn=arn), path, seconds=seconds
+    ).status
 
 
 @_alone
@@ -330,7 +333,7 @@ def unlock(session: Session, *, lock_id: str) -> None:
 
 def _ask(session: Session, confirm: Confirm, what: str) -> None:
     name = session.environment.name
-    if not confirm(f"{what} in {name} on {session.target.label}?"):
+    if not confirm(f"{what} in {name} on {session.cloud.label}?"):
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 
 
@@ -373,7 +376,7 @@ def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy:
 def _place(session: Session) -> str:
     """Return what a plan is bound to: a saved plan carries its own backend, and would be applied to that state."""
     backend = session.environment.backend
-    return f"{session.target.identity}, state s3://{backend.bucket}/{backend.key}"
+    return f"{session.cloud.identity}, state s3://{backend.bucket}/{backend.key}"
 
 
 def _saved(

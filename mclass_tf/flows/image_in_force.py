@@ -17,7 +17,7 @@ from mclass_tf.ledger import APPLYING, Record, proven_releases
 from mclass_tf.plan import Action, Plan
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
-from mclass_tf.state import State
+from mclass_tf.terraform_state import State
 
 _LOOKED_BACK = 200  # attempts; many of them may have been refused
 _FORWARD = ("release", "promote", "continue")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mclass_tf import image, process
+from mclass_tf import image
 from mclass_tf.errors import ImageRefusedError, RevisionError
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.session import Project, Report, Session
+from mclass_tf.system import process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,10 @@ def push_image(session: Session, *, digest: str | None = None, tag: str | None =
     """Push an image that was built here, by default the last one, to the environment's repository."""
     images = image.Images(session.project.home / "images")
     built = images.latest() if digest is None else images.read(digest)
-    if built.is_builtin and not session.target.is_local:
+    if built.is_builtin and not session.cloud.is_local:
         raise ImageRefusedError(
             f"{built.digest} was made by the built-in builder, for the local AWS of this machine: it has no operating "
-            f"system and no Python, and cannot run on {session.target.label}",
+            f"system and no Python, and cannot run on {session.cloud.label}",
             hint="build it with docker, podman or buildah: `build --builder podman`; or push to the local AWS: --local",
         )
     registry = image.Registry(

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mclass_tf import endpoint, rollout, verify
+from mclass_tf import load_balancer_endpoint, rollout, verify
 from mclass_tf.errors import EndpointError
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.history import Past, unended
 from mclass_tf.flows.image_in_force import image_in_force
 from mclass_tf.rollout import Tasks
 from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
-from mclass_tf.state import State
+from mclass_tf.terraform_state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +98,10 @@ def status(session: Session) -> ServiceStatus:
 
 def _address(session: Session, url: str) -> str:
     """Return where the URL is on this machine; "" on AWS, where it is what it says."""
-    if not session.target.is_local:
+    if not session.cloud.is_local:
         return ""
     try:
-        found = endpoint.resolve(session.target, url)
+        found = load_balancer_endpoint.resolve(session.cloud, url)
     except EndpointError:
         return ""
     return f"{found.scheme}://{found.address}"

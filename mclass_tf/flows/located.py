@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mclass_tf.endpoint import Endpoint, resolve
 from mclass_tf.errors import EndpointError
+from mclass_tf.load_balancer_endpoint import Endpoint, resolve
 from mclass_tf.session import Session
 from mclass_tf.trust import trust_in
 
@@ -15,7 +15,7 @@ def located(session: Session, url: str, *, certificate_arn: str | None) -> Endpo
 
     Raises EndpointError where nothing is there, or nothing tells what must be shown.
     """
-    found = resolve(session.target, url)
+    found = resolve(session.cloud, url)
     if found.scheme != "https":
         return found
     if certificate_arn is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mclass_tf import image, verify
 from mclass_tf.errors import InterruptedByUserError, PromotionRefusedError
 from mclass_tf.flows.attempt import begun, recorded
-from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
 from mclass_tf.flows.proof import Proven, proven, serving
@@ -29,7 +29,7 @@ from mclass_tf.flows.release import (
 )
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
-from mclass_tf.state import State
+from mclass_tf.terraform_state import State
 
 
 def _unshown(_: Sequence[Difference]) -> None:

@@ -11,7 +11,7 @@ from mclass_tf.aws import error_code
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.scans import require_clean_scans
 from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK

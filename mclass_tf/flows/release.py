@@ -19,7 +19,8 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import Attempt, begun, ledger_of, plan_details, recorded
 from mclass_tf.flows.before import run_before
-from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
 from mclass_tf.flows.environments import (
     Confirm,
     Planned,
@@ -28,7 +29,6 @@ from mclass_tf.flows.environments import (
     discard_plan_within,
     plan_within,
 )
-from mclass_tf.flows.shift import require_pauses, require_wiring, wiring_settings
 from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
 from mclass_tf.rollout import Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -327,7 +327,7 @@ def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> 
 def _ask(session: Session, confirm: Confirm, wanted: Wanted) -> None:
     name, digest, origin = session.environment.name, wanted.digest, wanted.promoted_from
     what = f"Release {digest} in" if origin is None else f"Promote {digest} from {origin.environment} to"
-    if not confirm(f"{what} {name} on {session.target.label}?"):
+    if not confirm(f"{what} {name} on {session.cloud.label}?"):
         discard_plan_within(session)
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 

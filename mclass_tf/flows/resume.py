@@ -16,7 +16,8 @@ from mclass_tf.errors import (
     UsageError,
 )
 from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
-from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.wiring import require_pauses
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.proof import require_not_withdrawn
@@ -32,7 +33,6 @@ from mclass_tf.flows.release import (
     unshown,
 )
 from mclass_tf.flows.rollback import go_on_back
-from mclass_tf.flows.shift import require_pauses
 from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session

@@ -10,10 +10,10 @@ from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
-from mclass_tf.flows.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.wiring import back_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
-from mclass_tf.flows.shift import back_strategy
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment

@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from mclass_tf import machine
 from mclass_tf.errors import PlanOutdatedError, PlanRefusedError
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import SavedPlan, digest
+from mclass_tf.system import machine
 
 FORMAT: Final = 2
 POLICY: Final = "policy"

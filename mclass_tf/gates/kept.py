@@ -14,7 +14,7 @@ from typing import Final
 
 from mclass_tf.environment import Environment
 from mclass_tf.gates.scan import Scan, from_json, to_json
-from mclass_tf.private import is_private, make_private
+from mclass_tf.system.private import is_private, make_private
 
 _MOST: Final = 20
 """Scans that are kept: of a few environments, and of the branches that somebody works on."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from mclass_tf.gates import scan, wire
 from mclass_tf.gates.scan import Scan
 from mclass_tf.gates.wire import Request
-from mclass_tf.private import temporary_files_in
+from mclass_tf.system.private import temporary_files_in
 
 if TYPE_CHECKING:
     from mclass_tf.gates.engine import Engine

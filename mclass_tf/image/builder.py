@@ -15,7 +15,7 @@ from mclass_tf.image.builtin import Builtin
 from mclass_tf.image.dockerfile import DockerfileBuild, reason_of
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
-from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.system.process import Command, Completed, Runner
 
 _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")

@@ -32,7 +32,7 @@ from mclass_tf.image.layout import (
     blob_path,
     digest_of_file,
 )
-from mclass_tf.process import Command, Runner
+from mclass_tf.system.process import Command, Runner
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"

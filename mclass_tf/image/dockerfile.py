@@ -12,7 +12,7 @@ from pathlib import Path
 from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, UnfitBuilderError
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import REVISION, configuration
-from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.system.process import Command, Completed, Runner
 
 _REASON_LINES = 5
 # The time of everything in the image. The commit's would make new layers of an unchanged app with every commit, and what

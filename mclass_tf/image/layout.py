@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mclass_tf import machine
 from mclass_tf.errors import BuilderError, CorruptedImageError, NoImageError
 from mclass_tf.image import documents
 from mclass_tf.image.revision import Revision
+from mclass_tf.system import machine
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEXES = frozenset(

@@ -19,7 +19,6 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import msgspec
 
-from mclass_tf import machine
 from mclass_tf.aws import Aws
 from mclass_tf.errors import (
     CorruptedImageError,
@@ -34,6 +33,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.image import documents
 from mclass_tf.image.layout import Descriptor, Image
+from mclass_tf.system import machine
 
 if TYPE_CHECKING:
     import requests

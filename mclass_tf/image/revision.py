@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mclass_tf.errors import RevisionError
-from mclass_tf.process import Command, Runner
+from mclass_tf.system.process import Command, Runner
 
 # git's short form of an address for ssh, `git@github.com:owner/repository.git`.
 _SHORT = re.compile(r"(?:[^@:/]+@)?([^@:/]+):([^:/].*?)(?:\.git)?/?")

@@ -7,15 +7,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from mclass_tf.local import admin, guard, parts
-from mclass_tf.local.aws.dispatch import Aws, largest_body
+from mclass_tf.local import admin, parts
+from mclass_tf.local.access import guard
+from mclass_tf.local.aws.api.dispatch import Aws, largest_body
 from mclass_tf.local.door import Doors
-from mclass_tf.local.http import Reply
+from mclass_tf.local.event_loop import Runtime
+from mclass_tf.local.http.server import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.registry.api import LARGEST_MANIFEST, Registry
 from mclass_tf.local.registry.store import Store, registry_in
-from mclass_tf.local.runtime import Runtime
 from mclass_tf.local.snapshots.instance import Instance
 
 

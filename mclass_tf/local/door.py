@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from mclass_tf.local import guard
-from mclass_tf.local.aws.dispatch import Aws, largest_body
-from mclass_tf.local.http import Reply, Server
+from mclass_tf.local.access import guard
+from mclass_tf.local.aws.api.dispatch import Aws, largest_body
+from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.metadata import Metadata
 
 _MOST_CONNECTIONS = 100  # of one container: SDKs keep some ten or fifty open

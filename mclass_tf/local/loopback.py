@@ -8,7 +8,7 @@ from http.client import HTTPException
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.key import Key
+from mclass_tf.local.access.key import Key
 
 # Reached directly, whatever proxy stands before the internet.
 _LARGEST = 64 * 1024 * 1024

@@ -19,10 +19,11 @@ from typing import Any, Protocol
 from moto.ec2 import ec2_backends
 
 from mclass_tf.local.aws import sts
-from mclass_tf.local.aws.ecs import specification, task_logs
-from mclass_tf.local.aws.ecs.task import Container, Task
-from mclass_tf.local.http import Reply
-from mclass_tf.local.tasks.driver import Usage
+from mclass_tf.local.aws.ecs.model import task_logs
+from mclass_tf.local.aws.ecs.model.task import Container, Task
+from mclass_tf.local.aws.ecs.tasks import specification
+from mclass_tf.local.containers.driver import Usage
+from mclass_tf.local.http.server import Reply
 
 _PATH = re.compile(r"/v4/(?P<token>[0-9a-f]{32})(?P<what>/task/stats|/taskWithTags|/task|/stats)?/?")
 _CREDENTIALS = re.compile(r"/v2/credentials/(?P<token>[0-9a-f]{32})")

@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local.aws.access_logs import AccessLogs
 from mclass_tf.local.aws.alarms import Alarms
-from mclass_tf.local.aws.dispatch import Aws
-from mclass_tf.local.aws.ecs.hooks import Hooks
-from mclass_tf.local.aws.ecs.scheduler import Scheduler
-from mclass_tf.local.aws.ecs.tasks import Tasks
+from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.ecs.scheduler.hooks import Hooks
+from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
+from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
+from mclass_tf.local.aws.elbv2.access_logs import AccessLogs
+from mclass_tf.local.aws.elbv2.reports import Reports
 from mclass_tf.local.aws.functions import Functions
-from mclass_tf.local.aws.reports import Reports
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
 from mclass_tf.local.balancer.process import Balancer
+from mclass_tf.local.containers.choice import Drivers
+from mclass_tf.local.containers.driver import OpenDoor
+from mclass_tf.local.event_loop import Part
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.registry.store import Store, Uploads
-from mclass_tf.local.runtime import Part
 from mclass_tf.local.snapshots.instance import Instance
-from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import OpenDoor
 
 
 @dataclass(frozen=True, kw_only=True)

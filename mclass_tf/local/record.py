@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.key import Key
+from mclass_tf.local.access.key import Key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local import key
+from mclass_tf.local.access import key
 from mclass_tf.local.log_format import Formatter
 from mclass_tf.local.record import LocalAws, remove_record, write_record
 
@@ -76,7 +76,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     # stays: to look for cycles in it would take a sixth of that time, and each time again while the server runs.
     gc.disable()
     from mclass_tf.local.app import Application  # noqa: PLC0415
-    from mclass_tf.local.http import Server  # noqa: PLC0415
+    from mclass_tf.local.http.server import Server  # noqa: PLC0415
     from mclass_tf.local.live import live  # noqa: PLC0415
 
     live.clock.speed = arguments.speed

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
-from mclass_tf import python
 from mclass_tf.errors import MclassError
 from mclass_tf.rehearsal.plan import LoadPlan
 from mclass_tf.rehearsal.result import FailedRequest, Latency, Load, Phase, Sample, Sender
+from mclass_tf.system import python
 
 _READY_SECONDS = 30.0
 _STOP_GRACE = 60.0

@@ -86,5 +86,5 @@ class Instrument:
 
 
 def _is_keeper(command: Sequence[str]) -> bool:
-    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/tasks/keeper.py)."""
+    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/containers/keeper.py)."""
     return any(word.endswith("/tasks/keeper.py") for word in command)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from mclass_tf import machine
 from mclass_tf.aws import error_message, is_transient
 from mclass_tf.errors import RolloutError
 from mclass_tf.service import Service, ServiceDeployment, Task
+from mclass_tf.system import machine
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from mclass_tf.errors import InterruptedByUserError
-from mclass_tf.runs import RunFolder
+from mclass_tf.system.runs import RunFolder
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK = 0.05  # seconds between two looks at what a child has written to its file

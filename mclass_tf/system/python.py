@@ -15,5 +15,5 @@ def command(module: str) -> tuple[str, ...]:
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return `env` with this copy of the package first among the places where modules are searched."""
-    here = str(Path(__file__).resolve().parents[1])
+    here = str(Path(__file__).resolve().parents[2])
     return {**env, "PYTHONPATH": os.pathsep.join(filter(None, (here, env.get("PYTHONPATH", ""))))}

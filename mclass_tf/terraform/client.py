@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.errors import InterruptedByUserError, MclassError
-from mclass_tf.process import Command, Completed, Runner
-from mclass_tf.runs import RunFolder
+from mclass_tf.system.process import Command, Completed, Runner
+from mclass_tf.system.runs import RunFolder
 from mclass_tf.terraform import commands, messages, provider
 from mclass_tf.terraform.engine import Engine
 

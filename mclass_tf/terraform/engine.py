@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf import machine, python
 from mclass_tf.errors import EngineError, InterruptedByUserError
-from mclass_tf.process import Command, Runner
+from mclass_tf.system import machine, python
+from mclass_tf.system.process import Command, Runner
 
 VARIABLE = "MCLASS_TF_TERRAFORM"
 OLDEST = (1, 10)  # the first with state locking by S3 itself (use_lockfile)

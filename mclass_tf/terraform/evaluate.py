@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mclass_tf.errors import ConfigurationError, InterruptedByUserError
-from mclass_tf.process import Command, Completed, Runner
+from mclass_tf.system.process import Command, Completed, Runner
 from mclass_tf.terraform import messages
 from mclass_tf.terraform.engine import Engine
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from mclass_tf.errors import StillRunningError
-from mclass_tf.runs import Run
+from mclass_tf.system.runs import Run
 from mclass_tf.terraform import messages
 
 

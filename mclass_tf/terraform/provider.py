@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf import runs
 from mclass_tf.hcl import module, syntax
 from mclass_tf.hcl.expression import Literal, is_literal, literal
 from mclass_tf.plan import digest
+from mclass_tf.system import runs
 
 VARIABLE = "TF_REATTACH_PROVIDERS"
 # Known to be one that can be run so, and never tofu's: its configurations may be made by for_each.

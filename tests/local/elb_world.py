@@ -8,7 +8,7 @@ from typing import Any
 
 from moto.elbv2.models import elbv2_backends
 
-from mclass_tf.local.aws import snapshot
+from mclass_tf.local.aws.elbv2 import snapshot
 from mclass_tf.local.balancer.snapshot import LoadBalancer, Target, TargetGroup
 from mclass_tf.local.live import live
 from mclass_tf.local.network import Interface

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from mclass_tf.local.tasks.driver import Container, Exit, PullError, StartError, Usage
+from mclass_tf.local.containers.driver import Container, Exit, PullError, StartError, Usage
 
 
 class FakeContainer:

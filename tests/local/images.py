@@ -18,7 +18,7 @@ from mclass_tf.image.builder import build
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
 from mclass_tf.image.revision import Revision
-from mclass_tf.process import run
+from mclass_tf.system.process import run
 
 ROOT = Path(__file__).parents[2]
 TAR = "application/vnd.oci.image.layer.v1.tar"

@@ -15,9 +15,9 @@ from botocore.awsrequest import AWSRequest, AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from mclass_tf.local import key
-from mclass_tf.local.aws.dispatch import Aws
-from mclass_tf.local.http import Reply
+from mclass_tf.local.access import key
+from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.http.server import Reply
 from mclass_tf.local.server import MOTO_ENVIRONMENT
 from tests.callers import signed
 

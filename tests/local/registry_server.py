@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mclass_tf.local.http import Reply, Server
+from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.registry.api import Registry
 from mclass_tf.local.registry.store import Store
 from tests.local import in_process

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Task
 from tests.local import task_world
 from tests.local.in_process import REGION
 from tests.local.task_world import Applied, World, until

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from mclass_tf.local.aws.ecs import reconcile as reconciling
-from mclass_tf.local.aws.ecs.service import Service, defaults
-from mclass_tf.local.aws.ecs.task import Container, Launch, Task
-from mclass_tf.local.aws.ecs.traffic import TrafficError
-from mclass_tf.local.aws.ecs.world import Alarm
-from mclass_tf.local.aws.targets import TargetHealth
+from mclass_tf.local.aws.ecs.model.service import Service, defaults
+from mclass_tf.local.aws.ecs.model.task import Container, Launch, Task
+from mclass_tf.local.aws.ecs.scheduler import reconcile as reconciling
+from mclass_tf.local.aws.ecs.scheduler.traffic import TrafficError
+from mclass_tf.local.aws.ecs.scheduler.world import Alarm
+from mclass_tf.local.aws.elbv2.targets import TargetHealth
 from mclass_tf.local.clock import Clock
 from mclass_tf.local.network import Interface
 

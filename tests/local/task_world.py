@@ -13,8 +13,8 @@ from typing import Any
 
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.ecs.task import Launch, Registration, Task
-from mclass_tf.local.aws.ecs.tasks import Tasks
+from mclass_tf.local.aws.ecs.model.task import Launch, Registration, Task
+from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
 from mclass_tf.local.live import Live
 from tests.local import in_process
 from tests.local.fake_driver import FakeContainer, FakeDriver

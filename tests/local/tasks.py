@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, Door, Driver, Running
-from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, Door, Driver, Running
+from mclass_tf.local.containers.process import ProcessDriver
 from tests.local.images import Blobs
 
 PATIENCE = 60  # seconds until a test gives up on what it waits for

@@ -9,7 +9,7 @@ import dataclasses
 
 import pytest
 
-from mclass_tf.local.aws.alarm_states import (
+from mclass_tf.local.aws.cloudwatch.alarm_states import (
     ALARM,
     INSUFFICIENT_DATA,
     MORE_PERIODS,

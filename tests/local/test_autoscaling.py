@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto.cloudwatch.models import cloudwatch_backends
 
 from mclass_tf.local.aws import alarms
-from mclass_tf.local.aws.metrics import Metric, Stats, dimensions
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Stats, dimensions
 from mclass_tf.local.live import live
 from tests.local import in_process
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from mclass_tf.local.aws.scaling import Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.autoscaling.decide import Capacity, Decision, Last, Reading, decide
 
 _CAPACITY = Capacity(current=4, lowest=2, highest=10)
 _QUIET = Reading(policy="cpu", target=50, value=48)

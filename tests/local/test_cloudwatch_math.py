@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mclass_tf.local.aws.metric_math import Context, ExpressionError, TimeSeries, evaluate
+from mclass_tf.local.aws.cloudwatch.metric_math import Context, ExpressionError, TimeSeries, evaluate
 
 _METRICS = {
     "m1": TimeSeries({0: 1.0, 1: 2.0, 2: 3.0}),

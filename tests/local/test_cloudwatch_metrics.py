@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mclass_tf.local.aws.metrics import Metric, Metrics, Series, Stats, is_statistic
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Series, Stats, is_statistic
 
 
 def _stats(*values: float) -> Stats:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mclass_tf.local.aws import service_metrics, traffic_metrics
-from mclass_tf.local.aws.ecs.task import Launch, Task
+from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.service_metrics import Sample, ServiceMetrics
 from mclass_tf.local.balancer.report import Health, Metrics
-from mclass_tf.local.tasks.driver import Usage
+from mclass_tf.local.containers.driver import Usage
 from tests.local import elb_world, in_process
 from tests.local.elb_world import ElbWorld
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as some
 from moto.core.utils import get_service_model
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.ecs import images
-from mclass_tf.local.aws.ecs.task import Container, Task
-from mclass_tf.local.http import Reply
+from mclass_tf.local.aws.api.refusal import UNEXPECTED
+from mclass_tf.local.aws.ecs.model import images
+from mclass_tf.local.aws.ecs.model.task import Container, Task
+from mclass_tf.local.containers.driver import Usage
+from mclass_tf.local.http.server import Reply
 from mclass_tf.local.metadata import Metadata
-from mclass_tf.local.refusal import UNEXPECTED
-from mclass_tf.local.tasks.driver import Usage
 from tests.local import in_process, task_world
 from tests.local.in_process import REGION
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs.stages import Hook, Progress, Surroundings, back, forward
+from mclass_tf.local.aws.ecs.model.stages import Hook, Progress, Surroundings, back, forward
 from tests.local.conftest import Account, Network
 from tests.local.ecs_cluster import Ecs, cluster, task_definition
 

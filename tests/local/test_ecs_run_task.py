@@ -11,10 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.ecs import spot
-from mclass_tf.local.aws.ecs.client_tokens import ClientTokens
-from mclass_tf.local.aws.ecs.reconcile import reconcile
-from mclass_tf.local.aws.ecs.runner import place
+from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
+from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.clock import Clock
 from mclass_tf.local.metadata import Metadata

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mclass_tf import local
-from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.containers.process import ProcessDriver
 from tests.local import rollouts, run_task_world, task_world
 from tests.local.conftest import account_of
 from tests.local.images import Blobs

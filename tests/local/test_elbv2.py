@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.endpoint import UntrustedError, get, resolve
+from mclass_tf.cloud import Cloud
 from mclass_tf.errors import EndpointError
+from mclass_tf.load_balancer_endpoint import UntrustedError, get, resolve
 from mclass_tf.local import LocalAws
-from mclass_tf.target import Target
 from mclass_tf.trust import trust_in
 from tests.callers import ask
 from tests.local.conftest import REGION, Account, Network, make_network
@@ -202,7 +202,7 @@ def test_a_listener_that_shows_another_certificate_than_the_one_that_was_applied
     listener = elb.listen(Port=443, Protocol="HTTPS", Certificates=[{"CertificateArn": applied}])
     found = elb.client.describe_load_balancers(LoadBalancerArns=[elb.arn])["LoadBalancers"][0]
     server = elb.account.server
-    where = Target(kind="local", identity="local", endpoint_url=server.url, key=server.key)
+    where = Cloud(kind="local", identity="local", endpoint_url=server.url, key=server.key)
     acm = elb.account.client("acm")
 
     def status(arn: str) -> int:

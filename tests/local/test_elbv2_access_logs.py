@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.access_logs import AccessLogs, Place, key_of
+from mclass_tf.local.aws.elbv2.access_logs import AccessLogs, Place, key_of
 from mclass_tf.local.balancer.report import AccessLog
 from mclass_tf.local.live import live
 from tests.local import elb_world, in_process

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.aws.snapshot import Built
+from mclass_tf.local.aws.elbv2.snapshot import Built
 from mclass_tf.local.balancer.process import COMMAND, Balancer
 from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from mclass_tf.local.aws.reachability import End, Entry, Rule, entries_allow, rules_allow
+from mclass_tf.local.aws.elbv2.reachability import End, Entry, Rule, entries_allow, rules_allow
 
 _NODE = End(range=IPv4Network("10.0.1.0/24"), group_ids=frozenset({"sg-alb"}))
 _HTTP = (3000, 3000)

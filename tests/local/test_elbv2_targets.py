@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.targets import Targets
+from mclass_tf.local.aws.elbv2.targets import Targets
 from mclass_tf.local.balancer.report import Health
 from tests.local.conftest import REGION, Account, Network
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from mclass_tf import local
-from mclass_tf.local.guard import is_loopback
+from mclass_tf.local.access.guard import is_loopback
 from tests.callers import signed
 
 

@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 
 from mclass_tf import local
-from mclass_tf.local import admin, key
-from mclass_tf.local.connections import Connections, Phase
-from mclass_tf.local.descriptors import Reserve
-from mclass_tf.local.http import TOO_LARGE, Reply, Server
+from mclass_tf.local import admin
+from mclass_tf.local.access import key
+from mclass_tf.local.http.connections import Connections, Phase
+from mclass_tf.local.http.descriptors import Reserve
+from mclass_tf.local.http.server import TOO_LARGE, Reply, Server
 from mclass_tf.local.log_format import Formatter
 from tests.callers import ask
 

@@ -9,8 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.logs.models import logs_backends
 
-from mclass_tf.local.aws import access_logs, kept_events
-from mclass_tf.local.aws.ecs.task_logs import Destination, TaskLogs, create_stream
+from mclass_tf.local.aws import kept_events
+from mclass_tf.local.aws.ecs.model.task_logs import Destination, TaskLogs, create_stream
+from mclass_tf.local.aws.elbv2 import access_logs
 from mclass_tf.local.balancer.report import AccessLog, Failure
 from mclass_tf.local.traffic import Traffic
 from tests.local import in_process

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mclass_tf.local.peers import is_welcome
+from mclass_tf.local.access.peers import is_welcome
 from tests.local.tasks import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.http import Reply, Server
+from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.registry import store as stores
 from mclass_tf.local.registry.api import Registry
 from mclass_tf.local.registry.store import Store

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
-from mclass_tf.local.http import Reply
+from mclass_tf.local.http.server import Reply
 from mclass_tf.local.registry.api import Registry
 from mclass_tf.local.registry.store import Store
 from tests.local import in_process

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.scheduler import Scheduler
-from mclass_tf.local.aws.ecs.task import Launch, Task
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Launch, Task
+from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
+from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.live import live
-from mclass_tf.local.runtime import Runtime
 
 
 @dataclass

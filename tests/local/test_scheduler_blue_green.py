@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mclass_tf.local.aws.ecs.blue_green import BLUE_GREEN
-from mclass_tf.local.aws.ecs.view import Condition, ServiceView, TaskView
+from mclass_tf.local.aws.ecs.scheduler.blue_green import BLUE_GREEN
+from mclass_tf.local.aws.ecs.scheduler.view import Condition, ServiceView, TaskView
 
 _CONDITIONS = {
     "P": Condition.PENDING,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs import breaker
-from mclass_tf.local.aws.ecs.health import Facts, Target, Verdict, judge
-from mclass_tf.local.aws.ecs.view import Condition
+from mclass_tf.local.aws.ecs.model import breaker
+from mclass_tf.local.aws.ecs.scheduler.health import Facts, Target, Verdict, judge
+from mclass_tf.local.aws.ecs.scheduler.view import Condition
 
 _NOW = 1000.0
 _RUNNING = Facts(

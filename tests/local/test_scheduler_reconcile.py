@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mclass_tf.local.aws.ecs.reconcile import reconcile
-from mclass_tf.local.aws.ecs.world import Alarm
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
+from mclass_tf.local.aws.ecs.scheduler.world import Alarm
 from tests.local.scheduler_world import GROUP, Stage, make_stage
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from mclass_tf.local.aws.ecs.rolling import ROLLING, maximum_running, minimum_healthy
-from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, TaskView
+from mclass_tf.local.aws.ecs.scheduler.rolling import ROLLING, maximum_running, minimum_healthy
+from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, TaskView
 
 _CONDITIONS = {
     "P": Condition.PENDING,

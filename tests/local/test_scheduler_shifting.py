@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.stages import Hook, Need, Progress, Surroundings, forward
-from mclass_tf.local.aws.ecs.traffic import weights_for
-from mclass_tf.local.aws.ecs.world import Alarm
+from mclass_tf.local.aws.ecs.model.stages import Hook, Need, Progress, Surroundings, forward
+from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
+from mclass_tf.local.aws.ecs.scheduler.world import Alarm
 from tests.local.scheduler_world import ALTERNATE, GROUP, PRODUCTION, TEST, Stage, make_stage
 
 _ADVANCED = {

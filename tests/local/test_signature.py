@@ -14,8 +14,8 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from mclass_tf.local import signature
-from mclass_tf.local.signature import MalformedSignatureError, UnsupportedMechanismError
+from mclass_tf.local.access import signature
+from mclass_tf.local.access.signature import MalformedSignatureError, UnsupportedMechanismError
 from tests.callers import signed
 
 REGION = "ap-northeast-2"

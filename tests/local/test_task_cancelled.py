@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.aws.ecs import targets
-from mclass_tf.local.tasks.driver import PullError, StartError
+from mclass_tf.local.aws.ecs.tasks import targets
+from mclass_tf.local.containers.driver import PullError, StartError
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer, FakeDriver
 from tests.local.task_world import World, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Container
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import REGION

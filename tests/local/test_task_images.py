@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs import capacity, images
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model import images
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.tasks import capacity
 from tests.local import task_world
 from tests.local.in_process import REGION
 from tests.local.task_world import REPOSITORY, World, digest_of, make_manifest, push

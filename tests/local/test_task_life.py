@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.aws.ecs import spot
-from mclass_tf.local.aws.ecs.runner import place
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.tasks import spot
 from tests.local import task_world
 from tests.local.in_process import REGION
 from tests.local.task_world import DEREGISTRATION_DELAY, PORT, World, until

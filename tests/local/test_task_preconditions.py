@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
 from tests.local import in_process, task_world
 from tests.local.in_process import REGION
 from tests.local.task_world import LOG_GROUP, REPOSITORY, Applied, World

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.containers.process import ProcessDriver
 from tests.local import task_world
 from tests.local.images import Blobs
 from tests.local.in_process import REGION

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.tasks import unpack as unpacking
-from mclass_tf.local.tasks.driver import PullError
-from mclass_tf.local.tasks.image import read
-from mclass_tf.local.tasks.unpack import DEEPEST, remove, unpack
+from mclass_tf.local.containers import unpack as unpacking
+from mclass_tf.local.containers.driver import PullError
+from mclass_tf.local.containers.image import read
+from mclass_tf.local.containers.unpack import DEEPEST, remove, unpack
 from tests.local.images import Blobs, Entry, layer
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"

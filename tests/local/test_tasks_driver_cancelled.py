@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from mclass_tf.local.aws import functions
-from mclass_tf.local.tasks import nursery, podman, process
-from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import Container
-from mclass_tf.local.tasks.engine import Engine
-from mclass_tf.local.tasks.image import Image
-from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
-from mclass_tf.local.tasks.process import ProcessDriver
-from mclass_tf.local.tasks.threads import in_thread
+from mclass_tf.local.containers import nursery, podman, process
+from mclass_tf.local.containers.choice import Drivers
+from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.image import Image
+from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
+from mclass_tf.local.containers.process import ProcessDriver
+from mclass_tf.local.containers.threads import in_thread
 from tests.local.images import Blobs, Entry, layer
 from tests.local.tasks import PATIENCE, Output, ended, no_door, processes, until
 

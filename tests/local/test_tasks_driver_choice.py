@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import Container, PullError, StartError
+from mclass_tf.local.containers.choice import Drivers
+from mclass_tf.local.containers.driver import Container, PullError, StartError
 from tests.local.images import Blobs, Entry, layer
 from tests.local.tasks import Output, ended, no_door
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from mclass_tf.local.tasks.output import Lines, Pipe, Tail, finish
+from mclass_tf.local.containers.output import Lines, Pipe, Tail, finish
 
 
 def cut(*pieces: bytes, longest: int = 100) -> list[str]:

@@ -20,9 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
-from mclass_tf.local.http import Reply, Server
-from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, MOST_PROCESSES, Running, StartError
+from mclass_tf.local.containers.choice import Drivers
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, MOST_PROCESSES, Running, StartError
+from mclass_tf.local.http.server import Reply, Server
 from tests.commands import ROOT
 from tests.image.base_image import archive
 from tests.image.podman import Podman, store
@@ -218,8 +218,8 @@ import asyncio, sys
 from pathlib import Path
 from tests.local.images import Blobs
 from tests.local.tasks import Output
-from mclass_tf.local.tasks.choice import Drivers
-from mclass_tf.local.tasks.driver import Container
+from mclass_tf.local.containers.choice import Drivers
+from mclass_tf.local.containers.driver import Container
 
 class Server:
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mclass_tf.local.tasks import keeper
-from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, PullError, Running, StartError
-from mclass_tf.local.tasks.image import stop_signal
+from mclass_tf.local.containers import keeper
+from mclass_tf.local.containers.addresses import Addresses, NoAddressError
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, PullError, Running, StartError
+from mclass_tf.local.containers.image import stop_signal
 from tests.local.images import Entry, app_image, layer
 from tests.local.tasks import ESCAPING, PATIENCE, Output, Stage, answer, ended, processes, until
 

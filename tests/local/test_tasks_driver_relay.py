@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from mclass_tf.local.http import Reply, Server
-from mclass_tf.local.tasks.relay import Relay
+from mclass_tf.local.containers.relay import Relay
+from mclass_tf.local.http.server import Reply, Server
 
 
 def listening() -> set[int]:

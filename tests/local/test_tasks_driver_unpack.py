@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.tasks.driver import PullError
-from mclass_tf.local.tasks.image import Layer, read
-from mclass_tf.local.tasks.unpack import inside, remove, unpack
+from mclass_tf.local.containers.driver import PullError
+from mclass_tf.local.containers.image import Layer, read
+from mclass_tf.local.containers.unpack import inside, remove, unpack
 from tests.local.images import Blobs, Entry, layer
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, StartError
-from mclass_tf.local.tasks.engine import Engine
-from mclass_tf.local.tasks.variables import VariableError, Variables
+from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.variables import VariableError, Variables
 
 ENGINE = Engine(name="podman", path="/usr/bin/podman", home="h", instance_id="i")
 

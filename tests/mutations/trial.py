@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from mclass_tf.local.tasks.unpack import remove
+from mclass_tf.local.containers.unpack import remove
 from tests.mutations.catalogue import Mutation
 
 # What the suite of every change selects, by pytest's -m. Tests that run nightly alone do not count here.

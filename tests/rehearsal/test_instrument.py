@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from mclass_tf.local import LocalAws
-from mclass_tf.local.key import make
+from mclass_tf.local.access.key import make
 from mclass_tf.rehearsal.instrument import Instrument
 from tests.local.tasks import ESCAPING, ended, processes
 

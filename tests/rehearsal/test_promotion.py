@@ -12,8 +12,8 @@ import pytest
 
 from mclass_tf.environment import SETTINGS, ReleaseSettings
 from mclass_tf.errors import UsageError
-from mclass_tf.flows.rehearsed_kill import require_step
-from mclass_tf.flows.rehearsed_project import project_of, to_toml, with_strategy
+from mclass_tf.flows.rehearse.kill import require_step
+from mclass_tf.flows.rehearse.project import project_of, to_toml, with_strategy
 from mclass_tf.rehearsal import names, page, summary
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.recorder import deployment_of

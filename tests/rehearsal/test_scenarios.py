@@ -11,7 +11,7 @@ from app import settings as app_settings
 from mclass_tf.analysis import Limits
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import UsageError
-from mclass_tf.flows.rehearsed_request import Request
+from mclass_tf.flows.rehearse.request import Request
 from mclass_tf.rehearsal import causes, names
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
 from mclass_tf.rehearsal.plan import LoadPlan, Where

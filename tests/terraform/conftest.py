@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.process import run
+from mclass_tf.system.process import run
 from mclass_tf.terraform import find_engine
 from mclass_tf.terraform.cliconfig import find_source, render
 

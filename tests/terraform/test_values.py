@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from mclass_tf import process, terraform
+from mclass_tf import terraform
 from mclass_tf.environment.values import Values, read, without_terraform
 from mclass_tf.hcl.expression import is_literal
+from mclass_tf.system import process
 
 from .values import FORMS, values
 

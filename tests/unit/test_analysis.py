@@ -19,17 +19,17 @@ from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, jud
 from mclass_tf.aws import Aws
 from mclass_tf.cli.promote_commands import history_document, history_text
 from mclass_tf.cli.release_commands import failed_document
+from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
-from mclass_tf.flows.analyse import Analyst, Metrics, Pace, Side, pace_of
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deploy import Deployer, Watching
+from mclass_tf.flows.deployer.analysis import Analyst, Metrics, Pace, Side, pace_of
+from mclass_tf.flows.deployer.deploy import Deployer, Watching
 from mclass_tf.flows.history import Past
 from mclass_tf.ledger import Answered, Compared, Traffic
 from mclass_tf.rollout import Outcome, Patience, Started, View
 from mclass_tf.service import Ecs, Revision, ServiceDeployment
 from mclass_tf.session import Session
-from mclass_tf.target import Target
 from tests.unit.fake_service import (
     BEGAN,
     GROUP,
@@ -599,11 +599,11 @@ def test_the_pace_is_that_of_the_clock(pace: Pace, look: float, period: int, bas
 
 
 def test_on_aws_nobody_is_asked_for_the_clock() -> None:
-    assert pace_of(Target(kind="aws", identity="aws", endpoint_url=None)) == Pace()
+    assert pace_of(Cloud(kind="aws", identity="aws", endpoint_url=None)) == Pace()
 
 
 def test_a_local_aws_that_does_not_tell_its_clock_goes_as_aws_does() -> None:
-    gone = Target(kind="local", identity="local x", endpoint_url="http://127.0.0.1:1")
+    gone = Cloud(kind="local", identity="local x", endpoint_url="http://127.0.0.1:1")
 
     assert pace_of(gone) == Pace(is_local=True)
 
@@ -663,7 +663,7 @@ class Followed:
         self.attempt = Attempt(record="s3://record/", digest="sha256:1", revision="1", started_at=now)
         session = SimpleNamespace(
             environment=SimpleNamespace(name="dev", release=ReleaseSettings()),
-            target=Target(kind="aws", identity="aws", endpoint_url=None),
+            cloud=Cloud(kind="aws", identity="aws", endpoint_url=None),
             aws=SimpleNamespace(cloudwatch=cloudwatch, now=lambda: dt.datetime.now(dt.UTC)),
             report=self.reports.append,
         )

@@ -25,7 +25,7 @@ from mclass_tf.errors import (
     SupersededError,
 )
 from mclass_tf.flows.attempt import Attempt, recorded
-from mclass_tf.flows.deploy import Deployer, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, Watching
 from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_take_up
 from mclass_tf.ledger import Answered, Compared
 from mclass_tf.rollout import End, Outcome, Patience

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mclass_tf.endpoint import Endpoint, UntrustedError, get, resolve
+from mclass_tf.cloud import Cloud
 from mclass_tf.errors import EndpointError
-from mclass_tf.target import Target
+from mclass_tf.load_balancer_endpoint import Endpoint, UntrustedError, get, resolve
 from mclass_tf.trust import Trust, trust_in
 
-AWS = Target(kind="aws", identity="aws", endpoint_url=None)
+AWS = Cloud(kind="aws", identity="aws", endpoint_url=None)
 DNS_NAME = "mclass-alb-1.ap-northeast-2.elb.amazonaws.com"
 
 
@@ -80,8 +80,8 @@ def balancers(port: int, *, protocol: str = "HTTP", local_port: int = 5000) -> d
     return {"/_mclass/load-balancers": (200, document)}
 
 
-def local(port: int) -> Target:
-    return Target(kind="local", identity="local x", endpoint_url=f"http://127.0.0.1:{port}")
+def local(port: int) -> Cloud:
+    return Cloud(kind="local", identity="local x", endpoint_url=f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

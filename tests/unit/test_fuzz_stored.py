@@ -51,7 +51,7 @@ from mclass_tf.ledger import (
     Traffic,
 )
 from mclass_tf.ledger import Record as AttemptRecord
-from mclass_tf.state import State, lock, read
+from mclass_tf.terraform_state import State, lock, read
 from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import BEGAN, DIGEST, NEW

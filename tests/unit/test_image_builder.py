@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf import process
 from mclass_tf.errors import (
     BaseImageError,
     BuilderError,
@@ -29,7 +28,8 @@ from mclass_tf.errors import (
     UnfitBuilderError,
 )
 from mclass_tf.image import Image, Images, Inputs, Revision, build, builder, dockerfile, read_revision
-from mclass_tf.process import Command, Completed
+from mclass_tf.system import process
+from mclass_tf.system.process import Command, Completed
 
 REVISION = Revision(name="a" * 40)
 

@@ -17,11 +17,11 @@ from mclass_tf.describe import describe
 from mclass_tf.errors import PlanOutdatedError
 from mclass_tf.flows import environments, inspect
 from mclass_tf.flows.attempt import ledger_of
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force, starts_an_image
 from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
 from mclass_tf.plan import Plan
-from mclass_tf.state import State
+from mclass_tf.terraform_state import State
 from tests.unit.test_resume import Book, record, step
 
 GOOD, BAD, OLDER = ("sha256:" + letter * 64 for letter in "abc")

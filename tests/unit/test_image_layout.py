@@ -13,7 +13,7 @@ from mclass_tf.errors import CorruptedImageError
 from mclass_tf.image import Image, Images, Revision
 from mclass_tf.image.builtin import Builtin
 from mclass_tf.image.layout import Descriptor
-from mclass_tf.process import Command, Completed
+from mclass_tf.system.process import Command, Completed
 
 REVISION = Revision(name="a" * 40)
 

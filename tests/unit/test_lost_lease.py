@@ -18,7 +18,7 @@ from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import LeaseLostError, RolledBackError
 from mclass_tf.flows import attempt as attempts
 from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.release import Wanted, bring
 from mclass_tf.flows.resume import cut_off
 from mclass_tf.lease import LIFETIME, Holder
@@ -192,7 +192,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
     work.session.alone = nullcontext
-    work.session.target = SimpleNamespace(label="the local AWS")
+    work.session.cloud = SimpleNamespace(label="the local AWS")
     work.session.aws.warm = lambda: None
     applied: list[object] = []
     module = import_module("mclass_tf.flows.release")  # the package has the verb by that name

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from mclass_tf import aws, machine
+from mclass_tf import aws
 from mclass_tf.cli.outcome import unexpected
 from mclass_tf.errors import DiskFullError, MachineError
 from mclass_tf.rollout.client import out_of_patience
+from mclass_tf.system import machine
 from mclass_tf.terraform import messages
 from tests.conditions import fill, small_disk, with_processes
 

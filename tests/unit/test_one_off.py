@@ -22,15 +22,16 @@ from mclass_tf.errors import (
     RolloutError,
     UsageError,
 )
-from mclass_tf.flows import Ran, before, one_off
+from mclass_tf.flows import Ran, before
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.before import STARTED_BY, left, run_before
-from mclass_tf.flows.deploy import Deployer
-from mclass_tf.flows.follow_task import Finished, Follower
-from mclass_tf.flows.one_off import OneOffCommand, run_in
-from mclass_tf.flows.one_off_definition import definition, family
+from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.one_off import run as one_off
+from mclass_tf.flows.one_off.definition import definition, family
+from mclass_tf.flows.one_off.follow import Finished, Follower
+from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
+from mclass_tf.flows.one_off.run import OneOffCommand, run_in
 from mclass_tf.flows.release import is_taken_up
-from mclass_tf.flows.task_log import Stream, TaskLog, stream_of
 from mclass_tf.ledger import OneOff
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Container, Ecs, Task

@@ -20,10 +20,10 @@ from botocore.exceptions import ClientError
 
 from mclass_tf import environment
 from mclass_tf.aws import Access
+from mclass_tf.cloud import Cloud
 from mclass_tf.errors import StateNotStoredError, StillRunningError
-from mclass_tf.runs import members
 from mclass_tf.session import Project, Session
-from mclass_tf.target import Target
+from mclass_tf.system.runs import members
 from mclass_tf.terraform import Engine
 from mclass_tf.terraform.provider import end_left_behind
 from mclass_tf.workspace import Workspace, approval_of
@@ -97,7 +97,7 @@ def opened(folder: Path, *, report: Any, applied: int = 0) -> Session:
     return Session(
         project=project,
         environment=environment.load(folder, "dev"),
-        target=Target(kind="aws", identity="aws", endpoint_url=None),
+        cloud=Cloud(kind="aws", identity="aws", endpoint_url=None),
         aws=aws,
         workspace=Workspace.open(folder, home=project.home / "work", target="aws", environment="dev"),
         engine=lambda: engine,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf import process
 from mclass_tf.errors import InterruptedByUserError
-from mclass_tf.runs import RunFolder
+from mclass_tf.system import process
+from mclass_tf.system.runs import RunFolder
 
 
 def python(code: str, folder: RunFolder | None = None) -> process.Command:
@@ -127,7 +127,7 @@ import os, signal, sys
 from pathlib import Path
 from mclass_tf import process
 from mclass_tf.errors import InterruptedByUserError
-from mclass_tf.runs import RunFolder
+from mclass_tf.system.runs import RunFolder
 
 child = '''
 import os, signal, sys, time

@@ -32,7 +32,7 @@ from mclass_tf.errors import (
     RefusedError,
     UsageError,
 )
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.history import told
 from mclass_tf.flows.promote import _serving, require_path
@@ -582,7 +582,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Session(
             project=nothing,
             environment=environment(name),
-            target=nothing,
+            cloud=nothing,
             aws=nothing,
             workspace=nothing,
             engine=nothing,

@@ -15,7 +15,7 @@ import pytest
 from mclass_tf import image
 from mclass_tf.errors import CorruptedImageError, GateRefusedError, InterruptedByUserError
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.proof import Proven
 from mclass_tf.flows.release import Wanted
 from mclass_tf.ledger import Origin

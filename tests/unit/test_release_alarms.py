@@ -11,7 +11,7 @@ import pytest
 from mclass_tf import verify
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError
-from mclass_tf.flows.shift import require_wiring
+from mclass_tf.flows.deployer.wiring import require_wiring
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 from tests.unit.fake_service import OLD, deployment, service

@@ -9,7 +9,7 @@ import pytest
 
 from mclass_tf.errors import DeploymentInProgressError, ReleaseMissingError
 from mclass_tf.flows.attempt import lease_of, ledger_of, recorded
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.rollback import _named, _require_forward
 from mclass_tf.lease import Holder
 from mclass_tf.rollout import Patience

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf import runs
-from mclass_tf.runs import RunFolder, members, start_time
+from mclass_tf.system import runs
+from mclass_tf.system.runs import RunFolder, members, start_time
 from tests.flows.killed import until
 
 # The command: it runs a child that writes more than a pipe holds once it may, and then says that it has ended.
@@ -23,7 +23,7 @@ COMMAND = """
 import os, sys
 from pathlib import Path
 from mclass_tf import process
-from mclass_tf.runs import RunFolder
+from mclass_tf.system.runs import RunFolder
 
 child = '''
 import pathlib, signal, sys, time

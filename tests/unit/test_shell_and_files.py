@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from mclass_tf import process
 from mclass_tf.cli import shell
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.gates.approval import policy_digest
-from mclass_tf.private import is_private, make_private, temporary_files_in
 from mclass_tf.session import Project
+from mclass_tf.system import process
+from mclass_tf.system.private import is_private, make_private, temporary_files_in
 from mclass_tf.terraform import Terraform
 from mclass_tf.terraform.engine import Engine
 

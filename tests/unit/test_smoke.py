@@ -8,17 +8,17 @@ from typing import cast
 import pytest
 
 from mclass_tf import verify
-from mclass_tf.endpoint import Answer, Endpoint
+from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import EndpointError, NotServingError
-from mclass_tf.flows import deploy, probe
 from mclass_tf.flows.attempt import Attempt
+from mclass_tf.flows.deployer import deploy, smoke
 from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
+from mclass_tf.load_balancer_endpoint import Answer, Endpoint
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
-from mclass_tf.target import Target
 from mclass_tf.trust import Trust
 from tests.unit.fake_service import BEGAN, DIGEST, NEW, FakeEcs, deployment, service, task
 
@@ -37,19 +37,19 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
     def wait(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(probe, "get", get)
-    monkeypatch.setattr(probe, "located", lambda *_, **__: ENDPOINT)
-    monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
+    monkeypatch.setattr(smoke, "get", get)
+    monkeypatch.setattr(smoke, "located", lambda *_, **__: ENDPOINT)
+    monkeypatch.setattr(smoke, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
 
 
 def asked(
-    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *smoke: str, revision: str = "new"
+    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *paths: str, revision: str = "new"
 ) -> tuple[Smoke, ...]:
     """Ask a version on the test listener."""
     answering(monkeypatch, statuses)
-    settings = ReleaseSettings(smoke=smoke or None)
-    session = SimpleNamespace(target=None, environment=SimpleNamespace(release=settings))
-    return probe.smoke_test(cast("Session", session), OUTPUTS, revision=revision)
+    settings = ReleaseSettings(smoke=paths or None)
+    session = SimpleNamespace(cloud=None, environment=SimpleNamespace(release=settings))
+    return smoke.smoke_test(cast("Session", session), OUTPUTS, revision=revision)
 
 
 def test_the_version_path_and_every_path_that_is_named_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
     ecs.states = {"10.0.0.1": "healthy", "10.0.0.2": "healthy"}
     balancers = {"LoadBalancers": [{"Scheme": "internet-facing"}]}
     session = SimpleNamespace(
-        target=None,
+        cloud=None,
         environment=SimpleNamespace(release=ReleaseSettings()),
         aws=SimpleNamespace(elbv2=SimpleNamespace(describe_load_balancers=lambda **_: balancers)),
         report=lambda _: None,
@@ -119,11 +119,11 @@ def test_who_answers_over_tls_must_show_the_certificate_that_was_applied() -> No
         def describe_certificate(self, **_: str) -> dict[str, dict[str, str]]:
             return {"Certificate": {"DomainName": "dev.mclass.test"}}
 
-    aws = Target(kind="aws", identity="aws", endpoint_url=None)
+    aws = Cloud(kind="aws", identity="aws", endpoint_url=None)
     session = cast(
         "Session",
         SimpleNamespace(
-            target=aws,
+            cloud=aws,
             aws=SimpleNamespace(acm=Acm()),
             report=print,
             environment=SimpleNamespace(name="dev"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf import state
+from mclass_tf import terraform_state
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError
 from tests.unit.damaged import DAMAGED
@@ -45,7 +45,7 @@ def test_a_secret_output_is_shown_to_nobody_who_does_not_ask_for_it() -> None:
     outputs = {"url": {"value": "http://x"}, "password": {"value": "hunter2", "sensitive": True}}
 
     document = {"version": 4, "lineage": "l", "serial": 1, "outputs": outputs}
-    found = state.read(aws(document), BACKEND, environment="dev")
+    found = terraform_state.read(aws(document), BACKEND, environment="dev")
 
     assert found.outputs["password"] == "hunter2"
     assert found.sensitive == {"password"}
@@ -54,7 +54,7 @@ def test_a_secret_output_is_shown_to_nobody_who_does_not_ask_for_it() -> None:
 
 @pytest.mark.parametrize("missing", [_MissingKeyError, _MissingBucketError])
 def test_where_there_is_no_lock_object_nothing_is_locked(missing: type[Exception]) -> None:
-    assert state.lock(aws(missing()), BACKEND) is None
+    assert terraform_state.lock(aws(missing()), BACKEND) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_where_there_is_no_lock_object_nothing_is_locked(missing: type[Exception
 )
 def test_what_is_no_state_is_told_with_where_it_lies_and_what_can_be_done(body: bytes) -> None:
     with pytest.raises(DamagedObjectError) as caught:
-        state.read(aws(body), BACKEND, environment="dev")
+        terraform_state.read(aws(body), BACKEND, environment="dev")
 
     assert caught.value.exit_code == 3
     assert caught.value.message.startswith("s3://states/k cannot be read: ")
@@ -79,7 +79,7 @@ def test_what_is_no_state_is_told_with_where_it_lies_and_what_can_be_done(body: 
 @pytest.mark.parametrize("body", [*DAMAGED.values(), b'{"ID": 7}'], ids=lambda body: repr(body[:30]))
 def test_what_is_no_lock_is_told_with_how_to_remove_it(body: bytes) -> None:
     with pytest.raises(DamagedObjectError) as caught:
-        state.lock(aws(body), BACKEND)
+        terraform_state.lock(aws(body), BACKEND)
 
     assert "s3://states/k.tflock cannot be read" in caught.value.message
     assert "`aws s3 rm s3://states/k.tflock`" in caught.value.hint

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from mclass_tf import verify
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, UsageError
-from mclass_tf.flows.shift import (
+from mclass_tf.flows.deployer.wiring import (
     back_strategy,
     order_settings,
     require_pauses,

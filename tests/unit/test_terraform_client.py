@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.errors import ConfigurationError
-from mclass_tf.process import Command, Completed
+from mclass_tf.system.process import Command, Completed
 from mclass_tf.terraform import Engine, Terraform
 
 VARIABLES = Path("/p/terraform.tfvars")

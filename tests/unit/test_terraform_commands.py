@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.errors import ConfigurationError, EngineError
-from mclass_tf.process import Command, Completed
+from mclass_tf.system.process import Command, Completed
 from mclass_tf.terraform import cliconfig, commands
 from mclass_tf.terraform.engine import find_engine
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from mclass_tf import process, terraform
+from mclass_tf import terraform
 from mclass_tf.errors import ConfigurationError
-from mclass_tf.process import Command, Completed
+from mclass_tf.system import process
+from mclass_tf.system.process import Command, Completed
 from mclass_tf.terraform import Engine
 
 engine = partial(terraform.find_engine, os.environ, run=process.run)

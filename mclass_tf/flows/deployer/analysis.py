@@ -12,12 +12,12 @@ from typing import Any, Protocol
 from mclass_tf import verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge, shares
 from mclass_tf.aws import Aws, error_message
+from mclass_tf.cloud import Cloud
 from mclass_tf.ledger import Answered, Compared, Traffic
 from mclass_tf.local.loopback import ask
 from mclass_tf.service import Revision, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import ROLLING
-from mclass_tf.target import Target
 
 _NOTHING = Answered(requests=0, errors=0)
 _LAST_STAGE = "CLEAN_UP"
@@ -73,12 +73,12 @@ class Pace:
         return _BASELINE_SECONDS / self.speed
 
 
-def pace_of(target: Target) -> Pace:
+def pace_of(cloud: Cloud) -> Pace:
     """Return how fast time goes on a target; a local AWS that does not say goes as AWS does."""
-    if not target.is_local:
+    if not cloud.is_local:
         return Pace()
     try:
-        answer = ask(f"{target.endpoint_url}/_mclass/clock", seconds=_ASK_SECONDS, key=target.key)
+        answer = ask(f"{cloud.endpoint_url}/_mclass/clock", seconds=_ASK_SECONDS, key=cloud.key)
         return Pace(speed=max(float(answer["speed"]), 1.0), is_local=True)
     except (OSError, ValueError, KeyError, TypeError):
         return Pace(is_local=True)

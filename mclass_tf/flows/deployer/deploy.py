@@ -23,17 +23,17 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.flows.analyse import Analyst, analyst_of, pace_of, traffic_since
 from mclass_tf.flows.attempt import Attempt, alone, pauses_asked_for
+from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, pace_of, traffic_since
+from mclass_tf.flows.deployer.smoke import can_be_asked, require_answers, smoke_test
+from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
-from mclass_tf.flows.probe import can_be_asked, require_answers, smoke_test
-from mclass_tf.flows.shift import order_settings, wiring_settings
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING, Smoke
-from mclass_tf.process import deferred_interrupts
 from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
 from mclass_tf.service import Ecs, HookState, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import PAUSE_STAGES, SMOKE_STAGE, Strategy, has_pauses, without_pauses
+from mclass_tf.system.process import deferred_interrupts
 
 Show = Callable[[View], None]
 """Takes every change of a rollout."""
@@ -268,7 +268,7 @@ class Deployer:
             service_deployment=started.service_deployment_arn,
             task_definition=started.task_definition_arn,
         )
-        pace = pace_of(self.session.target)
+        pace = pace_of(self.session.cloud)
         watch = Watch(self.ecs, started, stall_after=self._stall_after(watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         began = self.session.aws.now()

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mclass_tf import verify
-from mclass_tf.endpoint import Answer, Endpoint, UntrustedError, get
 from mclass_tf.errors import NotServingError
 from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
+from mclass_tf.load_balancer_endpoint import Answer, Endpoint, UntrustedError, get
 from mclass_tf.service import Task
 from mclass_tf.session import Session
 

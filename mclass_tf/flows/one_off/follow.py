@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from mclass_tf import rollout
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import InterruptedByUserError, MclassError, OneOffError, RolloutError
-from mclass_tf.flows.deploy import Deployer
-from mclass_tf.flows.task_log import Stream, TaskLog
+from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.one_off.log import Stream, TaskLog
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Container, Task
 

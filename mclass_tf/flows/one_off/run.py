@@ -10,15 +10,15 @@ from typing import Any
 from mclass_tf import verify
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import OneOffError, ReleaseMissingError
-from mclass_tf.flows.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.follow_task import Finished, Follower, Line
-from mclass_tf.flows.one_off_definition import definition
-from mclass_tf.flows.task_log import Stream, stream_of
-from mclass_tf.process import deferred_interrupts
+from mclass_tf.flows.one_off.definition import definition
+from mclass_tf.flows.one_off.follow import Finished, Follower, Line
+from mclass_tf.flows.one_off.log import Stream, stream_of
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Task
 from mclass_tf.session import Session
+from mclass_tf.system.process import deferred_interrupts
 
 STARTED_BY = "mclass-tf/run"  # ECS takes letters, digits, - / and _
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.flows.deploy import Show
+from mclass_tf.flows.deployer.deploy import Show
 from mclass_tf.flows.promote import Shown, promote
 from mclass_tf.flows.release import Released, release
 from mclass_tf.session import Session

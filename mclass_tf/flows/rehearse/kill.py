@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mclass_tf import python
 from mclass_tf.errors import MclassError, UsageError
 from mclass_tf.flows.environments import make_plan, unlock
 from mclass_tf.flows.history import history
 from mclass_tf.flows.inspect import status
-from mclass_tf.flows.rehearsed_project import project_of
+from mclass_tf.flows.rehearse.project import project_of
 from mclass_tf.rehearsal.names import STEPS
 from mclass_tf.rehearsal.result import Deployment, Killed
 from mclass_tf.session import HOME_VARIABLE, Session
+from mclass_tf.system import python
 
 Wait = Callable[[float, Callable[[], bool]], None]
 """Lets the load go on for so many seconds, or until something is so."""

@@ -12,16 +12,17 @@ from typing import Any
 
 from mclass_tf import local
 from mclass_tf.aws import Aws
+from mclass_tf.cloud import local_home
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, RolloutError, UsageError
-from mclass_tf.flows.deploy import Show
+from mclass_tf.flows.deployer.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
 from mclass_tf.flows.located import located
 from mclass_tf.flows.promote import require_path
-from mclass_tf.flows.rehearsed import Version, make_version, push_version, revision_of
-from mclass_tf.flows.rehearsed_kill import Plot, killed, require_step
-from mclass_tf.flows.rehearsed_release import Announcing, promoted, released
-from mclass_tf.flows.rehearsed_request import KILLED, SHORTEST_PHASE, Request
+from mclass_tf.flows.rehearse.intercept import Announcing, promoted, released
+from mclass_tf.flows.rehearse.kill import Plot, killed, require_step
+from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE, Request
+from mclass_tf.flows.rehearse.versions import Version, make_version, push_version, revision_of
 from mclass_tf.flows.release import Released
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.exposure import exposure_of
@@ -46,7 +47,6 @@ from mclass_tf.rehearsal.surroundings import Place, Surroundings
 from mclass_tf.rehearsal.verdict import judge
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
-from mclass_tf.target import local_home
 
 _WARM_UP_SECONDS = 3.0
 _STEADY_SECONDS = 180.0
@@ -120,7 +120,7 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
                 old, new = new, old
     return Report(
         environment=session.environment.name,
-        target=session.target.label,
+        target=session.cloud.label,
         scenario=request.told,
         promise=scenario.promise,
         source=request.source or "",
@@ -156,9 +156,9 @@ def _check(plan: LoadPlan) -> None:
 
 def _instrument(session: Session) -> Instrument:
     running = local.status(home=local_home(session.project.home))
-    if not session.target.is_local or running is None:
+    if not session.cloud.is_local or running is None:
         raise ConfigurationError(
-            f"a rehearsal needs the local AWS; {session.target.label} is none", hint="`local up`"
+            f"a rehearsal needs the local AWS; {session.cloud.label} is none", hint="`local up`"
         )
     return Instrument(running)
 
@@ -384,7 +384,7 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
         recorder.stop()
     return Rehearsal(
         environment=scene.session.environment.name,
-        target=scene.session.target.label,
+        target=scene.session.cloud.label,
         scenario=scene.request.told,
         started_at=found.started_at,
         ended_at=found.ended_at,

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf import image, process
+from mclass_tf import image
 from mclass_tf.errors import RevisionError
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.session import Session
+from mclass_tf.system import process
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from mclass_tf.local.http import Reply
+from mclass_tf.local.http.server import Reply
 
 
 def check(environ: dict[str, Any]) -> Reply | None:

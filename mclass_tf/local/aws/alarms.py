@@ -20,12 +20,12 @@ from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 
-from mclass_tf.local.aws import autoscaling
-from mclass_tf.local.aws.alarm_checks import calculate
-from mclass_tf.local.aws.alarm_states import ALARM, MORE_PERIODS, Condition, Point, State, decide
-from mclass_tf.local.aws.cloudwatch import Backend
-from mclass_tf.local.aws.metric_math import TimeSeries
-from mclass_tf.local.aws.metrics import Metric, dimensions
+from mclass_tf.local.aws.autoscaling import backend as autoscaling
+from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate
+from mclass_tf.local.aws.cloudwatch.alarm_states import ALARM, MORE_PERIODS, Condition, Point, State, decide
+from mclass_tf.local.aws.cloudwatch.backend import Backend
+from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, dimensions
 from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")

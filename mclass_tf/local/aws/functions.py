@@ -23,11 +23,12 @@ from moto.awslambda.exceptions import UnknownAliasException, UnknownFunctionExce
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from mclass_tf.local import documents
-from mclass_tf.local.aws import regions, sts
-from mclass_tf.local.tasks.nursery import ExecError, Nursery, Program
-from mclass_tf.local.tasks.output import Tail
-from mclass_tf.local.tasks.threads import in_thread
-from mclass_tf.local.tasks.unpack import remove
+from mclass_tf.local.aws import sts
+from mclass_tf.local.aws.api import regions
+from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
+from mclass_tf.local.containers.output import Tail
+from mclass_tf.local.containers.threads import in_thread
+from mclass_tf.local.containers.unpack import remove
 
 _ARN_PARTS, _QUALIFIED = 7, 8
 _RUNTIME = Path(__file__).with_name("function_runtime.py")

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from mclass_tf.local.aws import (
-    acm,
-    autoscaling_responses,
-    cloudwatch_responses,
-    ec2,
-    ecr,
-    ecs,
-    elbv2,
-    functions,
-    iam,
-    kms,
-    logs,
-    s3,
-    sts,
-)
+from mclass_tf.local.aws import acm, ec2, ecr, ecs, functions, iam, kms, logs, s3, sts
+from mclass_tf.local.aws.autoscaling import responses as autoscaling
+from mclass_tf.local.aws.cloudwatch import responses as cloudwatch
+from mclass_tf.local.aws.elbv2 import backend as elbv2
 
 
 @functools.cache
@@ -30,12 +19,12 @@ def install() -> None:
         iam,
         kms,
         s3,
-        cloudwatch_responses,
+        cloudwatch,
         logs,
         ecr,
         elbv2,
         ecs,
-        autoscaling_responses,
+        autoscaling,
         functions,
         sts,
     ):

@@ -14,9 +14,9 @@ from typing import Protocol
 
 from moto.cloudwatch.models import cloudwatch_backends
 
-from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.aws.metrics import Metric, Stats, dimensions
-from mclass_tf.local.tasks.driver import Usage
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Stats, dimensions
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.containers.driver import Usage
 
 _EVERY = 1.0  # seconds
 _MIB = 1024 * 1024

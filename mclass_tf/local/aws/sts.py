@@ -24,7 +24,7 @@ from moto.sts.responses import TokenResponse
 from moto.utilities.utils import get_partition
 
 from mclass_tf.local.aws import policies
-from mclass_tf.local.aws.denial import ForbiddenError
+from mclass_tf.local.aws.api.denial import ForbiddenError
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.extend import use_backend, use_responses
 

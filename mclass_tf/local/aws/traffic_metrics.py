@@ -16,9 +16,9 @@ from typing import Any
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.elbv2.models import elbv2_backends
 
-from mclass_tf.local.aws import snapshot
-from mclass_tf.local.aws.metrics import Metric, Stats, dimensions
-from mclass_tf.local.aws.snapshot import Owned
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Stats, dimensions
+from mclass_tf.local.aws.elbv2 import snapshot
+from mclass_tf.local.aws.elbv2.snapshot import Owned
 from mclass_tf.local.balancer.report import Metrics
 
 NAMESPACE = "AWS/ApplicationELB"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from mclass_tf.local.peers import is_welcome
+from mclass_tf.local.access.peers import is_welcome
 
 
 class Doorman(asyncio.Protocol):

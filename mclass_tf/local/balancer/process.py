@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from mclass_tf.local.aws import snapshot
-from mclass_tf.local.aws.snapshot import Built
+from mclass_tf.local.aws.elbv2 import snapshot
+from mclass_tf.local.aws.elbv2.snapshot import Built
 from mclass_tf.local.balancer.report import Applied, Report, from_json
 from mclass_tf.local.balancer.snapshot import Snapshot
 from mclass_tf.local.live import live

@@ -10,8 +10,8 @@ import json
 import tarfile
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import Images
-from mclass_tf.local.tasks.image import Image
+from mclass_tf.local.containers.driver import Images
+from mclass_tf.local.containers.image import Image
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 

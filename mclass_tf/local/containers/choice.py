@@ -7,12 +7,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import Container, Driver, Images, OpenDoor, Running, StartError
-from mclass_tf.local.tasks.engine import Engine
-from mclass_tf.local.tasks.image import Image, read
-from mclass_tf.local.tasks.nursery import ExecError, Nursery
-from mclass_tf.local.tasks.podman import CommandError, Commands, ContainerDriver
-from mclass_tf.local.tasks.process import ProcessDriver
+from mclass_tf.local.containers.driver import Container, Driver, Images, OpenDoor, Running, StartError
+from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.image import Image, read
+from mclass_tf.local.containers.nursery import ExecError, Nursery
+from mclass_tf.local.containers.podman import CommandError, Commands, ContainerDriver
+from mclass_tf.local.containers.process import ProcessDriver
 
 KINDS = ("process", "podman", "docker")
 _ENGINES = ("podman", "docker")

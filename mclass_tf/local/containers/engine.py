@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, StartError
-from mclass_tf.local.tasks.variables import Variables
+from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.variables import Variables
 
 HOME = "mclass-tf.home"
 _INSTANCE = "mclass-tf.instance"

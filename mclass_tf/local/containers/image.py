@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.tasks.driver import Images, PullError
+from mclass_tf.local.containers.driver import Images, PullError
 
 MOST_LAYERS = 127
 """That a container runtime mounts over each other: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import MOST_PROCESSES
-from mclass_tf.local.tasks.output import Pipe, Tail, finish
+from mclass_tf.local.containers.driver import MOST_PROCESSES
+from mclass_tf.local.containers.output import Pipe, Tail, finish
 
 _HERE = Path(__file__).parent
 _ISOLATED = (

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local.tasks.driver import MOST_PROCESSES, Container, StartError
-from mclass_tf.local.tasks.image import HOST_VARIABLE, PORT_VARIABLE, Image
-from mclass_tf.local.tasks.nursery import Program
-from mclass_tf.local.tasks.unpack import inside
+from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.image import HOST_VARIABLE, PORT_VARIABLE, Image
+from mclass_tf.local.containers.nursery import Program
+from mclass_tf.local.containers.unpack import inside
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = re.compile(r"(/usr(/local)?/bin/)?python(3(\.\d+)?)?")

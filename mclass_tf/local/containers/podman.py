@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mclass_tf.local.tasks import archive, usage
-from mclass_tf.local.tasks.driver import (
+from mclass_tf.local.containers import archive, usage
+from mclass_tf.local.containers.driver import (
     CHECK_TIMED_OUT,
     Container,
     Exit,
@@ -29,13 +29,13 @@ from mclass_tf.local.tasks.driver import (
     Usage,
     check_argv,
 )
-from mclass_tf.local.tasks.engine import Engine
-from mclass_tf.local.tasks.image import Image, read
-from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery, Program
-from mclass_tf.local.tasks.output import Lines, Tail
-from mclass_tf.local.tasks.relay import Relay
-from mclass_tf.local.tasks.threads import in_thread
-from mclass_tf.local.tasks.variables import VariableError, Variables
+from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.image import Image, read
+from mclass_tf.local.containers.nursery import Child, ExecError, Nursery, Program
+from mclass_tf.local.containers.output import Lines, Tail
+from mclass_tf.local.containers.relay import Relay
+from mclass_tf.local.containers.threads import in_thread
+from mclass_tf.local.containers.variables import VariableError, Variables
 
 _OUTPUT = 4096  # bytes, as docker keeps of a health check's
 _DOCUMENT = 4 * 1024 * 1024

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mclass_tf.local.tasks import usage
-from mclass_tf.local.tasks.addresses import Addresses, NoAddressError
-from mclass_tf.local.tasks.driver import (
+from mclass_tf.local.containers import usage
+from mclass_tf.local.containers.addresses import Addresses, NoAddressError
+from mclass_tf.local.containers.driver import (
     CHECK_TIMED_OUT,
     MOST_PROCESSES,
     Container,
@@ -26,13 +26,13 @@ from mclass_tf.local.tasks.driver import (
     Usage,
     check_argv,
 )
-from mclass_tf.local.tasks.image import PYTHON, Image, read
-from mclass_tf.local.tasks.nursery import Child, ExecError, Nursery
-from mclass_tf.local.tasks.output import Lines, Tail
-from mclass_tf.local.tasks.plan import Plan, cannot_execute
-from mclass_tf.local.tasks.signals import heeds
-from mclass_tf.local.tasks.threads import in_thread
-from mclass_tf.local.tasks.unpack import remove, unpack
+from mclass_tf.local.containers.image import PYTHON, Image, read
+from mclass_tf.local.containers.nursery import Child, ExecError, Nursery
+from mclass_tf.local.containers.output import Lines, Tail
+from mclass_tf.local.containers.plan import Plan, cannot_execute
+from mclass_tf.local.containers.signals import heeds
+from mclass_tf.local.containers.threads import in_thread
+from mclass_tf.local.containers.unpack import remove, unpack
 
 _LONGEST_NAME = 100  # characters of a container's name in that of its folder
 _MEASURED_EVERY = 0.25  # seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from mclass_tf.local.tasks.driver import Door, OpenDoor
+from mclass_tf.local.containers.driver import Door, OpenDoor
 
 
 class Relay:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self, cast
 
-from mclass_tf.local.tasks.driver import Images, PullError
-from mclass_tf.local.tasks.image import Image, Layer
+from mclass_tf.local.containers.driver import Images, PullError
+from mclass_tf.local.containers.image import Image, Layer
 
 _PLAIN = frozenset(["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"])
 _GZIP = frozenset(

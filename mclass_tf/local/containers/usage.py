@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from mclass_tf.local.tasks.driver import Usage
+from mclass_tf.local.containers.driver import Usage
 
 _KERNEL_TELLS = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
 """Whether the kernel tells a process's children; psutil looks at every process for them, which takes a hundred times as long."""

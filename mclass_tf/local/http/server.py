@@ -28,9 +28,9 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from mclass_tf.local.bodies import Body, MalformedBodyError, TooLargeError
-from mclass_tf.local.connections import Connections, Phase
-from mclass_tf.local.descriptors import Reserve
+from mclass_tf.local.http.bodies import Body, MalformedBodyError, TooLargeError
+from mclass_tf.local.http.connections import Connections, Phase
+from mclass_tf.local.http.descriptors import Reserve
 
 _log = logging.getLogger("mclass_tf.local")
 

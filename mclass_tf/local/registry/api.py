@@ -26,7 +26,7 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws import ecr
-from mclass_tf.local.http import TOO_LARGE, FilePart, Reply
+from mclass_tf.local.http.server import TOO_LARGE, FilePart, Reply
 from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied, no_repository, unauthorized
 from mclass_tf.local.registry.store import (
     LARGEST_BLOB,

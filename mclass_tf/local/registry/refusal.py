@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from mclass_tf.local.http import Reply
+from mclass_tf.local.http.server import Reply
 
 HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from mclass_tf.local.aws import snapshot, targets
-from mclass_tf.local.aws.dispatch import Aws
-from mclass_tf.local.aws.ecs.scheduler import all_services
-from mclass_tf.local.aws.ecs.service import Service
-from mclass_tf.local.aws.ecs.task import EveryTask, Task
+from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
+from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
+from mclass_tf.local.aws.elbv2 import snapshot, targets
 from mclass_tf.local.live import live
 from mclass_tf.local.registry.store import Store
 from mclass_tf.local.snapshots import file, rest, state

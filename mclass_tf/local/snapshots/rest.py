@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from moto.s3.models import FakeDeleteMarker, s3_backends
 
-from mclass_tf.local.aws.ecs.scheduler import all_services
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 
 _STATE_LOCK = ".tflock"  # how Terraform's S3 backend ends the key of its lock
 

@@ -25,8 +25,8 @@ from moto.core.base_backend import BackendDict
 from moto.elbv2 import elbv2_backends
 
 from mclass_tf.local.aws import ecr
-from mclass_tf.local.aws.ecs import interfaces
-from mclass_tf.local.aws.ecs.task import EveryTask, Task
+from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
+from mclass_tf.local.aws.ecs.tasks import interfaces
 from mclass_tf.local.live import live
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

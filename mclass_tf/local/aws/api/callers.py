@@ -14,11 +14,11 @@ from typing import Any
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
-from mclass_tf.local import signature
-from mclass_tf.local.aws.denial import Fault
+from mclass_tf.local.access import signature
+from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
+from mclass_tf.local.aws.api.denial import Fault
 from mclass_tf.local.aws.sts import Sessions
-from mclass_tf.local.key import Key
-from mclass_tf.local.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
 
 _ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
 """By which moto is told in whose account a call acts; what a client sends there is overwritten."""

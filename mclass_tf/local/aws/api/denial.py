@@ -11,9 +11,9 @@ from __future__ import annotations
 from enum import Enum
 from http import HTTPStatus
 
-from mclass_tf.local.calls import Call, Protocol
-from mclass_tf.local.http import Reply
-from mclass_tf.local.refusal import refuse
+from mclass_tf.local.aws.api.calls import Call, Protocol
+from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.http.server import Reply
 
 
 class Fault(Enum):

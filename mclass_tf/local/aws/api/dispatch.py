@@ -19,14 +19,15 @@ from moto import backends as moto_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import HTTPException
 
-from mclass_tf.local.aws import acm, bodies, install, operations, sts, task_permissions
-from mclass_tf.local.aws.callers import Caller, Callers, UnknownCallerError
-from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
-from mclass_tf.local.calls import Call, identify
-from mclass_tf.local.http import TOO_LARGE, Reply
-from mclass_tf.local.key import Key
-from mclass_tf.local.refusal import refuse, unexpected, unsupported
-from mclass_tf.local.trouble import Troubles
+from mclass_tf.local.access.key import Key
+from mclass_tf.local.aws import acm, install, sts
+from mclass_tf.local.aws.api import bodies, operations, task_permissions
+from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
+from mclass_tf.local.aws.api.calls import Call, identify
+from mclass_tf.local.aws.api.denial import Fault, ForbiddenError, deny
+from mclass_tf.local.aws.api.refusal import refuse, unexpected, unsupported
+from mclass_tf.local.aws.api.trouble import Troubles
+from mclass_tf.local.http.server import TOO_LARGE, Reply
 
 _log = logging.getLogger("mclass_tf.local")
 

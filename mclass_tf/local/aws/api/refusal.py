@@ -8,8 +8,8 @@ import uuid
 from http import HTTPStatus
 from xml.sax.saxutils import escape
 
-from mclass_tf.local.calls import Call, Protocol
-from mclass_tf.local.http import Reply
+from mclass_tf.local.aws.api.calls import Call, Protocol
+from mclass_tf.local.http.server import Reply
 
 UNSUPPORTED = "UnsupportedOperation"
 UNEXPECTED = "LocalAwsInternalError"

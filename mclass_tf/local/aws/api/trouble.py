@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from mclass_tf.local.calls import Call
-from mclass_tf.local.http import Reply
-from mclass_tf.local.refusal import refuse
+from mclass_tf.local.aws.api.calls import Call
+from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.http.server import Reply
 
 _LONGEST = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -14,8 +14,8 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.scaling import COOLDOWN, Capacity, Decision, Last, Reading, decide
-from mclass_tf.local.aws.tracking_alarms import REQUESTS, Policy
+from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.autoscaling.tracking_alarms import REQUESTS, Policy
 from mclass_tf.local.live import live
 
 _ECS_METRICS = (

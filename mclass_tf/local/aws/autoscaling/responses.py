@@ -10,9 +10,9 @@ from moto.applicationautoscaling import models, urls
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 
-from mclass_tf.local.aws.autoscaling import Activity, Backend
+from mclass_tf.local.aws.autoscaling.backend import Activity, Backend
+from mclass_tf.local.aws.autoscaling.tracking_alarms import Policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
-from mclass_tf.local.aws.tracking_alarms import Policy
 
 _MOST_ACTIVITIES = 50
 

@@ -14,7 +14,7 @@ from moto.applicationautoscaling import models
 from moto.cloudwatch.models import Dimension, MetricDataQuery, MetricStat, cloudwatch_backends
 from moto.cloudwatch.models import Metric as AlarmMetric
 
-from mclass_tf.local.aws.scaling import LOW_SHARE
+from mclass_tf.local.aws.autoscaling.decide import LOW_SHARE
 
 REQUESTS = "ALBRequestCountPerTarget"
 _SERVICE_METRICS = {

@@ -7,9 +7,9 @@ from typing import Any
 
 from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
 
-from mclass_tf.local.aws import alarm_states, metric_math
-from mclass_tf.local.aws.metric_math import Context, ExpressionError, TimeSeries
-from mclass_tf.local.aws.metrics import MINUTE, is_statistic
+from mclass_tf.local.aws.cloudwatch import alarm_states, metric_math
+from mclass_tf.local.aws.cloudwatch.metric_math import Context, ExpressionError, TimeSeries
+from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, is_statistic
 
 _SHORT_PERIODS = (1, 5, 10, 30)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from moto.cloudwatch.models import CloudWatchBackend, Dimension
 
-from mclass_tf.local.aws.alarm_checks import check_alarm
-from mclass_tf.local.aws.metric_math import TimeSeries
-from mclass_tf.local.aws.metrics import Metric, Metrics, Stats, dimensions
+from mclass_tf.local.aws.cloudwatch.alarm_checks import check_alarm
+from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Stats, dimensions
 
 _INITIAL_REASON = "Unchecked: Initial alarm creation"
 _HISTORY_KEPT = 1000

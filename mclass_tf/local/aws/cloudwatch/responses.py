@@ -15,11 +15,11 @@ from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 
-from mclass_tf.local.aws.alarm_checks import calculate, check_period, check_statistic
-from mclass_tf.local.aws.cloudwatch import Backend, HistoryItem, epoch, metric_of
+from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate, check_period, check_statistic
+from mclass_tf.local.aws.cloudwatch.backend import Backend, HistoryItem, epoch, metric_of
+from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
+from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
-from mclass_tf.local.aws.metric_math import TimeSeries
-from mclass_tf.local.aws.metrics import MINUTE, Stats
 
 _MOST_POINTS = 1440
 _MOST_ALARMS = 50

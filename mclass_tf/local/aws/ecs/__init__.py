@@ -5,8 +5,8 @@ from __future__ import annotations
 from moto.ecs import urls
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.ecs.backend import Backend
-from mclass_tf.local.aws.ecs.responses import Responses
+from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.responses import Responses
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 

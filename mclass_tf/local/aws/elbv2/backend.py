@@ -12,10 +12,10 @@ from moto.elbv2 import urls
 from moto.elbv2.models import FakeAction, elbv2_backends
 from moto.s3.models import s3_backends
 
-from mclass_tf.local.aws.elbv2_checks import check_conditions, check_load_balancer_attributes, check_redirect
-from mclass_tf.local.aws.elbv2_checks import error as _error
+from mclass_tf.local.aws.elbv2.checks import check_conditions, check_load_balancer_attributes, check_redirect
+from mclass_tf.local.aws.elbv2.checks import error as _error
+from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
 from mclass_tf.local.aws.extend import announce, use_backend
-from mclass_tf.local.aws.target_groups import TargetGroups
 
 # What DescribeLoadBalancerAttributes says of an application load balancer that nobody touched.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html

@@ -11,7 +11,7 @@ from moto.ec2 import ec2_backends
 from moto.elbv2.models import elbv2_backends
 from moto.iam.models import iam_backends
 
-from mclass_tf.local.aws import reachability
+from mclass_tf.local.aws.elbv2 import reachability
 from mclass_tf.local.balancer.snapshot import (
     HealthCheck,
     Listener,

@@ -10,9 +10,9 @@ from typing import Any
 from moto.elbv2.exceptions import TargetGroupNotFoundError
 from moto.elbv2.models import ELBv2Backend, FakeHealthStatus
 
-from mclass_tf.local.aws import targets
-from mclass_tf.local.aws.elbv2_checks import check_matcher, check_target_group_attributes, error
-from mclass_tf.local.aws.targets import TargetHealth, Targets
+from mclass_tf.local.aws.elbv2 import targets
+from mclass_tf.local.aws.elbv2.checks import check_matcher, check_target_group_attributes, error
+from mclass_tf.local.aws.elbv2.targets import TargetHealth, Targets
 from mclass_tf.local.balancer.report import Health
 from mclass_tf.local.live import live
 

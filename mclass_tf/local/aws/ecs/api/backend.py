@@ -10,12 +10,13 @@ from typing import Any
 from moto.ecs.exceptions import TaskDefinitionNotFoundException
 from moto.ecs.models import EC2ContainerServiceBackend
 
-from mclass_tf.local.aws.ecs import errors, parameters, service, task_definition
-from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS, check_service, check_strategy
-from mclass_tf.local.aws.ecs.client_tokens import ClientTokens
-from mclass_tf.local.aws.ecs.reconcile import count, reconcile
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.api import parameters, task_definition
+from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS, check_service, check_strategy
+from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
+from mclass_tf.local.aws.ecs.model import errors, service
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.scheduler.reconcile import count, reconcile
 
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 _COMING = ("PROVISIONING", "PENDING", "ACTIVATING")

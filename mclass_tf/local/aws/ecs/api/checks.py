@@ -9,8 +9,8 @@ from moto.ec2 import ec2_backends
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError, InvalidSubnetIdError
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws.ecs import strategy_checks
-from mclass_tf.local.aws.ecs.errors import invalid
+from mclass_tf.local.aws.ecs.api import strategy_checks
+from mclass_tf.local.aws.ecs.model.errors import invalid
 
 FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mclass_tf.local.aws.ecs.errors import conflict
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.errors import conflict
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.clock import Clock
 
 # AWS's seconds: 24 hours, or an hour after the task has stopped, whichever is less.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import errors
-from mclass_tf.local.aws.ecs.backend import Backend
-from mclass_tf.local.aws.ecs.pages import page
-from mclass_tf.local.aws.ecs.reconcile import reconcile
-from mclass_tf.local.aws.ecs.service import Service
-from mclass_tf.local.aws.ecs.service_deployment import STATUSES, ServiceDeployment
+from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.pages import page
+from mclass_tf.local.aws.ecs.model import errors
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.service_deployment import STATUSES, ServiceDeployment
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 from mclass_tf.local.live import live
 
 _MOST_DESCRIBED = 20

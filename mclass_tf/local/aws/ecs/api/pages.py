@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mclass_tf.local.aws.ecs.errors import invalid
+from mclass_tf.local.aws.ecs.model.errors import invalid
 
 _LARGEST = 100
 

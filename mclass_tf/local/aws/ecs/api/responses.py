@@ -13,10 +13,10 @@ from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
-from mclass_tf.local.aws.ecs import deployment_calls, parameters, run_task, task_calls
-from mclass_tf.local.aws.ecs.backend import Backend
-from mclass_tf.local.aws.ecs.checks import FARGATE_PROVIDERS
-from mclass_tf.local.aws.ecs.service import Service
+from mclass_tf.local.aws.ecs.api import deployment_calls, parameters, run_task, task_calls
+from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS
+from mclass_tf.local.aws.ecs.model.service import Service
 
 
 class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import parameters, run_task_checks
-from mclass_tf.local.aws.ecs.backend import Backend
-from mclass_tf.local.aws.ecs.errors import client, invalid
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.task import Launch, Task
-from mclass_tf.local.aws.ecs.task_document import document
+from mclass_tf.local.aws.ecs.api import parameters, run_task_checks
+from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.task_document import document
+from mclass_tf.local.aws.ecs.model.errors import client, invalid
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.live import live
 
 

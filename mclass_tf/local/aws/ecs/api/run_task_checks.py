@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import checks, parameters, task_definition
-from mclass_tf.local.aws.ecs.errors import invalid, platform_unknown
+from mclass_tf.local.aws.ecs.api import checks, parameters, task_definition
+from mclass_tf.local.aws.ecs.model.errors import invalid, platform_unknown
 
 _MOST_TASKS = 10
 _LONGEST_GROUP = 255

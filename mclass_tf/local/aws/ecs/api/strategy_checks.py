@@ -17,10 +17,10 @@ from typing import Any
 from moto.elbv2 import elbv2_backends
 
 from mclass_tf.local.aws import functions
-from mclass_tf.local.aws.ecs import traffic
-from mclass_tf.local.aws.ecs.errors import invalid
+from mclass_tf.local.aws.ecs.model.errors import invalid
+from mclass_tf.local.aws.ecs.model.stages import ASKABLE, LAMBDA, PAUSABLE, PAUSE, ROLLING
 from mclass_tf.local.aws.ecs.preconditions import roles
-from mclass_tf.local.aws.ecs.stages import ASKABLE, LAMBDA, PAUSABLE, PAUSE, ROLLING
+from mclass_tf.local.aws.ecs.scheduler import traffic
 from mclass_tf.local.aws.policies import NotModelledError
 
 STRATEGIES = (ROLLING, "BLUE_GREEN", "LINEAR", "CANARY")

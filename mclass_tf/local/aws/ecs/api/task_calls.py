@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs.backend import Backend
-from mclass_tf.local.aws.ecs.errors import invalid
-from mclass_tf.local.aws.ecs.pages import page
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.aws.ecs.task_document import document
+from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.pages import page
+from mclass_tf.local.aws.ecs.api.task_document import document
+from mclass_tf.local.aws.ecs.model.errors import invalid
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Task
 
 _MOST_DESCRIBED = 100
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs.errors import client, denied, invalid
+from mclass_tf.local.aws.ecs.model.errors import client, denied, invalid
 
 _GIB = 1024
 _LONGEST_STOP_TIMEOUT = 120

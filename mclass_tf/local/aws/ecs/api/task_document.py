@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import specification
-from mclass_tf.local.aws.ecs.task import Container, Task
+from mclass_tf.local.aws.ecs.model.task import Container, Task
+from mclass_tf.local.aws.ecs.tasks import specification
 
 _PLATFORM_VERSION = "1.4.0"  # what LATEST means
 

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.local.aws.ecs.revisions import Revision
-from mclass_tf.local.aws.ecs.service_deployment import Counts, ServiceDeployment
+from mclass_tf.local.aws.ecs.model.revisions import Revision
+from mclass_tf.local.aws.ecs.model.service_deployment import Counts, ServiceDeployment
 
 _SHARED = (
     "capacityProviderStrategy",

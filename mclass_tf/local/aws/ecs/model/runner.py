@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mclass_tf.local.aws.ecs.task import Launch, Task
+from mclass_tf.local.aws.ecs.model.task import Launch, Task
 
 
 class Runner(Protocol):

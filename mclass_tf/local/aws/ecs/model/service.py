@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import breaker, stages
-from mclass_tf.local.aws.ecs.deployment import Deployment
-from mclass_tf.local.aws.ecs.revisions import DEPLOYED, Revision, choose_target_groups
-from mclass_tf.local.aws.ecs.service_deployment import ServiceDeployment
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model import breaker, stages
+from mclass_tf.local.aws.ecs.model.deployment import Deployment
+from mclass_tf.local.aws.ecs.model.revisions import DEPLOYED, Revision, choose_target_groups
+from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.live import live
 
 _EVENTS_KEPT = 100

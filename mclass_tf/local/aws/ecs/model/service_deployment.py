@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.local.aws.ecs.stages import Progress
+from mclass_tf.local.aws.ecs.model.stages import Progress
 
 STATUSES = (
     "PENDING",

@@ -16,7 +16,7 @@ from typing import Any
 from moto.logs.models import logs_backends
 
 from mclass_tf.local.aws import kept_events
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 

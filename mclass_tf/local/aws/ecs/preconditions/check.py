@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mclass_tf.local.aws.ecs import images
+from mclass_tf.local.aws.ecs.model import images
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import logs, registry, roles, secrets
-from mclass_tf.local.aws.ecs.task import Task
 from mclass_tf.local.aws.policies import NotModelledError
 
 

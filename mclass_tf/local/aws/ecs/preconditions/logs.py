@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from moto.logs.models import logs_backends
 
-from mclass_tf.local.aws import regions
-from mclass_tf.local.aws.ecs import task_logs
+from mclass_tf.local.aws.api import regions
+from mclass_tf.local.aws.ecs.model import task_logs
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.ecs.task import Task
 
 _REQUIRED = ("awslogs-group", "awslogs-region", "awslogs-stream-prefix")
 _NO_GROUP = "ResourceNotFoundException: The specified log group does not exist."

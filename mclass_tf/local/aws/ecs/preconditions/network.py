@@ -12,8 +12,8 @@ from typing import Any
 
 from moto.ec2 import ec2_backends
 
-from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.aws.reachability import End, entries_allow, entries_of, rules_allow, rules_of
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.elbv2.reachability import End, entries_allow, entries_of, rules_allow, rules_of
 from mclass_tf.local.network import Interface
 
 _HTTPS = 443

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from moto.ecr.models import ecr_backends
 
-from mclass_tf.local.aws.ecs import images
+from mclass_tf.local.aws.ecs.model import images
+from mclass_tf.local.aws.ecs.model.task import Container, Task
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.ecs.task import Container, Task
 from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  an action, no secret

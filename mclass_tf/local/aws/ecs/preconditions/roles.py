@@ -8,7 +8,7 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.utilities.utils import get_partition
 
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
 
 _SERVICE = "ecs-tasks.amazonaws.com"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mclass_tf.local.aws import kms
-from mclass_tf.local.aws.ecs import secrets
+from mclass_tf.local.aws.ecs.model import secrets
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.ecs.task import Task
 from mclass_tf.local.aws.policies import Decision, Request, decide
 
 _RETRIEVAL = f"{words.UNPREPARED}execution resource retrieval failed: "

@@ -6,8 +6,8 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-blue
 
 from __future__ import annotations
 
-from mclass_tf.local.aws.ecs.rolling import ROLLING
-from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Stop
+from mclass_tf.local.aws.ecs.scheduler.rolling import ROLLING
+from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, Stop
 
 
 class BlueGreen:

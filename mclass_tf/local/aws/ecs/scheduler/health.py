@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mclass_tf.local.aws.ecs.view import Condition
+from mclass_tf.local.aws.ecs.scheduler.view import Condition
 
 # A task without any check counts as healthy so many of AWS's seconds after it has reached RUNNING.
 UNCHECKED_SECONDS = 40.0

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.aws import functions
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
+from mclass_tf.local.aws.ecs.model.stages import Hook
 from mclass_tf.local.aws.ecs.preconditions import roles
-from mclass_tf.local.aws.ecs.scheduler import all_services
-from mclass_tf.local.aws.ecs.service import Service
-from mclass_tf.local.aws.ecs.service_deployment import ServiceDeployment
-from mclass_tf.local.aws.ecs.stages import Hook
+from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 from mclass_tf.local.aws.functions import Answer, Function, Functions
 from mclass_tf.local.aws.policies import NotModelledError
 from mclass_tf.local.live import live

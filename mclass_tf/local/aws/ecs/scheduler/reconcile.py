@@ -8,24 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import (
-    blue_green,
-    breaker,
-    container_health,
-    events,
-    health,
-    rolling,
-    shifting,
-    stages,
-)
-from mclass_tf.local.aws.ecs.deployment import Deployment
-from mclass_tf.local.aws.ecs.service import Service
-from mclass_tf.local.aws.ecs.service_deployment import Counts
-from mclass_tf.local.aws.ecs.stages import Need, Step, Surroundings
-from mclass_tf.local.aws.ecs.task import Launch, Registration, Task
-from mclass_tf.local.aws.ecs.traffic import TrafficError
-from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Strategy, TaskView
-from mclass_tf.local.aws.ecs.world import LOCAL, Alarm, World
+from mclass_tf.local.aws.ecs.model import breaker, stages
+from mclass_tf.local.aws.ecs.model.deployment import Deployment
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.service_deployment import Counts
+from mclass_tf.local.aws.ecs.model.stages import Need, Step, Surroundings
+from mclass_tf.local.aws.ecs.model.task import Launch, Registration, Task
+from mclass_tf.local.aws.ecs.scheduler import blue_green, events, health, rolling, shifting
+from mclass_tf.local.aws.ecs.scheduler.traffic import TrafficError
+from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, Strategy, TaskView
+from mclass_tf.local.aws.ecs.scheduler.world import LOCAL, Alarm, World
+from mclass_tf.local.aws.ecs.tasks import container_health
 from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from mclass_tf.local.aws.ecs.view import Cause, Condition, Decision, ServiceView, Stop, TaskView
+from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, Stop, TaskView
 
 _WHOLE = 100
 

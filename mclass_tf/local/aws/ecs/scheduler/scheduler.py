@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.ecs.reconcile import reconcile
-from mclass_tf.local.aws.ecs.runner import Runner, place
-from mclass_tf.local.aws.ecs.service import Service
+from mclass_tf.local.aws.ecs.model.runner import Runner, place
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")

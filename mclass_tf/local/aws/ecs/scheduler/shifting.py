@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mclass_tf.local.aws.ecs.deployment import Deployment
-from mclass_tf.local.aws.ecs.service import Service
-from mclass_tf.local.aws.ecs.stages import Step
-from mclass_tf.local.aws.ecs.traffic import weights_for
-from mclass_tf.local.aws.ecs.world import World
+from mclass_tf.local.aws.ecs.model.deployment import Deployment
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.stages import Step
+from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
+from mclass_tf.local.aws.ecs.scheduler.world import World
 
 _PRODUCTION, _TEST = "productionListenerRule", "testListenerRule"
 _WHOLE = 100.0

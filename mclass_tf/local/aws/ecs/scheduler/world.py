@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws.ecs import traffic
-from mclass_tf.local.aws.ecs.runner import Runner, place
-from mclass_tf.local.aws.targets import TargetHealth
+from mclass_tf.local.aws.ecs.model.runner import Runner, place
+from mclass_tf.local.aws.ecs.scheduler import traffic
+from mclass_tf.local.aws.elbv2.targets import TargetHealth
 from mclass_tf.local.clock import Clock
 from mclass_tf.local.live import live
 

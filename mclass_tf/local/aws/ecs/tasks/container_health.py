@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.clock import Clock
-from mclass_tf.local.tasks.driver import CHECK_TIMED_OUT, Running
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Running
 
 HEALTHY, UNHEALTHY, UNKNOWN = "HEALTHY", "UNHEALTHY", "UNKNOWN"
 _OUTPUT_KEPT = 4096

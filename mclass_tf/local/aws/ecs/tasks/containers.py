@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from mclass_tf.local.aws.ecs import container_health
-from mclass_tf.local.aws.ecs.task import Container
+from mclass_tf.local.aws.ecs.model.task import Container
+from mclass_tf.local.aws.ecs.tasks import container_health
 from mclass_tf.local.clock import Clock
-from mclass_tf.local.tasks import driver
+from mclass_tf.local.containers import driver
 
 _STOP_TIMEOUT = 30  # seconds, on Fargate: API_ContainerDefinition.html
 _START_TIMEOUT = 180

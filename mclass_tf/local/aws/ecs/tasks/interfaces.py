@@ -13,7 +13,7 @@ from typing import Any
 from moto.ec2 import ec2_backends
 from moto.ec2.exceptions import InvalidSubnetIdError
 
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.network import Interface
 
 _RESERVED_BY_AWS = 4  # the first of a subnet's addresses; the last one too

@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mclass_tf.local.aws.ecs import container_health, containers, interfaces, targets
-from mclass_tf.local.aws.ecs.startup import FailedToStartError, Startup, Surroundings
-from mclass_tf.local.aws.ecs.task import Task
-from mclass_tf.local.tasks import driver
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.tasks import container_health, containers, interfaces, targets
+from mclass_tf.local.aws.ecs.tasks.startup import FailedToStartError, Startup, Surroundings
+from mclass_tf.local.containers import driver
 
 _log = logging.getLogger("mclass_tf.local")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import variables
-from mclass_tf.local.aws.ecs.task import Launch, Task
-from mclass_tf.local.tasks.driver import Container
+from mclass_tf.local.aws.ecs.model.task import Launch, Task
+from mclass_tf.local.aws.ecs.tasks import variables
+from mclass_tf.local.containers.driver import Container
 
 _STORAGE_GIB = 20  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
 

@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-interruption-er
 
 from __future__ import annotations
 
-from mclass_tf.local.aws.ecs.runner import place
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.task import Task
 
 _SPOT = "FARGATE_SPOT"
 

@@ -9,18 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mclass_tf.local.aws.ecs import (
-    containers,
-    images,
-    interfaces,
-    preconditions,
-    secrets,
-    specification,
-    task_logs,
-)
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs import preconditions
+from mclass_tf.local.aws.ecs.model import images, secrets, task_logs
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.tasks import containers, interfaces, specification
+from mclass_tf.local.containers import driver
 from mclass_tf.local.live import Live
-from mclass_tf.local.tasks import driver
 
 _T = TypeVar("_T")
 

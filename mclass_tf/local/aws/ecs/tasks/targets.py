@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws.ecs.task import Task
+from mclass_tf.local.aws.ecs.model.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
-from mclass_tf.local.aws.ecs import capacity, images
-from mclass_tf.local.aws.ecs.lifecycle import Life
-from mclass_tf.local.aws.ecs.startup import Surroundings
-from mclass_tf.local.aws.ecs.task import Container, EveryTask, Launch, Task
-from mclass_tf.local.aws.ecs.task_logs import TaskLogs
+from mclass_tf.local.aws.ecs.model import images
+from mclass_tf.local.aws.ecs.model.task import Container, EveryTask, Launch, Task
+from mclass_tf.local.aws.ecs.model.task_logs import TaskLogs
+from mclass_tf.local.aws.ecs.tasks import capacity
+from mclass_tf.local.aws.ecs.tasks.lifecycle import Life
+from mclass_tf.local.aws.ecs.tasks.startup import Surroundings
+from mclass_tf.local.containers.driver import Driver, Usage
 from mclass_tf.local.live import Live, live
-from mclass_tf.local.tasks.driver import Driver, Usage
 
 _SEEN_AFTER_STOP = 3600.0  # AWS's seconds: API_DescribeTasks.html
 _STOPPED_KEPT = 500

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs import secrets
-from mclass_tf.local.aws.ecs.task import Launch
+from mclass_tf.local.aws.ecs.model import secrets
+from mclass_tf.local.aws.ecs.model.task import Launch
 
 
 def of_container(

@@ -1,0 +1,1 @@
+"""A one-off task: its task definition, its run and its log."""

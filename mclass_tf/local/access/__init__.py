@@ -1,0 +1,1 @@
+"""Who may call the local AWS: keys, signatures, and the peer of a connection."""

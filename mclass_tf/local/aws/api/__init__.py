@@ -1,0 +1,1 @@
+"""What every call passes before its service: signature, body, operation, permissions, errors."""

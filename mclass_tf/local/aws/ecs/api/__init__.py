@@ -1,0 +1,1 @@
+"""The ECS API: what a call may ask for, and how it is answered."""

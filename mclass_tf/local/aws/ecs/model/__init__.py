@@ -1,0 +1,1 @@
+"""ECS's resources as values: services, deployments, revisions, tasks."""

@@ -1,0 +1,1 @@
+"""The ECS service scheduler: it brings services to what is wanted of them."""

@@ -1,0 +1,1 @@
+"""ECS tasks: placed, started, checked and stopped."""
