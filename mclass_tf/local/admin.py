@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.aws import ecr
+from mclass_tf.local.access.registry_tokens import Principal
 from mclass_tf.local.aws.api.dispatch import Aws
 from mclass_tf.local.aws.api.trouble import Trouble
+from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.elbv2 import reports, snapshot
 from mclass_tf.local.balancer.report import Listening
@@ -22,7 +23,6 @@ from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.http.server import TOO_LARGE, Reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.registry.tokens import Principal
 from mclass_tf.local.snapshots.instance import Saved
 
 PREFIX = "/_mclass/"

@@ -13,11 +13,11 @@ from mclass_tf.local.aws.ecs.scheduler.hooks import Hooks
 from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
 from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
 from mclass_tf.local.aws.elbv2.access_logs import AccessLogs
+from mclass_tf.local.aws.elbv2.balancer_process import Balancer
 from mclass_tf.local.aws.elbv2.reports import Reports
+from mclass_tf.local.aws.elbv2.traffic_metrics import TrafficMetrics
 from mclass_tf.local.aws.functions import Functions
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
-from mclass_tf.local.aws.traffic_metrics import TrafficMetrics
-from mclass_tf.local.balancer.process import Balancer
 from mclass_tf.local.containers.choice import Drivers
 from mclass_tf.local.containers.driver import OpenDoor
 from mclass_tf.local.event_loop import Part

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws import service_metrics, traffic_metrics
+from mclass_tf.local.aws import service_metrics
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
+from mclass_tf.local.aws.elbv2 import traffic_metrics
 from mclass_tf.local.aws.service_metrics import Sample, ServiceMetrics
 from mclass_tf.local.balancer.report import Health, Metrics
 from mclass_tf.local.containers.driver import Usage

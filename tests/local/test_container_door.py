@@ -19,12 +19,13 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws import ecr, sts
+from mclass_tf.local.access.registry_tokens import Principal
+from mclass_tf.local.aws import sts
+from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.containers.relay import Relay
 from mclass_tf.local.door import Doors
 from mclass_tf.local.http.server import Server
 from mclass_tf.local.metadata import Metadata
-from mclass_tf.local.registry.tokens import Principal
 from tests.callers import owner, signed
 from tests.local import in_process, task_world
 from tests.local.fake_driver import FakeContainer

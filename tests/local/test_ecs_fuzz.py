@@ -15,9 +15,9 @@ from hypothesis import strategies as some
 from moto.core.utils import get_service_model
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.api.refusal import UNEXPECTED
 from mclass_tf.local.aws.ecs.model import images
 from mclass_tf.local.aws.ecs.model.task import Container, Task
+from mclass_tf.local.aws.refusal import UNEXPECTED
 from mclass_tf.local.containers.driver import Usage
 from mclass_tf.local.http.server import Reply
 from mclass_tf.local.metadata import Metadata

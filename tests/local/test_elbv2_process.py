@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mclass_tf.local.aws.elbv2.balancer_process import COMMAND, Balancer
 from mclass_tf.local.aws.elbv2.snapshot import Built
-from mclass_tf.local.balancer.process import COMMAND, Balancer
 from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
 from mclass_tf.local.live import live

@@ -15,8 +15,8 @@ import pytest
 from mclass_tf import local
 from mclass_tf.local import LocalAws, SnapshotError
 from mclass_tf.local.access import key
-from mclass_tf.local.aws.api.calls import Call, Protocol
-from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.aws.calls import Call, Protocol
+from mclass_tf.local.aws.refusal import refuse
 from mclass_tf.local.loopback import ask
 from mclass_tf.local.record import read_record
 from mclass_tf.local.snapshots.instance import Instance

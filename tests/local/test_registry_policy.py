@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.registry import policy
+from mclass_tf.local.aws.ecr import policy
 
 PULL = "ecr:BatchGetImage"
 ALLOW = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::222222222222:root"}, "Action": [PULL]}

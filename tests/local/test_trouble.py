@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.api.calls import Call, Protocol
 from mclass_tf.local.aws.api.trouble import Trouble, Troubles
+from mclass_tf.local.aws.calls import Call, Protocol
 
 
 def call(service: str = "ecs") -> Call:

@@ -1,48 +1,48 @@
-"""Imports go one way only, as docs/adr and the layout say: a module may import from lower layers, never from its own."""
+"""Imports go one way: between the layers of the package, between the parts of each folder, and between modules."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "mclass_tf"
 
-# From the top down. A package counts as one module; what its own modules import of each other is its own affair.
+# From the top down. A package counts as one module.
 LAYERS = (
     {"__main__"},
     {"cli"},
     {"flows"},
     {"session"},
-    {"endpoint", "lease", "ledger", "rollout"},
+    {"lease", "ledger", "load_balancer_endpoint", "rollout"},
     {
+        "buckets",
+        "cloud",
         "describe",
         "gates",
-        "buckets",
         "image",
         "rehearsal",
         "service",
-        "state",
-        "target",
         "terraform",
+        "terraform_state",
         "verify",
     },
     {"trust"},
-    {"aws", "environment", "local", "plan", "process", "workspace"},
+    {"aws", "environment", "local", "plan", "workspace"},
     {
         "analysis",
         "attempt_names",
         "hcl",
         "inputs",
         "lines",
-        "machine",
         "plan_json",
-        "private",
-        "python",
-        "runs",
         "stored",
         "strategy",
+        "system",
         "terminal",
     },
     {"errors"},
@@ -50,28 +50,51 @@ LAYERS = (
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE
 )
+FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE})
 
 
 def layer(name: str) -> int:
     return next(number for number, names in enumerate(LAYERS) if name in names)
 
 
-def imports(path: Path) -> set[str]:
-    """Return the modules of this package that `path` imports, at whatever depth of the code."""
-    found: set[str] = set()
+@cache
+def imported(path: Path) -> frozenset[Path]:
+    """Return the files of this package that `path` imports, at whatever depth of the code, for types too."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    parts = (name.split(".") for name in found if name.startswith("mclass_tf."))
-    return {
-        part[1] for part in parts if (PACKAGE / part[1]).is_dir() or (PACKAGE / f"{part[1]}.py").is_file()
-    }
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    files = (file for name in names if name.startswith("mclass_tf") and (file := file_of(name)) is not None)
+    return frozenset(files) - {path}
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of a module, or of the module that has something of that name; None for the package itself."""
+    folder = PACKAGE.parent / name.replace(".", "/")
+    own, package = folder.with_suffix(".py"), folder / "__init__.py"
+    if own.is_file() or package.is_file():
+        return own if own.is_file() else package
+    return file_of(name.rpartition(".")[0])
+
+
+def imports(path: Path) -> set[str]:
+    """Return what of the top of this package `path` imports."""
+    return {owner(file) for file in imported(path)} - {"__init__"}
 
 
 def owner(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return the nodes of a circle, none where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -80,6 +103,40 @@ def test_a_module_imports_only_from_the_layers_below_it(path: Path) -> None:
 
     for name in imports(path) - {own}:
         assert layer(name) > layer(own), f"{own} may not import {name}"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {
+        str(path.relative_to(PACKAGE)): {
+            str(file.relative_to(PACKAGE)) for file in imported(path) if file.name != "__init__.py"
+        }
+        for path in PACKAGE.rglob("*.py")
+    }
+
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_the_parts_of_a_folder_import_each_other_one_way(folder: Path) -> None:
+    """A part is a module, or a folder with all that is in it."""
+    graph: dict[str, set[str]] = {}
+    for path in folder.rglob("*.py"):
+        inside = (file for file in imported(path) if file.is_relative_to(folder))
+        part = part_of(path, folder=folder)
+        others = {part_of(file, folder=folder) for file in inside} - {part, "__init__"}
+        graph.setdefault(part, set()).update(others)
+    graph.pop("__init__", None)
+
+    assert circle(graph) == []
+
+
+def part_of(path: Path, *, folder: Path) -> str:
+    return path.relative_to(folder).parts[0].removesuffix(".py")
+
+
+def test_a_circle_is_noticed() -> None:
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    assert circle({"a": {"b"}, "b": {"c"}}) == []
 
 
 def test_the_local_aws_imports_nothing_of_the_rest() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from enum import Enum
 from http import HTTPStatus
 
-from mclass_tf.local.aws.api.calls import Call, Protocol
-from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.aws.calls import Call, Protocol
+from mclass_tf.local.aws.refusal import refuse
 from mclass_tf.local.http.server import Reply
 
 

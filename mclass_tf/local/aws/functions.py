@@ -23,8 +23,7 @@ from moto.awslambda.exceptions import UnknownAliasException, UnknownFunctionExce
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from mclass_tf.local import documents
-from mclass_tf.local.aws import sts
-from mclass_tf.local.aws.api import regions
+from mclass_tf.local.aws import regions, sts
 from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
 from mclass_tf.local.containers.output import Tail
 from mclass_tf.local.containers.threads import in_thread

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from mclass_tf.local.aws import acm, ec2, ecr, ecs, functions, iam, kms, logs, s3, sts
+from mclass_tf.local.aws import acm, ec2, ecs, functions, iam, kms, logs, s3, sts
 from mclass_tf.local.aws.autoscaling import responses as autoscaling
 from mclass_tf.local.aws.cloudwatch import responses as cloudwatch
+from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.elbv2 import backend as elbv2
 
 

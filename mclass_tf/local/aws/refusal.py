@@ -8,7 +8,7 @@ import uuid
 from http import HTTPStatus
 from xml.sax.saxutils import escape
 
-from mclass_tf.local.aws.api.calls import Call, Protocol
+from mclass_tf.local.aws.calls import Call, Protocol
 from mclass_tf.local.http.server import Reply
 
 UNSUPPORTED = "UnsupportedOperation"

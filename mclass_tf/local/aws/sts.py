@@ -23,9 +23,8 @@ from moto.sts.models import AssumedRole, STSBackend, sts_backends
 from moto.sts.responses import TokenResponse
 from moto.utilities.utils import get_partition
 
-from mclass_tf.local.aws import policies
-from mclass_tf.local.aws.api.denial import ForbiddenError
-from mclass_tf.local.aws.ecs.preconditions import roles
+from mclass_tf.local.aws import policies, roles
+from mclass_tf.local.aws.denial import ForbiddenError
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 _ACCOUNT = 4  # its place in an ARN

@@ -25,7 +25,8 @@ from urllib.parse import parse_qs
 from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
-from mclass_tf.local.aws import ecr
+from mclass_tf.local.access.registry_tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
+from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.http.server import TOO_LARGE, FilePart, Reply
 from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied, no_repository, unauthorized
 from mclass_tf.local.registry.store import (
@@ -39,7 +40,6 @@ from mclass_tf.local.registry.store import (
     Store,
     Upload,
 )
-from mclass_tf.local.registry.tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 
 _log = logging.getLogger("mclass_tf.local")
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from moto.core.base_backend import BackendDict
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws import ecr
+from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
 from mclass_tf.local.aws.ecs.tasks import interfaces
 from mclass_tf.local.live import live

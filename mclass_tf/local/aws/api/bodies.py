@@ -22,8 +22,8 @@ from botocore.model import ListShape, MapShape, OperationNotFoundError, Shape, S
 from moto.core.utils import get_service_model
 
 from mclass_tf.local import documents
-from mclass_tf.local.aws.api.calls import Call, Protocol
-from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.aws.calls import Call, Protocol
+from mclass_tf.local.aws.refusal import refuse
 from mclass_tf.local.http.server import Reply
 
 _INVALID = {

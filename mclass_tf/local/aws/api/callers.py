@@ -17,7 +17,7 @@ from moto.iam.models import iam_backends
 from mclass_tf.local.access import signature
 from mclass_tf.local.access.key import Key
 from mclass_tf.local.access.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
-from mclass_tf.local.aws.api.denial import Fault
+from mclass_tf.local.aws.denial import Fault
 from mclass_tf.local.aws.sts import Sessions
 
 _ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"

@@ -23,10 +23,10 @@ from mclass_tf.local.access.key import Key
 from mclass_tf.local.aws import acm, install, sts
 from mclass_tf.local.aws.api import bodies, operations, task_permissions
 from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
-from mclass_tf.local.aws.api.calls import Call, identify
-from mclass_tf.local.aws.api.denial import Fault, ForbiddenError, deny
-from mclass_tf.local.aws.api.refusal import refuse, unexpected, unsupported
 from mclass_tf.local.aws.api.trouble import Troubles
+from mclass_tf.local.aws.calls import Call, identify
+from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
+from mclass_tf.local.aws.refusal import refuse, unexpected, unsupported
 from mclass_tf.local.http.server import TOO_LARGE, Reply
 
 _log = logging.getLogger("mclass_tf.local")

@@ -9,7 +9,7 @@ from typing import Any
 from moto.core.request import Request
 from moto.core.routing import NotFound, get_service_router
 
-from mclass_tf.local.aws.api.calls import Call, Protocol
+from mclass_tf.local.aws.calls import Call, Protocol
 
 
 def named(call: Call, environ: dict[str, Any]) -> Call:

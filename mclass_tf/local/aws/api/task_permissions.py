@@ -15,10 +15,10 @@ from urllib.parse import unquote
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 
+from mclass_tf.local.aws import roles
 from mclass_tf.local.aws.api.callers import Caller
-from mclass_tf.local.aws.api.calls import Call
-from mclass_tf.local.aws.api.denial import ForbiddenError
-from mclass_tf.local.aws.ecs.preconditions import roles
+from mclass_tf.local.aws.calls import Call
+from mclass_tf.local.aws.denial import ForbiddenError
 
 _ALWAYS = frozenset({"sts:GetCallerIdentity"})  # which AWS lets everybody do
 _TRUSTED = frozenset({"sts:AssumeRole"})  # the trust policy decides (sts.py)

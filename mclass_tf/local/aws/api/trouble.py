@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from mclass_tf.local.aws.api.calls import Call
-from mclass_tf.local.aws.api.refusal import refuse
+from mclass_tf.local.aws.calls import Call
+from mclass_tf.local.aws.refusal import refuse
 from mclass_tf.local.http.server import Reply
 
 _LONGEST = 3600.0

@@ -27,10 +27,10 @@ from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
 
 from mclass_tf.local import documents
+from mclass_tf.local.access.registry_tokens import Principal, Tokens
 from mclass_tf.local.aws import kms
+from mclass_tf.local.aws.ecr import policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
-from mclass_tf.local.registry import policy
-from mclass_tf.local.registry.tokens import Principal, Tokens
 
 tokens = Tokens()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moto.elbv2.models import elbv2_backends
 
-from mclass_tf.local.aws import traffic_metrics
+from mclass_tf.local.aws.elbv2 import traffic_metrics
 from mclass_tf.local.aws.elbv2.access_logs import AccessLogs
 from mclass_tf.local.balancer.report import AccessLog, Applied, Failure, Health, Listening, Metrics, Report
 from mclass_tf.local.live import live

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from moto.ecr.models import ecr_backends
 
-from mclass_tf.local.aws.api import regions
+from mclass_tf.local.aws import regions
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"

@@ -14,7 +14,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
 from mclass_tf.local import documents
-from mclass_tf.local.aws.api import regions
+from mclass_tf.local.aws import regions
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _PARTS_OF_PARAMETER = 6  # arn:aws:ssm:region:account:parameter/name

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from moto.logs.models import logs_backends
 
-from mclass_tf.local.aws.api import regions
+from mclass_tf.local.aws import regions
 from mclass_tf.local.aws.ecs.model import task_logs
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import network, roles, words

@@ -1,0 +1,64 @@
+"""IAM roles as moto keeps them: their policies, and what these allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.iam.models import iam_backends
+from moto.utilities.utils import get_partition
+
+from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
+
+_ACCOUNT = 4
+_PARTS = 6  # of the ARN of a role
+
+
+def find(role_arn: str) -> Any:
+    """Return the role as moto keeps it, None where there is none."""
+    parts = role_arn.split(":")
+    if len(parts) < _PARTS:
+        return None
+    backend = iam_backends[parts[_ACCOUNT]][get_partition("us-east-1")]
+    return next((role for role in backend.roles.values() if role.arn == role_arn), None)
+
+
+def permits(role: Any, request: Request) -> bool:
+    documents = _documents(role)
+    return all(decide(found, request) is Decision.ALLOWED for found in documents)
+
+
+def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
+    """Whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
+    role = find(role_arn)
+    if role is None:
+        return False
+    documents = _documents(role)
+    return all(may_allow(found, action=action, resource=resource) for found in documents)
+
+
+def policies(role: Any) -> list[str]:
+    return [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+
+
+def _document(policy: Any) -> str:
+    """The default version of a managed policy."""
+    return next(
+        str(version.document)
+        for version in policy.versions
+        if version.version_id == policy.default_version_id
+    )
+
+
+def boundary(role: Any) -> str | None:
+    arn = role.permissions_boundary_arn
+    if not arn:
+        return None
+    backend = iam_backends[role.account_id][role.partition]
+    policy = backend.managed_policies.get(arn)
+    return None if policy is None else _document(policy)
+
+
+def _documents(role: Any) -> list[list[str]]:
+    """Return the sets of documents each of which must allow an action: the policies, and the permissions boundary."""
+    limit = boundary(role)
+    return [policies(role), *([] if limit is None else [[limit]])]
