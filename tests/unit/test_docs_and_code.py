@@ -35,7 +35,7 @@ PAGES = (
 )
 GUIDES = {"english": ROOT / "docs", "korean": ROOT / "docs/ko"}
 TRANSLATED = (*PAGES, "guide-map.md", "rehearsal.md", "service.md")
-# English only, and the deployment guide, which is Korean.
+# Not translated.
 _ENGLISH_ONLY = frozenset({"benchmarks.md", "comparison.md"})
 
 _BLOCK = re.compile(r"^```.*?^```", flags=re.DOTALL | re.MULTILINE)
