@@ -233,7 +233,9 @@ def test_a_page_and_its_translation_have_the_same_headings(name: str) -> None:
 
 def test_every_page_is_translated_but_those_that_are_english_only() -> None:
     folder = GUIDES["english"]
-    found = {path.relative_to(folder).as_posix() for path in (*folder.glob("*.md"), *folder.glob("reference/*.md"))}
+    found = {
+        path.relative_to(folder).as_posix() for path in (*folder.glob("*.md"), *folder.glob("reference/*.md"))
+    }
 
     assert found - _ENGLISH_ONLY == set(TRANSLATED)
 
