@@ -177,7 +177,8 @@ def _listener(settings: Settings) -> socket.socket:
 async def _happens(event: asyncio.Event, *, within: float) -> bool:
     """Return whether the event happens within so many seconds."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), within)
+        async with asyncio.timeout(within):
+            await event.wait()
     return event.is_set()
 
 

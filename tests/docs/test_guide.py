@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide.ko.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "ko" / "guide.md"
 VERBATIM = ("aws logs ", "aws ecs describe-services ", "aws ecs list-tasks ")
 
 
@@ -97,7 +97,7 @@ def test_comments_and_blocks_that_are_not_bash_are_no_commands() -> None:
 
 def test_the_guides_region_is_the_environments() -> None:
     regions = set(re.findall(r"[a-z]{2}-[a-z]+-\d", GUIDE.read_text(encoding="utf-8")))
-    settings = (GUIDE.parents[1] / "environments" / "prod" / "environment.toml").read_text(encoding="utf-8")
+    settings = (GUIDE.parents[2] / "environments" / "prod" / "environment.toml").read_text(encoding="utf-8")
     assert regions == {"ap-northeast-2"}
     assert 'region = "ap-northeast-2"' in " ".join(settings.split())
 

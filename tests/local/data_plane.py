@@ -39,6 +39,7 @@ from mclass_tf.local.balancer.snapshot import (
     Target,
     TargetGroup,
 )
+from tests.within import within
 
 PATIENCE = 20.0  # seconds, for anything: the machine may be busy
 BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:111111111111:loadbalancer/app/web/50dc6c495c0c9188"
@@ -54,7 +55,7 @@ def asynchronous(test: Callable[_Given, Coroutine[Any, Any, None]]) -> Callable[
     @functools.wraps(test)
     def run(*args: _Given.args, **kwargs: _Given.kwargs) -> None:
         with asyncio.Runner(loop_factory=balancer.new_loop) as runner:
-            runner.run(asyncio.wait_for(test(*args, **kwargs), 3 * PATIENCE))
+            runner.run(within(test(*args, **kwargs), 3 * PATIENCE))
 
     return run
 
@@ -283,7 +284,7 @@ class Client:
         return await self.answer(bodiless=method == "HEAD")
 
     async def answer(self, *, bodiless: bool = False) -> Message:
-        return await asyncio.wait_for(read_message(self.reader, bodiless=bodiless), PATIENCE)
+        return await within(read_message(self.reader, bodiless=bodiless), PATIENCE)
 
     def pause(self) -> None:
         """Take nothing more from the network."""
@@ -295,7 +296,7 @@ class Client:
     async def rest(self) -> bytes:
         """Wait for the connection's end; return what came before it."""
         with suppress(ConnectionError):
-            return await asyncio.wait_for(self.reader.read(), PATIENCE)
+            return await within(self.reader.read(), PATIENCE)
         return b""
 
     def close(self) -> None:
@@ -347,7 +348,7 @@ class Plane:
             while not holds():
                 self._news.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), 0.02)
+                    await within(self._news.wait(), 0.02)
 
     def states(self, site: Site, arn: str | None = None) -> list[str]:
         """Return the states through which a target has gone."""
@@ -501,7 +502,7 @@ async def process(
         assert started.stdin is not None
         started.stdin.close()
         try:
-            await asyncio.wait_for(started.wait(), PATIENCE)
+            await within(started.wait(), PATIENCE)
         finally:
             if started.returncode is None:
                 started.kill()

@@ -19,6 +19,7 @@ from mclass_tf.local.live import Live
 from tests.local import in_process
 from tests.local.fake_driver import FakeContainer, FakeDriver
 from tests.local.in_process import REGION
+from tests.within import within
 
 PORT = 3000
 DEADLINE = 10.0
@@ -423,7 +424,7 @@ def run(
 
     async def play() -> None:
         async with _world(applied or apply(), folder, speed, make_driver) as world:
-            await asyncio.wait_for(scenario(world), 3 * DEADLINE)
+            await within(scenario(world), 3 * DEADLINE)
 
     asyncio.run(play())
 

@@ -27,6 +27,7 @@ from tests.local.data_plane import (
     sites,
     world,
 )
+from tests.within import within
 
 IDLE_1 = {"idle_timeout.timeout_seconds": "1"}
 LOGGED = {"access_logs.s3.enabled": "true"}
@@ -205,7 +206,7 @@ async def test_an_answer_that_is_cut_off_is_reset_for_a_client_of_http_1_0() -> 
         client = await made.client()
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(client.reader.read(), PATIENCE)
+            await within(client.reader.read(), PATIENCE)
 
 
 @asynchronous
@@ -482,7 +483,7 @@ async def test_a_client_that_goes_away_is_a_460_and_the_target_is_told() -> None
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await made.until(lambda: len(site.requests) == 1)
         client.close()
-        await asyncio.wait_for(gone.wait(), PATIENCE)
+        await within(gone.wait(), PATIENCE)
         (line,) = await made.log_lines()
         assert " 460 - " in line
         assert made.of(Failure) == []

@@ -22,6 +22,7 @@ from mclass_tf.local.balancer.client import ClientConnection
 from mclass_tf.local.balancer.report import AccessLog
 from mclass_tf.local.balancer.snapshot import HealthCheck, Target
 from tests.local.data_plane import HEALTH_PATH, PATIENCE, Within, group, plane, world
+from tests.within import within
 
 _ATTRIBUTES = {"access_logs.s3.enabled": "true", "idle_timeout.timeout_seconds": "1"}
 _SHORT = 0.05  # seconds
@@ -130,7 +131,7 @@ def _cut(drawn: tuple[bytes, Sequence[int]]) -> list[bytes]:
 
 def _run(test: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=balancer.new_loop) as runner:
-        runner.run(asyncio.wait_for(test, PATIENCE))
+        runner.run(within(test, PATIENCE))
 
 
 class _StrictTarget:

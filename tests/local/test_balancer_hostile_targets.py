@@ -21,6 +21,7 @@ from tests.local.data_plane import (
     sites,
     world,
 )
+from tests.within import within
 
 _AHEAD = 8 * 1024 * 1024  # bytes that are under way in buffers when the load balancer has had enough
 _ALL = 64 * 1024 * 1024  # bytes that a target sends if nobody stops it
@@ -75,7 +76,7 @@ async def test_a_head_without_an_end_is_a_502(name: str) -> None:
         client = await made.client()
         assert (await client.ask()).status == 502
         assert (await made.failure()).reason == "malformed_response"
-        await asyncio.wait_for(endless.was_stopped.wait(), PATIENCE)
+        await within(endless.was_stopped.wait(), PATIENCE)
         assert endless.sent < _AHEAD
         site.handler = None
         assert (await client.ask()).status == 200
@@ -91,7 +92,7 @@ async def test_an_answer_whose_end_has_no_end_is_broken_off(name: str) -> None:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         got = await client.rest()
         assert got.endswith(b"\r\n\r\n3\r\nabc\r\n")
-        await asyncio.wait_for(endless.was_stopped.wait(), PATIENCE)
+        await within(endless.was_stopped.wait(), PATIENCE)
         assert endless.sent < _AHEAD
 
 
@@ -145,7 +146,7 @@ async def test_a_health_check_does_not_wait_for_a_head_without_an_end(name: str)
         async with plane(world(group("blue", site, check=check))) as made:
             await made.until(lambda: made.states(site)[-1:] == ["unhealthy"])
             assert made.state(site).reason == "Target.FailedHealthChecks"
-            await asyncio.wait_for(endless.was_stopped.wait(), PATIENCE)
+            await within(endless.was_stopped.wait(), PATIENCE)
             assert endless.sent < _AHEAD
 
 

@@ -28,6 +28,7 @@ from tests.local.data_plane import (
     world,
 )
 from tests.local.test_peers import AS_ROOT, SOMEBODY_ELSE, client
+from tests.within import within
 
 
 @asynchronous
@@ -36,7 +37,7 @@ async def test_it_ends_at_sigterm_even_with_connections_open() -> None:
         client = await made.client()
         await client.ask()
         made.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(made.process.wait(), PATIENCE) == 0
+        assert await within(made.process.wait(), PATIENCE) == 0
         assert await client.rest() == b""
 
 

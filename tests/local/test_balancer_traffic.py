@@ -31,6 +31,7 @@ from tests.local.data_plane import (
     sites,
     world,
 )
+from tests.within import within
 
 MEGABYTE = b"0123456789abcdef" * 65536
 
@@ -200,9 +201,9 @@ async def test_bodies_are_passed_on_as_they_come_both_ways() -> None:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         for data in (b"one", b"two", b"three"):
             client.send(b"%x\r\n%b\r\n" % (len(data), data))
-            await asyncio.wait_for(client.reader.readuntil(b"\r\n%b\r\n" % data), PATIENCE)
+            await within(client.reader.readuntil(b"\r\n%b\r\n" % data), PATIENCE)
         client.send(b"0\r\n\r\n")
-        await asyncio.wait_for(client.reader.readuntil(b"0\r\n\r\n"), PATIENCE)
+        await within(client.reader.readuntil(b"0\r\n\r\n"), PATIENCE)
 
 
 @asynchronous

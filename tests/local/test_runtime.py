@@ -142,6 +142,27 @@ def test_the_scheduler_looks_again_when_it_is_time() -> None:
     assert 0.04 < second - first < 5
 
 
+@pytest.mark.parametrize("steps", range(6))
+def test_a_scheduler_that_is_ended_at_the_moment_of_a_change_ends(steps: int) -> None:
+    """`asyncio.wait_for` of Python 3.11 loses what is cancelled just when what it waits for is there."""
+
+    async def run() -> None:
+        looks = Looks(pauses=(60.0,) * 9)
+        service: Any = SimpleNamespace(arn="arn:s")
+        part = Scheduler(exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], look=looks)
+        task = asyncio.create_task(part.run())
+        await looks.until(1)
+        live.changed("ecs")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(run())
+
+
 def test_a_service_that_cannot_be_looked_after_is_a_problem_once() -> None:
     _run(count=2, topic="ecs", error=ValueError("broken"))
     found = [text for text in live.problems if "arn:s" in text]

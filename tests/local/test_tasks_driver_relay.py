@@ -13,6 +13,7 @@ import pytest
 
 from mclass_tf.local.containers.relay import Relay
 from mclass_tf.local.http.server import Reply, Server
+from tests.within import within
 
 
 def listening() -> set[int]:
@@ -68,11 +69,11 @@ def test_connections_end_with_the_container_and_others_go_on() -> None:
             kept, keeping, _ = await ask(two.port)
             port = one.port
             one.close()
-            assert await asyncio.wait_for(ended.read(), 30) == b""
+            assert await within(ended.read(), 30) == b""
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", port)
             keeping.write(b"GET /again HTTP/1.1\r\nHost: aws.localhost\r\n\r\n")
-            assert b"200" in await asyncio.wait_for(kept.readline(), 30)
+            assert b"200" in await within(kept.readline(), 30)
             for writer in (ending, keeping):
                 writer.close()
 

@@ -1,4 +1,4 @@
-"""What the operating guides state as a contract is what the code does: codes, variables, commands, settings, JSON keys."""
+"""What the documentation states as a contract is what the code does: codes, variables, commands, settings, JSON keys."""
 
 from __future__ import annotations
 
@@ -21,8 +21,25 @@ from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import Plan, SavedPlan
 
 ROOT = Path(__file__).parents[2]
-GUIDES = (ROOT / "docs/operating.md", ROOT / "docs/operating.ko.md")
+PAGES = (
+    "getting-started.md",
+    "releasing.md",
+    "promoting.md",
+    "rolling-back.md",
+    "local-aws.md",
+    "gates-and-waivers.md",
+    "reference/commands.md",
+    "reference/settings.md",
+    "reference/exit-codes.md",
+    "troubleshooting.md",
+)
+GUIDES = {"english": ROOT / "docs", "korean": ROOT / "docs/ko"}
+TRANSLATED = (*PAGES, "guide-map.md", "rehearsal.md", "service.md")
+# Not translated.
+_ENGLISH_ONLY = frozenset({"benchmarks.md", "comparison.md"})
 
+_BLOCK = re.compile(r"^```.*?^```", flags=re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^(#+) ", flags=re.MULTILINE)
 _OUR_VARIABLE = re.compile(r"\bMCLASS_TF_[A-Z_]+\b")
 
 
@@ -38,10 +55,27 @@ def phrases() -> frozenset[str]:
     return frozenset(text for text in texts if len(text) >= 10 and " " in text)
 
 
-@pytest.fixture(params=GUIDES, ids=lambda path: path.name)
+def page(language: str, name: str) -> str:
+    return (GUIDES[language] / name).read_text(encoding="utf-8")
+
+
+def all_pages(language: str) -> str:
+    """Return the pages of a language as one text, in their order."""
+    return "\n".join(page(language, name) for name in PAGES)
+
+
+@pytest.fixture(params=GUIDES)
 def guide(request: pytest.FixtureRequest) -> str:
-    path: Path = request.param
-    return path.read_text(encoding="utf-8")
+    return all_pages(request.param)
+
+
+def blocks(text: str) -> list[str]:
+    return _BLOCK.findall(text)
+
+
+def headings(text: str) -> list[str]:
+    """Return the level of each heading of a text, as its number signs."""
+    return _HEADING.findall(_BLOCK.sub("", text))
 
 
 def rows(text: str, *, first: str) -> dict[str, list[str]]:
@@ -105,13 +139,13 @@ def test_the_codes_in_the_table_of_refusals_are_codes_that_errors_have(guide: st
 
 
 def test_both_guides_quote_the_same_messages() -> None:
-    english, korean = (messages(path.read_text(encoding="utf-8")) for path in GUIDES)
+    english, korean = (messages(all_pages(language)) for language in GUIDES)
 
     assert len(english) > 30
     assert english == korean
 
 
-@pytest.mark.parametrize("message", messages(GUIDES[0].read_text(encoding="utf-8")))
+@pytest.mark.parametrize("message", messages(all_pages("english")))
 def test_a_message_that_the_guides_quote_stands_in_the_code(message: str) -> None:
     assert any(phrase in message for phrase in phrases())
 
@@ -187,13 +221,30 @@ def test_the_guides_list_every_rule_of_the_project(guide: str) -> None:
     assert set(rows(guide, first=r"CKV_MCLASS_\d+")) == rules
 
 
-def test_both_guides_have_the_same_code_blocks() -> None:
-    english, korean = (
-        re.findall(r"^```.*?^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-        for path in GUIDES
-    )
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_page_and_its_translation_have_the_same_code_blocks(name: str) -> None:
+    assert blocks(page("korean", name)) == blocks(page("english", name))
 
-    assert english == korean
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_page_and_its_translation_have_the_same_headings(name: str) -> None:
+    assert len(headings(page("korean", name))) == len(headings(page("english", name)))
+
+
+def test_every_page_is_translated_but_those_that_are_english_only() -> None:
+    folder = GUIDES["english"]
+    found = {
+        path.relative_to(folder).as_posix() for path in (*folder.glob("*.md"), *folder.glob("reference/*.md"))
+    }
+
+    assert found - _ENGLISH_ONLY == set(TRANSLATED)
+
+
+def test_headings_and_code_blocks_are_told_apart() -> None:
+    text = "# A\n```bash\n# a comment\n```\n## B\n"
+
+    assert headings(text) == ["#", "##"]
+    assert blocks(text) == ["```bash\n# a comment\n```"]
 
 
 def _planned() -> Any:

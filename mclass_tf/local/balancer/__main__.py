@@ -78,7 +78,8 @@ class _Reports(asyncio.BaseProtocol):
         """Write what is left, if somebody still reads it."""
         self._transport.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._is_closed.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await self._is_closed.wait()
 
 
 async def run() -> None:

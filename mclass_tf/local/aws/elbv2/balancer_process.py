@@ -154,7 +154,8 @@ class Balancer:
             await self._due.wait()
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._due.wait(), max(0.0, built.next_end - time.time()) + 0.001)
+            async with asyncio.timeout(max(0.0, built.next_end - time.time()) + 0.001):
+                await self._due.wait()
             return
         live.changed("targets")
 
@@ -193,7 +194,8 @@ async def _end(child: asyncio.subprocess.Process, *hearing: asyncio.Task[None]) 
         task.cancel()
     for force in (child.terminate, child.kill):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await child.wait()
             return
         with contextlib.suppress(ProcessLookupError):
             force()

@@ -73,7 +73,8 @@ class Hooks:
     async def _wait(self, wake: float | None) -> None:
         delay = None if wake is None else max(0.0, wake - time.time())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._due.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._due.wait()
 
     def _ask_all(self) -> float | None:
         """Begin to ask what is due; return when the next one is."""

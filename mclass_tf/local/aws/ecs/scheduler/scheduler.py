@@ -72,7 +72,8 @@ class Scheduler:
             wake = self._look_after_all()
             delay = None if wake is None else max(0.0, wake - time.time())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._due.wait()
 
     def _look_after_all(self) -> float | None:
         """Return when the next look is due."""

@@ -119,7 +119,8 @@ class Run:
         timeout = self.definition.get("stopTimeout")
         await self.running.terminate()
         try:
-            await asyncio.wait_for(self.ended.wait(), _STOP_TIMEOUT if timeout is None else timeout)
+            async with asyncio.timeout(_STOP_TIMEOUT if timeout is None else timeout):
+                await self.ended.wait()
         except TimeoutError:
             await self.running.kill()
             await self.ended.wait()
