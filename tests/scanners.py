@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,8 @@ class _Forked:
     def end(self, *, seconds: float) -> int:
         text = self._read_line()
         if not select.select([self.status], [], [], seconds)[0]:
-            os.kill(int(text), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(int(text), signal.SIGKILL)
         status = int(self._read_line())
         os.close(self.status)
         return status

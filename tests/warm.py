@@ -99,7 +99,8 @@ class Warm:
 
 def _kill(status: str) -> None:
     if status:
-        os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
 
 
 def _without_own(env: Mapping[str, str]) -> dict[str, str]:

@@ -67,10 +67,11 @@ class Scanner:
         with self._lock:
             if running is None or running is not self._running:
                 return 0
-            status = running.end(seconds=seconds)
-            self._running = None
-            atexit.unregister(self.close)
-            return status
+            try:
+                return running.end(seconds=seconds)
+            finally:
+                self._running = None
+                atexit.unregister(self.close)
 
     def _ask(self, request: Request, *, project: Path) -> Scan:
         running = self._started()

@@ -318,7 +318,8 @@ def _stopped(home: Path, record: LocalAws) -> bool:
     # Without /proc nothing but its own answer says whose process id that is.
     if _healthy_instance_id(record) != record.instance_id:
         return False
-    os.kill(record.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while _is_held(home / _ALIVE) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -29,6 +29,10 @@ PLANS = ROOT / "tests/unit/data/gates/plans"
 PARSER = ROOT / ".mclass/tests/parser"
 """Where the process that scanners are forked from has kept lark's parser."""
 
+_FOR_EVER = (
+    "threading.Event().wait()"  # a signal may reach another thread first, and this one would go on until then
+)
+
 
 def broken(project: Path, deed: str) -> None:
     """Have Checkov do `deed` when it scans a plan."""
@@ -47,9 +51,9 @@ def broken(project: Path, deed: str) -> None:
         pytest.param("raise KeyboardInterrupt", "Checkov failed: KeyboardInterrupt", id="interrupt"),
         pytest.param("raise MemoryError", "Checkov failed: MemoryError", id="memory"),
         pytest.param(
-            "os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL, as the system does", id="killed"
+            f"os.kill(os.getpid(), signal.SIGKILL); {_FOR_EVER}", "killed by SIGKILL, as the system does", id="killed"
         ),
-        pytest.param("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV", id="crashed"),
+        pytest.param(f"os.kill(os.getpid(), signal.SIGSEGV); {_FOR_EVER}", "was killed by SIGSEGV", id="crashed"),
         pytest.param(
             "print('disk on fire', flush=True); os._exit(3)", "exit status 3 before its scan was complete: disk on fire",
             id="last words",
