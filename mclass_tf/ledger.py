@@ -245,8 +245,8 @@ class Record:
     def service_deployment_arn(self) -> str:
         """Return the last service deployment that it has started or taken up, "" where there was none."""
         step = self.last(ROLLING_OUT)
-        told = str(step.details.get("service_deployment", "")) if step else ""
-        return told or (self.ended.service_deployment_arn if self.ended else "")
+        arn = str(step.details.get("service_deployment", "")) if step else ""
+        return arn or (self.ended.service_deployment_arn if self.ended else "")
 
     @property
     def is_proven(self) -> bool:
@@ -292,10 +292,10 @@ class Ledger:
     def read(self, url: str) -> Record:
         """Return the attempt of that URL; raise LedgerError where there is none, DamagedObjectError where it cannot be read."""
         name = url.rstrip("/").rpartition("/")[2]
-        found = self._record(name) if self.url(name) == url else None
-        if found is None:
+        record = self._record(name) if self.url(name) == url else None
+        if record is None:
             raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
-        return found
+        return record
 
     def latest_first(self, *, most: int) -> Iterator[Record]:
         """Yield of the latest `most` attempts those that can be read; the others are reported, and prove nothing."""
@@ -357,11 +357,11 @@ class Ledger:
         while batch := list(islice(names, at_once)):
             # Whoever looks far back would wait for the network a hundred times.
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as pool:
-                found = list(pool.map(self._found, batch))
-            yield from (record for record in found if record is not None)
+                records = list(pool.map(self._attempt, batch))
+            yield from (record for record in records if record is not None)
             at_once = _AT_ONCE
 
-    def _found(self, name: str) -> Record | Unreadable | None:
+    def _attempt(self, name: str) -> Record | Unreadable | None:
         try:
             return self._record(name)
         except DamagedObjectError as error:
@@ -386,10 +386,10 @@ class Ledger:
     def _steps(self, name: str) -> Iterator[Step]:
         """Yield the steps that were written, in their order; there are no gaps."""
         for number in range(1, _MOST_STEPS + 1):
-            found = self._read(name, f"step-{number:02d}", Step)
-            if found is None:
+            step = self._read(name, f"step-{number:02d}", Step)
+            if step is None:
                 return
-            yield found
+            yield step
         raise DamagedObjectError(f"{self.url(name)}started.json", f"it has more than {_MOST_STEPS} steps")
 
     def _write(self, name: str, what: str, document: Mapping[str, Any]) -> None:
@@ -427,10 +427,10 @@ class Ledger:
     def _read(self, name: str, what: str, kind: type[T]) -> T | None:
         url = f"{self.url(name)}{what}.json"
         try:
-            found = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}/{what}.json")
+            response = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}/{what}.json")
         except self._s3.exceptions.NoSuchKey:
             return None
-        return stored.parsed(stored.body(found, url=url), kind, url=url)
+        return stored.parsed(stored.body(response, url=url), kind, url=url)
 
 
 def proven_releases(records: Sequence[Record]) -> list[Record]:

@@ -54,8 +54,8 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
     port = parts.port or _PORTS[parts.scheme]
     if not cloud.is_local:
         return Endpoint(scheme=parts.scheme, host=host, port=port, host_header=parts.netloc, server_name=host)
-    found = [balancer for balancer in load_balancers(cloud) if balancer.dns_name == host]
-    listeners = [(balancer, own) for balancer in found for own in balancer.listeners if own.port == port]
+    balancers = [balancer for balancer in load_balancers(cloud) if balancer.dns_name == host]
+    listeners = [(balancer, own) for balancer in balancers for own in balancer.listeners if own.port == port]
     if not listeners:
         raise EndpointError(
             f"no load balancer of {cloud.label} listens at {url}",

@@ -15,8 +15,8 @@ from mclass_tf.errors import ConfigurationError, MclassError, UnknownEnvironment
 
 def names(project: Path) -> tuple[str, ...]:
     """Return the names of the environments of the project at `project`, sorted."""
-    found = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
-    return tuple(sorted(found))
+    folders = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
+    return tuple(sorted(folders))
 
 
 def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without_terraform) -> Environment:
