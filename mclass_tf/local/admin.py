@@ -162,24 +162,24 @@ class Admin:
         """Where the load balancers really are, and what their TLS clients must trust."""
         listening = live.traffic.listening
         with self._aws.exclusive():
-            found = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
-        return _json(HTTPStatus.OK, {"load_balancers": found})
+            balancers = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
+        return _json(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
         """How many requests went from each listener to each target group since the start."""
-        found = [
+        counts = [
             {"listener_arn": listener, "target_group_arn": group, "count": count}
             for (listener, group), count in live.traffic.requests.items()
         ]
-        return _json(HTTPStatus.OK, {"requests": found})
+        return _json(HTTPStatus.OK, {"requests": counts})
 
     def _failures(self, body: Any) -> Reply:
         """The requests that load balancers answered with an error of their own, or broke off."""
-        found = []
+        failures = []
         for failure in live.traffic.failures(since=float(body.get("since", 0))):
             account_id, region = reports.owner(failure.load_balancer_arn)
-            found.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
-        return _json(HTTPStatus.OK, {"failures": found})
+            failures.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
+        return _json(HTTPStatus.OK, {"failures": failures})
 
 
 def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:

@@ -153,8 +153,8 @@ def problems(running: LocalAws) -> tuple[str, ...]:
         health = ask(f"{running.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=running.key)
     except (OSError, ValueError):
         return ()
-    found = health.get("problems") if isinstance(health, dict) else None
-    return tuple(str(problem) for problem in found) if isinstance(found, list) else ()
+    listed = health.get("problems") if isinstance(health, dict) else None
+    return tuple(str(problem) for problem in listed) if isinstance(listed, list) else ()
 
 
 def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
@@ -186,13 +186,13 @@ def _save_state(running: LocalAws) -> dict[str, Any]:
         saved = ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
         return saved if isinstance(saved, dict) else {}
     except HTTPError as error:
-        said = _refusal(error)
-        if not said.get("under_way"):
+        answer = _refusal(error)
+        if not answer.get("under_way"):
             raise SnapshotError(
-                f"the local AWS cannot be saved: {said.get('error', error)}", hint=_IN_LOG
+                f"the local AWS cannot be saved: {answer.get('error', error)}", hint=_IN_LOG
             ) from error
         raise SnapshotError(
-            f"the local AWS is not at rest: {'; '.join(map(str, said['under_way']))}",
+            f"the local AWS is not at rest: {'; '.join(map(str, answer['under_way']))}",
             hint="save it again when that is over; `status ENV` tells",
         ) from None
     except (OSError, ValueError) as error:
@@ -404,12 +404,12 @@ def _start(
 
 
 def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
-    said = _said(ready)
-    if said.get("errno") in _OF_THE_MACHINE:
-        raise OSError(said["errno"], os.strerror(said["errno"]), said["filename"])
-    if not said.get("ready"):
+    answer = _ready_message(ready)
+    if answer.get("errno") in _OF_THE_MACHINE:
+        raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"])
+    if not answer.get("ready"):
         raise StartError(
-            f"the local AWS did not start{': ' if said else ''}{said.get('problem', '')}; the end of {log}:\n{_end_of(log)}",
+            f"the local AWS did not start{': ' if answer else ''}{answer.get('problem', '')}; the end of {log}:\n{_end_of(log)}",
             hint=f"the whole log is {log}",
         )
     record = read_record(home)
@@ -463,18 +463,18 @@ def _child_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _said(descriptor: int) -> Mapping[str, Any]:
-    """Wait for the server's word, a line of JSON; empty where it dies without one."""
+def _ready_message(descriptor: int) -> Mapping[str, Any]:
+    """Wait for the line of JSON with which the server reports its start; return nothing if it dies without one."""
     deadline = time.monotonic() + _START_SECONDS
-    said = b""
-    while not said.endswith(b"\n"):
+    line = b""
+    while not line.endswith(b"\n"):
         readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         chunk = os.read(descriptor, 1 << 16) if readable else b""
         if not chunk:
             return {}
-        said += chunk
-    found: Mapping[str, Any] = json.loads(said)
-    return found
+        line += chunk
+    message: Mapping[str, Any] = json.loads(line)
+    return message
 
 
 def _end_of(log: Path) -> str:

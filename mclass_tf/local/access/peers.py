@@ -36,12 +36,12 @@ def is_welcome(connection: socket.socket) -> bool:
     except OSError:  # it has hung up
         return False
     try:
-        found = _owner(local=ends[0], peer=ends[1])
+        owner = _owner(local=ends[0], peer=ends[1])
     except OSError:  # a kernel without it, or a sandbox
         return True
-    if found is None:
+    if owner is None:
         return False
-    uid, state = found
+    uid, state = owner
     return uid == os.getuid() or (uid == _ROOT and state == _ESTABLISHED)
 
 

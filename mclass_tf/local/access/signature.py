@@ -198,8 +198,8 @@ def _payload(environ: Mapping[str, Any], signature: Signature) -> str | None:
         return _UNSIGNED
     if stated and not _HASH.fullmatch(stated):
         return stated
-    found = _hash(environ["wsgi.input"])
-    return found if stated in {"", found} else None
+    body_hash = _hash(environ["wsgi.input"])
+    return body_hash if stated in {"", body_hash} else None
 
 
 def _hash(body: IO[bytes]) -> str:

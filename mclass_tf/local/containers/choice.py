@@ -62,7 +62,7 @@ class Drivers:
         return await driver.start(container)
 
     async def close(self) -> None:
-        await self._nursery.close()  # first: an engine that is still being looked for is not found any more
+        await self._nursery.close()  # first: no engine is looked for any more
         if self._containers is not None:
             await self._containers.close()
         await self._process.close()

@@ -68,17 +68,17 @@ class Engine:
         return (self.path, "create", *options, self.reference(container.manifest_digest), *command)
 
     def _limits(self, container: Container) -> list[str]:
-        found = [f"--pids-limit={MOST_PROCESSES}"]
+        options = [f"--pids-limit={MOST_PROCESSES}"]
         if container.memory_mib is not None:
             # As much with swap as without: Fargate has none.
-            found += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
+            options += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
         if container.cpu_units:
-            found += [f"--cpu-shares={container.cpu_units}"]
+            options += [f"--cpu-shares={container.cpu_units}"]
         if container.is_root_read_only:
-            found += ["--read-only"]
+            options += ["--read-only"]
         if self.is_podman:
-            found += ["--read-only-tmpfs=false", "--http-proxy=false"]
-        return found
+            options += ["--read-only-tmpfs=false", "--http-proxy=false"]
+        return options
 
     def start(self, name: str) -> tuple[str, ...]:
         """The command that starts the container and passes on what it writes until it ends."""

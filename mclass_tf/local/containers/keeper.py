@@ -67,9 +67,9 @@ def _limit(most: int) -> None:
     if not _IS_LINUX or os.getuid() == 0:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    wanted = most + sum(map(_threads, _own_processes()))
-    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NPROC, (wanted, wanted))
+    limit = most + sum(map(_threads, _own_processes()))
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 
 
 def _own_processes() -> Iterator[int]:
@@ -159,27 +159,27 @@ def _stopped(spared: set[int]) -> set[int]:
 
 
 def _below(root: int) -> set[int]:
-    """All descendants."""
+    """Return all descendants."""
     children = _children if os.path.exists(f"{_PROC}/self/task/{root}/children") else _children_by_parent()  # noqa: PTH110
-    found: set[int] = set()
+    descendants: set[int] = set()
     waiting = [root]
     while waiting:
-        waiting += (new := [pid for pid in children(waiting.pop()) if pid not in found])
-        found.update(new)
-    return found
+        waiting += (new := [pid for pid in children(waiting.pop()) if pid not in descendants])
+        descendants.update(new)
+    return descendants
 
 
 def _children(pid: int) -> list[int]:
-    """What the kernel says, at once; it may miss one that is being handed over."""
-    found: list[int] = []
+    """Return the children that the kernel lists, at once; it may miss one that is being handed over."""
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"{_PROC}/{pid}/task"):  # noqa: PTH208
             with (
                 contextlib.suppress(OSError),
                 open(f"{_PROC}/{pid}/task/{thread}/children", encoding="ascii") as listed,  # noqa: PTH123
             ):
-                found += map(int, listed.read().split())
-    return found
+                pids += map(int, listed.read().split())
+    return pids
 
 
 def _children_by_parent() -> Callable[[int], list[int]]:

@@ -64,10 +64,10 @@ class Plan:
             return (str(self.python), *argv[1:])
         if "/" in name and (own := inside(self.root, name)).is_file():
             return (str(own), *argv[1:])
-        found = shutil.which(name, path=self._search_path)
-        if found is None:
-            raise StartError(cannot_execute(name, "executable file not found in $PATH"))
-        return (found, *argv[1:])
+        program = shutil.which(name, path=self._search_path)
+        if program is None:
+            raise StartError(cannot_execute(name, "executable file not program in $PATH"))
+        return (program, *argv[1:])
 
     def program(
         self, argv: tuple[str, ...], *, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]
@@ -94,10 +94,10 @@ class Plan:
 
     @property
     def _cwd(self) -> Path:
-        wanted = self.container.working_directory or self.image.working_directory
-        folder = inside(self.root, wanted)
+        path = self.container.working_directory or self.image.working_directory
+        folder = inside(self.root, path)
         if not folder.is_dir():
-            raise StartError(f"the working directory {wanted} is not in the image")
+            raise StartError(f"the working directory {path} is not in the image")
         return folder
 
     @property

@@ -169,7 +169,10 @@ class ContainerDriver:
         if sys.platform != "linux":
             return None
         try:
-            if "rootless" in (told := await self._commands.must(self._engine.rootless())) or "true" in told:
+            if (
+                "rootless" in (answer := await self._commands.must(self._engine.rootless()))
+                or "true" in answer
+            ):
                 return None
             gateways = (await self._commands.must(self._engine.gateway())).split()
         except (CommandError, ExecError):
@@ -227,20 +230,22 @@ class _Container:
         self._client = await nursery.start(program)
         while True:
             is_running = self._client.is_running
-            found = await self._inspect()
-            if not str(found["State"].get("StartedAt", _NEVER)).startswith(_NEVER):
+            inspected = await self._inspect()
+            if not str(inspected["State"].get("StartedAt", _NEVER)).startswith(_NEVER):
                 break
             if not is_running:
                 await self._client.wait()
                 err.finish()
-                told = _said(" ".join(self._held or ())) or str(found["State"].get("Error", ""))
-                raise CommandError(told or "the engine does not say why")
+                message = _engine_error(" ".join(self._held or ())) or str(
+                    inspected["State"].get("Error", "")
+                )
+                raise CommandError(message or "the engine does not say why")
             await asyncio.sleep(_POLL)
         for line in self._held or ():
             self._plan.output(line)
         self._held = None
-        self._pid = int(found["State"].get("Pid") or 0)
-        self._addresses = _published(found, self._plan.ports)
+        self._pid = int(inspected["State"].get("Pid") or 0)
+        self._addresses = _published(inspected, self._plan.ports)
 
     def follow(self, ended: Callable[[_Container], None]) -> None:
         self._following = asyncio.create_task(self._follow(ended))
@@ -269,8 +274,8 @@ class _Container:
             return _NOT_FOUND, str(error)
 
     def usage(self) -> Usage:
-        if not self._exit.done() and (found := self._measured()).memory_bytes:
-            return found
+        if not self._exit.done() and (measured := self._measured()).memory_bytes:
+            return measured
         return Usage(memory_bytes=0, cpu_seconds=self._highest.cpu_seconds)
 
     def _measured(self) -> Usage:
@@ -287,15 +292,15 @@ class _Container:
             self._held.append(line)
 
     async def _inspect(self) -> dict[str, Any]:
-        (found,) = json.loads(await self._commands.must(self._engine.inspect(self._name)))
-        return dict(found)
+        (inspected,) = json.loads(await self._commands.must(self._engine.inspect(self._name)))
+        return dict(inspected)
 
     async def _measure(self) -> None:
         while not self._exit.done():
-            found = await asyncio.to_thread(self._measured)
+            measured = await asyncio.to_thread(self._measured)
             self._highest = Usage(
-                memory_bytes=max(found.memory_bytes, self._highest.memory_bytes),
-                cpu_seconds=max(found.cpu_seconds, self._highest.cpu_seconds),
+                memory_bytes=max(measured.memory_bytes, self._highest.memory_bytes),
+                cpu_seconds=max(measured.cpu_seconds, self._highest.cpu_seconds),
             )
             await asyncio.sleep(_MEASURED_EVERY)
 
@@ -357,7 +362,7 @@ class Commands:
         out, err = Tail(_DOCUMENT), Tail(_OUTPUT)
         status = await self._wait(self.program(argv, stdout=out.take, stderr=err.take, env=env))
         if status != 0:
-            raise CommandError(_said(err.text) or f"{' '.join(argv[:2])} ended with {status}")
+            raise CommandError(_engine_error(err.text) or f"{' '.join(argv[:2])} ended with {status}")
         return out.text
 
     async def run(self, argv: tuple[str, ...]) -> tuple[int, str]:
@@ -393,8 +398,8 @@ def _reachable(
     return {name: here.sub(there, value) for name, value in environment.items()}, {_NAME: relay.gateway}
 
 
-def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
-    bindings = found["NetworkSettings"]["Ports"] or {}
+def _published(inspected: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
+    bindings = inspected["NetworkSettings"]["Ports"] or {}
     return {
         port: (entry["HostIp"], int(entry["HostPort"]))
         for port in ports
@@ -402,5 +407,6 @@ def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tupl
     }
 
 
-def _said(text: str) -> str:
+def _engine_error(text: str) -> str:
+    """Return the engine's message on one line, without its own prefix."""
     return " ".join(text.split()).removeprefix("Error: ")

@@ -52,7 +52,7 @@ def unpack(image: Image, *, images: Images, root: Path, largest: int = LARGEST) 
     """Unpack into `root`, which is new and empty; raise PullError. In the end nothing in it may be written to."""
     tree, headers = _Tree(root=root, left=largest), _Headers()
     for layer in image.layers:
-        with _told(layer), _opened(layer, images=images, headers=headers) as archive:
+        with _explained(layer), _opened(layer, images=images, headers=headers) as archive:
             tree.apply(archive)
     _protect(root)
 
@@ -71,25 +71,25 @@ def inside(root: Path, path: str) -> Path:
 
 
 def _inside(root: str, path: str) -> str:
-    found: list[str] = []
+    resolved: list[str] = []
     rest = _parts(path)[::-1]
     links = 0
     while rest:
         part = rest.pop()
         if part == "..":
-            del found[-1:]
+            del resolved[-1:]
             continue
-        target = _target("/".join([root, *found, part]))
+        target = _target("/".join([root, *resolved, part]))
         if target is None:
-            found.append(part)
+            resolved.append(part)
             continue
         links += 1
         if links > _LINKS:
             raise PullError(f"too many levels of symbolic links in {path}")
         if target.startswith("/"):
-            found.clear()
+            resolved.clear()
         rest += _parts(target)[::-1]
-    return "/".join([root, *found])
+    return "/".join([root, *resolved])
 
 
 def _parts(path: str) -> list[str]:
@@ -204,8 +204,8 @@ class _Tree:
     def _relative(self, target: str, place: str) -> str:
         """The target of a link from the link's own folder on, without a way that leads above the root."""
         here = place.rpartition("/")[0].removeprefix(self._root) or "/"
-        wanted = os.path.normpath(f"{here}/{target}" if not target.startswith("/") else target)
-        return os.path.relpath("/" + wanted.lstrip("/"), here)
+        absolute = os.path.normpath(f"{here}/{target}" if not target.startswith("/") else target)
+        return os.path.relpath("/" + absolute.lstrip("/"), here)
 
     def _link(self, entry: tarfile.TarInfo, place: str) -> None:
         named = _parts(entry.linkname)
@@ -356,13 +356,13 @@ def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Arc
             source = cast("IO[bytes]", gzip.GzipFile(fileobj=source, mode="rb"))
         # `|`: the stream is read once, from its beginning to its end.
         yield _Archive(source, headers=headers)
-        found = hashing.digest()
-    if found != layer.digest:
-        raise PullError(f"its digest is {found}")
+        digest = hashing.digest()
+    if digest != layer.digest:
+        raise PullError(f"its digest is {digest}")
 
 
 @contextlib.contextmanager
-def _told(layer: Layer) -> Iterator[None]:
+def _explained(layer: Layer) -> Iterator[None]:
     """Name the layer in whatever is wrong with it."""
     try:
         yield

@@ -116,7 +116,7 @@ class Instance:
             unlisten()
 
     def await_started(self) -> None:
-        """Return when the load balancers listen and have found the health of their targets, or after some seconds."""
+        """Return when the load balancers listen and know the health of their targets, or after some seconds."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
