@@ -114,8 +114,8 @@ def last_value(backend: Backend, alarm: Any, *, now: float) -> float | None:
 def points_of(backend: Backend, alarm: Any, *, now: float) -> list[Point]:
     """Return the datapoints of the last periods that are over, the oldest first."""
     windows = _windows(alarm, now=now)
-    found = _series(backend, alarm, windows)
-    return [Point(at=start, value=found.get(index)) for index, (start, _) in enumerate(windows)]
+    series = _series(backend, alarm, windows)
+    return [Point(at=start, value=series.get(index)) for index, (start, _) in enumerate(windows)]
 
 
 def _is_due(backend: Backend, alarm: Any, *, now: float) -> bool:
@@ -134,16 +134,20 @@ def _series(backend: Backend, alarm: Any, windows: Sequence[Window]) -> TimeSeri
         metric = _metric(alarm.namespace, alarm.metric_name, alarm.dimensions)
         statistic = alarm.statistic or alarm.extended_statistic
         return _measured(backend, metric, statistic, windows, unit=alarm.unit)
-    found: dict[str, TimeSeries] = {}
+    series_by_id: dict[str, TimeSeries] = {}
     for query in alarm.metric_data_queries:
         if query.metric_stat is not None:
-            asked = query.metric_stat
-            metric = _metric(asked.metric.namespace, asked.metric.metric_name, asked.metric.dimensions)
-            found[query.id] = _measured(backend, metric, asked.stat, windows, unit=asked.unit)
+            metric_stat = query.metric_stat
+            metric = _metric(
+                metric_stat.metric.namespace, metric_stat.metric.metric_name, metric_stat.metric.dimensions
+            )
+            series_by_id[query.id] = _measured(
+                backend, metric, metric_stat.stat, windows, unit=metric_stat.unit
+            )
     for query in alarm.metric_data_queries:
         if query.expression:
-            found[query.id] = calculate(query.expression, found, windows)
-    return found[returned_query(alarm).id]
+            series_by_id[query.id] = calculate(query.expression, series_by_id, windows)
+    return series_by_id[returned_query(alarm).id]
 
 
 def returned_query(alarm: Any) -> Any:
@@ -153,19 +157,19 @@ def returned_query(alarm: Any) -> Any:
     )
 
 
-def _metric(namespace: str, name: str, found: Sequence[Any]) -> Metric:
+def _metric(namespace: str, name: str, entries: Sequence[Any]) -> Metric:
     return Metric(
-        namespace=namespace, name=name, dimensions=dimensions({entry.name: entry.value for entry in found})
+        namespace=namespace, name=name, dimensions=dimensions({entry.name: entry.value for entry in entries})
     )
 
 
 def _measured(
     backend: Backend, metric: Metric, statistic: str, windows: Sequence[Window], *, unit: str | None
 ) -> TimeSeries:
-    found = backend.statistics(metric, statistic, windows=windows, unit=unit)
+    series = backend.statistics(metric, statistic, windows=windows, unit=unit)
     if metric.name in _RATES and statistic == "Sum":
-        return TimeSeries({index: value * live.clock.speed for index, value in found.items()})
-    return found
+        return TimeSeries({index: value * live.clock.speed for index, value in series.items()})
+    return series
 
 
 def _evaluate(backend: Backend, alarm: Any, *, now: float) -> None:
@@ -222,5 +226,5 @@ def _reason_data(alarm: Any, state: State) -> dict[str, Any]:
 
 
 def _text(at: float) -> str:
-    found = dt.datetime.fromtimestamp(at, dt.UTC)
-    return f"{found:%Y-%m-%dT%H:%M:%S}.{found.microsecond // 1000:03}+0000"
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}+0000"

@@ -77,11 +77,11 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
 
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteServerCertificate.html
         """
-        found = self.get_server_certificate(name)
-        holders = showing(found.arn, account_id=self.account_id)
+        certificate = self.get_server_certificate(name)
+        holders = showing(certificate.arn, account_id=self.account_id)
         if holders:
             raise DeleteConflictException(
-                f"Certificate: {found.cert_name} is currently in use by {', '.join(holders)}. "
+                f"Certificate: {certificate.cert_name} is currently in use by {', '.join(holders)}. "
                 "Please remove it first before deleting it from IAM."
             )
         super().delete_server_certificate(name)
@@ -100,7 +100,7 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
 
 
 def _aws_policy(name: str) -> dict[str, Any] | None:
-    """One policy out of moto's 5 MB of JSON, found by its indentation rather than by parsing all of it."""
+    """Return a policy out of moto's 5 MB of JSON, located by its indentation rather than by parsing all of it."""
     start = aws_managed_policies_data.find(f"\n {json.dumps(name)}:")
     if start < 0:
         return None

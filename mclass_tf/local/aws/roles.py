@@ -24,7 +24,7 @@ def find(role_arn: str) -> Any:
 
 def permits(role: Any, request: Request) -> bool:
     documents = _documents(role)
-    return all(decide(found, request) is Decision.ALLOWED for found in documents)
+    return all(decide(document, request) is Decision.ALLOWED for document in documents)
 
 
 def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
@@ -33,7 +33,7 @@ def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
     if role is None:
         return False
     documents = _documents(role)
-    return all(may_allow(found, action=action, resource=resource) for found in documents)
+    return all(may_allow(document, action=action, resource=resource) for document in documents)
 
 
 def policies(role: Any) -> list[str]:

@@ -67,20 +67,20 @@ def shares(task: Task, *, before: Sample | None, now: Sample) -> Mapping[str, fl
     """Return what a task uses of what it reserves, in per cent; nothing of the CPU at the first sample."""
     definition = task.launch.definition
     memory = int(definition.memory) * _MIB
-    found = {"MemoryUtilization": 100.0 * now.usage.memory_bytes / memory}
+    percentages = {"MemoryUtilization": 100.0 * now.usage.memory_bytes / memory}
     if before is not None and now.at > before.at:
         used = (now.usage.cpu_seconds - before.usage.cpu_seconds) / (now.at - before.at)
-        found["CPUUtilization"] = max(0.0, 100.0 * used / (int(definition.cpu) / _UNITS_OF_A_CPU))
-    return found
+        percentages["CPUUtilization"] = max(0.0, 100.0 * used / (int(definition.cpu) / _UNITS_OF_A_CPU))
+    return percentages
 
 
-def _tell(task: Task, service_name: str, found: Mapping[str, float], *, now: float) -> None:
+def _tell(task: Task, service_name: str, values: Mapping[str, float], *, now: float) -> None:
     metrics = cloudwatch_backends[task.launch.account_id][task.launch.region].metrics
     service = {
         "ClusterName": task.launch.cluster_name,
         "ServiceName": service_name,
     }
-    for name, value in found.items():
+    for name, value in values.items():
         stats = Stats()
         stats.add(value)
         for place in (service, {"ClusterName": task.launch.cluster_name}):

@@ -77,9 +77,9 @@ sessions = Sessions()
 
 
 class Backend(STSBackend):  # type: ignore[misc]  # moto is not typed for us
-    def assume_role(self, **asked: Any) -> AssumedRole:  # moto calls it by names
+    def assume_role(self, **arguments: Any) -> AssumedRole:  # moto calls it by names
         """Keep what is issued."""
-        made = super().assume_role(**asked)
+        made = super().assume_role(**arguments)
         sessions.add(
             made.access_key_id,
             Session(
@@ -141,10 +141,10 @@ def _trusts(role_arn: str, *, caller: Session) -> bool:
         action="sts:AssumeRole", resource=role_arn, principals=(caller.role_arn, root, caller.account_id)
     )
     try:
-        found = policies.decide([role.assume_role_policy_document], request)
+        decision = policies.decide([role.assume_role_policy_document], request)
     except policies.NotModelledError:
         return False
-    return found is policies.Decision.ALLOWED
+    return decision is policies.Decision.ALLOWED
 
 
 def install() -> None:

@@ -223,8 +223,8 @@ def _never_retried(call: Call, reply: Reply) -> Reply:
     if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return reply
     _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
-    found = _MESSAGE.search(reply.body)
-    return unexpected(call, error=found[1].decode(errors="replace") if found else str(reply.status))
+    message = _MESSAGE.search(reply.body)
+    return unexpected(call, error=message[1].decode(errors="replace") if message else str(reply.status))
 
 
 def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:

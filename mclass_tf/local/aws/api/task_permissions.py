@@ -113,10 +113,10 @@ def _operation(call: Call, environ: Mapping[str, Any]) -> str:
     if call.operation.isidentifier():
         return call.operation
     try:
-        found, _ = get_service_router(call.service).match(Request(dict(environ)))
+        operation, _ = get_service_router(call.service).match(Request(dict(environ)))
     except Exception:  # noqa: BLE001  a service that botocore has no model of, under this name
         return call.operation
-    return str(found.name)
+    return str(operation.name)
 
 
 def _action(service: str, operation: str) -> str:

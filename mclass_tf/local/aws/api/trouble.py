@@ -58,8 +58,8 @@ class Troubles:
     def reply(self, call: Call) -> Reply | None:
         """Return the error that the call gets, None where its service is well."""
         with self._lock:
-            found = self._until.get(call.service)
-        if found is None or self._clock() >= found[1]:
+            entry = self._until.get(call.service)
+        if entry is None or self._clock() >= entry[1]:
             return None
-        code = found[0].code
-        return refuse(call, code=code, message=_MESSAGES.get(code, code), status=found[0].status)
+        code = entry[0].code
+        return refuse(call, code=code, message=_MESSAGES.get(code, code), status=entry[0].status)

@@ -104,10 +104,10 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
         """
         service = self.service(resource_id)
-        wanted = min(max(service.desired_count, lowest), highest)
-        if wanted != service.desired_count:
-            bound = "minimum" if wanted == lowest else "maximum"
-            self.scale(resource_id, wanted, cause=f"{bound} capacity was set to {wanted}", now=time.time())
+        count = min(max(service.desired_count, lowest), highest)
+        if count != service.desired_count:
+            bound = "minimum" if count == lowest else "maximum"
+            self.scale(resource_id, count, cause=f"{bound} capacity was set to {count}", now=time.time())
 
     def service(self, resource_id: str) -> Any:
         """Return the ECS service of a resource id, service/CLUSTER/NAME."""
@@ -169,10 +169,10 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         next_token: str | None,
     ) -> Any:
         """Of that very resource; moto takes every one whose name is a part of it."""
-        token, found = super().describe_scaling_policies(
+        token, policies = super().describe_scaling_policies(
             service_namespace, resource_id, scalable_dimension, max_results, next_token
         )
-        return token, [policy for policy in found if resource_id in (None, policy.resource_id)]
+        return token, [policy for policy in policies if resource_id in (None, policy.resource_id)]
 
     def require_target(self, arn: str) -> None:
         known = {target.arn for targets in self.targets.values() for target in targets.values()}

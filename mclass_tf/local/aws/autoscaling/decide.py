@@ -84,12 +84,12 @@ def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Deci
     if not capacity.can_scale_out:
         return None
 
-    def wanted(reading: Reading) -> int:
+    def desired(reading: Reading) -> int:
         cooling = last.ago < reading.scale_out_cooldown
         return reading.proposal(last.before if cooling else capacity.current)
 
-    most = max(readings, key=wanted)
-    target = min(wanted(most), capacity.highest)
+    most = max(readings, key=desired)
+    target = min(desired(most), capacity.highest)
     if target <= capacity.current or most.high is None:
         return None
     return Decision(capacity=target, policy=most.policy, alarm=most.high)

@@ -48,14 +48,16 @@ class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]
         """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html"""
         backend: Backend = self.applicationautoscaling_backend
         backend.settle(now=time.time())
-        wanted = self._get_param("ResourceId")
-        found = [entry for entry in reversed(backend.activities) if wanted in (None, entry.resource_id)]
+        resource_id = self._get_param("ResourceId")
+        activities = [
+            entry for entry in reversed(backend.activities) if resource_id in (None, entry.resource_id)
+        ]
         if self._get_param("ServiceNamespace") != "ecs":
-            found = []
+            activities = []
         start = int(self._get_param("NextToken") or 0)
         end = start + (self._get_int_param("MaxResults") or _MOST_ACTIVITIES)
-        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in found[start:end]]}
-        if end < len(found):
+        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in activities[start:end]]}
+        if end < len(activities):
             answer["NextToken"] = str(end)
         return json.dumps(answer)
 

@@ -93,17 +93,17 @@ def _by_data(condition: Condition, recent: tuple[Point, ...], *, is_alarm: bool 
     value = ALARM if is_alarm or breaching >= condition.datapoints else OK
     needed = condition.datapoints
     if value == ALARM:
-        told = [point for point in recent if condition.is_breached_by(_value(point))]
+        points = [point for point in recent if condition.is_breached_by(_value(point))]
         change = f"{OK} -> {ALARM}"
     else:
-        told = [point for point in recent if not condition.is_breached_by(_value(point))]
+        points = [point for point in recent if not condition.is_breached_by(_value(point))]
         needed = condition.periods - condition.datapoints + 1
         change = f"{ALARM} -> {OK}"
-    verb = "was" if len(told) == 1 else "were"
+    verb = "was" if len(points) == 1 else "were"
     negation = "" if value == ALARM else "not "
-    listed = ", ".join(f"{_value(point)} ({_time(point.at)})" for point in told)
+    listed = ", ".join(f"{_value(point)} ({_time(point.at)})" for point in points)
     reason = (
-        f"Threshold Crossed: {len(told)} out of the last {len(recent)} datapoints [{listed}] {verb} {negation}"
+        f"Threshold Crossed: {len(points)} out of the last {len(recent)} datapoints [{listed}] {verb} {negation}"
         f"{_OPERATORS[condition.comparison][1]} the threshold ({condition.threshold}) (minimum {needed} "
         f"{_plural(needed, 'datapoint')} for {change} transition)."
     )

@@ -117,14 +117,14 @@ class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for
     ) -> TimeSeries:
         """Return the statistic in each of the windows that has data."""
         series = self.metrics.find(metric)
-        found = TimeSeries()
+        values = TimeSeries()
         if series is None or (unit is not None and series.unit not in (None, unit)):
-            return found
+            return values
         for index, (start, end) in enumerate(windows):
             value = series.window(start, end).value(statistic)
             if value is not None:
-                found[index] = value
-        return found
+                values[index] = value
+        return values
 
 
 class _Listed:
@@ -148,42 +148,42 @@ class _Listed:
             and name in (None, self.name)
             and all(
                 any(
-                    own.name == wanted["Name"] and wanted.get("Value") in (None, own.value)
+                    own.name == dimension["Name"] and dimension.get("Value") in (None, own.value)
                     for own in self.dimensions
                 )
-                for wanted in dimensions or []
+                for dimension in dimensions or []
             )
         )
 
 
-def metric_of(namespace: str, name: str, found: Sequence[Mapping[str, str]] | None) -> Metric:
+def metric_of(namespace: str, name: str, entries: Sequence[Mapping[str, str]] | None) -> Metric:
     return Metric(
         namespace=namespace,
         name=name,
-        dimensions=dimensions({entry["Name"]: entry["Value"] for entry in found or []}),
+        dimensions=dimensions({entry["Name"]: entry["Value"] for entry in entries or []}),
     )
 
 
 def _stats(datum: Mapping[str, Any]) -> Stats:
-    found = Stats()
+    stats = Stats()
     if datum.get("Values"):
         counts = datum.get("Counts") or [1] * len(datum["Values"])
         for value, times in zip(datum["Values"], counts, strict=True):
-            found.add(float(value), times=float(times))
+            stats.add(float(value), times=float(times))
     elif datum.get("StatisticValues"):
-        told = {name: float(value) for name, value in datum["StatisticValues"].items()}
-        found = Stats(
-            count=told["SampleCount"],
-            total=told["Sum"],
-            low=told["Minimum"],
-            high=told["Maximum"],
+        statistics = {name: float(value) for name, value in datum["StatisticValues"].items()}
+        stats = Stats(
+            count=statistics["SampleCount"],
+            total=statistics["Sum"],
+            low=statistics["Minimum"],
+            high=statistics["Maximum"],
             classes=None,
         )
     else:
-        found.add(float(datum.get("Value", 0)))
-    return found
+        stats.add(float(datum.get("Value", 0)))
+    return stats
 
 
-def epoch(found: dt.datetime) -> float:
-    """Moto reads times of UTC without saying so."""
-    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()
+def epoch(moment: dt.datetime) -> float:
+    """Return the seconds since the epoch; a time without a zone is in UTC, as moto reads it."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

@@ -55,17 +55,17 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
         queries = self._get_param("MetricDataQueries", [])
         descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
-        found: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
+        series_by_id: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
         for query in queries:
             if "MetricStat" in query:
-                found[query["Id"]] = self._measured(query["MetricStat"])
+                series_by_id[query["Id"]] = self._measured(query["MetricStat"])
             elif "Expression" not in query:
                 raise ValidationError("The parameter MetricDataQueries.member.1.MetricStat is required.\n")
         for query in queries:
             if "Expression" in query:
-                found[query["Id"]] = self._calculated(query, found)
+                series_by_id[query["Id"]] = self._calculated(query, series_by_id)
         results = [
-            _result(query, *found[query["Id"]], descending=descending)
+            _result(query, *series_by_id[query["Id"]], descending=descending)
             for query in queries
             if _is_returned(query)
         ]
@@ -78,7 +78,7 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         """
         names, prefix = self._get_param("AlarmNames", []), self._get_param("AlarmNamePrefix", "")
         state, action = self._get_param("StateValue"), self._get_param("ActionPrefix", "")
-        found = [
+        alarms = [
             alarm
             for alarm in self.cloudwatch_backend.describe_alarms()
             if (not names or alarm.name in names)
@@ -88,8 +88,8 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         ]
         start = int(self._get_param("NextToken") or 0)
         end = start + (self._get_int_param("MaxRecords") or _MOST_ALARMS)
-        token = {"NextToken": str(end)} if end < len(found) else {}
-        return ActionResult({"MetricAlarms": found[start:end], "CompositeAlarms": [], **token})
+        token = {"NextToken": str(end)} if end < len(alarms) else {}
+        return ActionResult({"MetricAlarms": alarms[start:end], "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html"""
@@ -121,27 +121,29 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
         return list(_cut(start - start % min(period, MINUTE), end, period))
 
-    def _measured(self, asked: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
-        check_statistic(asked["Stat"])
-        windows = self._windows(int(asked["Period"]))
-        found = asked["Metric"]
-        metric = metric_of(found["Namespace"], found["MetricName"], found.get("Dimensions"))
+    def _measured(self, metric_stat: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
+        check_statistic(metric_stat["Stat"])
+        windows = self._windows(int(metric_stat["Period"]))
+        named = metric_stat["Metric"]
+        metric = metric_of(named["Namespace"], named["MetricName"], named.get("Dimensions"))
         return (
             self.cloudwatch_backend.statistics(
-                metric, asked["Stat"], windows=windows, unit=asked.get("Unit")
+                metric, metric_stat["Stat"], windows=windows, unit=metric_stat.get("Unit")
             ),
             windows,
         )
 
     def _calculated(
-        self, query: Mapping[str, Any], found: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]]
+        self,
+        query: Mapping[str, Any],
+        series_by_id: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]],
     ) -> tuple[TimeSeries, Sequence[tuple[float, float]]]:
-        grids = {tuple(windows): windows for _, windows in found.values()}
+        grids = {tuple(windows): windows for _, windows in series_by_id.values()}
         windows = next(iter(grids.values()), None) or self._windows(int(query.get("Period") or MINUTE))
         if len(grids) > 1:
             raise ValidationError("The local AWS calculates with metrics of one period alone")
         return calculate(
-            query["Expression"], {name: series for name, (series, _) in found.items()}, windows
+            query["Expression"], {name: series for name, (series, _) in series_by_id.items()}, windows
         ), windows
 
 
@@ -170,8 +172,8 @@ def _result(
     descending: bool,
 ) -> dict[str, Any]:
     keys = sorted(series, reverse=descending)
-    asked = query.get("MetricStat")
-    label = query.get("Label") or (asked["Metric"]["MetricName"] if asked else query["Id"])
+    metric_stat = query.get("MetricStat")
+    label = query.get("Label") or (metric_stat["Metric"]["MetricName"] if metric_stat else query["Id"])
     return {
         "Id": query["Id"],
         "Label": label,

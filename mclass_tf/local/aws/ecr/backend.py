@@ -191,25 +191,27 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
         """
         repository = self._get_repository(repository_name)
-        found = digest_of(image_manifest)
-        if digest is not None and digest != found:
+        computed = digest_of(image_manifest)
+        if digest is not None and digest != computed:
             raise DigestDiffersError(
-                f"The specified image digest '{digest}' does not match the digest '{found}' that is computed for the image."
+                f"The specified image digest '{digest}' does not match the digest '{computed}' that is computed for the image."
             )
-        known = next((image for image in repository.images if image.image_digest == found), None)
+        known = next((image for image in repository.images if image.image_digest == computed), None)
         holder = next((image for image in repository.images if image_tag in image.image_tags), None)
         if holder is not None and _is_immutable(repository, str(image_tag)):
             raise TagTakenError(tag=str(image_tag), repository=repository_name)
         if known is not None and (image_tag is None or known is holder):
             raise AlreadyThereError(
-                f"Image with digest '{found}' and tag '{image_tag}' already exists in the repository with name "
+                f"Image with digest '{computed}' and tag '{image_tag}' already exists in the repository with name "
                 f"'{repository_name}' in registry with id '{self.account_id}'"
             )
         media_type = _check_manifest(repository, image_manifest, image_manifest_mediatype)
         if holder is not None:
             holder.remove_tag(str(image_tag))  # it stays, untagged
         if known is None:
-            return self._add(repository, image_manifest, tag=image_tag, media_type=media_type, digest=found)
+            return self._add(
+                repository, image_manifest, tag=image_tag, media_type=media_type, digest=computed
+            )
         known.update_tag(image_tag)
         return known
 
@@ -226,15 +228,15 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         return image
 
     def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
-        told = (f for f in reversed(self.told_findings) if f.repository == repository.name)
-        return next((f.findings for f in told if f.digest in (None, digest)), ())
+        of_repository = (f for f in reversed(self.told_findings) if f.repository == repository.name)
+        return next((f.findings for f in of_repository if f.digest in (None, digest)), ())
 
     def tell_findings(self, findings: Findings) -> None:
         """From here on the scanner finds these, in the images that are there too."""
         kept = [
-            told
-            for told in self.told_findings
-            if (told.repository, told.digest) != (findings.repository, findings.digest)
+            earlier
+            for earlier in self.told_findings
+            if (earlier.repository, earlier.digest) != (findings.repository, findings.digest)
         ]
         self.told_findings = [*kept[-_FINDINGS_KEPT:], findings]
         for image in (
@@ -274,9 +276,11 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         repository = self._get_repository(repository_name, registry_id)
         image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
         if image.last_scan is None:
-            asked = f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            image_reference = (
+                f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            )
             raise ScanNotFoundException(
-                image_id=asked, repository_name=repository_name, registry_id=repository.registry_id
+                image_id=image_reference, repository_name=repository_name, registry_id=repository.registry_id
             )
         answer = {
             "registryId": repository.registry_id,
@@ -285,8 +289,8 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
             "imageScanStatus": image.image_scan_status,
         }
         if image.is_supported:
-            found = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
-            answer["imageScanFindings"] = found
+            findings = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
+            answer["imageScanFindings"] = findings
         return answer
 
     def batch_get_image(

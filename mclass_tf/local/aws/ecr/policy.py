@@ -50,8 +50,8 @@ def _principals(principal: Any) -> Iterator[str]:
 def _account(principal: str) -> str | None:
     if principal == "*":
         return principal
-    found = _ACCOUNT.fullmatch(principal)
-    return found["account"] if found else None
+    arn = _ACCOUNT.fullmatch(principal)
+    return arn["account"] if arn else None
 
 
 def _listed(value: Any) -> list[Any]:

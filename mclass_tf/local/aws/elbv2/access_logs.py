@@ -117,13 +117,13 @@ def _place(load_balancer_arn: str) -> Place | None:
     """Where the load balancer logs to, or None where it does not."""
     parts = load_balancer_arn.split(":")
     account_id, region = parts[4], parts[3]
-    found = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)
-    if found is None or str(found.attrs.get("access_logs.s3.enabled")).lower() != "true":
+    balancer = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)
+    if balancer is None or str(balancer.attrs.get("access_logs.s3.enabled")).lower() != "true":
         return None
     return Place(
         account_id=account_id,
         region=region,
-        bucket=found.attrs["access_logs.s3.bucket"],
-        prefix=found.attrs.get("access_logs.s3.prefix") or "",
+        bucket=balancer.attrs["access_logs.s3.bucket"],
+        prefix=balancer.attrs.get("access_logs.s3.prefix") or "",
         load_balancer=parts[5].removeprefix("loadbalancer/"),
     )

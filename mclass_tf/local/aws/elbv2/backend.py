@@ -139,10 +139,10 @@ class Backend(TargetGroups):
         """
         current = self.describe_load_balancer_attributes(arn)
         check_load_balancer_attributes(attrs)
-        wanted = {**current, **attrs}
+        merged = {**current, **attrs}
         for kind in ("access_logs", "connection_logs"):
-            if str(wanted.get(f"{kind}.s3.enabled")).lower() == "true":
-                self._check_log_bucket(str(wanted.get(f"{kind}.s3.bucket") or ""))
+            if str(merged.get(f"{kind}.s3.enabled")).lower() == "true":
+                self._check_log_bucket(str(merged.get(f"{kind}.s3.bucket") or ""))
         return super().modify_load_balancer_attributes(arn, attrs)
 
     def delete_load_balancer(self, arn: str) -> None:
@@ -327,12 +327,12 @@ def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
         for source in (listener.default_actions, *(rule.actions for rule in listener.rules.values()))
         for action in source
     ]
-    found: set[str] = set()
+    arns: set[str] = set()
     for action in actions:
         data: Mapping[str, Any] = getattr(action, "data", None) or {}
         if getattr(action, "type", None) == "forward":
-            found.update(targets_of(action_data=data))
-    return found
+            arns.update(targets_of(action_data=data))
+    return arns
 
 
 def install() -> None:

@@ -122,16 +122,16 @@ class Balancer:
 
     async def _tell(self, pipe: asyncio.StreamWriter) -> None:
         """Send a snapshot whenever it differs from the last one."""
-        told: Snapshot | None = None
+        sent: Snapshot | None = None
         await self._after()
         with contextlib.suppress(ConnectionError):  # the child has ended, which `_hear` notices too
             while True:
                 self._due.clear()
                 built = self._try_to_build()
-                if built is not None and built.snapshot != told:
-                    told = built.snapshot
+                if built is not None and built.snapshot != sent:
+                    sent = built.snapshot
                     self._version += 1
-                    pipe.write(replace(told, version=self._version).to_json().encode() + b"\n")
+                    pipe.write(replace(sent, version=self._version).to_json().encode() + b"\n")
                     await pipe.drain()
                 await self._next(built)
 

@@ -104,16 +104,16 @@ def check_target_group_attributes(attributes: Mapping[str, Any]) -> None:
         _check_value(key, value, _OF_TARGET_GROUPS[key])
 
 
-def _check_value(key: str, value: Any, wanted: _Number | _Choice | None) -> None:
-    if wanted is not None and not wanted.takes(str(value)):
-        raise error("ValidationError", f"'{key}' value '{value}' {wanted}")
+def _check_value(key: str, value: Any, accepted: _Number | _Choice | None) -> None:
+    if accepted is not None and not accepted.takes(str(value)):
+        raise error("ValidationError", f"'{key}' value '{value}' {accepted}")
 
 
 def check_matcher(codes: str) -> None:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Matcher.html"""
     for part in codes.split(","):
-        found = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        bounds = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
+        first, last = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (0, 0)
         if first not in _MATCHED or last not in _MATCHED or first > last:
             raise error(
                 "ValidationError",
@@ -142,5 +142,5 @@ def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
 
 def error(code: str, message: str) -> Exception:
     """Return an error of Elastic Load Balancing."""
-    found: Exception = ELBClientError(code, message)
-    return found
+    client_error: Exception = ELBClientError(code, message)
+    return client_error

@@ -146,11 +146,11 @@ def _ranges(ec2: Any, rule: Any) -> tuple[str, ...]:
 
 
 def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
-    found = ec2.managed_prefix_lists.get(prefix_list_id)
-    if found is None:
+    prefix_list = ec2.managed_prefix_lists.get(prefix_list_id)
+    if prefix_list is None:
         return []
-    latest = [*found.entries.values()][-1:]  # moto gives AWS's own lists no version
-    entries = found.entries.get(found.version) or (latest[0] if latest else [])
+    latest = [*prefix_list.entries.values()][-1:]  # moto gives AWS's own lists no version
+    entries = prefix_list.entries.get(prefix_list.version) or (latest[0] if latest else [])
     return [entry["Cidr"] for entry in entries]
 
 
