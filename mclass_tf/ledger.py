@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateVerdict:
     """What one gate said of the plan."""
 
     gate: str
@@ -88,7 +88,7 @@ class Begun:
     strategy: str
     state_serial: int
     plan_sha256: str = ""
-    gates: tuple[Verdict, ...] = ()
+    gates: tuple[GateVerdict, ...] = ()
     promoted_from: Origin | None = None
     resumes: str = ""
     pause_at: tuple[str, ...] = ()
@@ -460,5 +460,5 @@ def _planned(begun: Begun, step: Step) -> Begun:
     return replace(
         begun,
         plan_sha256=str(step.details.get("plan_sha256", "")),
-        gates=msgspec.convert(step.details.get("gates", ()), tuple[Verdict, ...]),
+        gates=msgspec.convert(step.details.get("gates", ()), tuple[GateVerdict, ...]),
     )

@@ -40,7 +40,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """What came back; of the body at most 64 KiB."""
 
     status: int
@@ -124,7 +124,7 @@ class UntrustedError(ConnectionError):
     """What answers shows another certificate than the one that it must show."""
 
 
-def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
+def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
     """GET `path`, over a connection of its own, without following a redirect.
 
     Raises OSError where nothing answers: UntrustedError where somebody does who need not be the load balancer.
@@ -135,7 +135,7 @@ def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
         headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
         connection.request("GET", path or "/", headers=headers)
         answer = connection.getresponse()
-        return Answer(status=answer.status, body=answer.read(_BODY_LIMIT))
+        return HttpAnswer(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:
         raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
     finally:

@@ -42,7 +42,7 @@ class Name:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class FunctionCall:
     line: int | None
     name: str
     arguments: tuple[Expression, ...]
@@ -64,7 +64,7 @@ class Computed:
     is_scalar: bool = False
 
 
-Expression: TypeAlias = Literal | Object | Tuple | Name | Call | Either | Computed
+Expression: TypeAlias = Literal | Object | Tuple | Name | FunctionCall | Either | Computed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from mclass_tf.hcl.expression import (
     Attribute,
-    Call,
     Computed,
     Either,
     Expression,
+    FunctionCall,
     Literal,
     Name,
     Object,
@@ -221,7 +221,7 @@ class _Reader:
         name, *rest = _named(node)
         given = [each for part in rest for each in _named(part) if each.type == "expression"]
         arguments = tuple(self.expression(each, depth) for each in given)
-        return Call(line=_line(node), name=self.text(name), arguments=arguments)
+        return FunctionCall(line=_line(node), name=self.text(name), arguments=arguments)
 
     def _conditional(self, node: Node, depth: int) -> Expression:
         _, *branches = _named(node)

@@ -13,7 +13,7 @@ from typing import Any
 
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.api.trouble import Trouble
 from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.ecs.tasks import spot
@@ -38,7 +38,7 @@ class Admin:
         self,
         *,
         record: LocalAws,
-        aws: Aws,
+        aws: AwsApi,
         problems: Callable[[], list[str]],
         save: Callable[[], Saved],
     ) -> None:

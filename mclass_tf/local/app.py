@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from mclass_tf.local import admin, parts
 from mclass_tf.local.access import guard
-from mclass_tf.local.aws.api.dispatch import Aws, largest_body
+from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
 from mclass_tf.local.door import Doors
 from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.http.server import Reply
@@ -24,7 +24,7 @@ class Application:
     """The application of one instance: each part answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
-        aws = self._aws = Aws(key=record.key)
+        aws = self._aws = AwsApi(key=record.key)
         self._store = Store(registry_in(home))
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)

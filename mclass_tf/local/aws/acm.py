@@ -68,7 +68,7 @@ class ResourceInUseError(AWSError):  # type: ignore[misc]
     TYPE = "ResourceInUseException"
 
 
-class Backend(AWSCertificateManagerBackend):  # type: ignore[misc]
+class LocalAcmBackend(AWSCertificateManagerBackend):  # type: ignore[misc]
     """What it does not say is moto's."""
 
     def delete_certificate(self, arn: str) -> None:
@@ -127,4 +127,4 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
 
 def install() -> None:
     models.CertBundle = Bundle
-    use_backend(backends=acm_backends, urls=urls, backend=Backend)
+    use_backend(backends=acm_backends, urls=urls, backend=LocalAcmBackend)

@@ -96,7 +96,7 @@ class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc
         )
 
 
-class Backend(EC2Backend):  # type: ignore[misc]
+class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
     def create_vpc_endpoint(
         self,
         vpc_id: str,
@@ -182,5 +182,5 @@ def _replace(rule: Any, *, changes: Mapping[str, Any]) -> None:
 
 def install() -> None:
     security_groups.SecurityGroupRule = SecurityGroupRule
-    announce(backend=Backend, methods=_FILTERS, topic="elbv2")
-    use_backend(backends=ec2_backends, urls=urls, backend=Backend)
+    announce(backend=LocalEc2Backend, methods=_FILTERS, topic="elbv2")
+    use_backend(backends=ec2_backends, urls=urls, backend=LocalEc2Backend)

@@ -19,7 +19,7 @@ _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
 
 
-class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
     """Policies that AWS manages exist in every account; moto has them only if it may parse all 1,400 at once.
 
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
@@ -110,4 +110,4 @@ def _aws_policy(name: str) -> dict[str, Any] | None:
 
 
 def install() -> None:
-    use_backend(backends=iam_backends, urls=urls, backend=Backend)
+    use_backend(backends=iam_backends, urls=urls, backend=LocalIamBackend)

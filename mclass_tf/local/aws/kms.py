@@ -15,7 +15,7 @@ _SHORTEST_WINDOW = 7  # days
 _LONGEST_WINDOW = 30
 
 
-class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalKmsBackend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
     """These calls take a key's id or its ARN; moto fails with a KeyError on the ARN.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_DisableKey.html
@@ -66,4 +66,4 @@ def _services(principal: Any) -> list[str]:
 
 
 def install() -> None:
-    use_backend(backends=kms_backends, urls=urls, backend=Backend)
+    use_backend(backends=kms_backends, urls=urls, backend=LocalKmsBackend)

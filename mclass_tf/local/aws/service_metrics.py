@@ -30,7 +30,7 @@ class Users(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class UsageSample:
     """What a task had used at a time, in seconds since the epoch."""
 
     at: float
@@ -43,7 +43,7 @@ class ServiceMetrics:
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]], tasks: Users) -> None:
         self._exclusive = exclusive
         self._tasks = tasks
-        self._before: dict[str, Sample] = {}
+        self._before: dict[str, UsageSample] = {}
 
     async def run(self) -> None:
         while True:
@@ -53,17 +53,17 @@ class ServiceMetrics:
 
     def measure(self, *, now: float) -> None:
         """Call it under the lock of the calls."""
-        samples: dict[str, Sample] = {}
+        samples: dict[str, UsageSample] = {}
         for task, usage in self._tasks.usage():
             service_name = task.launch.service_name
             if service_name is None:
                 continue
-            sample = samples[task.id] = Sample(at=now, usage=usage)
+            sample = samples[task.id] = UsageSample(at=now, usage=usage)
             _tell(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
         self._before = samples
 
 
-def shares(task: Task, *, before: Sample | None, now: Sample) -> Mapping[str, float]:
+def shares(task: Task, *, before: UsageSample | None, now: UsageSample) -> Mapping[str, float]:
     """Return what a task uses of what it reserves, in per cent; nothing of the CPU at the first sample."""
     definition = task.launch.definition
     memory = int(definition.memory) * _MIB

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from mclass_tf.local.containers.driver import Container, Driver, Images, OpenDoor, Running, StartError
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image, read
 from mclass_tf.local.containers.nursery import ExecError, Nursery
 from mclass_tf.local.containers.podman import CommandError, Commands, ContainerDriver
@@ -90,7 +90,7 @@ class Drivers:
             problem = "not installed" if path is None else await self._problem(name, path)
             if path is not None and problem is None:
                 home = hashlib.sha256(str(self._home.resolve()).encode()).hexdigest()[:12]
-                engine = Engine(name=name, path=path, home=home, instance_id=self._instance_id)
+                engine = ContainerEngine(name=name, path=path, home=home, instance_id=self._instance_id)
                 folder = self._home / "tasks" / name
                 self._containers = ContainerDriver(
                     engine, folder=folder, images=self._images, url=self._url, open_door=self._open_door

@@ -13,7 +13,7 @@ _INSTANCE = "mclass-tf.instance"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class ContainerEngine:
     """`name` is podman or docker; `path` the program. `home` and `instance_id` say whose the containers are."""
 
     name: str

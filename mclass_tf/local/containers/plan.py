@@ -23,7 +23,7 @@ _AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple of a language, and be
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProcessPlan:
     """How a container becomes a process: every value as the process is to have it. `most` processes it may have."""
 
     image: Image

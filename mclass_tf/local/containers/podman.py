@@ -29,7 +29,7 @@ from mclass_tf.local.containers.driver import (
     Usage,
     check_argv,
 )
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image, read
 from mclass_tf.local.containers.nursery import Child, ExecError, Nursery, Program
 from mclass_tf.local.containers.output import Lines, Tail
@@ -57,7 +57,7 @@ class ContainerDriver:
     """
 
     def __init__(
-        self, engine: Engine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
+        self, engine: ContainerEngine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
     ) -> None:
         self.name = engine.name
         self._engine = engine
@@ -198,7 +198,7 @@ class _Container:
         name: str,
         plan: Container,
         image: Image,
-        engine: Engine,
+        engine: ContainerEngine,
         commands: Commands,
         relay: Relay | None,
     ) -> None:

@@ -29,7 +29,7 @@ from mclass_tf.local.containers.driver import (
 from mclass_tf.local.containers.image import PYTHON, Image, read
 from mclass_tf.local.containers.nursery import Child, ExecError, Nursery
 from mclass_tf.local.containers.output import Lines, Tail
-from mclass_tf.local.containers.plan import Plan, cannot_execute
+from mclass_tf.local.containers.plan import ProcessPlan, cannot_execute
 from mclass_tf.local.containers.signals import heeds
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.unpack import remove, unpack
@@ -76,7 +76,7 @@ class ProcessDriver:
         except NoAddressError as error:
             raise StartError(str(error)) from None
         name = f"{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:8]}"
-        plan = Plan(
+        plan = ProcessPlan(
             image=image,
             container=container,
             root=self._root(image.digest),
@@ -140,7 +140,7 @@ class ProcessDriver:
             self._python = None
             raise StartError(f"{self._folder / 'python'} cannot be made: {error.strerror}") from None
 
-    async def _start(self, plan: Plan) -> _Process:
+    async def _start(self, plan: ProcessPlan) -> _Process:
         try:
             plan.place.mkdir(mode=0o700)
             lines = [Lines(plan.container.output) for _ in range(2)]
@@ -162,7 +162,7 @@ class ProcessDriver:
         self._running.discard(process)
         self._forget(process.plan)
 
-    def _forget(self, plan: Plan) -> None:
+    def _forget(self, plan: ProcessPlan) -> None:
         self._addresses.give_back(plan.addresses)
         remove(plan.place)
 
@@ -184,7 +184,7 @@ class ProcessDriver:
 class _Process:
     """One container as a process."""
 
-    def __init__(self, *, child: Child, plan: Plan, nursery: Nursery) -> None:
+    def __init__(self, *, child: Child, plan: ProcessPlan, nursery: Nursery) -> None:
         self.plan = plan
         self._child = child
         self._nursery = nursery

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
@@ -50,7 +50,7 @@ class Saved:
 class Instance:
     """`tasks` and `write_access_logs` are there once the parts have been made; `stopped` is for the first to begin with."""
 
-    def __init__(self, *, aws: Aws, home: Path, store: Store) -> None:
+    def __init__(self, *, aws: AwsApi, home: Path, store: Store) -> None:
         self._aws = aws
         self._home = home
         self._store = store

@@ -48,7 +48,7 @@ class UnknownServiceError(Exception):
     """moto has no backend for the service."""
 
 
-class Aws:
+class AwsApi:
     """Answers every AWS call, one at a time.
 
     moto's backends are plain dictionaries that its handlers walk and change without locks. They hold Python's

@@ -14,7 +14,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Last, Reading, ScalingDecision, decide
 from mclass_tf.local.aws.autoscaling.tracking_alarms import REQUESTS, Policy
 from mclass_tf.local.live import live
 
@@ -55,7 +55,7 @@ class Activity:
         return f"Successfully set desired count to {self.capacity}. {outcome}"
 
 
-class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.tags: dict[str, dict[str, str]] = {}
@@ -250,7 +250,7 @@ def is_policy(action: str) -> bool:
 
 def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: float) -> None:
     """Do what an alarm in ALARM asks of the policy that its action names. Call it under the lock of the calls."""
-    backend: Backend = applicationautoscaling_backends[account_id][region]
+    backend: LocalAutoscalingBackend = applicationautoscaling_backends[account_id][region]
     arn = action.partition(":createdBy/")[0]
     for policy in backend.policies.values():
         if policy.policy_arn == arn and policy.policy_type == "TargetTrackingScaling":
@@ -278,7 +278,7 @@ def _reading(policy: Policy, value_of: ValueOf) -> Reading:
     )
 
 
-def _cause(decision: Decision) -> str:
+def _cause(decision: ScalingDecision) -> str:
     return f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
 
 

@@ -55,7 +55,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class ScalingDecision:
     """The new capacity, and the alarm and policy that caused it."""
 
     capacity: int
@@ -65,7 +65,7 @@ class Decision:
 
 def decide(
     capacity: Capacity, readings: Sequence[Reading], *, last_out: Last, last_in: Last
-) -> Decision | None:
+) -> ScalingDecision | None:
     """Return what to scale to, or None.
 
     Out, if any policy wants more; in, only if every one that may scale in wants less.
@@ -79,7 +79,7 @@ def decide(
     return _in(capacity, lows, last=last_in)
 
 
-def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     """During the cooldown, what the last scale-out added counts as part of what is added now."""
     if not capacity.can_scale_out:
         return None
@@ -92,10 +92,10 @@ def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Deci
     target = min(desired(most), capacity.highest)
     if target <= capacity.current or most.high is None:
         return None
-    return Decision(capacity=target, policy=most.policy, alarm=most.high)
+    return ScalingDecision(capacity=target, policy=most.policy, alarm=most.high)
 
 
-def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     if not capacity.can_scale_in or capacity.is_deploying:
         return None
     if any(last.ago < reading.scale_in_cooldown for reading in readings):
@@ -104,4 +104,4 @@ def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decis
     target = max(most.proposal(capacity.current), capacity.lowest)
     if target >= capacity.current or most.low is None:
         return None
-    return Decision(capacity=target, policy=most.policy, alarm=most.low)
+    return ScalingDecision(capacity=target, policy=most.policy, alarm=most.low)

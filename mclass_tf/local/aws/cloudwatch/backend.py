@@ -33,7 +33,7 @@ class HistoryItem:
     data: Mapping[str, Any]
 
 
-class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
     """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles and no metric math."""
 
     def __init__(self, region_name: str, account_id: str) -> None:

@@ -16,7 +16,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 
 from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate, check_period, check_statistic
-from mclass_tf.local.aws.cloudwatch.backend import Backend, HistoryItem, epoch, metric_of
+from mclass_tf.local.aws.cloudwatch.backend import HistoryItem, LocalCloudWatchBackend, epoch, metric_of
 from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
@@ -25,7 +25,7 @@ _MOST_POINTS = 1440
 _MOST_ALARMS = 50
 
 
-class Responses(CloudWatchResponse):  # type: ignore[misc]
+class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
     def get_metric_statistics(self) -> ActionResult:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html"""
         simple, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
@@ -207,9 +207,9 @@ def install() -> None:
 
     moto asks botocore's model which protocols a service has, and an older botocore knows the old one alone.
     """
-    use_backend(backends=cloudwatch_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
-    announce(backend=Backend, methods=("set_alarm_state",), topic="alarms")
+    use_backend(backends=cloudwatch_backends, urls=urls, backend=LocalCloudWatchBackend)
+    use_responses(urls=urls, responses=LocalCloudWatchResponses)
+    announce(backend=LocalCloudWatchBackend, methods=("set_alarm_state",), topic="alarms")
     metadata = get_service_model("cloudwatch").metadata
     metadata["protocols"] = sorted({*metadata.get("protocols", []), "json", "query"})
     metadata.setdefault("jsonVersion", "1.0")

@@ -145,7 +145,7 @@ _UNSUPPORTED = {
 _ONCE_IN = dt.timedelta(hours=24)
 
 
-class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.told_findings: list[Findings] = []
@@ -390,9 +390,9 @@ def _invalid_manifest() -> Exception:
     return error
 
 
-class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
+class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
     @property
-    def ecr_backend(self) -> Backend:
+    def ecr_backend(self) -> LocalEcrBackend:
         """The registry that a call names; moto looks into the caller's own whatever `registryId` says."""
         own = Principal(account_id=self.current_account, region=self.region)
         registry_id = self._get_param("registryId")
@@ -427,9 +427,9 @@ class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
         return ActionResult({"authorizationData": answer})
 
 
-def backend_of(registry: Principal) -> Backend:
+def backend_of(registry: Principal) -> LocalEcrBackend:
     """The repositories of an account in a region."""
-    backend: Backend = ecr_backends[registry.account_id][registry.region]
+    backend: LocalEcrBackend = ecr_backends[registry.account_id][registry.region]
     return backend
 
 
@@ -458,5 +458,5 @@ def authorize(repository: Repository, *, account_id: str, action: str) -> None:
 
 
 def install() -> None:
-    use_backend(backends=ecr_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
+    use_backend(backends=ecr_backends, urls=urls, backend=LocalEcrBackend)
+    use_responses(urls=urls, responses=LocalEcrResponses)

@@ -76,7 +76,7 @@ _MUTATIONS = (
 )
 
 
-class Backend(TargetGroups):
+class LocalElbv2Backend(TargetGroups):
     """Each method says what AWS does and moto does not."""
 
     def create_load_balancer(  # noqa: PLR0917  moto's signature
@@ -336,5 +336,5 @@ def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
 
 
 def install() -> None:
-    announce(backend=Backend, methods=_MUTATIONS, topic="elbv2")
-    use_backend(backends=elbv2_backends, urls=urls, backend=Backend)
+    announce(backend=LocalElbv2Backend, methods=_MUTATIONS, topic="elbv2")
+    use_backend(backends=elbv2_backends, urls=urls, backend=LocalElbv2Backend)
