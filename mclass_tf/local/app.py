@@ -63,7 +63,7 @@ class Application:
         raise AssertionError("the last part answers everything")
 
     def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
+        """Return why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
         path = str(environ["PATH_INFO"])
         if path.startswith("/v2/"):
             return self._registry.bar(environ)
@@ -72,11 +72,11 @@ class Application:
         return self._aws.bar(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Where the body of a request goes as it arrives, where a part wants it so."""
+        """Return where the body of a request goes as it arrives, where a part wants it so."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
 
     def largest_body(self, environ: dict[str, Any]) -> int:
-        """How many bytes the body of a request may have that `sink` does not take."""
+        """Return how many bytes the body of a request may have that `sink` does not take."""
         path = str(environ["PATH_INFO"])
         if path.startswith(admin.PREFIX):
             return admin.LARGEST_BODY

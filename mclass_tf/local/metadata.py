@@ -203,7 +203,7 @@ def _logs(place: task_logs.Destination, definition: Mapping[str, Any]) -> dict[s
 
 
 def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
-    """Docker's statistics, of which a process has processor time and memory."""
+    """Return Docker's statistics, of which a process has processor time and memory."""
     definition = _definition(task, container)
     own = specification.container_memory_mib(task.launch, definition)
     limit = (own or specification.memory_mib(task.launch)) * _MIB
@@ -224,7 +224,7 @@ def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
 
 
 def _assume(task: Task, role_arn: str, *, until: dt.datetime) -> tuple[dt.datetime, dict[str, Any]]:
-    """Credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
+    """Return credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
     session = sts.issue(
         account_id=task.launch.account_id,
         region=task.launch.region,

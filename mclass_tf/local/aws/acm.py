@@ -22,7 +22,7 @@ _CLOCKS_DIFFER = dt.timedelta(minutes=5)
 
 
 def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str) -> None:
-    """Makes an issued, self-signed certificate exist under that very ARN; an existing one stays as it is.
+    """Make an issued, self-signed certificate exist under that very ARN; an existing one stays as it is.
 
     ACM chooses the ARN itself and validates by DNS, so there is no API call that a bootstrap could use.
     """

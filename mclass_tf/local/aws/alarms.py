@@ -63,18 +63,18 @@ def evaluate_all(*, now: float) -> None:
     for backend in _backends():
         due = [alarm for alarm in list(backend.alarms.values()) if _is_due(backend, alarm, now=now)]
         for alarm in due:
-            with _told(alarm):
+            with _reported(alarm):
                 _evaluate(backend, alarm, now=now)
         for alarm in due:
-            with _told(alarm):
+            with _reported(alarm):
                 _scale(backend, alarm, now=now)
         if due:
             autoscaling.settle(backend.account_id, backend.region_name, now=now)
 
 
 @contextlib.contextmanager
-def _told(alarm: Any) -> Iterator[None]:
-    """One alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
+def _reported(alarm: Any) -> Iterator[None]:
+    """Report what fails inside: one alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  whatever it is, it is told
@@ -90,7 +90,7 @@ def _backends() -> Iterator[LocalCloudWatchBackend]:
 
 
 def _scale(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> None:
-    """An alarm asks its scaling policies to act at the end of every period in which it is in ALARM."""
+    """Have the alarm's scaling policies act, at the end of every period in which it is in ALARM."""
     if alarm.state_value != ALARM:
         return
     for action in _actions(alarm):

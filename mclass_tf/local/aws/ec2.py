@@ -125,7 +125,7 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
         )
 
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
-        """Replaces each rule by the one given, whatever it refers to; moto changes address ranges alone.
+        """Replace each rule by the one given, whatever it refers to; moto changes address ranges alone.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
         """
@@ -160,7 +160,7 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
 
 
 def _is_on(attribute: Any) -> bool:
-    """Moto keeps what came over the wire: a boolean or its text."""
+    """Return whether a flag is set: moto keeps what came over the wire, a boolean or its text."""
     return str(attribute).lower() == "true"
 
 

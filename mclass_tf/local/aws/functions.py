@@ -142,7 +142,7 @@ def install() -> None:
 
 
 def _run_nothing(function: Any, *_: Any, **__: Any) -> Any:
-    """Functions run where deployments ask them: not by events of other services, for which moto would start Docker."""
+    """Run no function: deployments invoke them, not events of other services, for which moto would start Docker."""
     raise NotImplementedError(
         f"the local AWS runs {function.function_arn} where a deployment asks it, and nowhere else"
     )

@@ -61,7 +61,7 @@ def _trim(stream: Any, *, most: int) -> None:
 
 
 def _size(message: str) -> int:
-    """Bytes in memory: of other than ASCII a character may take four."""
+    """Return bytes in memory: of other than ASCII a character may take four."""
     return _OF_AN_EVENT + (len(message) if message.isascii() else 4 * len(message))
 
 

@@ -49,7 +49,7 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
         super().put_retention_policy(log_group_name, retention_in_days)
 
     def check_key(self, log_group_name: str, key_arn: str | None) -> None:
-        """The key must exist, be enabled, and let CloudWatch Logs use it: moto takes any text for a key.
+        """Refuse a key that does not exist, is disabled, or does not let CloudWatch Logs use it: moto takes any text for a key.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
         """

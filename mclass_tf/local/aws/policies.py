@@ -52,7 +52,7 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
 
 
 def may_allow(documents: Iterable[str], *, action: str, resource: str | None) -> bool:
-    """Whether the policies let the action be done at best: what is not known of the request speaks for it.
+    """Return whether the policies may allow the action: what is unknown of the request counts in its favour.
 
     `resource` is None where it is not known. Conditions are not evaluated: an Allow is taken without them, a Deny that has any
     is not.
@@ -100,14 +100,14 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
 
 
 def _concerns(statement: Mapping[str, Any], element: str, is_meant: Callable[[str], bool]) -> bool:
-    """Whether one element of the statement means the request; one that is absent (a principal, mostly) means all."""
+    """Return whether one element of the statement applies to the request; an absent one (mostly a principal) applies to all."""
     if f"Not{element}" in statement:
         return not any(is_meant(entry) for entry in _named(statement[f"Not{element}"]))
     return element not in statement or any(is_meant(entry) for entry in _named(statement[element]))
 
 
 def _named(value: Any) -> list[str]:
-    """The entries of an element; principals come by kind (AWS, Service)."""
+    """Return the entries of an element; principals come by kind (AWS, Service)."""
     kinds = value.values() if isinstance(value, Mapping) else [value]
     return [str(entry) for entries in kinds for entry in _listed(entries)]
 
@@ -144,7 +144,7 @@ _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
 
 
 def _holds(operator: str, key: str, expected: Sequence[Any], context: Mapping[str, str]) -> bool:
-    """A key that is absent fails the condition, unless that is negated or says IfExists."""
+    """Return whether the condition holds. An absent key fails it, unless it is negated or says IfExists."""
     actual = next((value for name, value in context.items() if name.lower() == key.lower()), None)
     if operator == "Null":
         return any((str(entry).lower() == "true") == (actual is None) for entry in expected)

@@ -28,7 +28,7 @@ def permits(role: Any, request: Request) -> bool:
 
 
 def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
-    """Whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
+    """Return whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
     role = find(role_arn)
     if role is None:
         return False
@@ -41,7 +41,7 @@ def policies(role: Any) -> list[str]:
 
 
 def _document(policy: Any) -> str:
-    """The default version of a managed policy."""
+    """Return the default version of a managed policy."""
     return next(
         str(version.document)
         for version in policy.versions

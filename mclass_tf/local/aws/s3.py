@@ -45,7 +45,7 @@ class LocalS3Responses(S3Response):  # type: ignore[misc]
 
 
 def _concerns_caller(statement: Mapping[str, Any]) -> bool:
-    """Tell whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
+    """Return whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
     condition = statement.get("Condition")
     of_booleans = condition.get("Bool") if isinstance(condition, dict) else None
     wants_tls = of_booleans.get("aws:SecureTransport") if isinstance(of_booleans, dict) else None

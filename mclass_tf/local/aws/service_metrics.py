@@ -52,14 +52,14 @@ class ServiceMetrics:
                 self.measure(now=time.time())
 
     def measure(self, *, now: float) -> None:
-        """Call it under the lock of the calls."""
+        """Record what the tasks use. Call it under the lock of the calls."""
         samples: dict[str, UsageSample] = {}
         for task, usage in self._tasks.usage():
             service_name = task.launch.service_name
             if service_name is None:
                 continue
             sample = samples[task.id] = UsageSample(at=now, usage=usage)
-            _tell(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
+            _record(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
         self._before = samples
 
 
@@ -74,7 +74,7 @@ def shares(task: Task, *, before: UsageSample | None, now: UsageSample) -> Mappi
     return percentages
 
 
-def _tell(task: Task, service_name: str, values: Mapping[str, float], *, now: float) -> None:
+def _record(task: Task, service_name: str, values: Mapping[str, float], *, now: float) -> None:
     metrics = cloudwatch_backends[task.launch.account_id][task.launch.region].metrics
     service = {
         "ClusterName": task.launch.cluster_name,

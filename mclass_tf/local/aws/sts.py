@@ -130,7 +130,7 @@ def issue(
 
 
 def _trusts(role_arn: str, *, caller: RoleSession) -> bool:
-    """Whether the role is there, and its trust policy names the caller's role or account."""
+    """Return whether the role is there, and its trust policy names the caller's role or account."""
     parts = role_arn.split(":")
     # Only accounts that are there: moto makes one of whatever it is asked for.
     role = roles.find(role_arn) if len(parts) > _ACCOUNT + 1 and parts[_ACCOUNT] in iam_backends else None

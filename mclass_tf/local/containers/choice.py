@@ -68,7 +68,7 @@ class Drivers:
         await self._process.close()
 
     async def _driver(self, manifest_digest: str) -> Driver | StartError:
-        """The driver for the image, or why there is none."""
+        """Return the driver for the image, or why there is none."""
         image = self._read.get(manifest_digest)
         if image is None:
             image = self._read[manifest_digest] = await asyncio.to_thread(read, self._images, manifest_digest)
@@ -83,7 +83,7 @@ class Drivers:
             return self._containers or await self._engine()
 
     async def _engine(self) -> Driver | StartError:
-        """The first engine that works. One that does not is asked again next time: it may have been started since."""
+        """Return the first engine that works. One that does not is asked again next time: it may have been started since."""
         problems = []
         for name in (self._kind,) if self._kind else _ENGINES:
             path = shutil.which(name)
@@ -102,7 +102,7 @@ class Drivers:
         )
 
     async def _problem(self, name: str, path: str) -> str | None:
-        """Why the engine does not work; None where it does. docker asks its daemon, podman its storage."""
+        """Return why the engine does not work; None where it does. docker asks its daemon, podman its storage."""
         probe = (path, "version", "--format", "{{.Server.Version}}") if name == "docker" else (path, "info")
         try:
             await Commands(self._nursery, cwd=self._home).must(probe)

@@ -27,7 +27,7 @@ class ContainerEngine:
 
     @property
     def repository(self) -> str:
-        """The name of the images that this home has loaded."""
+        """Return the name of the images that this home has loaded."""
         return f"localhost/mclass-tf/{self.home}"
 
     def reference(self, manifest_digest: str) -> str:
@@ -42,7 +42,7 @@ class ContainerEngine:
         variables_file: str,
         hosts: Mapping[str, str],
     ) -> tuple[str, ...]:
-        """The command that makes the container ready to be started.
+        """Return the command that makes the container ready to be started.
 
         Its ports are published on a free port of 127.0.0.1: a container's own address cannot be reached where the engine runs
         without root or in a virtual machine, as on macOS. Values of variables stand in no command line, which every user of the
@@ -81,7 +81,7 @@ class ContainerEngine:
         return options
 
     def start(self, name: str) -> tuple[str, ...]:
-        """The command that starts the container and passes on what it writes until it ends."""
+        """Return the command that starts the container and passes on what it writes until it ends."""
         return (self.path, "start", "--attach", name)
 
     def signal(self, name: str, number: int) -> tuple[str, ...]:
@@ -97,16 +97,16 @@ class ContainerEngine:
         return (self.path, "load", "--quiet", "--input", archive)
 
     def remove(self, *names: str) -> tuple[str, ...]:
-        """The command that kills and removes containers, with the volumes that only they have."""
+        """Return the command that kills and removes containers, with the volumes that only they have."""
         own = ("--time", "0") if self.is_podman else ()
         return (self.path, "rm", "--force", "--volumes", *own, *names)
 
     def containers(self) -> tuple[str, ...]:
-        """The command that lists the containers of this home, of earlier instances too."""
+        """Return the command that lists the containers of this home, of earlier instances too."""
         return (self.path, "ps", "--all", "--quiet", "--filter", f"label={HOME}={self.home}")
 
     def images(self) -> tuple[str, ...]:
-        """The command that lists the names of the images of this home."""
+        """Return the command that lists the names of the images of this home."""
         reference = f"reference={self.repository}"
         return (self.path, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", reference)
 
@@ -114,14 +114,14 @@ class ContainerEngine:
         return (self.path, "rmi", *names)
 
     def remove_all(self) -> tuple[str, ...]:
-        """One command that removes the containers of this instance, for when nobody is left to do it in two."""
+        """Return one command that removes the containers of this instance, for when nobody is left to do it in two."""
         label = f"label={_INSTANCE}={self.instance_id}"
         own = "--time 0" if self.is_podman else ""
         script = f'ids=$("$1" ps --all --quiet --filter "$2") && [ -n "$ids" ] && "$1" rm --force --volumes {own} $ids'
         return ("/bin/sh", "-c", script, "sh", self.path, label)
 
     def gateway(self) -> tuple[str, ...]:
-        """The command that tells the address of this machine on the network of containers; empty lines aside."""
+        """Return the command that tells the address of this machine on the network of containers; empty lines aside."""
         ranges = ".Subnets" if self.is_podman else ".IPAM.Config"
         network = "podman" if self.is_podman else "bridge"
         return (
@@ -134,13 +134,13 @@ class ContainerEngine:
         )
 
     def rootless(self) -> tuple[str, ...]:
-        """The command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
+        """Return the command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
         field = ".Host.Security.Rootless" if self.is_podman else "json .SecurityOptions"
         return (self.path, "info", "--format", f"{{{{{field}}}}}")
 
 
 def _inside(path: str) -> str:
-    """A path of the container, where it gets a volume of its own: with a colon in it, it would name one of this machine."""
+    """Return a path of the container for a volume of its own: with a colon in it, it would name one of this machine."""
     if not path.startswith("/") or ":" in path:
         raise StartError(f"the path {path!r} of a mount is no absolute path of a container, without a colon")
     return path

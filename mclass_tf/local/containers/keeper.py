@@ -40,7 +40,7 @@ def main(parent: str, descriptor: str, most: str, program: str, *arguments: str)
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
-    _let_go_of_output()
+    _close_output()
     os._exit(_status(_ended(pid)))
 
 
@@ -63,7 +63,7 @@ def _become(report: int, most: int, argv: tuple[str, ...]) -> None:
 
 
 def _limit(most: int) -> None:
-    """The kernel counts what the user has, not what the task has: so many more, then."""
+    """Let the task have `most` more processes than the user has now: the kernel counts the user's, not the task's."""
     if not _IS_LINUX or os.getuid() == 0:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -80,7 +80,7 @@ def _own_processes() -> Iterator[int]:
 
 
 def _processes() -> list[int]:
-    """Every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
+    """Return every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
     try:
         return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208
     except OSError:
@@ -98,8 +98,8 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value)
 
 
-def _let_go_of_output() -> None:
-    """What reads the output waits for the program's end, not for ours."""
+def _close_output() -> None:
+    """Close the output: its reader waits for the program's end, not for ours."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -183,7 +183,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _children_by_parent() -> Callable[[int], list[int]]:
-    """The same from what each process says of its parent, for kernels that list no children."""
+    """Return a function that lists children by the parent of each process, for kernels that list no children."""
     children: dict[int, list[int]] = {}
     for pid in _processes() if _IS_LINUX else ():
         if (parent := _parent(pid)) is not None:
@@ -200,7 +200,7 @@ def _parent(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> bool:
-    """Whether it is no more, or will be at once."""
+    """Kill a process; return whether it is gone, or will be at once."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:

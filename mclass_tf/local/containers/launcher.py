@@ -31,7 +31,7 @@ def main(parent: str, descriptor: str, program: str, *arguments: str) -> None:
 
 
 def _reset_signals() -> None:
-    """A container starts with no signal blocked or ignored, whatever holds in the shell that the server came from."""
+    """Block and ignore no signal, as at a container's start, whatever holds in the shell that the server came from."""
     for number in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP stay as they are
             signal.signal(number, signal.SIG_DFL)

@@ -36,13 +36,13 @@ class ProcessPlan:
 
     @property
     def limit(self) -> int | None:
-        """Bytes of memory."""
+        """Return the memory limit in bytes."""
         mib = self.container.memory_mib
         return None if mib is None else mib * 2**20
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command, its program resolved; as in docker, another entry point leaves the image's command out."""
+        """Return the command, its program resolved; as in docker, another entry point leaves the image's command out."""
         given = self._entry_point
         entry_point = self.image.entry_point if given is None else given
         own = self.image.command if given is None else ()
@@ -51,12 +51,12 @@ class ProcessPlan:
 
     @property
     def _entry_point(self) -> Sequence[str] | None:
-        """Docker takes the single word "" for none at all, and not for a program's name."""
+        """Return the entry point; for Docker the single word "" is none."""
         given = self.container.entry_point
         return () if given is not None and tuple(given) == ("",) else given
 
     def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """The command with the path of its program in front; raise StartError."""
+        """Return the command with the path of its program in front; raise StartError."""
         if not argv or not argv[0]:
             raise StartError("no command specified")
         name = argv[0]
@@ -83,7 +83,7 @@ class ProcessPlan:
         )
 
     def local(self, word: str) -> str:
-        """A word of a health check: its addresses of the container's own ports are those on this machine."""
+        """Return a word of a health check with the container's own ports at their addresses on this machine."""
         for port, (host, here) in self.addresses.items():
             word = re.sub(rf"{_HERE}{_AND}{port}\b", rf"{host}\g<1>{here}", word)
         return word
@@ -102,7 +102,7 @@ class ProcessPlan:
 
     @property
     def _env(self) -> dict[str, str]:
-        """Nothing of the developer's own; the variables that name files name those of the unpacked image."""
+        """Return the environment variables: nothing of the developer's own; names of files are those of the unpacked image."""
         env = {name: os.environ[name] for name in _NEEDED if name in os.environ}
         env |= {"TZ": "UTC", **self.image.env, **self.container.environment}
         for name in _OF_FILES:
@@ -120,7 +120,7 @@ class ProcessPlan:
 
 
 def cannot_execute(name: str, reason: str) -> str:
-    """What containerd says, for ECS to quote."""
+    """Return containerd's message, for ECS to quote."""
     return (
         "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
         f'unable to start container process: exec: "{name}": {reason}: unknown'

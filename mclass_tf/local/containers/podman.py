@@ -108,7 +108,7 @@ class ContainerDriver:
             raise StartError(f"no port of {gateway} can be had: {error.strerror}") from None
 
     async def _create(self, container: Container, *, name: str, relay: Relay | None) -> None:
-        """Values of variables stand in a file of the user's own for as long as this takes, and in no command line."""
+        """Create the container. Values of variables are in a private file meanwhile, and in no command line."""
         environment, hosts = _reachable(container.environment, relay, url=self._url)
         variables = Variables.of(environment)
         file = self._folder / f"{uuid.uuid4().hex}.env"
@@ -157,7 +157,7 @@ class ContainerDriver:
         return image
 
     async def _prepared(self) -> str | None:
-        """Once: remove what is left of earlier instances, and find the address at which containers reach this machine."""
+        """Once, remove what is left of earlier instances, and find the address at which containers reach this machine."""
         if self._ready is None:
             self._ready = asyncio.create_task(self._prepare())
         return await asyncio.shield(self._ready)
@@ -213,7 +213,7 @@ class _Container:
         self._highest = Usage(memory_bytes=0, cpu_seconds=0.0)
         self._was_killed = False
         self._addresses: dict[int, tuple[str, int]] = {}
-        self._lines = (Lines(plan.output), Lines(self._err))
+        self._lines = (Lines(plan.output), Lines(self._take_error_line))
         self._held: list[str] | None = []
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._following: asyncio.Task[None] | None = None
@@ -279,13 +279,13 @@ class _Container:
         return Usage(memory_bytes=0, cpu_seconds=self._highest.cpu_seconds)
 
     def _measured(self) -> Usage:
-        """What its processes use. Those in a virtual machine cannot be seen from here."""
+        """Return what its processes use. Those in a virtual machine cannot be seen from here."""
         if sys.platform == "linux" and self._pid:
             return usage.measure(self._pid)
         return Usage(memory_bytes=0, cpu_seconds=0.0)
 
-    def _err(self, line: str) -> None:
-        """Until the container runs, what arrives is the engine's own complaint."""
+    def _take_error_line(self, line: str) -> None:
+        """Pass on a line of standard error; before the container runs, keep it: it is the engine's own message."""
         if self._held is None:
             self._plan.output(line)
         else:
@@ -305,7 +305,7 @@ class _Container:
             await asyncio.sleep(_MEASURED_EVERY)
 
     async def _follow(self, ended: Callable[[_Container], None]) -> None:
-        """Whatever the engine answers, or does not answer, the container has an end: others wait for it."""
+        """Set the exit of the container at its end, whatever the engine answers: others wait for it."""
         result = Exit(code=await self._client.wait() if self._client else 0)
         try:
             for line in self._lines:
@@ -327,7 +327,7 @@ class _Container:
         return Exit(code=code, is_out_of_memory=bool(state.get("OOMKilled")) or self._ran_out_of_memory(code))
 
     def _ran_out_of_memory(self, code: int) -> bool:
-        """Whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
+        """Return whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
         limit = (self._plan.memory_mib or 0) * 2**20
         is_near = self._highest.memory_bytes >= _NEARLY * limit
         return bool(limit) and code == _SIGKILL and not self._was_killed and is_near
@@ -352,7 +352,7 @@ class Commands:
         stderr: Callable[[bytes], None],
         env: Mapping[str, str] | None = None,
     ) -> Program:
-        """They have this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
+        """Return a program with this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
         return Program(
             argv=argv, cwd=self.cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
         )
@@ -381,7 +381,7 @@ class Commands:
 def _reachable(
     environment: Mapping[str, str], relay: Relay | None, *, url: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
+    """Return the variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
 
     Where it cannot be reached, the variables that lead there are left out. Other addresses of this machine stay as they are:
     in a container they are its own, as on AWS.

@@ -131,7 +131,7 @@ class ProcessDriver:
         return self._folder / "images" / digest.removeprefix("sha256:")
 
     async def _interpreter(self) -> Path:
-        """This machine's Python for tasks, made once."""
+        """Return this machine's Python for tasks, made once."""
         if self._python is None:
             self._python = asyncio.create_task(in_thread(_make_python, self._folder / "python"))
         try:
@@ -167,14 +167,14 @@ class ProcessDriver:
         remove(plan.place)
 
     async def _measure(self) -> None:
-        """While anything has a limit: kill what uses more memory than that, as the kernel does in a container."""
+        """While anything has a limit, kill what uses more memory than that, as the kernel does in a container."""
         while self._limited():
             await asyncio.sleep(_MEASURED_EVERY)
             limited = self._limited()
             limits = {keeper: running.plan.limit or 0 for keeper, running in limited.items()}
-            for keeper in await asyncio.to_thread(_above, limits):
+            for keeper in await asyncio.to_thread(_over_memory_limit, limits):
                 limited[keeper].kill_for_memory()
-            for keeper in await asyncio.to_thread(_beyond, limits, self._most):
+            for keeper in await asyncio.to_thread(_over_process_limit, limits, self._most):
                 limited[keeper].kill_for_number()
 
     def _limited(self) -> dict[int, _Process]:
@@ -199,7 +199,7 @@ class _Process:
 
     @property
     def keeper(self) -> int:
-        """The process below which all of it is."""
+        """Return the process below which all of it is."""
         return self._child.keeper or self._child.pid
 
     @property
@@ -295,13 +295,13 @@ def _check(image: Image) -> None:
 
 
 def _make_python(folder: Path) -> Path:
-    """This machine's Python without the packages that are installed here: a task has those of its image alone."""
+    """Return this machine's Python without the packages that are installed here: a task has those of its image alone."""
     venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     return folder / "bin" / "python"
 
 
-def _above(limits: Mapping[int, int]) -> list[int]:
-    """The keepers below which more bytes of memory are used than may be."""
+def _over_memory_limit(limits: Mapping[int, int]) -> list[int]:
+    """Return the keepers below which more bytes of memory are used than may be."""
     return [
         keeper
         for keeper, limit in limits.items()
@@ -310,6 +310,6 @@ def _above(limits: Mapping[int, int]) -> list[int]:
     ]
 
 
-def _beyond(keepers: Iterable[int], most: int) -> list[int]:
-    """The keepers below which there are too many processes."""
+def _over_process_limit(keepers: Iterable[int], most: int) -> list[int]:
+    """Return the keepers below which there are too many processes."""
     return [keeper for keeper in keepers if usage.count_below(keeper) > most]

@@ -107,7 +107,7 @@ class Instance:
                 while not self._all_run():
                     await changed.wait()
                     changed.clear()
-                await asyncio.gather(*(_answers(*address) for address in self._addresses()))
+                await asyncio.gather(*(_await_connection(*address) for address in self._addresses()))
         except TimeoutError:
             _log.warning(
                 "not every task of the snapshot runs and takes connections after %g s", _START_SECONDS
@@ -144,7 +144,7 @@ class Instance:
         ]
 
     def _addresses(self) -> list[tuple[str, int]]:
-        """Where the tasks answer that are targets."""
+        """Return where the tasks answer that are targets."""
         with self._aws.exclusive():
             return [
                 task.interface.ports[registration.container_port]
@@ -168,7 +168,7 @@ class Instance:
             )
 
 
-async def _answers(host: str, port: int) -> None:
+async def _await_connection(host: str, port: int) -> None:
     """Return when a connection is taken."""
     while True:
         with contextlib.suppress(OSError):

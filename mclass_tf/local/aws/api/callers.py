@@ -73,7 +73,7 @@ class Callers:
         return caller
 
     def is_known(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
+        """Return whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
         try:
             signed = _read(environ)
             return signed is not None and bool(self._caller(signed))
@@ -120,7 +120,7 @@ def _read(environ: Mapping[str, Any]) -> Signature | None:
 
 
 def _key_of_user(access_key_id: str) -> Caller | None:
-    """The key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
+    """Return the key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
     for account_id, partitions in tuple(iam_backends.items()):
         for backend in tuple(partitions.values()):
             key = backend.access_keys.get(access_key_id)

@@ -49,7 +49,7 @@ class Troubles:
         self._until: dict[str, tuple[Trouble, float]] = {}
 
     def put(self, trouble: Trouble) -> None:
-        """Begin a trouble, in the place of another one of the same service; one of 0 seconds ends it."""
+        """Start a trouble, which replaces another one of the same service; one of 0 seconds ends it."""
         with self._lock:
             now = self._clock()
             self._until = {name: entry for name, entry in self._until.items() if entry[1] > now}

@@ -99,7 +99,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
                 self.delete_scaling_policy(policy.policy_name, namespace, r_id, dimension)
 
     def _keep_within(self, resource_id: str, *, lowest: int, highest: int) -> None:
-        """Bounds hold from the moment that they are registered: a service outside of them is scaled to the nearer one.
+        """Scale a service outside the bounds to the nearer one: they hold from their registration on.
 
         https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
         """
@@ -204,7 +204,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
     # ---- target tracking
 
     def track(self, resource_id: str, *, value_of: ValueOf, now: float) -> None:
-        """Scale as the policies of a service want."""
+        """Scale a service as its policies decide."""
         target = self.targets[_DIMENSION][resource_id]
         suspended = target.suspended_state or {}
         service = self._find_service(resource_id)
@@ -228,13 +228,13 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
             self.scale(resource_id, decision.capacity, cause=_cause(decision), now=now)
 
     def tracking(self, resource_id: str) -> Iterator[Policy]:
-        """The target tracking policies of a service."""
+        """Return the target tracking policies of a service."""
         for policy in self.policies.values():
             if policy.resource_id == resource_id and policy.policy_type == "TargetTrackingScaling":
                 yield policy
 
     def _last(self, resource_id: str, *, is_out: bool, now: float) -> Last:
-        """The last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
+        """Return the last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
         for activity in reversed(self.activities):
             if activity.resource_id != resource_id or not activity.cause.startswith("monitor alarm"):
                 continue
@@ -244,7 +244,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
 
 
 def is_policy(action: str) -> bool:
-    """Whether an alarm's action is a scaling policy of Application Auto Scaling."""
+    """Return whether an alarm's action is a scaling policy of Application Auto Scaling."""
     return action.startswith("arn:aws:autoscaling:") and ":scalingPolicy:" in action
 
 

@@ -30,7 +30,7 @@ class Reading:
     can_scale_in: bool = True
 
     def proposal(self, capacity: int) -> int:
-        """The capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
+        """Return the capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
         return math.ceil(capacity * (self.value or 0.0) / self.target - _ROUNDING)
 
 
@@ -72,14 +72,14 @@ def decide(
     """
     known = [reading for reading in readings if reading.value is not None]
     if any(reading.high for reading in known):
-        return _out(capacity, [reading for reading in known if reading.high], last=last_out)
+        return _scale_out(capacity, [reading for reading in known if reading.high], last=last_out)
     lows = [reading for reading in readings if reading.can_scale_in]
     if not lows or any(reading.low is None or reading.value is None for reading in lows):
         return None
-    return _in(capacity, lows, last=last_in)
+    return _scale_in(capacity, lows, last=last_in)
 
 
-def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
+def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     """During the cooldown, what the last scale-out added counts as part of what is added now."""
     if not capacity.can_scale_out:
         return None
@@ -95,7 +95,7 @@ def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Scal
     return ScalingDecision(capacity=target, policy=most.policy, alarm=most.high)
 
 
-def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
+def _scale_in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     if not capacity.can_scale_in or capacity.is_deploying:
         return None
     if any(last.ago < reading.scale_in_cooldown for reading in readings):

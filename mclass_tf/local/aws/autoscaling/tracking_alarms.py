@@ -30,13 +30,13 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
 
     def create_alarms(self) -> None:
         """Called at the end of moto's constructor, when the policy that this one changes is still in its place."""
-        before = self._before()
+        before = self._previous_policy()
         if before is not None:
             self.policy_arn, self.creation_time = before.policy_arn, before.creation_time
         if self.policy_type == "TargetTrackingScaling" and self.service_namespace == "ecs":
             self.alarms = [self._alarm(is_high=True), self._alarm(is_high=False)]
 
-    def _before(self) -> Any:
+    def _previous_policy(self) -> Any:
         key = self.formulate_key(
             self.service_namespace, self.resource_id, self.scalable_dimension, self.policy_name
         )
@@ -72,7 +72,7 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
         )
 
     def _metric(self) -> dict[str, Any]:
-        """What the alarms watch, as PutMetricAlarm takes it."""
+        """Return what the alarms watch, as PutMetricAlarm takes it."""
         named = self.configuration.get("PredefinedMetricSpecification")
         if named is not None and named["PredefinedMetricType"] == REQUESTS:
             _, _, group = str(named["ResourceLabel"]).partition("/targetgroup/")

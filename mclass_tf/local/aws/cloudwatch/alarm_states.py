@@ -78,7 +78,7 @@ def decide(condition: AlarmCondition, points: Sequence[Point]) -> AlarmState | N
 
 
 def _is_old_enough(condition: AlarmCondition, points: Sequence[Point]) -> bool:
-    """Whether an alarm is due on fewer datapoints than asked for: no known one is within the threshold, the oldest is as old."""
+    """Return whether an alarm is due with fewer datapoints than it asks for: no known one is within the threshold, the oldest is as old."""
     last = points[-condition.periods :]
     oldest = next((index for index, point in enumerate(last) if point.value is not None), None)
     return oldest is not None and len(last) - oldest >= condition.datapoints

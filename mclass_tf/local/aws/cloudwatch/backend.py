@@ -75,7 +75,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
         super().delete_alarms(alarm_names)
 
     def set_alarm_state(self, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
-        """Until the next evaluation, as in CloudWatch."""
+        """Set the state until the next evaluation, as in CloudWatch."""
         before = self.alarms[alarm_name].state_value if alarm_name in self.alarms else ""
         super().set_alarm_state(alarm_name, reason, reason_data, state_value)
         self.alarms[alarm_name].state_transitioned_timestamp = self.alarms[alarm_name].state_updated_timestamp
@@ -104,7 +104,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
             self.metrics.add(metric, at=at, stats=_stats(datum), unit=datum.get("Unit"))
 
     def get_all_metrics(self) -> list[Any]:
-        """What ListMetrics filters: one datum for each metric."""
+        """Return what ListMetrics filters: one datum for each metric."""
         return [_Listed(metric) for metric in self.metrics.all()]
 
     def statistics(

@@ -245,7 +245,7 @@ def _all_series(given: Value) -> tuple[TimeSeries, ...]:
 
 
 def _aggregate(how: Callable[[Sequence[float]], float]) -> Callable[..., Value]:
-    """Over a list of series: a series, period by period. Over one series: a number."""
+    """Return a function that gives a series over a list of series, period by period, and a number over one series."""
 
     def function(_context: Context, given: Value) -> Value:
         entries = _all_series(given)

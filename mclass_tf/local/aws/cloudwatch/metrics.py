@@ -22,7 +22,7 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 def is_statistic(name: str) -> bool:
-    """Whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""
+    """Return whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""
     return name in SIMPLE or _PERCENTILE.fullmatch(name) is not None
 
 
@@ -127,7 +127,7 @@ class Series:
         return total
 
     def _seconds_from(self) -> float:
-        """The first whole minute that is all kept by the second."""
+        """Return the first whole minute that is all kept by the second."""
         first = min(self._seconds, default=0)
         if len(self._seconds) < _SECONDS_KEPT:
             return float(first - first % MINUTE)

@@ -114,7 +114,7 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         )
 
     def _windows(self, period: int) -> list[tuple[float, float]]:
-        """The periods of the request, from a whole minute on."""
+        """Return the periods of the request, from a whole minute on."""
         check_period(period)
         start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
         if start >= end:

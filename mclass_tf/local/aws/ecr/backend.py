@@ -104,7 +104,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def is_supported(self) -> bool:
-        """Whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
+        """Return whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
         layers = json.loads(self.image_manifest).get("layers", ())
         return not layers or any(
             ".layer." in layer.get("mediaType", "") or ".rootfs." in layer.get("mediaType", "")
@@ -128,7 +128,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
         }
 
     def get_image_size_in_bytes(self) -> int | None:
-        """The sum of the layers and the configuration; an index has no size of its own."""
+        """Return the sum of the layers and the configuration; an index has no size of its own."""
         manifest = json.loads(self.image_manifest)
         if "layers" not in manifest:
             return None
@@ -232,7 +232,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         return next((f.findings for f in of_repository if f.digest in (None, digest)), ())
 
     def tell_findings(self, findings: Findings) -> None:
-        """From here on the scanner finds these, in the images that are there too."""
+        """Have the scanner report these findings from now on, in existing images too."""
         kept = [
             earlier
             for earlier in self.told_findings
@@ -393,7 +393,7 @@ def _invalid_manifest() -> Exception:
 class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
     @property
     def ecr_backend(self) -> LocalEcrBackend:
-        """The registry that a call names; moto looks into the caller's own whatever `registryId` says."""
+        """Return the registry that a call names; moto looks into the caller's own whatever `registryId` says."""
         own = Principal(account_id=self.current_account, region=self.region)
         registry_id = self._get_param("registryId")
         if registry_id in {None, own.account_id}:
@@ -428,13 +428,13 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
 
 
 def backend_of(registry: Principal) -> LocalEcrBackend:
-    """The repositories of an account in a region."""
+    """Return the repositories of an account in a region."""
     backend: LocalEcrBackend = ecr_backends[registry.account_id][registry.region]
     return backend
 
 
 def is_region(region: str, *, account_id: str) -> bool:
-    """Whether there is such a region."""
+    """Return whether there is such a region."""
     return region in ecr_backends[account_id]
 
 

@@ -114,7 +114,7 @@ def key_of(place: LogDestination, *, at: float) -> str:
 
 
 def _place(load_balancer_arn: str) -> LogDestination | None:
-    """Where the load balancer logs to, or None where it does not."""
+    """Return where the load balancer logs to, or None where it does not."""
     parts = load_balancer_arn.split(":")
     account_id, region = parts[4], parts[3]
     balancer = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)

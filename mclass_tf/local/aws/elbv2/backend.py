@@ -90,7 +90,7 @@ class LocalElbv2Backend(TargetGroups):
         ip_address_type: str = "ipv4",
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
-        """Checks the name, the zones, the security groups and the way to the internet as AWS does.
+        """Check the name, the zones, the security groups and the way to the internet as AWS does.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
         The load balancer is active at once. In AWS it is `provisioning` for some minutes.
@@ -272,7 +272,7 @@ class LocalElbv2Backend(TargetGroups):
         check_conditions(conditions or [])
 
     def _associate_target_groups(self) -> None:
-        """Which load balancers use a target group: moto adds to that list and never takes away."""
+        """Update which load balancers use a target group: moto adds to that list and never removes."""
         used: dict[str, list[str]] = {arn: [] for arn in self.target_groups}
         for load_balancer in self.load_balancers.values():
             for arn in _forwarded_to(load_balancer, targets_of=self._get_target_group_arns_from):
@@ -320,7 +320,7 @@ class LocalElbv2Backend(TargetGroups):
 
 
 def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
-    """The target groups that a load balancer's listeners and rules forward to."""
+    """Return the target groups that a load balancer's listeners and rules forward to."""
     actions = [
         action
         for listener in load_balancer.listeners.values()

@@ -91,13 +91,13 @@ _OF_TARGET_GROUPS: Mapping[str, _Number | _Choice | None] = {
 
 
 def check_load_balancer_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raises ValidationError for a value that is none; moto refuses the keys that it does not know."""
+    """Raise ValidationError for a value that is none; moto refuses the keys that it does not know."""
     for key, value in attributes.items():
         _check_value(key, value, _OF_LOAD_BALANCERS.get(key))
 
 
 def check_target_group_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raises ValidationError for a key or a value that is none."""
+    """Raise ValidationError for a key or a value that is none."""
     for key, value in attributes.items():
         if key not in _OF_TARGET_GROUPS:
             raise error("ValidationError", f"Target group attribute key '{key}' is not recognized")
@@ -133,7 +133,7 @@ def check_redirect(action: Mapping[str, Any], *, position: int) -> None:
 
 
 def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValidationError for what the load balancer could not go by; moto has looked at its shape."""
+    """Raise ValidationError for what the load balancer could not go by; moto has looked at its shape."""
     try:
         rules.compile_conditions(conditions)
     except ValueError as wrong:

@@ -49,7 +49,7 @@ class End:
 
 
 def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
-    """Whether some rule lets TCP through on that port, from or to all of the other end's range."""
+    """Return whether some rule lets TCP through on that port, from or to all of the other end's range."""
     return any(_rule_allows(rule, other=other, port=port) for rule in rules)
 
 
@@ -64,7 +64,7 @@ def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
 
 
 def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
-    """Whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
+    """Return whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
     """
@@ -155,7 +155,7 @@ def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
 
 
 def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
-    """Of the subnet's network ACL; moto gives every subnet one."""
+    """Return the entries of the subnet's network ACL; moto gives every subnet one."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
             continue

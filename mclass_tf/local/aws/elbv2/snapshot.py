@@ -43,7 +43,7 @@ class Built:
 
 
 def load_balancers() -> Iterator[Owned]:
-    """Every load balancer. Call it under the lock of the calls."""
+    """Return every load balancer. Call it under the lock of the calls."""
     for account_id, regions in list(elbv2_backends.items()):
         for region, backend in list(regions.items()):
             for load_balancer in list(backend.load_balancers.values()):

@@ -187,18 +187,18 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return self._targets.setdefault(group.arn, Targets())
 
     def _in_use(self, group: Any, entry: TargetHealth) -> TargetHealth:
-        """The target as it is, or why nobody sends it anything."""
+        """Return the target as it is, or why nobody sends it anything."""
         if entry.is_draining:
             return entry
         if not group.load_balancer_arns:
-            return _as(entry, targets.NOT_IN_USE)
+            return _with_status(entry, targets.NOT_IN_USE)
         zone = self.zone_of(group, entry.ip)
         enabled = {
             subnet.availability_zone
             for arn in group.load_balancer_arns
             for subnet in self.load_balancers[arn].subnets
         }
-        return entry if zone is None or zone in enabled else _as(entry, targets.ZONE_NOT_ENABLED)
+        return entry if zone is None or zone in enabled else _with_status(entry, targets.ZONE_NOT_ENABLED)
 
     def zone_of(self, group: Any, ip: str) -> str | None:
         for subnets in self.ec2_backend.subnets.values():
@@ -216,7 +216,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return status
 
     def _check_target(self, group: Any, entry: Mapping[str, Any], *, position: int) -> None:
-        """In AWS's words, as far as they are known.
+        """Refuse a target that AWS refuses, in its words as far as they are known.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
         """
@@ -255,7 +255,7 @@ def _unregistered(ip: str, port: int) -> TargetHealth:
     )
 
 
-def _as(entry: TargetHealth, status: tuple[str, str, str]) -> TargetHealth:
+def _with_status(entry: TargetHealth, status: tuple[str, str, str]) -> TargetHealth:
     state, reason, description = status
     return TargetHealth(
         ip=entry.ip, port=entry.port, state=state, reason=reason, description=description, since=entry.since

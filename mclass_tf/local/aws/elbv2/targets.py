@@ -62,7 +62,7 @@ class Targets:
             self._set(ip, port, DRAINING, now=now)
 
     def remove(self, ip: str, port: int) -> None:
-        """As `deregister`, where there is nothing to drain."""
+        """Remove a target that has nothing to drain."""
         self._known.pop((ip, port), None)
 
     def take(self, health: Health, *, now: float) -> bool:
@@ -75,7 +75,7 @@ class Targets:
         return True
 
     def restart(self, *, now: float) -> None:
-        """Nobody checks them any more, or somebody else does."""
+        """Have every target checked anew: nobody checks it any more, or somebody else does."""
         for known in self._known.values():
             if not known.is_draining:
                 self._set(known.ip, known.port, REGISTERING, now=now)
