@@ -86,12 +86,12 @@ class Access:
 
     @property
     def is_plain(self) -> bool:
-        """Whether calls go out without TLS, for which no bundle of certificates is read."""
+        """Return whether calls go out without TLS, for which no bundle of certificates is read."""
         return (self.endpoint_url or "").startswith("http://")
 
     @property
     def is_complete(self) -> bool:
-        """Whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
+        """Return whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
         return self.access_key_id is not None and self.is_plain
 
     def variables(self) -> dict[str, str]:
@@ -364,7 +364,7 @@ def error_message(error: Exception) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
+    """Return whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
     from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
 
     if isinstance(error, (ConnectionError, HTTPClientError)):

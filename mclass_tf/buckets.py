@@ -24,12 +24,12 @@ _NO_PUBLIC_ACCESS = {
 
 
 def ensure_state_bucket(s3: S3Client, name: str, *, region: str) -> tuple[str, ...]:
-    """A bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
+    """Ensure that there is a bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
     return tuple(_ensure(s3, name, region=region, statements=[_tls_only(name)], expire_after_days=None))
 
 
 def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id: str) -> tuple[str, ...]:
-    """A bucket to which load balancers of `account_id` may write their access logs; kept for a year.
+    """Ensure that there is a bucket to which load balancers of `account_id` may write their access logs; kept for a year.
 
     The log delivery service writes with S3's own keys only, and needs no more than PutObject. Source:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html

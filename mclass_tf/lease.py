@@ -286,7 +286,7 @@ def _machine(*, proc: Path = Path("/proc")) -> str:
 
 
 def _is_dead(holder: Holder) -> bool:
-    """Tell whether it is a process of this machine that is no more; of another machine's nothing is known."""
+    """Return whether it is a process of this machine that is no more; of another machine's nothing is known."""
     if holder.machine != _machine():
         return False
     try:

@@ -223,12 +223,12 @@ class Record:
 
     @property
     def is_harmless(self) -> bool:
-        """Tell whether it has come to its end, for sure, before it changed anything."""
+        """Return whether it has come to its end, for sure, before it changed anything."""
         return self.is_over and bool(self.steps) and all(step.what in _HARMLESS for step in self.steps)
 
     @property
     def is_over(self) -> bool:
-        """Tell whether it has come to its own end; where another one goes on with it, it has not."""
+        """Return whether it has come to its own end; where another one goes on with it, it has not."""
         return self.ended is not None and self.ended.outcome != CUT_OFF
 
     @property
@@ -333,7 +333,7 @@ class Ledger:
         return f"{self._prefix}by-image/{digest.replace(':', '-')}/"
 
     def _index(self, name: str, digest: str) -> None:
-        """Enter an attempt into the index of images; what does so in vain stops no release."""
+        """Enter an attempt into the index of images; a failure to do so stops no release."""
         if not _DIGEST.fullmatch(digest):
             return
         key = self._image_prefix(digest) + name
@@ -418,7 +418,7 @@ class Ledger:
             ) from None
 
     def _has(self, name: str, what: str, document: Mapping[str, Any]) -> bool:
-        """Tell whether that very document is there; where it cannot be read, why it was not written matters more."""
+        """Return whether that very document is there; where it cannot be read, why it was not written matters more."""
         try:
             return bool(self._read(name, what, dict[str, Any]) == document)
         except (self._s3.exceptions.ClientError, DamagedObjectError):

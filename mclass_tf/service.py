@@ -124,7 +124,7 @@ class Service:
 
     @property
     def is_wired(self) -> bool:
-        """Tell whether ECS knows both target groups, and the rules that it shifts traffic with."""
+        """Return whether ECS knows both target groups, and the rules that it shifts traffic with."""
         wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
         return bool(wirings) and all(wirings)
 
@@ -488,7 +488,7 @@ class Ecs:
         self._call("UpdateService", request)
 
     def roll_back(self, arn: str) -> None:
-        """Tell ECS to take a service deployment back.
+        """Have ECS roll back a service deployment.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
         """
@@ -496,7 +496,7 @@ class Ecs:
         self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
 
     def answer_pause(self, arn: str, hook_id: str, *, goes_on: bool) -> None:
-        """Tell a service deployment that waits to go on, or to roll back.
+        """Answer a pause of a service deployment: continue, or roll back.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
         """

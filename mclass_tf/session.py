@@ -118,7 +118,7 @@ class Session:
 
     @cached_property
     def cli_config(self) -> Path:
-        """The CLI configuration for Terraform: the user's own, or one that names this machine's mirror."""
+        """Return the CLI configuration for Terraform: the user's own, or one that names this machine's mirror."""
         source = cliconfig.find_source(self.env)
         if source.user_config is not None:
             return source.user_config
@@ -164,7 +164,7 @@ class Session:
                     self.workspace.run_folder.clear()
 
     def settle(self, *, waits: bool) -> None:
-        """Deal with what an earlier command that died has left, before this one looks at anything.
+        """Clean up what an earlier command that died has left, before this one looks at anything.
 
         Where its Terraform is still at work, raise StillRunningError if this command `waits` for it, else report it.
         """

@@ -28,7 +28,7 @@ class State:
 
     @property
     def shown(self) -> Mapping[str, Any]:
-        """The outputs, None in the place of every secret: as `terraform apply -json` tells them."""
+        """Return the outputs, None in the place of every secret: as `terraform apply -json` tells them."""
         return {name: None if name in self.sensitive else value for name, value in self.outputs.items()}
 
 

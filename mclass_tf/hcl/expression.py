@@ -77,7 +77,7 @@ class Attribute:
 
 
 def is_literal(expression: Expression) -> bool:
-    """Tell whether the value is written out, to the last part."""
+    """Return whether the value is written out, to the last part."""
     if isinstance(expression, Object):
         return expression.is_complete and all(is_literal(value) for _, _, value in expression.items)
     if isinstance(expression, Tuple):

@@ -192,7 +192,7 @@ class _Reading:
 
 
 def _is_true(expression: Expression | None) -> bool:
-    """Tell whether a switch is on, or may be: what is no literal is not known here."""
+    """Return whether a switch is on, or may be: what is no literal is not known here."""
     return expression is not None and not (isinstance(expression, Literal) and expression.value is False)
 
 
@@ -214,7 +214,7 @@ _LABELS: Final = {"locals": 0, "variable": 1, "module": 1, "provider": 1, "resou
 
 
 def _blocks_of_json(expression: Expression) -> Iterator[Block]:
-    """Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
+    """Yield the blocks of a file in JSON. Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
     for kind, line, inner in _members(expression):
         if kind in _LABELS:
             yield from _labelled(kind, (), line, inner)

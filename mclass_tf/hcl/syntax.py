@@ -109,7 +109,7 @@ def parse_expression(text: str) -> Expression | None:
 
 @cache
 def _parser() -> Parser:
-    """Late: what only asks for help needs no grammar."""
+    """Return the parser, imported late: `--help` needs no grammar."""
     import tree_sitter_hcl  # noqa: PLC0415
     from tree_sitter import Language, Parser  # noqa: PLC0415
 

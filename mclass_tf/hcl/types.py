@@ -131,7 +131,7 @@ def null_elements(value: Expression, type_: Type, path: str) -> Iterator[NullEle
 
 
 def is_decided(value: Expression, type_: Type) -> bool:
-    """Tell whether both of the above know all of `value` that a `type_` has a say in, without an evaluation."""
+    """Return whether both of the above know all of `value` that a `type_` has a say in, without an evaluation."""
     match value:
         case Literal() | Computed(is_scalar=True):
             return True

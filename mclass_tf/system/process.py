@@ -73,7 +73,7 @@ class Deferred:
 
     @property
     def is_final(self) -> bool:
-        """Whether this process was told to end, by something else than Ctrl-C: nobody is to be asked then."""
+        """Return whether the signal was another than Ctrl-C's: nobody is to be asked then."""
         return self.number != signal.SIGINT
 
     def take(self, number: int) -> bool:

@@ -131,7 +131,7 @@ class RunFolder:
             return RunRecord(what="a command", since="an unknown time")
 
     def _write(self, record: RunRecord) -> None:
-        """Whole or not at all."""
+        """Write the record whole or not at all."""
         draft = self._record_file.with_suffix(".new")
         with _created(draft) as file:
             file.write(msgspec.json.encode(record))
@@ -155,7 +155,7 @@ def members(group: int) -> Mapping[int, str]:
 
 
 def has_proc() -> bool:
-    """Tell whether Linux's /proc is there and tells of processes: in a chroot, or hidden, it is an empty folder."""
+    """Return whether Linux's /proc is there and tells of processes: in a chroot, or hidden, it is an empty folder."""
     return (_PROC / "self" / "stat").exists()
 
 

@@ -64,7 +64,7 @@ def render(source: ProviderSource) -> str:
 
 
 def _implied(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Terraform's own mirror folders. Source: "Implied Local Mirror Directories" of its CLI configuration."""
+    """Return Terraform's own mirror folders. Source: "Implied Local Mirror Directories" of its CLI configuration."""
     home = Path(env.get("HOME", "/"))
     data = [env.get("XDG_DATA_HOME") or str(home / ".local/share")]
     data += (env.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")

@@ -72,7 +72,7 @@ def _on_path(env: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _absolute(path: str) -> str:
-    """Terraform starts in the root's folder: a name relative to ours, or one found by a relative PATH, would not do."""
+    """Return the absolute path: Terraform starts in the root's folder, where a path relative to ours leads nowhere."""
     return str(Path(path).absolute())
 
 

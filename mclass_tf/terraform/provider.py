@@ -86,7 +86,7 @@ def _installed(locked: syntax.Block, data: Path) -> Package | None:
 
 
 def is_locked(package: Package, *, memory: Path) -> bool:
-    """Whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
+    """Return whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
 
     To hash 700 MB takes 0.4 s: what it came to is kept in `memory`, for files that were not touched since.
     """
@@ -123,7 +123,7 @@ def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator
         ) as process,
     ):
         address: Future[str] = Future()
-        reader = threading.Thread(target=_listen, args=(process.stdout or (), address), daemon=True)
+        reader = threading.Thread(target=_read_address, args=(process.stdout or (), address), daemon=True)
         reader.start()
         try:
             yield _attached(package, address)
@@ -175,7 +175,7 @@ def _hash(files: Mapping[str, Path]) -> str:
     return "h1:" + base64.b64encode(total.digest()).decode()
 
 
-def _listen(lines: Iterable[str], address: Future[str]) -> None:
+def _read_address(lines: Iterable[str], address: Future[str]) -> None:
     """Find the line that says where the provider is; read on, since a full pipe would stop it."""
     matches = (_ATTACH.search(line) for line in lines)
     address.set_result(next((each[1] for each in matches if each), ""))
