@@ -109,7 +109,7 @@ class Admin:
         )
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
-            ecr.backend_of(owner).tell_findings(findings)
+            ecr.backend_of(owner).report_findings(findings)
         return _json(HTTPStatus.OK, {"findings": len(findings.findings)})
 
     def _put_interruption(self, body: Any) -> Reply:

@@ -237,7 +237,7 @@ def _raise(one: float, other: float) -> float | None:
 def _all_series(given: Value) -> tuple[TimeSeries, ...]:
     entries = given if isinstance(given, tuple) else (given,)
     if not all(isinstance(entry, TimeSeries) for entry in entries):
-        raise ExpressionError("a metric or a list of metrics is wanted")
+        raise ExpressionError("a metric or a list of metrics is required")
     return tuple(entry for entry in entries if isinstance(entry, TimeSeries))
 
 

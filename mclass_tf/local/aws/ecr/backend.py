@@ -148,7 +148,7 @@ _ONCE_IN = dt.timedelta(hours=24)
 class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
-        self.told_findings: list[Findings] = []
+        self.reported_findings: list[Findings] = []
 
     def create_repository(
         self,
@@ -228,17 +228,17 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         return image
 
     def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
-        of_repository = (f for f in reversed(self.told_findings) if f.repository == repository.name)
+        of_repository = (f for f in reversed(self.reported_findings) if f.repository == repository.name)
         return next((f.findings for f in of_repository if f.digest in (None, digest)), ())
 
-    def tell_findings(self, findings: Findings) -> None:
+    def report_findings(self, findings: Findings) -> None:
         """Have the scanner report these findings from now on, in existing images too."""
         kept = [
             earlier
-            for earlier in self.told_findings
+            for earlier in self.reported_findings
             if (earlier.repository, earlier.digest) != (findings.repository, findings.digest)
         ]
-        self.told_findings = [*kept[-_FINDINGS_KEPT:], findings]
+        self.reported_findings = [*kept[-_FINDINGS_KEPT:], findings]
         for image in (
             self.repositories[findings.repository].images if findings.repository in self.repositories else ()
         ):
