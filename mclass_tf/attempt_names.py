@@ -93,13 +93,13 @@ class Names:
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "Delimiter": "/"}
         position = {"StartAfter": prefix + after}
         while True:
-            answer = self._s3.list_objects_v2(**request, **position)
-            folders = (each["Prefix"].rstrip("/") for each in answer.get("CommonPrefixes", ()))
-            keys = (each["Key"] for each in answer.get("Contents", ()))
-            found = sorted(key.removeprefix(prefix) for key in (*folders, *keys))
-            names = tuple(name for name in found if "0" <= name[:1] <= "9")
-            is_cut = bool(answer.get("IsTruncated")) and names == tuple(found)
+            response = self._s3.list_objects_v2(**request, **position)
+            folders = (each["Prefix"].rstrip("/") for each in response.get("CommonPrefixes", ()))
+            keys = (each["Key"] for each in response.get("Contents", ()))
+            below = sorted(key.removeprefix(prefix) for key in (*folders, *keys))
+            names = tuple(name for name in below if "0" <= name[:1] <= "9")
+            is_cut = bool(response.get("IsTruncated")) and names == tuple(below)
             yield _Page(names=names, is_cut=is_cut)
             if not is_cut:
                 return
-            position = {"ContinuationToken": answer["NextContinuationToken"]}
+            position = {"ContinuationToken": response["NextContinuationToken"]}

@@ -86,12 +86,12 @@ class Access:
 
     @property
     def is_plain(self) -> bool:
-        """Whether calls go out without TLS, for which no bundle of certificates is read."""
+        """Return whether calls go out without TLS, for which no bundle of certificates is read."""
         return (self.endpoint_url or "").startswith("http://")
 
     @property
     def is_complete(self) -> bool:
-        """Whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
+        """Return whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
         return self.access_key_id is not None and self.is_plain
 
     def variables(self) -> dict[str, str]:
@@ -158,10 +158,10 @@ class Aws:
         there = dt.datetime.fromtimestamp(self._epoch + time.monotonic(), dt.UTC)
         return here if abs(here - there) <= _RIGHT else there
 
-    def _heed_clock(self, parsed: Mapping[str, Any], **_: Any) -> None:
-        told = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    def _learn_time(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         with suppress(TypeError, ValueError):  # no Date header, or not a date
-            epoch = parsedate_to_datetime(told).timestamp() - time.monotonic()
+            epoch = parsedate_to_datetime(date).timestamp() - time.monotonic()
             # An answer was on its way for some time, so the one that says the latest is the nearest.
             self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
@@ -200,7 +200,7 @@ class Aws:
             config=config,
             verify=False if access.is_plain else None,
         )
-        client.meta.events.register("after-call", self._heed_clock)
+        client.meta.events.register("after-call", self._learn_time)
         return client
 
     def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,13 +330,12 @@ class _JsonWire:
         SigV4Auth(self.credentials, self.service, self.region).add_auth(unsigned)
         answer = self.http.send(unsigned.prepare())
         try:
-            document = json.loads(answer.content)
+            document: dict[str, Any] = json.loads(answer.content)
         except ValueError:
             document = {}
         if answer.status_code >= _NO_SUCCESS:
             raise _client_error(action, status=answer.status_code, document=document)
-        found: dict[str, Any] = document
-        return found
+        return document
 
 
 def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> Exception:
@@ -360,12 +359,12 @@ def error_code(error: Exception) -> str:
 def error_message(error: Exception) -> str:
     """Return AWS's own words of an error, or what the error says of itself."""
     response = getattr(error, "response", None)
-    told = response.get("Error", {}).get("Message", "") if isinstance(response, Mapping) else ""
-    return str(told or error)
+    message = response.get("Error", {}).get("Message", "") if isinstance(response, Mapping) else ""
+    return str(message or error)
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
+    """Return whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
     from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
 
     if isinstance(error, (ConnectionError, HTTPClientError)):
@@ -398,14 +397,16 @@ def connect(
 
 
 def _assume(aws: Aws, role_arn: str, *, seconds: int | None) -> Access:
-    asked: Any = {} if seconds is None else {"DurationSeconds": seconds}
-    found = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf", **asked)["Credentials"]
+    duration: Any = {} if seconds is None else {"DurationSeconds": seconds}
+    credentials = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf", **duration)[
+        "Credentials"
+    ]
     return Access(
         region=aws.access.region,
         endpoint_url=aws.access.endpoint_url,
-        access_key_id=found["AccessKeyId"],
-        secret_access_key=found["SecretAccessKey"],
-        session_token=found["SessionToken"],
+        access_key_id=credentials["AccessKeyId"],
+        secret_access_key=credentials["SecretAccessKey"],
+        session_token=credentials["SessionToken"],
     )
 
 

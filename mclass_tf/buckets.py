@@ -24,12 +24,12 @@ _NO_PUBLIC_ACCESS = {
 
 
 def ensure_state_bucket(s3: S3Client, name: str, *, region: str) -> tuple[str, ...]:
-    """A bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
+    """Ensure that there is a bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
     return tuple(_ensure(s3, name, region=region, statements=[_tls_only(name)], expire_after_days=None))
 
 
 def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id: str) -> tuple[str, ...]:
-    """A bucket to which load balancers of `account_id` may write their access logs; kept for a year.
+    """Ensure that there is a bucket to which load balancers of `account_id` may write their access logs; kept for a year.
 
     The log delivery service writes with S3's own keys only, and needs no more than PutObject. Source:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
@@ -57,7 +57,7 @@ def _ensure(
     if s3.get_bucket_versioning(Bucket=name).get("Status") != "Enabled":
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         yield "versioning"
-    if not _has(s3, lambda: s3.get_bucket_encryption(Bucket=name)):
+    if not _setting(s3, lambda: s3.get_bucket_encryption(Bucket=name)):
         s3.put_bucket_encryption(
             Bucket=name,
             ServerSideEncryptionConfiguration={
@@ -65,12 +65,12 @@ def _ensure(
             },
         )
         yield "encryption"
-    access = _has(s3, lambda: s3.get_public_access_block(Bucket=name)) or {}
+    access = _setting(s3, lambda: s3.get_public_access_block(Bucket=name)) or {}
     if access.get("PublicAccessBlockConfiguration") != _NO_PUBLIC_ACCESS:
         s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_NO_PUBLIC_ACCESS)  # type: ignore[arg-type]  # a TypedDict by content
         yield "no public access"
     yield from _policy(s3, name, statements)
-    if expire_after_days is not None and not _has(
+    if expire_after_days is not None and not _setting(
         s3, lambda: s3.get_bucket_lifecycle_configuration(Bucket=name)
     ):
         _expire(s3, name, days=expire_after_days)
@@ -96,28 +96,28 @@ def _create(s3: S3Client, name: str, *, region: str) -> bool:
     return False
 
 
-def _has(s3: S3Client, read: Any) -> Mapping[str, Any] | None:
+def _setting(s3: S3Client, read: Any) -> Mapping[str, Any] | None:
     """Return what `read` finds, None where S3 says that there is no such setting."""
     try:
-        found: Mapping[str, Any] = read()
+        setting: Mapping[str, Any] = read()
     except s3.exceptions.ClientError as error:
         code = error.response["Error"]["Code"]
         if code.startswith("NoSuch") or code.endswith("NotFoundError"):
             return None
         raise
-    return found
+    return setting
 
 
 def _policy(s3: S3Client, name: str, statements: list[dict[str, Any]]) -> Iterator[str]:
-    found = _has(s3, lambda: s3.get_bucket_policy(Bucket=name))
-    text = found["Policy"] if found else '{"Version": "2012-10-17", "Statement": []}'
+    current = _setting(s3, lambda: s3.get_bucket_policy(Bucket=name))
+    text = current["Policy"] if current else '{"Version": "2012-10-17", "Statement": []}'
     policy: dict[str, Any] = json.loads(text)
     ours = {statement["Sid"]: statement for statement in statements}
     # Statements that somebody else added stay.
     others = [statement for statement in policy["Statement"] if statement.get("Sid") not in ours]
-    wanted = {**policy, "Statement": [*others, *statements]}
-    if found is None or wanted != policy:
-        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(wanted))
+    updated = {**policy, "Statement": [*others, *statements]}
+    if current is None or updated != policy:
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(updated))
         yield "policy"
 
 

@@ -34,7 +34,7 @@ class Cloud:
 
     @property
     def label(self) -> str:
-        """How a reader is told: "AWS", or the address."""
+        """Return what messages call it: "AWS", or the address."""
         return f"the local AWS at {self.endpoint_url}" if self.is_local else self.endpoint_url or "AWS"
 
     def access(self, environment: Environment) -> Access:
@@ -50,7 +50,7 @@ class Cloud:
 
     @property
     def session_seconds(self) -> int | None:
-        """How long the session of that role lasts: on the local AWS as long as a shell that `local env` has set up is used."""
+        """Return how long the session of that role lasts: on the local AWS as long as a shell that `local env` has set up is used."""
         return _LOCAL_SESSION if self.is_local else None
 
     def role_arn(self, environment: Environment) -> str | None:

@@ -60,8 +60,8 @@ def summary(plan: Plan) -> str:
         return "No changes: what is applied is what is written."
     counts = [(plan.count(action), verb) for action, verb in _VERBS.items()]
     counts += [(plan.moved, "move in the state"), (plan.imported, "import")]
-    told = ", ".join(f"{count} to {verb}" for count, verb in counts if count)
-    return f"{told or ('only outputs change' if plan.outputs else 'only the state changes')}."
+    summary = ", ".join(f"{count} to {verb}" for count, verb in counts if count)
+    return f"{summary or ('only outputs change' if plan.outputs else 'only the state changes')}."
 
 
 def _resource(change: ResourceChange) -> Iterator[str]:

@@ -36,7 +36,7 @@
     │   └── BusyError                    another command of this machine works on the environment
     │       └── StillRunningError        the Terraform of a command that has died is still at work; carries its process id
     ├── RefusedError                  5
-    │   ├── GateRefusedError             a gate found something; carries the findings
+    │   ├── GateRefusedError             a gate refused the plan; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
     │   │   └── PlanOutdatedError        what it was made from or approved under is no longer so; carries the image it was for
     │   ├── ProtectedError               what is to be destroyed is protected

@@ -45,13 +45,13 @@ def digests(*, project: Path, environment: Path, data: Path) -> dict[str, str]:
     itself, as with `file()`, is not known here.
     """
     folders = (project / "terraform", project / "modules", environment, *_modules(project, data))
-    found: dict[str, str] = {}
+    digest_by_name: dict[str, str] = {}
     for folder in folders:
         for file in files_below(folder):
             name = os.path.relpath(file, project)
-            if name not in found and file.is_file():
-                found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+            if name not in digest_by_name and file.is_file():
+                digest_by_name[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return digest_by_name
 
 
 def _modules(project: Path, data: Path) -> Iterator[Path]:

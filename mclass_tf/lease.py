@@ -70,7 +70,7 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _StoredLease:
     """The lease as S3 has it; `age` is in seconds since it was written. What cannot be read is somebody's, until it is old."""
 
     holder: Holder | DamagedObjectError
@@ -99,10 +99,10 @@ class Lease:
 
     def holder(self) -> Holder | None:
         """Return who holds it now; None where nobody does, or where it cannot be read and tells of nobody."""
-        found = self._read()
-        if found is None or found.is_free or not isinstance(found.holder, Holder):
+        current = self._read()
+        if current is None or current.is_free or not isinstance(current.holder, Holder):
             return None
-        return found.holder
+        return current.holder
 
     @contextmanager
     def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[Held]:
@@ -128,9 +128,9 @@ class Lease:
 
     def _take(self, holder: Holder) -> str:
         """Write the lease as ours; return its ETag."""
-        found: _Found | None = None
+        current: _StoredLease | None = None
         for _ in range(_TRIES):
-            condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found.etag}
+            condition = {"IfNoneMatch": "*"} if current is None else {"IfMatch": current.etag}
             try:
                 return self._write(holder, condition=condition)
             except self._s3.exceptions.ClientError as error:
@@ -139,35 +139,35 @@ class Lease:
                         f"the lease on the releases of {self._environment} could not be written: {error}",
                         hint=f"the credentials need s3:PutObject on s3://{self._bucket}/{self._key}",
                     ) from None
-            found = self._read()
-            if found is not None and found.is_of(holder) and not found.is_free:
-                return found.etag  # it was written, and the answer got lost
-            if found is not None and not found.is_free:
+            current = self._read()
+            if current is not None and current.is_of(holder) and not current.is_free:
+                return current.etag  # it was written, and the answer got lost
+            if current is not None and not current.is_free:
                 break
-        raise self._held_by(found)
+        raise self._held_by(current)
 
     def _rewrite(self, holder: Holder, *, etag: str) -> str:
         """Write over the lease that is ours; return its ETag. Raise ClientError where somebody else has it."""
         try:
             return self._write(holder, condition={"IfMatch": etag})
         except self._s3.exceptions.ClientError as error:
-            found = self._read() if error_code(error) in _LOST else None
-            if found is None or not found.is_of(holder):
+            current = self._read() if error_code(error) in _LOST else None
+            if current is None or not current.is_of(holder):
                 raise
         # Ours, by a write whose answer got lost: this one, or one before it that said something else.
-        if found.holder == holder:
-            return found.etag
-        return self._write(holder, condition={"IfMatch": found.etag})
+        if current.holder == holder:
+            return current.etag
+        return self._write(holder, condition={"IfMatch": current.etag})
 
-    def _held_by(self, found: _Found | None) -> LeaseHeldError:
+    def _held_by(self, current: _StoredLease | None) -> LeaseHeldError:
         name = self._environment
-        if found is None:
+        if current is None:
             return LeaseHeldError(f"others take the lease on {name} all the time", hint="try again")
-        held = found.holder
+        held = current.holder
         if isinstance(held, DamagedObjectError):
             return LeaseHeldError(
                 f"the lease on {name} cannot be read, and may be somebody's: {held.message}; nothing was changed",
-                hint=f"try again: it ends {LIFETIME:.0f} s after it was written, {max(0, LIFETIME - found.age):.0f} s from now",
+                hint=f"try again: it ends {LIFETIME:.0f} s after it was written, {max(0, LIFETIME - current.age):.0f} s from now",
             )
         what = f" of {held.digest}" if held.digest else ""
         return LeaseHeldError(
@@ -180,20 +180,20 @@ class Lease:
             digest=held.digest,
         )
 
-    def _lost(self, found: _Found | None) -> LeaseLostError:
+    def _lost(self, current: _StoredLease | None) -> LeaseLostError:
         name = self._environment
         return LeaseLostError(
-            f"this command has lost the lease on {name} and has stopped: {_told(found)}",
+            f"this command has lost the lease on {name} and has stopped: {_who_has(current)}",
             hint=f"`status {name}` shows what runs and what is under way; `release {name} --resume` goes on with what this "
             "command has begun, once nobody else is at work there",
         )
 
-    def _read(self) -> _Found | None:
+    def _read(self) -> _StoredLease | None:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=self._key)
         except self._s3.exceptions.NoSuchKey:
             return None
-        return _Found(
+        return _StoredLease(
             holder=_holder(answer, url=f"s3://{self._bucket}/{self._key}"),
             etag=answer["ETag"],
             age=(_now(answer) - answer["LastModified"]).total_seconds(),
@@ -230,10 +230,10 @@ class Held:
 
         One that nears its end, or has run out and was taken by nobody, is renewed first: what is done next takes its time too.
         """
-        found = self._lease._read()  # noqa: SLF001  (one module)
-        if found is None or not found.is_of(self._holder):
-            raise self._lease._lost(found)  # noqa: SLF001
-        if found.age < LIFETIME / 2:
+        current = self._lease._read()  # noqa: SLF001  (one module)
+        if current is None or not current.is_of(self._holder):
+            raise self._lease._lost(current)  # noqa: SLF001
+        if current.age < LIFETIME / 2:
             return
         try:
             self.renew()
@@ -247,11 +247,11 @@ class Held:
             self._etag = self._lease._rewrite(holder, etag=self._etag)  # noqa: SLF001
 
 
-def _told(found: _Found | None) -> str:
-    """Return what a lease that was lost tells of who has it."""
-    if found is None:
+def _who_has(current: _StoredLease | None) -> str:
+    """Return who has the lease that was lost, in words."""
+    if current is None:
         return "somebody has removed it"
-    held = found.holder
+    held = current.holder
     if isinstance(held, DamagedObjectError):
         return f"somebody has written over it: {held.message}"
     what = f"{held.command} of {held.digest}" if held.digest else held.command
@@ -277,16 +277,16 @@ def _machine(*, proc: Path = Path("/proc")) -> str:
     Containers on their host's network have its name and its address, but ids of their own. Linux numbers these namespaces,
     from the same number on at every boot of every host. Elsewhere there are none, and name and address are enough.
     """
-    told = [socket.gethostname(), f"{uuid.getnode():012x}"]
+    identifiers = [socket.gethostname(), f"{uuid.getnode():012x}"]
     with suppress(OSError):
-        told.append(str((proc / "self/ns/pid").readlink()))
+        identifiers.append(str((proc / "self/ns/pid").readlink()))
     with suppress(OSError):
-        told.append((proc / "sys/kernel/random/boot_id").read_text().strip())
-    return "/".join(told)
+        identifiers.append((proc / "sys/kernel/random/boot_id").read_text().strip())
+    return "/".join(identifiers)
 
 
 def _is_dead(holder: Holder) -> bool:
-    """Tell whether it is a process of this machine that is no more; of another machine's nothing is known."""
+    """Return whether it is a process of this machine that is no more; of another machine's nothing is known."""
     if holder.machine != _machine():
         return False
     try:

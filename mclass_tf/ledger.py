@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateVerdict:
     """What one gate said of the plan."""
 
     gate: str
@@ -88,7 +88,7 @@ class Begun:
     strategy: str
     state_serial: int
     plan_sha256: str = ""
-    gates: tuple[Verdict, ...] = ()
+    gates: tuple[GateVerdict, ...] = ()
     promoted_from: Origin | None = None
     resumes: str = ""
     pause_at: tuple[str, ...] = ()
@@ -223,12 +223,12 @@ class Record:
 
     @property
     def is_harmless(self) -> bool:
-        """Tell whether it has come to its end, for sure, before it changed anything."""
+        """Return whether it has come to its end, for sure, before it changed anything."""
         return self.is_over and bool(self.steps) and all(step.what in _HARMLESS for step in self.steps)
 
     @property
     def is_over(self) -> bool:
-        """Tell whether it has come to its own end; where another one goes on with it, it has not."""
+        """Return whether it has come to its own end; where another one goes on with it, it has not."""
         return self.ended is not None and self.ended.outcome != CUT_OFF
 
     @property
@@ -245,8 +245,8 @@ class Record:
     def service_deployment_arn(self) -> str:
         """Return the last service deployment that it has started or taken up, "" where there was none."""
         step = self.last(ROLLING_OUT)
-        told = str(step.details.get("service_deployment", "")) if step else ""
-        return told or (self.ended.service_deployment_arn if self.ended else "")
+        arn = str(step.details.get("service_deployment", "")) if step else ""
+        return arn or (self.ended.service_deployment_arn if self.ended else "")
 
     @property
     def is_proven(self) -> bool:
@@ -292,10 +292,10 @@ class Ledger:
     def read(self, url: str) -> Record:
         """Return the attempt of that URL; raise LedgerError where there is none, DamagedObjectError where it cannot be read."""
         name = url.rstrip("/").rpartition("/")[2]
-        found = self._record(name) if self.url(name) == url else None
-        if found is None:
+        record = self._record(name) if self.url(name) == url else None
+        if record is None:
             raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
-        return found
+        return record
 
     def latest_first(self, *, most: int) -> Iterator[Record]:
         """Yield of the latest `most` attempts those that can be read; the others are reported, and prove nothing."""
@@ -333,7 +333,7 @@ class Ledger:
         return f"{self._prefix}by-image/{digest.replace(':', '-')}/"
 
     def _index(self, name: str, digest: str) -> None:
-        """Enter an attempt into the index of images; what does so in vain stops no release."""
+        """Enter an attempt into the index of images; a failure to do so stops no release."""
         if not _DIGEST.fullmatch(digest):
             return
         key = self._image_prefix(digest) + name
@@ -357,11 +357,11 @@ class Ledger:
         while batch := list(islice(names, at_once)):
             # Whoever looks far back would wait for the network a hundred times.
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as pool:
-                found = list(pool.map(self._found, batch))
-            yield from (record for record in found if record is not None)
+                records = list(pool.map(self._attempt, batch))
+            yield from (record for record in records if record is not None)
             at_once = _AT_ONCE
 
-    def _found(self, name: str) -> Record | Unreadable | None:
+    def _attempt(self, name: str) -> Record | Unreadable | None:
         try:
             return self._record(name)
         except DamagedObjectError as error:
@@ -386,10 +386,10 @@ class Ledger:
     def _steps(self, name: str) -> Iterator[Step]:
         """Yield the steps that were written, in their order; there are no gaps."""
         for number in range(1, _MOST_STEPS + 1):
-            found = self._read(name, f"step-{number:02d}", Step)
-            if found is None:
+            step = self._read(name, f"step-{number:02d}", Step)
+            if step is None:
                 return
-            yield found
+            yield step
         raise DamagedObjectError(f"{self.url(name)}started.json", f"it has more than {_MOST_STEPS} steps")
 
     def _write(self, name: str, what: str, document: Mapping[str, Any]) -> None:
@@ -418,7 +418,7 @@ class Ledger:
             ) from None
 
     def _has(self, name: str, what: str, document: Mapping[str, Any]) -> bool:
-        """Tell whether that very document is there; where it cannot be read, why it was not written matters more."""
+        """Return whether that very document is there; where it cannot be read, why it was not written matters more."""
         try:
             return bool(self._read(name, what, dict[str, Any]) == document)
         except (self._s3.exceptions.ClientError, DamagedObjectError):
@@ -427,10 +427,10 @@ class Ledger:
     def _read(self, name: str, what: str, kind: type[T]) -> T | None:
         url = f"{self.url(name)}{what}.json"
         try:
-            found = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}/{what}.json")
+            response = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}/{what}.json")
         except self._s3.exceptions.NoSuchKey:
             return None
-        return stored.parsed(stored.body(found, url=url), kind, url=url)
+        return stored.parsed(stored.body(response, url=url), kind, url=url)
 
 
 def proven_releases(records: Sequence[Record]) -> list[Record]:
@@ -460,5 +460,5 @@ def _planned(begun: Begun, step: Step) -> Begun:
     return replace(
         begun,
         plan_sha256=str(step.details.get("plan_sha256", "")),
-        gates=msgspec.convert(step.details.get("gates", ()), tuple[Verdict, ...]),
+        gates=msgspec.convert(step.details.get("gates", ()), tuple[GateVerdict, ...]),
     )

@@ -19,8 +19,8 @@ def parse_toml(text: str, *, file: Path) -> dict[str, Any]:
             "not valid TOML: it is nested too deeply", hint="see https://toml.io", file=file
         ) from None
     except ValueError as error:  # also of a number with more digits than Python reads
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        position = re.search(r"at line (\d+)", str(error))
+        line = int(position[1]) if position else text.count("\n") + 1
         key = key_on(text, line)
         raise ConfigurationError(
             f"{f'{key}: ' if key else ''}not valid TOML: {error}",
@@ -49,5 +49,5 @@ def line_of(text: str, key: str, *, table: int | None = None) -> int | None:
 def key_on(text: str, line: int) -> str | None:
     """Return the key that is set on a line, None where none is."""
     lines = text.splitlines()
-    found = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
-    return found[1] if found else None
+    assignment = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
+    return assignment[1] if assignment else None

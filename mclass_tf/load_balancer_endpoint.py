@@ -40,7 +40,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """What came back; of the body at most 64 KiB."""
 
     status: int
@@ -54,8 +54,8 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
     port = parts.port or _PORTS[parts.scheme]
     if not cloud.is_local:
         return Endpoint(scheme=parts.scheme, host=host, port=port, host_header=parts.netloc, server_name=host)
-    found = [balancer for balancer in load_balancers(cloud) if balancer.dns_name == host]
-    listeners = [(balancer, own) for balancer in found for own in balancer.listeners if own.port == port]
+    balancers = [balancer for balancer in load_balancers(cloud) if balancer.dns_name == host]
+    listeners = [(balancer, own) for balancer in balancers for own in balancer.listeners if own.port == port]
     if not listeners:
         raise EndpointError(
             f"no load balancer of {cloud.label} listens at {url}",
@@ -124,7 +124,7 @@ class UntrustedError(ConnectionError):
     """What answers shows another certificate than the one that it must show."""
 
 
-def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
+def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
     """GET `path`, over a connection of its own, without following a redirect.
 
     Raises OSError where nothing answers: UntrustedError where somebody does who need not be the load balancer.
@@ -135,7 +135,7 @@ def get(endpoint: Endpoint, path: str, *, seconds: float) -> Answer:
         headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
         connection.request("GET", path or "/", headers=headers)
         answer = connection.getresponse()
-        return Answer(status=answer.status, body=answer.read(_BODY_LIMIT))
+        return HttpAnswer(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:
         raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
     finally:

@@ -64,7 +64,7 @@ class ResourceChange:
 
     @property
     def is_nothing(self) -> bool:
-        """Tell whether neither AWS nor the state changes. What is moved or imported as it is has the action "no-op"."""
+        """Return whether neither AWS nor the state changes. What is moved or imported as it is has the action "no-op"."""
         return self.action in (Action.NOTHING, Action.READ) and not (self.moved_from or self.import_id)
 
 
@@ -99,7 +99,7 @@ class Plan:
 
     @property
     def has_changes(self) -> bool:
-        """Tell whether an apply would do anything, to AWS or to the state: also what this package knows no word for."""
+        """Return whether an apply would do anything, to AWS or to the state: also what this package knows no word for."""
         return bool(self.resources or self.outputs or self.document.get("applyable"))
 
     def count(self, action: Action) -> int:

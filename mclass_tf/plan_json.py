@@ -130,7 +130,7 @@ def _refused(reason: str) -> PlanRefusedError:
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    """Tell whether lists and objects are nested deeper than `levels`, without recursion."""
+    """Return whether lists and objects are nested deeper than `levels`, without recursion."""
     layer = [value]
     for _ in range(levels):
         layer = [

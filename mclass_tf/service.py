@@ -124,7 +124,7 @@ class Service:
 
     @property
     def is_wired(self) -> bool:
-        """Tell whether ECS knows both target groups, and the rules that it shifts traffic with."""
+        """Return whether ECS knows both target groups, and the rules that it shifts traffic with."""
         wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
         return bool(wirings) and all(wirings)
 
@@ -341,8 +341,8 @@ class Ecs:
 
     def _described_service(self, **more: Any) -> Mapping[str, Any]:
         request = {"cluster": self._cluster, "services": [self._name], **more}
-        found = self._call("DescribeServices", request)
-        active = [item for item in found.get("services", ()) if item.get("status", "ACTIVE") == "ACTIVE"]
+        response = self._call("DescribeServices", request)
+        active = [item for item in response.get("services", ()) if item.get("status", "ACTIVE") == "ACTIVE"]
         if not active:
             raise self._gone()
         described: Mapping[str, Any] = active[0]
@@ -358,25 +358,25 @@ class Ecs:
     def service_deployments(self) -> tuple[ServiceDeployment, ...]:
         """Return the latest ones, the latest first; some of their fields are empty, as ECS lists them."""
         request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
-        found = self._call("ListServiceDeployments", request)
-        parsed = map(ServiceDeployment.parse, found.get("serviceDeployments", ()))
+        response = self._call("ListServiceDeployments", request)
+        parsed = map(ServiceDeployment.parse, response.get("serviceDeployments", ()))
         return tuple(sorted(parsed, key=lambda each: each.created_at, reverse=True))
 
     def service_deployment(self, arn: str) -> ServiceDeployment:
-        found = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
-        if not found.get("serviceDeployments"):
+        response = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
+        if not response.get("serviceDeployments"):
             raise ConfigurationError(
                 f"ECS does not know the service deployment {arn}", hint="was the service deleted meanwhile?"
             )
-        return ServiceDeployment.parse(found["serviceDeployments"][0])
+        return ServiceDeployment.parse(response["serviceDeployments"][0])
 
     def revision_task_definition(self, arn: str) -> str:
         """Return the ARN of the task definition that a service revision runs."""
         return self.revision(arn).task_definition_arn
 
     def revision(self, arn: str) -> Revision:
-        found = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return Revision.parse(found["serviceRevisions"][0])
+        response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
+        return Revision.parse(response["serviceRevisions"][0])
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks that are to run, or those that were stopped in the last hour or so."""
@@ -391,11 +391,11 @@ class Ecs:
         request: dict[str, Any] = {"cluster": self._cluster, **filters}
         arns: list[str] = []
         while True:
-            found = self._call("ListTasks", request)
-            arns += found.get("taskArns", ())
-            if not found.get("nextToken"):
+            page = self._call("ListTasks", request)
+            arns += page.get("taskArns", ())
+            if not page.get("nextToken"):
                 break
-            request["nextToken"] = found["nextToken"]
+            request["nextToken"] = page["nextToken"]
         return tuple(task for part in _parts(arns) for task in self._described(part))
 
     def task(self, arn: str) -> Task | None:
@@ -403,35 +403,37 @@ class Ecs:
         return next(self._described([arn]), None)
 
     def _described(self, arns: Sequence[str]) -> Iterator[Task]:
-        found = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
-        yield from map(Task.parse, found.get("tasks", ()))
+        response = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
+        yield from map(Task.parse, response.get("tasks", ()))
 
     def target_states(self, target_group_arns: Sequence[str]) -> Mapping[str, str]:
         """Return by address what the load balancer says of each registered target: "healthy", "draining", …"""
         states: dict[str, str] = {}
         for arn in target_group_arns:
-            found = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
-            for target in found["TargetHealthDescriptions"]:
+            health = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
+            for target in health["TargetHealthDescriptions"]:
                 states[target["Target"]["Id"]] = target["TargetHealth"]["State"]
         return states
 
     def task_definition(self, reference: str) -> dict[str, Any]:
         """Return a task definition as ECS describes it, with its tags; raise ConfigurationError where there is none."""
         try:
-            found = self._call("DescribeTaskDefinition", {"taskDefinition": reference, "include": ["TAGS"]})
+            response = self._call(
+                "DescribeTaskDefinition", {"taskDefinition": reference, "include": ["TAGS"]}
+            )
         except Exception as error:
             if error_code(error) == "ClientException":
                 raise ConfigurationError(
                     f"there is no task definition {reference}", hint="name one as FAMILY:REVISION"
                 ) from None
             raise
-        document: dict[str, Any] = found["taskDefinition"]
-        return {**document, "tags": found.get("tags") or []}
+        document: dict[str, Any] = response["taskDefinition"]
+        return {**document, "tags": response.get("tags") or []}
 
     def register(self, document: Mapping[str, Any]) -> str:
         """Register a revision of a task definition; return its ARN."""
-        found = self._call("RegisterTaskDefinition", document)
-        return str(found["taskDefinition"]["taskDefinitionArn"])
+        response = self._call("RegisterTaskDefinition", document)
+        return str(response["taskDefinition"]["taskDefinitionArn"])
 
     def deregister(self, arn: str) -> None:
         """Make a revision of a task definition INACTIVE; the tasks that it has go on."""
@@ -453,12 +455,12 @@ class Ecs:
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
         """
         self._before_change()
-        found = self._call("RunTask", {"cluster": self._cluster, "count": 1, **request})
-        if found.get("tasks"):
-            return Task.parse(found["tasks"][0]), ""
-        failure = (found.get("failures") or [{}])[0]
-        told = filter(None, (failure.get("reason"), failure.get("detail")))
-        return None, ": ".join(told) or "ECS gives no reason"
+        response = self._call("RunTask", {"cluster": self._cluster, "count": 1, **request})
+        if response.get("tasks"):
+            return Task.parse(response["tasks"][0]), ""
+        failure = (response.get("failures") or [{}])[0]
+        reasons = filter(None, (failure.get("reason"), failure.get("detail")))
+        return None, ": ".join(reasons) or "ECS gives no reason"
 
     def stop_task(self, arn: str, *, reason: str) -> None:
         self._call("StopTask", {"cluster": self._cluster, "task": arn, "reason": reason})
@@ -486,7 +488,7 @@ class Ecs:
         self._call("UpdateService", request)
 
     def roll_back(self, arn: str) -> None:
-        """Tell ECS to take a service deployment back.
+        """Have ECS roll back a service deployment.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
         """
@@ -494,7 +496,7 @@ class Ecs:
         self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
 
     def answer_pause(self, arn: str, hook_id: str, *, goes_on: bool) -> None:
-        """Tell a service deployment that waits to go on, or to roll back.
+        """Answer a pause of a service deployment: continue, or roll back.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
         """
@@ -516,11 +518,11 @@ class Ecs:
 def _step_minutes(configuration: Mapping[str, Any]) -> int:
     """Return how long a share of the production traffic bakes; what is not set is ECS's own default."""
     canary, linear = (configuration.get(f"{name}Configuration") or {} for name in ("canary", "linear"))
-    found = {
+    minutes_by_strategy = {
         "CANARY": canary.get("canaryBakeTimeInMinutes", 10),
         "LINEAR": linear.get("stepBakeTimeInMinutes", 6),
     }
-    return int(found.get(configuration.get("strategy") or "", 0))
+    return int(minutes_by_strategy.get(configuration.get("strategy") or "", 0))
 
 
 def _time(value: float) -> dt.datetime:

@@ -118,7 +118,7 @@ class Session:
 
     @cached_property
     def cli_config(self) -> Path:
-        """The CLI configuration for Terraform: the user's own, or one that names the mirror found here."""
+        """Return the CLI configuration for Terraform: the user's own, or one that names this machine's mirror."""
         source = cliconfig.find_source(self.env)
         if source.user_config is not None:
             return source.user_config
@@ -164,7 +164,7 @@ class Session:
                     self.workspace.run_folder.clear()
 
     def settle(self, *, waits: bool) -> None:
-        """Deal with what an earlier command that died has left, before this one looks at anything.
+        """Clean up what an earlier command that died has left, before this one looks at anything.
 
         Where its Terraform is still at work, raise StillRunningError if this command `waits` for it, else report it.
         """
@@ -256,10 +256,10 @@ class Session:
         folders = (project / "terraform", *(path for path in project.glob("modules/**/") if path.is_dir()))
         files = [file for folder in folders for file in hcl.files(folder)]
         files += [project / "terraform/.terraform.lock.hcl", self.environment.backend.file, self.cli_config]
-        seen = hashlib.sha256(f"{engine} {self.cloud.identity}".encode())
+        sha256 = hashlib.sha256(f"{engine} {self.cloud.identity}".encode())
         for file in sorted(files):
-            seen.update(os.fsencode(file) + b"\0" + (file.read_bytes() if file.is_file() else b""))
-        return seen.hexdigest()
+            sha256.update(os.fsencode(file) + b"\0" + (file.read_bytes() if file.is_file() else b""))
+        return sha256.hexdigest()
 
     @contextmanager
     def _alone_in_plugin_cache(self) -> Iterator[None]:

@@ -16,21 +16,21 @@ T = TypeVar("T")
 
 def body(answer: Any, *, url: str) -> bytes:
     """Return the bytes of what `get_object` has answered; raise DamagedObjectError where they are too many."""
-    found: bytes = answer["Body"].read(MOST + 1)
-    if len(found) > MOST:
+    content: bytes = answer["Body"].read(MOST + 1)
+    if len(content) > MOST:
         raise DamagedObjectError(url, f"it has more than {MOST >> 20} MiB")
-    return found
+    return content
 
 
-def parsed(found: bytes, kind: type[T], *, url: str) -> T:
+def parsed(content: bytes, kind: type[T], *, url: str) -> T:
     """Return the dataclass `kind` that JSON is to be; raise DamagedObjectError, with the reason, where it is not.
 
     Keys that `kind` has no field for are ignored: a later version may have written more.
     """
-    if not found.strip():
+    if not content.strip():
         raise DamagedObjectError(url, "it is empty")
     try:
-        return msgspec.json.decode(found, type=kind)
+        return msgspec.json.decode(content, type=kind)
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
         raise DamagedObjectError(url, _plainly(error)) from None
 

@@ -94,7 +94,7 @@ class Strategy:
 
     @property
     def shifts(self) -> bool:
-        """Tell whether ECS moves traffic between two target groups."""
+        """Return whether ECS moves traffic between two target groups."""
         return self.name != ROLLING
 
     @property

@@ -28,7 +28,7 @@ class State:
 
     @property
     def shown(self) -> Mapping[str, Any]:
-        """The outputs, None in the place of every secret: as `terraform apply -json` tells them."""
+        """Return the outputs, None in the place of every secret: as `terraform apply -json` tells them."""
         return {name: None if name in self.sensitive else value for name, value in self.outputs.items()}
 
 
@@ -80,12 +80,12 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
             hint="the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there",
             file=backend.file,
         ) from None
-    found = stored.parsed(body, _File, url=url)
+    document = stored.parsed(body, _File, url=url)
     return State(
-        lineage=found.lineage,
-        serial=found.serial,
-        outputs={name: output.value for name, output in found.outputs.items()},
-        sensitive=frozenset(name for name, output in found.outputs.items() if output.sensitive),
+        lineage=document.lineage,
+        serial=document.serial,
+        outputs={name: output.value for name, output in document.outputs.items()},
+        sensitive=frozenset(name for name, output in document.outputs.items() if output.sensitive),
     )
 
 

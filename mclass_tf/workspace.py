@@ -47,12 +47,12 @@ class Workspace:
 
     @property
     def root(self) -> Path:
-        """The root configuration; the same files for every environment."""
+        """Return the root configuration; the same files for every environment."""
         return self.project / "terraform"
 
     @property
     def data(self) -> Path:
-        """Terraform's TF_DATA_DIR."""
+        """Return Terraform's TF_DATA_DIR."""
         return self.directory / "data"
 
     @property
@@ -61,7 +61,7 @@ class Workspace:
 
     @property
     def given_plan(self) -> Path:
-        """A plan that was made elsewhere, while it is applied."""
+        """Return a plan that was made elsewhere, while it is applied."""
         return self.directory / "plan" / "given.tfplan"
 
     @property
@@ -70,22 +70,22 @@ class Workspace:
 
     @property
     def init_stamp(self) -> Path:
-        """What the last successful init was made from."""
+        """Return what the last successful init was made from."""
         return self.directory / "init.sha256"
 
     @property
     def provider_stamp(self) -> Path:
-        """The provider's files as they were when they were hashed last, and their hash."""
+        """Return the provider's files as they were when they were hashed last, and their hash."""
         return self.directory / "provider.sha256"
 
     @property
     def run_folder(self) -> RunFolder:
-        """The output and the record of the Terraform that works here now."""
+        """Return the output and the record of the Terraform that works here now."""
         return RunFolder(path=self.directory / "run")
 
     @property
     def rescued_state(self) -> Path:
-        """Where a state goes that Terraform could not write to the backend."""
+        """Return where a state goes that Terraform could not write to the backend."""
         return self.directory / "errored.tfstate"
 
 

@@ -40,19 +40,19 @@ def read(file: Path, *, root: Path, settings: Table, evaluate: values.Evaluate) 
     Refused is what Terraform would drop with a warning or without a word: a variable that is not declared, an attribute that
     a type has not, at any depth. So is a null in a list, map or set, which is passed on as an element without a value.
     """
-    _no_other(root)
+    _refuse_other(root)
     inputs = values.read(file, evaluate)
     declared = module.read(root)
-    _declared(inputs, declared)
-    _one_owner(inputs, settings)
+    _require_declared(inputs, declared)
+    _require_one_owner(inputs, settings)
     for name in inputs:
         if name in declared.variables:
-            _typed(inputs, declared.variables[name])
+            _require_types(inputs, declared.variables[name])
     _texts(inputs)
     return inputs
 
 
-def _no_other(root: Path) -> None:
+def _refuse_other(root: Path) -> None:
     strays = sorted(path for path in root.iterdir() if _LOADED.fullmatch(path.name)) if root.is_dir() else []
     for stray in strays:
         raise ConfigurationError(
@@ -62,7 +62,7 @@ def _no_other(root: Path) -> None:
         )
 
 
-def _declared(inputs: values.Values, declared: module.Module) -> None:
+def _require_declared(inputs: values.Values, declared: module.Module) -> None:
     """Refuse a variable that the root does not declare: Terraform only warns, and the value would be lost."""
     if not declared.is_complete:
         return  # there may be more than was understood: the plan tells what Terraform takes for undeclared
@@ -77,7 +77,7 @@ def _declared(inputs: values.Values, declared: module.Module) -> None:
         )
 
 
-def _one_owner(inputs: values.Values, settings: Table) -> None:
+def _require_one_owner(inputs: values.Values, settings: Table) -> None:
     for name in inputs:
         if name in settings.values or name in OWNED_BY_SETTINGS:
             raise inputs.error(
@@ -87,7 +87,7 @@ def _one_owner(inputs: values.Values, settings: Table) -> None:
             )
 
 
-def _typed(inputs: values.Values, variable: module.Variable) -> None:
+def _require_types(inputs: values.Values, variable: module.Variable) -> None:
     """Refuse what of a value would be dropped, and the nulls that would be passed on."""
     name = variable.name
     given = inputs.attributes[name]

@@ -15,8 +15,8 @@ from mclass_tf.errors import ConfigurationError, MclassError, UnknownEnvironment
 
 def names(project: Path) -> tuple[str, ...]:
     """Return the names of the environments of the project at `project`, sorted."""
-    found = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
-    return tuple(sorted(found))
+    folders = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
+    return tuple(sorted(folders))
 
 
 def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without_terraform) -> Environment:
@@ -45,10 +45,10 @@ def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without
         promotion=settings.promotion(table.table("promotion")),
     )
     table.nothing_else()
-    _promoted_from_another(environment, table, known)
-    _own_account(environment)
-    _own_name(environment, variables)
-    _own_state(environment, others=[other for other in known if other != name], evaluate=evaluate)
+    _require_promotion_from_another(environment, table, known)
+    _require_own_account(environment)
+    _require_own_name(environment, variables)
+    _require_own_state(environment, others=[other for other in known if other != name], evaluate=evaluate)
     return environment
 
 
@@ -67,7 +67,7 @@ def _directory(project: Path, name: str, known: Sequence[str]) -> Path:
     return directory
 
 
-def _promoted_from_another(environment: Environment, table: Table, known: Sequence[str]) -> None:
+def _require_promotion_from_another(environment: Environment, table: Table, known: Sequence[str]) -> None:
     source = environment.promotes_from
     if source is not None and (source not in known or source == environment.name):
         others = ", ".join(name for name in known if name != environment.name) or "none"
@@ -76,7 +76,7 @@ def _promoted_from_another(environment: Environment, table: Table, known: Sequen
         )
 
 
-def _own_account(environment: Environment) -> None:
+def _require_own_account(environment: Environment) -> None:
     own = environment.backend
     if own.allowed_account_ids and environment.account_id not in own.allowed_account_ids:
         raise ConfigurationError(
@@ -88,7 +88,7 @@ def _own_account(environment: Environment) -> None:
         )
 
 
-def _own_name(environment: Environment, variables: values.Values) -> None:
+def _require_own_name(environment: Environment, variables: values.Values) -> None:
     declared = variables.get("environment")
     if declared != environment.name:
         raise variables.error(
@@ -98,7 +98,7 @@ def _own_name(environment: Environment, variables: values.Values) -> None:
         )
 
 
-def _own_state(environment: Environment, *, others: Sequence[str], evaluate: values.Evaluate) -> None:
+def _require_own_state(environment: Environment, *, others: Sequence[str], evaluate: values.Evaluate) -> None:
     """Refuse a state that is another environment's too: each would destroy what the other made."""
     own = environment.backend
     for other in others:

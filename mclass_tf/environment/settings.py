@@ -28,7 +28,7 @@ _SEVERITY = re.compile("|".join((*SEVERITIES[1:], "NONE")))
 def release(table: Table) -> ReleaseSettings:
     """Return what `[release]` says."""
     default = ReleaseSettings()
-    found = ReleaseSettings(
+    settings = ReleaseSettings(
         stall_after=table.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
         version_path=table.optional("version_path", _PATH, 'a path of the service, such as "/version"')
         or default.version_path,
@@ -38,7 +38,7 @@ def release(table: Table) -> ReleaseSettings:
         analysis=_analysis(table.table("analysis")),
     )
     table.nothing_else()
-    return found
+    return settings
 
 
 def _commands(table: Table) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _strategy(table: Table) -> Strategy:
     usual = Strategy()
     minutes = "whole minutes, from 0 to 1440"
     name = table.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name
-    found = Strategy(
+    strategy = Strategy(
         name=name,
         bake_minutes=table.whole("bake_minutes", strategies.MINUTES, minutes, usual.bake_minutes),
         canary_percent=table.number(
@@ -93,12 +93,12 @@ def _strategy(table: Table) -> Strategy:
     for key in sorted(others & set(table.values)):
         having = ", ".join(each for each, keys in strategies.SETTINGS.items() if key in keys)
         raise table.error(key, f"is nothing that the strategy {name} has", f"strategies with it: {having}")
-    return found
+    return strategy
 
 
 def _analysis(table: Table) -> analysis.Limits:
     usual = analysis.Limits()
-    found = analysis.Limits(
+    limits = analysis.Limits(
         is_on=table.flag("enabled", usual.is_on),
         max_error_percent=table.real(
             "max_error_percent",
@@ -120,30 +120,30 @@ def _analysis(table: Table) -> analysis.Limits:
         ),
     )
     table.nothing_else()
-    return found
+    return limits
 
 
 def _hooks(table: Table) -> tuple[Hook, ...]:
     stages = f"stages of a deployment: {', '.join(strategies.STAGES)}"
-    found = []
+    hooks = []
     for hook in table.tables("hooks"):
-        found.append(
+        hooks.append(
             Hook(
                 function_arn=hook.required("function_arn", _FUNCTION, "the ARN of a Lambda function"),
                 role_arn=hook.required("role_arn", ROLE, "the ARN of the role with which ECS invokes it"),
                 stages=hook.texts("stages", _STAGE, stages) or (),
             )
         )
-        if not found[-1].stages:
+        if not hooks[-1].stages:
             raise hook.error("stages", "is missing or empty", stages)
         hook.nothing_else()
-    return tuple(found)
+    return tuple(hooks)
 
 
 def promotion(table: Table) -> PromotionSettings:
     """Return what `[promotion]` says."""
     default = PromotionSettings()
-    found = PromotionSettings(
+    settings = PromotionSettings(
         soak_minutes=table.number("soak_minutes", _SOAK, "minutes, from 0 to 43200") or default.soak_minutes,
         refuse_findings=table.optional(
             "refuse_findings", _SEVERITY, f"the least severity that is refused: {_SEVERITIES}, or NONE"
@@ -152,4 +152,4 @@ def promotion(table: Table) -> PromotionSettings:
         allow_yes=table.flag("allow_yes", default.allow_yes),
     )
     table.nothing_else()
-    return found
+    return settings

@@ -93,7 +93,7 @@ def read(file: Path, evaluate: Evaluate) -> Values:
     data = read_bytes(file)
     document = parse(data)
     if document.error_line is not None:
-        return _as_terraform_reads(file, data, document, evaluate)
+        return _evaluated(file, data, document, evaluate)
     for block in document.body.blocks:
         raise ConfigurationError(
             f"{block.kind}: a block is no value",
@@ -112,7 +112,7 @@ def read(file: Path, evaluate: Evaluate) -> Values:
     return Values(file, attributes, evaluate)
 
 
-def _as_terraform_reads(file: Path, data: bytes, document: Document, evaluate: Evaluate) -> Values:
+def _evaluated(file: Path, data: bytes, document: Document, evaluate: Evaluate) -> Values:
     """Return the values of a file that the grammar does not know all of: Terraform may know it, or say what is wrong."""
     text = data.decode("utf-8-sig", "replace")
     lines = {match[1]: text.count("\n", 0, match.start()) + 1 for match in reversed([*_NAME.finditer(text)])}

@@ -34,6 +34,7 @@ from mclass_tf.ledger import (
     Compared,
     Ended,
     Event,
+    GateVerdict,
     Ledger,
     OneOff,
     Origin,
@@ -42,7 +43,6 @@ from mclass_tf.ledger import (
     Stage,
     Step,
     Traffic,
-    Verdict,
 )
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
@@ -171,7 +171,7 @@ def begun(
 def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict]) -> dict[str, Any]:
     """Return the details of the step PLANNED."""
     judged = (
-        Verdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
+        GateVerdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
         for each in verdicts
     )
     return {"plan_sha256": sha256, "state_serial": serial, "gates": [asdict(each) for each in judged]}

@@ -42,7 +42,7 @@ class Name:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class FunctionCall:
     line: int | None
     name: str
     arguments: tuple[Expression, ...]
@@ -64,7 +64,7 @@ class Computed:
     is_scalar: bool = False
 
 
-Expression: TypeAlias = Literal | Object | Tuple | Name | Call | Either | Computed
+Expression: TypeAlias = Literal | Object | Tuple | Name | FunctionCall | Either | Computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Attribute:
 
 
 def is_literal(expression: Expression) -> bool:
-    """Tell whether the value is written out, to the last part."""
+    """Return whether the value is written out, to the last part."""
     if isinstance(expression, Object):
         return expression.is_complete and all(is_literal(value) for _, _, value in expression.items)
     if isinstance(expression, Tuple):

@@ -28,7 +28,7 @@ class Variable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ModuleCall:
     """`module "name" { source = … }`, and the arguments that it is given."""
 
     name: str
@@ -65,11 +65,11 @@ class Module:
     is_complete: bool
     variables: Mapping[str, Variable]
     locals: Mapping[str, Local]
-    calls: tuple[Call, ...]
+    calls: tuple[ModuleCall, ...]
     resources: Mapping[str, Place]
     providers: tuple[Block, ...]
 
-    def folder_of(self, call: Call) -> Path | None:
+    def folder_of(self, call: ModuleCall) -> Path | None:
         """Return the folder of the module that is called, None for one that is not of this project."""
         if not call.source.startswith(("./", "../")):
             return None
@@ -122,7 +122,7 @@ class _Reading:
     is_complete: bool = True
     variables: dict[str, Variable] = field(default_factory=dict)
     locals: dict[str, Local] = field(default_factory=dict)
-    calls: dict[str, Call] = field(default_factory=dict)
+    calls: dict[str, ModuleCall] = field(default_factory=dict)
     resources: dict[str, Place] = field(default_factory=dict)
     providers: list[Block] = field(default_factory=list)
 
@@ -182,7 +182,7 @@ class _Reading:
     def _call(self, file: Path, name: str, block: Block) -> None:
         before = self.calls.get(name)
         given = {each.name: each.value for each in block.body.attributes}
-        self.calls[name] = Call(
+        self.calls[name] = ModuleCall(
             name=name,
             source=_text(given.pop("source", None)) or (before.source if before else ""),
             arguments={**(before.arguments if before else {}), **given},
@@ -192,7 +192,7 @@ class _Reading:
 
 
 def _is_true(expression: Expression | None) -> bool:
-    """Tell whether a switch is on, or may be: what is no literal is not known here."""
+    """Return whether a switch is on, or may be: what is no literal is not known here."""
     return expression is not None and not (isinstance(expression, Literal) and expression.value is False)
 
 
@@ -214,7 +214,7 @@ _LABELS: Final = {"locals": 0, "variable": 1, "module": 1, "provider": 1, "resou
 
 
 def _blocks_of_json(expression: Expression) -> Iterator[Block]:
-    """Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
+    """Yield the blocks of a file in JSON. Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
     for kind, line, inner in _members(expression):
         if kind in _LABELS:
             yield from _labelled(kind, (), line, inner)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from mclass_tf.hcl.expression import (
     Attribute,
-    Call,
     Computed,
     Either,
     Expression,
+    FunctionCall,
     Literal,
     Name,
     Object,
@@ -109,7 +109,7 @@ def parse_expression(text: str) -> Expression | None:
 
 @cache
 def _parser() -> Parser:
-    """Late: what only asks for help needs no grammar."""
+    """Return the parser, imported late: `--help` needs no grammar."""
     import tree_sitter_hcl  # noqa: PLC0415
     from tree_sitter import Language, Parser  # noqa: PLC0415
 
@@ -221,7 +221,7 @@ class _Reader:
         name, *rest = _named(node)
         given = [each for part in rest for each in _named(part) if each.type == "expression"]
         arguments = tuple(self.expression(each, depth) for each in given)
-        return Call(line=_line(node), name=self.text(name), arguments=arguments)
+        return FunctionCall(line=_line(node), name=self.text(name), arguments=arguments)
 
     def _conditional(self, node: Node, depth: int) -> Expression:
         _, *branches = _named(node)

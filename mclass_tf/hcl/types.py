@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from mclass_tf.hcl.expression import Call, Computed, Either, Expression, Literal, Name, Object, Tuple
+from mclass_tf.hcl.expression import Computed, Either, Expression, FunctionCall, Literal, Name, Object, Tuple
 
 # Functions whose result has the attributes and elements of their arguments, and no others.
 _PASS_ON: Final = frozenset(
@@ -69,13 +69,13 @@ def parse(expression: Expression | None) -> Type:
     match expression:
         case Name(name="list" | "map" | "set"):
             return Collection(_ANYTHING)
-        case Call(name="list" | "map" | "set", arguments=(element,)):
+        case FunctionCall(name="list" | "map" | "set", arguments=(element,)):
             return Collection(parse(element))
-        case Call(name="optional", arguments=(inner, *_)):
+        case FunctionCall(name="optional", arguments=(inner, *_)):
             return parse(inner)
-        case Call(name="tuple", arguments=(Tuple(items=items),)):
+        case FunctionCall(name="tuple", arguments=(Tuple(items=items),)):
             return Sequence(tuple(map(parse, items)))
-        case Call(name="object", arguments=(Object(is_complete=True) as attributes,)):
+        case FunctionCall(name="object", arguments=(Object(is_complete=True) as attributes,)):
             return _structure(attributes)
     return _ANYTHING
 
@@ -85,7 +85,7 @@ def _structure(declared: Object) -> Structure:
     defaults = {
         name: value.arguments[1]
         for name, value in named.items()
-        if isinstance(value, Call) and value.name == "optional" and len(value.arguments) > 1
+        if isinstance(value, FunctionCall) and value.name == "optional" and len(value.arguments) > 1
     }
     return Structure({name: parse(value) for name, value in named.items()}, defaults)
 
@@ -131,7 +131,7 @@ def null_elements(value: Expression, type_: Type, path: str) -> Iterator[NullEle
 
 
 def is_decided(value: Expression, type_: Type) -> bool:
-    """Tell whether both of the above know all of `value` that a `type_` has a say in, without an evaluation."""
+    """Return whether both of the above know all of `value` that a `type_` has a say in, without an evaluation."""
     match value:
         case Literal() | Computed(is_scalar=True):
             return True
@@ -145,7 +145,7 @@ def alternatives(value: Expression) -> Iterator[Expression]:
     match value:
         case Either(branches=inner):
             pass
-        case Call(name=name, arguments=inner) if name in _PASS_ON:
+        case FunctionCall(name=name, arguments=inner) if name in _PASS_ON:
             pass
         case _:
             yield value

@@ -67,7 +67,7 @@ def _errors_of_defaults(variable: module.Variable) -> Iterator[ConfigurationErro
 
 
 def _errors_of_call(
-    call: module.Call, caller: module.Module, callee: module.Module
+    call: module.ModuleCall, caller: module.Module, callee: module.Module
 ) -> Iterator[ConfigurationError]:
     for name, value in call.arguments.items():
         if name in callee.variables:

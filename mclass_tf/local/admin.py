@@ -13,7 +13,7 @@ from typing import Any
 
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.api.trouble import Trouble
 from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.ecs.tasks import spot
@@ -38,7 +38,7 @@ class Admin:
         self,
         *,
         record: LocalAws,
-        aws: Aws,
+        aws: AwsApi,
         problems: Callable[[], list[str]],
         save: Callable[[], Saved],
     ) -> None:
@@ -101,7 +101,7 @@ class Admin:
         return _json(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
-        """What the image scanner finds from here on, in one image or, without a digest, in all of a repository."""
+        """Set what the image scanner reports from now on, in one image or, without a digest, in all of a repository."""
         findings = ecr.Findings(
             repository=str(body["repository"]),
             digest=None if body.get("digest") is None else str(body["digest"]),
@@ -109,7 +109,7 @@ class Admin:
         )
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
-            ecr.backend_of(owner).tell_findings(findings)
+            ecr.backend_of(owner).report_findings(findings)
         return _json(HTTPStatus.OK, {"findings": len(findings.findings)})
 
     def _put_interruption(self, body: Any) -> Reply:
@@ -121,7 +121,7 @@ class Admin:
         return _json(HTTPStatus.OK, {"task": task.arn})
 
     def _put_token_lifetime(self, body: Any) -> Reply:
-        """How long authorization tokens of ECR are valid that are issued from here on."""
+        """Set how long ECR's authorization tokens are valid that are issued from now on."""
         seconds = float(body["seconds"])
         if not -_LONGEST_LIFETIME <= seconds <= _LONGEST_LIFETIME:
             raise ValueError(
@@ -150,7 +150,7 @@ class Admin:
         return _json(HTTPStatus.OK, {"speed": live.clock.speed})
 
     def _put_clock(self, body: Any) -> Reply:
-        """How much faster than AWS's the control plane's timers run from here on."""
+        """Set how much faster than AWS's the control plane's timers run from now on."""
         speed = float(body["speed"])
         if not SLOWEST <= speed <= FASTEST:
             raise ValueError(f"speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}")
@@ -159,27 +159,27 @@ class Admin:
         return self._clock(body)
 
     def _load_balancers(self, _body: Any) -> Reply:
-        """Where the load balancers really are, and what their TLS clients must trust."""
+        """Return where the load balancers really are, and what their TLS clients must trust."""
         listening = live.traffic.listening
         with self._aws.exclusive():
-            found = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
-        return _json(HTTPStatus.OK, {"load_balancers": found})
+            balancers = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
+        return _json(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
-        """How many requests went from each listener to each target group since the start."""
-        found = [
+        """Return how many requests went from each listener to each target group since the start."""
+        counts = [
             {"listener_arn": listener, "target_group_arn": group, "count": count}
             for (listener, group), count in live.traffic.requests.items()
         ]
-        return _json(HTTPStatus.OK, {"requests": found})
+        return _json(HTTPStatus.OK, {"requests": counts})
 
     def _failures(self, body: Any) -> Reply:
-        """The requests that load balancers answered with an error of their own, or broke off."""
-        found = []
+        """Return the requests that load balancers answered with an error of their own, or broke off."""
+        failures = []
         for failure in live.traffic.failures(since=float(body.get("since", 0))):
             account_id, region = reports.owner(failure.load_balancer_arn)
-            found.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
-        return _json(HTTPStatus.OK, {"failures": found})
+            failures.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
+        return _json(HTTPStatus.OK, {"failures": failures})
 
 
 def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from mclass_tf.local import admin, parts
 from mclass_tf.local.access import guard
-from mclass_tf.local.aws.api.dispatch import Aws, largest_body
+from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
 from mclass_tf.local.door import Doors
 from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.http.server import Reply
@@ -24,7 +24,7 @@ class Application:
     """The application of one instance: each part answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
-        aws = self._aws = Aws(key=record.key)
+        aws = self._aws = AwsApi(key=record.key)
         self._store = Store(registry_in(home))
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
@@ -63,7 +63,7 @@ class Application:
         raise AssertionError("the last part answers everything")
 
     def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
+        """Return why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
         path = str(environ["PATH_INFO"])
         if path.startswith("/v2/"):
             return self._registry.bar(environ)
@@ -72,11 +72,11 @@ class Application:
         return self._aws.bar(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Where the body of a request goes as it arrives, where a part wants it so."""
+        """Return where the body of a request goes as it arrives, where a part wants it so."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
 
     def largest_body(self, environ: dict[str, Any]) -> int:
-        """How many bytes the body of a request may have that `sink` does not take."""
+        """Return how many bytes the body of a request may have that `sink` does not take."""
         path = str(environ["PATH_INFO"])
         if path.startswith(admin.PREFIX):
             return admin.LARGEST_BODY

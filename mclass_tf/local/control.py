@@ -69,7 +69,7 @@ def up(
     tasks: str = "",
     snapshot: Path | None = None,
 ) -> LocalAws:
-    """The running local AWS of this home, started if need be: from a `snapshot` where one is given.
+    """Return the running local AWS of this home, started if need be: from a `snapshot` where one is given.
 
     `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. `speed` is the clock's: how much faster
     than AWS the control plane's timers run; None leaves it as it is, 1 at the start. `tasks` is what runs them ("process", "podman",
@@ -130,7 +130,7 @@ def save(*, home: Path, path: Path) -> int:
 
 
 def down(*, home: Path) -> LocalAws | None:
-    """Stops the local AWS of this home; what was stopped, or None when there was none."""
+    """Stop the local AWS of this home; return what was stopped, None if there was none."""
     home = home.absolute()
     if not home.is_dir():
         return None
@@ -139,7 +139,7 @@ def down(*, home: Path) -> LocalAws | None:
 
 
 def status(*, home: Path) -> LocalAws | None:
-    """The running local AWS of this home, or None; a record that outlived its process is removed."""
+    """Return the running local AWS of this home, or None; a record that outlived its process is removed."""
     home = home.absolute()
     running = _running(home)
     if running is None and read_record(home) is not None:
@@ -153,12 +153,12 @@ def problems(running: LocalAws) -> tuple[str, ...]:
         health = ask(f"{running.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=running.key)
     except (OSError, ValueError):
         return ()
-    found = health.get("problems") if isinstance(health, dict) else None
-    return tuple(str(problem) for problem in found) if isinstance(found, list) else ()
+    listed = health.get("problems") if isinstance(health, dict) else None
+    return tuple(str(problem) for problem in listed) if isinstance(listed, list) else ()
 
 
 def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
-    """The running one, with the speed that is asked for."""
+    """Return the running one, with the speed that is asked for."""
     if tasks and tasks != running.tasks:
         raise StartError(
             f"the local AWS is up already and runs tasks by {running.tasks or 'what the image asks for'}, not by {tasks}",
@@ -186,13 +186,13 @@ def _save_state(running: LocalAws) -> dict[str, Any]:
         saved = ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
         return saved if isinstance(saved, dict) else {}
     except HTTPError as error:
-        said = _refusal(error)
-        if not said.get("under_way"):
+        answer = _refusal(error)
+        if not answer.get("under_way"):
             raise SnapshotError(
-                f"the local AWS cannot be saved: {said.get('error', error)}", hint=_IN_LOG
+                f"the local AWS cannot be saved: {answer.get('error', error)}", hint=_IN_LOG
             ) from error
         raise SnapshotError(
-            f"the local AWS is not at rest: {'; '.join(map(str, said['under_way']))}",
+            f"the local AWS is not at rest: {'; '.join(map(str, answer['under_way']))}",
             hint="save it again when that is over; `status ENV` tells",
         ) from None
     except (OSError, ValueError) as error:
@@ -219,7 +219,7 @@ def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | No
 
 
 def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:
-    """The server's arguments for what the caller asks for."""
+    """Return the server's arguments for what the caller asks for."""
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
@@ -229,13 +229,13 @@ def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> 
 
 def _running(home: Path) -> LocalAws | None:
     record = read_record(home)
-    if record is None or not _lives(home, record):
+    if record is None or not _is_alive(home, record):
         return None
     return record if _healthy_instance_id(record) == record.instance_id else None
 
 
 def _healthy_instance_id(record: LocalAws) -> str | None:
-    """Asks the port who it is: the number may have gone to another server since."""
+    """Ask the port for its instance: the number may have gone to another server since."""
     if not record.key.access_key_id:
         return None
     try:
@@ -247,15 +247,15 @@ def _healthy_instance_id(record: LocalAws) -> str | None:
     return str(health.get("instance_id")) if isinstance(health, dict) else None
 
 
-def _lives(home: Path, record: LocalAws | None) -> bool:
-    """Whether the server of the record is there, hung or not; without a record, whether there is any."""
+def _is_alive(home: Path, record: LocalAws | None) -> bool:
+    """Return whether the server of the record is there, hung or not; without a record, whether there is any."""
     if record is not None and is_instance(pid=record.pid, instance_id=record.instance_id):
         return True
     return _is_held(home / _ALIVE)
 
 
 def _is_held(file: Path) -> bool:
-    """Whether a server has the lock that it keeps for as long as it lives."""
+    """Return whether a server has the lock that it keeps for as long as it lives."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -275,27 +275,27 @@ def _require_none(home: Path) -> None:
     To take its place would end all that is in it: that is for its user to decide.
     """
     record = read_record(home)
-    if not _lives(home, record):
+    if not _is_alive(home, record):
         remove_record(home=home, instance_id=None)
         return
     if record is None:
-        raise StartError(_UNRECORDED, hint=_by_hand(home))
+        raise StartError(_UNRECORDED, hint=_manual_stop(home))
     raise StartError(
         f"the local AWS (pid {record.pid}) is there, but does not answer at {record.url}; no second one was started",
         hint=f"try again in a while; {home / 'server.log'} tells more; `local down` ends it, with everything in it",
     )
 
 
-def _by_hand(home: Path) -> str:
+def _manual_stop(home: Path) -> str:
     return f"end it by hand: pgrep -f -- '--home {home}' finds it"
 
 
 def _stop_recorded(home: Path) -> LocalAws | None:
-    """Stops the recorded process if it is ours, hung or not, and removes the record; None when it was gone."""
+    """Stop the recorded process if it is ours, hung or not, and remove the record; return None if it was gone."""
     record = read_record(home)
-    alive = _lives(home, record)
+    alive = _is_alive(home, record)
     if alive and record is None:
-        raise StopError(_UNRECORDED, hint=_by_hand(home))
+        raise StopError(_UNRECORDED, hint=_manual_stop(home))
     try:
         is_stopped = record is None or not alive or _stopped(home, record)
     except PermissionError:
@@ -327,16 +327,16 @@ def _stopped(home: Path, record: LocalAws) -> bool:
 
 
 def _forget_dead(home: Path) -> None:
-    """Removes a record whose process is gone, unless somebody is starting or stopping right now."""
+    """Remove a record whose process is gone, unless somebody is starting or stopping right now."""
     with contextlib.suppress(BlockingIOError), _locked(home, wait=False):
         record = read_record(home)
-        if record is None or not _lives(home, record):
+        if record is None or not _is_alive(home, record):
             remove_record(home=home, instance_id=None)
 
 
 @contextlib.contextmanager
 def _locked(home: Path, *, wait: bool = True) -> Iterator[None]:
-    """One starter or stopper at a time, among all processes and threads."""
+    """Hold the lock that lets one start or stop at a time, among all processes and threads."""
     descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -352,7 +352,7 @@ def _require_dependencies() -> None:
 
 
 def _listening_socket(port: int | None) -> socket.socket:
-    """Bound here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
+    """Return a socket bound here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
     if port is None:
         try:
             return _bound(DEFAULT_PORT)
@@ -404,12 +404,12 @@ def _start(
 
 
 def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
-    said = _said(ready)
-    if said.get("errno") in _OF_THE_MACHINE:
-        raise OSError(said["errno"], os.strerror(said["errno"]), said["filename"])
-    if not said.get("ready"):
+    answer = _ready_message(ready)
+    if answer.get("errno") in _OF_THE_MACHINE:
+        raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"])
+    if not answer.get("ready"):
         raise StartError(
-            f"the local AWS did not start{': ' if said else ''}{said.get('problem', '')}; the end of {log}:\n{_end_of(log)}",
+            f"the local AWS did not start{': ' if answer else ''}{answer.get('problem', '')}; the end of {log}:\n{_end_of_log(log)}",
             hint=f"the whole log is {log}",
         )
     record = read_record(home)
@@ -463,21 +463,21 @@ def _child_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _said(descriptor: int) -> Mapping[str, Any]:
-    """Wait for the server's word, a line of JSON; empty where it dies without one."""
+def _ready_message(descriptor: int) -> Mapping[str, Any]:
+    """Wait for the line of JSON with which the server reports its start; return nothing if it dies without one."""
     deadline = time.monotonic() + _START_SECONDS
-    said = b""
-    while not said.endswith(b"\n"):
+    line = b""
+    while not line.endswith(b"\n"):
         readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         chunk = os.read(descriptor, 1 << 16) if readable else b""
         if not chunk:
             return {}
-        said += chunk
-    found: Mapping[str, Any] = json.loads(said)
-    return found
+        line += chunk
+    message: Mapping[str, Any] = json.loads(line)
+    return message
 
 
-def _end_of(log: Path) -> str:
+def _end_of_log(log: Path) -> str:
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from mclass_tf.local.access import guard
-from mclass_tf.local.aws.api.dispatch import Aws, largest_body
+from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
 from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.metadata import Metadata
 
@@ -20,7 +20,7 @@ _MOST_CONNECTIONS = 100  # of one container: SDKs keep some ten or fifty open
 class Doors:
     """Opens the local AWS to tasks."""
 
-    def __init__(self, *, aws: Aws, metadata: Metadata) -> None:
+    def __init__(self, *, aws: AwsApi, metadata: Metadata) -> None:
         self._aws = aws
         self._metadata = metadata
 

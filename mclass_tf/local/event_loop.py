@@ -39,7 +39,7 @@ class Runtime:
 
     @property
     def problems(self) -> list[str]:
-        """What has gone wrong in a part, for `/_mclass/health`."""
+        """Return what has gone wrong in a part, for `/_mclass/health`."""
         return list(self._problems)
 
     def start(self) -> None:

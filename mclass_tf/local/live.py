@@ -34,7 +34,7 @@ class Live:
         return lambda: self._listeners.remove(listener)
 
     def changed(self, topic: str) -> None:
-        """Say that state of `topic` ("ecs", "elbv2", "targets", "autoscaling", "alarms", …) has changed."""
+        """Announce that state of `topic` ("ecs", "elbv2", "targets", "autoscaling", "alarms", …) has changed."""
         for listener in tuple(self._listeners):
             listener(topic)
 

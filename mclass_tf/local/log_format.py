@@ -36,7 +36,7 @@ class Formatter(logging.Formatter):
 
 def _on_one_line(text: str) -> str:
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), shown)
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), shown)
 
 
 def _indented(text: str) -> str:

@@ -31,9 +31,9 @@ def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET"
     )
     try:
         with _OPENER.open(request, timeout=seconds) as answer:
-            found: bytes = answer.read(_LARGEST + 1)
+            content: bytes = answer.read(_LARGEST + 1)
     except HTTPException as error:
         raise ValueError(f"it does not speak HTTP: {type(error).__name__}") from None
-    if len(found) > _LARGEST:
+    if len(content) > _LARGEST:
         raise ValueError(f"the answer has more than {_LARGEST} bytes")
-    return documents.parse(found)
+    return documents.parse(content)

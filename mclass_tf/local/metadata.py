@@ -54,19 +54,19 @@ class Metadata:
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply | None:
         """Answer for the container of the token; where `task_id` is given, for those of that task alone."""
         path = str(environ["PATH_INFO"])
-        asked = _PATH.fullmatch(path)
+        document = _PATH.fullmatch(path)
         credentials = _CREDENTIALS.fullmatch(path)
-        found = asked or credentials
-        if found is None or environ["REQUEST_METHOD"] != "GET":
+        match = document or credentials
+        if match is None or environ["REQUEST_METHOD"] != "GET":
             return None
         with self._exclusive():
             source = self.source
-            entry = None if source is None else source.by_token(found["token"])
+            entry = None if source is None else source.by_token(match["token"])
             if source is None or entry is None or task_id not in {None, entry[0].id}:
-                return _json(HTTPStatus.NOT_FOUND, f"no container {found['token']}")
-            if asked is not None:
-                return _json(HTTPStatus.OK, _document(asked["what"], *entry, source=source))
-            return self._give_credentials(found["token"], entry[0])
+                return _json(HTTPStatus.NOT_FOUND, f"no container {match['token']}")
+            if document is not None:
+                return _json(HTTPStatus.OK, _document(document["what"], *entry, source=source))
+            return self._give_credentials(match["token"], entry[0])
 
     def _give_credentials(self, token: str, task: Task) -> Reply:
         role_arn = task.launch.task_role_arn
@@ -203,7 +203,7 @@ def _logs(place: task_logs.Destination, definition: Mapping[str, Any]) -> dict[s
 
 
 def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
-    """Docker's statistics, of which a process has processor time and memory."""
+    """Return Docker's statistics, of which a process has processor time and memory."""
     definition = _definition(task, container)
     own = specification.container_memory_mib(task.launch, definition)
     limit = (own or specification.memory_mib(task.launch)) * _MIB
@@ -224,8 +224,8 @@ def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
 
 
 def _assume(task: Task, role_arn: str, *, until: dt.datetime) -> tuple[dt.datetime, dict[str, Any]]:
-    """Credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
-    found = sts.issue(
+    """Return credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
+    session = sts.issue(
         account_id=task.launch.account_id,
         region=task.launch.region,
         role_arn=role_arn,
@@ -235,9 +235,9 @@ def _assume(task: Task, role_arn: str, *, until: dt.datetime) -> tuple[dt.dateti
     )
     document = {
         "RoleArn": role_arn,
-        "AccessKeyId": found.access_key_id,
-        "SecretAccessKey": found.secret_access_key,
-        "Token": found.session_token,
+        "AccessKeyId": session.access_key_id,
+        "SecretAccessKey": session.secret_access_key,
+        "Token": session.session_token,
         "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     return until, document

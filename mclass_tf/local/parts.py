@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf.local.aws.alarms import Alarms
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.ecs.scheduler.hooks import Hooks
 from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
 from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
@@ -30,7 +30,7 @@ from mclass_tf.local.snapshots.instance import Instance
 class Surroundings:
     """What parts are made of. `url` is where this AWS answers, `open_door` lets a container in; `driver` runs the tasks ("" chooses by the image)."""
 
-    aws: Aws
+    aws: AwsApi
     images: Store
     home: Path
     instance_id: str

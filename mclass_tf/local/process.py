@@ -17,7 +17,7 @@ _LISTEN = "0A"  # the state column of /proc/net/tcp
 
 
 def command_line(pid: int) -> str | None:
-    """The command line of a live process; None when there is no such process (a zombie counts as none), or nothing tells."""
+    """Return the command line of a live process; None when there is no such process (a zombie counts as none), or nothing tells."""
     if (_PROC / "self").exists():  # the folder is there, and empty, where /proc is not mounted
         try:
             raw = (_PROC / str(pid) / "cmdline").read_bytes()
@@ -35,18 +35,18 @@ def command_line(pid: int) -> str | None:
 
 
 def can_tell() -> bool:
-    """Whether this system tells which process is which: not without /proc and without ps."""
+    """Return whether this system tells which process is which: not without /proc and without ps."""
     return command_line(os.getpid()) is not None
 
 
 def is_instance(*, pid: int, instance_id: str) -> bool:
-    """True when the process is the server of that instance: its random id stands in its command line."""
+    """Return True if the process is the server of that instance: its random id stands in its command line."""
     command = command_line(pid)
     return command is not None and instance_id in command
 
 
 def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
-    """SIGTERM, then after `patience` seconds SIGKILL; True when the process is gone."""
+    """Send SIGTERM, then after `patience` seconds SIGKILL; return True if the process is gone."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         if not is_instance(pid=pid, instance_id=instance_id):
             return True
@@ -62,7 +62,7 @@ def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
 
 
 def listener_on(port: int) -> str | None:
-    """`name (pid N)` of the process that listens on a TCP port, where the system tells."""
+    """Return `name (pid N)` of the process that listens on a TCP port, where the system tells."""
     for inode in _listening_inodes(port):
         for pid in _pids_with_socket(inode):
             words = (command_line(pid) or "").split()
@@ -71,7 +71,7 @@ def listener_on(port: int) -> str | None:
 
 
 def _has_gone(*, pid: int, instance_id: str) -> bool:
-    """True when the process has let go of everything: it loses its command line before it closes its port."""
+    """Return True if the process has let go of everything: it loses its command line before it closes its port."""
     command = command_line(pid)
     if command is not None:
         return instance_id not in command
@@ -85,7 +85,7 @@ def _has_gone(*, pid: int, instance_id: str) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """Collects the exit status if the process is our own child; else a zombie would stay."""
+    """Collect the exit status if the process is our own child; else a zombie would stay."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 

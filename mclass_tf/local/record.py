@@ -40,7 +40,7 @@ def record_path(home: Path) -> Path:
 
 
 def read_record(home: Path) -> LocalAws | None:
-    """The record, or None where there is none that can be understood."""
+    """Return the record, or None where there is none that can be understood."""
     try:
         fields = documents.parse_object(record_path(home).read_bytes())
         record = LocalAws(
@@ -59,7 +59,7 @@ def read_record(home: Path) -> LocalAws | None:
 
 
 def _key(fields: Mapping[str, Any]) -> Key:
-    """The key; an empty one where a version before keys has written the record: that instance is stopped, never asked."""
+    """Return the key; an empty one where a version before keys has written the record: that instance is stopped, never asked."""
     return Key(
         access_key_id=str(fields.get("access_key_id", "")),
         secret_access_key=str(fields.get("secret_access_key", "")),
@@ -67,7 +67,7 @@ def _key(fields: Mapping[str, Any]) -> Key:
 
 
 def write_record(*, home: Path, record: LocalAws) -> None:
-    """Whole or not at all: a reader never sees half a record."""
+    """Write the record whole or not at all: a reader never sees half a record."""
     draft = home / f"server.json.{os.getpid()}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(asdict(record), file)
@@ -75,7 +75,7 @@ def write_record(*, home: Path, record: LocalAws) -> None:
 
 
 def remove_record(*, home: Path, instance_id: str | None) -> None:
-    """Removes the record of that instance (None: any), and leaves another instance's alone."""
+    """Remove the record of that instance (None: any), and leave another instance's alone."""
     record = read_record(home)
     if instance_id is not None and record is not None and record.instance_id != instance_id:
         return

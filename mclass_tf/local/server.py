@@ -191,16 +191,16 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
     parser.add_argument("--from-fd", type=int, default=None)
-    found = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     return Arguments(
-        home=found.home,
-        instance_id=found.instance_id,
-        listen_fd=found.listen_fd,
-        ready_fd=found.ready_fd,
-        alive_fd=found.alive_fd,
-        speed=found.speed,
-        tasks=found.tasks,
-        from_fd=found.from_fd,
+        home=options.home,
+        instance_id=options.instance_id,
+        listen_fd=options.listen_fd,
+        ready_fd=options.ready_fd,
+        alive_fd=options.alive_fd,
+        speed=options.speed,
+        tasks=options.tasks,
+        from_fd=options.from_fd,
     )
 
 

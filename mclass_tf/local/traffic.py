@@ -37,13 +37,13 @@ class Traffic:
             self._listening[report.listener_arn] = report
 
     def forget_listening(self) -> None:
-        """The process that listened is gone."""
+        """Forget the addresses: the process that listened is gone."""
         with self._lock:
             self._listening.clear()
 
     @property
     def listening(self) -> Mapping[str, Listening]:
-        """By the listener's ARN; a listener that is deleted may still stand here."""
+        """Return the addresses by the listener's ARN; a listener that is deleted may still stand here."""
         with self._lock:
             return dict(self._listening)
 
@@ -54,7 +54,7 @@ class Traffic:
 
     @property
     def requests(self) -> Mapping[tuple[str, str], int]:
-        """How many requests went from a listener to a target group, by their ARNs, since the start; told a second late."""
+        """Return how many requests went from a listener to a target group, by their ARNs, since the start; told a second late."""
         with self._lock:
             return dict(self._requests)
 
@@ -67,7 +67,7 @@ class Traffic:
 
     @property
     def history(self) -> History:
-        """What has passed, for a snapshot."""
+        """Return what has passed, for a snapshot."""
         with self._lock:
             return History(requests=Counter(self._requests), failures=list(self._failures))
 

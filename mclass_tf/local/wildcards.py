@@ -23,7 +23,7 @@ def expression(pattern: str, *, escapes: bool = False) -> str:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the pattern means the whole text, case included."""
+    """Return whether the pattern means the whole text, case included."""
     return _compiled(pattern).fullmatch(text) is not None
 
 

@@ -25,7 +25,7 @@ _NOTHING_LOST = "what was done before stays done, and the same command may be ru
 
 def shortage(error: BaseException) -> MachineError | None:
     """Return what the machine is short of where that is why `error` came, by itself or wrapped in a library's own; else None."""
-    return next((found for each in _chain(error) if (found := _shortage(each)) is not None), None)
+    return next((reason for each in _chain(error) if (reason := _shortage(each)) is not None), None)
 
 
 def require_room(folder: Path) -> None:

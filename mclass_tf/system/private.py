@@ -13,7 +13,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_private(folder: Path) -> bool:
-    """Whether `folder` is a folder of this user (no link to one) that nobody else may write to."""
+    """Return whether `folder` is a folder of this user (no link to one) that nobody else may write to."""
     try:
         status = folder.lstat()
     except OSError:

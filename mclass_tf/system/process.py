@@ -73,7 +73,7 @@ class Deferred:
 
     @property
     def is_final(self) -> bool:
-        """Whether this process was told to end, by something else than Ctrl-C: nobody is to be asked then."""
+        """Return whether the signal was another than Ctrl-C's: nobody is to be asked then."""
         return self.number != signal.SIGINT
 
     def take(self, number: int) -> bool:
@@ -92,7 +92,7 @@ class _Interrupts:
         # Reentrant: a signal may arrive while its own thread holds it.
         self._lock = threading.RLock()
         self._children: dict[int, subprocess.Popen[str]] = {}
-        self._told: set[int] = set()
+        self._interrupted: set[int] = set()
         self._raised = False
         self.deferred: Deferred | None = None
 
@@ -120,18 +120,18 @@ class _Interrupts:
             return child
 
     def finish(self, child: subprocess.Popen[str]) -> bool:
-        """Forget the child; return whether it was told to stop."""
+        """Forget the child; return whether it was interrupted."""
         with self._lock:
             del self._children[child.pid]
-            told = child.pid in self._told
-            self._told.discard(child.pid)
-            return told
+            was_interrupted = child.pid in self._interrupted
+            self._interrupted.discard(child.pid)
+            return was_interrupted
 
     def tell(self, child: subprocess.Popen[str]) -> None:
         """Ask the child to stop, once."""
         with self._lock:
-            if child.pid not in self._told:
-                self._told.add(child.pid)
+            if child.pid not in self._interrupted:
+                self._interrupted.add(child.pid)
                 child.send_signal(signal.SIGINT)
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -257,12 +257,13 @@ def _followed(
             while chunk := stream.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield _heard(line + b"\n", on_line)
+                    yield _decoded(line + b"\n", on_line)
     if rest:
-        yield _heard(rest, on_line)
+        yield _decoded(rest, on_line)
 
 
-def _heard(line: bytes, on_line: Callable[[str], None] | None) -> str:
+def _decoded(line: bytes, on_line: Callable[[str], None] | None) -> str:
+    """Return the line as text, once `on_line` has it without its newline."""
     text = line.decode("utf-8", errors="replace")
     if on_line is not None:
         on_line(text.rstrip("\n"))

@@ -23,7 +23,7 @@ _DEAD = ("Z", "X")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class RunRecord:
     """Which process it is: `what` it does, since when, and its id with the time of its start, by which an id that was reused shows.
 
     `pid` is 0 where the command died before it had noted it.
@@ -85,7 +85,7 @@ class RunFolder:
         with _created(self.stdout) as stdout, _created(self.stderr) as stderr:
             fcntl.flock(stdout, fcntl.LOCK_EX | fcntl.LOCK_NB)
             since = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-            self._write(Record(what=what, since=since))
+            self._write(RunRecord(what=what, since=since))
             yield Files(stdout=stdout, stderr=stderr)
 
     def note(self, pid: int) -> None:
@@ -122,16 +122,16 @@ class RunFolder:
     def _record_file(self) -> Path:
         return self.path / "record.json"
 
-    def _record(self) -> Record | None:
+    def _record(self) -> RunRecord | None:
         try:
-            return msgspec.json.decode(self._record_file.read_bytes(), type=Record)
+            return msgspec.json.decode(self._record_file.read_bytes(), type=RunRecord)
         except FileNotFoundError:
             return None
         except ValueError:  # half a record, of a machine that went down
-            return Record(what="a command", since="an unknown time")
+            return RunRecord(what="a command", since="an unknown time")
 
-    def _write(self, record: Record) -> None:
-        """Whole or not at all."""
+    def _write(self, record: RunRecord) -> None:
+        """Write the record whole or not at all."""
         draft = self._record_file.with_suffix(".new")
         with _created(draft) as file:
             file.write(msgspec.json.encode(record))
@@ -155,7 +155,7 @@ def members(group: int) -> Mapping[int, str]:
 
 
 def has_proc() -> bool:
-    """Tell whether Linux's /proc is there and tells of processes: in a chroot, or hidden, it is an empty folder."""
+    """Return whether Linux's /proc is there and tells of processes: in a chroot, or hidden, it is an empty folder."""
     return (_PROC / "self" / "stat").exists()
 
 

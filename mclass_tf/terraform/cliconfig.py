@@ -42,8 +42,8 @@ def find_source(env: Mapping[str, str], *, opt: Path = Path("/opt")) -> Provider
         return ProviderSource(user_config=config.absolute())
     if any((folder / _SOURCE).is_dir() for folder in _implied(env)):
         return ProviderSource()
-    found = sorted(folder for folder in opt.glob("*") if (folder / _SOURCE).is_dir())
-    return ProviderSource(mirror=found[0] if found else None)
+    mirrors = sorted(folder for folder in opt.glob("*") if (folder / _SOURCE).is_dir())
+    return ProviderSource(mirror=mirrors[0] if mirrors else None)
 
 
 def render(source: ProviderSource) -> str:
@@ -64,7 +64,7 @@ def render(source: ProviderSource) -> str:
 
 
 def _implied(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Terraform's own mirror folders. Source: "Implied Local Mirror Directories" of its CLI configuration."""
+    """Return Terraform's own mirror folders. Source: "Implied Local Mirror Directories" of its CLI configuration."""
     home = Path(env.get("HOME", "/"))
     data = [env.get("XDG_DATA_HOME") or str(home / ".local/share")]
     data += (env.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")

@@ -52,57 +52,57 @@ class Terraform:
         if package is None or is_logged or not provider.is_locked(package, memory=memory):
             yield self  # which says itself what is wrong with it
             return
-        with provider.running(package, root=self.root, env=self.env) as found:
-            yield replace(self, env={**self.env, **found})
+        with provider.running(package, root=self.root, env=self.env) as variables:
+            yield replace(self, env={**self.env, **variables})
 
     def init(self, *, backend_config: Path) -> None:
-        self._ui(commands.init(backend_config=commands.relative(backend_config, root=self.root)))
+        self._run_with_ui(commands.init(backend_config=commands.relative(backend_config, root=self.root)))
 
     def plan(self, *, out: Path, var_file: Path, destroy: bool = False) -> bool:
         """Save a plan to `out`; return whether it changes anything. Raise ConfigurationError where `var_file` sets what is not declared."""
         argv = commands.plan(out=out, var_file=var_file, destroy=destroy)
-        done, said = self._ui(argv, success=(0, _CHANGES))
-        messages.require_declared(said, var_file=var_file)
+        done, output = self._run_with_ui(argv, success=(0, _CHANGES))
+        messages.require_declared(output, var_file=var_file)
         return done.status == _CHANGES
 
     def show(self, *, plan_file: Path) -> Mapping[str, Any]:
         """Return the JSON form of a saved plan. It holds secrets: it is never written anywhere."""
-        document: Mapping[str, Any] = json.loads(self._silent(commands.show(plan_file=plan_file)))
+        document: Mapping[str, Any] = json.loads(self._run_silently(commands.show(plan_file=plan_file)))
         return document
 
     def apply(self, *, plan_file: Path) -> Mapping[str, Any]:
         """Apply a saved plan; return the outputs, name to value: none where the disk was too full to leave them."""
-        _, said = self._ui(commands.apply(plan_file=plan_file))
+        _, output = self._run_with_ui(commands.apply(plan_file=plan_file))
         outputs: dict[str, Any] = {}
-        for message in said:
+        for message in output:
             outputs |= message.body.get("outputs", {}) if message.kind == "outputs" else {}
         return {name: output.get("value") for name, output in outputs.items()}
 
     def force_unlock(self, *, lock_id: str) -> None:
-        self._silent(commands.force_unlock(lock_id=lock_id), run_folder=self.run_folder)
+        self._run_silently(commands.force_unlock(lock_id=lock_id), run_folder=self.run_folder)
 
     def push_state(self, file: Path) -> None:
         """Write the state in `file` to the backend; Terraform refuses one of another lineage, and one that is older."""
-        self._silent(commands.push_state(file=file), run_folder=self.run_folder)
+        self._run_silently(commands.push_state(file=file), run_folder=self.run_folder)
 
-    def _ui(
+    def _run_with_ui(
         self, arguments: tuple[str, ...], *, success: tuple[int, ...] = (0,)
     ) -> tuple[Completed, list[messages.Message]]:
-        said: list[messages.Message] = []
+        output: list[messages.Message] = []
 
         def listen(line: str) -> None:
             message = messages.parse(line)
             if message is not None:
-                said.append(message)
+                output.append(message)
                 if message.is_news or message.is_warning:
                     self.progress(message.text)
 
         done = self._start(arguments, on_stdout=listen, run_folder=self.run_folder)
         if done.interrupted or done.status not in success:
-            raise self._failure(arguments[0], done, said)
-        return done, said
+            raise self._failure(arguments[0], done, output)
+        return done, output
 
-    def _silent(self, arguments: tuple[str, ...], *, run_folder: RunFolder | None = None) -> str:
+    def _run_silently(self, arguments: tuple[str, ...], *, run_folder: RunFolder | None = None) -> str:
         done = self._start(arguments, run_folder=run_folder)
         if done.interrupted or done.status != 0:
             raise self._failure(arguments[0], done, [])
@@ -126,10 +126,13 @@ class Terraform:
         provider.end_left_behind(group=done.group)
         return done
 
-    def _failure(self, command: str, done: Completed, said: list[messages.Message]) -> MclassError:
-        found = messages.diagnostics(said)
+    def _failure(self, command: str, done: Completed, output: list[messages.Message]) -> MclassError:
         error = messages.failure(
-            command=command, status=done.status, found=found, stderr=done.stderr, environment=self.environment
+            command=command,
+            status=done.status,
+            reported=messages.diagnostics(output),
+            stderr=done.stderr,
+            environment=self.environment,
         )
         if not done.interrupted:
             return error

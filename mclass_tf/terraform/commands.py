@@ -101,7 +101,7 @@ def _command(
     options: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """A command that speaks Terraform's machine-readable UI and asks nothing."""
+    """Return a command that speaks Terraform's machine-readable UI and asks nothing."""
     return _build(
         name,
         flags=("json", "no-color", *flags),

@@ -35,8 +35,8 @@ def find_engine(env: Mapping[str, str], *, run: Runner) -> Engine:
     if argv is None:
         raise EngineError("there is no Terraform on PATH", hint=f"{_INSTALL}; {_EMBED}")
     version = _version(argv, env, run=run)
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if number is None or (int(number[1]), int(number[2])) < OLDEST:
         raise EngineError(
             f"{argv[0]} is version {version}; 1.10 is the oldest that locks its state in S3",
             hint=f"{_INSTALL}; {VARIABLE} names another one",
@@ -72,7 +72,7 @@ def _on_path(env: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _absolute(path: str) -> str:
-    """Terraform starts in the root's folder: a name relative to ours, or one found by a relative PATH, would not do."""
+    """Return the absolute path: Terraform starts in the root's folder, where a path relative to ours leads nowhere."""
     return str(Path(path).absolute())
 
 
@@ -86,15 +86,15 @@ def _version(argv: tuple[str, ...], env: Mapping[str, str], *, run: Runner) -> s
     clean = {key: value for key, value in env.items() if not key.startswith("TF_")} | {
         "CHECKPOINT_DISABLE": "1"
     }
-    said = ""
+    complaint = ""
     try:
         done = run(Command(argv=(*argv, "version", "-json"), cwd=Path("/"), env=clean))
-        said = done.stderr.strip().partition("\n")[0]
+        complaint = done.stderr.strip().partition("\n")[0]
         if done.interrupted:
             raise InterruptedByUserError("interrupted", hint="nothing more was started")
         return str(json.loads(done.stdout)["terraform_version"])
     except (OSError, ValueError, KeyError) as error:
         raise machine.shortage(error) or EngineError(
-            f"{argv[0]} does not answer `version` as Terraform does{f': {said}' if said else ''}",
-            hint=_TOO_FEW if "OS thread" in said else _INSTALL,
+            f"{argv[0]} does not answer `version` as Terraform does{f': {complaint}' if complaint else ''}",
+            hint=_TOO_FEW if "OS thread" in complaint else _INSTALL,
         ) from None

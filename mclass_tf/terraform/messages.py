@@ -57,20 +57,20 @@ def diagnostics(messages: Sequence[Message]) -> tuple[Diagnostic, ...]:
 
 def end_of_apply(stdout: str, stderr: str) -> str | None:
     """Return how an apply says that it has ended, None where it says nothing of an end: it was killed itself, or is at work."""
-    said = [message for line in stdout.splitlines() if (message := parse(line)) is not None]
-    errors = [str(found) for found in diagnostics(said) if found.severity == "error"]
-    if errors or (not said and stderr.strip()):
+    output = [message for line in stdout.splitlines() if (message := parse(line)) is not None]
+    errors = [str(diagnostic) for diagnostic in diagnostics(output) if diagnostic.severity == "error"]
+    if errors or (not output and stderr.strip()):
         return f"it failed: {'; '.join(errors) or stderr.strip()}"
-    summaries = (message for message in said if message.kind == "change_summary")
+    summaries = (message for message in output if message.kind == "change_summary")
     done = [each.text for each in summaries if each.body.get("changes", {}).get("operation") != "plan"]
     return f"it went well: {done[-1]}" if done else None
 
 
 def dumped_state(stdout: str) -> str | None:
     """Return the state that Terraform has printed since it could write it nowhere, neither to the backend nor beside it."""
-    said = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
-    found = (message.body["state"] for message in said if isinstance(message.body.get("state"), dict))
-    return next((json.dumps(document) for document in found if "version" in document), None)
+    output = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
+    states = (message.body["state"] for message in output if isinstance(message.body.get("state"), dict))
+    return next((json.dumps(document) for document in states if "version" in document), None)
 
 
 def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
@@ -89,10 +89,10 @@ def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
 
 
 def failure(
-    *, command: str, status: int, found: Sequence[Diagnostic], stderr: str, environment: str
+    *, command: str, status: int, reported: Sequence[Diagnostic], stderr: str, environment: str
 ) -> TerraformError:
     """Turn a failed command into the error that says most about it."""
-    errors = [diagnostic for diagnostic in found if diagnostic.severity == "error"]
+    errors = [diagnostic for diagnostic in reported if diagnostic.severity == "error"]
     locked = next((error for error in errors if "acquiring the state lock" in error.summary.lower()), None)
     if locked is not None:
         return _locked(locked, command=command, environment=environment)

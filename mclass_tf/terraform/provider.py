@@ -86,7 +86,7 @@ def _installed(locked: syntax.Block, data: Path) -> Package | None:
 
 
 def is_locked(package: Package, *, memory: Path) -> bool:
-    """Whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
+    """Return whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
 
     To hash 700 MB takes 0.4 s: what it came to is kept in `memory`, for files that were not touched since.
     """
@@ -99,9 +99,9 @@ def is_locked(package: Package, *, memory: Path) -> bool:
     known = memory.read_text(encoding="ascii").partition(" ") if memory.is_file() else ("", "", "")
     if known[0] == stamp:
         return known[2] in package.hashes
-    found = _hash(files)
-    memory.write_text(f"{stamp} {found}", encoding="ascii")
-    return found in package.hashes
+    content_hash = _hash(files)
+    memory.write_text(f"{stamp} {content_hash}", encoding="ascii")
+    return content_hash in package.hashes
 
 
 @contextmanager
@@ -122,11 +122,11 @@ def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator
             start_new_session=True,  # an interrupt is Terraform's to handle, which tells the provider
         ) as process,
     ):
-        said: Future[str] = Future()
-        reader = threading.Thread(target=_listen, args=(process.stdout or (), said), daemon=True)
+        address: Future[str] = Future()
+        reader = threading.Thread(target=_read_address, args=(process.stdout or (), address), daemon=True)
         reader.start()
         try:
-            yield _attached(package, said)
+            yield _attached(package, address)
         finally:
             os.killpg(process.pid, signal.SIGTERM)  # the pipe may be open in a child that Checkov has forked
             reader.join()
@@ -163,8 +163,8 @@ def _modules(root: Path, data: Path) -> list[Path]:
 
 
 def _identity(file: Path) -> tuple[str, int, int, int, int, int]:
-    seen = file.stat()
-    return str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    stat = file.stat()
+    return str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _hash(files: Mapping[str, Path]) -> str:
@@ -175,17 +175,17 @@ def _hash(files: Mapping[str, Path]) -> str:
     return "h1:" + base64.b64encode(total.digest()).decode()
 
 
-def _listen(lines: Iterable[str], said: Future[str]) -> None:
+def _read_address(lines: Iterable[str], address: Future[str]) -> None:
     """Find the line that says where the provider is; read on, since a full pipe would stop it."""
-    found = (_ATTACH.search(line) for line in lines)
-    said.set_result(next((each[1] for each in found if each), ""))
+    matches = (_ATTACH.search(line) for line in lines)
+    address.set_result(next((each[1] for each in matches if each), ""))
     for _ in lines:
         pass
 
 
-def _attached(package: Package, said: Future[str]) -> dict[str, str]:
+def _attached(package: Package, address: Future[str]) -> dict[str, str]:
     try:
-        value = said.result(timeout=_PATIENCE)
+        value = address.result(timeout=_PATIENCE)
         named = set(json.loads(value))
     except (TimeoutError, ValueError):
         return {}

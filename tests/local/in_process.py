@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from mclass_tf.local.access import key
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.http.server import Reply
 from mclass_tf.local.server import MOTO_ENVIRONMENT
 from tests.callers import signed
@@ -30,12 +30,12 @@ _URL = "http://127.0.0.1:1"  # nothing listens there: every request is answered 
 
 
 @cache
-def aws() -> Aws:
+def aws() -> AwsApi:
     """The one of this process: moto's backends are the process's too."""
     for name, value in MOTO_ENVIRONMENT.items():
         if name.startswith("MOTO_") or name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
             os.environ.setdefault(name, value)
-    return Aws(key=KEY)
+    return AwsApi(key=KEY)
 
 
 def new_account() -> str:

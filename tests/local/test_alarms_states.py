@@ -15,14 +15,14 @@ from mclass_tf.local.aws.cloudwatch.alarm_states import (
     MORE_PERIODS,
     OK,
     TREATMENTS,
-    Condition,
+    AlarmCondition,
+    AlarmState,
     Point,
-    State,
     decide,
 )
 
 _RETAINED = None
-_THREE = Condition(comparison="GreaterThanThreshold", threshold=5.0, periods=3, datapoints=3)
+_THREE = AlarmCondition(comparison="GreaterThanThreshold", threshold=5.0, periods=3, datapoints=3)
 _TWO_OF_THREE = dataclasses.replace(_THREE, datapoints=2)
 _START = 1_700_000_000.0  # 14/11/23 22:13:20
 
@@ -33,11 +33,11 @@ def _points(drawn: str) -> list[Point]:
     return [Point(at=_START + 60 * index, value=values[sign]) for index, sign in enumerate(drawn.split())]
 
 
-def _state(condition: Condition, drawn: str, *, missing: str = "missing") -> State | None:
+def _state(condition: AlarmCondition, drawn: str, *, missing: str = "missing") -> AlarmState | None:
     return decide(dataclasses.replace(condition, missing=missing), _points(drawn))
 
 
-def _value(condition: Condition, drawn: str, *, missing: str) -> str | None:
+def _value(condition: AlarmCondition, drawn: str, *, missing: str) -> str | None:
     found = _state(condition, drawn, missing=missing)
     return None if found is None else found.value
 
@@ -144,7 +144,7 @@ def test_what_breaches(comparison: str, breaching: list[bool]) -> None:
     ],
 )
 def test_the_reason_is_in_cloudwatch_s_words(
-    condition: Condition, drawn: str, missing: str, reason: str
+    condition: AlarmCondition, drawn: str, missing: str, reason: str
 ) -> None:
     found = _state(condition, drawn, missing=missing)
     assert found is not None

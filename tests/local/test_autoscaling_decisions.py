@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from mclass_tf.local.aws.autoscaling.decide import Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.autoscaling.decide import Capacity, Last, Reading, ScalingDecision, decide
 
 _CAPACITY = Capacity(current=4, lowest=2, highest=10)
 _QUIET = Reading(policy="cpu", target=50, value=48)
@@ -58,7 +58,7 @@ def test_exact_quotients_are_not_rounded_up() -> None:
 
 def test_the_decision_names_its_cause() -> None:
     found = decide(_CAPACITY, [_HIGH, _OTHER_LOW], last_out=_NEVER, last_in=_NEVER)
-    assert found == Decision(capacity=7, policy="cpu", alarm="cpu-high")
+    assert found == ScalingDecision(capacity=7, policy="cpu", alarm="cpu-high")
 
 
 def test_during_the_cooldown_what_was_added_counts_as_part_of_what_is_added() -> None:

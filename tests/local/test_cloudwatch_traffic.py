@@ -13,7 +13,7 @@ import pytest
 from mclass_tf.local.aws import service_metrics
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.elbv2 import traffic_metrics
-from mclass_tf.local.aws.service_metrics import Sample, ServiceMetrics
+from mclass_tf.local.aws.service_metrics import ServiceMetrics, UsageSample
 from mclass_tf.local.balancer.report import Health, Metrics
 from mclass_tf.local.containers.driver import Usage
 from tests.local import elb_world, in_process
@@ -219,8 +219,8 @@ def _usage(*, cpu: float, mib: int) -> Usage:
 
 
 def test_utilization_is_the_share_of_what_a_task_reserves() -> None:
-    before = Sample(at=10, usage=_usage(cpu=1.0, mib=1))
-    now = Sample(at=12, usage=_usage(cpu=1.5, mib=256))
+    before = UsageSample(at=10, usage=_usage(cpu=1.0, mib=1))
+    now = UsageSample(at=12, usage=_usage(cpu=1.5, mib=256))
     found = service_metrics.shares(_task("1"), before=before, now=now)
     assert found == {"MemoryUtilization": 25.0, "CPUUtilization": 50.0}
     assert service_metrics.shares(_task("1"), before=None, now=now) == {"MemoryUtilization": 25.0}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.elbv2.access_logs import AccessLogs, Place, key_of
+from mclass_tf.local.aws.elbv2.access_logs import AccessLogs, LogDestination, key_of
 from mclass_tf.local.balancer.report import AccessLog
 from mclass_tf.local.live import live
 from tests.local import elb_world, in_process
@@ -50,7 +50,7 @@ def _written(world: ElbWorld, bucket: str) -> dict[str, str]:
 
 
 def test_an_object_is_named_as_aws_names_it() -> None:
-    place = Place(
+    place = LogDestination(
         account_id="111111111111",
         region="ap-northeast-2",
         bucket="b",

@@ -125,7 +125,7 @@ def test_the_lines_of_an_access_log_are_written_when_they_are_large(monkeypatch:
     monkeypatch.setattr(
         access_logs,
         "_place",
-        lambda _arn: access_logs.Place(
+        lambda _arn: access_logs.LogDestination(
             account_id="1", region=REGION, bucket="b", prefix="", load_balancer="app/x/1"
         ),
     )

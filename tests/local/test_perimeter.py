@@ -22,7 +22,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from mclass_tf import local
-from mclass_tf.local.aws.sts import Session, sessions
+from mclass_tf.local.aws.sts import RoleSession, sessions
 from tests.callers import owner, signed
 from tests.local import in_process
 from tests.local.conftest import REGION, Account
@@ -268,8 +268,8 @@ def test_a_session_ends_when_it_was_to_end() -> None:
         in_process.identity(*keys)
 
 
-def _ended(session: Session) -> Session:
-    return Session(**{**vars(session), "expires_at": time.time() - 1})
+def _ended(session: RoleSession) -> RoleSession:
+    return RoleSession(**{**vars(session), "expires_at": time.time() - 1})
 
 
 @pytest.mark.parametrize("call", ["get_session_token", "get_federation_token"])

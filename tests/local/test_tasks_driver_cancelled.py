@@ -17,7 +17,7 @@ from mclass_tf.local.aws import functions
 from mclass_tf.local.containers import nursery, podman, process
 from mclass_tf.local.containers.choice import Drivers
 from mclass_tf.local.containers.driver import Container
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image
 from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
 from mclass_tf.local.containers.process import ProcessDriver
@@ -238,7 +238,7 @@ def test_a_container_has_ended_even_where_its_last_line_cannot_be_taken(tmp_path
 
 
 def test_a_container_of_an_engine_that_is_gone_has_ended_and_fails_its_checks(tmp_path: Path) -> None:
-    engine = Engine(name="podman", path=str(tmp_path / "podman"), home="h", instance_id="i")
+    engine = ContainerEngine(name="podman", path=str(tmp_path / "podman"), home="h", instance_id="i")
 
     async def run() -> None:
         one = Nursery()

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.variables import VariableError, Variables
 
-ENGINE = Engine(name="podman", path="/usr/bin/podman", home="h", instance_id="i")
+ENGINE = ContainerEngine(name="podman", path="/usr/bin/podman", home="h", instance_id="i")
 
 
 def container(**more: object) -> Container:

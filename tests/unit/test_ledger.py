@@ -17,11 +17,11 @@ from mclass_tf.ledger import (
     Begun,
     Ended,
     Event,
+    GateVerdict,
     Ledger,
     Record,
     Step,
     Unreadable,
-    Verdict,
     proven_releases,
 )
 from tests.unit.damaged import DAMAGED
@@ -38,7 +38,7 @@ BEGUN = Begun(
     strategy="ROLLING",
     state_serial=3,
     plan_sha256="b" * 64,
-    gates=(Verdict(gate="checkov", passed=True, checked=118, waived=18),),
+    gates=(GateVerdict(gate="checkov", passed=True, checked=118, waived=18),),
 )
 ENDED = Ended(
     at="2026-11-23T05:32:13.925+00:00",

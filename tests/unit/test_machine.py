@@ -107,7 +107,7 @@ def test_a_full_disk_is_named_where_the_error_does_not_say_which(
     ],
 )
 def test_what_terraform_runs_short_of_gets_a_next_step(said: str, step: str) -> None:
-    error = messages.failure(command="plan", status=1, found=(), stderr=said, environment="dev")
+    error = messages.failure(command="plan", status=1, reported=(), stderr=said, environment="dev")
 
     assert step in error.hint
 

@@ -15,7 +15,7 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer import deploy, smoke
 from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Answer, Endpoint
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
@@ -30,9 +30,9 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
     """Have the load balancer answer so, from a version that names its revision "new"; nobody waits."""
     now = [0.0]
 
-    def get(_: Endpoint, path: str, *, seconds: float) -> Answer:
+    def get(_: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
         assert seconds
-        return Answer(status=statuses[path], body=b'{"revision": "new"}')
+        return HttpAnswer(status=statuses[path], body=b'{"revision": "new"}')
 
     def wait(seconds: float) -> None:
         now[0] += seconds

@@ -31,8 +31,8 @@ def said(*lines: str) -> list[messages.Message]:
 
 
 def failure(*lines: str, stderr: str = "") -> Exception:
-    found = messages.diagnostics(said(*lines))
-    return messages.failure(command="plan", status=1, found=found, stderr=stderr, environment="prod")
+    reported = messages.diagnostics(said(*lines))
+    return messages.failure(command="plan", status=1, reported=reported, stderr=stderr, environment="prod")
 
 
 def test_a_locked_state_is_told_by_whom_since_when_and_how_to_unlock() -> None:

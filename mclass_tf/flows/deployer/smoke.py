@@ -11,7 +11,7 @@ from mclass_tf import verify
 from mclass_tf.errors import NotServingError
 from mclass_tf.flows.located import located
 from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Answer, Endpoint, UntrustedError, get
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer, UntrustedError, get
 from mclass_tf.service import Task
 from mclass_tf.session import Session
 
@@ -114,7 +114,7 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
     return ""
 
 
-def _document(answer: Answer) -> dict[str, object]:
+def _document(answer: HttpAnswer) -> dict[str, object]:
     try:
         found = json.loads(answer.body)
     except ValueError:

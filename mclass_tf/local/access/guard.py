@@ -15,7 +15,7 @@ from mclass_tf.local.http.server import Reply
 
 
 def check(environ: dict[str, Any]) -> Reply | None:
-    """None for a request that may pass, else a 403."""
+    """Return None for a request that may pass, else a 403."""
     host = environ.get("HTTP_HOST", "")
     if host and not is_loopback(host):
         return _forbidden(f"the local AWS answers on loopback names only, not on {host}")
@@ -26,7 +26,7 @@ def check(environ: dict[str, Any]) -> Reply | None:
 
 
 def is_loopback(authority: str) -> bool:
-    """True for `host[:port]` of this machine: 127.0.0.0/8, ::1, localhost and names below it (RFC 6761)."""
+    """Return True for `host[:port]` of this machine: 127.0.0.0/8, ::1, localhost and names below it (RFC 6761)."""
     try:
         name = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:

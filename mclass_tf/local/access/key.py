@@ -25,7 +25,7 @@ class Key:
         return f"Bearer {self.secret_access_key}"
 
     def opens(self, authorization: str) -> bool:
-        """Whether the header is that of the owner, compared in constant time."""
+        """Return whether the header is that of the owner, compared in constant time."""
         return hmac.compare_digest(authorization.encode(), self.authorization.encode())
 
 

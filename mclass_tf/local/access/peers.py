@@ -25,7 +25,7 @@ _ABSENT = frozenset({errno.ENOENT})
 
 
 def is_welcome(connection: socket.socket) -> bool:
-    """Whether the peer of an accepted connection is a process of this user, or of root; also where the system does not tell.
+    """Return whether the peer of an accepted connection is a process of this user, or of root; also where the system does not tell.
 
     The peer may be gone: what it has left behind is nobody's any more, and is not taken.
     """
@@ -36,17 +36,17 @@ def is_welcome(connection: socket.socket) -> bool:
     except OSError:  # it has hung up
         return False
     try:
-        found = _owner(local=ends[0], peer=ends[1])
+        owner = _owner(local=ends[0], peer=ends[1])
     except OSError:  # a kernel without it, or a sandbox
         return True
-    if found is None:
+    if owner is None:
         return False
-    uid, state = found
+    uid, state = owner
     return uid == os.getuid() or (uid == _ROOT and state == _ESTABLISHED)
 
 
 def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] | None:
-    """The user of the socket at the peer's end and the state of that; None where there is none. Raise OSError."""
+    """Return the user of the socket at the peer's end and the state of that; None where there is none. Raise OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(_PATIENCE)
         kernel.send(_question(source=peer, destination=local))
@@ -62,7 +62,7 @@ def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] 
 
 
 def _question(*, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
-    """One socket, named by the addresses at its own end and at the other: inet_diag_req_v2."""
+    """Return one socket, named by the addresses at its own end and at the other: inet_diag_req_v2."""
     ports = struct.pack("!HH", source[1], destination[1])
     addresses = b"".join(socket.inet_aton(host).ljust(16, b"\0") for host, _ in (source, destination))
     names = ports + addresses + struct.pack("=III", 0, _NO_COOKIE, _NO_COOKIE)

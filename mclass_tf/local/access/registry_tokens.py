@@ -41,7 +41,7 @@ class Token:
 
     @property
     def authorization(self) -> str:
-        """As GetAuthorizationToken gives it: base64 of `user:password`."""
+        """Return the token as GetAuthorizationToken gives it: base64 of `user:password`."""
         return base64.b64encode(f"{USER}:{self.password}".encode()).decode()
 
 

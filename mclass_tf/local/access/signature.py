@@ -67,7 +67,7 @@ class Signature:
         return f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={self.value}"
 
     def matches(self, environ: Mapping[str, Any], *, secret: str) -> bool:
-        """Whether the request was signed with the secret, as it has arrived."""
+        """Return whether the request was signed with the secret, as it has arrived."""
         payload = _payload(environ, self)
         if payload is None:
             return False
@@ -189,7 +189,7 @@ def _header(environ: Mapping[str, Any], name: str) -> str:
 
 
 def _payload(environ: Mapping[str, Any], signature: Signature) -> str | None:
-    """What stands for the body; None where it is not the one that was signed.
+    """Return what stands for the body; None where it is not the one that was signed.
 
     The chunks of an upload in pieces (STREAMING-…) have signatures of their own, which are not looked at.
     """
@@ -198,8 +198,8 @@ def _payload(environ: Mapping[str, Any], signature: Signature) -> str | None:
         return _UNSIGNED
     if stated and not _HASH.fullmatch(stated):
         return stated
-    found = _hash(environ["wsgi.input"])
-    return found if stated in {"", found} else None
+    body_hash = _hash(environ["wsgi.input"])
+    return body_hash if stated in {"", body_hash} else None
 
 
 def _hash(body: IO[bytes]) -> str:

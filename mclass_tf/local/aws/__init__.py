@@ -5,42 +5,38 @@ from __future__ import annotations
 import functools
 import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import botocore.session
 import moto.core.responses
-from moto.core.utils import method_names_from_class
+import moto.utilities.utils
+
+from mclass_tf.local.aws.replacement import replace, replaced
 
 _METADATA_CHARACTERS = 4000  # it comes first
 
 
-def _read_models_once() -> None:
-    """Let all sessions of botocore in this process share what they read: moto makes one wherever it needs a list of regions."""
-    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
-
-
-def _list_regions_without_models() -> None:
-    """Read of a service's model no more than its first lines, to know its name in the list of endpoints.
+def _regions_without_model(list_with_model: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """Return what lists a service's regions by no more than the first lines of its model, which name it in the list of endpoints.
 
     A quarter of the local AWS's start went by with the model of EC2, which is not needed for anything else.
     """
-    list_with_model = botocore.session.Session.get_available_regions
 
-    def regions(  # botocore's signature
-        session: Any,
+    def get_available_regions(  # botocore's signature
+        self: Any,
         service_name: str,
         partition_name: str = "aws",
         allow_non_regional: bool = False,  # noqa: FBT001, FBT002
     ) -> list[str]:
         prefix = endpoint_prefix(service_name)
         if prefix is None:
-            return list(list_with_model(session, service_name, partition_name, allow_non_regional))
-        resolver = session._get_internal_component("endpoint_resolver")  # noqa: SLF001  as botocore's own does
+            return list(list_with_model(self, service_name, partition_name, allow_non_regional))
+        resolver = self._get_internal_component("endpoint_resolver")
         return list(resolver.get_available_endpoints(prefix, partition_name, allow_non_regional))
 
-    botocore.session.Session.get_available_regions = regions  # type: ignore[assignment, method-assign]
+    return get_available_regions
 
 
 @functools.cache
@@ -50,29 +46,23 @@ def endpoint_prefix(service_name: str) -> str | None:
     if not models:
         return None
     with gzip.open(models[-1], "rt", encoding="utf-8") as model:
-        found = re.search(r'"endpointPrefix"\s*:\s*"([^"]+)"', model.read(_METADATA_CHARACTERS))
-    return found and found[1]
+        prefix = re.search(r'"endpointPrefix"\s*:\s*"([^"]+)"', model.read(_METADATA_CHARACTERS))
+    return prefix and prefix[1]
 
 
-def _look_for_methods_once() -> None:
-    """List the methods of a service's class once: moto does at every call, to see whether one has the call's name."""
-    moto.core.responses.method_names_from_class = functools.cache(method_names_from_class)
-
-
-def _import_without_instance_types() -> None:
-    """moto.ec2 reads 120 MB of instance types and their offerings when it is imported, by whichever service.
-
-    Tasks run on Fargate: no call on instances is modelled (see `operations`), so that nothing reads them.
-    """
-
-    def nothing(_path: str) -> dict[str, Any]:
+def _no_resource(_load: Callable[..., Any]) -> Callable[..., Any]:
+    def load_resource(resource: str) -> dict[str, Any]:  # noqa: ARG001  moto's signature
         return {}
 
-    with mock.patch("moto.utilities.utils.load_resource", nothing):
-        import moto.ec2.models.instance_types  # noqa: PLC0415, F401
+    return load_resource
 
 
-_read_models_once()
-_list_regions_without_models()
-_look_for_methods_once()
-_import_without_instance_types()
+# moto makes a session of botocore wherever it needs a list of regions: all of them share the models that they read.
+replace(botocore.session, "create_loader", functools.cache)
+replace(botocore.session.Session, "get_available_regions", _regions_without_model)
+# moto lists the methods of a service's class at every call, to see whether one has the call's name.
+replace(moto.core.responses, "method_names_from_class", functools.cache)
+# moto.ec2 reads 120 MB of instance types and their offerings when it is imported, by whichever service. Tasks run on
+# Fargate: no call on instances is modelled (see `operations`), so that nothing reads them.
+with replaced(moto.utilities.utils, "load_resource", _no_resource):
+    import moto.ec2.models.instance_types

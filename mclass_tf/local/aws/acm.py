@@ -22,7 +22,7 @@ _CLOCKS_DIFFER = dt.timedelta(minutes=5)
 
 
 def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str) -> None:
-    """Makes an issued, self-signed certificate exist under that very ARN; an existing one stays as it is.
+    """Make an issued, self-signed certificate exist under that very ARN; an existing one stays as it is.
 
     ACM chooses the ARN itself and validates by DNS, so there is no API call that a bootstrap could use.
     """
@@ -68,7 +68,7 @@ class ResourceInUseError(AWSError):  # type: ignore[misc]
     TYPE = "ResourceInUseException"
 
 
-class Backend(AWSCertificateManagerBackend):  # type: ignore[misc]
+class LocalAcmBackend(AWSCertificateManagerBackend):  # type: ignore[misc]
     """What it does not say is moto's."""
 
     def delete_certificate(self, arn: str) -> None:
@@ -127,4 +127,4 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
 
 def install() -> None:
     models.CertBundle = Bundle
-    use_backend(backends=acm_backends, urls=urls, backend=Backend)
+    use_backend(backends=acm_backends, urls=urls, backend=LocalAcmBackend)

@@ -22,8 +22,15 @@ from moto.cloudwatch.models import cloudwatch_backends
 
 from mclass_tf.local.aws.autoscaling import backend as autoscaling
 from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate
-from mclass_tf.local.aws.cloudwatch.alarm_states import ALARM, MORE_PERIODS, Condition, Point, State, decide
-from mclass_tf.local.aws.cloudwatch.backend import Backend
+from mclass_tf.local.aws.cloudwatch.alarm_states import (
+    ALARM,
+    MORE_PERIODS,
+    AlarmCondition,
+    AlarmState,
+    Point,
+    decide,
+)
+from mclass_tf.local.aws.cloudwatch.backend import LocalCloudWatchBackend
 from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
 from mclass_tf.local.aws.cloudwatch.metrics import Metric, dimensions
 from mclass_tf.local.live import live
@@ -56,18 +63,18 @@ def evaluate_all(*, now: float) -> None:
     for backend in _backends():
         due = [alarm for alarm in list(backend.alarms.values()) if _is_due(backend, alarm, now=now)]
         for alarm in due:
-            with _told(alarm):
+            with _reported(alarm):
                 _evaluate(backend, alarm, now=now)
         for alarm in due:
-            with _told(alarm):
+            with _reported(alarm):
                 _scale(backend, alarm, now=now)
         if due:
             autoscaling.settle(backend.account_id, backend.region_name, now=now)
 
 
 @contextlib.contextmanager
-def _told(alarm: Any) -> Iterator[None]:
-    """One alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
+def _reported(alarm: Any) -> Iterator[None]:
+    """Report what fails inside: one alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  whatever it is, it is told
@@ -77,13 +84,13 @@ def _told(alarm: Any) -> Iterator[None]:
             live.problems.append(problem)
 
 
-def _backends() -> Iterator[Backend]:
+def _backends() -> Iterator[LocalCloudWatchBackend]:
     for regions in list(cloudwatch_backends.values()):
         yield from list(regions.values())
 
 
-def _scale(backend: Backend, alarm: Any, *, now: float) -> None:
-    """An alarm asks its scaling policies to act at the end of every period in which it is in ALARM."""
+def _scale(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> None:
+    """Have the alarm's scaling policies act, at the end of every period in which it is in ALARM."""
     if alarm.state_value != ALARM:
         return
     for action in _actions(alarm):
@@ -105,20 +112,20 @@ def period_of(alarm: Any) -> int:
     return int(alarm.period)
 
 
-def last_value(backend: Backend, alarm: Any, *, now: float) -> float | None:
+def last_value(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> float | None:
     """Return the newest datapoint of the alarm that is known."""
     known = [point.value for point in points_of(backend, alarm, now=now) if point.value is not None]
     return known[-1] if known else None
 
 
-def points_of(backend: Backend, alarm: Any, *, now: float) -> list[Point]:
+def points_of(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> list[Point]:
     """Return the datapoints of the last periods that are over, the oldest first."""
     windows = _windows(alarm, now=now)
-    found = _series(backend, alarm, windows)
-    return [Point(at=start, value=found.get(index)) for index, (start, _) in enumerate(windows)]
+    series = _series(backend, alarm, windows)
+    return [Point(at=start, value=series.get(index)) for index, (start, _) in enumerate(windows)]
 
 
-def _is_due(backend: Backend, alarm: Any, *, now: float) -> bool:
+def _is_due(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> bool:
     return _windows(alarm, now=now)[-1][1] > backend.evaluated.get(alarm.name, 0.0)
 
 
@@ -129,21 +136,25 @@ def _windows(alarm: Any, *, now: float) -> list[Window]:
     return [(number * length, (number + 1) * length) for number in range(last - count, last)]
 
 
-def _series(backend: Backend, alarm: Any, windows: Sequence[Window]) -> TimeSeries:
+def _series(backend: LocalCloudWatchBackend, alarm: Any, windows: Sequence[Window]) -> TimeSeries:
     if not alarm.metric_data_queries:
         metric = _metric(alarm.namespace, alarm.metric_name, alarm.dimensions)
         statistic = alarm.statistic or alarm.extended_statistic
         return _measured(backend, metric, statistic, windows, unit=alarm.unit)
-    found: dict[str, TimeSeries] = {}
+    series_by_id: dict[str, TimeSeries] = {}
     for query in alarm.metric_data_queries:
         if query.metric_stat is not None:
-            asked = query.metric_stat
-            metric = _metric(asked.metric.namespace, asked.metric.metric_name, asked.metric.dimensions)
-            found[query.id] = _measured(backend, metric, asked.stat, windows, unit=asked.unit)
+            metric_stat = query.metric_stat
+            metric = _metric(
+                metric_stat.metric.namespace, metric_stat.metric.metric_name, metric_stat.metric.dimensions
+            )
+            series_by_id[query.id] = _measured(
+                backend, metric, metric_stat.stat, windows, unit=metric_stat.unit
+            )
     for query in alarm.metric_data_queries:
         if query.expression:
-            found[query.id] = calculate(query.expression, found, windows)
-    return found[returned_query(alarm).id]
+            series_by_id[query.id] = calculate(query.expression, series_by_id, windows)
+    return series_by_id[returned_query(alarm).id]
 
 
 def returned_query(alarm: Any) -> Any:
@@ -153,25 +164,30 @@ def returned_query(alarm: Any) -> Any:
     )
 
 
-def _metric(namespace: str, name: str, found: Sequence[Any]) -> Metric:
+def _metric(namespace: str, name: str, entries: Sequence[Any]) -> Metric:
     return Metric(
-        namespace=namespace, name=name, dimensions=dimensions({entry.name: entry.value for entry in found})
+        namespace=namespace, name=name, dimensions=dimensions({entry.name: entry.value for entry in entries})
     )
 
 
 def _measured(
-    backend: Backend, metric: Metric, statistic: str, windows: Sequence[Window], *, unit: str | None
+    backend: LocalCloudWatchBackend,
+    metric: Metric,
+    statistic: str,
+    windows: Sequence[Window],
+    *,
+    unit: str | None,
 ) -> TimeSeries:
-    found = backend.statistics(metric, statistic, windows=windows, unit=unit)
+    series = backend.statistics(metric, statistic, windows=windows, unit=unit)
     if metric.name in _RATES and statistic == "Sum":
-        return TimeSeries({index: value * live.clock.speed for index, value in found.items()})
-    return found
+        return TimeSeries({index: value * live.clock.speed for index, value in series.items()})
+    return series
 
 
-def _evaluate(backend: Backend, alarm: Any, *, now: float) -> None:
+def _evaluate(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> None:
     backend.evaluated[alarm.name] = _windows(alarm, now=now)[-1][1]
     points = points_of(backend, alarm, now=now)
-    condition = Condition(
+    condition = AlarmCondition(
         comparison=alarm.comparison_operator,
         threshold=float(alarm.threshold),
         periods=int(alarm.evaluation_periods),
@@ -183,7 +199,7 @@ def _evaluate(backend: Backend, alarm: Any, *, now: float) -> None:
         _change(backend, alarm, state)
 
 
-def _change(backend: Backend, alarm: Any, state: State) -> None:
+def _change(backend: LocalCloudWatchBackend, alarm: Any, state: AlarmState) -> None:
     before = alarm.state_value
     alarm.update_state(state.reason, json.dumps(_reason_data(alarm, state)), state.value)
     alarm.state_transitioned_timestamp = alarm.state_updated_timestamp
@@ -206,7 +222,7 @@ def _actions(alarm: Any) -> Sequence[str]:
     return by_state.get(alarm.state_value, alarm.insufficient_data_actions) or ()
 
 
-def _reason_data(alarm: Any, state: State) -> dict[str, Any]:
+def _reason_data(alarm: Any, state: AlarmState) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html"""
     points = state.evaluated
     return {
@@ -222,5 +238,5 @@ def _reason_data(alarm: Any, state: State) -> dict[str, Any]:
 
 
 def _text(at: float) -> str:
-    found = dt.datetime.fromtimestamp(at, dt.UTC)
-    return f"{found:%Y-%m-%dT%H:%M:%S}.{found.microsecond // 1000:03}+0000"
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}+0000"

@@ -43,7 +43,7 @@ class Call:
 
 
 def identify(environ: dict[str, Any]) -> Call:
-    """Reads headers, query and form; never fails: what cannot be told is named as well as it can be."""
+    """Return the call that headers, query and form name; never fail: what is unknown is named as well as it can be."""
     service, region = _scope(environ)
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = str(environ.get("PATH_INFO", "/"))
@@ -79,12 +79,12 @@ def identify(environ: dict[str, Any]) -> Call:
 
 
 def _scope(environ: dict[str, Any]) -> tuple[str, str]:
-    """Service and region of the signature, in the header or in a presigned URL."""
+    """Return service and region of the signature, in the header or in a presigned URL."""
     signed = environ.get("HTTP_AUTHORIZATION", "")
     if not signed and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
         signed = unquote(environ["QUERY_STRING"].replace("X-Amz-Credential=", "Credential="))
-    found = _CREDENTIAL.search(signed)
-    return (found["service"].lower(), found["region"]) if found else ("", "")
+    credential = _CREDENTIAL.search(signed)
+    return (credential["service"].lower(), credential["region"]) if credential else ("", "")
 
 
 def _action(environ: dict[str, Any]) -> str | None:
@@ -94,6 +94,6 @@ def _action(environ: dict[str, Any]) -> str | None:
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return None
     body: IO[bytes] = environ["wsgi.input"]
-    found = _ACTION.search(body.read(_LONGEST_ACTION))
+    action = _ACTION.search(body.read(_LONGEST_ACTION))
     body.seek(0)
-    return bytes(found[1]).decode() if found else None
+    return bytes(action[1]).decode() if action else None

@@ -96,12 +96,12 @@ _JSON = {
 
 def deny(call: Call, fault: Fault, *, detail: str = "") -> Reply:
     """Return AWS's error; `detail` is AWS's own message where that says more."""
-    code, message, status = _words(call, fault)
+    code, message, status = _error(call, fault)
     hint = _HINT if fault in {Fault.MISSING, Fault.UNKNOWN, Fault.EXPIRED} else ""
     return refuse(call, code=code, message=f"{detail or message}{hint}", status=status)
 
 
-def _words(call: Call, fault: Fault) -> tuple[str, str, HTTPStatus]:
+def _error(call: Call, fault: Fault) -> tuple[str, str, HTTPStatus]:
     match call.protocol:
         case Protocol.EC2:
             return _EC2[fault]

@@ -96,7 +96,7 @@ class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc
         )
 
 
-class Backend(EC2Backend):  # type: ignore[misc]
+class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
     def create_vpc_endpoint(
         self,
         vpc_id: str,
@@ -125,25 +125,25 @@ class Backend(EC2Backend):  # type: ignore[misc]
         )
 
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
-        """Replaces each rule by the one given, whatever it refers to; moto changes address ranges alone.
+        """Replace each rule by the one given, whatever it refers to; moto changes address ranges alone.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
         """
         group = self.get_security_group_from_id(group_id)
         if group is None:
             raise InvalidSecurityGroupNotFoundError(group_id)
-        for rule_id, wanted in rules.items():
+        for rule_id, changes in rules.items():
             rule = group.get_rule(rule_id)
             if rule is None:
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
-            _replace(rule, wanted=wanted)
+            _replace(rule, changes=changes)
 
     # ---- what is in use stays
 
     def delete_security_group(self, name: str | None = None, group_id: str | None = None) -> Any:
-        found = self.get_security_group_by_name_or_id(group_id or name)
-        if found is not None:
-            in_use.refuse_group(self, found.id)
+        group = self.get_security_group_by_name_or_id(group_id or name)
+        if group is not None:
+            in_use.refuse_group(self, group.id)
         return super().delete_security_group(name, group_id)
 
     def delete_subnet(self, subnet_id: str) -> Any:
@@ -160,27 +160,27 @@ class Backend(EC2Backend):  # type: ignore[misc]
 
 
 def _is_on(attribute: Any) -> bool:
-    """Moto keeps what came over the wire: a boolean or its text."""
+    """Return whether a flag is set: moto keeps what came over the wire, a boolean or its text."""
     return str(attribute).lower() == "true"
 
 
-def _replace(rule: Any, *, wanted: Mapping[str, Any]) -> None:
-    protocol = str(wanted.get("IpProtocol") or rule.ip_protocol)
+def _replace(rule: Any, *, changes: Mapping[str, Any]) -> None:
+    protocol = str(changes.get("IpProtocol") or rule.ip_protocol)
     rule.ip_protocol = protocol
-    rule.from_port = None if protocol == _WITHOUT_PORTS else wanted.get("FromPort")
-    rule.to_port = None if protocol == _WITHOUT_PORTS else wanted.get("ToPort")
+    rule.from_port = None if protocol == _WITHOUT_PORTS else changes.get("FromPort")
+    rule.to_port = None if protocol == _WITHOUT_PORTS else changes.get("ToPort")
     rule.ip_range = {
-        name: str(wanted[source])
+        name: str(changes[source])
         for name, source in (("CidrIp", "CidrIpv4"), ("CidrIpv6", "CidrIpv6"))
-        if wanted.get(source)
+        if changes.get(source)
     }
-    referenced = wanted.get("ReferencedGroupId")
+    referenced = changes.get("ReferencedGroupId")
     rule.source_group = {**rule.source_group, "GroupId": referenced} if referenced else {}
-    rule.prefix_list_id = wanted.get("PrefixListId")
-    rule.description = wanted.get("Description")
+    rule.prefix_list_id = changes.get("PrefixListId")
+    rule.description = changes.get("Description")
 
 
 def install() -> None:
     security_groups.SecurityGroupRule = SecurityGroupRule
-    announce(backend=Backend, methods=_FILTERS, topic="elbv2")
-    use_backend(backends=ec2_backends, urls=urls, backend=Backend)
+    announce(backend=LocalEc2Backend, methods=_FILTERS, topic="elbv2")
+    use_backend(backends=ec2_backends, urls=urls, backend=LocalEc2Backend)

@@ -24,7 +24,7 @@ _REACHING_OUT = ("socket.connect", "socket.sendto", "socket.sendmsg")
 
 def main(code: Path, handler: str, place: Path) -> None:
     sys.path.insert(0, str(code))
-    sys.addaudithook(_stay_here)
+    sys.addaudithook(_refuse_remote_address)
     event = json.loads((place / "event.json").read_text(encoding="utf-8"))
     context = _Context(**json.loads((place / "context.json").read_text(encoding="utf-8")))
     try:
@@ -45,7 +45,7 @@ class _Context(SimpleNamespace):
         return max(0, int((self.ends_at - time.time()) * 1000))
 
 
-def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
+def _refuse_remote_address(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _REACHING_OUT and isinstance(arguments[1], tuple) and not _is_here(str(arguments[1][0])):
         raise PermissionError(f"[local AWS] functions reach this machine alone, not {arguments[1][0]}")
 

@@ -79,32 +79,32 @@ def find(arn: str) -> Any:
 
 def refusal(arn: str) -> str | None:
     """Return why the function cannot be run, None where it can."""
-    found = find(arn)
-    if found is None:
+    function = find(arn)
+    if function is None:
         return f"The function {arn} does not exist"
-    runtime = str(found.run_time or found.package_type)
-    if not runtime.startswith("python") or not getattr(found, "code_bytes", b""):
+    runtime = str(function.run_time or function.package_type)
+    if not runtime.startswith("python") or not getattr(function, "code_bytes", b""):
         return f"The local AWS runs functions in Python from a zip file alone, and {arn} is {runtime}"
-    if found.layers:
+    if function.layers:
         return f"The local AWS does not model layers of functions: {arn}"
     return None
 
 
 def runnable(arn: str) -> Function:
-    """Return a function that nothing is said against."""
-    found = find(arn)
+    """Return a function to which `refusal` has no objection."""
+    function = find(arn)
     return Function(
         arn=arn,
-        name=found.function_name,
-        version=str(found.version),
-        handler=found.handler or "",
-        role_arn=found.role,
-        code=found.code_bytes,
-        timeout=float(found.timeout),
-        memory=int(found.memory_size),
-        variables=dict(found.environment_vars),
-        account_id=found.account_id,
-        region=found.region,
+        name=function.function_name,
+        version=str(function.version),
+        handler=function.handler or "",
+        role_arn=function.role,
+        code=function.code_bytes,
+        timeout=float(function.timeout),
+        memory=int(function.memory_size),
+        variables=dict(function.environment_vars),
+        account_id=function.account_id,
+        region=function.region,
     )
 
 
@@ -113,12 +113,12 @@ def keep_output(arn: str, output: str) -> None:
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
     """
-    found = find(arn)
-    if found is None or not output:
+    function = find(arn)
+    if function is None or not output:
         return
-    if found.logs_group_name not in found.logs_backend.groups:
-        found.logs_backend.create_log_group(found.logs_group_name, {})
-    found.save_logs(output)
+    if function.logs_group_name not in function.logs_backend.groups:
+        function.logs_backend.create_log_group(function.logs_group_name, {})
+    function.save_logs(output)
 
 
 def credentials(function: Function) -> dict[str, str]:
@@ -142,7 +142,7 @@ def install() -> None:
 
 
 def _run_nothing(function: Any, *_: Any, **__: Any) -> Any:
-    """Functions run where deployments ask them: not by events of other services, for which moto would start Docker."""
+    """Run no function: deployments invoke them, not events of other services, for which moto would start Docker."""
     raise NotImplementedError(
         f"the local AWS runs {function.function_arn} where a deployment asks it, and nowhere else"
     )
@@ -246,8 +246,8 @@ def _answer(place: Path, *, status: int, output: str) -> Answer:
         return Answer(error=f"Runtime exited with status {status}", output=output)
     if file.stat().st_size > _LARGEST_ANSWER:
         return Answer(error="Response payload size exceeded the maximum of 6 MB", output=output)
-    told = documents.parse_object(file.read_bytes())
-    error = str(told.get("error") or "")
+    document = documents.parse_object(file.read_bytes())
+    error = str(document.get("error") or "")
     return Answer(
-        value=told.get("value"), error=error, output=f"{output}\n[ERROR] {error}" if error else output
+        value=document.get("value"), error=error, output=f"{output}\n[ERROR] {error}" if error else output
     )

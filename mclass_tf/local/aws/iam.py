@@ -19,7 +19,7 @@ _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
 
 
-class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
     """Policies that AWS manages exist in every account; moto has them only if it may parse all 1,400 at once.
 
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
@@ -77,17 +77,17 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
 
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteServerCertificate.html
         """
-        found = self.get_server_certificate(name)
-        holders = showing(found.arn, account_id=self.account_id)
+        certificate = self.get_server_certificate(name)
+        holders = showing(certificate.arn, account_id=self.account_id)
         if holders:
             raise DeleteConflictException(
-                f"Certificate: {found.cert_name} is currently in use by {', '.join(holders)}. "
+                f"Certificate: {certificate.cert_name} is currently in use by {', '.join(holders)}. "
                 "Please remove it first before deleting it from IAM."
             )
         super().delete_server_certificate(name)
 
     def _load(self, policy_arn: str) -> None:
-        """Makes one policy known, when its ARN is that of a policy of AWS."""
+        """Load a policy if its ARN is that of an AWS managed policy."""
         if _AWS_POLICY not in policy_arn or policy_arn in self.managed_policies:
             return
         name = policy_arn.rsplit("/", 1)[-1]
@@ -100,7 +100,7 @@ class Backend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
 
 
 def _aws_policy(name: str) -> dict[str, Any] | None:
-    """One policy out of moto's 5 MB of JSON, found by its indentation rather than by parsing all of it."""
+    """Return a policy out of moto's 5 MB of JSON, located by its indentation rather than by parsing all of it."""
     start = aws_managed_policies_data.find(f"\n {json.dumps(name)}:")
     if start < 0:
         return None
@@ -110,4 +110,4 @@ def _aws_policy(name: str) -> dict[str, Any] | None:
 
 
 def install() -> None:
-    use_backend(backends=iam_backends, urls=urls, backend=Backend)
+    use_backend(backends=iam_backends, urls=urls, backend=LocalIamBackend)

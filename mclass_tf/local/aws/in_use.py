@@ -95,5 +95,5 @@ def _nat_gateways(ec2: Any) -> list[Any]:
 
 
 def _of_tasks(ec2: Any) -> list[Any]:
-    """The interfaces of tasks, which ECS has made and takes away with them."""
+    """Return the interfaces of tasks, which ECS has made and takes away with them."""
     return [interface for interface in ec2.enis.values() if interface.requester_managed]

@@ -13,7 +13,7 @@ from mclass_tf.local.aws.elbv2 import backend as elbv2
 
 @functools.cache
 def install() -> None:
-    """Must precede the first use of any account: moto makes a backend of the class that it finds then."""
+    """Install all services. Must precede the first use of any account, for which moto creates a backend of the registered class."""
     for service in (
         ec2,
         acm,

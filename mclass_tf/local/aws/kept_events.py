@@ -51,17 +51,17 @@ def bound(stream: Any, *, added: int) -> None:
 
 def _trim(stream: Any, *, most: int) -> None:
     """Remove the first events until no more than `most` bytes and MOST_EVENTS events are left."""
-    gone, size = max(0, len(stream.events) - MOST_EVENTS), _sizes[stream]
-    size -= sum(_size(event.message) for event in stream.events[:gone])
-    while size > most and gone < len(stream.events):
-        size -= _size(stream.events[gone].message)
-        gone += 1
-    del stream.events[:gone]
+    dropped, size = max(0, len(stream.events) - MOST_EVENTS), _sizes[stream]
+    size -= sum(_size(event.message) for event in stream.events[:dropped])
+    while size > most and dropped < len(stream.events):
+        size -= _size(stream.events[dropped].message)
+        dropped += 1
+    del stream.events[:dropped]
     _sizes[stream] = size
 
 
 def _size(message: str) -> int:
-    """Bytes in memory: of other than ASCII a character may take four."""
+    """Return bytes in memory: of other than ASCII a character may take four."""
     return _OF_AN_EVENT + (len(message) if message.isascii() else 4 * len(message))
 
 

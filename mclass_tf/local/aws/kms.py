@@ -15,7 +15,7 @@ _SHORTEST_WINDOW = 7  # days
 _LONGEST_WINDOW = 30
 
 
-class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalKmsBackend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
     """These calls take a key's id or its ARN; moto fails with a KeyError on the ARN.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_DisableKey.html
@@ -40,7 +40,7 @@ class Backend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
 
 
 def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
-    """The enabled key that an id, ARN or alias names in this account and region, or None."""
+    """Return the enabled key that an id, ARN or alias names in this account and region, or None."""
     backend = kms_backends[account_id][region]
     if f":{account_id}:" not in reference and reference.startswith("arn:"):
         return None  # a key of another account, which this account's calls cannot see into
@@ -53,7 +53,7 @@ def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
 
 
 def allows_service(key: Any, *, service: str) -> bool:
-    """True when a statement of the key's policy lets the service principal in; conditions are not evaluated."""
+    """Return True if a statement of the key's policy lets the service principal in; conditions are not evaluated."""
     return any(
         statement.get("Effect") == "Allow" and service in _services(statement.get("Principal"))
         for statement in policies.statements(key.policy)
@@ -66,4 +66,4 @@ def _services(principal: Any) -> list[str]:
 
 
 def install() -> None:
-    use_backend(backends=kms_backends, urls=urls, backend=Backend)
+    use_backend(backends=kms_backends, urls=urls, backend=LocalKmsBackend)

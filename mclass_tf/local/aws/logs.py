@@ -17,7 +17,7 @@ _RETENTIONS = frozenset(
 )
 
 
-class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
     def create_log_group(self, log_group_name: str, tags: dict[str, str], **kwargs: Any) -> Any:
         self.check_key(log_group_name, kwargs.get("kmsKeyId"))
         return super().create_log_group(log_group_name, tags, **kwargs)
@@ -49,7 +49,7 @@ class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
         super().put_retention_policy(log_group_name, retention_in_days)
 
     def check_key(self, log_group_name: str, key_arn: str | None) -> None:
-        """The key must exist, be enabled, and let CloudWatch Logs use it: moto takes any text for a key.
+        """Refuse a key that does not exist, is disabled, or does not let CloudWatch Logs use it: moto takes any text for a key.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
         """
@@ -63,7 +63,7 @@ class Backend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
             )
 
 
-class Responses(LogsResponse):  # type: ignore[misc]
+class LocalLogsResponses(LogsResponse):  # type: ignore[misc]
     """Changing the key of a log group, which the provider does in place and moto does not have.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
@@ -88,5 +88,5 @@ class Responses(LogsResponse):  # type: ignore[misc]
 
 
 def install() -> None:
-    use_backend(backends=logs_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
+    use_backend(backends=logs_backends, urls=urls, backend=LocalLogsBackend)
+    use_responses(urls=urls, responses=LocalLogsResponses)

@@ -52,7 +52,7 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
 
 
 def may_allow(documents: Iterable[str], *, action: str, resource: str | None) -> bool:
-    """Whether the policies let the action be done at best: what is not known of the request speaks for it.
+    """Return whether the policies may allow the action: what is unknown of the request counts in its favour.
 
     `resource` is None where it is not known. Conditions are not evaluated: an Allow is taken without them, a Deny that has any
     is not.
@@ -80,10 +80,10 @@ def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | Non
 def statements(document: str) -> list[Mapping[str, Any]]:
     """Return the statements of a policy; of a text that is none, nothing: it allows nothing."""
     try:
-        found = _listed(parse_object(document).get("Statement"))
+        entries = _listed(parse_object(document).get("Statement"))
     except MalformedDocumentError:
         return []
-    return [statement for statement in found if isinstance(statement, Mapping)]
+    return [statement for statement in entries if isinstance(statement, Mapping)]
 
 
 def _applies(statement: Mapping[str, Any], request: Request) -> bool:
@@ -92,22 +92,22 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
         and _concerns(statement, "Resource", lambda pattern: matches(pattern, request.resource))
         and _concerns(statement, "Principal", lambda named: named == "*" or named in request.principals)
         and all(
-            _holds(operator, key, _listed(wanted), request.context)
+            _holds(operator, key, _listed(expected), request.context)
             for operator, keys in (statement.get("Condition") or {}).items()
-            for key, wanted in keys.items()
+            for key, expected in keys.items()
         )
     )
 
 
 def _concerns(statement: Mapping[str, Any], element: str, is_meant: Callable[[str], bool]) -> bool:
-    """Whether one element of the statement means the request; one that is absent (a principal, mostly) means all."""
+    """Return whether one element of the statement applies to the request; an absent one (mostly a principal) applies to all."""
     if f"Not{element}" in statement:
         return not any(is_meant(entry) for entry in _named(statement[f"Not{element}"]))
     return element not in statement or any(is_meant(entry) for entry in _named(statement[element]))
 
 
 def _named(value: Any) -> list[str]:
-    """The entries of an element; principals come by kind (AWS, Service)."""
+    """Return the entries of an element; principals come by kind (AWS, Service)."""
     kinds = value.values() if isinstance(value, Mapping) else [value]
     return [str(entry) for entries in kinds for entry in _listed(entries)]
 
@@ -121,12 +121,12 @@ def _listed(value: Any) -> list[Any]:
 # ---- conditions: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 
 
-def _equals(wanted: str, value: str) -> bool:
-    return wanted == value
+def _equals(expected: str, value: str) -> bool:
+    return expected == value
 
 
-def _equals_in_any_case(wanted: str, value: str) -> bool:
-    return wanted.lower() == value.lower()
+def _equals_in_any_case(expected: str, value: str) -> bool:
+    return expected.lower() == value.lower()
 
 
 _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
@@ -143,15 +143,15 @@ _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
 }
 
 
-def _holds(operator: str, key: str, wanted: Sequence[Any], context: Mapping[str, str]) -> bool:
-    """A key that is absent fails the condition, unless that is negated or says IfExists."""
-    found = next((value for name, value in context.items() if name.lower() == key.lower()), None)
+def _holds(operator: str, key: str, expected: Sequence[Any], context: Mapping[str, str]) -> bool:
+    """Return whether the condition holds. An absent key fails it, unless it is negated or says IfExists."""
+    actual = next((value for name, value in context.items() if name.lower() == key.lower()), None)
     if operator == "Null":
-        return any((str(entry).lower() == "true") == (found is None) for entry in wanted)
+        return any((str(entry).lower() == "true") == (actual is None) for entry in expected)
     name = operator.removesuffix(_IF_EXISTS)
     if name not in _OPERATORS:
         raise NotModelledError(f"the condition operator {operator}")
     compare, is_positive = _OPERATORS[name]
-    if found is None:
+    if actual is None:
         return operator.endswith(_IF_EXISTS) or not is_positive
-    return any(compare(str(entry), found) for entry in wanted) == is_positive
+    return any(compare(str(entry), actual) for entry in expected) == is_positive

@@ -20,13 +20,13 @@ _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  #
 
 
 def unsupported(call: Call, *, detail: str = "") -> Reply:
-    """The local AWS does not model the call."""
+    """Return the error that the local AWS does not model the call."""
     message = f"The local AWS does not model {call.name}" + (f": {detail}" if detail else "")
     return refuse(call, code=UNSUPPORTED, message=message)
 
 
 def unexpected(call: Call, *, error: str) -> Reply:
-    """A bug of the local AWS. Not a 500, which an SDK would send again and again."""
+    """Return the error of a bug of the local AWS. It is not a 500, which an SDK would send again and again."""
     return refuse(
         call,
         code=UNEXPECTED,
@@ -35,7 +35,7 @@ def unexpected(call: Call, *, error: str) -> Reply:
 
 
 def refuse(call: Call, *, code: str, message: str, status: int = HTTPStatus.BAD_REQUEST) -> Reply:
-    """An error in the caller's protocol: https://smithy.io/2.0/aws/protocols/index.html ."""
+    """Return an error in the caller's protocol: https://smithy.io/2.0/aws/protocols/index.html ."""
     request_id = str(uuid.uuid4())
     message = _UNSAFE.sub("?", message[:_LONGEST_MESSAGE])
     body, content_type, extra = _body(call.protocol, code=code, message=message, request_id=request_id)
@@ -72,7 +72,7 @@ def _body(
 
 
 def _cbor_map(entries: dict[str, str]) -> bytes:
-    """A small map of strings: https://www.rfc-editor.org/rfc/rfc8949#section-3.1 ."""
+    """Return a small map of strings: https://www.rfc-editor.org/rfc/rfc8949#section-3.1 ."""
     texts = (text for pair in entries.items() for text in pair)
     return bytes([0xA0 | len(entries)]) + b"".join(_cbor_text(text.encode()) for text in texts)
 

@@ -8,7 +8,7 @@ from botocore.session import Session
 
 
 def is_known(region: str) -> bool:
-    """Whether the region is one of any partition of AWS."""
+    """Return whether the region is one of any partition of AWS."""
     return region in _known()
 
 

@@ -24,16 +24,16 @@ def find(role_arn: str) -> Any:
 
 def permits(role: Any, request: Request) -> bool:
     documents = _documents(role)
-    return all(decide(found, request) is Decision.ALLOWED for found in documents)
+    return all(decide(document, request) is Decision.ALLOWED for document in documents)
 
 
 def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
-    """Whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
+    """Return whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
     role = find(role_arn)
     if role is None:
         return False
     documents = _documents(role)
-    return all(may_allow(found, action=action, resource=resource) for found in documents)
+    return all(may_allow(document, action=action, resource=resource) for document in documents)
 
 
 def policies(role: Any) -> list[str]:
@@ -41,7 +41,7 @@ def policies(role: Any) -> list[str]:
 
 
 def _document(policy: Any) -> str:
-    """The default version of a managed policy."""
+    """Return the default version of a managed policy."""
     return next(
         str(version.document)
         for version in policy.versions

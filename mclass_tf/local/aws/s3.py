@@ -32,7 +32,7 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
         return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 
-class Responses(S3Response):  # type: ignore[misc]
+class LocalS3Responses(S3Response):  # type: ignore[misc]
     def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
         """The owner pays; moto answers this question with a list of the objects.
 
@@ -45,7 +45,7 @@ class Responses(S3Response):  # type: ignore[misc]
 
 
 def _concerns_caller(statement: Mapping[str, Any]) -> bool:
-    """Tell whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
+    """Return whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
     condition = statement.get("Condition")
     of_booleans = condition.get("Bool") if isinstance(condition, dict) else None
     wants_tls = of_booleans.get("aws:SecureTransport") if isinstance(of_booleans, dict) else None
@@ -56,5 +56,5 @@ def _concerns_caller(statement: Mapping[str, Any]) -> bool:
 
 def install() -> None:
     models.FakeBucket = Bucket
-    use_responses(urls=urls, responses=Responses)
+    use_responses(urls=urls, responses=LocalS3Responses)
     models.S3Backend._url_module = urls  # noqa: SLF001  else moto reads the module anew, without our class

@@ -30,7 +30,7 @@ class Users(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class UsageSample:
     """What a task had used at a time, in seconds since the epoch."""
 
     at: float
@@ -43,7 +43,7 @@ class ServiceMetrics:
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]], tasks: Users) -> None:
         self._exclusive = exclusive
         self._tasks = tasks
-        self._before: dict[str, Sample] = {}
+        self._before: dict[str, UsageSample] = {}
 
     async def run(self) -> None:
         while True:
@@ -52,35 +52,35 @@ class ServiceMetrics:
                 self.measure(now=time.time())
 
     def measure(self, *, now: float) -> None:
-        """Call it under the lock of the calls."""
-        samples: dict[str, Sample] = {}
+        """Record what the tasks use. Call it under the lock of the calls."""
+        samples: dict[str, UsageSample] = {}
         for task, usage in self._tasks.usage():
             service_name = task.launch.service_name
             if service_name is None:
                 continue
-            sample = samples[task.id] = Sample(at=now, usage=usage)
-            _tell(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
+            sample = samples[task.id] = UsageSample(at=now, usage=usage)
+            _record(task, service_name, shares(task, before=self._before.get(task.id), now=sample), now=now)
         self._before = samples
 
 
-def shares(task: Task, *, before: Sample | None, now: Sample) -> Mapping[str, float]:
+def shares(task: Task, *, before: UsageSample | None, now: UsageSample) -> Mapping[str, float]:
     """Return what a task uses of what it reserves, in per cent; nothing of the CPU at the first sample."""
     definition = task.launch.definition
     memory = int(definition.memory) * _MIB
-    found = {"MemoryUtilization": 100.0 * now.usage.memory_bytes / memory}
+    percentages = {"MemoryUtilization": 100.0 * now.usage.memory_bytes / memory}
     if before is not None and now.at > before.at:
         used = (now.usage.cpu_seconds - before.usage.cpu_seconds) / (now.at - before.at)
-        found["CPUUtilization"] = max(0.0, 100.0 * used / (int(definition.cpu) / _UNITS_OF_A_CPU))
-    return found
+        percentages["CPUUtilization"] = max(0.0, 100.0 * used / (int(definition.cpu) / _UNITS_OF_A_CPU))
+    return percentages
 
 
-def _tell(task: Task, service_name: str, found: Mapping[str, float], *, now: float) -> None:
+def _record(task: Task, service_name: str, values: Mapping[str, float], *, now: float) -> None:
     metrics = cloudwatch_backends[task.launch.account_id][task.launch.region].metrics
     service = {
         "ClusterName": task.launch.cluster_name,
         "ServiceName": service_name,
     }
-    for name, value in found.items():
+    for name, value in values.items():
         stats = Stats()
         stats.add(value)
         for place in (service, {"ClusterName": task.launch.cluster_name}):

@@ -32,7 +32,7 @@ _KEPT_AFTER_END = 3600.0  # seconds for which a session that is over is told fro
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class RoleSession:
     """Credentials that were issued; `expires_at` in seconds since the epoch.
 
     `task_id` is that of the task whose role it is, or from whose role it was assumed: what comes in its name may be anybody's code.
@@ -52,16 +52,16 @@ class Sessions:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, RoleSession] = {}
 
-    def add(self, access_key_id: str, session: Session) -> None:
+    def add(self, access_key_id: str, session: RoleSession) -> None:
         now = self._clock()
         with self._lock:
             kept = self._sessions.items()
             self._sessions = {key: one for key, one in kept if one.expires_at + _KEPT_AFTER_END > now}
             self._sessions[access_key_id] = session
 
-    def find(self, access_key_id: str) -> Session | None:
+    def find(self, access_key_id: str) -> RoleSession | None:
         """Return the session, also one that has ended within the hour."""
         return self._sessions.get(access_key_id)
 
@@ -76,13 +76,13 @@ class Sessions:
 sessions = Sessions()
 
 
-class Backend(STSBackend):  # type: ignore[misc]  # moto is not typed for us
-    def assume_role(self, **asked: Any) -> AssumedRole:  # moto calls it by names
+class LocalStsBackend(STSBackend):  # type: ignore[misc]  # moto is not typed for us
+    def assume_role(self, **arguments: Any) -> AssumedRole:  # moto calls it by names
         """Keep what is issued."""
-        made = super().assume_role(**asked)
+        made = super().assume_role(**arguments)
         sessions.add(
             made.access_key_id,
-            Session(
+            RoleSession(
                 account_id=made.account_id,
                 role_arn=made.role_arn,
                 secret_access_key=made.secret_access_key,
@@ -93,7 +93,7 @@ class Backend(STSBackend):  # type: ignore[misc]  # moto is not typed for us
         return made
 
 
-class Responses(TokenResponse):  # type: ignore[misc]  # moto is not typed for us
+class LocalStsResponses(TokenResponse):  # type: ignore[misc]  # moto is not typed for us
     def assume_role(self) -> Any:
         """A task assumes what trusts its role, and stays a task; anybody else may assume any role of any account.
 
@@ -129,8 +129,8 @@ def issue(
     return made
 
 
-def _trusts(role_arn: str, *, caller: Session) -> bool:
-    """Whether the role is there, and its trust policy names the caller's role or account."""
+def _trusts(role_arn: str, *, caller: RoleSession) -> bool:
+    """Return whether the role is there, and its trust policy names the caller's role or account."""
     parts = role_arn.split(":")
     # Only accounts that are there: moto makes one of whatever it is asked for.
     role = roles.find(role_arn) if len(parts) > _ACCOUNT + 1 and parts[_ACCOUNT] in iam_backends else None
@@ -141,14 +141,14 @@ def _trusts(role_arn: str, *, caller: Session) -> bool:
         action="sts:AssumeRole", resource=role_arn, principals=(caller.role_arn, root, caller.account_id)
     )
     try:
-        found = policies.decide([role.assume_role_policy_document], request)
+        decision = policies.decide([role.assume_role_policy_document], request)
     except policies.NotModelledError:
         return False
-    return found is policies.Decision.ALLOWED
+    return decision is policies.Decision.ALLOWED
 
 
 def install() -> None:
-    use_backend(backends=sts_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
+    use_backend(backends=sts_backends, urls=urls, backend=LocalStsBackend)
+    use_responses(urls=urls, responses=LocalStsResponses)
     # Secrets of keys too: moto's generator is seeded once, and who sees enough identifiers of it knows the next ones.
     moto.iam.utils.random = secrets.SystemRandom()

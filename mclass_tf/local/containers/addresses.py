@@ -32,16 +32,16 @@ class Addresses:
 
         Where something has bound the port on all addresses, or only root may bind it, the port is another one.
         """
-        found = None if self._is_one else self._own(ports)
-        if found is None:
+        by_port = None if self._is_one else self._own(ports)
+        if by_port is None:
             if len(ports) > 1:
                 raise NoAddressError(
                     f"the ports {', '.join(map(str, ports))} are not free together on any address of this machine, and a "
                     "process can be told of one port alone: stop what listens there, or run tasks by podman or docker"
                 )
-            found = {port: self._other() for port in ports}
-        self._taken.update(found.values())
-        return found
+            by_port = {port: self._other() for port in ports}
+        self._taken.update(by_port.values())
+        return by_port
 
     def give_back(self, addresses: Mapping[int, tuple[str, int]]) -> None:
         self._taken.difference_update(addresses.values())

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from mclass_tf.local.containers.driver import Container, Driver, Images, OpenDoor, Running, StartError
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image, read
 from mclass_tf.local.containers.nursery import ExecError, Nursery
 from mclass_tf.local.containers.podman import CommandError, Commands, ContainerDriver
@@ -62,13 +62,13 @@ class Drivers:
         return await driver.start(container)
 
     async def close(self) -> None:
-        await self._nursery.close()  # first: an engine that is still being looked for is not found any more
+        await self._nursery.close()  # first: no engine is looked for any more
         if self._containers is not None:
             await self._containers.close()
         await self._process.close()
 
     async def _driver(self, manifest_digest: str) -> Driver | StartError:
-        """The driver for the image, or why there is none."""
+        """Return the driver for the image, or why there is none."""
         image = self._read.get(manifest_digest)
         if image is None:
             image = self._read[manifest_digest] = await asyncio.to_thread(read, self._images, manifest_digest)
@@ -83,14 +83,14 @@ class Drivers:
             return self._containers or await self._engine()
 
     async def _engine(self) -> Driver | StartError:
-        """The first engine that works. One that does not is asked again next time: it may have been started since."""
+        """Return the first engine that works. One that does not is asked again next time: it may have been started since."""
         problems = []
         for name in (self._kind,) if self._kind else _ENGINES:
             path = shutil.which(name)
             problem = "not installed" if path is None else await self._problem(name, path)
             if path is not None and problem is None:
                 home = hashlib.sha256(str(self._home.resolve()).encode()).hexdigest()[:12]
-                engine = Engine(name=name, path=path, home=home, instance_id=self._instance_id)
+                engine = ContainerEngine(name=name, path=path, home=home, instance_id=self._instance_id)
                 folder = self._home / "tasks" / name
                 self._containers = ContainerDriver(
                     engine, folder=folder, images=self._images, url=self._url, open_door=self._open_door
@@ -102,7 +102,7 @@ class Drivers:
         )
 
     async def _problem(self, name: str, path: str) -> str | None:
-        """Why the engine does not work; None where it does. docker asks its daemon, podman its storage."""
+        """Return why the engine does not work; None where it does. docker asks its daemon, podman its storage."""
         probe = (path, "version", "--format", "{{.Server.Version}}") if name == "docker" else (path, "info")
         try:
             await Commands(self._nursery, cwd=self._home).must(probe)

@@ -73,7 +73,7 @@ class Running(Protocol):
 
     @property
     def addresses(self) -> Mapping[int, tuple[str, int]]:
-        """By container port, where it answers on this machine; nothing else listens there while it runs."""
+        """Return by container port where it answers on this machine; nothing else listens there while it runs."""
 
     async def wait(self) -> Exit:
         """Return when it has ended and all of its output was handed over."""

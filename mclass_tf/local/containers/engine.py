@@ -13,7 +13,7 @@ _INSTANCE = "mclass-tf.instance"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class ContainerEngine:
     """`name` is podman or docker; `path` the program. `home` and `instance_id` say whose the containers are."""
 
     name: str
@@ -27,7 +27,7 @@ class Engine:
 
     @property
     def repository(self) -> str:
-        """The name of the images that this home has loaded."""
+        """Return the name of the images that this home has loaded."""
         return f"localhost/mclass-tf/{self.home}"
 
     def reference(self, manifest_digest: str) -> str:
@@ -42,7 +42,7 @@ class Engine:
         variables_file: str,
         hosts: Mapping[str, str],
     ) -> tuple[str, ...]:
-        """The command that makes the container ready to be started.
+        """Return the command that makes the container ready to be started.
 
         Its ports are published on a free port of 127.0.0.1: a container's own address cannot be reached where the engine runs
         without root or in a virtual machine, as on macOS. Values of variables stand in no command line, which every user of the
@@ -68,20 +68,20 @@ class Engine:
         return (self.path, "create", *options, self.reference(container.manifest_digest), *command)
 
     def _limits(self, container: Container) -> list[str]:
-        found = [f"--pids-limit={MOST_PROCESSES}"]
+        options = [f"--pids-limit={MOST_PROCESSES}"]
         if container.memory_mib is not None:
             # As much with swap as without: Fargate has none.
-            found += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
+            options += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
         if container.cpu_units:
-            found += [f"--cpu-shares={container.cpu_units}"]
+            options += [f"--cpu-shares={container.cpu_units}"]
         if container.is_root_read_only:
-            found += ["--read-only"]
+            options += ["--read-only"]
         if self.is_podman:
-            found += ["--read-only-tmpfs=false", "--http-proxy=false"]
-        return found
+            options += ["--read-only-tmpfs=false", "--http-proxy=false"]
+        return options
 
     def start(self, name: str) -> tuple[str, ...]:
-        """The command that starts the container and passes on what it writes until it ends."""
+        """Return the command that starts the container and passes on what it writes until it ends."""
         return (self.path, "start", "--attach", name)
 
     def signal(self, name: str, number: int) -> tuple[str, ...]:
@@ -97,16 +97,16 @@ class Engine:
         return (self.path, "load", "--quiet", "--input", archive)
 
     def remove(self, *names: str) -> tuple[str, ...]:
-        """The command that kills and removes containers, with the volumes that only they have."""
+        """Return the command that kills and removes containers, with the volumes that only they have."""
         own = ("--time", "0") if self.is_podman else ()
         return (self.path, "rm", "--force", "--volumes", *own, *names)
 
     def containers(self) -> tuple[str, ...]:
-        """The command that lists the containers of this home, of earlier instances too."""
+        """Return the command that lists the containers of this home, of earlier instances too."""
         return (self.path, "ps", "--all", "--quiet", "--filter", f"label={HOME}={self.home}")
 
     def images(self) -> tuple[str, ...]:
-        """The command that lists the names of the images of this home."""
+        """Return the command that lists the names of the images of this home."""
         reference = f"reference={self.repository}"
         return (self.path, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", reference)
 
@@ -114,14 +114,14 @@ class Engine:
         return (self.path, "rmi", *names)
 
     def remove_all(self) -> tuple[str, ...]:
-        """One command that removes the containers of this instance, for when nobody is left to do it in two."""
+        """Return one command that removes the containers of this instance, for when nobody is left to do it in two."""
         label = f"label={_INSTANCE}={self.instance_id}"
         own = "--time 0" if self.is_podman else ""
         script = f'ids=$("$1" ps --all --quiet --filter "$2") && [ -n "$ids" ] && "$1" rm --force --volumes {own} $ids'
         return ("/bin/sh", "-c", script, "sh", self.path, label)
 
     def gateway(self) -> tuple[str, ...]:
-        """The command that tells the address of this machine on the network of containers; empty lines aside."""
+        """Return the command that tells the address of this machine on the network of containers; empty lines aside."""
         ranges = ".Subnets" if self.is_podman else ".IPAM.Config"
         network = "podman" if self.is_podman else "bridge"
         return (
@@ -134,13 +134,13 @@ class Engine:
         )
 
     def rootless(self) -> tuple[str, ...]:
-        """The command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
+        """Return the command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
         field = ".Host.Security.Rootless" if self.is_podman else "json .SecurityOptions"
         return (self.path, "info", "--format", f"{{{{{field}}}}}")
 
 
 def _inside(path: str) -> str:
-    """A path of the container, where it gets a volume of its own: with a colon in it, it would name one of this machine."""
+    """Return a path of the container for a volume of its own: with a colon in it, it would name one of this machine."""
     if not path.startswith("/") or ":" in path:
         raise StartError(f"the path {path!r} of a mount is no absolute path of a container, without a colon")
     return path

@@ -50,7 +50,7 @@ class Image:
 
     @property
     def is_builtin(self) -> bool:
-        """Whether the built-in builder made it: there is no operating system in it."""
+        """Return whether the built-in builder made it: there is no operating system in it."""
         return self.labels.get(BUILDER) == "builtin"
 
 
@@ -137,7 +137,7 @@ def _document(images: Images, digest: str) -> dict[str, Any]:
 
 
 def _checked(digest: Any) -> str:
-    """A digest becomes part of a path: it must be one."""
+    """Return the digest if it is one: it becomes part of a path."""
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise PullError(f"{digest!r} is not a SHA-256 digest")
     return digest

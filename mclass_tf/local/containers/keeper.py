@@ -40,7 +40,7 @@ def main(parent: str, descriptor: str, most: str, program: str, *arguments: str)
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
-    _let_go_of_output()
+    _close_output()
     os._exit(_status(_ended(pid)))
 
 
@@ -63,13 +63,13 @@ def _become(report: int, most: int, argv: tuple[str, ...]) -> None:
 
 
 def _limit(most: int) -> None:
-    """The kernel counts what the user has, not what the task has: so many more, then."""
+    """Let the task have `most` more processes than the user has now: the kernel counts the user's, not the task's."""
     if not _IS_LINUX or os.getuid() == 0:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    wanted = most + sum(map(_threads, _own_processes()))
-    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NPROC, (wanted, wanted))
+    limit = most + sum(map(_threads, _own_processes()))
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 
 
 def _own_processes() -> Iterator[int]:
@@ -80,7 +80,7 @@ def _own_processes() -> Iterator[int]:
 
 
 def _processes() -> list[int]:
-    """Every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
+    """Return every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
     try:
         return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208
     except OSError:
@@ -98,8 +98,8 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value)
 
 
-def _let_go_of_output() -> None:
-    """What reads the output waits for the program's end, not for ours."""
+def _close_output() -> None:
+    """Close the output: its reader waits for the program's end, not for ours."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -159,31 +159,31 @@ def _stopped(spared: set[int]) -> set[int]:
 
 
 def _below(root: int) -> set[int]:
-    """All descendants."""
+    """Return all descendants."""
     children = _children if os.path.exists(f"{_PROC}/self/task/{root}/children") else _children_by_parent()  # noqa: PTH110
-    found: set[int] = set()
+    descendants: set[int] = set()
     waiting = [root]
     while waiting:
-        waiting += (new := [pid for pid in children(waiting.pop()) if pid not in found])
-        found.update(new)
-    return found
+        waiting += (new := [pid for pid in children(waiting.pop()) if pid not in descendants])
+        descendants.update(new)
+    return descendants
 
 
 def _children(pid: int) -> list[int]:
-    """What the kernel says, at once; it may miss one that is being handed over."""
-    found: list[int] = []
+    """Return the children that the kernel lists, at once; it may miss one that is being handed over."""
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"{_PROC}/{pid}/task"):  # noqa: PTH208
             with (
                 contextlib.suppress(OSError),
                 open(f"{_PROC}/{pid}/task/{thread}/children", encoding="ascii") as listed,  # noqa: PTH123
             ):
-                found += map(int, listed.read().split())
-    return found
+                pids += map(int, listed.read().split())
+    return pids
 
 
 def _children_by_parent() -> Callable[[int], list[int]]:
-    """The same from what each process says of its parent, for kernels that list no children."""
+    """Return a function that lists children by the parent of each process, for kernels that list no children."""
     children: dict[int, list[int]] = {}
     for pid in _processes() if _IS_LINUX else ():
         if (parent := _parent(pid)) is not None:
@@ -200,7 +200,7 @@ def _parent(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> bool:
-    """Whether it is no more, or will be at once."""
+    """Kill a process; return whether it is gone, or will be at once."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:

@@ -16,8 +16,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(parent: str, descriptor: str, program: str, *arguments: str) -> None:
-    told = int(descriptor)
-    os.set_inheritable(told, False)
+    errors = int(descriptor)
+    os.set_inheritable(errors, False)
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -26,12 +26,12 @@ def main(parent: str, descriptor: str, program: str, *arguments: str) -> None:
         _reset_signals()
         os.execv(program, (program, *arguments))  # noqa: S606
     except OSError as error:
-        os.write(told, str(error.strerror).encode())
+        os.write(errors, str(error.strerror).encode())
     os._exit(1)
 
 
 def _reset_signals() -> None:
-    """A container starts with no signal blocked or ignored, whatever holds in the shell that the server came from."""
+    """Block and ignore no signal, as at a container's start, whatever holds in the shell that the server came from."""
     for number in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP stay as they are
             signal.signal(number, signal.SIG_DFL)

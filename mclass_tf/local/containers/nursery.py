@@ -185,7 +185,7 @@ class Nursery:
             self._warden = None
 
     def _forked(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
-        """The child, and the pipe that ends when it has become the program or has said why not."""
+        """Return the child, and the pipe that ends when it has become the program or has said why not."""
         reading, writing = os.pipe()
         try:
             child = self._fork(program, report=writing)
@@ -263,7 +263,7 @@ def _start_warden() -> subprocess.Popen[bytes]:
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, int]]:
-    """A pipe whose end for writing is the child's: ours is closed. The other one is closed where no child has come of it."""
+    """Return a pipe whose end for writing is the child's: ours is closed. The other one is closed where no child has come of it."""
     reading, writing = os.pipe()
     try:
         yield reading, writing

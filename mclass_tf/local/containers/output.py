@@ -82,7 +82,7 @@ class Lines:
         self._hold(rest)
 
     def finish(self) -> None:
-        """Hand over the last line, where it has no end."""
+        """Pass on the last line if it has no line feed."""
         if self._held:
             self._output(bytes(self._held).decode(errors="replace"))
             self._held.clear()
@@ -95,7 +95,7 @@ class Lines:
             del self._held[:end]
 
     def _cut(self) -> int:
-        """Where to cut: not inside a character, which has four bytes at most."""
+        """Return where to cut: not inside a character, which has four bytes at most."""
         for end in range(self._longest, self._longest - 4, -1):
             if self._held[end] & _UPPER_BITS != _CONTINUES:
                 return end

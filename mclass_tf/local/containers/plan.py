@@ -23,7 +23,7 @@ _AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple of a language, and be
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProcessPlan:
     """How a container becomes a process: every value as the process is to have it. `most` processes it may have."""
 
     image: Image
@@ -36,13 +36,13 @@ class Plan:
 
     @property
     def limit(self) -> int | None:
-        """Bytes of memory."""
+        """Return the memory limit in bytes."""
         mib = self.container.memory_mib
         return None if mib is None else mib * 2**20
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command, its program resolved; as in docker, another entry point leaves the image's command out."""
+        """Return the command, its program resolved; as in docker, another entry point leaves the image's command out."""
         given = self._entry_point
         entry_point = self.image.entry_point if given is None else given
         own = self.image.command if given is None else ()
@@ -51,12 +51,12 @@ class Plan:
 
     @property
     def _entry_point(self) -> Sequence[str] | None:
-        """Docker takes the single word "" for none at all, and not for a program's name."""
+        """Return the entry point; for Docker the single word "" is none."""
         given = self.container.entry_point
         return () if given is not None and tuple(given) == ("",) else given
 
     def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """The command with the path of its program in front; raise StartError."""
+        """Return the command with the path of its program in front; raise StartError."""
         if not argv or not argv[0]:
             raise StartError("no command specified")
         name = argv[0]
@@ -64,10 +64,10 @@ class Plan:
             return (str(self.python), *argv[1:])
         if "/" in name and (own := inside(self.root, name)).is_file():
             return (str(own), *argv[1:])
-        found = shutil.which(name, path=self._search_path)
-        if found is None:
-            raise StartError(cannot_execute(name, "executable file not found in $PATH"))
-        return (found, *argv[1:])
+        program = shutil.which(name, path=self._search_path)
+        if program is None:
+            raise StartError(cannot_execute(name, "executable file not program in $PATH"))
+        return (program, *argv[1:])
 
     def program(
         self, argv: tuple[str, ...], *, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]
@@ -83,7 +83,7 @@ class Plan:
         )
 
     def local(self, word: str) -> str:
-        """A word of a health check: its addresses of the container's own ports are those on this machine."""
+        """Return a word of a health check with the container's own ports at their addresses on this machine."""
         for port, (host, here) in self.addresses.items():
             word = re.sub(rf"{_HERE}{_AND}{port}\b", rf"{host}\g<1>{here}", word)
         return word
@@ -94,15 +94,15 @@ class Plan:
 
     @property
     def _cwd(self) -> Path:
-        wanted = self.container.working_directory or self.image.working_directory
-        folder = inside(self.root, wanted)
+        path = self.container.working_directory or self.image.working_directory
+        folder = inside(self.root, path)
         if not folder.is_dir():
-            raise StartError(f"the working directory {wanted} is not in the image")
+            raise StartError(f"the working directory {path} is not in the image")
         return folder
 
     @property
     def _env(self) -> dict[str, str]:
-        """Nothing of the developer's own; the variables that name files name those of the unpacked image."""
+        """Return the environment variables: nothing of the developer's own; names of files are those of the unpacked image."""
         env = {name: os.environ[name] for name in _NEEDED if name in os.environ}
         env |= {"TZ": "UTC", **self.image.env, **self.container.environment}
         for name in _OF_FILES:
@@ -120,7 +120,7 @@ class Plan:
 
 
 def cannot_execute(name: str, reason: str) -> str:
-    """What containerd says, for ECS to quote."""
+    """Return containerd's message, for ECS to quote."""
     return (
         "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
         f'unable to start container process: exec: "{name}": {reason}: unknown'

@@ -29,7 +29,7 @@ from mclass_tf.local.containers.driver import (
     Usage,
     check_argv,
 )
-from mclass_tf.local.containers.engine import Engine
+from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image, read
 from mclass_tf.local.containers.nursery import Child, ExecError, Nursery, Program
 from mclass_tf.local.containers.output import Lines, Tail
@@ -57,7 +57,7 @@ class ContainerDriver:
     """
 
     def __init__(
-        self, engine: Engine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
+        self, engine: ContainerEngine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
     ) -> None:
         self.name = engine.name
         self._engine = engine
@@ -108,7 +108,7 @@ class ContainerDriver:
             raise StartError(f"no port of {gateway} can be had: {error.strerror}") from None
 
     async def _create(self, container: Container, *, name: str, relay: Relay | None) -> None:
-        """Values of variables stand in a file of the user's own for as long as this takes, and in no command line."""
+        """Create the container. Values of variables are in a private file meanwhile, and in no command line."""
         environment, hosts = _reachable(container.environment, relay, url=self._url)
         variables = Variables.of(environment)
         file = self._folder / f"{uuid.uuid4().hex}.env"
@@ -157,7 +157,7 @@ class ContainerDriver:
         return image
 
     async def _prepared(self) -> str | None:
-        """Once: remove what is left of earlier instances, and find the address at which containers reach this machine."""
+        """Once, remove what is left of earlier instances, and find the address at which containers reach this machine."""
         if self._ready is None:
             self._ready = asyncio.create_task(self._prepare())
         return await asyncio.shield(self._ready)
@@ -169,7 +169,10 @@ class ContainerDriver:
         if sys.platform != "linux":
             return None
         try:
-            if "rootless" in (told := await self._commands.must(self._engine.rootless())) or "true" in told:
+            if (
+                "rootless" in (answer := await self._commands.must(self._engine.rootless()))
+                or "true" in answer
+            ):
                 return None
             gateways = (await self._commands.must(self._engine.gateway())).split()
         except (CommandError, ExecError):
@@ -195,7 +198,7 @@ class _Container:
         name: str,
         plan: Container,
         image: Image,
-        engine: Engine,
+        engine: ContainerEngine,
         commands: Commands,
         relay: Relay | None,
     ) -> None:
@@ -210,7 +213,7 @@ class _Container:
         self._highest = Usage(memory_bytes=0, cpu_seconds=0.0)
         self._was_killed = False
         self._addresses: dict[int, tuple[str, int]] = {}
-        self._lines = (Lines(plan.output), Lines(self._err))
+        self._lines = (Lines(plan.output), Lines(self._take_error_line))
         self._held: list[str] | None = []
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._following: asyncio.Task[None] | None = None
@@ -227,20 +230,22 @@ class _Container:
         self._client = await nursery.start(program)
         while True:
             is_running = self._client.is_running
-            found = await self._inspect()
-            if not str(found["State"].get("StartedAt", _NEVER)).startswith(_NEVER):
+            inspected = await self._inspect()
+            if not str(inspected["State"].get("StartedAt", _NEVER)).startswith(_NEVER):
                 break
             if not is_running:
                 await self._client.wait()
                 err.finish()
-                told = _said(" ".join(self._held or ())) or str(found["State"].get("Error", ""))
-                raise CommandError(told or "the engine does not say why")
+                message = _engine_error(" ".join(self._held or ())) or str(
+                    inspected["State"].get("Error", "")
+                )
+                raise CommandError(message or "the engine does not say why")
             await asyncio.sleep(_POLL)
         for line in self._held or ():
             self._plan.output(line)
         self._held = None
-        self._pid = int(found["State"].get("Pid") or 0)
-        self._addresses = _published(found, self._plan.ports)
+        self._pid = int(inspected["State"].get("Pid") or 0)
+        self._addresses = _published(inspected, self._plan.ports)
 
     def follow(self, ended: Callable[[_Container], None]) -> None:
         self._following = asyncio.create_task(self._follow(ended))
@@ -269,38 +274,38 @@ class _Container:
             return _NOT_FOUND, str(error)
 
     def usage(self) -> Usage:
-        if not self._exit.done() and (found := self._measured()).memory_bytes:
-            return found
+        if not self._exit.done() and (measured := self._measured()).memory_bytes:
+            return measured
         return Usage(memory_bytes=0, cpu_seconds=self._highest.cpu_seconds)
 
     def _measured(self) -> Usage:
-        """What its processes use. Those in a virtual machine cannot be seen from here."""
+        """Return what its processes use. Those in a virtual machine cannot be seen from here."""
         if sys.platform == "linux" and self._pid:
             return usage.measure(self._pid)
         return Usage(memory_bytes=0, cpu_seconds=0.0)
 
-    def _err(self, line: str) -> None:
-        """Until the container runs, what arrives is the engine's own complaint."""
+    def _take_error_line(self, line: str) -> None:
+        """Pass on a line of standard error; before the container runs, keep it: it is the engine's own message."""
         if self._held is None:
             self._plan.output(line)
         else:
             self._held.append(line)
 
     async def _inspect(self) -> dict[str, Any]:
-        (found,) = json.loads(await self._commands.must(self._engine.inspect(self._name)))
-        return dict(found)
+        (inspected,) = json.loads(await self._commands.must(self._engine.inspect(self._name)))
+        return dict(inspected)
 
     async def _measure(self) -> None:
         while not self._exit.done():
-            found = await asyncio.to_thread(self._measured)
+            measured = await asyncio.to_thread(self._measured)
             self._highest = Usage(
-                memory_bytes=max(found.memory_bytes, self._highest.memory_bytes),
-                cpu_seconds=max(found.cpu_seconds, self._highest.cpu_seconds),
+                memory_bytes=max(measured.memory_bytes, self._highest.memory_bytes),
+                cpu_seconds=max(measured.cpu_seconds, self._highest.cpu_seconds),
             )
             await asyncio.sleep(_MEASURED_EVERY)
 
     async def _follow(self, ended: Callable[[_Container], None]) -> None:
-        """Whatever the engine answers, or does not answer, the container has an end: others wait for it."""
+        """Set the exit of the container at its end, whatever the engine answers: others wait for it."""
         result = Exit(code=await self._client.wait() if self._client else 0)
         try:
             for line in self._lines:
@@ -322,7 +327,7 @@ class _Container:
         return Exit(code=code, is_out_of_memory=bool(state.get("OOMKilled")) or self._ran_out_of_memory(code))
 
     def _ran_out_of_memory(self, code: int) -> bool:
-        """Whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
+        """Return whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
         limit = (self._plan.memory_mib or 0) * 2**20
         is_near = self._highest.memory_bytes >= _NEARLY * limit
         return bool(limit) and code == _SIGKILL and not self._was_killed and is_near
@@ -347,7 +352,7 @@ class Commands:
         stderr: Callable[[bytes], None],
         env: Mapping[str, str] | None = None,
     ) -> Program:
-        """They have this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
+        """Return a program with this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
         return Program(
             argv=argv, cwd=self.cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
         )
@@ -357,7 +362,7 @@ class Commands:
         out, err = Tail(_DOCUMENT), Tail(_OUTPUT)
         status = await self._wait(self.program(argv, stdout=out.take, stderr=err.take, env=env))
         if status != 0:
-            raise CommandError(_said(err.text) or f"{' '.join(argv[:2])} ended with {status}")
+            raise CommandError(_engine_error(err.text) or f"{' '.join(argv[:2])} ended with {status}")
         return out.text
 
     async def run(self, argv: tuple[str, ...]) -> tuple[int, str]:
@@ -376,7 +381,7 @@ class Commands:
 def _reachable(
     environment: Mapping[str, str], relay: Relay | None, *, url: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
+    """Return the variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
 
     Where it cannot be reached, the variables that lead there are left out. Other addresses of this machine stay as they are:
     in a container they are its own, as on AWS.
@@ -393,8 +398,8 @@ def _reachable(
     return {name: here.sub(there, value) for name, value in environment.items()}, {_NAME: relay.gateway}
 
 
-def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
-    bindings = found["NetworkSettings"]["Ports"] or {}
+def _published(inspected: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
+    bindings = inspected["NetworkSettings"]["Ports"] or {}
     return {
         port: (entry["HostIp"], int(entry["HostPort"]))
         for port in ports
@@ -402,5 +407,6 @@ def _published(found: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tupl
     }
 
 
-def _said(text: str) -> str:
+def _engine_error(text: str) -> str:
+    """Return the engine's message on one line, without its own prefix."""
     return " ".join(text.split()).removeprefix("Error: ")

@@ -29,7 +29,7 @@ from mclass_tf.local.containers.driver import (
 from mclass_tf.local.containers.image import PYTHON, Image, read
 from mclass_tf.local.containers.nursery import Child, ExecError, Nursery
 from mclass_tf.local.containers.output import Lines, Tail
-from mclass_tf.local.containers.plan import Plan, cannot_execute
+from mclass_tf.local.containers.plan import ProcessPlan, cannot_execute
 from mclass_tf.local.containers.signals import heeds
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.unpack import remove, unpack
@@ -76,7 +76,7 @@ class ProcessDriver:
         except NoAddressError as error:
             raise StartError(str(error)) from None
         name = f"{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:8]}"
-        plan = Plan(
+        plan = ProcessPlan(
             image=image,
             container=container,
             root=self._root(image.digest),
@@ -131,7 +131,7 @@ class ProcessDriver:
         return self._folder / "images" / digest.removeprefix("sha256:")
 
     async def _interpreter(self) -> Path:
-        """This machine's Python for tasks, made once."""
+        """Return this machine's Python for tasks, made once."""
         if self._python is None:
             self._python = asyncio.create_task(in_thread(_make_python, self._folder / "python"))
         try:
@@ -140,7 +140,7 @@ class ProcessDriver:
             self._python = None
             raise StartError(f"{self._folder / 'python'} cannot be made: {error.strerror}") from None
 
-    async def _start(self, plan: Plan) -> _Process:
+    async def _start(self, plan: ProcessPlan) -> _Process:
         try:
             plan.place.mkdir(mode=0o700)
             lines = [Lines(plan.container.output) for _ in range(2)]
@@ -162,19 +162,19 @@ class ProcessDriver:
         self._running.discard(process)
         self._forget(process.plan)
 
-    def _forget(self, plan: Plan) -> None:
+    def _forget(self, plan: ProcessPlan) -> None:
         self._addresses.give_back(plan.addresses)
         remove(plan.place)
 
     async def _measure(self) -> None:
-        """While anything has a limit: kill what uses more memory than that, as the kernel does in a container."""
+        """While anything has a limit, kill what uses more memory than that, as the kernel does in a container."""
         while self._limited():
             await asyncio.sleep(_MEASURED_EVERY)
             limited = self._limited()
             limits = {keeper: running.plan.limit or 0 for keeper, running in limited.items()}
-            for keeper in await asyncio.to_thread(_above, limits):
+            for keeper in await asyncio.to_thread(_over_memory_limit, limits):
                 limited[keeper].kill_for_memory()
-            for keeper in await asyncio.to_thread(_beyond, limits, self._most):
+            for keeper in await asyncio.to_thread(_over_process_limit, limits, self._most):
                 limited[keeper].kill_for_number()
 
     def _limited(self) -> dict[int, _Process]:
@@ -184,7 +184,7 @@ class ProcessDriver:
 class _Process:
     """One container as a process."""
 
-    def __init__(self, *, child: Child, plan: Plan, nursery: Nursery) -> None:
+    def __init__(self, *, child: Child, plan: ProcessPlan, nursery: Nursery) -> None:
         self.plan = plan
         self._child = child
         self._nursery = nursery
@@ -199,7 +199,7 @@ class _Process:
 
     @property
     def keeper(self) -> int:
-        """The process below which all of it is."""
+        """Return the process below which all of it is."""
         return self._child.keeper or self._child.pid
 
     @property
@@ -295,13 +295,13 @@ def _check(image: Image) -> None:
 
 
 def _make_python(folder: Path) -> Path:
-    """This machine's Python without the packages that are installed here: a task has those of its image alone."""
+    """Return this machine's Python without the packages that are installed here: a task has those of its image alone."""
     venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     return folder / "bin" / "python"
 
 
-def _above(limits: Mapping[int, int]) -> list[int]:
-    """The keepers below which more bytes of memory are used than may be."""
+def _over_memory_limit(limits: Mapping[int, int]) -> list[int]:
+    """Return the keepers below which more bytes of memory are used than may be."""
     return [
         keeper
         for keeper, limit in limits.items()
@@ -310,6 +310,6 @@ def _above(limits: Mapping[int, int]) -> list[int]:
     ]
 
 
-def _beyond(keepers: Iterable[int], most: int) -> list[int]:
-    """The keepers below which there are too many processes."""
+def _over_process_limit(keepers: Iterable[int], most: int) -> list[int]:
+    """Return the keepers below which there are too many processes."""
     return [keeper for keeper in keepers if usage.count_below(keeper) > most]

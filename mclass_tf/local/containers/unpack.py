@@ -49,10 +49,10 @@ _BEFORE_ENTRIES = frozenset(
 
 
 def unpack(image: Image, *, images: Images, root: Path, largest: int = LARGEST) -> None:
-    """Unpack into `root`, which is new and empty; raise PullError. In the end nothing in it may be written to."""
+    """Unpack into `root`, which is new and empty; raise PullError. In the end nothing in it is writable."""
     tree, headers = _Tree(root=root, left=largest), _Headers()
     for layer in image.layers:
-        with _told(layer), _opened(layer, images=images, headers=headers) as archive:
+        with _explained(layer), _opened(layer, images=images, headers=headers) as archive:
             tree.apply(archive)
     _protect(root)
 
@@ -71,25 +71,25 @@ def inside(root: Path, path: str) -> Path:
 
 
 def _inside(root: str, path: str) -> str:
-    found: list[str] = []
+    resolved: list[str] = []
     rest = _parts(path)[::-1]
     links = 0
     while rest:
         part = rest.pop()
         if part == "..":
-            del found[-1:]
+            del resolved[-1:]
             continue
-        target = _target("/".join([root, *found, part]))
+        target = _target("/".join([root, *resolved, part]))
         if target is None:
-            found.append(part)
+            resolved.append(part)
             continue
         links += 1
         if links > _LINKS:
             raise PullError(f"too many levels of symbolic links in {path}")
         if target.startswith("/"):
-            found.clear()
+            resolved.clear()
         rest += _parts(target)[::-1]
-    return "/".join([root, *found])
+    return "/".join([root, *resolved])
 
 
 def _parts(path: str) -> list[str]:
@@ -97,7 +97,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _target(place: str) -> str | None:
-    """Where a symbolic link leads; None for anything else."""
+    """Return where a symbolic link leads; None for anything else."""
     try:
         return os.readlink(place)  # noqa: PTH115  a hundred thousand times: Path takes ten times as long
     except OSError:
@@ -119,7 +119,7 @@ class _Tree:
         self._emptied: set[str] = set()
 
     def apply(self, archive: _Archive) -> None:
-        """Lay one layer over those before it."""
+        """Apply a layer on top of those before it."""
         self._added, self._emptied = {self._root}, set()
         for entry in archive.entries():
             self._require_room(entry)
@@ -149,7 +149,7 @@ class _Tree:
             raise PullError(f"{entry.name!r} is a sparse file, which the local AWS cannot unpack")
 
     def _folder(self, parts: list[str]) -> str:
-        """Where a folder of the image is, whether it exists or not."""
+        """Return where a folder of the image is, whether it exists or not."""
         name = "/".join(parts)
         place = self._resolved.get(name)
         if place is None:
@@ -160,7 +160,7 @@ class _Tree:
         return place
 
     def _hide(self, folder: str, name: str) -> None:
-        """A whiteout takes away what the layers below have, not what its own layer adds."""
+        """Apply a whiteout: it removes what the layers below have, not what its own layer adds."""
         place = f"{folder}/{name}"
         if name not in {"", ".", ".."} and place not in self._added:
             self._delete(place)
@@ -202,10 +202,10 @@ class _Tree:
             place = place.rpartition("/")[0]
 
     def _relative(self, target: str, place: str) -> str:
-        """The target of a link from the link's own folder on, without a way that leads above the root."""
+        """Return the target of a link from the link's own folder on, without a way that leads above the root."""
         here = place.rpartition("/")[0].removeprefix(self._root) or "/"
-        wanted = os.path.normpath(f"{here}/{target}" if not target.startswith("/") else target)
-        return os.path.relpath("/" + wanted.lstrip("/"), here)
+        absolute = os.path.normpath(f"{here}/{target}" if not target.startswith("/") else target)
+        return os.path.relpath("/" + absolute.lstrip("/"), here)
 
     def _link(self, entry: tarfile.TarInfo, place: str) -> None:
         named = _parts(entry.linkname)
@@ -233,7 +233,7 @@ class _Tree:
 
 
 def _mode(place: str) -> int | None:
-    """The mode of what is there, links not followed; None where nothing is."""
+    """Return the mode of what is there, links not followed; None where nothing is."""
     try:
         return os.lstat(place).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -343,7 +343,7 @@ class _Hashing:
 
 @contextlib.contextmanager
 def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Archive]:
-    """The layer's entries, in their order; its bytes have been verified when it is closed."""
+    """Return the layer's entries, in their order; its bytes have been verified when it is closed."""
     if layer.media_type not in _PLAIN | _GZIP:
         kind = layer.media_type.rpartition("+")[2] if "+" in layer.media_type else layer.media_type
         raise PullError(
@@ -356,13 +356,13 @@ def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Arc
             source = cast("IO[bytes]", gzip.GzipFile(fileobj=source, mode="rb"))
         # `|`: the stream is read once, from its beginning to its end.
         yield _Archive(source, headers=headers)
-        found = hashing.digest()
-    if found != layer.digest:
-        raise PullError(f"its digest is {found}")
+        digest = hashing.digest()
+    if digest != layer.digest:
+        raise PullError(f"its digest is {digest}")
 
 
 @contextlib.contextmanager
-def _told(layer: Layer) -> Iterator[None]:
+def _explained(layer: Layer) -> Iterator[None]:
     """Name the layer in whatever is wrong with it."""
     try:
         yield
@@ -375,6 +375,6 @@ def _told(layer: Layer) -> Iterator[None]:
 
 
 def _protect(root: Path) -> None:
-    """All tasks of the image share the folders, too: none may write to them, where the user's rights can say so."""
+    """Make the folders read-only as far as permissions can: all tasks of the image share them."""
     for folder, _, _ in os.walk(root):
         Path(folder).chmod(0o555)

@@ -45,13 +45,13 @@ def exact_memory(pid: int, *, is_kept: bool = False) -> int:
     memory = 0
     for process in _tree(pid, is_kept=is_kept):
         try:
-            found = process.memory_full_info()
+            info = process.memory_full_info()
         except psutil.NoSuchProcess:
             continue
         except psutil.Error:  # it is somebody else's
             memory += _resident(process)
             continue
-        memory += getattr(found, "pss", found.uss)
+        memory += getattr(info, "pss", info.uss)
     return memory
 
 
@@ -82,9 +82,9 @@ def _whole_tree(pid: int) -> Iterator[psutil.Process]:
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):  # this thread of it has ended
-                found += map(int, (thread / "children").read_text(encoding="ascii").split())
-    return found
+                pids += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return pids

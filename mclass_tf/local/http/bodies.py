@@ -77,10 +77,10 @@ def _chunk_length(source: Source) -> int:
     line = source.readline(_LONGEST_LINE)
     if not line:
         raise ConnectionResetError("the client hung up in the middle of a body")
-    found = _CHUNK_SIZE.fullmatch(line)
-    if found is None:
+    size = _CHUNK_SIZE.fullmatch(line)
+    if size is None:
         raise MalformedBodyError(f"invalid chunk size: {line[:32]!r}")
-    return int(found[1], 16)
+    return int(size[1], 16)
 
 
 def _skip_trailers(source: Source) -> None:

@@ -73,7 +73,7 @@ class Connections:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def _idle(self) -> list[socket.socket]:
-        """The connections that do nothing: those first that wait for a request, and of these the oldest."""
+        """Return the connections that do nothing: those first that wait for a request, and of these the oldest."""
         now = self._clock()
         idle = [
             (state.phase is not Phase.WAITING, state.since, connection)

@@ -119,7 +119,7 @@ class Server(ThreadingMixIn, TCPServer):
         self._reserve = Reserve(_RESERVED if most is None else 1)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Where there is no room for one, make some and raise OSError: it waits in the backlog."""
+        """Accept a connection. If there is no room for one, make some and raise OSError: it waits in the backlog."""
         if self._is_full:
             self._make_room(f"the server has {self._room} connections, as many as it takes ({_limit()})")
         if self._is_full and self._most is None:
@@ -330,7 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
             _log.info("%s: %s", self.address_string(), format % args)
 
     def _send(self, reply: Reply) -> None:
-        """Status, headers and body in one write, so that they travel in as few packets as possible."""
+        """Send status, headers and body in one write, so that they travel in as few packets as possible."""
         self.send_response_only(reply.status)
         sent = set()
         for name, value in reply.headers:
@@ -391,7 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_large(body: Body) -> bool:
-    """Whether it would go to the disk, or does not say how large it is."""
+    """Return whether it would go to the disk, or does not say how large it is."""
     return body.length is None or body.length > _IN_MEMORY
 
 
@@ -400,7 +400,7 @@ def _header(reply: Reply, name: str) -> str | None:
 
 
 def _header_variables(headers: Message) -> dict[str, Any]:
-    """Headers as WSGI variables. WSGI folds `-` and `_`, but S3 tells user metadata keys apart by them: moto
+    """Return headers as WSGI variables. WSGI folds `-` and `_`, but S3 tells user metadata keys apart by them: moto
     takes their spelling from a variable of its own, and other headers with `_` are dropped as a proxy would.
     """
     variables: dict[str, Any] = {}
@@ -420,7 +420,7 @@ def _header_variables(headers: Message) -> dict[str, Any]:
 
 
 def _most_connections() -> int:
-    """Half of the descriptors at most: blobs, processes and their pipes need the others."""
+    """Return half of the descriptors at most: blobs, processes and their pipes need the others."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, most // 2)
 

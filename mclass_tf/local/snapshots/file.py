@@ -43,11 +43,11 @@ _WITHOUT = (
 @cache
 def versions() -> Mapping[str, str]:
     """Return what must be the same where a snapshot is written and where it is read."""
-    seen = hashlib.sha256()
+    sources = hashlib.sha256()
     for file in sorted(_PACKAGE.rglob("*.py")):
-        seen.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
+        sources.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
     return {
-        "mclass-tf": f"{__version__} ({seen.hexdigest()[:12]})",
+        "mclass-tf": f"{__version__} ({sources.hexdigest()[:12]})",
         "moto": importlib.metadata.version("moto"),
         "python": f"{sys.implementation.cache_tag} on {sysconfig.get_platform()}",
     }

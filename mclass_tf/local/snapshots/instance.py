@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from mclass_tf.local.aws.api.dispatch import Aws
+from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
@@ -50,7 +50,7 @@ class Saved:
 class Instance:
     """`tasks` and `write_access_logs` are there once the parts have been made; `stopped` is for the first to begin with."""
 
-    def __init__(self, *, aws: Aws, home: Path, store: Store) -> None:
+    def __init__(self, *, aws: AwsApi, home: Path, store: Store) -> None:
         self._aws = aws
         self._home = home
         self._store = store
@@ -107,7 +107,7 @@ class Instance:
                 while not self._all_run():
                     await changed.wait()
                     changed.clear()
-                await asyncio.gather(*(_answers(*address) for address in self._addresses()))
+                await asyncio.gather(*(_await_connection(*address) for address in self._addresses()))
         except TimeoutError:
             _log.warning(
                 "not every task of the snapshot runs and takes connections after %g s", _START_SECONDS
@@ -116,7 +116,7 @@ class Instance:
             unlisten()
 
     def await_started(self) -> None:
-        """Return when the load balancers listen and have found the health of their targets, or after some seconds."""
+        """Return when the load balancers listen and know the health of their targets, or after some seconds."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
@@ -144,7 +144,7 @@ class Instance:
         ]
 
     def _addresses(self) -> list[tuple[str, int]]:
-        """Where the tasks answer that are targets."""
+        """Return where the tasks answer that are targets."""
         with self._aws.exclusive():
             return [
                 task.interface.ports[registration.container_port]
@@ -168,7 +168,7 @@ class Instance:
             )
 
 
-async def _answers(host: str, port: int) -> None:
+async def _await_connection(host: str, port: int) -> None:
     """Return when a connection is taken."""
     while True:
         with contextlib.suppress(OSError):

@@ -100,12 +100,12 @@ def load(data: bytes) -> EveryTask:
     live.traffic.history = document["traffic"]
     tasks: EveryTask = document["tasks"]
     for task in tasks.started:
-        _take_out(task)
+        _remove_task(task)
     return tasks
 
 
-def _take_out(task: Task) -> None:
-    """A process of the machine that wrote this: nothing of it is here."""
+def _remove_task(task: Task) -> None:
+    """Remove what a task has in other services: its process is of the machine that wrote the snapshot."""
     interfaces.delete(task)
     for registration in task.launch.registrations:
         if task.interface is not None:

@@ -93,7 +93,7 @@ def _incomplete(call: Call, name: str) -> Reply:
 
 @cache
 def _input(service: str, operation: str) -> StructureShape | None:
-    """The shape of a request; None for a call that the installed botocore does not know."""
+    """Return the shape of a request; None for a call that the installed botocore does not know."""
     try:
         shape = get_service_model(service).operation_model(operation).input_shape
     except (UnknownServiceError, OperationNotFoundError):
@@ -108,7 +108,7 @@ class _Checker:
         self.missing: list[str] = []
 
     def structure(self, shape: StructureShape, value: Any, place: str) -> dict[str, Any]:
-        """The structure without members that are null, which is to say that they are not there; unknown ones go by."""
+        """Return the structure without members that are null, which is to say that they are not there; unknown ones go by."""
         if not isinstance(value, Mapping):
             raise _differs(value, shape, place)
         given = {name: inner for name, inner in value.items() if inner is not None}

@@ -73,7 +73,7 @@ class Callers:
         return caller
 
     def is_known(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
+        """Return whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
         try:
             signed = _read(environ)
             return signed is not None and bool(self._caller(signed))
@@ -120,10 +120,10 @@ def _read(environ: Mapping[str, Any]) -> Signature | None:
 
 
 def _key_of_user(access_key_id: str) -> Caller | None:
-    """The key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
+    """Return the key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
     for account_id, partitions in tuple(iam_backends.items()):
         for backend in tuple(partitions.values()):
-            found = backend.access_keys.get(access_key_id)
-            if found is not None and found.user_name is not None and found.status == "Active":
-                return Caller(account_id=account_id, secret_access_key=str(found.secret_access_key))
+            key = backend.access_keys.get(access_key_id)
+            if key is not None and key.user_name is not None and key.status == "Active":
+                return Caller(account_id=account_id, secret_access_key=str(key.secret_access_key))
     return None

@@ -48,7 +48,7 @@ class UnknownServiceError(Exception):
     """moto has no backend for the service."""
 
 
-class Aws:
+class AwsApi:
     """Answers every AWS call, one at a time.
 
     moto's backends are plain dictionaries that its handlers walk and change without locks. They hold Python's
@@ -65,7 +65,7 @@ class Aws:
 
     @property
     def refused(self) -> list[str]:
-        """The calls refused so far because they are not modelled, each once, in order."""
+        """Return the calls refused so far because they are not modelled, each once, in order."""
         return list(self._refused)
 
     @contextlib.contextmanager
@@ -159,7 +159,7 @@ class Aws:
 
 
 def largest_body(environ: dict[str, Any]) -> int:
-    """How many bytes the body of a request may have."""
+    """Return how many bytes the body of a request may have."""
     return _LARGEST.get(identify(environ).service, _LARGEST_BODY)
 
 
@@ -190,7 +190,7 @@ def _create_app(service: Any) -> Flask:
 
 
 def _mark_unrouted(error: HTTPException) -> Any:
-    """Tells a URL that moto does not know from a 404 that a handler gave."""
+    """Mark the 404 of a URL that moto does not know: a handler may answer 404, too."""
     response = error.get_response()
     if flask_request.routing_exception is not None:
         response.headers[_NOT_ROUTED] = "1"
@@ -219,16 +219,16 @@ def _run(app: Flask, environ: dict[str, Any]) -> Reply:
 
 
 def _never_retried(call: Call, reply: Reply) -> Reply:
-    """The reply, or a 4xx in the place of a 5xx."""
+    """Return the reply, or a 4xx in the place of a 5xx."""
     if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return reply
     _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
-    found = _MESSAGE.search(reply.body)
-    return unexpected(call, error=found[1].decode(errors="replace") if found else str(reply.status))
+    message = _MESSAGE.search(reply.body)
+    return unexpected(call, error=message[1].decode(errors="replace") if message else str(reply.status))
 
 
 def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:
-    """Moto answers an unknown URL, or an operation that it does not have, with an empty or an HTML 404."""
+    """Return whether moto knows no such URL or operation: it answers with an empty or an HTML 404."""
     if any(name == _NOT_ROUTED for name, _ in reply.headers):
         return True
     return (

@@ -13,7 +13,7 @@ from mclass_tf.local.aws.calls import Call, Protocol
 
 
 def named(call: Call, environ: dict[str, Any]) -> Call:
-    """The call with the API's name for its operation, which S3 does not state in a request."""
+    """Return the call with the API's name for its operation, which S3 does not state in a request."""
     if call.service != "s3" or call.protocol is not Protocol.REST_XML:
         return call
     try:
@@ -24,7 +24,7 @@ def named(call: Call, environ: dict[str, Any]) -> Call:
 
 
 def refusal(call: Call) -> str | None:
-    """Why the call must be refused before moto sees it, or None."""
+    """Return why the call must be refused before moto sees it, or None."""
     if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
         return "this part of S3 is not there"
     if call.service == "lambda" and _INVOCATION.fullmatch(call.operation):

@@ -109,14 +109,14 @@ def require(caller: Caller, call: Call, environ: Mapping[str, Any]) -> None:
 
 
 def _operation(call: Call, environ: Mapping[str, Any]) -> str:
-    """The API's name of a REST operation; one that moto does not route keeps its path, which nothing allows."""
+    """Return the API's name of a REST operation; one that moto does not route keeps its path, which nothing allows."""
     if call.operation.isidentifier():
         return call.operation
     try:
-        found, _ = get_service_router(call.service).match(Request(dict(environ)))
+        operation, _ = get_service_router(call.service).match(Request(dict(environ)))
     except Exception:  # noqa: BLE001  a service that botocore has no model of, under this name
         return call.operation
-    return str(found.name)
+    return str(operation.name)
 
 
 def _action(service: str, operation: str) -> str:
@@ -126,7 +126,7 @@ def _action(service: str, operation: str) -> str:
 
 
 def _resource(service: str, operation: str, environ: Mapping[str, Any]) -> str | None:
-    """The ARN of what an operation of S3 is on, by its path; None where a call does not say it there."""
+    """Return the ARN of what an operation of S3 is on, by its path; None where a call does not say it there."""
     path = str(environ["PATH_INFO"]).encode("latin-1").decode(errors="replace").lstrip("/")
     if service != "s3" or not path:
         return None
@@ -136,6 +136,6 @@ def _resource(service: str, operation: str, environ: Mapping[str, Any]) -> str |
 
 
 def _copied(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What a copy has to be allowed to read."""
+    """Return what a copy has to be allowed to read."""
     source = unquote(str(environ.get("HTTP_X_AMZ_COPY_SOURCE", ""))).lstrip("/").partition("?")[0]
     return (("s3:GetObject", f"arn:aws:s3:::{source}"),) if source else ()

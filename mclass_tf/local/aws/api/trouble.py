@@ -49,7 +49,7 @@ class Troubles:
         self._until: dict[str, tuple[Trouble, float]] = {}
 
     def put(self, trouble: Trouble) -> None:
-        """Begin a trouble, in the place of another one of the same service; one of 0 seconds ends it."""
+        """Start a trouble, which replaces another one of the same service; one of 0 seconds ends it."""
         with self._lock:
             now = self._clock()
             self._until = {name: entry for name, entry in self._until.items() if entry[1] > now}
@@ -58,8 +58,8 @@ class Troubles:
     def reply(self, call: Call) -> Reply | None:
         """Return the error that the call gets, None where its service is well."""
         with self._lock:
-            found = self._until.get(call.service)
-        if found is None or self._clock() >= found[1]:
+            entry = self._until.get(call.service)
+        if entry is None or self._clock() >= entry[1]:
             return None
-        code = found[0].code
-        return refuse(call, code=code, message=_MESSAGES.get(code, code), status=found[0].status)
+        code = entry[0].code
+        return refuse(call, code=code, message=_MESSAGES.get(code, code), status=entry[0].status)

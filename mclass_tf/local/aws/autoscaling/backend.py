@@ -14,7 +14,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Decision, Last, Reading, decide
+from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Last, Reading, ScalingDecision, decide
 from mclass_tf.local.aws.autoscaling.tracking_alarms import REQUESTS, Policy
 from mclass_tf.local.live import live
 
@@ -55,7 +55,7 @@ class Activity:
         return f"Successfully set desired count to {self.capacity}. {outcome}"
 
 
-class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.tags: dict[str, dict[str, str]] = {}
@@ -99,15 +99,15 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
                 self.delete_scaling_policy(policy.policy_name, namespace, r_id, dimension)
 
     def _keep_within(self, resource_id: str, *, lowest: int, highest: int) -> None:
-        """Bounds hold from the moment that they are registered: a service outside of them is scaled to the nearer one.
+        """Scale a service outside the bounds to the nearer one: they hold from their registration on.
 
         https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
         """
         service = self.service(resource_id)
-        wanted = min(max(service.desired_count, lowest), highest)
-        if wanted != service.desired_count:
-            bound = "minimum" if wanted == lowest else "maximum"
-            self.scale(resource_id, wanted, cause=f"{bound} capacity was set to {wanted}", now=time.time())
+        count = min(max(service.desired_count, lowest), highest)
+        if count != service.desired_count:
+            bound = "minimum" if count == lowest else "maximum"
+            self.scale(resource_id, count, cause=f"{bound} capacity was set to {count}", now=time.time())
 
     def service(self, resource_id: str) -> Any:
         """Return the ECS service of a resource id, service/CLUSTER/NAME."""
@@ -169,10 +169,10 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
         next_token: str | None,
     ) -> Any:
         """Of that very resource; moto takes every one whose name is a part of it."""
-        token, found = super().describe_scaling_policies(
+        token, policies = super().describe_scaling_policies(
             service_namespace, resource_id, scalable_dimension, max_results, next_token
         )
-        return token, [policy for policy in found if resource_id in (None, policy.resource_id)]
+        return token, [policy for policy in policies if resource_id in (None, policy.resource_id)]
 
     def require_target(self, arn: str) -> None:
         known = {target.arn for targets in self.targets.values() for target in targets.values()}
@@ -204,7 +204,7 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
     # ---- target tracking
 
     def track(self, resource_id: str, *, value_of: ValueOf, now: float) -> None:
-        """Scale as the policies of a service want."""
+        """Scale a service as its policies decide."""
         target = self.targets[_DIMENSION][resource_id]
         suspended = target.suspended_state or {}
         service = self._find_service(resource_id)
@@ -228,13 +228,13 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
             self.scale(resource_id, decision.capacity, cause=_cause(decision), now=now)
 
     def tracking(self, resource_id: str) -> Iterator[Policy]:
-        """The target tracking policies of a service."""
+        """Return the target tracking policies of a service."""
         for policy in self.policies.values():
             if policy.resource_id == resource_id and policy.policy_type == "TargetTrackingScaling":
                 yield policy
 
     def _last(self, resource_id: str, *, is_out: bool, now: float) -> Last:
-        """The last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
+        """Return the last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
         for activity in reversed(self.activities):
             if activity.resource_id != resource_id or not activity.cause.startswith("monitor alarm"):
                 continue
@@ -244,13 +244,13 @@ class Backend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is n
 
 
 def is_policy(action: str) -> bool:
-    """Whether an alarm's action is a scaling policy of Application Auto Scaling."""
+    """Return whether an alarm's action is a scaling policy of Application Auto Scaling."""
     return action.startswith("arn:aws:autoscaling:") and ":scalingPolicy:" in action
 
 
 def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: float) -> None:
     """Do what an alarm in ALARM asks of the policy that its action names. Call it under the lock of the calls."""
-    backend: Backend = applicationautoscaling_backends[account_id][region]
+    backend: LocalAutoscalingBackend = applicationautoscaling_backends[account_id][region]
     arn = action.partition(":createdBy/")[0]
     for policy in backend.policies.values():
         if policy.policy_arn == arn and policy.policy_type == "TargetTrackingScaling":
@@ -278,7 +278,7 @@ def _reading(policy: Policy, value_of: ValueOf) -> Reading:
     )
 
 
-def _cause(decision: Decision) -> str:
+def _cause(decision: ScalingDecision) -> str:
     return f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
 
 

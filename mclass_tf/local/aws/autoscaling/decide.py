@@ -30,7 +30,7 @@ class Reading:
     can_scale_in: bool = True
 
     def proposal(self, capacity: int) -> int:
-        """The capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
+        """Return the capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
         return math.ceil(capacity * (self.value or 0.0) / self.target - _ROUNDING)
 
 
@@ -55,7 +55,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class ScalingDecision:
     """The new capacity, and the alarm and policy that caused it."""
 
     capacity: int
@@ -65,37 +65,37 @@ class Decision:
 
 def decide(
     capacity: Capacity, readings: Sequence[Reading], *, last_out: Last, last_in: Last
-) -> Decision | None:
+) -> ScalingDecision | None:
     """Return what to scale to, or None.
 
     Out, if any policy wants more; in, only if every one that may scale in wants less.
     """
     known = [reading for reading in readings if reading.value is not None]
     if any(reading.high for reading in known):
-        return _out(capacity, [reading for reading in known if reading.high], last=last_out)
+        return _scale_out(capacity, [reading for reading in known if reading.high], last=last_out)
     lows = [reading for reading in readings if reading.can_scale_in]
     if not lows or any(reading.low is None or reading.value is None for reading in lows):
         return None
-    return _in(capacity, lows, last=last_in)
+    return _scale_in(capacity, lows, last=last_in)
 
 
-def _out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     """During the cooldown, what the last scale-out added counts as part of what is added now."""
     if not capacity.can_scale_out:
         return None
 
-    def wanted(reading: Reading) -> int:
+    def desired(reading: Reading) -> int:
         cooling = last.ago < reading.scale_out_cooldown
         return reading.proposal(last.before if cooling else capacity.current)
 
-    most = max(readings, key=wanted)
-    target = min(wanted(most), capacity.highest)
+    most = max(readings, key=desired)
+    target = min(desired(most), capacity.highest)
     if target <= capacity.current or most.high is None:
         return None
-    return Decision(capacity=target, policy=most.policy, alarm=most.high)
+    return ScalingDecision(capacity=target, policy=most.policy, alarm=most.high)
 
 
-def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decision | None:
+def _scale_in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
     if not capacity.can_scale_in or capacity.is_deploying:
         return None
     if any(last.ago < reading.scale_in_cooldown for reading in readings):
@@ -104,4 +104,4 @@ def _in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> Decis
     target = max(most.proposal(capacity.current), capacity.lowest)
     if target >= capacity.current or most.low is None:
         return None
-    return Decision(capacity=target, policy=most.policy, alarm=most.low)
+    return ScalingDecision(capacity=target, policy=most.policy, alarm=most.low)

@@ -10,14 +10,14 @@ from moto.applicationautoscaling import models, urls
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 
-from mclass_tf.local.aws.autoscaling.backend import Activity, Backend
+from mclass_tf.local.aws.autoscaling.backend import Activity, LocalAutoscalingBackend
 from mclass_tf.local.aws.autoscaling.tracking_alarms import Policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 _MOST_ACTIVITIES = 50
 
 
-class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]
+class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore[misc]
     """moto has no tags here; the provider reads those of every scalable target.
 
     https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ListTagsForResource.html
@@ -46,21 +46,23 @@ class Responses(ApplicationAutoScalingResponse):  # type: ignore[misc]
 
     def describe_scaling_activities(self) -> str:
         """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html"""
-        backend: Backend = self.applicationautoscaling_backend
+        backend: LocalAutoscalingBackend = self.applicationautoscaling_backend
         backend.settle(now=time.time())
-        wanted = self._get_param("ResourceId")
-        found = [entry for entry in reversed(backend.activities) if wanted in (None, entry.resource_id)]
+        resource_id = self._get_param("ResourceId")
+        activities = [
+            entry for entry in reversed(backend.activities) if resource_id in (None, entry.resource_id)
+        ]
         if self._get_param("ServiceNamespace") != "ecs":
-            found = []
+            activities = []
         start = int(self._get_param("NextToken") or 0)
         end = start + (self._get_int_param("MaxResults") or _MOST_ACTIVITIES)
-        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in found[start:end]]}
-        if end < len(found):
+        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in activities[start:end]]}
+        if end < len(activities):
             answer["NextToken"] = str(end)
         return json.dumps(answer)
 
     def _tags(self) -> dict[str, str]:
-        backend: Backend = self.applicationautoscaling_backend
+        backend: LocalAutoscalingBackend = self.applicationautoscaling_backend
         arn = str(self._get_param("ResourceARN"))
         backend.require_target(arn)
         return backend.tags.setdefault(arn, {})
@@ -83,5 +85,5 @@ def _activity(entry: Activity) -> dict[str, Any]:
 
 def install() -> None:
     models.FakeApplicationAutoscalingPolicy = Policy
-    use_backend(backends=applicationautoscaling_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
+    use_backend(backends=applicationautoscaling_backends, urls=urls, backend=LocalAutoscalingBackend)
+    use_responses(urls=urls, responses=LocalAutoscalingResponses)

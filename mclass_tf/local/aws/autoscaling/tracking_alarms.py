@@ -30,13 +30,13 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
 
     def create_alarms(self) -> None:
         """Called at the end of moto's constructor, when the policy that this one changes is still in its place."""
-        before = self._before()
+        before = self._previous_policy()
         if before is not None:
             self.policy_arn, self.creation_time = before.policy_arn, before.creation_time
         if self.policy_type == "TargetTrackingScaling" and self.service_namespace == "ecs":
             self.alarms = [self._alarm(is_high=True), self._alarm(is_high=False)]
 
-    def _before(self) -> Any:
+    def _previous_policy(self) -> Any:
         key = self.formulate_key(
             self.service_namespace, self.resource_id, self.scalable_dimension, self.policy_name
         )
@@ -72,7 +72,7 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
         )
 
     def _metric(self) -> dict[str, Any]:
-        """What the alarms watch, as PutMetricAlarm takes it."""
+        """Return what the alarms watch, as PutMetricAlarm takes it."""
         named = self.configuration.get("PredefinedMetricSpecification")
         if named is not None and named["PredefinedMetricType"] == REQUESTS:
             _, _, group = str(named["ResourceLabel"]).partition("/targetgroup/")
@@ -91,8 +91,8 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
         if own.get("Metrics"):
             return {"metric_data_queries": [_query(entry) for entry in own["Metrics"]]}
         dimensions = {entry["Name"]: entry["Value"] for entry in own.get("Dimensions") or []}
-        found = _simple(own["Namespace"], own["MetricName"], own["Statistic"], dimensions)
-        return {**found, "unit": own.get("Unit")}
+        watched = _simple(own["Namespace"], own["MetricName"], own["Statistic"], dimensions)
+        return {**watched, "unit": own.get("Unit")}
 
 
 def _simple(namespace: str, name: str, statistic: str, dimensions: Mapping[str, str]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _simple(namespace: str, name: str, statistic: str, dimensions: Mapping[str, 
 
 
 def _query(entry: Mapping[str, Any]) -> MetricDataQuery:
-    asked = entry.get("MetricStat")
+    metric_stat = entry.get("MetricStat")
     return MetricDataQuery(
         query_id=entry["Id"],
         label=entry.get("Label"),
@@ -114,17 +114,18 @@ def _query(entry: Mapping[str, Any]) -> MetricDataQuery:
         return_data=entry.get("ReturnData", True),
         expression=entry.get("Expression"),
         metric_stat=None
-        if asked is None
+        if metric_stat is None
         else MetricStat(
             metric=AlarmMetric(
-                metric_name=asked["Metric"]["MetricName"],
-                namespace=asked["Metric"]["Namespace"],
+                metric_name=metric_stat["Metric"]["MetricName"],
+                namespace=metric_stat["Metric"]["Namespace"],
                 dimensions=[
-                    Dimension(part["Name"], part["Value"]) for part in asked["Metric"].get("Dimensions") or []
+                    Dimension(part["Name"], part["Value"])
+                    for part in metric_stat["Metric"].get("Dimensions") or []
                 ],
             ),
             period=_PERIOD,
-            stat=asked["Stat"],
-            unit=asked.get("Unit"),
+            stat=metric_stat["Stat"],
+            unit=metric_stat.get("Unit"),
         ),
     )

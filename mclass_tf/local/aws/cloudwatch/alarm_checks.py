@@ -15,7 +15,7 @@ _SHORT_PERIODS = (1, 5, 10, 30)
 
 
 def check_alarm(alarm: Mapping[str, Any]) -> None:
-    """What cannot be evaluated is refused when it is put, not never evaluated."""
+    """Refuse an alarm that could not be evaluated."""
     if alarm.get("rule") is not None:
         raise NotImplementedError("composite alarms")
     if alarm.get("threshold_metric_id"):

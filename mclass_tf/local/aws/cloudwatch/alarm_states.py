@@ -25,7 +25,7 @@ TREATMENTS = ("breaching", "notBreaching", "ignore", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class AlarmCondition:
     """When an alarm is in ALARM: `datapoints` of the last `periods` breach."""
 
     comparison: str
@@ -47,7 +47,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class AlarmState:
     """`evaluated` are the datapoints that decided, the newest first."""
 
     value: str
@@ -55,7 +55,7 @@ class State:
     evaluated: tuple[Point, ...] = ()
 
 
-def decide(condition: Condition, points: Sequence[Point]) -> State | None:
+def decide(condition: AlarmCondition, points: Sequence[Point]) -> AlarmState | None:
     """Return the state, or None where the alarm keeps the one it has.
 
     `points` are the last periods, the oldest first: those to be evaluated and MORE_PERIODS before them.
@@ -74,11 +74,11 @@ def decide(condition: Condition, points: Sequence[Point]) -> State | None:
         return None
     if recent and _is_old_enough(condition, points):
         return _by_data(condition, recent, is_alarm=True)
-    return State(value=INSUFFICIENT_DATA, reason=_unknown(missing), evaluated=recent)
+    return AlarmState(value=INSUFFICIENT_DATA, reason=_unknown(missing), evaluated=recent)
 
 
-def _is_old_enough(condition: Condition, points: Sequence[Point]) -> bool:
-    """Whether an alarm is due on fewer datapoints than asked for: no known one is within the threshold, the oldest is as old."""
+def _is_old_enough(condition: AlarmCondition, points: Sequence[Point]) -> bool:
+    """Return whether an alarm is due with fewer datapoints than it asks for: no known one is within the threshold, the oldest is as old."""
     last = points[-condition.periods :]
     oldest = next((index for index, point in enumerate(last) if point.value is not None), None)
     return oldest is not None and len(last) - oldest >= condition.datapoints
@@ -88,29 +88,31 @@ def _value(point: Point) -> float:
     return 0.0 if point.value is None else point.value
 
 
-def _by_data(condition: Condition, recent: tuple[Point, ...], *, is_alarm: bool = False) -> State:
+def _by_data(condition: AlarmCondition, recent: tuple[Point, ...], *, is_alarm: bool = False) -> AlarmState:
     breaching = sum(1 for point in recent if condition.is_breached_by(_value(point)))
     value = ALARM if is_alarm or breaching >= condition.datapoints else OK
     needed = condition.datapoints
     if value == ALARM:
-        told = [point for point in recent if condition.is_breached_by(_value(point))]
+        points = [point for point in recent if condition.is_breached_by(_value(point))]
         change = f"{OK} -> {ALARM}"
     else:
-        told = [point for point in recent if not condition.is_breached_by(_value(point))]
+        points = [point for point in recent if not condition.is_breached_by(_value(point))]
         needed = condition.periods - condition.datapoints + 1
         change = f"{ALARM} -> {OK}"
-    verb = "was" if len(told) == 1 else "were"
+    verb = "was" if len(points) == 1 else "were"
     negation = "" if value == ALARM else "not "
-    listed = ", ".join(f"{_value(point)} ({_time(point.at)})" for point in told)
+    listed = ", ".join(f"{_value(point)} ({_time(point.at)})" for point in points)
     reason = (
-        f"Threshold Crossed: {len(told)} out of the last {len(recent)} datapoints [{listed}] {verb} {negation}"
+        f"Threshold Crossed: {len(points)} out of the last {len(recent)} datapoints [{listed}] {verb} {negation}"
         f"{_OPERATORS[condition.comparison][1]} the threshold ({condition.threshold}) (minimum {needed} "
         f"{_plural(needed, 'datapoint')} for {change} transition)."
     )
-    return State(value=value, reason=reason, evaluated=recent)
+    return AlarmState(value=value, reason=reason, evaluated=recent)
 
 
-def _by_treatment(condition: Condition, recent: tuple[Point, ...], *, missing: int, breaching: int) -> State:
+def _by_treatment(
+    condition: AlarmCondition, recent: tuple[Point, ...], *, missing: int, breaching: int
+) -> AlarmState:
     is_alarm = condition.missing == "breaching" and breaching + missing >= condition.datapoints
     value = ALARM if is_alarm else OK
     got = "no" if not recent else str(len(recent))
@@ -121,7 +123,7 @@ def _by_treatment(condition: Condition, recent: tuple[Point, ...], *, missing: i
         f"{_plural(condition.periods, 'period')} and {missing} missing {_plural(missing, 'datapoint')} "
         f"{'was' if missing == 1 else 'were'} treated as [{treated}]."
     )
-    return State(value=value, reason=reason, evaluated=recent)
+    return AlarmState(value=value, reason=reason, evaluated=recent)
 
 
 def _unknown(missing: int) -> str:

@@ -33,7 +33,7 @@ class HistoryItem:
     data: Mapping[str, Any]
 
 
-class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
     """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles and no metric math."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
@@ -75,7 +75,7 @@ class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for
         super().delete_alarms(alarm_names)
 
     def set_alarm_state(self, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
-        """Until the next evaluation, as in CloudWatch."""
+        """Set the state until the next evaluation, as in CloudWatch."""
         before = self.alarms[alarm_name].state_value if alarm_name in self.alarms else ""
         super().set_alarm_state(alarm_name, reason, reason_data, state_value)
         self.alarms[alarm_name].state_transitioned_timestamp = self.alarms[alarm_name].state_updated_timestamp
@@ -104,7 +104,7 @@ class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for
             self.metrics.add(metric, at=at, stats=_stats(datum), unit=datum.get("Unit"))
 
     def get_all_metrics(self) -> list[Any]:
-        """What ListMetrics filters: one datum for each metric."""
+        """Return what ListMetrics filters: one datum for each metric."""
         return [_Listed(metric) for metric in self.metrics.all()]
 
     def statistics(
@@ -117,14 +117,14 @@ class Backend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for
     ) -> TimeSeries:
         """Return the statistic in each of the windows that has data."""
         series = self.metrics.find(metric)
-        found = TimeSeries()
+        values = TimeSeries()
         if series is None or (unit is not None and series.unit not in (None, unit)):
-            return found
+            return values
         for index, (start, end) in enumerate(windows):
             value = series.window(start, end).value(statistic)
             if value is not None:
-                found[index] = value
-        return found
+                values[index] = value
+        return values
 
 
 class _Listed:
@@ -148,42 +148,42 @@ class _Listed:
             and name in (None, self.name)
             and all(
                 any(
-                    own.name == wanted["Name"] and wanted.get("Value") in (None, own.value)
+                    own.name == dimension["Name"] and dimension.get("Value") in (None, own.value)
                     for own in self.dimensions
                 )
-                for wanted in dimensions or []
+                for dimension in dimensions or []
             )
         )
 
 
-def metric_of(namespace: str, name: str, found: Sequence[Mapping[str, str]] | None) -> Metric:
+def metric_of(namespace: str, name: str, entries: Sequence[Mapping[str, str]] | None) -> Metric:
     return Metric(
         namespace=namespace,
         name=name,
-        dimensions=dimensions({entry["Name"]: entry["Value"] for entry in found or []}),
+        dimensions=dimensions({entry["Name"]: entry["Value"] for entry in entries or []}),
     )
 
 
 def _stats(datum: Mapping[str, Any]) -> Stats:
-    found = Stats()
+    stats = Stats()
     if datum.get("Values"):
         counts = datum.get("Counts") or [1] * len(datum["Values"])
         for value, times in zip(datum["Values"], counts, strict=True):
-            found.add(float(value), times=float(times))
+            stats.add(float(value), times=float(times))
     elif datum.get("StatisticValues"):
-        told = {name: float(value) for name, value in datum["StatisticValues"].items()}
-        found = Stats(
-            count=told["SampleCount"],
-            total=told["Sum"],
-            low=told["Minimum"],
-            high=told["Maximum"],
+        statistics = {name: float(value) for name, value in datum["StatisticValues"].items()}
+        stats = Stats(
+            count=statistics["SampleCount"],
+            total=statistics["Sum"],
+            low=statistics["Minimum"],
+            high=statistics["Maximum"],
             classes=None,
         )
     else:
-        found.add(float(datum.get("Value", 0)))
-    return found
+        stats.add(float(datum.get("Value", 0)))
+    return stats
 
 
-def epoch(found: dt.datetime) -> float:
-    """Moto reads times of UTC without saying so."""
-    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()
+def epoch(moment: dt.datetime) -> float:
+    """Return the seconds since the epoch; a time without a zone is in UTC, as moto reads it."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

@@ -36,10 +36,10 @@ class Context:
 
 def evaluate(expression: str, context: Context) -> TimeSeries:
     """Return the series that the expression gives; a single number is none, as in CloudWatch."""
-    found = _Parser(expression, context).parse()
-    if not isinstance(found, TimeSeries):
+    value = _Parser(expression, context).parse()
+    if not isinstance(value, TimeSeries):
         raise ExpressionError(f"The expression {expression!r} does not give one time series")
-    return found
+    return value
 
 
 _TOKEN = re.compile(
@@ -67,21 +67,21 @@ class _Parser:
         self._position = 0
 
     def parse(self) -> Value:
-        found = self._either()
+        value = self._either()
         if self._position < len(self._tokens):
             raise self._error(f"unexpected {self._tokens[self._position][1]!r}")
-        return found
+        return value
 
     def _read(self, expression: str) -> list[tuple[str, str]]:
-        found, position = [], 0
+        tokens, position = [], 0
         rest = expression.rstrip()
         while position < len(rest):
             match = _TOKEN.match(rest, position)
             if match is None or match.lastgroup is None:
                 raise self._error(f"unexpected {rest[position:]!r}")
-            found.append((match.lastgroup, match[match.lastgroup]))
+            tokens.append((match.lastgroup, match[match.lastgroup]))
             position = match.end()
-        return found
+        return tokens
 
     def _error(self, reason: str) -> ExpressionError:
         return ExpressionError(f"Error in expression {self._expression!r}: {reason}")
@@ -89,16 +89,16 @@ class _Parser:
     def _peek(self) -> str:
         return self._tokens[self._position][1] if self._position < len(self._tokens) else ""
 
-    def _take(self, *wanted: str) -> str:
-        found = self._peek()
-        if found not in wanted or not found:
+    def _take(self, *accepted: str) -> str:
+        token = self._peek()
+        if token not in accepted or not token:
             return ""
         self._position += 1
-        return found
+        return token
 
-    def _expect(self, wanted: str) -> None:
-        if not self._take(wanted):
-            raise self._error(f"{wanted!r} is missing before {self._peek()!r}")
+    def _expect(self, token: str) -> None:
+        if not self._take(token):
+            raise self._error(f"{token!r} is missing before {self._peek()!r}")
 
     def _either(self) -> Value:
         left = self._both()
@@ -149,9 +149,9 @@ class _Parser:
         if kind == "text":
             return text[1:-1]
         if text == "(":
-            found = self._either()
+            value = self._either()
             self._expect(")")
-            return found
+            return value
         if text == "[":
             return self._list("]")
         if kind == "name":
@@ -159,12 +159,12 @@ class _Parser:
         raise self._error(f"unexpected {text!r}")
 
     def _list(self, end: str) -> tuple[Value, ...]:
-        found: list[Value] = []
+        values: list[Value] = []
         while not self._take(end):
-            if found:
+            if values:
                 self._expect(",")
-            found.append(self._either())
-        return tuple(found)
+            values.append(self._either())
+        return tuple(values)
 
     def _named(self, name: str) -> Value:
         if self._take("("):
@@ -199,10 +199,10 @@ def _pointwise(how: Callable[[float, float], float | None], one: Value, other: V
         return tuple(_pointwise(how, one, entry) for entry in other)
     if isinstance(one, TimeSeries) or isinstance(other, TimeSeries):
         return _series(how, one, other)
-    found = how(one, other)
-    if found is None:
+    value = how(one, other)
+    if value is None:
         raise ExpressionError("the result is no number")
-    return found
+    return value
 
 
 def _series(
@@ -211,14 +211,14 @@ def _series(
     keys = set(one if isinstance(one, TimeSeries) else ()) | set(
         other if isinstance(other, TimeSeries) else ()
     )
-    found = TimeSeries()
+    combined = TimeSeries()
     for key in sorted(keys):
         left = one.get(key) if isinstance(one, TimeSeries) else one
         right = other.get(key) if isinstance(other, TimeSeries) else other
         value = None if left is None or right is None else how(left, right)
         if value is not None:
-            found[key] = value
-    return found
+            combined[key] = value
+    return combined
 
 
 def _truth(compare: Callable[[float, float], bool]) -> Callable[[float, float], float]:
@@ -230,14 +230,14 @@ def _divide(one: float, other: float) -> float | None:
 
 
 def _raise(one: float, other: float) -> float | None:
-    found = one**other if one or other >= 0 else None
-    return found if isinstance(found, float) else None
+    power = one**other if one or other >= 0 else None
+    return power if isinstance(power, float) else None
 
 
 def _all_series(given: Value) -> tuple[TimeSeries, ...]:
     entries = given if isinstance(given, tuple) else (given,)
     if not all(isinstance(entry, TimeSeries) for entry in entries):
-        raise ExpressionError("a metric or a list of metrics is wanted")
+        raise ExpressionError("a metric or a list of metrics is required")
     return tuple(entry for entry in entries if isinstance(entry, TimeSeries))
 
 
@@ -245,16 +245,16 @@ def _all_series(given: Value) -> tuple[TimeSeries, ...]:
 
 
 def _aggregate(how: Callable[[Sequence[float]], float]) -> Callable[..., Value]:
-    """Over a list of series: a series, period by period. Over one series: a number."""
+    """Return a function that gives a series over a list of series, period by period, and a number over one series."""
 
     def function(_context: Context, given: Value) -> Value:
         entries = _all_series(given)
         if not isinstance(given, tuple):
             return how(list(entries[0].values())) if entries[0] else math.nan
-        found = TimeSeries()
+        aggregated = TimeSeries()
         for key in sorted({key for entry in entries for key in entry}):
-            found[key] = how([entry[key] for entry in entries if key in entry])
-        return found
+            aggregated[key] = how([entry[key] for entry in entries if key in entry])
+        return aggregated
 
     return function
 
@@ -271,12 +271,12 @@ def _fill(context: Context, given: Value, filler: Value) -> Value:
     if isinstance(given, tuple):
         return tuple(_fill(context, entry, filler) for entry in given)
     (series,) = _all_series(given)
-    found = TimeSeries(series)
+    filled = TimeSeries(series)
     for period in range(context.periods):
         value = _filling(series, filler, period)
-        if period not in found and value is not None:
-            found[period] = value
-    return TimeSeries(sorted(found.items()))
+        if period not in filled and value is not None:
+            filled[period] = value
+    return TimeSeries(sorted(filled.items()))
 
 
 def _filling(series: TimeSeries, filler: Value, period: int) -> float | None:
@@ -300,13 +300,13 @@ def _if(_context: Context, condition: Value, yes: Value, no: Value | None = None
     if isinstance(condition, float):
         return yes if condition else (TimeSeries() if no is None else no)
     (series,) = _all_series(condition)
-    found = TimeSeries()
+    chosen_values = TimeSeries()
     for key, truth in series.items():
         chosen = yes if truth else no
         value = chosen.get(key) if isinstance(chosen, TimeSeries) else chosen
         if isinstance(value, float):
-            found[key] = value
-    return found
+            chosen_values[key] = value
+    return chosen_values
 
 
 def _metrics(context: Context, part: Value = "") -> Value:
@@ -332,11 +332,11 @@ def _rate(context: Context, given: Value) -> TimeSeries:
 
 def _running_sum(_context: Context, given: Value) -> TimeSeries:
     (series,) = _all_series(given)
-    total, found = 0.0, TimeSeries()
+    total, sums = 0.0, TimeSeries()
     for key in sorted(series):
         total += series[key]
-        found[key] = total
-    return found
+        sums[key] = total
+    return sums
 
 
 def _time_series(context: Context, given: Value) -> TimeSeries:

@@ -22,7 +22,7 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 def is_statistic(name: str) -> bool:
-    """Whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""
+    """Return whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""
     return name in SIMPLE or _PERCENTILE.fullmatch(name) is not None
 
 
@@ -42,8 +42,8 @@ class Stats:
         self.low = min(self.low, value)
         self.high = max(self.high, value)
         if self.classes is not None:
-            found = _class_of(value)
-            self.classes[found] = self.classes.get(found, 0.0) + times
+            index = _class_of(value)
+            self.classes[index] = self.classes.get(index, 0.0) + times
 
     def merge(self, other: Stats) -> None:
         self.count += other.count
@@ -53,8 +53,8 @@ class Stats:
         if self.classes is None or other.classes is None:
             self.classes = None
             return
-        for found, times in other.classes.items():
-            self.classes[found] = self.classes.get(found, 0.0) + times
+        for index, times in other.classes.items():
+            self.classes[index] = self.classes.get(index, 0.0) + times
 
     def value(self, statistic: str) -> float | None:
         """Return the statistic, or None where there is nothing to tell it from."""
@@ -74,11 +74,11 @@ class Stats:
             return self.high if per_cent == 100 else self.low  # noqa: PLR2004  per cent
         if self.classes is None:
             return None
-        wanted, seen = self.count * per_cent / 100, 0.0
-        for found in sorted(self.classes):
-            seen += self.classes[found]
-            if seen >= wanted:
-                return min(max(_middle(found), self.low), self.high)
+        rank, count = self.count * per_cent / 100, 0.0
+        for index in sorted(self.classes):
+            count += self.classes[index]
+            if count >= rank:
+                return min(max(_middle(index), self.low), self.high)
         return self.high
 
 
@@ -89,10 +89,10 @@ def _class_of(value: float) -> int:
     return _POSITIVE + size if value > 0 else -_POSITIVE - size
 
 
-def _middle(found: int) -> float:
-    if found == 0:
+def _middle(index: int) -> float:
+    if index == 0:
         return 0.0
-    return _BASE ** (found - _POSITIVE) if found > 0 else -(_BASE ** (-found - _POSITIVE))
+    return _BASE ** (index - _POSITIVE) if index > 0 else -(_BASE ** (-index - _POSITIVE))
 
 
 class Series:
@@ -117,17 +117,17 @@ class Series:
 
     def window(self, start: float, end: float) -> Stats:
         """Sum up what was measured from `start` to before `end`; of what is kept by the minute alone, whole minutes."""
-        found = Stats()
+        total = Stats()
         by_minute = start % MINUTE == 0 and end % MINUTE == 0
         split = end if by_minute else min(end, self._seconds_from())
         for minute in _within(self._minutes, start, split):
-            found.merge(self._minutes[minute])
+            total.merge(self._minutes[minute])
         for second in _within(self._seconds, max(start, split), end):
-            found.merge(self._seconds[second])
-        return found
+            total.merge(self._seconds[second])
+        return total
 
     def _seconds_from(self) -> float:
-        """The first whole minute that is all kept by the second."""
+        """Return the first whole minute that is all kept by the second."""
         first = min(self._seconds, default=0)
         if len(self._seconds) < _SECONDS_KEPT:
             return float(first - first % MINUTE)
@@ -135,12 +135,12 @@ class Series:
 
 
 def _entry(entries: dict[int, Stats], key: int, *, kept: int) -> Stats:
-    found = entries.get(key)
-    if found is None:
+    stats = entries.get(key)
+    if stats is None:
         if len(entries) >= kept:
             del entries[next(iter(entries))]
-        found = entries[key] = Stats()
-    return found
+        stats = entries[key] = Stats()
+    return stats
 
 
 def _within(entries: Mapping[int, Stats], start: float, end: float) -> Iterator[int]:
@@ -158,8 +158,8 @@ class Metric:
     dimensions: Dimensions = ()
 
 
-def dimensions(found: Mapping[str, str]) -> Dimensions:
-    return tuple(sorted(found.items()))
+def dimensions(values: Mapping[str, str]) -> Dimensions:
+    return tuple(sorted(values.items()))
 
 
 class Metrics:

@@ -16,7 +16,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 
 from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate, check_period, check_statistic
-from mclass_tf.local.aws.cloudwatch.backend import Backend, HistoryItem, epoch, metric_of
+from mclass_tf.local.aws.cloudwatch.backend import HistoryItem, LocalCloudWatchBackend, epoch, metric_of
 from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
@@ -25,7 +25,7 @@ _MOST_POINTS = 1440
 _MOST_ALARMS = 50
 
 
-class Responses(CloudWatchResponse):  # type: ignore[misc]
+class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
     def get_metric_statistics(self) -> ActionResult:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html"""
         simple, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
@@ -55,17 +55,17 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
         queries = self._get_param("MetricDataQueries", [])
         descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
-        found: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
+        series_by_id: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
         for query in queries:
             if "MetricStat" in query:
-                found[query["Id"]] = self._measured(query["MetricStat"])
+                series_by_id[query["Id"]] = self._measured(query["MetricStat"])
             elif "Expression" not in query:
                 raise ValidationError("The parameter MetricDataQueries.member.1.MetricStat is required.\n")
         for query in queries:
             if "Expression" in query:
-                found[query["Id"]] = self._calculated(query, found)
+                series_by_id[query["Id"]] = self._calculated(query, series_by_id)
         results = [
-            _result(query, *found[query["Id"]], descending=descending)
+            _result(query, *series_by_id[query["Id"]], descending=descending)
             for query in queries
             if _is_returned(query)
         ]
@@ -78,7 +78,7 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         """
         names, prefix = self._get_param("AlarmNames", []), self._get_param("AlarmNamePrefix", "")
         state, action = self._get_param("StateValue"), self._get_param("ActionPrefix", "")
-        found = [
+        alarms = [
             alarm
             for alarm in self.cloudwatch_backend.describe_alarms()
             if (not names or alarm.name in names)
@@ -88,8 +88,8 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         ]
         start = int(self._get_param("NextToken") or 0)
         end = start + (self._get_int_param("MaxRecords") or _MOST_ALARMS)
-        token = {"NextToken": str(end)} if end < len(found) else {}
-        return ActionResult({"MetricAlarms": found[start:end], "CompositeAlarms": [], **token})
+        token = {"NextToken": str(end)} if end < len(alarms) else {}
+        return ActionResult({"MetricAlarms": alarms[start:end], "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html"""
@@ -114,34 +114,36 @@ class Responses(CloudWatchResponse):  # type: ignore[misc]
         )
 
     def _windows(self, period: int) -> list[tuple[float, float]]:
-        """The periods of the request, from a whole minute on."""
+        """Return the periods of the request, from a whole minute on."""
         check_period(period)
         start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
         if start >= end:
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
         return list(_cut(start - start % min(period, MINUTE), end, period))
 
-    def _measured(self, asked: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
-        check_statistic(asked["Stat"])
-        windows = self._windows(int(asked["Period"]))
-        found = asked["Metric"]
-        metric = metric_of(found["Namespace"], found["MetricName"], found.get("Dimensions"))
+    def _measured(self, metric_stat: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
+        check_statistic(metric_stat["Stat"])
+        windows = self._windows(int(metric_stat["Period"]))
+        named = metric_stat["Metric"]
+        metric = metric_of(named["Namespace"], named["MetricName"], named.get("Dimensions"))
         return (
             self.cloudwatch_backend.statistics(
-                metric, asked["Stat"], windows=windows, unit=asked.get("Unit")
+                metric, metric_stat["Stat"], windows=windows, unit=metric_stat.get("Unit")
             ),
             windows,
         )
 
     def _calculated(
-        self, query: Mapping[str, Any], found: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]]
+        self,
+        query: Mapping[str, Any],
+        series_by_id: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]],
     ) -> tuple[TimeSeries, Sequence[tuple[float, float]]]:
-        grids = {tuple(windows): windows for _, windows in found.values()}
+        grids = {tuple(windows): windows for _, windows in series_by_id.values()}
         windows = next(iter(grids.values()), None) or self._windows(int(query.get("Period") or MINUTE))
         if len(grids) > 1:
             raise ValidationError("The local AWS calculates with metrics of one period alone")
         return calculate(
-            query["Expression"], {name: series for name, (series, _) in found.items()}, windows
+            query["Expression"], {name: series for name, (series, _) in series_by_id.items()}, windows
         ), windows
 
 
@@ -170,8 +172,8 @@ def _result(
     descending: bool,
 ) -> dict[str, Any]:
     keys = sorted(series, reverse=descending)
-    asked = query.get("MetricStat")
-    label = query.get("Label") or (asked["Metric"]["MetricName"] if asked else query["Id"])
+    metric_stat = query.get("MetricStat")
+    label = query.get("Label") or (metric_stat["Metric"]["MetricName"] if metric_stat else query["Id"])
     return {
         "Id": query["Id"],
         "Label": label,
@@ -205,9 +207,9 @@ def install() -> None:
 
     moto asks botocore's model which protocols a service has, and an older botocore knows the old one alone.
     """
-    use_backend(backends=cloudwatch_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
-    announce(backend=Backend, methods=("set_alarm_state",), topic="alarms")
+    use_backend(backends=cloudwatch_backends, urls=urls, backend=LocalCloudWatchBackend)
+    use_responses(urls=urls, responses=LocalCloudWatchResponses)
+    announce(backend=LocalCloudWatchBackend, methods=("set_alarm_state",), topic="alarms")
     metadata = get_service_model("cloudwatch").metadata
     metadata["protocols"] = sorted({*metadata.get("protocols", []), "json", "query"})
     metadata.setdefault("jsonVersion", "1.0")

@@ -104,7 +104,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def is_supported(self) -> bool:
-        """Whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
+        """Return whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
         layers = json.loads(self.image_manifest).get("layers", ())
         return not layers or any(
             ".layer." in layer.get("mediaType", "") or ".rootfs." in layer.get("mediaType", "")
@@ -128,7 +128,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
         }
 
     def get_image_size_in_bytes(self) -> int | None:
-        """The sum of the layers and the configuration; an index has no size of its own."""
+        """Return the sum of the layers and the configuration; an index has no size of its own."""
         manifest = json.loads(self.image_manifest)
         if "layers" not in manifest:
             return None
@@ -145,10 +145,10 @@ _UNSUPPORTED = {
 _ONCE_IN = dt.timedelta(hours=24)
 
 
-class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
+class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
-        self.told_findings: list[Findings] = []
+        self.reported_findings: list[Findings] = []
 
     def create_repository(
         self,
@@ -191,25 +191,27 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
         """
         repository = self._get_repository(repository_name)
-        found = digest_of(image_manifest)
-        if digest is not None and digest != found:
+        computed = digest_of(image_manifest)
+        if digest is not None and digest != computed:
             raise DigestDiffersError(
-                f"The specified image digest '{digest}' does not match the digest '{found}' that is computed for the image."
+                f"The specified image digest '{digest}' does not match the digest '{computed}' that is computed for the image."
             )
-        known = next((image for image in repository.images if image.image_digest == found), None)
+        known = next((image for image in repository.images if image.image_digest == computed), None)
         holder = next((image for image in repository.images if image_tag in image.image_tags), None)
         if holder is not None and _is_immutable(repository, str(image_tag)):
             raise TagTakenError(tag=str(image_tag), repository=repository_name)
         if known is not None and (image_tag is None or known is holder):
             raise AlreadyThereError(
-                f"Image with digest '{found}' and tag '{image_tag}' already exists in the repository with name "
+                f"Image with digest '{computed}' and tag '{image_tag}' already exists in the repository with name "
                 f"'{repository_name}' in registry with id '{self.account_id}'"
             )
         media_type = _check_manifest(repository, image_manifest, image_manifest_mediatype)
         if holder is not None:
             holder.remove_tag(str(image_tag))  # it stays, untagged
         if known is None:
-            return self._add(repository, image_manifest, tag=image_tag, media_type=media_type, digest=found)
+            return self._add(
+                repository, image_manifest, tag=image_tag, media_type=media_type, digest=computed
+            )
         known.update_tag(image_tag)
         return known
 
@@ -226,17 +228,17 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         return image
 
     def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
-        told = (f for f in reversed(self.told_findings) if f.repository == repository.name)
-        return next((f.findings for f in told if f.digest in (None, digest)), ())
+        of_repository = (f for f in reversed(self.reported_findings) if f.repository == repository.name)
+        return next((f.findings for f in of_repository if f.digest in (None, digest)), ())
 
-    def tell_findings(self, findings: Findings) -> None:
-        """From here on the scanner finds these, in the images that are there too."""
+    def report_findings(self, findings: Findings) -> None:
+        """Have the scanner report these findings from now on, in existing images too."""
         kept = [
-            told
-            for told in self.told_findings
-            if (told.repository, told.digest) != (findings.repository, findings.digest)
+            earlier
+            for earlier in self.reported_findings
+            if (earlier.repository, earlier.digest) != (findings.repository, findings.digest)
         ]
-        self.told_findings = [*kept[-_FINDINGS_KEPT:], findings]
+        self.reported_findings = [*kept[-_FINDINGS_KEPT:], findings]
         for image in (
             self.repositories[findings.repository].images if findings.repository in self.repositories else ()
         ):
@@ -274,9 +276,11 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
         repository = self._get_repository(repository_name, registry_id)
         image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
         if image.last_scan is None:
-            asked = f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            image_reference = (
+                f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            )
             raise ScanNotFoundException(
-                image_id=asked, repository_name=repository_name, registry_id=repository.registry_id
+                image_id=image_reference, repository_name=repository_name, registry_id=repository.registry_id
             )
         answer = {
             "registryId": repository.registry_id,
@@ -285,8 +289,8 @@ class Backend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
             "imageScanStatus": image.image_scan_status,
         }
         if image.is_supported:
-            found = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
-            answer["imageScanFindings"] = found
+            findings = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
+            answer["imageScanFindings"] = findings
         return answer
 
     def batch_get_image(
@@ -386,10 +390,10 @@ def _invalid_manifest() -> Exception:
     return error
 
 
-class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
+class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
     @property
-    def ecr_backend(self) -> Backend:
-        """The registry that a call names; moto looks into the caller's own whatever `registryId` says."""
+    def ecr_backend(self) -> LocalEcrBackend:
+        """Return the registry that a call names; moto looks into the caller's own whatever `registryId` says."""
         own = Principal(account_id=self.current_account, region=self.region)
         registry_id = self._get_param("registryId")
         if registry_id in {None, own.account_id}:
@@ -423,14 +427,14 @@ class Responses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
         return ActionResult({"authorizationData": answer})
 
 
-def backend_of(registry: Principal) -> Backend:
-    """The repositories of an account in a region."""
-    backend: Backend = ecr_backends[registry.account_id][registry.region]
+def backend_of(registry: Principal) -> LocalEcrBackend:
+    """Return the repositories of an account in a region."""
+    backend: LocalEcrBackend = ecr_backends[registry.account_id][registry.region]
     return backend
 
 
 def is_region(region: str, *, account_id: str) -> bool:
-    """Whether there is such a region."""
+    """Return whether there is such a region."""
     return region in ecr_backends[account_id]
 
 
@@ -454,5 +458,5 @@ def authorize(repository: Repository, *, account_id: str, action: str) -> None:
 
 
 def install() -> None:
-    use_backend(backends=ecr_backends, urls=urls, backend=Backend)
-    use_responses(urls=urls, responses=Responses)
+    use_backend(backends=ecr_backends, urls=urls, backend=LocalEcrBackend)
+    use_responses(urls=urls, responses=LocalEcrResponses)

@@ -18,7 +18,7 @@ _WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
 
 
 def allows(policy: str | None, *, account_id: str, action: str) -> bool:
-    """Whether the policy, lets another account do `action`; a denial goes before."""
+    """Return whether the policy lets another account do `action`; a denial goes before."""
     try:
         statements = _listed(documents.parse_object(policy).get("Statement")) if policy else []
     except documents.MalformedDocumentError:
@@ -50,8 +50,8 @@ def _principals(principal: Any) -> Iterator[str]:
 def _account(principal: str) -> str | None:
     if principal == "*":
         return principal
-    found = _ACCOUNT.fullmatch(principal)
-    return found["account"] if found else None
+    arn = _ACCOUNT.fullmatch(principal)
+    return arn["account"] if arn else None
 
 
 def _listed(value: Any) -> list[Any]:

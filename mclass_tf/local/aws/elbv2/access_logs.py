@@ -35,7 +35,7 @@ _NODE = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class LogDestination:
     """Where an access log goes."""
 
     account_id: str
@@ -93,7 +93,7 @@ class AccessLogs:
                 live.problems.append(f"the access log of {arn} cannot be written to {place.bucket}")
 
 
-def key_of(place: Place, *, at: float) -> str:
+def key_of(place: LogDestination, *, at: float) -> str:
     """Return the key of the object that ends at that time (seconds since the epoch)."""
     end = dt.datetime.fromtimestamp(at, dt.UTC)
     random = "".join(secrets.choice(_RANDOM) for _ in range(8))
@@ -113,17 +113,17 @@ def key_of(place: Place, *, at: float) -> str:
     return f"{prefix}{folder}/{name}.log.gz"
 
 
-def _place(load_balancer_arn: str) -> Place | None:
-    """Where the load balancer logs to, or None where it does not."""
+def _place(load_balancer_arn: str) -> LogDestination | None:
+    """Return where the load balancer logs to, or None where it does not."""
     parts = load_balancer_arn.split(":")
     account_id, region = parts[4], parts[3]
-    found = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)
-    if found is None or str(found.attrs.get("access_logs.s3.enabled")).lower() != "true":
+    balancer = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)
+    if balancer is None or str(balancer.attrs.get("access_logs.s3.enabled")).lower() != "true":
         return None
-    return Place(
+    return LogDestination(
         account_id=account_id,
         region=region,
-        bucket=found.attrs["access_logs.s3.bucket"],
-        prefix=found.attrs.get("access_logs.s3.prefix") or "",
+        bucket=balancer.attrs["access_logs.s3.bucket"],
+        prefix=balancer.attrs.get("access_logs.s3.prefix") or "",
         load_balancer=parts[5].removeprefix("loadbalancer/"),
     )

@@ -76,7 +76,7 @@ _MUTATIONS = (
 )
 
 
-class Backend(TargetGroups):
+class LocalElbv2Backend(TargetGroups):
     """Each method says what AWS does and moto does not."""
 
     def create_load_balancer(  # noqa: PLR0917  moto's signature
@@ -90,7 +90,7 @@ class Backend(TargetGroups):
         ip_address_type: str = "ipv4",
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
-        """Checks the name, the zones, the security groups and the way to the internet as AWS does.
+        """Check the name, the zones, the security groups and the way to the internet as AWS does.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
         The load balancer is active at once. In AWS it is `provisioning` for some minutes.
@@ -139,10 +139,10 @@ class Backend(TargetGroups):
         """
         current = self.describe_load_balancer_attributes(arn)
         check_load_balancer_attributes(attrs)
-        wanted = {**current, **attrs}
+        merged = {**current, **attrs}
         for kind in ("access_logs", "connection_logs"):
-            if str(wanted.get(f"{kind}.s3.enabled")).lower() == "true":
-                self._check_log_bucket(str(wanted.get(f"{kind}.s3.bucket") or ""))
+            if str(merged.get(f"{kind}.s3.enabled")).lower() == "true":
+                self._check_log_bucket(str(merged.get(f"{kind}.s3.bucket") or ""))
         return super().modify_load_balancer_attributes(arn, attrs)
 
     def delete_load_balancer(self, arn: str) -> None:
@@ -272,7 +272,7 @@ class Backend(TargetGroups):
         check_conditions(conditions or [])
 
     def _associate_target_groups(self) -> None:
-        """Which load balancers use a target group: moto adds to that list and never takes away."""
+        """Update which load balancers use a target group: moto adds to that list and never removes."""
         used: dict[str, list[str]] = {arn: [] for arn in self.target_groups}
         for load_balancer in self.load_balancers.values():
             for arn in _forwarded_to(load_balancer, targets_of=self._get_target_group_arns_from):
@@ -320,21 +320,21 @@ class Backend(TargetGroups):
 
 
 def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
-    """The target groups that a load balancer's listeners and rules forward to."""
+    """Return the target groups that a load balancer's listeners and rules forward to."""
     actions = [
         action
         for listener in load_balancer.listeners.values()
         for source in (listener.default_actions, *(rule.actions for rule in listener.rules.values()))
         for action in source
     ]
-    found: set[str] = set()
+    arns: set[str] = set()
     for action in actions:
         data: Mapping[str, Any] = getattr(action, "data", None) or {}
         if getattr(action, "type", None) == "forward":
-            found.update(targets_of(action_data=data))
-    return found
+            arns.update(targets_of(action_data=data))
+    return arns
 
 
 def install() -> None:
-    announce(backend=Backend, methods=_MUTATIONS, topic="elbv2")
-    use_backend(backends=elbv2_backends, urls=urls, backend=Backend)
+    announce(backend=LocalElbv2Backend, methods=_MUTATIONS, topic="elbv2")
+    use_backend(backends=elbv2_backends, urls=urls, backend=LocalElbv2Backend)

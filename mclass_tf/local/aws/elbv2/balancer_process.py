@@ -31,7 +31,7 @@ _PATIENCE = 1.0  # seconds for it to end by itself
 _ERROR = re.compile(r"\S+ \S+ ERROR (?:__main__|mclass_tf\S*): (.*)")  # in its log
 
 
-async def _at_once() -> None:
+async def _no_delay() -> None:
     """Wait for nothing."""
 
 
@@ -49,7 +49,7 @@ class Balancer:
         take: Callable[[Report], None],
         build: Callable[[int], Built] = snapshot.build,
         command: Sequence[str] = COMMAND,
-        after: Callable[[], Awaitable[None]] = _at_once,
+        after: Callable[[], Awaitable[None]] = _no_delay,
     ) -> None:
         self._exclusive = exclusive
         self._build = build
@@ -62,7 +62,7 @@ class Balancer:
 
     @property
     def applied(self) -> int:
-        """The version of the snapshot that is in force."""
+        """Return the version of the snapshot that is in force."""
         return self._applied
 
     async def run(self) -> None:
@@ -107,9 +107,9 @@ class Balancer:
         assert child.stdin is not None  # noqa: S101  for the types: it is a pipe
         assert child.stdout is not None  # noqa: S101
         assert child.stderr is not None  # noqa: S101
-        telling = asyncio.create_task(self._tell(child.stdin))
-        hearing = asyncio.create_task(self._hear(child.stdout))
-        overhearing = asyncio.create_task(_overhear(child.stderr))
+        telling = asyncio.create_task(self._send_snapshots(child.stdin))
+        hearing = asyncio.create_task(self._take_reports(child.stdout))
+        overhearing = asyncio.create_task(_pass_log_on(child.stderr))
         try:
             await asyncio.wait([telling, hearing], return_when=asyncio.FIRST_COMPLETED)
             for task in (telling, hearing):
@@ -120,35 +120,35 @@ class Balancer:
             await asyncio.shield(_end(child, hearing, overhearing))
         return child.returncode or 0
 
-    async def _tell(self, pipe: asyncio.StreamWriter) -> None:
+    async def _send_snapshots(self, pipe: asyncio.StreamWriter) -> None:
         """Send a snapshot whenever it differs from the last one."""
-        told: Snapshot | None = None
+        sent: Snapshot | None = None
         await self._after()
-        with contextlib.suppress(ConnectionError):  # the child has ended, which `_hear` notices too
+        with contextlib.suppress(ConnectionError):  # the child has ended, which `_take_reports` notices too
             while True:
                 self._due.clear()
                 built = self._try_to_build()
-                if built is not None and built.snapshot != told:
-                    told = built.snapshot
+                if built is not None and built.snapshot != sent:
+                    sent = built.snapshot
                     self._version += 1
-                    pipe.write(replace(told, version=self._version).to_json().encode() + b"\n")
+                    pipe.write(replace(sent, version=self._version).to_json().encode() + b"\n")
                     await pipe.drain()
-                await self._next(built)
+                await self._await_change(built)
 
     def _try_to_build(self) -> Built | None:
-        """None where it fails: the snapshot before stays in force until the next change."""
+        """Return a snapshot, None if that fails: the one before stays in force until the next change."""
         try:
             with self._exclusive():
                 return self._build(0)
         except Exception as error:  # noqa: BLE001  told, and tried again
             _log.exception("no snapshot for the load balancers' process")
-            _note(
+            _report_problem(
                 "what the load balancers are to do cannot be made out, they go on as before: "
                 f"{type(error).__name__}: {error}"
             )
             return None
 
-    async def _next(self, built: Built | None) -> None:
+    async def _await_change(self, built: Built | None) -> None:
         """Wait for a change, or for the end of the next target's draining."""
         if built is None or built.next_end is None:
             await self._due.wait()
@@ -159,7 +159,7 @@ class Balancer:
             return
         live.changed("targets")
 
-    async def _hear(self, pipe: asyncio.StreamReader) -> None:
+    async def _take_reports(self, pipe: asyncio.StreamReader) -> None:
         while line := await pipe.readline():
             report = from_json(line)
             if isinstance(report, Applied):
@@ -169,18 +169,18 @@ class Balancer:
                 self._take(report)
 
 
-async def _overhear(pipe: asyncio.StreamReader) -> None:
+async def _pass_log_on(pipe: asyncio.StreamReader) -> None:
     """Pass its log on; what it could not do is a problem of this AWS."""
     while line := await pipe.readline():
         text = line.decode(errors="replace")
         with contextlib.suppress(OSError, ValueError):  # nobody reads ours
             sys.stderr.write(text)
         if error := _ERROR.match(text):
-            _note(f"the load balancers' process: {error[1]}")
+            _report_problem(f"the load balancers' process: {error[1]}")
 
 
-def _note(problem: str) -> None:
-    """Tell a problem, once: every snapshot brings it up again."""
+def _report_problem(problem: str) -> None:
+    """Report a problem once: every snapshot brings it up again."""
     if problem not in live.problems:
         live.problems.append(problem)
 

@@ -91,29 +91,29 @@ _OF_TARGET_GROUPS: Mapping[str, _Number | _Choice | None] = {
 
 
 def check_load_balancer_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raises ValidationError for a value that is none; moto refuses the keys that it does not know."""
+    """Raise ValidationError for a value that is none; moto refuses the keys that it does not know."""
     for key, value in attributes.items():
         _check_value(key, value, _OF_LOAD_BALANCERS.get(key))
 
 
 def check_target_group_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raises ValidationError for a key or a value that is none."""
+    """Raise ValidationError for a key or a value that is none."""
     for key, value in attributes.items():
         if key not in _OF_TARGET_GROUPS:
             raise error("ValidationError", f"Target group attribute key '{key}' is not recognized")
         _check_value(key, value, _OF_TARGET_GROUPS[key])
 
 
-def _check_value(key: str, value: Any, wanted: _Number | _Choice | None) -> None:
-    if wanted is not None and not wanted.takes(str(value)):
-        raise error("ValidationError", f"'{key}' value '{value}' {wanted}")
+def _check_value(key: str, value: Any, accepted: _Number | _Choice | None) -> None:
+    if accepted is not None and not accepted.takes(str(value)):
+        raise error("ValidationError", f"'{key}' value '{value}' {accepted}")
 
 
 def check_matcher(codes: str) -> None:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Matcher.html"""
     for part in codes.split(","):
-        found = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        bounds = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
+        first, last = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (0, 0)
         if first not in _MATCHED or last not in _MATCHED or first > last:
             raise error(
                 "ValidationError",
@@ -133,7 +133,7 @@ def check_redirect(action: Mapping[str, Any], *, position: int) -> None:
 
 
 def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValidationError for what the load balancer could not go by; moto has looked at its shape."""
+    """Raise ValidationError for what the load balancer could not go by; moto has looked at its shape."""
     try:
         rules.compile_conditions(conditions)
     except ValueError as wrong:
@@ -142,5 +142,5 @@ def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
 
 def error(code: str, message: str) -> Exception:
     """Return an error of Elastic Load Balancing."""
-    found: Exception = ELBClientError(code, message)
-    return found
+    client_error: Exception = ELBClientError(code, message)
+    return client_error

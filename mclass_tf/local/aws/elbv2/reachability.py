@@ -49,7 +49,7 @@ class End:
 
 
 def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
-    """Whether some rule lets TCP through on that port, from or to all of the other end's range."""
+    """Return whether some rule lets TCP through on that port, from or to all of the other end's range."""
     return any(_rule_allows(rule, other=other, port=port) for rule in rules)
 
 
@@ -64,7 +64,7 @@ def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
 
 
 def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
-    """Whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
+    """Return whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
     """
@@ -146,16 +146,16 @@ def _ranges(ec2: Any, rule: Any) -> tuple[str, ...]:
 
 
 def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
-    found = ec2.managed_prefix_lists.get(prefix_list_id)
-    if found is None:
+    prefix_list = ec2.managed_prefix_lists.get(prefix_list_id)
+    if prefix_list is None:
         return []
-    latest = [*found.entries.values()][-1:]  # moto gives AWS's own lists no version
-    entries = found.entries.get(found.version) or (latest[0] if latest else [])
+    latest = [*prefix_list.entries.values()][-1:]  # moto gives AWS's own lists no version
+    entries = prefix_list.entries.get(prefix_list.version) or (latest[0] if latest else [])
     return [entry["Cidr"] for entry in entries]
 
 
 def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
-    """Of the subnet's network ACL; moto gives every subnet one."""
+    """Return the entries of the subnet's network ACL; moto gives every subnet one."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
             continue

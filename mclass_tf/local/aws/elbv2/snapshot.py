@@ -43,7 +43,7 @@ class Built:
 
 
 def load_balancers() -> Iterator[Owned]:
-    """Every load balancer. Call it under the lock of the calls."""
+    """Return every load balancer. Call it under the lock of the calls."""
     for account_id, regions in list(elbv2_backends.items()):
         for region, backend in list(regions.items()):
             for load_balancer in list(backend.load_balancers.values()):
@@ -54,10 +54,10 @@ def load_balancers() -> Iterator[Owned]:
 
 def build(version: int) -> Built:
     """Return the snapshot as of now. Call it under the lock of the calls."""
-    found = list(load_balancers())
+    owned_balancers = list(load_balancers())
     groups = [
         (owned, group)
-        for owned in found
+        for owned in owned_balancers
         for group in owned.backend.target_groups.values()
         if owned.load_balancer.arn in group.load_balancer_arns
     ]
@@ -65,7 +65,7 @@ def build(version: int) -> Built:
     snapshot = Snapshot(
         version=version,
         speed=live.clock.speed,
-        load_balancers=tuple(_load_balancer(owned) for owned in found),
+        load_balancers=tuple(_load_balancer(owned) for owned in owned_balancers),
         target_groups=tuple(_target_group(owned, group) for owned, group in groups),
     )
     return Built(snapshot=snapshot, next_end=min((end for end in ends if end is not None), default=None))
@@ -73,31 +73,31 @@ def build(version: int) -> Built:
 
 def certificate(owned: Owned, arn: str) -> tuple[str, str]:
     """Return a certificate of ACM or IAM and its private key, as PEM texts."""
-    found = acm_backends[owned.account_id][owned.region]._certificates.get(arn)  # noqa: SLF001
-    if found is not None:
-        return _text(found.cert), _text(found.key)
+    managed = acm_backends[owned.account_id][owned.region]._certificates.get(arn)  # noqa: SLF001
+    if managed is not None:
+        return _text(managed.cert), _text(managed.key)
     uploaded = iam_backends[owned.account_id]["aws"].get_certificate_by_arn(arn)
     return _text(uploaded.cert_body), _text(uploaded.private_key)
 
 
 def _load_balancer(owned: Owned) -> LoadBalancer:
-    found = owned.load_balancer
+    balancer = owned.load_balancer
     return LoadBalancer(
-        arn=found.arn,
-        name=found.name,
-        dns_name=found.dns_name,
-        listeners=tuple(_listener(owned, entry) for entry in found.listeners.values()),
-        attributes=_attributes(found.attrs),
+        arn=balancer.arn,
+        name=balancer.name,
+        dns_name=balancer.dns_name,
+        listeners=tuple(_listener(owned, entry) for entry in balancer.listeners.values()),
+        attributes=_attributes(balancer.attrs),
     )
 
 
-def _listener(owned: Owned, found: Any) -> Listener:
-    pair = certificate(owned, found.certificate) if found.protocol == "HTTPS" else (None, None)
+def _listener(owned: Owned, listener: Any) -> Listener:
+    pair = certificate(owned, listener.certificate) if listener.protocol == "HTTPS" else (None, None)
     return Listener(
-        arn=found.arn,
-        port=int(found.port),
-        protocol=found.protocol,
-        rules=tuple(_rule(entry) for entry in sorted(found.rules.values(), key=_order)),
+        arn=listener.arn,
+        port=int(listener.port),
+        protocol=listener.protocol,
+        rules=tuple(_rule(entry) for entry in sorted(listener.rules.values(), key=_order)),
         certificate=pair[0],
         private_key=pair[1],
     )
@@ -107,32 +107,32 @@ def _order(rule: Any) -> float:
     return float("inf") if rule.is_default else int(rule.priority)
 
 
-def _rule(found: Any) -> Rule:
+def _rule(rule: Any) -> Rule:
     return Rule(
-        arn=found.arn,
-        priority=None if found.is_default else int(found.priority),
-        conditions=tuple(dict(condition) for condition in found.conditions),
-        actions=tuple(dict(action.data) for action in found.actions),
+        arn=rule.arn,
+        priority=None if rule.is_default else int(rule.priority),
+        conditions=tuple(dict(condition) for condition in rule.conditions),
+        actions=tuple(dict(action.data) for action in rule.actions),
     )
 
 
-def _target_group(owned: Owned, found: Any) -> TargetGroup:
+def _target_group(owned: Owned, group: Any) -> TargetGroup:
     return TargetGroup(
-        arn=found.arn,
-        name=found.name,
-        protocol=found.protocol,
+        arn=group.arn,
+        name=group.name,
+        protocol=group.protocol,
         health_check=HealthCheck(
-            protocol=found.health_check_protocol,
-            path=found.health_check_path or "/",
-            port=str(found.health_check_port),
-            interval=float(found.health_check_interval_seconds),
-            timeout=float(found.health_check_timeout_seconds),
-            healthy_threshold=int(found.healthy_threshold_count),
-            unhealthy_threshold=int(found.unhealthy_threshold_count),
-            matcher=str(found.matcher["HttpCode"]),
+            protocol=group.health_check_protocol,
+            path=group.health_check_path or "/",
+            port=str(group.health_check_port),
+            interval=float(group.health_check_interval_seconds),
+            timeout=float(group.health_check_timeout_seconds),
+            healthy_threshold=int(group.healthy_threshold_count),
+            unhealthy_threshold=int(group.unhealthy_threshold_count),
+            matcher=str(group.matcher["HttpCode"]),
         ),
-        attributes=_attributes(found.attributes),
-        targets=tuple(_targets(owned, found)),
+        attributes=_attributes(group.attributes),
+        targets=tuple(_targets(owned, group)),
     )
 
 
@@ -150,8 +150,8 @@ def _targets(owned: Owned, group: Any) -> Iterator[Target]:
             )
 
 
-def _attributes(found: Any) -> dict[str, str]:
-    return {name: str(value) for name, value in found.items()}
+def _attributes(attributes: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in attributes.items()}
 
 
 def _text(pem: bytes | str) -> str:

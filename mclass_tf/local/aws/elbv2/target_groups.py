@@ -112,11 +112,11 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
         """
         group = self._group(target_group_arn)
-        wanted = [(str(entry["Id"]), _port(entry, group)) for entry in instances]
+        addresses = [(str(entry["Id"]), _port(entry, group)) for entry in instances]
         for position, entry in enumerate(instances):
             self._check_target(group, entry, position=position + 1)
         now = time.time()
-        for ip, port in wanted:
+        for ip, port in addresses:
             self._targets_of(group).register(ip, port, now=now)
         live.changed("elbv2")
 
@@ -128,23 +128,23 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         group = self._group(target_group_arn)
         known, now = self._targets_of(group), time.time()
         for entry in instances:
-            for found in known.all(now=now, delay=_delay(group)):
-                if found.ip != entry["Id"] or found.port != int(entry.get("Port") or found.port):
+            for target in known.all(now=now, delay=_delay(group)):
+                if target.ip != entry["Id"] or target.port != int(entry.get("Port") or target.port):
                     continue
                 if group.load_balancer_arns:
-                    known.deregister(found.ip, found.port, now=now)
+                    known.deregister(target.ip, target.port, now=now)
                 else:
-                    known.remove(found.ip, found.port)
+                    known.remove(target.ip, target.port)
         live.changed("elbv2")
 
     def target_health(self, target_group_arn: str) -> list[TargetHealth]:
         """Return the targets that are registered or drain; any other is unused."""
         group = self._group(target_group_arn)
-        found = self._targets_of(group).all(now=time.time(), delay=_delay(group))
-        return [self._in_use(group, entry) for entry in found]
+        targets = self._targets_of(group).all(now=time.time(), delay=_delay(group))
+        return [self._in_use(group, entry) for entry in targets]
 
     def take_health(self, health: Health) -> bool:
-        """Note what the load balancer's health checks found; return whether it is news."""
+        """Take a result of the load balancer's health checks; return whether it is news."""
         group = self.target_groups.get(health.target_group_arn)
         return group is not None and self._targets_of(group).take(health, now=time.time())
 
@@ -164,15 +164,15 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html"""
         group = self._group(target_group_arn)
         known = self.target_health(target_group_arn)
-        found = known
+        described = known
         if targets:
             by_address = {(entry.ip, entry.port): entry for entry in known}
-            asked = [(str(entry["Id"]), _port(entry, group)) for entry in targets]
-            found = [by_address.get(address) or _unregistered(*address) for address in asked]
-        return [self._status(group, entry) for entry in found]
+            addresses = [(str(entry["Id"]), _port(entry, group)) for entry in targets]
+            described = [by_address.get(address) or _unregistered(*address) for address in addresses]
+        return [self._status(group, entry) for entry in described]
 
     def restart_health(self, target_group_arn: str) -> None:
-        """Have the targets' health found anew: the load balancer that checked them is gone."""
+        """Check the targets' health anew: the load balancer that checked them is gone."""
         self._targets_of(self._group(target_group_arn)).restart(now=time.time())
 
     # ---- helpers
@@ -187,18 +187,18 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return self._targets.setdefault(group.arn, Targets())
 
     def _in_use(self, group: Any, entry: TargetHealth) -> TargetHealth:
-        """The target as it is, or why nobody sends it anything."""
+        """Return the target as it is, or why nobody sends it anything."""
         if entry.is_draining:
             return entry
         if not group.load_balancer_arns:
-            return _as(entry, targets.NOT_IN_USE)
+            return _with_status(entry, targets.NOT_IN_USE)
         zone = self.zone_of(group, entry.ip)
         enabled = {
             subnet.availability_zone
             for arn in group.load_balancer_arns
             for subnet in self.load_balancers[arn].subnets
         }
-        return entry if zone is None or zone in enabled else _as(entry, targets.ZONE_NOT_ENABLED)
+        return entry if zone is None or zone in enabled else _with_status(entry, targets.ZONE_NOT_ENABLED)
 
     def zone_of(self, group: Any, ip: str) -> str | None:
         for subnets in self.ec2_backend.subnets.values():
@@ -216,7 +216,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return status
 
     def _check_target(self, group: Any, entry: Mapping[str, Any], *, position: int) -> None:
-        """In AWS's words, as far as they are known.
+        """Refuse a target that AWS refuses, in its words as far as they are known.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
         """
@@ -255,7 +255,7 @@ def _unregistered(ip: str, port: int) -> TargetHealth:
     )
 
 
-def _as(entry: TargetHealth, status: tuple[str, str, str]) -> TargetHealth:
+def _with_status(entry: TargetHealth, status: tuple[str, str, str]) -> TargetHealth:
     state, reason, description = status
     return TargetHealth(
         ip=entry.ip, port=entry.port, state=state, reason=reason, description=description, since=entry.since
@@ -278,8 +278,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _check_health_port(asked: Any, *, port: Any) -> None:
-    if asked is not None and str(asked) not in ("traffic-port", str(port)):
+def _check_health_port(health_port: Any, *, port: Any) -> None:
+    if health_port is not None and str(health_port) not in ("traffic-port", str(port)):
         raise error(
             "ValidationError", "The local AWS checks the health of targets on their traffic port alone"
         )

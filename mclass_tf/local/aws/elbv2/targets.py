@@ -62,20 +62,20 @@ class Targets:
             self._set(ip, port, DRAINING, now=now)
 
     def remove(self, ip: str, port: int) -> None:
-        """As `deregister`, where there is nothing to drain."""
+        """Remove a target that has nothing to drain."""
         self._known.pop((ip, port), None)
 
     def take(self, health: Health, *, now: float) -> bool:
-        """Note what the health checks found; return whether it is news. Of a target that drains or is gone it is none."""
+        """Take a result of the health checks; return whether it is news. For a target that drains or is gone it never is."""
         known = self._known.get((health.ip, health.port))
-        found = (health.state, health.reason, health.description)
-        if known is None or known.is_draining or _status(known) == found:
+        status = (health.state, health.reason, health.description)
+        if known is None or known.is_draining or _status(known) == status:
             return False
-        self._set(health.ip, health.port, found, now=now)
+        self._set(health.ip, health.port, status, now=now)
         return True
 
     def restart(self, *, now: float) -> None:
-        """Nobody checks them any more, or somebody else does."""
+        """Have every target checked anew: nobody checks it any more, or somebody else does."""
         for known in self._known.values():
             if not known.is_draining:
                 self._set(known.ip, known.port, REGISTERING, now=now)

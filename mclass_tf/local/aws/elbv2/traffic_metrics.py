@@ -67,11 +67,11 @@ def take(report: Metrics) -> None:
         for place in places:
             add(_RESPONSE_TIME, place, at=report.at, stats=stats, unit="Seconds")
     if group is not None and report.counts.get("RequestCount"):
-        _tell_per_target(add, report, group)
+        _record_per_target(add, report, group)
 
 
-def _tell_per_target(add: _Adder, report: Metrics, group: str) -> None:
-    """Its Sum is the requests of an average target: requests by the number of healthy targets."""
+def _record_per_target(add: _Adder, report: Metrics, group: str) -> None:
+    """Record RequestCountPerTarget: its Sum is the requests divided by the number of healthy targets."""
     backend = elbv2_backends[add.account_id][add.region]
     if group not in backend.target_groups:
         return
@@ -134,7 +134,7 @@ class _Adder:
         self._metrics.add(metric, at=at, stats=stats, unit=unit)
 
     def zero(self, name: str, place: Mapping[str, str], *, at: int) -> None:
-        """Tell 0 of a second of which nothing else was told."""
+        """Report 0 for a second for which nothing else was reported."""
         metric = Metric(namespace=NAMESPACE, name=name, dimensions=dimensions(place))
         series = self._metrics.find(metric)
         if series is None or not series.has(at):

@@ -90,7 +90,7 @@ class Launch:
 
 @dataclass(kw_only=True)
 class Task:
-    """Read and changed under the lock of the calls (`Aws.exclusive`) alone. Times in seconds since the epoch.
+    """Read and changed under the lock of the calls (`AwsApi.exclusive`) alone. Times in seconds since the epoch.
 
     `is_registered`: it stands in its target groups;
     `is_draining`: it was taken out of them and may still work on what it has. `attachment_id`: that of its interface.
