@@ -57,7 +57,7 @@ def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> O
     """Return the outcome of what brings an image into service in `session`'s environment."""
     live = live_view()
     try:
-        released = work(told_above(session, live), live)
+        released = work(report_above_progress(session, live), live)
     except RolloutError as error:
         return not_rolled_out(session, error)
     return served(session, released)
@@ -71,7 +71,7 @@ def live_view() -> Live:
     )
 
 
-def told_above(session: Session, live: Live) -> Session:
+def report_above_progress(session: Session, live: Live) -> Session:
     """Return the session as one whose news comes above the rollout that is shown."""
     return replace(session, report=partial(_tell_above, live, session.report))
 

@@ -134,7 +134,7 @@ def lease_of(session: Session) -> Lease:
     return Lease(session.aws, session.environment.backend, environment=session.environment.name)
 
 
-def alone(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
+def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
     """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
     who = session.aws.sts.get_caller_identity()["Arn"]
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))

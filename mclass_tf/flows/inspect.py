@@ -91,7 +91,7 @@ def status(session: Session) -> ServiceStatus:
         targets={state: found.count(state) for state in sorted(set(found))},
         url=outputs.url,
         address=_address(session, outputs.url),
-        deployment=current and deployer.whole(current),
+        deployment=current and deployer.describe_service_deployment(current),
         attempt=unended(session),
     )
 

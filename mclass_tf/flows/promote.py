@@ -18,21 +18,21 @@ from mclass_tf.flows.proof import Proven, proven, serving
 from mclass_tf.flows.release import (
     UNCHANGED,
     Released,
-    Wanted,
-    bring,
-    leave,
+    ReleaseRequest,
+    detach_on_interrupt,
+    ignore_plan,
+    plan_apply_and_roll_out,
     require_free,
     require_not_worse,
     result,
     runs,
-    unshown,
 )
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
 
 
-def _unshown(_: Sequence[Difference]) -> None:
+def _ignore_differences(_: Sequence[Difference]) -> None:
     pass
 
 
@@ -41,8 +41,8 @@ class Shown:
     """What is shown on the way: how the environments differ, the plan, and every change of the rollout."""
 
     rollout: Show
-    plan: Callable[[Planned], None] = unshown
-    differences: Callable[[Sequence[Difference]], None] = _unshown
+    plan: Callable[[Planned], None] = ignore_plan
+    differences: Callable[[Sequence[Difference]], None] = _ignore_differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def promote(
     *,
     confirm: Confirm,
     shown: Shown,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
     pause_at: tuple[str, ...] = (),
 ) -> Promoted:
@@ -80,19 +80,24 @@ def promote(
     watching = Watching(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
-    with deployer.alone(command="promote", digest=digest) as deployer:
+    with deployer.holding_lease(command="promote", digest=digest) as deployer:
         if arn := _serving(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)
-        found = proven(origin, session.environment.promotion, digest=digest)
+        source_image = proven(origin, session.environment.promotion, digest=digest)
         sides = _side(origin, states[0]), _side(deployer, states[1])
         shown.differences(differences(*sides, root=session.workspace.root))
-        wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
-        with _copying(origin, deployer, found) as copied:  # while Terraform plans
-            released = bring(
-                deployer, wanted, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
+        request = ReleaseRequest(
+            command="promote",
+            digest=digest,
+            revision=source_image.revision,
+            promoted_from=source_image.origin,
+        )
+        with _copying(origin, deployer, source_image) as copied:  # while Terraform plans
+            released = plan_apply_and_roll_out(
+                deployer, request, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
             )
-    return Promoted(released=released, origin=found.origin, sent=copied.result().sent)
+    return Promoted(released=released, origin=source_image.origin, sent=copied.result().sent)
 
 
 def require_path(source: Session, session: Session) -> None:
@@ -129,10 +134,12 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
 
 
 @contextmanager
-def _copying(origin: Deployer, deployer: Deployer, found: Proven) -> Iterator[Future[image.Copied]]:
+def _copying(origin: Deployer, deployer: Deployer, source_image: Proven) -> Iterator[Future[image.Copied]]:
     """Copy the image in the background; what fails inside ends it before its next blob."""
     session = deployer.session
-    session.report(f"copying {found.digest} from {found.origin.environment} to {session.environment.name}")
+    session.report(
+        f"copying {source_image.digest} from {source_image.origin.environment} to {session.environment.name}"
+    )
     over = threading.Event()
 
     def go_on() -> None:
@@ -143,8 +150,8 @@ def _copying(origin: Deployer, deployer: Deployer, found: Proven) -> Iterator[Fu
         return image.copy(
             _registry(origin),
             _registry(deployer),
-            digest=found.digest,
-            tags=found.tags,
+            digest=source_image.digest,
+            tags=source_image.tags,
             folder=session.project.home,
             go_on=go_on,
         )

@@ -11,9 +11,9 @@ from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
-from mclass_tf.flows.deployer.wiring import back_strategy
+from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
-from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
+from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -44,7 +44,7 @@ def rollback(
     *,
     to: str | None,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
     """Go back, and return when what ran before serves again.
@@ -62,7 +62,7 @@ def rollback(
         _require_forward(deployer, current)
         return take_back(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
-    with deployer.alone(command="rollback", digest=to or "") as deployer:
+    with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
         return _go_to(deployer, goal, watching, service=service)
@@ -94,7 +94,7 @@ def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
     return brings == last.begun.digest and current.created_at >= dt.datetime.fromisoformat(last.begun.at)
 
 
-def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Released:
+def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> Released:
     """Go on with a rollback that was cut off, from where the service is by now, for a caller who holds the lease."""
     url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
     current, service = deployer.ongoing(), deployer.service()
@@ -126,11 +126,11 @@ def take_back(
     """Let ECS undo the deployment that is under way; return when what ran before serves again."""
     session = deployer.session
     undone = deployer.task_definition_of(current)
-    from_nothing = deployer.came_from_nothing(current)
+    from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
     with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
-        started = deployer.take_up(current.arn, task_definition_arn=undone)
+        started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             undo(deployer, current)
         back_to = 0 if from_nothing else None
@@ -147,7 +147,7 @@ def undo(deployer: Deployer, current: ServiceDeployment) -> None:
 
     One that waits is answered: so ECS tells later that somebody wanted it back.
     """
-    for hook in deployer.whole(current).pauses:
+    for hook in deployer.describe_service_deployment(current).pauses:
         try:
             deployer.patience(lambda: deployer.ecs.answer_pause(current.arn, hook.id, goes_on=False))  # noqa: B023  # called at once
         except Exception as error:
@@ -180,7 +180,7 @@ def _go_to(
     """Point the service at what it is to run again; where ECS is at that already, follow it."""
     session = deployer.session
     _require_usable(deployer, goal)
-    strategy = back_strategy(session, service)
+    strategy = rollback_strategy(session, service)
     first_record = begun(
         session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name, resumes=resumes
     )
@@ -216,7 +216,7 @@ def _started(
         and current.status not in ROLLING_BACK
         and deployer.task_definition_of(current) == arn
     ):
-        return deployer.take_up(current.arn, task_definition_arn=arn)
+        return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
     order = Order(
         task_definition_arn=arn,

@@ -31,14 +31,14 @@ class Order:
 class Started:
     """A service deployment under way. `seen` are the ids of the service's events from before, `at` is the clock's.
 
-    `is_taken_up`: it was under way already.
+    `is_adopted`: it was under way already.
     """
 
     service_deployment_arn: str
     task_definition_arn: str
     seen: frozenset[str]
     at: float
-    is_taken_up: bool = False
+    is_adopted: bool = False
 
 
 def ongoing(client: Client) -> ServiceDeployment | None:

@@ -31,7 +31,7 @@ from mclass_tf.flows.one_off.definition import definition, family
 from mclass_tf.flows.one_off.follow import Finished, Follower
 from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
 from mclass_tf.flows.one_off.run import OneOffCommand, run_in
-from mclass_tf.flows.release import is_taken_up
+from mclass_tf.flows.release import is_adopted
 from mclass_tf.ledger import OneOff
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Container, Ecs, Task
@@ -703,8 +703,8 @@ def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
         World().deployer, ecs=cast("Ecs", fake), outputs=cast("Any", SimpleNamespace(task_definition_arn=NEW))
     )
 
-    assert is_taken_up(deployer, current, before=running_old) is expected
-    assert not is_taken_up(deployer, None, before=running_old)
+    assert is_adopted(deployer, current, before=running_old) is expected
+    assert not is_adopted(deployer, None, before=running_old)
 
 
 # What ECS answers

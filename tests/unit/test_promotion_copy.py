@@ -17,7 +17,7 @@ from mclass_tf.errors import CorruptedImageError, GateRefusedError, InterruptedB
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.proof import Proven
-from mclass_tf.flows.release import Wanted
+from mclass_tf.flows.release import ReleaseRequest
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
 from mclass_tf.workspace import Workspace, approval_of
@@ -106,7 +106,7 @@ def test_a_plan_whose_image_did_not_arrive_is_forgotten(
         raise failure
 
     with pytest.raises(type(failure)):
-        releasing._plan(session, attempt, Wanted(digest=DIGEST), arrive)
+        releasing._plan(session, attempt, ReleaseRequest(digest=DIGEST), arrive)
 
     assert not file.exists()
     assert not approval_of(file).exists()

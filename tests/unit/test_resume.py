@@ -460,7 +460,7 @@ def test_a_pause_that_cannot_be_made_any_more_is_refused(
     module = import_module("mclass_tf.flows.resume")  # the package has the verb by that name
     monkeypatch.setattr(module, "applied_state", lambda _: SimpleNamespace(outputs={}))
     held = SimpleNamespace(require=lambda: None)
-    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.alone", lambda *_, **__: nullcontext(held))
+    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.holding_lease", lambda *_, **__: nullcontext(held))
     monkeypatch.setattr(module, "ledger_of", lambda _: SimpleNamespace(latest_first=lambda **_: iter([cut])))
     monkeypatch.setattr(verify.Outputs, "parse", lambda _: made.outputs)
     monkeypatch.setattr(Deployer, "of", lambda *_: made)

@@ -150,7 +150,7 @@ def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
     ]
 
 
-def back_strategy(session: Session, service: Service) -> Strategy:
+def rollback_strategy(session: Session, service: Service) -> Strategy:
     """Return how a rollback goes where nothing is under way: all traffic at once, as soon as the old version is up.
 
     What was proven is neither tested nor baked again: what is to go must not keep users meanwhile.
