@@ -245,14 +245,14 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
     if record.ended is not None:
         return
     rolling_out = record.last(ROLLING_OUT)
-    told = rolling_out.details if rolling_out else {}
+    details = rolling_out.details if rolling_out else {}
     at = dt.datetime.fromisoformat(successor.at)
     end = Ended(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
         cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
-        task_definition_arn=str(told.get("task_definition", "")),
-        service_deployment_arn=str(told.get("service_deployment", "")),
+        task_definition_arn=str(details.get("task_definition", "")),
+        service_deployment_arn=str(details.get("service_deployment", "")),
         is_verified=False,
         state_serial=record.begun.state_serial,
         before=record.ran,

@@ -259,15 +259,15 @@ def outdated(session: Session) -> PlanOutdatedError | None:
 
 def applied_state(session: Session) -> State:
     """Return the state with the applied outputs; raise NothingAppliedError where there are none."""
-    found = session.state()
-    if not found.outputs:
+    state = session.state()
+    if not state.outputs:
         name = session.environment.name
         forgets = "; a local AWS that is started anew is empty" if session.cloud.is_local else ""
         raise NothingAppliedError(
             f"nothing is applied in {name} on {session.cloud.label}{forgets}",
             hint=f"`plan {name}`, then `apply {name}`",
         )
-    return found
+    return state
 
 
 def verify_environment(session: Session) -> verify.VerifyReport:
@@ -437,7 +437,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
     session.initialise()
     session.report("applying")
     try:
-        found = session.terraform().apply(plan_file=saved.path)
+        outputs = session.terraform().apply(plan_file=saved.path)
     except StateLockedError:
         raise  # nothing was done, so the plan may still be applied
     except MclassError as error:
@@ -445,7 +445,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
         raise _with_rescued_state(session, saved, error) from None
     # The state has moved on: this plan can never be applied again.
     _discard(saved.path)
-    return Applied(environment=saved.environment, changed=True, outputs=found or session.state().shown)
+    return Applied(environment=saved.environment, changed=True, outputs=outputs or session.state().shown)
 
 
 def _with_rescued_state(session: Session, saved: SavedPlan, error: MclassError) -> MclassError:

@@ -15,12 +15,12 @@ def located(session: Session, url: str, *, certificate_arn: str | None) -> Endpo
 
     Raises EndpointError where nothing is there, or nothing tells what must be shown.
     """
-    found = resolve(session.cloud, url)
-    if found.scheme != "https":
-        return found
+    endpoint = resolve(session.cloud, url)
+    if endpoint.scheme != "https":
+        return endpoint
     if certificate_arn is None:
         raise EndpointError(
             f"{url} is of TLS, but no certificate was applied: what answers cannot be told from anybody else",
             hint=f"`verify {session.environment.name}` compares the listeners with what was applied",
         )
-    return replace(found, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))
+    return replace(endpoint, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))

@@ -256,14 +256,14 @@ def _named(deployer: Deployer, to: str) -> Goal:
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
         records = ledger_of(deployer.session).of_image(to)
-        found = next((each for each in records if each.is_proven), None)
-        if found is None:
+        release = next((each for each in records if each.is_proven), None)
+        if release is None:
             raise ReleaseMissingError(
                 f"no release of {to} was proven in {name}",
                 hint=f"release it: `release {name} --image {shlex.quote(to)}`; "
                 f"`rollback {name} --to TASK_DEFINITION` names any revision",
             )
-        return Goal(task_definition_arn=_task_definition(found), digest=to)
+        return Goal(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:

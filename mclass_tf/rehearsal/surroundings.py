@@ -68,10 +68,10 @@ class Surroundings:
         """Have the service run so many tasks, whatever autoscaling thinks of them meanwhile."""
         scaling, place = self.aws.autoscaling, self.place
         resource = f"service/{place.cluster}/{place.service}"
-        found = scaling.describe_scalable_targets(
+        targets = scaling.describe_scalable_targets(
             ServiceNamespace="ecs", ResourceIds=[resource], ScalableDimension=_COUNT
         )["ScalableTargets"]
-        for target in found:
+        for target in targets:
             state: Any = target.get("SuspendedState") or dict.fromkeys(_SUSPENDED, False)
             self._later("autoscaling", partial(self._suspend, resource, state))
             self._suspend(resource, dict.fromkeys(_SUSPENDED, True))
@@ -85,8 +85,8 @@ class Surroundings:
     def set_deregistration_delay(self, seconds: int) -> None:
         elbv2 = self.aws.elbv2
         for arn in self.place.target_group_arns:
-            found = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
-            before = next(each["Value"] for each in found if each["Key"] == _DELAY)
+            attributes = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+            before = next(each["Value"] for each in attributes if each["Key"] == _DELAY)
             self._later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
             self._delay(arn, str(seconds))
 
@@ -200,8 +200,8 @@ class Surroundings:
         """Take the right to pull images from the execution role, in its inline policies."""
         iam, role = self.aws.iam, self.place.execution_role
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            found: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            document = found if isinstance(found, dict) else json.loads(found)
+            policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+            document = policy if isinstance(policy, dict) else json.loads(policy)
             kept = [each for each in document["Statement"] if not _allows_pull(each)]
             if len(kept) == len(document["Statement"]):
                 continue
@@ -242,17 +242,17 @@ class Surroundings:
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
         """
         place, call = self.place, self.aws.call_ecs
-        wanted = {"cluster": place.cluster, "service": place.service, "status": ["IN_PROGRESS"]}
+        request = {"cluster": place.cluster, "service": place.service, "status": ["IN_PROGRESS"]}
         arns = [
             each["serviceDeploymentArn"]
-            for each in call("ListServiceDeployments", wanted).get("serviceDeployments", ())
+            for each in call("ListServiceDeployments", request).get("serviceDeployments", ())
         ]
         if not arns:
             return False
-        found = call("DescribeServiceDeployments", {"serviceDeploymentArns": arns[:1]})
+        described = call("DescribeServiceDeployments", {"serviceDeploymentArns": arns[:1]})
         return any(
             hook.get("status") == "AWAITING_ACTION"
-            for each in found.get("serviceDeployments", ())
+            for each in described.get("serviceDeployments", ())
             for hook in each.get("lifecycleHookDetails") or ()
         )
 
@@ -271,9 +271,9 @@ class Surroundings:
             self.aws.elbv2.describe_target_health(TargetGroupArn=arn) for arn in self.place.target_group_arns
         )
         return sum(
-            found["TargetHealth"]["State"] == "healthy"
+            target["TargetHealth"]["State"] == "healthy"
             for answer in answers
-            for found in answer["TargetHealthDescriptions"]
+            for target in answer["TargetHealthDescriptions"]
         )
 
     def settings(self, *, speed: float, service_variables: Mapping[str, str]) -> Settings:
@@ -287,7 +287,7 @@ class Surroundings:
         ]
         container = self._container(service["taskDefinition"])
         own = {each["name"]: each["value"] for each in container.get("environment", ())}
-        told = {**service_variables, **own}
+        variables = {**service_variables, **own}
         deployment = service["deploymentConfiguration"]
         return Settings(
             speed=speed,
@@ -302,27 +302,27 @@ class Surroundings:
             healthy_threshold=group["HealthyThresholdCount"],
             unhealthy_threshold=group["UnhealthyThresholdCount"],
             stop_timeout=container.get("stopTimeout"),
-            keep_alive=_number(told, "MCLASS_FAULT_KEEP_ALIVE_SECONDS", "MCLASS_KEEP_ALIVE_SECONDS"),
+            keep_alive=_number(variables, "MCLASS_FAULT_KEEP_ALIVE_SECONDS", "MCLASS_KEEP_ALIVE_SECONDS"),
             lame_duck=0.0
-            if told.get("MCLASS_FAULT_EXIT_ON_SIGTERM") == "true"
-            else _number(told, "MCLASS_LAME_DUCK_SECONDS"),
-            longest_request=_number(told, "MCLASS_LONGEST_REQUEST_SECONDS"),
+            if variables.get("MCLASS_FAULT_EXIT_ON_SIGTERM") == "true"
+            else _number(variables, "MCLASS_LAME_DUCK_SECONDS"),
+            longest_request=_number(variables, "MCLASS_LONGEST_REQUEST_SECONDS"),
         )
 
     def memory_mib(self) -> int:
         arn = self._service()["taskDefinition"]
-        found = self.aws.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-        return int(found["memory"])
+        definition = self.aws.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        return int(definition["memory"])
 
     def _container(self, task_definition: str) -> Any:
-        found = self.aws.ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
-        return found["containerDefinitions"][0]
+        definition = self.aws.ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
+        return definition["containerDefinitions"][0]
 
     def _service(self) -> Any:
         """As ECS answers it: the SDK's model may be too old for all of its settings, and what it drops could not be put back."""
         place = self.place
-        wanted = {"cluster": place.cluster, "services": [place.service]}
-        return self.aws.call_ecs("DescribeServices", wanted)["services"][0]
+        request = {"cluster": place.cluster, "services": [place.service]}
+        return self.aws.call_ecs("DescribeServices", request)["services"][0]
 
     def _update(self, settings: Mapping[str, Any]) -> None:
         self.aws.call_ecs(

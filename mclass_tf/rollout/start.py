@@ -73,10 +73,10 @@ def start(
     )
     while clock() - began < _FOUND_WITHIN:
         # The oldest first: a later one would be somebody's who has started the same again.
-        for found in reversed(patience(client.service_deployments)):
-            if found.arn not in known and _runs(client, found, order, patience=patience):
+        for deployment in reversed(patience(client.service_deployments)):
+            if deployment.arn not in known and _runs(client, deployment, order, patience=patience):
                 return Started(
-                    service_deployment_arn=found.arn,
+                    service_deployment_arn=deployment.arn,
                     task_definition_arn=order.task_definition_arn,
                     seen=frozenset(event.id for event in before.events),
                     at=began,
@@ -89,6 +89,6 @@ def start(
     )
 
 
-def _runs(client: Client, found: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
-    revision = patience(lambda: client.revision_task_definition(found.target_revision_arn))
+def _runs(client: Client, deployment: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
+    revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
     return revision == order.task_definition_arn

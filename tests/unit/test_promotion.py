@@ -34,7 +34,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
-from mclass_tf.flows.history import told
+from mclass_tf.flows.history import summarise
 from mclass_tf.flows.promote import _serving, require_path
 from mclass_tf.flows.proof import _tags, require_proven, serving
 from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
@@ -738,7 +738,7 @@ def test_the_table_of_differences_is_short_and_says_which_is_which() -> None:
     assert differences_text(("dev", "prod"), ()) == "dev and prod are configured alike"
 
 
-PAST = told(
+PAST = summarise(
     [
         record(1, is_ended=False),
         replace(
@@ -762,7 +762,7 @@ def test_the_history_tells_each_attempt_with_its_kind_its_end_and_how_long_it_to
         ("release", "cut off", None),
         ("release", "rolled back", 60.0),
     ]
-    assert told([record(1, is_ended=False)], urls=["s3://1"], is_held=False)[0].outcome == "cut off"
+    assert summarise([record(1, is_ended=False)], urls=["s3://1"], is_held=False)[0].outcome == "cut off"
 
 
 def test_the_history_is_a_table_with_the_cause_below_what_failed() -> None:

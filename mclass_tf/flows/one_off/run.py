@@ -147,10 +147,10 @@ def _not_started(deployer: Deployer, reason: str) -> OneOffError:
 def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stream | None:
     session, container = deployer.session, deployer.outputs.container_name
     own = next(each for each in document["containerDefinitions"] if each["name"] == container)
-    found = stream_of(own, task_id=task.id, region=session.environment.region)
-    if found is None:
+    stream = stream_of(own, task_id=task.id, region=session.environment.region)
+    if stream is None:
         session.report(f"what {container} writes does not go to CloudWatch Logs here: it is not shown")
-    return found
+    return stream
 
 
 def deregister(deployer: Deployer, revision: str) -> None:

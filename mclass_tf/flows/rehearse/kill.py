@@ -48,7 +48,7 @@ _ARRIVES_WITHIN = 1800.0
 _ENDS_WITHIN = 1800.0
 _ORPHAN_SECONDS = 120.0
 _LOOK = 0.1
-_TOLD_LINES = 20
+_SHOWN_LINES = 20
 # Of these outcomes the new version is the one that serves.
 _SERVES = ("released", "unchanged")
 
@@ -109,9 +109,9 @@ def _begun_and_killed(plot: Plot, project: Path) -> None:
     with _running(plot, project, *plot.words, "--local", "--yes") as command:
         arrived = command.said(plot.step) if plot.step in _SAID else _Arrival(plot, command)
         if not arrived.wait(_ARRIVES_WITHIN) or command.process.poll() is not None:
-            told = " | ".join(command.lines[-_TOLD_LINES:])
+            output = " | ".join(command.lines[-_SHOWN_LINES:])
             raise NotKilledError(
-                f"`{' '.join(plot.words)}` did not come to {plot.step}, or was over before it could be killed: {told}",
+                f"`{' '.join(plot.words)}` did not come to {plot.step}, or was over before it could be killed: {output}",
                 hint="rehearse another step, or on a machine that has more time",
             )
 
@@ -214,8 +214,10 @@ def _run(plot: Plot, project: Path, *words: str) -> _Done:
         try:
             document = json.loads(stdout)
         except ValueError:
-            told = " | ".join(command.lines[-_TOLD_LINES:])
-            raise NotKilledError(f"`{' '.join(words)}` says nothing: {told}", hint="this is a bug") from None
+            output = " | ".join(command.lines[-_SHOWN_LINES:])
+            raise NotKilledError(
+                f"`{' '.join(words)}` says nothing: {output}", hint="this is a bug"
+            ) from None
         return _Done(status=command.process.returncode, document=document, ended_at=time.time())
 
 

@@ -121,7 +121,7 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
     return Report(
         environment=session.environment.name,
         target=session.cloud.label,
-        scenario=request.told,
+        scenario=request.description,
         promise=scenario.promise,
         source=request.source or "",
         strategy=session.environment.release.strategy.name,
@@ -385,7 +385,7 @@ def _under_traffic(scene: _Scene, *, old: Version, new: Version) -> Rehearsal:
     return Rehearsal(
         environment=scene.session.environment.name,
         target=scene.session.cloud.label,
-        scenario=scene.request.told,
+        scenario=scene.request.description,
         started_at=found.started_at,
         ended_at=found.ended_at,
         load=found,
