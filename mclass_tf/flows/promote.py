@@ -28,6 +28,7 @@ from mclass_tf.flows.release import (
     runs,
 )
 from mclass_tf.ledger import Origin
+from mclass_tf.rollout import BeforeUpdate
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
 
@@ -63,6 +64,7 @@ def promote(
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
     pause_at: tuple[str, ...] = (),
+    before_update: BeforeUpdate = dict,
 ) -> Promoted:
     """Bring what serves in `source`'s environment into service in `session`'s, and return when it serves.
 
@@ -73,7 +75,9 @@ def promote(
     require_path(source, session)
     look_ahead(session)
     states = applied_state(source), applied_state(session)
-    origin, deployer = _deployer(source, states[0]), _deployer(session, states[1])
+    origin = Deployer.of(source, verify.Outputs.parse(states[0].outputs))
+    outputs = verify.Outputs.parse(states[1].outputs)
+    deployer = Deployer.of(session, outputs, before_update=before_update)
     source.aws.warm()
     session.aws.warm()
     digest = serving(origin)
@@ -172,10 +176,6 @@ def _registry(deployer: Deployer) -> image.Registry:
         environment=session.environment.name,
         report=session.report,
     )
-
-
-def _deployer(session: Session, state: State) -> Deployer:
-    return Deployer.of(session, verify.Outputs.parse(state.outputs))
 
 
 def _side(deployer: Deployer, state: State) -> Side:

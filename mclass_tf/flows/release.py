@@ -32,7 +32,7 @@ from mclass_tf.flows.environments import (
     plan_within,
 )
 from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
-from mclass_tf.rollout import Choice, End, Order, Outcome, Started
+from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -99,17 +99,19 @@ def release(
     stall_after: float | None = None,
     show_plan: Callable[[Planned], None] = ignore_plan,
     pause_at: tuple[str, ...] = (),
+    before_update: BeforeUpdate = dict,
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
     At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how
-    many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin (exit 6), NoImageError (3)
-    where the repository does not have the image, LeaseHeldError (5) where somebody is at work there,
-    DeploymentInProgressError (5) where somebody else's deployment is not over.
+    many seconds nothing may move; None takes the environment's. `before_update` is called just before UpdateService. Raises
+    RolloutError and its kin (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where
+    somebody is at work there, DeploymentInProgressError (5) where somebody else's deployment is not over.
     """
     request = ReleaseRequest(digest=digest or image.Images(session.project.home / "images").latest().digest)
-    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    require_pushed(session, deployer.outputs, request.digest)
+    outputs = verify.Outputs.parse(applied_state(session).outputs)
+    deployer = Deployer.of(session, outputs, before_update=before_update)
+    require_pushed(session, outputs, request.digest)
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
     with deployer.holding_lease(command=request.command, digest=request.digest) as deployer:
         require_free(deployer, request.digest)

@@ -15,6 +15,10 @@ _FOUND_WITHIN = 60.0  # seconds; ECS takes a moment to list what UpdateService h
 _PAUSE = 0.5
 
 
+BeforeUpdate = Callable[[], Mapping[str, Any]]
+"""Is called just before UpdateService; returns what is to be added to its settings."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What the service is told: the task definition to run, and how many; `desired` None: as many as now.
@@ -51,6 +55,7 @@ def start(
     order: Order,
     *,
     patience: Patience,
+    before_update: BeforeUpdate = dict,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
 ) -> Started:
@@ -63,12 +68,13 @@ def start(
     known = {each.arn for each in patience(client.service_deployments)}
     began = clock()
     force = before.task_definition_arn == order.task_definition_arn
+    settings = _merged(order.settings, before_update())
     patience(
         lambda: client.update(
             task_definition=order.task_definition_arn,
             desired=order.desired,
             force=force,
-            settings=order.settings,
+            settings=settings,
         )
     )
     while clock() - began < _FOUND_WITHIN:
@@ -87,6 +93,13 @@ def start(
         hint="somebody else may have updated the service at the same moment: `status ENV`",
         cause="the service deployment did not start",
     )
+
+
+def _merged(settings: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return both; of a deployment configuration in both, what is added goes over the other."""
+    name = "deploymentConfiguration"
+    both = {name: {**settings[name], **added[name]}} if name in settings and name in added else {}
+    return {**settings, **added, **both}
 
 
 def _runs(client: Client, deployment: ServiceDeployment, order: Order, *, patience: Patience) -> bool:

@@ -19,7 +19,7 @@ from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
-from mclass_tf.rollout import Choice, End, Order, Outcome, Patience, Started, View, Watch
+from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Patience, Started, View, Watch
 from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -55,16 +55,21 @@ def _unheld() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployer:
-    """The service of one environment, and what was applied there. `lease` raises LeaseLostError where one was held and is lost."""
+    """The service of one environment, and what was applied there.
+
+    `lease` raises LeaseLostError where one was held and is lost. `before_update` is called just before what is released is
+    rolled out.
+    """
 
     session: Session
     outputs: verify.Outputs
     ecs: Ecs
     patience: Patience
     lease: Callable[[], None] = _unheld
+    before_update: BeforeUpdate = dict
 
     @classmethod
-    def of(cls, session: Session, outputs: verify.Outputs) -> Deployer:
+    def of(cls, session: Session, outputs: verify.Outputs, *, before_update: BeforeUpdate = dict) -> Deployer:
         return cls(
             session=session,
             outputs=outputs,
@@ -75,6 +80,7 @@ class Deployer:
                 environment=session.environment.name,
             ),
             patience=Patience(tell=session.report),
+            before_update=before_update,
         )
 
     @contextmanager
@@ -88,7 +94,7 @@ class Deployer:
 
     def with_outputs(self, outputs: verify.Outputs) -> Deployer:
         """Return the deployer of what was applied since, under the same lease."""
-        anew = Deployer.of(self.session, outputs)
+        anew = Deployer.of(self.session, outputs, before_update=self.before_update)
         return replace(anew, ecs=anew.ecs.guarded(self.lease), lease=self.lease)
 
     def require_lease(self) -> None:
@@ -136,7 +142,7 @@ class Deployer:
         )
 
     def start(self, order: Order) -> Started:
-        return rollout.start(self.ecs, order, patience=self.patience)
+        return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
         self, service: Service, strategy: Strategy, *, is_tested: bool, pause_at: tuple[str, ...] = ()
@@ -155,7 +161,8 @@ class Deployer:
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service),
         )
-        end = self.follow(self.start(order), watching, attempt, back_to=None)
+        started = rollout.start(self.ecs, order, patience=self.patience)
+        end = self.follow(started, watching, attempt, back_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, back_to=None)
 
     def _on_look(
