@@ -18,7 +18,7 @@ from mclass_tf import analysis, flows, verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
 from mclass_tf.aws import Aws
 from mclass_tf.cli.promote_commands import history_document, history_text
-from mclass_tf.cli.release_commands import failed_document
+from mclass_tf.cli.release_commands import rollout_document
 from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
@@ -775,6 +775,6 @@ def test_the_documents_have_the_analysis_or_null() -> None:
         "old": {"requests": 9, "errors": 1, "p99": None},
     }
     assert without["analysis"] is None
-    assert failed_document("dev", error)["analysis"] is None
+    assert rollout_document("dev", error)["analysis"] is None
     error.analysis = with_it["analysis"]
-    assert failed_document("dev", error)["analysis"] == with_it["analysis"]
+    assert rollout_document("dev", error)["analysis"] == with_it["analysis"]
