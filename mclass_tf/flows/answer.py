@@ -20,7 +20,7 @@ from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watchin
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
-from mclass_tf.flows.rollback import TAKES_NO_ANSWER, take_back
+from mclass_tf.flows.rollback import TAKES_NO_ANSWER, roll_back_deployment
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import SMOKE_STAGE
@@ -93,7 +93,7 @@ def abort(
         raise _nothing_under_way(deployer)
     session.aws.warm()
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
-    return take_back(deployer, current, watching, command="abort")
+    return roll_back_deployment(deployer, current, watching, command="abort")
 
 
 def drop_left_pauses(session: Session) -> None:

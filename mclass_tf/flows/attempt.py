@@ -262,13 +262,13 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
 
 
 def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Record]:
-    """Yield the attempts that have started or taken up a service deployment, the latest first."""
+    """Yield the attempts that have started or adopted a service deployment, the latest first."""
     records = ledger_of(session).latest_first(most=_LOOKED_BACK)
     return (record for record in records if record.service_deployment_arn == service_deployment_arn)
 
 
 def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
-    """Return the stages at which those who have started or taken up a service deployment wanted it to wait for them."""
+    """Return the stages at which those who have started or adopted a service deployment asked it to wait for them."""
     return {
         stage for record in attempts_on(session, service_deployment_arn) for stage in record.begun.pause_at
     }

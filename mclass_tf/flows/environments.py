@@ -25,13 +25,13 @@ from mclass_tf.errors import (
     StateLockedError,
     UsageError,
 )
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.image_in_force import (
     ImageInForce,
     image_in_force,
     is_service_gone,
     starts_an_image,
 )
-from mclass_tf.flows.located import located
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
 from mclass_tf.session import Session, ensure_prerequisites
 from mclass_tf.system import machine
@@ -284,9 +284,7 @@ def _fetch(session: Session, url: str, *, seconds: float) -> int:
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     arn = applied_state(session).outputs.get("certificate_arn")
-    return load_balancer_endpoint.get(
-        located(session, url, certificate_arn=arn), path, seconds=seconds
-    ).status
+    return load_balancer_endpoint.get(locate(session, url, certificate_arn=arn), path, seconds=seconds).status
 
 
 @_with_locked_workspace

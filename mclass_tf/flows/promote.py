@@ -14,7 +14,7 @@ from mclass_tf.flows.attempt import begun, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
-from mclass_tf.flows.proof import Proven, proven, serving
+from mclass_tf.flows.proof import ProvenImage, require_proven_image, serving_digest
 from mclass_tf.flows.release import (
     UNCHANGED,
     Released,
@@ -80,15 +80,15 @@ def promote(
     deployer = Deployer.of(session, outputs, before_update=before_update)
     source.aws.warm()
     session.aws.warm()
-    digest = serving(origin)
+    digest = serving_digest(origin)
     watching = Watching(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
     with deployer.holding_lease(command="promote", digest=digest) as deployer:
-        if arn := _serving(deployer, digest):
+        if arn := _serving_task_definition(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)
-        source_image = proven(origin, session.environment.promotion, digest=digest)
+        source_image = require_proven_image(origin, session.environment.promotion, digest=digest)
         sides = _side(origin, states[0]), _side(deployer, states[1])
         shown.differences(differences(*sides, root=session.workspace.root))
         request = ReleaseRequest(
@@ -118,7 +118,7 @@ def require_path(source: Session, session: Session) -> None:
     )
 
 
-def _serving(deployer: Deployer, digest: str) -> str:
+def _serving_task_definition(deployer: Deployer, digest: str) -> str:
     """Return the task definition in which the image serves there already; "" where it does not, or not for sure."""
     arn = deployer.service().task_definition_arn
     if deployer.image_of(arn).rpartition("@")[2] != digest or deployer.ongoing() is not None:
@@ -138,7 +138,9 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
 
 
 @contextmanager
-def _copying(origin: Deployer, deployer: Deployer, source_image: Proven) -> Iterator[Future[image.Copied]]:
+def _copying(
+    origin: Deployer, deployer: Deployer, source_image: ProvenImage
+) -> Iterator[Future[image.Copied]]:
     """Copy the image in the background; what fails inside ends it before its next blob."""
     session = deployer.session
     session.report(

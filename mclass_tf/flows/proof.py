@@ -23,7 +23,7 @@ _GOOD = ("released", "unchanged")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proven:
+class ProvenImage:
     """An image that serves in an environment, and was proven there by `origin`'s record."""
 
     digest: str
@@ -32,7 +32,7 @@ class Proven:
     origin: Origin
 
 
-def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> Proven:
+def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> ProvenImage:
     """Return what is known of the image that serves; raise PromotionRefusedError where that is not enough to promote it."""
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
@@ -49,7 +49,7 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
             environment=name,
             settings=settings,
         )
-    return Proven(
+    return ProvenImage(
         digest=digest,
         revision=record.begun.revision,
         tags=tags,
@@ -69,7 +69,7 @@ def require_not_withdrawn(source: Session, *, digest: str) -> None:
         )
 
 
-def serving(deployer: Deployer) -> str:
+def serving_digest(deployer: Deployer) -> str:
     """Return the digest that all running tasks are of; raise PromotionRefusedError where there is none such."""
     name = deployer.session.environment.name
     holder = lease_of(deployer.session).holder()

@@ -210,7 +210,7 @@ def _roll_out(
         )
         return finish(deployer, ours, watching, attempt, back_to=back_to)
     require_not_worse(deployer, arn)
-    return _proven(deployer, attempt)
+    return _prove(deployer, attempt)
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
@@ -233,7 +233,7 @@ def finish(
         end, watching, task_definition_arn=ours.task_definition_arn, back_to=back_to, attempt=attempt
     )
     attempt.outcome = RELEASED
-    return _proven(deployer, attempt)
+    return _prove(deployer, attempt)
 
 
 def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
@@ -246,7 +246,7 @@ def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
     return replace(end, outcome=Outcome.SUPERSEDED, by=later)
 
 
-def _proven(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
+def _prove(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
     set_scaling_minimum(deployer)
     return deployer.prove(attempt, digest=attempt.digest)
 
@@ -259,7 +259,7 @@ def start_or_adopt(
     before: Service,
     pause_at: tuple[str, ...] = (),
 ) -> tuple[Started, int | None]:
-    """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
+    """Start the rollout, or adopt the one that is under way; return the count to go back to should it fail, if any."""
     arn = deployer.outputs.task_definition_arn
     if current is not None and is_adopted(deployer, current, before=before):
         started = deployer.adopt(current.arn, task_definition_arn=arn)
@@ -312,7 +312,7 @@ def runs(service: Service, task_definition_arn: str) -> bool:
 
 
 def require_free(deployer: Deployer, digest: str) -> None:
-    """Refuse to interfere with somebody else's deployment; one of the same image is taken up."""
+    """Refuse to interfere with somebody else's deployment; one of the same image is adopted."""
     current = deployer.ongoing()
     if current is None:
         return

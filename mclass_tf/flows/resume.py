@@ -91,7 +91,7 @@ def resume(
             require_path(there, session)
             require_not_withdrawn(there, digest=record.begun.digest)
         _require_image(deployer, record)
-        _let_end(deployer, record, watching)
+        _await_redeployment(deployer, record, watching)
         require_free(deployer, record.begun.digest)
         return plan_apply_and_roll_out(
             deployer, _request(session, record), watching, confirm=confirm, show_plan=show_plan
@@ -147,7 +147,7 @@ def _adopt(deployer: Deployer, record: Record, current: ServiceDeployment, watch
     """Follow what the attempt has started to its end, which may be long ago."""
     session, arn = deployer.session, deployer.outputs.task_definition_arn
     with recorded(session, _resumed(session, record)) as attempt:
-        for ran in _done(record):
+        for ran in _completed_commands(record):
             attempt.note_before(ran)
         back_to = 0 if deployer.replaces_only_placeholder(current) else None
         ours = deployer.adopt(current.arn, task_definition_arn=arn)
@@ -183,7 +183,7 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         )
 
 
-def _let_end(deployer: Deployer, record: Record, watching: Watching) -> None:
+def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) -> None:
     """Let a deployment end of what ran before: the apply has started one where it changed the service, or the wiring has."""
     applying, current = record.last(APPLYING), deployer.ongoing()
     if applying is None or current is None:
@@ -236,10 +236,10 @@ def _request(session: Session, record: Record) -> ReleaseRequest:
         revision=record.begun.revision,
         promoted_from=record.begun.promoted_from,
         resumes=ledger_of(session).url(record.name),
-        ran=_done(record),
+        ran=_completed_commands(record),
     )
 
 
-def _done(record: Record) -> tuple[OneOff, ...]:
+def _completed_commands(record: Record) -> tuple[OneOff, ...]:
     """Return the commands before the rollout that need not run again."""
     return tuple(ran for ran in record.ran if ran.exit_code == 0)

@@ -60,12 +60,12 @@ def rollback(
     current = deployer.ongoing()
     if current is not None and to is None:
         _require_forward(deployer, current)
-        return take_back(deployer, current, watching)
+        return roll_back_deployment(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
     with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
-        return _go_to(deployer, goal, watching, service=service)
+        return _return_to(deployer, goal, watching, service=service)
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
@@ -76,7 +76,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
     holder = lease_of(session).holder()
     started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
     is_back = "rollback" in (*started_by, holder.command if holder else "")
-    if not is_back and not _has_died_over(deployer, current):
+    if not is_back and not _is_cut_off_rollback(deployer, current):
         return
     raise DeploymentInProgressError(
         f"a rollback of {name} is under way already; nothing was changed",
@@ -85,7 +85,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
     )
 
 
-def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
+def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool:
     """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
     last = next(ledger_of(deployer.session).latest_first(most=LOOKED_BACK), None)
     if last is None or last.is_over or last.begun.command != "rollback":
@@ -100,7 +100,7 @@ def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> R
     current, service = deployer.ongoing(), deployer.service()
     brings = "" if current is None else _digest(deployer, deployer.task_definition_of(current))
     if current is not None and (current.status in ROLLING_BACK or brings != digest):
-        return take_back(deployer, current, watching, command=record.begun.command, resumes=url)
+        return roll_back_deployment(deployer, current, watching, command=record.begun.command, resumes=url)
     if not digest:
         raise ReleaseMissingError(
             f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
@@ -112,10 +112,10 @@ def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> R
         if runs_it
         else _named(deployer, digest)
     )
-    return _go_to(deployer, goal, watching, service=service, resumes=url)
+    return _return_to(deployer, goal, watching, service=service, resumes=url)
 
 
-def take_back(
+def roll_back_deployment(
     deployer: Deployer,
     current: ServiceDeployment,
     watching: Watching,
@@ -132,17 +132,17 @@ def take_back(
     with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
-            undo(deployer, current)
+            request_rollback(deployer, current)
         back_to = 0 if from_nothing else None
         end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not Outcome.ROLLED_BACK:
-            _refuse_end(deployer, end, watching, undone)
-        report = _proven(deployer, attempt, is_empty=from_nothing)
+            _raise_not_rolled_back(deployer, end, watching, undone)
+        report = _prove(deployer, attempt, is_empty=from_nothing)
     return result(session, attempt, report)
 
 
-def undo(deployer: Deployer, current: ServiceDeployment) -> None:
+def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
     """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
 
     One that waits is answered: so ECS tells later that somebody wanted it back.
@@ -162,7 +162,7 @@ def undo(deployer: Deployer, current: ServiceDeployment) -> None:
             raise
 
 
-def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
+def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
     """Raise what tells why a deployment was not taken back."""
     if end.outcome is Outcome.SUCCEEDED:
         name = deployer.session.environment.name
@@ -174,7 +174,7 @@ def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -
     deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
 
 
-def _go_to(
+def _return_to(
     deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
 ) -> Released:
     """Point the service at what it is to run again; where ECS is at that already, follow it."""
@@ -192,16 +192,16 @@ def _go_to(
             report = deployer.prove(attempt, digest=goal.digest)
         else:
             back_to = None if service.desired else 0
-            started = _started(deployer, goal, current, service=service, strategy=strategy)
+            started = _start_or_adopt(deployer, goal, current, service=service, strategy=strategy)
             end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
             deployer.require_success(
                 end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
             )
-            report = _proven(deployer, attempt, is_empty=False)
+            report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
 
 
-def _started(
+def _start_or_adopt(
     deployer: Deployer,
     goal: Goal,
     current: ServiceDeployment | None,
@@ -209,7 +209,7 @@ def _started(
     service: Service,
     strategy: Strategy,
 ) -> Started:
-    """Start what returns to the goal; take it up where it is under way."""
+    """Start what returns to the goal; adopt it where it is under way."""
     arn = goal.task_definition_arn
     if (
         current is not None
@@ -226,7 +226,7 @@ def _started(
     return deployer.start(order)
 
 
-def _proven(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
+def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
     """Prove what runs again. Where nothing has ever run, nothing is there to prove, nor to return to later."""
     attempt.outcome = ROLLED_BACK
     if not is_empty:

@@ -187,18 +187,18 @@ def _requests_table(report: Report) -> str:
     rows = [
         f'<tr><th scope="row">{escape(name)}</th><td class="n">{number(phase["sent"])}</td>'
         f'<td class="n">{number(phase["failed"])}</td>'
-        f"<td>{escape(_told(phase['by_kind']))}</td></tr>"
+        f"<td>{escape(_kinds_text(phase['by_kind']))}</td></tr>"
         for name, phase in report.phases().items()
     ]
     rows.append(
         f'<tr><th scope="row">all</th><td class="n">{number(report.sent)}</td>'
-        f'<td class="n">{number(report.failed)}</td><td>{escape(_told(report.by_kind))}</td></tr>'
+        f'<td class="n">{number(report.failed)}</td><td>{escape(_kinds_text(report.by_kind))}</td></tr>'
     )
     head = (("phase", ""), ("sent", "n"), ("failed", "n"), ("how", ""))
     return _table(head, rows, kind="phases-table")
 
 
-def _told(kinds: dict[str, int]) -> str:
+def _kinds_text(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {number(count)}" for kind, count in kinds.items())
 
 

@@ -69,7 +69,7 @@ def follow(
             show(view)
         if back_to is not None and watch.is_rolling_back:
             count, back_to = back_to, None
-            _lower(client, count, patience=patience)
+            _set_desired_count(client, count, patience=patience)
         is_to_go = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
             return watch.end
@@ -86,7 +86,7 @@ def follow(
             _roll_back(client, watch, patience=patience)
 
 
-def _lower(client: Client, count: int, *, patience: Patience) -> None:
+def _set_desired_count(client: Client, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
 
 

@@ -444,7 +444,7 @@ def test_a_version_that_does_well_passes() -> None:
     assert found is not None
     assert found.verdict == PASSED
     assert (found.new.requests, found.old.requests) == (200, 17_000)
-    assert seen.analyst.words == "analysis passed: new 0.0 % of 200 requests failed, old 0.0 % of 17,000"
+    assert seen.analyst.summary == "analysis passed: new 0.0 % of 200 requests failed, old 0.0 % of 17,000"
 
 
 def test_a_version_that_does_badly_fails_for_good_and_is_not_asked_about_again() -> None:

@@ -20,7 +20,7 @@ from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, UsageError, V
 from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.rollback import undo
+from mclass_tf.flows.rollback import request_rollback
 from mclass_tf.ledger import Smoke
 from mclass_tf.rollout import Patience, Started, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
@@ -309,7 +309,7 @@ def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same
 
     fake.on_change = refuse_once
 
-    undo(made, fake.own)
+    request_rollback(made, fake.own)
 
     assert fake.calls == [("answer", "hook", False), ("roll back", fake.own.arn)]
 
@@ -317,8 +317,8 @@ def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same
 def test_a_rollout_that_waits_is_answered_and_another_is_stopped() -> None:
     paused_one, moving = ecs(waiting()), ecs(service_deployment())
 
-    undo(deployer(paused_one)[0], paused_one.own)
-    undo(deployer(moving)[0], moving.own)
+    request_rollback(deployer(paused_one)[0], paused_one.own)
+    request_rollback(deployer(moving)[0], moving.own)
 
     assert paused_one.calls == [("answer", "hook", False)]
     assert moving.calls == [("roll back", moving.own.arn)]

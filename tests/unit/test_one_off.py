@@ -24,7 +24,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows import Ran, before
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.before import STARTED_BY, left, run_before
+from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off import run as one_off
 from mclass_tf.flows.one_off.definition import definition, family
@@ -603,7 +603,7 @@ def ran(command: str, exit_code: int | None = 0) -> OneOff:
 def test_of_a_releases_commands_those_are_left_that_have_not_succeeded_in_their_order(
     done: tuple[OneOff, ...], expected: tuple[str, ...]
 ) -> None:
-    assert left(("a", "b", "a"), done) == expected
+    assert remaining_commands(("a", "b", "a"), done) == expected
 
 
 def test_the_commands_before_a_rollout_run_in_their_order_in_the_new_version_and_are_noted() -> None:

@@ -16,7 +16,7 @@ from mclass_tf import image
 from mclass_tf.errors import CorruptedImageError, GateRefusedError, InterruptedByUserError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.proof import Proven
+from mclass_tf.flows.proof import ProvenImage
 from mclass_tf.flows.release import ReleaseRequest
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
@@ -27,7 +27,9 @@ from tests.unit.fake_service import DIGEST
 promoting: Any = importlib.import_module("mclass_tf.flows.promote")
 releasing: Any = importlib.import_module("mclass_tf.flows.release")
 PATIENCE = 60.0
-FOUND = Proven(digest=DIGEST, revision="abc", tags=("v1",), origin=Origin(environment="dev", record="s3://…"))
+FOUND = ProvenImage(
+    digest=DIGEST, revision="abc", tags=("v1",), origin=Origin(environment="dev", record="s3://…")
+)
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ class Analyst:
     _reported: str = ""
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Return the comparison in a few words, "" where there is none yet."""
         last = self.comparison
         return f"analysis {last.verdict}: {shares(last.new, last.old)}" if last is not None else ""
@@ -241,7 +241,7 @@ class Analyst:
             self._was_without = self._was_without or deployment.production == 0
             return False
         if self._shifted_at is None:
-            # Taken up after traffic was shifted: when that was is not known, and before there was none to count.
+            # Adopted after traffic was shifted: when that was is not known, and before there was none to count.
             self._shifted_at = self.now() if self._was_without else deployment.created_at
         if self._has_ended or self._has_failed:
             return False

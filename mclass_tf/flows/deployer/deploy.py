@@ -49,7 +49,7 @@ class Watching:
     pause_at: tuple[str, ...] = ()
 
 
-def _unheld() -> None:
+def _no_lease() -> None:
     """Stand for the lease of who holds none."""
 
 
@@ -65,7 +65,7 @@ class Deployer:
     outputs: verify.Outputs
     ecs: Ecs
     patience: Patience
-    lease: Callable[[], None] = _unheld
+    lease: Callable[[], None] = _no_lease
     before_update: BeforeUpdate = dict
 
     @classmethod
@@ -172,7 +172,7 @@ class Deployer:
         attempt.note_stage(deployment)
         before = attempt.analysis
         is_worse = analyst.look(deployment)
-        attempt.analysis, watch.analysis = analyst.comparison, analyst.words
+        attempt.analysis, watch.analysis = analyst.comparison, analyst.summary
         if is_worse and before != analyst.comparison:
             failure = failure_of(analyst.comparison)
             self.session.report(f"the new version is worse, ECS is told to roll back: {failure}")

@@ -9,7 +9,7 @@ from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.errors import MclassError, NotServingError
-from mclass_tf.flows.located import located
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import Smoke
 from mclass_tf.load_balancer_endpoint import Answer, Endpoint, UntrustedError, get
 from mclass_tf.service import Task
@@ -34,7 +34,7 @@ def require_answers(
     if _is_internal(session, outputs):
         session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
         return
-    endpoint = located(session, outputs.url, certificate_arn=outputs.certificate_arn)
+    endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
     path = session.environment.release.version_path
     if _ask(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
         path = _health_path(session, outputs)
@@ -57,7 +57,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     Each must answer with success, several times in a row; the version path with the revision, where it tells one.
     """
     settings = session.environment.release
-    endpoint = located(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
+    endpoint = locate(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
     paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
     named = settings.version_path in (settings.smoke or ())
     if (

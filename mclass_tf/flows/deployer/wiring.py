@@ -80,7 +80,7 @@ def require_pauses(
 ) -> None:
     """Raise UsageError where a rollout could not wait at these stages; nothing was changed then.
 
-    `under_way` are the stages at which the deployment waits that is taken up, None where one is started.
+    `under_way` are the stages at which the deployment waits that is adopted, None where one is started.
     """
     name, strategy = session.environment.name, session.environment.release.strategy
     leave_out = "leave out --pause-at"

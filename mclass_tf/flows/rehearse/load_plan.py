@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mclass_tf.errors import UsageError
-from mclass_tf.flows.located import located
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.rehearse.scene import Scene
 from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
 
@@ -18,7 +18,7 @@ def load_plan(scene: Scene) -> LoadPlan:
     """Return the load: long requests shorter than what the environment gives them, bursts around the service's keep-alive."""
     request, facts = scene.request, scene.facts
     outputs = scene.outputs
-    endpoint = located(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
+    endpoint = locate(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
     plan = LoadPlan(
         where=Where(
             scheme=endpoint.scheme,

@@ -10,7 +10,7 @@ from mclass_tf.session import Session
 from mclass_tf.trust import trust_in
 
 
-def located(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
+def locate(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
     """Return the endpoint of a URL; where it is of TLS, the certificate that was applied must be shown there.
 
     Raises EndpointError where nothing is there, or nothing tells what must be shown.
