@@ -150,12 +150,12 @@ class Session:
         return True
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked_workspace(self) -> Iterator[None]:
         """Hold the working folders for one command, once what an earlier one has left there is dealt with.
 
         Raise BusyError where another command has them, StillRunningError where the Terraform of one that died is at work.
         """
-        with self.workspace.alone():
+        with self.workspace.locked():
             self._settle()
             try:
                 yield
@@ -171,7 +171,7 @@ class Session:
         if self.workspace.run_folder.left() is None:
             return
         try:
-            with self.workspace.alone():
+            with self.workspace.locked():
                 self._settle()
         except StillRunningError as error:
             if waits:
@@ -304,7 +304,7 @@ def open_session(
     )
     if where.is_local:
         # It keeps nothing between runs; an account on AWS has been bootstrapped once.
-        provide_givens(session)
+        ensure_prerequisites(session)
     return session
 
 
@@ -313,7 +313,7 @@ def evaluator(engine: Callable[[], Engine], env: Mapping[str, str]) -> environme
     return partial(terraform.evaluate, engine=engine, env=env, run=process.run)
 
 
-def provide_givens(session: Session) -> dict[str, tuple[str, ...]]:
+def ensure_prerequisites(session: Session) -> dict[str, tuple[str, ...]]:
     """Make what the environment takes as given; return what was made or changed, by name."""
     loaded, s3 = session.environment, session.aws.s3
     backend = loaded.backend

@@ -30,7 +30,7 @@ class Workspace:
         return cls(project=project, directory=directory)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the folders for one command; raise BusyError where another one has them.
 
         Two would overwrite each other's plan: one that no gate has seen could take the place of an approved one.

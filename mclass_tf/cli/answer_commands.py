@@ -12,9 +12,9 @@ from mclass_tf.cli.release_commands import (
     ask_what_now,
     live_view,
     not_rolled_out,
+    report_above_progress,
     rolled_out,
     served,
-    told_above,
 )
 from mclass_tf.errors import RolloutError
 from mclass_tf.flows import Continued, Released
@@ -26,7 +26,7 @@ def continue_rollout(call: Call) -> Outcome:
     live = live_view()
     try:
         done = flows.continue_rollout(
-            told_above(session, live),
+            report_above_progress(session, live),
             skips_smoke=call.arguments.skip_smoke,
             show=live.show,
             on_interrupt=partial(ask_what_now, live),

@@ -9,7 +9,7 @@ from pathlib import Path
 from mclass_tf import environment
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import live_view, told_above
+from mclass_tf.cli.release_commands import live_view, report_above_progress
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse.rehearse import rehearse
 from mclass_tf.flows.rehearse.request import Request
@@ -42,7 +42,7 @@ def run(call: Call) -> Outcome:
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
     live = live_view()
-    report = rehearse(told_above(session, live), request, show=live.show, source=source)
+    report = rehearse(report_above_progress(session, live), request, show=live.show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
 

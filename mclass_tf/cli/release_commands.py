@@ -13,9 +13,10 @@ from mclass_tf import describe, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import RolloutError, ServiceEvent, VerificationError
+from mclass_tf.errors import RolloutError, VerificationError
 from mclass_tf.flows import Choice, Planned, Released
 from mclass_tf.gates import table
+from mclass_tf.ledger import Compared
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
@@ -57,7 +58,7 @@ def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> O
     """Return the outcome of what brings an image into service in `session`'s environment."""
     live = live_view()
     try:
-        released = work(told_above(session, live), live)
+        released = work(report_above_progress(session, live), live)
     except RolloutError as error:
         return not_rolled_out(session, error)
     return served(session, released)
@@ -71,7 +72,7 @@ def live_view() -> Live:
     )
 
 
-def told_above(session: Session, live: Live) -> Session:
+def report_above_progress(session: Session, live: Live) -> Session:
     """Return the session as one whose news comes above the rollout that is shown."""
     return replace(session, report=partial(_tell_above, live, session.report))
 
@@ -83,14 +84,14 @@ def _tell_above(live: Live, tell: Callable[[str], None], text: str) -> None:
 def not_rolled_out(session: Session, error: RolloutError) -> Outcome:
     """Return the outcome of a rollout that did not end well."""
     failed = Outcome.failed(error, use_local=session.cloud.is_local)
-    return replace(failed, document={**failed_document(session.environment.name, error), **failed.document})
+    return replace(failed, document={**rollout_document(session.environment.name, error), **failed.document})
 
 
 def served(session: Session, released: Released) -> Outcome:
     """Return the outcome of what serves now."""
-    document = released_document(released)
+    document = rollout_document(released.environment, released)
     if released.verification.ok:
-        return Outcome(text=_told(released), document=document)
+        return Outcome(text=_summary(released), document=document)
     report = released.verification
     total = report.passed + report.failed
     unverified = VerificationError(
@@ -98,46 +99,33 @@ def served(session: Session, released: Released) -> Outcome:
         hint=f"`verify {released.environment}` says which; it is not a proven release",
     )
     failed = Outcome.failed(unverified, use_local=session.cloud.is_local)
-    return replace(failed, document={**document, **failed.document}, text=_told(released))
+    return replace(failed, document={**document, **failed.document}, text=_summary(released))
 
 
-def released_document(released: Released) -> dict[str, Any]:
-    report = released.verification
-    return {
-        "environment": released.environment,
-        "digest": released.digest,
-        "outcome": released.outcome,
-        "cause": released.cause,
-        "task_definition": released.task_definition_arn,
-        "service_deployment": released.service_deployment_arn,
-        "started_at": released.started_at.isoformat(),
-        "ended_at": released.ended_at.isoformat(),
-        "events": _events(released.events),
-        "verification": {"passed": report.passed, "failed": report.failed, "skipped": report.skipped},
-        "analysis": released.analysis and asdict(released.analysis),
-        "record": released.record,
-    }
-
-
-def failed_document(environment: str, error: RolloutError) -> dict[str, Any]:
+def rollout_document(environment: str, attempt: Released | RolloutError) -> dict[str, Any]:
+    """Return an attempt as JSON tells it. One that failed has neither times nor a verification."""
+    times, verification, analysis = {}, {}, attempt.analysis
+    if isinstance(attempt, Released):
+        report = attempt.verification
+        counts = {"passed": report.passed, "failed": report.failed, "skipped": report.skipped}
+        times = {"started_at": attempt.started_at.isoformat(), "ended_at": attempt.ended_at.isoformat()}
+        verification = {"verification": counts}
     return {
         "environment": environment,
-        "digest": error.digest,
-        "outcome": error.outcome,
-        "cause": error.cause,
-        "task_definition": error.task_definition_arn,
-        "service_deployment": error.service_deployment_arn or None,
-        "events": _events(error.events),
-        "analysis": error.analysis,
-        "record": error.record,
+        "digest": attempt.digest,
+        "outcome": attempt.outcome,
+        "cause": attempt.cause,
+        "task_definition": attempt.task_definition_arn,
+        "service_deployment": attempt.service_deployment_arn or None,
+        **times,
+        "events": [{"at": event.at.isoformat(), "message": event.message} for event in attempt.events],
+        **verification,
+        "analysis": asdict(analysis) if isinstance(analysis, Compared) else analysis,
+        "record": attempt.record,
     }
 
 
-def _events(events: tuple[ServiceEvent, ...]) -> list[dict[str, str]]:
-    return [{"at": event.at.isoformat(), "message": event.message} for event in events]
-
-
-def _told(released: Released) -> str:
+def _summary(released: Released) -> str:
     name, seconds = released.environment, (released.ended_at - released.started_at).total_seconds()
     revision = released.task_definition_arn.rsplit("/", 1)[-1]
     what = {
@@ -145,8 +133,8 @@ def _told(released: Released) -> str:
         "unchanged": f"{name} runs {released.digest} already ({revision}): nothing to do",
         "rolled back": f"{name} runs {released.digest or 'nothing'} again ({revision}, {seconds:.0f} s)",
     }[released.outcome]
-    found = released.analysis
-    compared = [f"analysis {found.verdict}: {found.reason}"] if found is not None else []
+    analysis = released.analysis
+    compared = [f"analysis {analysis.verdict}: {analysis.reason}"] if analysis is not None else []
     return "\n".join(map(terminal.inline, [what, *compared, f"recorded in {released.record}"]))
 
 

@@ -1,7 +1,8 @@
 """The verbs: each a short list of steps that hands the next one a frozen value."""
 
 from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_left_pauses
-from mclass_tf.flows.deployer.deploy import OnInterrupt, Show, paused
+from mclass_tf.flows.deployer.deploy import OnInterrupt, Show
+from mclass_tf.flows.deployer.messages import paused
 from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
     Applied,
@@ -27,7 +28,7 @@ from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
 from mclass_tf.flows.one_off.run import Ran, run_command
 from mclass_tf.flows.promote import Promoted, Shown, promote
-from mclass_tf.flows.release import Released, leave, release
+from mclass_tf.flows.release import Released, detach_on_interrupt, release
 from mclass_tf.flows.resume import resume
 from mclass_tf.flows.rollback import rollback
 from mclass_tf.rollout import Choice
@@ -57,6 +58,7 @@ __all__ = [
     "build_image",
     "continue_rollout",
     "destroy",
+    "detach_on_interrupt",
     "discard_plan",
     "drop_left_pauses",
     "export_plan",
@@ -65,7 +67,6 @@ __all__ = [
     "history",
     "image_in_force",
     "init",
-    "leave",
     "make_plan",
     "outdated",
     "paused",

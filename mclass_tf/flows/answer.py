@@ -19,8 +19,8 @@ from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, recorded, rev
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.release import Released, finish, leave, result
-from mclass_tf.flows.rollback import TAKES_NO_ANSWER, take_back
+from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
+from mclass_tf.flows.rollback import TAKES_NO_ANSWER, roll_back_deployment
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import SMOKE_STAGE
@@ -43,7 +43,7 @@ def continue_rollout(
     *,
     skips_smoke: bool,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Continued:
     """Tell the rollout that waits to go on.
@@ -62,7 +62,7 @@ def continue_rollout(
         _require_good(deployer, waiting, digest)
     released = None
     try:
-        with deployer.alone(command="continue", digest=digest) as held:
+        with deployer.holding_lease(command="continue", digest=digest) as held:
             released = _take_over(held, waiting, watching, digest=digest, task_definition=task_definition)
     except LeaseHeldError:
         _answer(deployer, waiting)
@@ -80,7 +80,7 @@ def abort(
     session: Session,
     *,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
     """Have ECS take back the rollout that is under way, and return when what ran before serves again.
@@ -93,7 +93,7 @@ def abort(
         raise _nothing_under_way(deployer)
     session.aws.warm()
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
-    return take_back(deployer, current, watching, command="abort")
+    return roll_back_deployment(deployer, current, watching, command="abort")
 
 
 def drop_left_pauses(session: Session) -> None:
@@ -104,7 +104,7 @@ def drop_left_pauses(session: Session) -> None:
     try:
         deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
         if deployer.ongoing() is None:
-            deployer.drop_pauses()
+            deployer.pauses.drop()
     except (ConfigurationError, VerificationError):
         return  # there is no service yet, or it is none of ours
     except Exception as error:
@@ -119,7 +119,7 @@ def _waiting(deployer: Deployer) -> ServiceDeployment:
     name, current = deployer.session.environment.name, deployer.ongoing()
     if current is None:
         raise _nothing_under_way(deployer)
-    whole = deployer.whole(current)
+    whole = deployer.describe_service_deployment(current)
     if whole.pauses:
         return whole
     if whole.status in ROLLING_BACK:
@@ -149,7 +149,7 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
 
     Whether who releases has asked already is not to be seen from here; to ask once more harms nobody.
     """
-    if waiting.stage != SMOKE_STAGE or not deployer.is_tested:
+    if waiting.stage != SMOKE_STAGE or not deployer.pauses.is_tested:
         return
     session = deployer.session
     session.report("asking the new version on the test listener")
@@ -199,9 +199,9 @@ def _take_over(
         resumes=ledger_of(session).url(last.name) if last and last.ended is None else "",
     )
     with recorded(session, first_record) as attempt:
-        started = deployer.take_up(waiting.arn, task_definition_arn=task_definition)
+        started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
         session.report("its command has gone: watching the rollout in its place")
-        back_to = 0 if deployer.came_from_nothing(waiting) else None
+        back_to = 0 if deployer.replaces_only_placeholder(waiting) else None
         report = finish(deployer, started, watching, attempt, back_to=back_to)
     return result(session, attempt, report)

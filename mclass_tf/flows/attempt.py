@@ -134,7 +134,7 @@ def lease_of(session: Session) -> Lease:
     return Lease(session.aws, session.environment.backend, environment=session.environment.name)
 
 
-def alone(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
+def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
     """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
     who = session.aws.sts.get_caller_identity()["Arn"]
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
@@ -245,14 +245,14 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
     if record.ended is not None:
         return
     rolling_out = record.last(ROLLING_OUT)
-    told = rolling_out.details if rolling_out else {}
+    details = rolling_out.details if rolling_out else {}
     at = dt.datetime.fromisoformat(successor.at)
     end = Ended(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
         cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
-        task_definition_arn=str(told.get("task_definition", "")),
-        service_deployment_arn=str(told.get("service_deployment", "")),
+        task_definition_arn=str(details.get("task_definition", "")),
+        service_deployment_arn=str(details.get("service_deployment", "")),
         is_verified=False,
         state_serial=record.begun.state_serial,
         before=record.ran,
@@ -262,13 +262,13 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
 
 
 def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Record]:
-    """Yield the attempts that have started or taken up a service deployment, the latest first."""
+    """Yield the attempts that have started or adopted a service deployment, the latest first."""
     records = ledger_of(session).latest_first(most=_LOOKED_BACK)
     return (record for record in records if record.service_deployment_arn == service_deployment_arn)
 
 
 def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
-    """Return the stages at which those who have started or taken up a service deployment wanted it to wait for them."""
+    """Return the stages at which those who have started or adopted a service deployment asked it to wait for them."""
     return {
         stage for record in attempts_on(session, service_deployment_arn) for stage in record.begun.pause_at
     }

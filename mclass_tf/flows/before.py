@@ -18,7 +18,7 @@ STARTED_BY = "mclass-tf/before"
 _SUCCEEDED = 0
 
 
-def left(commands: Sequence[str], done: Sequence[OneOff]) -> tuple[str, ...]:
+def remaining_commands(commands: Sequence[str], done: Sequence[OneOff]) -> tuple[str, ...]:
     """Return which of a release's commands are still to run, of what its record says has run; each succeeds once only."""
     succeeded = [each.command for each in done if each.exit_code == _SUCCEEDED]
     number = 0
@@ -32,7 +32,7 @@ def run_before(deployer: Deployer, attempt: Attempt) -> None:
 
     What `attempt.before` says has run is not run again. Raises BeforeFailedError (exit 6) at the first that fails.
     """
-    commands = left(deployer.session.environment.release.before, attempt.before)
+    commands = remaining_commands(deployer.session.environment.release.before, attempt.before)
     if commands:
         _wait_for_others(deployer)
     for command in commands:

@@ -12,7 +12,7 @@ from mclass_tf.environment import Environment
 from mclass_tf.hcl import module
 
 # The outputs that say how an environment is; the others name its own resources, and always differ.
-_TOLD = (
+_COMPARED = (
     "account_id",
     "autoscaling",
     "availability_zone_rebalancing",
@@ -64,8 +64,8 @@ def differences(source: Side, target: Side, *, root: Path) -> tuple[Difference, 
     )
     inputs = (*_differ("input", _without(ours, hidden), _without(theirs, hidden)), *secrets)
     known = {(each.name.rpartition(".")[2], each.source, each.target) for each in inputs}
-    told = (_told(source.outputs), _told(target.outputs))
-    outputs = _differ("output", *told)
+    compared = (_comparable(source.outputs), _comparable(target.outputs))
+    outputs = _differ("output", *compared)
     new = (each for each in outputs if (each.name.rpartition(".")[2], each.source, each.target) not in known)
     return (*inputs, *new)
 
@@ -74,8 +74,8 @@ def _without(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _told(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: outputs[name] for name in _TOLD if name in outputs}
+def _comparable(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: outputs[name] for name in _COMPARED if name in outputs}
 
 
 def _differ(what: str, source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[Difference]:

@@ -25,15 +25,15 @@ from mclass_tf.errors import (
     StateLockedError,
     UsageError,
 )
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.image_in_force import (
     ImageInForce,
     image_in_force,
     is_service_gone,
     starts_an_image,
 )
-from mclass_tf.flows.located import located
 from mclass_tf.plan import Plan, SavedPlan, digest, state_of
-from mclass_tf.session import Session, provide_givens
+from mclass_tf.session import Session, ensure_prerequisites
 from mclass_tf.system import machine
 from mclass_tf.terraform_state import State
 from mclass_tf.workspace import approval_of
@@ -46,12 +46,14 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _alone(step: Callable[Concatenate[Session, _P], _T]) -> Callable[Concatenate[Session, _P], _T]:
+def _with_locked_workspace(
+    step: Callable[Concatenate[Session, _P], _T],
+) -> Callable[Concatenate[Session, _P], _T]:
     """Let `step` have the environment's working folders for itself."""
 
     @functools.wraps(step)
     def held(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with session.alone():
+        with session.locked_workspace():
             return step(session, *args, **kwargs)
 
     return held
@@ -81,17 +83,17 @@ class Applied:
 
 def bootstrap(session: Session) -> Mapping[str, tuple[str, ...]]:
     """Make what must exist before Terraform can run; return, by bucket, what was made or changed."""
-    return provide_givens(session)
+    return ensure_prerequisites(session)
 
 
-@_alone
+@_with_locked_workspace
 def init(session: Session) -> None:
     """Initialise Terraform for the environment, whether or not it seems necessary."""
     session.state()
     session.initialise(always=True)
 
 
-@_alone
+@_with_locked_workspace
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
     """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
     return plan_within(session, image=image)
@@ -145,7 +147,7 @@ def export_plan(planned: Planned, destination: Path) -> None:
         shutil.copyfile(source, copy)
 
 
-@_alone
+@_with_locked_workspace
 def apply(session: Session, *, file: Path | None = None, shown: str | None = None) -> Applied:
     """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own.
 
@@ -228,7 +230,7 @@ def _no_plan(session: Session, path: Path) -> PlanRefusedError:
     return PlanRefusedError(f"there is no plan {path}", hint=hint)
 
 
-@_alone
+@_with_locked_workspace
 def discard_plan(session: Session) -> None:
     """Forget the saved plan: the next apply makes one anew, and asks."""
     discard_plan_within(session)
@@ -243,7 +245,7 @@ def has_saved_plan(session: Session) -> bool:
     return session.workspace.plan_file.is_file()
 
 
-@_alone
+@_with_locked_workspace
 def outdated(session: Session) -> PlanOutdatedError | None:
     """Return why the saved plan is an old one, which `apply` would refuse; None where it is not, or is refused for another reason."""
     try:
@@ -257,15 +259,15 @@ def outdated(session: Session) -> PlanOutdatedError | None:
 
 def applied_state(session: Session) -> State:
     """Return the state with the applied outputs; raise NothingAppliedError where there are none."""
-    found = session.state()
-    if not found.outputs:
+    state = session.state()
+    if not state.outputs:
         name = session.environment.name
         forgets = "; a local AWS that is started anew is empty" if session.cloud.is_local else ""
         raise NothingAppliedError(
             f"nothing is applied in {name} on {session.cloud.label}{forgets}",
             hint=f"`plan {name}`, then `apply {name}`",
         )
-    return found
+    return state
 
 
 def verify_environment(session: Session) -> verify.VerifyReport:
@@ -282,12 +284,10 @@ def _fetch(session: Session, url: str, *, seconds: float) -> int:
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     arn = applied_state(session).outputs.get("certificate_arn")
-    return load_balancer_endpoint.get(
-        located(session, url, certificate_arn=arn), path, seconds=seconds
-    ).status
+    return load_balancer_endpoint.get(locate(session, url, certificate_arn=arn), path, seconds=seconds).status
 
 
-@_alone
+@_with_locked_workspace
 def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
     """Destroy everything in the state, after showing it and asking.
 
@@ -316,7 +316,7 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
         _discard(file)
 
 
-@_alone
+@_with_locked_workspace
 def unlock(session: Session, *, lock_id: str) -> None:
     """Release a lock that a dead process left on the state; refuse any other than `lock_id`."""
     name = session.environment.name
@@ -435,7 +435,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
     session.initialise()
     session.report("applying")
     try:
-        found = session.terraform().apply(plan_file=saved.path)
+        outputs = session.terraform().apply(plan_file=saved.path)
     except StateLockedError:
         raise  # nothing was done, so the plan may still be applied
     except MclassError as error:
@@ -443,7 +443,7 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
         raise _with_rescued_state(session, saved, error) from None
     # The state has moved on: this plan can never be applied again.
     _discard(saved.path)
-    return Applied(environment=saved.environment, changed=True, outputs=found or session.state().shown)
+    return Applied(environment=saved.environment, changed=True, outputs=outputs or session.state().shown)
 
 
 def _with_rescued_state(session: Session, saved: SavedPlan, error: MclassError) -> MclassError:

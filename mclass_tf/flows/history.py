@@ -49,7 +49,9 @@ def history(session: Session, *, limit: int) -> tuple[Past, ...]:
     """Return the attempts on an environment, the latest first, at most `limit`; among them those that cannot be read."""
     ledger = ledger_of(session)
     records = tuple(ledger.all_latest_first(most=limit))
-    return told(records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records))
+    return summarise(
+        records, urls=[ledger.url(each.name) for each in records], is_held=_is_held(session, records)
+    )
 
 
 def unended(session: Session) -> Past | None:
@@ -58,7 +60,7 @@ def unended(session: Session) -> Past | None:
     records = tuple(islice(ledger.latest_first(most=_LOOKED_BACK), 1))
     if not records:
         return None
-    (last,) = told(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))
+    (last,) = summarise(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))
     return last if last.seconds is None and last.outcome in UNENDED else None
 
 
@@ -68,7 +70,9 @@ def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
     return may_be and lease_of(session).holder() is not None
 
 
-def told(records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool) -> tuple[Past, ...]:
+def summarise(
+    records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool
+) -> tuple[Past, ...]:
     """Return what records say; of those without an end the latest is under way while somebody holds the lease."""
     return tuple(
         _past(record, url=url, unended=UNDER_WAY if number == 0 and is_held else CUT_OFF)
@@ -78,14 +82,14 @@ def told(records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held
     )
 
 
-def _unreadable(found: Unreadable, *, url: str) -> Past:
+def _unreadable(record: Unreadable, *, url: str) -> Past:
     return Past(
-        at=found.at,
+        at=record.at,
         kind="attempt",
         digest="",
         revision="",
         outcome=UNREADABLE,
-        cause=f"{found.url} cannot be read: {found.reason}",
+        cause=f"{record.url} cannot be read: {record.reason}",
         is_verified=False,
         who="",
         seconds=None,

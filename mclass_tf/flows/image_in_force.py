@@ -54,7 +54,7 @@ def image_in_force(session: Session, state: State) -> ImageInForce:
         applied=applied,
         url=ledger.url,
         is_pushed=partial(_is_pushed, session, state),
-        serving=partial(_serving, session, state),
+        serving=partial(_serving_digest, session, state),
     )
 
 
@@ -85,11 +85,11 @@ def decide(
     """
     stack = proven_releases(records[::-1])
     if stack and stack[-1].begun.digest == applied:
-        return _kept(applied, "which the state names, and which was proven last")
+        return _unchanged(applied, "which the state names, and which was proven last")
     last = next((record for record in records if _has_applied(record)), None)
     if last is None or (last.begun.digest != applied and serving() == applied):
-        return _kept(applied, "which the state names; the ledger has no release of it")
-    bad = f"the state names {applied}, {_fate(last) if last.begun.digest == applied else 'which no release has applied'}"
+        return _unchanged(applied, "which the state names; the ledger has no release of it")
+    bad = f"the state names {applied}, {_end_of(last) if last.begun.digest == applied else 'which no release has applied'}"
     for record in reversed(stack):
         if is_pushed(record.begun.digest):
             proof = f"proven by the {record.begun.command} {url(record.name)}"
@@ -97,7 +97,7 @@ def decide(
                 digest=record.begun.digest, applied=applied, reason=f"which was proven last ({proof}); {bad}"
             )
     if last.begun.digest != applied or last.ended is None or last.ended.outcome in _SERVES:
-        return _kept(applied, "which the state names; none was proven that the repository still has")
+        return _unchanged(applied, "which the state names; none was proven that the repository still has")
     return ImageInForce(
         digest=None, applied=applied, reason=f"since none was proven that the repository still has; {bad}"
     )
@@ -125,7 +125,7 @@ def starts_an_image(plan: Plan) -> bool:
     )
 
 
-def _kept(applied: str, reason: str) -> ImageInForce:
+def _unchanged(applied: str, reason: str) -> ImageInForce:
     return ImageInForce(digest=applied, applied=applied, reason=reason)
 
 
@@ -136,7 +136,7 @@ def _has_applied(record: Record) -> bool:
     return not record.steps or record.begun.command == "continue" or record.last(APPLYING) is not None
 
 
-def _fate(record: Record) -> str:
+def _end_of(record: Record) -> str:
     """Return what became of what an attempt has applied, which is not in force."""
     command, ended = record.begun.command, record.ended
     if ended is None:
@@ -149,7 +149,7 @@ def _fate(record: Record) -> str:
     return f"whose {command} ended with {ended.outcome!r}{cause}"
 
 
-def _serving(session: Session, state: State) -> str:
+def _serving_digest(session: Session, state: State) -> str:
     """Return the digest of the image that the service runs, "" where there is no service."""
     try:
         ecs = _ecs(session, state)

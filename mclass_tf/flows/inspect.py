@@ -73,7 +73,7 @@ def status(session: Session) -> ServiceStatus:
     outputs, ecs = deployer.outputs, deployer.ecs
     service, current = deployer.service(), deployer.ongoing()
     states = ecs.target_states(service.target_group_arns)
-    found = list(states.values())
+    counted = list(states.values())
     image = deployer.image_of(service.task_definition_arn).rpartition("@")[2]
     return ServiceStatus(
         environment=session.environment.name,
@@ -88,10 +88,10 @@ def status(session: Session) -> ServiceStatus:
             target_states=states,
             task_definition_arn=service.task_definition_arn,
         ),
-        targets={state: found.count(state) for state in sorted(set(found))},
+        targets={state: counted.count(state) for state in sorted(set(counted))},
         url=outputs.url,
         address=_address(session, outputs.url),
-        deployment=current and deployer.whole(current),
+        deployment=current and deployer.describe_service_deployment(current),
         attempt=unended(session),
     )
 
@@ -101,7 +101,7 @@ def _address(session: Session, url: str) -> str:
     if not session.cloud.is_local:
         return ""
     try:
-        found = load_balancer_endpoint.resolve(session.cloud, url)
+        endpoint = load_balancer_endpoint.resolve(session.cloud, url)
     except EndpointError:
         return ""
-    return f"{found.scheme}://{found.address}"
+    return f"{endpoint.scheme}://{endpoint.address}"

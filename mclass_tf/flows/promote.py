@@ -14,25 +14,26 @@ from mclass_tf.flows.attempt import begun, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
 from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
-from mclass_tf.flows.proof import Proven, proven, serving
+from mclass_tf.flows.proof import ProvenImage, require_proven_image, serving_digest
 from mclass_tf.flows.release import (
     UNCHANGED,
     Released,
-    Wanted,
-    bring,
-    leave,
+    ReleaseRequest,
+    detach_on_interrupt,
+    ignore_plan,
+    plan_apply_and_roll_out,
     require_free,
     require_not_worse,
     result,
     runs,
-    unshown,
 )
 from mclass_tf.ledger import Origin
+from mclass_tf.rollout import BeforeUpdate
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
 
 
-def _unshown(_: Sequence[Difference]) -> None:
+def _ignore_differences(_: Sequence[Difference]) -> None:
     pass
 
 
@@ -41,8 +42,8 @@ class Shown:
     """What is shown on the way: how the environments differ, the plan, and every change of the rollout."""
 
     rollout: Show
-    plan: Callable[[Planned], None] = unshown
-    differences: Callable[[Sequence[Difference]], None] = _unshown
+    plan: Callable[[Planned], None] = ignore_plan
+    differences: Callable[[Sequence[Difference]], None] = _ignore_differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,10 @@ def promote(
     *,
     confirm: Confirm,
     shown: Shown,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
     pause_at: tuple[str, ...] = (),
+    before_update: BeforeUpdate = dict,
 ) -> Promoted:
     """Bring what serves in `source`'s environment into service in `session`'s, and return when it serves.
 
@@ -73,26 +75,33 @@ def promote(
     require_path(source, session)
     look_ahead(session)
     states = applied_state(source), applied_state(session)
-    origin, deployer = _deployer(source, states[0]), _deployer(session, states[1])
+    origin = Deployer.of(source, verify.Outputs.parse(states[0].outputs))
+    outputs = verify.Outputs.parse(states[1].outputs)
+    deployer = Deployer.of(session, outputs, before_update=before_update)
     source.aws.warm()
     session.aws.warm()
-    digest = serving(origin)
+    digest = serving_digest(origin)
     watching = Watching(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
-    with deployer.alone(command="promote", digest=digest) as deployer:
-        if arn := _serving(deployer, digest):
+    with deployer.holding_lease(command="promote", digest=digest) as deployer:
+        if arn := _serving_task_definition(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)
-        found = proven(origin, session.environment.promotion, digest=digest)
+        source_image = require_proven_image(origin, session.environment.promotion, digest=digest)
         sides = _side(origin, states[0]), _side(deployer, states[1])
         shown.differences(differences(*sides, root=session.workspace.root))
-        wanted = Wanted(command="promote", digest=digest, revision=found.revision, promoted_from=found.origin)
-        with _copying(origin, deployer, found) as copied:  # while Terraform plans
-            released = bring(
-                deployer, wanted, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
+        request = ReleaseRequest(
+            command="promote",
+            digest=digest,
+            revision=source_image.revision,
+            promoted_from=source_image.origin,
+        )
+        with _copying(origin, deployer, source_image) as copied:  # while Terraform plans
+            released = plan_apply_and_roll_out(
+                deployer, request, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
             )
-    return Promoted(released=released, origin=found.origin, sent=copied.result().sent)
+    return Promoted(released=released, origin=source_image.origin, sent=copied.result().sent)
 
 
 def require_path(source: Session, session: Session) -> None:
@@ -109,7 +118,7 @@ def require_path(source: Session, session: Session) -> None:
     )
 
 
-def _serving(deployer: Deployer, digest: str) -> str:
+def _serving_task_definition(deployer: Deployer, digest: str) -> str:
     """Return the task definition in which the image serves there already; "" where it does not, or not for sure."""
     arn = deployer.service().task_definition_arn
     if deployer.image_of(arn).rpartition("@")[2] != digest or deployer.ongoing() is not None:
@@ -129,10 +138,14 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
 
 
 @contextmanager
-def _copying(origin: Deployer, deployer: Deployer, found: Proven) -> Iterator[Future[image.Copied]]:
+def _copying(
+    origin: Deployer, deployer: Deployer, source_image: ProvenImage
+) -> Iterator[Future[image.Copied]]:
     """Copy the image in the background; what fails inside ends it before its next blob."""
     session = deployer.session
-    session.report(f"copying {found.digest} from {found.origin.environment} to {session.environment.name}")
+    session.report(
+        f"copying {source_image.digest} from {source_image.origin.environment} to {session.environment.name}"
+    )
     over = threading.Event()
 
     def go_on() -> None:
@@ -143,8 +156,8 @@ def _copying(origin: Deployer, deployer: Deployer, found: Proven) -> Iterator[Fu
         return image.copy(
             _registry(origin),
             _registry(deployer),
-            digest=found.digest,
-            tags=found.tags,
+            digest=source_image.digest,
+            tags=source_image.tags,
             folder=session.project.home,
             go_on=go_on,
         )
@@ -165,10 +178,6 @@ def _registry(deployer: Deployer) -> image.Registry:
         environment=session.environment.name,
         report=session.report,
     )
-
-
-def _deployer(session: Session, state: State) -> Deployer:
-    return Deployer.of(session, verify.Outputs.parse(state.outputs))
 
 
 def _side(deployer: Deployer, state: State) -> Side:

@@ -23,7 +23,7 @@ _GOOD = ("released", "unchanged")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proven:
+class ProvenImage:
     """An image that serves in an environment, and was proven there by `origin`'s record."""
 
     digest: str
@@ -32,7 +32,7 @@ class Proven:
     origin: Origin
 
 
-def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> Proven:
+def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> ProvenImage:
     """Return what is known of the image that serves; raise PromotionRefusedError where that is not enough to promote it."""
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
@@ -49,7 +49,7 @@ def proven(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> P
             environment=name,
             settings=settings,
         )
-    return Proven(
+    return ProvenImage(
         digest=digest,
         revision=record.begun.revision,
         tags=tags,
@@ -69,7 +69,7 @@ def require_not_withdrawn(source: Session, *, digest: str) -> None:
         )
 
 
-def serving(deployer: Deployer) -> str:
+def serving_digest(deployer: Deployer) -> str:
     """Return the digest that all running tasks are of; raise PromotionRefusedError where there is none such."""
     name = deployer.session.environment.name
     holder = lease_of(deployer.session).holder()
@@ -135,10 +135,10 @@ def require_proven(
             f"{digest} serves in {environment}, but the ledger has no release of it", again, digest
         )
     if last.ended.outcome not in _GOOD or last.begun.digest != digest:
-        told = f" ({last.ended.cause})" if last.ended.cause else ""
+        cause = f" ({last.ended.cause})" if last.ended.cause else ""
         raise _refused(
             f"the last {last.begun.command} in {environment}, of {last.begun.digest or 'nothing'} at {last.ended.at}, "
-            f"ended with {last.ended.outcome!r}{told}; {digest} serves there",
+            f"ended with {last.ended.outcome!r}{cause}; {digest} serves there",
             f"release what is right there; {again}",
             digest,
         )
@@ -186,7 +186,7 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
     """Return the image's tags; raise NoImageError where it was deleted while it serves."""
     name, outputs = deployer.session.environment.name, deployer.outputs
     try:
-        found = deployer.session.aws.ecr.describe_images(
+        answer = deployer.session.aws.ecr.describe_images(
             repositoryName=outputs.repository_name, imageIds=[{"imageDigest": digest}]
         )
     except Exception as error:
@@ -196,6 +196,6 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             f"{digest} serves in {name}, but the repository {outputs.repository_name} does not have it any more",
             hint=f"push it again (`push {name} --image {digest}`), or release another image there",
         ) from None
-    tags = found["imageDetails"][0].get("imageTags") or ()
+    tags = answer["imageDetails"][0].get("imageTags") or ()
     # What has no tag expires soon.
     return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)

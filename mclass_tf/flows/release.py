@@ -20,6 +20,8 @@ from mclass_tf.errors import (
 from mclass_tf.flows.attempt import Attempt, begun, ledger_of, plan_details, recorded
 from mclass_tf.flows.before import run_before
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.deployer.messages import serves_worse
+from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
 from mclass_tf.flows.environments import (
     Confirm,
@@ -30,7 +32,7 @@ from mclass_tf.flows.environments import (
     plan_within,
 )
 from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
-from mclass_tf.rollout import Choice, End, Order, Outcome, Started
+from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -63,7 +65,7 @@ class Released:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ReleaseRequest:
     """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's.
 
     `resumes` is the record of the attempt that was cut off, where this one goes on with it, and `ran` the commands before
@@ -78,12 +80,12 @@ class Wanted:
     ran: tuple[OneOff, ...] = ()
 
 
-def leave() -> Choice:
+def detach_on_interrupt() -> Choice:
     """Leave an interrupted rollout to ECS."""
     return Choice.LEAVE
 
 
-def unshown(_: Planned) -> None:
+def ignore_plan(_: Planned) -> None:
     pass
 
 
@@ -93,37 +95,39 @@ def release(
     digest: str | None,
     confirm: Confirm,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
-    show_plan: Callable[[Planned], None] = unshown,
+    show_plan: Callable[[Planned], None] = ignore_plan,
     pause_at: tuple[str, ...] = (),
+    before_update: BeforeUpdate = dict,
 ) -> Released:
     """Release an image, by default the one that was built last, and return when it serves.
 
     At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how
-    many seconds nothing may move; None takes the environment's. Raises RolloutError and its kin (exit 6), NoImageError (3)
-    where the repository does not have the image, LeaseHeldError (5) where somebody is at work there,
-    DeploymentInProgressError (5) where somebody else's deployment is not over.
+    many seconds nothing may move; None takes the environment's. `before_update` is called just before UpdateService. Raises
+    RolloutError and its kin (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where
+    somebody is at work there, DeploymentInProgressError (5) where somebody else's deployment is not over.
     """
-    wanted = Wanted(digest=digest or image.Images(session.project.home / "images").latest().digest)
-    deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    require_pushed(session, deployer.outputs, wanted.digest)
+    request = ReleaseRequest(digest=digest or image.Images(session.project.home / "images").latest().digest)
+    outputs = verify.Outputs.parse(applied_state(session).outputs)
+    deployer = Deployer.of(session, outputs, before_update=before_update)
+    require_pushed(session, outputs, request.digest)
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
-    with deployer.alone(command=wanted.command, digest=wanted.digest) as deployer:
-        require_free(deployer, wanted.digest)
-        return bring(deployer, wanted, watching, confirm=confirm, show_plan=show_plan)
+    with deployer.holding_lease(command=request.command, digest=request.digest) as deployer:
+        require_free(deployer, request.digest)
+        return plan_apply_and_roll_out(deployer, request, watching, confirm=confirm, show_plan=show_plan)
 
 
-def bring(
+def plan_apply_and_roll_out(
     deployer: Deployer,
-    wanted: Wanted,
+    request: ReleaseRequest,
     watching: Watching,
     *,
     confirm: Confirm,
     show_plan: Callable[[Planned], None],
     arrive: Callable[[], object] = lambda: None,
 ) -> Released:
-    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease and has found the service free.
+    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease of a service that is free.
 
     Where the image is still on its way, `arrive` returns when it is there, or raises; nothing was changed then.
     """
@@ -131,31 +135,33 @@ def bring(
     before = deployer.service()
     require_wiring(session, outputs, before)
     if watching.pause_at:
-        require_pauses(session, before, watching.pause_at, under_way=deployer.pause_stages())
+        require_pauses(session, before, watching.pause_at, under_way=deployer.pauses.stages_under_way())
     session.aws.warm()
     with ExitStack() as held:
-        held.enter_context(session.alone())
-        with recorded(session, _first_record(session, wanted, before, watching.pause_at)) as attempt:
-            for ran in wanted.ran:
+        held.enter_context(session.locked_workspace())
+        with recorded(session, _first_record(session, request, before, watching.pause_at)) as attempt:
+            for ran in request.ran:
                 attempt.note_before(ran)
-            planned = _plan(session, attempt, wanted, arrive)
+            planned = _plan(session, attempt, request, arrive)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
-                _ask(session, confirm, wanted)
+                _ask(session, confirm, request)
             deployer.require_lease()  # a question may have been open for a night
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
-                deployer.drop_pauses()  # of a release that died: the apply may start a deployment
+                deployer.pauses.drop()  # of a release that died: the apply may start a deployment
             apply_within(session)
             held.close()  # from here on it is ECS that works
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
 
-def _plan(session: Session, attempt: Attempt, wanted: Wanted, arrive: Callable[[], object]) -> Planned:
+def _plan(
+    session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
+) -> Planned:
     """Return the plan, which the gates have approved, of an image that is there."""
     attempt.reach(PLANNING)
-    planned = plan_within(session, image=wanted.digest)
+    planned = plan_within(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
     details = plan_details(sha256=saved.sha256, serial=saved.serial, verdicts=decision.verdicts)
     attempt.reach(PLANNED, **details)
@@ -168,16 +174,18 @@ def _plan(session: Session, attempt: Attempt, wanted: Wanted, arrive: Callable[[
     return planned
 
 
-def _first_record(session: Session, wanted: Wanted, before: Service, pause_at: tuple[str, ...]) -> Begun:
+def _first_record(
+    session: Session, request: ReleaseRequest, before: Service, pause_at: tuple[str, ...]
+) -> Begun:
     strategy = session.environment.release.strategy if before.desired else Strategy()
     return begun(
         session,
-        command=wanted.command,
-        digest=wanted.digest,
-        revision=wanted.revision,
-        promoted_from=wanted.promoted_from,
+        command=request.command,
+        digest=request.digest,
+        revision=request.revision,
+        promoted_from=request.promoted_from,
         strategy=strategy.ecs_name,
-        resumes=wanted.resumes,
+        resumes=request.resumes,
         pause_at=pause_at,
     )
 
@@ -187,22 +195,22 @@ def _roll_out(
 ) -> verify.VerifyReport:
     """Bring what was applied into service, if it is not there."""
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
-    wanted = attempt.task_definition_arn = deployer.outputs.task_definition_arn
+    arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED
-    if current is not None or not runs(service, wanted):
-        if not is_taken_up(deployer, current, before=before):
+    if current is not None or not runs(service, arn):
+        if not is_adopted(deployer, current, before=before):
             run_before(deployer, attempt)
             service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
-        ours, back_to = start_or_take_up(
+        ours, back_to = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
         return finish(deployer, ours, watching, attempt, back_to=back_to)
-    require_not_worse(deployer, wanted)
-    return _proven(deployer, attempt)
+    require_not_worse(deployer, arn)
+    return _prove(deployer, attempt)
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
@@ -211,7 +219,7 @@ def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
     ends = (record.ended for record in records if record.ended is not None)
     last = next((end for end in ends if end.task_definition_arn == task_definition_arn), None)
     if last is not None and last.outcome == ServesWorseError.outcome:
-        raise deployer.serves_worse(last.cause)
+        raise serves_worse(last.cause, environment=deployer.session.environment.name)
 
 
 def finish(
@@ -225,7 +233,7 @@ def finish(
         end, watching, task_definition_arn=ours.task_definition_arn, back_to=back_to, attempt=attempt
     )
     attempt.outcome = RELEASED
-    return _proven(deployer, attempt)
+    return _prove(deployer, attempt)
 
 
 def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
@@ -238,12 +246,12 @@ def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
     return replace(end, outcome=Outcome.SUPERSEDED, by=later)
 
 
-def _proven(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
-    deployer.set_scaling_minimum()
+def _prove(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
+    set_scaling_minimum(deployer)
     return deployer.prove(attempt, digest=attempt.digest)
 
 
-def start_or_take_up(
+def start_or_adopt(
     deployer: Deployer,
     current: ServiceDeployment | None,
     *,
@@ -251,19 +259,19 @@ def start_or_take_up(
     before: Service,
     pause_at: tuple[str, ...] = (),
 ) -> tuple[Started, int | None]:
-    """Start the rollout, or take up the one that is under way; return the count to go back to should it fail, if any."""
-    wanted = deployer.outputs.task_definition_arn
-    if current is not None and is_taken_up(deployer, current, before=before):
-        started = deployer.take_up(current.arn, task_definition_arn=wanted)
-        return started, 0 if deployer.came_from_nothing(current) else None
+    """Start the rollout, or adopt the one that is under way; return the count to go back to should it fail, if any."""
+    arn = deployer.outputs.task_definition_arn
+    if current is not None and is_adopted(deployer, current, before=before):
+        started = deployer.adopt(current.arn, task_definition_arn=arn)
+        return started, 0 if deployer.replaces_only_placeholder(current) else None
     is_first = service.desired == 0
     desired = deployer.outputs.desired_count if is_first else None
     settings = _settings(deployer, service, is_first=is_first, pause_at=pause_at)
-    order = Order(task_definition_arn=wanted, desired=desired, settings=settings)
+    order = Order(task_definition_arn=arn, desired=desired, settings=settings)
     return deployer.start(order), 0 if is_first else None
 
 
-def is_taken_up(deployer: Deployer, current: ServiceDeployment | None, *, before: Service) -> bool:
+def is_adopted(deployer: Deployer, current: ServiceDeployment | None, *, before: Service) -> bool:
     """Tell whether the deployment that is under way brings in what was applied; raise DeploymentInProgressError where it is not ours."""
     if current is None:
         return False
@@ -303,13 +311,13 @@ def runs(service: Service, task_definition_arn: str) -> bool:
     )
 
 
-def require_free(deployer: Deployer, wanted: str) -> None:
-    """Refuse to interfere with somebody else's deployment; one of the same image is taken up."""
+def require_free(deployer: Deployer, digest: str) -> None:
+    """Refuse to interfere with somebody else's deployment; one of the same image is adopted."""
     current = deployer.ongoing()
     if current is None:
         return
     outputs, revision = deployer.outputs, deployer.task_definition_of(current)
-    same = (outputs.task_definition_arn, outputs.image_digest) == (revision, wanted)
+    same = (outputs.task_definition_arn, outputs.image_digest) == (revision, digest)
     if not same or current.status in ROLLING_BACK:
         raise _not_free(deployer, current, revision)
 
@@ -324,8 +332,8 @@ def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> 
     )
 
 
-def _ask(session: Session, confirm: Confirm, wanted: Wanted) -> None:
-    name, digest, origin = session.environment.name, wanted.digest, wanted.promoted_from
+def _ask(session: Session, confirm: Confirm, request: ReleaseRequest) -> None:
+    name, digest, origin = session.environment.name, request.digest, request.promoted_from
     what = f"Release {digest} in" if origin is None else f"Promote {digest} from {origin.environment} to"
     if not confirm(f"{what} {name} on {session.cloud.label}?"):
         discard_plan_within(session)

@@ -23,16 +23,16 @@ from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.proof import require_not_withdrawn
 from mclass_tf.flows.release import (
     Released,
-    Wanted,
-    bring,
+    ReleaseRequest,
+    detach_on_interrupt,
     finish,
-    leave,
+    ignore_plan,
+    plan_apply_and_roll_out,
     require_free,
     require_pushed,
     result,
-    unshown,
 )
-from mclass_tf.flows.rollback import go_on_back
+from mclass_tf.flows.rollback import resume_rollback
 from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, Begun, OneOff, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
@@ -48,9 +48,9 @@ def resume(
     source: Callable[[str], Session],
     confirm: Confirm,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
-    show_plan: Callable[[Planned], None] = unshown,
+    show_plan: Callable[[Planned], None] = ignore_plan,
     pause_at: tuple[str, ...] = (),
 ) -> Released:
     """Go on with the last attempt, which was cut off, left to ECS or failed on its way, and return when its image serves.
@@ -65,23 +65,25 @@ def resume(
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
-    with deployer.alone(command="release --resume", digest="") as deployer:
+    with deployer.holding_lease(command="release --resume", digest="") as deployer:
         name = session.environment.name
         record = cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
-        session.report(f"going on with {_told(record)}")
+        session.report(f"going on with {_summary(record)}")
         if record.begun.command not in _FORWARD:
             if pause_at:
                 raise UsageError(
                     f"what was cut off in {name} is a {record.begun.command}: it waits at no stage",
                     hint="leave out --pause-at",
                 )
-            return go_on_back(deployer, record, watching)
+            return resume_rollback(deployer, record, watching)
         current = own_deployment(deployer, record)
         if current is not None:
             if pause_at:
-                require_pauses(session, deployer.service(), pause_at, under_way=deployer.pause_stages())
-            return _take_up(deployer, record, current, watching)
+                require_pauses(
+                    session, deployer.service(), pause_at, under_way=deployer.pauses.stages_under_way()
+                )
+            return _adopt(deployer, record, current, watching)
         _require_untouched(deployer, record)
         origin = record.begun.promoted_from
         if origin is not None:
@@ -89,9 +91,11 @@ def resume(
             require_path(there, session)
             require_not_withdrawn(there, digest=record.begun.digest)
         _require_image(deployer, record)
-        _let_end(deployer, record, watching)
+        _await_redeployment(deployer, record, watching)
         require_free(deployer, record.begun.digest)
-        return bring(deployer, _wanted(session, record), watching, confirm=confirm, show_plan=show_plan)
+        return plan_apply_and_roll_out(
+            deployer, _request(session, record), watching, confirm=confirm, show_plan=show_plan
+        )
 
 
 def cut_off(records: Iterable[Record], *, environment: str) -> Record:
@@ -99,17 +103,17 @@ def cut_off(records: Iterable[Record], *, environment: str) -> Record:
 
     Attempts that ended before they changed anything do not count: where one of them was to go on with another, that is open still.
     """
-    found = next((record for record in records if not record.is_harmless), None)
-    if found is None or (found.ended is not None and found.ended.outcome not in _OPEN):
-        told = "nothing was released there yet" if found is None else f"the last one, {_told(found)}"
+    last = next((record for record in records if not record.is_harmless), None)
+    if last is None or (last.ended is not None and last.ended.outcome not in _OPEN):
+        summary = "nothing was released there yet" if last is None else f"the last one, {_summary(last)}"
         raise ReleaseMissingError(
-            f"no attempt was cut off in {environment}: {told}; nothing was changed",
+            f"no attempt was cut off in {environment}: {summary}; nothing was changed",
             hint=f"`release {environment}` begins a new one; `history {environment}` tells what there was",
         )
-    return found
+    return last
 
 
-def _told(record: Record) -> str:
+def _summary(record: Record) -> str:
     outcome = record.ended.outcome if record.ended is not None else CUT_OFF
     where = f" at {record.at_step}" if record.at_step and outcome in _OPEN else ""
     return f"the {record.begun.command} of {record.begun.digest or 'nothing'}: {outcome}{where}"
@@ -139,14 +143,14 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
     )
 
 
-def _take_up(deployer: Deployer, record: Record, current: ServiceDeployment, watching: Watching) -> Released:
+def _adopt(deployer: Deployer, record: Record, current: ServiceDeployment, watching: Watching) -> Released:
     """Follow what the attempt has started to its end, which may be long ago."""
-    session, wanted = deployer.session, deployer.outputs.task_definition_arn
+    session, arn = deployer.session, deployer.outputs.task_definition_arn
     with recorded(session, _resumed(session, record)) as attempt:
-        for ran in _done(record):
+        for ran in _completed_commands(record):
             attempt.note_before(ran)
-        back_to = 0 if deployer.came_from_nothing(current) else None
-        ours = deployer.take_up(current.arn, task_definition_arn=wanted)
+        back_to = 0 if deployer.replaces_only_placeholder(current) else None
+        ours = deployer.adopt(current.arn, task_definition_arn=arn)
         report = finish(deployer, ours, watching, attempt, back_to=back_to)
     return result(session, attempt, report)
 
@@ -174,12 +178,12 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         raise SupersededError(
             f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",
             hint=f"`status {name}` shows what runs; release again if need be: "
-            f"`release {name} --image {shlex.quote(record.begun.digest)}`{deployer.inherited_pause()}",
+            f"`release {name} --image {shlex.quote(record.begun.digest)}`{deployer.pauses.inherited()}",
             cause=f"{revision} was deployed meanwhile",
         )
 
 
-def _let_end(deployer: Deployer, record: Record, watching: Watching) -> None:
+def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) -> None:
     """Let a deployment end of what ran before: the apply has started one where it changed the service, or the wiring has."""
     applying, current = record.last(APPLYING), deployer.ongoing()
     if applying is None or current is None:
@@ -189,7 +193,7 @@ def _let_end(deployer: Deployer, record: Record, watching: Watching) -> None:
         return
     deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
     aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
-    started = deployer.take_up(current.arn, task_definition_arn=serving)
+    started = deployer.adopt(current.arn, task_definition_arn=serving)
     end = deployer.follow(started, watching, aside, back_to=None, is_compared=False)
     deployer.require_success(end, watching, task_definition_arn=serving, back_to=None)
 
@@ -225,17 +229,17 @@ def _resumed(session: Session, record: Record) -> Begun:
     )
 
 
-def _wanted(session: Session, record: Record) -> Wanted:
-    return Wanted(
+def _request(session: Session, record: Record) -> ReleaseRequest:
+    return ReleaseRequest(
         digest=record.begun.digest,
         command=record.begun.command,
         revision=record.begun.revision,
         promoted_from=record.begun.promoted_from,
         resumes=ledger_of(session).url(record.name),
-        ran=_done(record),
+        ran=_completed_commands(record),
     )
 
 
-def _done(record: Record) -> tuple[OneOff, ...]:
+def _completed_commands(record: Record) -> tuple[OneOff, ...]:
     """Return the commands before the rollout that need not run again."""
     return tuple(ran for ran in record.ran if ran.exit_code == 0)

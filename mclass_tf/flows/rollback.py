@@ -11,9 +11,9 @@ from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
-from mclass_tf.flows.deployer.wiring import back_strategy
+from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
-from mclass_tf.flows.release import UNCHANGED, Released, leave, require_pushed, result, runs
+from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -44,7 +44,7 @@ def rollback(
     *,
     to: str | None,
     show: Show,
-    on_interrupt: OnInterrupt = leave,
+    on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
     """Go back, and return when what ran before serves again.
@@ -60,12 +60,12 @@ def rollback(
     current = deployer.ongoing()
     if current is not None and to is None:
         _require_forward(deployer, current)
-        return take_back(deployer, current, watching)
+        return roll_back_deployment(deployer, current, watching)
     # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
-    with deployer.alone(command="rollback", digest=to or "") as deployer:
+    with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
-        return _go_to(deployer, goal, watching, service=service)
+        return _return_to(deployer, goal, watching, service=service)
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
@@ -76,7 +76,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
     holder = lease_of(session).holder()
     started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
     is_back = "rollback" in (*started_by, holder.command if holder else "")
-    if not is_back and not _has_died_over(deployer, current):
+    if not is_back and not _is_cut_off_rollback(deployer, current):
         return
     raise DeploymentInProgressError(
         f"a rollback of {name} is under way already; nothing was changed",
@@ -85,7 +85,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
     )
 
 
-def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
+def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool:
     """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
     last = next(ledger_of(deployer.session).latest_first(most=LOOKED_BACK), None)
     if last is None or last.is_over or last.begun.command != "rollback":
@@ -94,13 +94,13 @@ def _has_died_over(deployer: Deployer, current: ServiceDeployment) -> bool:
     return brings == last.begun.digest and current.created_at >= dt.datetime.fromisoformat(last.begun.at)
 
 
-def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Released:
+def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> Released:
     """Go on with a rollback that was cut off, from where the service is by now, for a caller who holds the lease."""
     url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
     current, service = deployer.ongoing(), deployer.service()
     brings = "" if current is None else _digest(deployer, deployer.task_definition_of(current))
     if current is not None and (current.status in ROLLING_BACK or brings != digest):
-        return take_back(deployer, current, watching, command=record.begun.command, resumes=url)
+        return roll_back_deployment(deployer, current, watching, command=record.begun.command, resumes=url)
     if not digest:
         raise ReleaseMissingError(
             f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
@@ -112,10 +112,10 @@ def go_on_back(deployer: Deployer, record: Record, watching: Watching) -> Releas
         if runs_it
         else _named(deployer, digest)
     )
-    return _go_to(deployer, goal, watching, service=service, resumes=url)
+    return _return_to(deployer, goal, watching, service=service, resumes=url)
 
 
-def take_back(
+def roll_back_deployment(
     deployer: Deployer,
     current: ServiceDeployment,
     watching: Watching,
@@ -126,28 +126,28 @@ def take_back(
     """Let ECS undo the deployment that is under way; return when what ran before serves again."""
     session = deployer.session
     undone = deployer.task_definition_of(current)
-    from_nothing = deployer.came_from_nothing(current)
+    from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
     with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
-        started = deployer.take_up(current.arn, task_definition_arn=undone)
+        started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
-            undo(deployer, current)
+            request_rollback(deployer, current)
         back_to = 0 if from_nothing else None
         end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not Outcome.ROLLED_BACK:
-            _refuse_end(deployer, end, watching, undone)
-        report = _proven(deployer, attempt, is_empty=from_nothing)
+            _raise_not_rolled_back(deployer, end, watching, undone)
+        report = _prove(deployer, attempt, is_empty=from_nothing)
     return result(session, attempt, report)
 
 
-def undo(deployer: Deployer, current: ServiceDeployment) -> None:
+def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
     """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
 
     One that waits is answered: so ECS tells later that somebody wanted it back.
     """
-    for hook in deployer.whole(current).pauses:
+    for hook in deployer.describe_service_deployment(current).pauses:
         try:
             deployer.patience(lambda: deployer.ecs.answer_pause(current.arn, hook.id, goes_on=False))  # noqa: B023  # called at once
         except Exception as error:
@@ -162,7 +162,7 @@ def undo(deployer: Deployer, current: ServiceDeployment) -> None:
             raise
 
 
-def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
+def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
     """Raise what tells why a deployment was not taken back."""
     if end.outcome is Outcome.SUCCEEDED:
         name = deployer.session.environment.name
@@ -174,13 +174,13 @@ def _refuse_end(deployer: Deployer, end: End, watching: Watching, undone: str) -
     deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
 
 
-def _go_to(
+def _return_to(
     deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
 ) -> Released:
     """Point the service at what it is to run again; where ECS is at that already, follow it."""
     session = deployer.session
     _require_usable(deployer, goal)
-    strategy = back_strategy(session, service)
+    strategy = rollback_strategy(session, service)
     first_record = begun(
         session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name, resumes=resumes
     )
@@ -192,16 +192,16 @@ def _go_to(
             report = deployer.prove(attempt, digest=goal.digest)
         else:
             back_to = None if service.desired else 0
-            started = _started(deployer, goal, current, service=service, strategy=strategy)
+            started = _start_or_adopt(deployer, goal, current, service=service, strategy=strategy)
             end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
             deployer.require_success(
                 end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
             )
-            report = _proven(deployer, attempt, is_empty=False)
+            report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
 
 
-def _started(
+def _start_or_adopt(
     deployer: Deployer,
     goal: Goal,
     current: ServiceDeployment | None,
@@ -209,14 +209,14 @@ def _started(
     service: Service,
     strategy: Strategy,
 ) -> Started:
-    """Start what returns to the goal; take it up where it is under way."""
+    """Start what returns to the goal; adopt it where it is under way."""
     arn = goal.task_definition_arn
     if (
         current is not None
         and current.status not in ROLLING_BACK
         and deployer.task_definition_of(current) == arn
     ):
-        return deployer.take_up(current.arn, task_definition_arn=arn)
+        return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
     order = Order(
         task_definition_arn=arn,
@@ -226,7 +226,7 @@ def _started(
     return deployer.start(order)
 
 
-def _proven(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
+def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
     """Prove what runs again. Where nothing has ever run, nothing is there to prove, nor to return to later."""
     attempt.outcome = ROLLED_BACK
     if not is_empty:
@@ -256,14 +256,14 @@ def _named(deployer: Deployer, to: str) -> Goal:
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
         records = ledger_of(deployer.session).of_image(to)
-        found = next((each for each in records if each.is_proven), None)
-        if found is None:
+        release = next((each for each in records if each.is_proven), None)
+        if release is None:
             raise ReleaseMissingError(
                 f"no release of {to} was proven in {name}",
                 hint=f"release it: `release {name} --image {shlex.quote(to)}`; "
                 f"`rollback {name} --to TASK_DEFINITION` names any revision",
             )
-        return Goal(task_definition_arn=_task_definition(found), digest=to)
+        return Goal(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:

@@ -67,14 +67,14 @@ class Index:
         What is for the platform unknown/unknown is none: attestations are stored so, and no runtime chooses them. Raises
         NoImageError where one of them is gone, PromotionRefusedError where what is there is no image.
         """
-        found = tuple(self._images({self.digest: ""}, depth=0))
-        if not found:
+        images = tuple(self._images({self.digest: ""}, depth=0))
+        if not images:
             raise self._refused("is an index that names no image that could run")
-        return found
+        return images
 
-    def _images(self, wanted: Mapping[str, str], *, depth: int) -> Iterator[Scanned]:
-        """Yield the images among the manifests of `wanted`, which are platforms by digest, and those below."""
-        new = {digest: platform for digest, platform in wanted.items() if digest not in self._seen}
+    def _images(self, platforms: Mapping[str, str], *, depth: int) -> Iterator[Scanned]:
+        """Yield the images among the manifests of `platforms`, which is by digest, and those below."""
+        new = {digest: platform for digest, platform in platforms.items() if digest not in self._seen}
         if not new:
             return
         if depth > _DEEPEST or len(self._seen) + len(new) > _MOST_IMAGES:
@@ -174,9 +174,9 @@ def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: P
     least = SEVERITIES.index(settings.refuse_findings)
     bad = {severity: counts[severity] for severity in reversed(SEVERITIES[least:]) if counts.get(severity)}
     if bad:
-        told = ", ".join(f"{count} {severity}" for severity, count in bad.items())
+        counted = ", ".join(f"{count} {severity}" for severity, count in bad.items())
         raise _refused(
-            f"the scan of {image} has findings of {settings.refuse_findings} or above: {told}",
+            f"the scan of {image} has findings of {settings.refuse_findings} or above: {counted}",
             f"mend them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
             image,
         )
@@ -195,11 +195,11 @@ def _refused(message: str, hint: str, image: Scanned) -> PromotionRefusedError:
 
 def _scan(ecr: Any, image: Scanned) -> Mapping[str, Any] | None:
     try:
-        found: Mapping[str, Any] = ecr.describe_image_scan_findings(
+        scan: Mapping[str, Any] = ecr.describe_image_scan_findings(
             repositoryName=image.repository, imageId={"imageDigest": image.image}
         )
     except Exception as error:
         if error_code(error) != "ScanNotFoundException":
             raise
         return None
-    return found
+    return scan

@@ -51,27 +51,27 @@ def attribute(rehearsal: Rehearsal) -> tuple[str, ...]:
 
 
 def _matched(
-    failed: Sequence[FailedRequest], told: Sequence[BalancerFailure]
+    failed: Sequence[FailedRequest], failures: Sequence[BalancerFailure]
 ) -> list[BalancerFailure | None]:
     """Return, for each failed request, what the load balancer says of it: the nearest in time of the same path, used once."""
     by_path: dict[str, list[BalancerFailure]] = {}
-    for failure in sorted(told, key=lambda failure: failure.at):
+    for failure in sorted(failures, key=lambda failure: failure.at):
         by_path.setdefault(failure.path.partition("?")[0], []).append(failure)
-    found = []
+    matched = []
     for request in failed:
         left = by_path.get(request.path.partition("?")[0], [])
         best = _nearest(request, left)
         if best is not None:
             left.remove(best)
-        found.append(best)
-    return found
+        matched.append(best)
+    return matched
 
 
-def _nearest(request: FailedRequest, told: Sequence[BalancerFailure]) -> BalancerFailure | None:
+def _nearest(request: FailedRequest, failures: Sequence[BalancerFailure]) -> BalancerFailure | None:
     """Return the failure nearest in time, of those in the order of time that fit; None where all are too far."""
-    first = bisect_left(told, request.ended_at - _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
-    last = bisect_right(told, request.ended_at + _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
-    near = (failure for failure in told[first:last] if _fits(request.kind, failure.status))
+    first = bisect_left(failures, request.ended_at - _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
+    last = bisect_right(failures, request.ended_at + _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
+    near = (failure for failure in failures[first:last] if _fits(request.kind, failure.status))
     return min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
 
 

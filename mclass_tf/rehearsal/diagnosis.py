@@ -48,14 +48,14 @@ def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
     """Return what was found, the most failures first; each failed request that was told counts once."""
     causes = attribute(rehearsal)
     counted = Counter(causes)
-    found = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
+    findings = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
     if rehearsal.load.left_out:
         left = f"{rehearsal.load.left_out:,} more failed, and were only counted"
-        found.append(Finding(cause=UNKNOWN, failed=0, text=left))
+        findings.append(Finding(cause=UNKNOWN, failed=0, text=left))
     if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
-        found.append(_finding(GRACE_PERIOD, 0, rehearsal))
-    found += [*_out_of_reach(rehearsal), *_version(rehearsal)]
-    return tuple(sorted(found, key=lambda finding: (-finding.failed, not finding.is_protection)))
+        findings.append(_finding(GRACE_PERIOD, 0, rehearsal))
+    findings += [*_out_of_reach(rehearsal), *_version(rehearsal)]
+    return tuple(sorted(findings, key=lambda finding: (-finding.failed, not finding.is_protection)))
 
 
 def _out_of_reach(rehearsal: Rehearsal) -> Iterator[Finding]:
@@ -104,8 +104,8 @@ def _requests(count: int) -> str:
 
 
 def _lame_duck(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
-    told = rehearsal.settings.lame_duck
-    now = "" if told is None else f" (MCLASS_LAME_DUCK_SECONDS is {told:g})"
+    lame_duck = rehearsal.settings.lame_duck
+    now = "" if lame_duck is None else f" (MCLASS_LAME_DUCK_SECONDS is {lame_duck:g})"
     return (
         f"{_requests(count)} met a task that had got SIGTERM before the load balancer heard of it, and had stopped serving at once",
         (
@@ -117,12 +117,12 @@ def _lame_duck(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
 
 def _keep_alive(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
     settings = rehearsal.settings
-    told = "" if settings.keep_alive is None else f" It is {settings.keep_alive:g} s now."
+    now = "" if settings.keep_alive is None else f" It is {settings.keep_alive:g} s now."
     return (
         f"{_requests(count)} went over an idle connection that the service closed at that very moment",
         (
             f"keep-alive: the service must keep idle connections longer than the load balancer, whose idle timeout is "
-            f"{settings.idle_timeout} s: MCLASS_KEEP_ALIVE_SECONDS above it.{told}"
+            f"{settings.idle_timeout} s: MCLASS_KEEP_ALIVE_SECONDS above it.{now}"
         ),
     )
 

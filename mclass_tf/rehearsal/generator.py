@@ -148,9 +148,9 @@ class Generator:
     def _ended_early(self) -> LoadError:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        told = " | ".join(self._errors) or "it says nothing"
+        errors = " | ".join(self._errors) or "it says nothing"
         return LoadError(
-            f"the process that sends the load failed (status {self._process.poll()}): {told}",
+            f"the process that sends the load failed (status {self._process.poll()}): {errors}",
             hint="this is a bug, unless the machine is out of memory; the rehearsal was broken off",
         )
 
@@ -186,11 +186,11 @@ def _load(end: Mapping[str, Any], *, samples: tuple[Sample, ...], failed: tuple[
     )
 
 
-def _phase(found: Mapping[str, Any]) -> Phase:
+def _phase(document: Mapping[str, Any]) -> Phase:
     return Phase(
         **{
-            **found,
-            "latency": found["latency"] and Latency(**found["latency"]),
-            "long_latency": found["long_latency"] and Latency(**found["long_latency"]),
+            **document,
+            "latency": document["latency"] and Latency(**document["latency"]),
+            "long_latency": document["long_latency"] and Latency(**document["long_latency"]),
         }
     )

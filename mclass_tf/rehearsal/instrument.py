@@ -28,7 +28,7 @@ class Instrument:
 
     def failures(self, *, load_balancer_arn: str, since: float) -> tuple[BalancerFailure, ...]:
         """Return what a load balancer answered with an error of its own, or broke off, in order."""
-        found = self._ask("GET", f"failures?since={since}")["failures"]
+        failures = self._ask("GET", f"failures?since={since}")["failures"]
         return tuple(
             BalancerFailure(
                 at=failure["at"],
@@ -39,16 +39,16 @@ class Instrument:
                 path=failure["path"],
                 in_flight_seconds=failure["in_flight_seconds"],
             )
-            for failure in found
+            for failure in failures
             if failure["load_balancer_arn"] == load_balancer_arn and failure["at"] >= since
         )
 
     def requests(self, *, listener_arn: str) -> dict[str, int]:
         """Return how many requests a listener has given to each target group so far, by its ARN; told a second late."""
-        found = self._ask("GET", "requests")["requests"]
+        counts = self._ask("GET", "requests")["requests"]
         return {
             each["target_group_arn"]: int(each["count"])
-            for each in found
+            for each in counts
             if each["listener_arn"] == listener_arn
         }
 

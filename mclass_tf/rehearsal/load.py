@@ -182,8 +182,8 @@ def main() -> None:
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:
         plan = LoadPlan.from_json(unbuffered.readline())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * _MOST_IN_FLIGHT)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    limit = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * _MOST_IN_FLIGHT)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(plan))
 

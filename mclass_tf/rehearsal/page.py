@@ -11,11 +11,11 @@ from mclass_tf.rehearsal.report import Report, Run, document, instant
 from mclass_tf.rehearsal.result import COMPARED, Latency, Rehearsal
 from mclass_tf.rehearsal.summary import (
     brief,
-    exposure_told,
-    killed_told,
+    exposure_text,
+    killed_text,
     milliseconds,
     number,
-    promotion_told,
+    promotion_text,
     subject_of,
 )
 from mclass_tf.terminal import json_text
@@ -127,9 +127,9 @@ def _figures(report: Report) -> str:
     if report.killed:
         entries.append(("requests.killed", number(report.killed), "of them at a task that died", ""))
     for name in COMPARED:
-        found = report.latency(name)
-        if found is not None:
-            entries.append((f"latency.{name}.p99", f"{milliseconds(found.p99)} ms", f"p99 {name}", ""))
+        latency = report.latency(name)
+        if latency is not None:
+            entries.append((f"latency.{name}.p99", f"{milliseconds(latency.p99)} ms", f"p99 {name}", ""))
     release = report.shown.rehearsal.release
     if release is not None:
         entries.append(("", f"{release.ended_at - release.started_at:.0f} s", "for the release", ""))
@@ -145,8 +145,8 @@ def _promoted(rehearsal: Rehearsal) -> Iterator[tuple[str, str, str, str]]:
     promotion, exposure = rehearsal.promotion, rehearsal.exposure
     if promotion is not None:
         yield "promotion.ecs_seconds", f"{promotion.ecs_seconds:.0f} s", "of it ECS's own", ""
-        told = f"{promotion.overhead_seconds:.1f} s"
-        yield "promotion.overhead_seconds", told, "of the promotion before and after ECS", ""
+        overhead = f"{promotion.overhead_seconds:.1f} s"
+        yield "promotion.overhead_seconds", overhead, "of the promotion before and after ECS", ""
     if exposure is not None:
         met = number(exposure.requests)
         yield "exposure.requests", met, f"requests met the new version, {exposure.share:.1%} then", ""
@@ -187,18 +187,18 @@ def _requests_table(report: Report) -> str:
     rows = [
         f'<tr><th scope="row">{escape(name)}</th><td class="n">{number(phase["sent"])}</td>'
         f'<td class="n">{number(phase["failed"])}</td>'
-        f"<td>{escape(_told(phase['by_kind']))}</td></tr>"
+        f"<td>{escape(_kinds_text(phase['by_kind']))}</td></tr>"
         for name, phase in report.phases().items()
     ]
     rows.append(
         f'<tr><th scope="row">all</th><td class="n">{number(report.sent)}</td>'
-        f'<td class="n">{number(report.failed)}</td><td>{escape(_told(report.by_kind))}</td></tr>'
+        f'<td class="n">{number(report.failed)}</td><td>{escape(_kinds_text(report.by_kind))}</td></tr>'
     )
     head = (("phase", ""), ("sent", "n"), ("failed", "n"), ("how", ""))
     return _table(head, rows, kind="phases-table")
 
 
-def _told(kinds: dict[str, int]) -> str:
+def _kinds_text(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {number(count)}" for kind, count in kinds.items())
 
 
@@ -216,23 +216,23 @@ def _kinds(report: Report) -> str:
 def _latency_table(report: Report) -> str:
     names = ("p50", "p90", "p99", "p99.9", "max")
     rows = [
-        f'<tr><th scope="row">{escape(name)}</th>{_latency_cells(name, found)}</tr>'
+        f'<tr><th scope="row">{escape(name)}</th>{_latency_cells(name, latency)}</tr>'
         for name in COMPARED
-        if (found := report.latency(name)) is not None
+        if (latency := report.latency(name)) is not None
     ]
     ratio = report.p99_ratio()
-    told = "" if ratio is None else f"<p>p99 during the release is {ratio:g} times that before it.</p>"
+    note = "" if ratio is None else f"<p>p99 during the release is {ratio:g} times that before it.</p>"
     head = (("ms", ""), *((name, "n") for name in names))
-    return _table(head, rows, kind="latencies") + told
+    return _table(head, rows, kind="latencies") + note
 
 
-def _latency_cells(phase: str, found: Latency) -> str:
+def _latency_cells(phase: str, latency: Latency) -> str:
     values = (
-        ("p50", found.p50),
-        ("p90", found.p90),
-        ("p99", found.p99),
-        ("p999", found.p999),
-        ("max", found.max),
+        ("p50", latency.p50),
+        ("p90", latency.p90),
+        ("p99", latency.p99),
+        ("p999", latency.p999),
+        ("max", latency.max),
     )
     return "".join(
         f'<td class="n" data-key="latency.{phase}.{name}" data-value="{value}">{milliseconds(value)}</td>'
@@ -250,11 +250,11 @@ def _stages_table(rehearsal: Rehearsal) -> str:
     ]
     if not rows:
         return ""
-    told = [promotion_told(rehearsal.promotion)] if rehearsal.promotion else []
-    told += [exposure_told(rehearsal.exposure)] if rehearsal.exposure else []
-    told += [killed_told(rehearsal.killed)] if rehearsal.killed else []
+    notes = [promotion_text(rehearsal.promotion)] if rehearsal.promotion else []
+    notes += [exposure_text(rehearsal.exposure)] if rehearsal.exposure else []
+    notes += [killed_text(rehearsal.killed)] if rehearsal.killed else []
     head = (("at", "n"), ("stage", ""), ("production traffic of the new version", "n"))
-    paragraphs = "".join(f"<p>{escape(_sentence_case(text))}.</p>" for text in told)
+    paragraphs = "".join(f"<p>{escape(_sentence_case(text))}.</p>" for text in notes)
     return paragraphs + _table(head, rows)
 
 
@@ -328,7 +328,7 @@ def _settings(rehearsal: Rehearsal) -> str:
 def _method(rehearsal: Rehearsal) -> str:
     load = rehearsal.load
     sender = load.sender
-    told = [
+    sentences = [
         (
             f"Requests were begun at a constant rate of {sender.rate:g} a second, whatever became of those before them; latency "
             "counts from the moment at which a request was due, so that a pause of the service is seen by all that came meanwhile. "
@@ -343,4 +343,4 @@ def _method(rehearsal: Rehearsal) -> str:
         + (f" It was behind: {sender.why}." if sender.is_behind else ""),
         *rehearsal.notes,
     ]
-    return "".join(f"<p>{escape(text)}</p>" for text in told)
+    return "".join(f"<p>{escape(text)}</p>" for text in sentences)

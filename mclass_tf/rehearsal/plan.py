@@ -62,16 +62,16 @@ class LoadPlan:
 
     def problems(self) -> list[str]:
         """Return what is wrong with it, each a sentence."""
-        found = []
+        problems = []
         if not (math.isfinite(self.rate) and 0 < self.rate <= FASTEST):
-            found.append(f"the rate is {self.rate:g}; it must be above 0 and at most {FASTEST:g} a second")
+            problems.append(f"the rate is {self.rate:g}; it must be above 0 and at most {FASTEST:g} a second")
         for name in ("new_connection_share", "long_share"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
-                found.append(f"{name} is {share:g}; it must be from 0 to 1")
+                problems.append(f"{name} is {share:g}; it must be from 0 to 1")
         if self.long_share and self.long_ms / 1000 >= self.timeout:
-            found.append(f"long requests of {self.long_ms} ms are not over within {self.timeout:g} s")
-        return found
+            problems.append(f"long requests of {self.long_ms} ms are not over within {self.timeout:g} s")
+        return problems
 
     def to_json(self) -> str:
         """Return it as one line."""
@@ -79,15 +79,15 @@ class LoadPlan:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> LoadPlan:
-        found: dict[str, Any] = json.loads(text)
-        where = _tuples(found.pop("where"))
-        probe = found.pop("probe")
+        document: dict[str, Any] = json.loads(text)
+        where = _tuples(document.pop("where"))
+        probe = document.pop("probe")
         return cls(
             where=Where(**where),
             probe=None if probe is None else Probe(**_tuples(probe)),
-            **_tuples(found),
+            **_tuples(document),
         )
 
 
-def _tuples(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}

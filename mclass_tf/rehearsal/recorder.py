@@ -56,8 +56,8 @@ class Recorder:
         self._own.append(Event(at=time.time(), source="rehearsal", message=message))
 
     def events(self, *, since: float) -> tuple[Event, ...]:
-        found = [event for event in (*self._events.values(), *self._own) if event.at >= since]
-        return tuple(sorted(found, key=lambda event: event.at))
+        events = [event for event in (*self._events.values(), *self._own) if event.at >= since]
+        return tuple(sorted(events, key=lambda event: event.at))
 
     def tasks(self) -> tuple[TaskTimeline, ...]:
         """Return the tasks in the order of their creation, each with the states of its target."""
@@ -102,7 +102,7 @@ class Recorder:
     def _look_at_deployments(self) -> None:
         """Through no model: the SDK's may not know the fields of the native strategies."""
         watched, call = self._watched, self._aws.call_ecs
-        found = call(
+        listed = call(
             "ListServiceDeployments",
             {
                 "cluster": watched.cluster,
@@ -110,13 +110,13 @@ class Recorder:
                 "maxResults": _DEPLOYMENTS_LOOKED_AT,
             },
         )
-        arns = [str(each["serviceDeploymentArn"]) for each in found.get("serviceDeployments", ())]
+        arns = [str(each["serviceDeploymentArn"]) for each in listed.get("serviceDeployments", ())]
         if self._before is None:
             self._before = frozenset(arns)
-        wanted = [arn for arn in arns if arn not in self._before and not self._has_finished(arn)]
-        if not wanted:
+        unfinished = [arn for arn in arns if arn not in self._before and not self._has_finished(arn)]
+        if not unfinished:
             return
-        described = call("DescribeServiceDeployments", {"serviceDeploymentArns": wanted})
+        described = call("DescribeServiceDeployments", {"serviceDeploymentArns": unfinished})
         for each in described.get("serviceDeployments", ()):
             arn = each["serviceDeploymentArn"]
             self._deployments[arn] = deployment_of(each, self._deployments.get(arn), now=time.time())
@@ -128,9 +128,9 @@ class Recorder:
     def _look_at_events(self) -> None:
         watched = self._watched
         answer = self._aws.ecs.describe_services(cluster=watched.cluster, services=[watched.service])
-        for found in answer["services"][0].get("events", []):
-            event = Event(at=found["createdAt"].timestamp(), source="ecs", message=found["message"])
-            self._events.setdefault(found["id"], event)
+        for entry in answer["services"][0].get("events", []):
+            event = Event(at=entry["createdAt"].timestamp(), source="ecs", message=entry["message"])
+            self._events.setdefault(entry["id"], event)
 
     def _look_at_tasks(self) -> None:
         watched, ecs = self._watched, self._aws.ecs
@@ -140,10 +140,12 @@ class Recorder:
         stopped = ecs.list_tasks(
             cluster=watched.cluster, serviceName=watched.service, desiredStatus="STOPPED"
         )
-        wanted = [arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._is_over(arn)]
-        for first in range(0, len(wanted), _TASKS_A_CALL):
-            found = ecs.describe_tasks(cluster=watched.cluster, tasks=wanted[first : first + _TASKS_A_CALL])
-            for task in found["tasks"]:
+        unfinished = [arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._is_over(arn)]
+        for first in range(0, len(unfinished), _TASKS_A_CALL):
+            answer = ecs.describe_tasks(
+                cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_A_CALL]
+            )
+            for task in answer["tasks"]:
                 self._tasks[task["taskArn"]] = timeline_of(task)
 
     def _is_over(self, arn: str) -> bool:
@@ -155,9 +157,9 @@ class Recorder:
         seen: dict[str, TargetState] = {}
         for group in self._watched.target_group_arns:
             answer = self._aws.elbv2.describe_target_health(TargetGroupArn=group)
-            for found in answer["TargetHealthDescriptions"]:
-                health = found["TargetHealth"]
-                seen[found["Target"]["Id"]] = TargetState(
+            for target in answer["TargetHealthDescriptions"]:
+                health = target["TargetHealth"]
+                seen[target["Target"]["Id"]] = TargetState(
                     at=now, state=health["State"], reason=health.get("Reason", "")
                 )
         for ip in {*seen, *self._targets}:
@@ -169,15 +171,15 @@ class Recorder:
             states.append(state)
 
 
-def deployment_of(found: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
+def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
     """Return a service deployment as DescribeServiceDeployments gives it, with the stages that were seen of it before.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
-    status = str(found["status"])
-    name = found.get("lifecycleStage") or status if status == "IN_PROGRESS" else status
-    share = (found.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
-    created, finished = float(found["createdAt"]), found.get("finishedAt")
+    status = str(described["status"])
+    name = described.get("lifecycleStage") or status if status == "IN_PROGRESS" else status
+    share = (described.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
+    created, finished = float(described["createdAt"]), described.get("finishedAt")
     stages = () if known is None else known.stages
     last = stages[-1] if stages else None
     if last is None or (last.name, last.production) != (name, share):
@@ -185,7 +187,7 @@ def deployment_of(found: Mapping[str, Any], known: Deployment | None, *, now: fl
         at = created if last is None else float(finished) if finished else now
         stages = (*stages, Stage(name=name, at=at, production=share))
     return Deployment(
-        arn=found["serviceDeploymentArn"],
+        arn=described["serviceDeploymentArn"],
         status=status,
         created_at=created,
         finished_at=None if finished is None else float(finished),

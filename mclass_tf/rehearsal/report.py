@@ -73,9 +73,9 @@ class Report:
         """Return the latencies of a phase, of all runs together."""
         merged = histogram()
         for run in self.runs:
-            found = run.rehearsal.load.phase(phase)
-            if found is not None and found.histogram:
-                merged.decode_and_add(found.histogram)
+            latest = run.rehearsal.load.phase(phase)
+            if latest is not None and latest.histogram:
+                merged.decode_and_add(latest.histogram)
         return latency_of(merged)
 
     def p99_ratio(self) -> float | None:
@@ -87,19 +87,19 @@ class Report:
 
     def phases(self) -> dict[str, dict[str, Any]]:
         """Return, by phase, what was sent and what failed, of all runs together."""
-        found: dict[str, dict[str, Any]] = {}
+        phases: dict[str, dict[str, Any]] = {}
         for name in PHASES:
             own = [phase for run in self.runs for phase in run.rehearsal.load.phases if phase.name == name]
             kinds: Counter[str] = Counter()
             for phase in own:
                 kinds.update(phase.by_kind)
             if own:
-                found[name] = {
+                phases[name] = {
                     "sent": sum(phase.sent for phase in own),
                     "failed": sum(phase.failed for phase in own),
                     "by_kind": dict(kinds.most_common()),
                 }
-        return found
+        return phases
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -188,15 +188,15 @@ def _latency(latency: Latency | None) -> dict[str, float] | None:
     return None if latency is None else asdict(latency)
 
 
-def _times(found: Any) -> Any:
+def _times(document: Any) -> Any:
     """Write times as the rest of the world reads them."""
-    if isinstance(found, Mapping):
+    if isinstance(document, Mapping):
         return {
-            key: instant(value) if _is_time(key, value) else _times(value) for key, value in found.items()
+            key: instant(value) if _is_time(key, value) else _times(value) for key, value in document.items()
         }
-    if isinstance(found, (list, tuple)):
-        return [_times(value) for value in found]
-    return found
+    if isinstance(document, (list, tuple)):
+        return [_times(value) for value in document]
+    return document
 
 
 def _is_time(key: str, value: Any) -> bool:

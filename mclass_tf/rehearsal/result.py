@@ -119,11 +119,11 @@ class Load:
 
     @property
     def by_kind(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for phase in self.phases:
             for kind, count in phase.by_kind.items():
-                found[kind] = found.get(kind, 0) + count
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+                counts[kind] = counts.get(kind, 0) + count
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def phase(self, name: str) -> Phase | None:
         return next((phase for phase in self.phases if phase.name == name), None)

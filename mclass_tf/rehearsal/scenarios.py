@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.rehearsal import causes
+from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.plan import LoadPlan, Probe
 from mclass_tf.rehearsal.result import Incident, Settings
-from mclass_tf.rehearsal.surroundings import Surroundings
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, NONE, SOME, Expected
 
 # What a task needs in real time to start its process and listen, on a busy machine.
@@ -48,7 +48,7 @@ class Variables:
 class Stage:
     """What a scenario acts on. `digest` is the new version's; `incident` takes down what was done to a task."""
 
-    surroundings: Surroundings
+    fixture: ServiceFixture
     instrument: Instrument
     facts: Facts
     digest: str
@@ -82,13 +82,13 @@ class Scenario(Protocol):
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
         """Return the settings of the release that it is about, from the environment's."""
 
-    def prepare(self, surroundings: Surroundings) -> None:
+    def prepare(self, fixture: ServiceFixture) -> None:
         """Make what must be there before the new version is released."""
 
     def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:
         """Return the load that shows it, from the one that was asked for."""
 
-    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
+    def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:
         """Act just before the old version is rolled out; return what is to be added to UpdateService."""
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
@@ -113,7 +113,7 @@ class Base:
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
         return release
 
-    def prepare(self, surroundings: Surroundings) -> None:
+    def prepare(self, fixture: ServiceFixture) -> None:
         """Nothing."""
 
     def variables(self, facts: Facts) -> Variables:  # noqa: ARG002  # for those that need it
@@ -122,7 +122,7 @@ class Base:
     def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
         return plan
 
-    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:  # noqa: ARG002
+    def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:  # noqa: ARG002
@@ -204,7 +204,7 @@ class BriefVersion(BadVersion):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note(f"the load balancer checks targets every {self.interval} s")
-        stage.surroundings.set_health_check_interval(self.interval)
+        stage.fixture.set_health_check_interval(self.interval)
         return {}
 
 
@@ -218,7 +218,7 @@ class ImageMissing(BadVersion):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the image of the new version is deleted from the repository")
-        stage.surroundings.delete_image(stage.digest)
+        stage.fixture.delete_image(stage.digest)
         return {}
 
     def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
@@ -236,7 +236,7 @@ class NoPullPermission(BadVersion):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the execution role loses its right to pull images")
-        stage.surroundings.forbid_pull()
+        stage.fixture.forbid_pull()
         return {}
 
 
@@ -253,8 +253,8 @@ class SecurityGroupClosed(BadVersion):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the new tasks get a security group that lets nothing in")
-        network = stage.surroundings.keep_network()
-        group = stage.surroundings.closed_security_group()
+        network = stage.fixture.keep_network()
+        group = stage.fixture.closed_security_group()
         return {
             "networkConfiguration": {
                 "awsvpcConfiguration": {**network["awsvpcConfiguration"], "securityGroups": [group]}
@@ -277,7 +277,7 @@ class TaskKilled(Base):
 
     def happen(self, stage: Stage) -> None:
         at = time.time()
-        killed = stage.instrument.kill_task(stage.surroundings.running_tasks())
+        killed = stage.instrument.kill_task(stage.fixture.service.running_tasks())
         stage.incident(Incident(at=at, kind="killed", task=_id(killed)))
         stage.note(f"the process of task {_id(killed)} is killed")
         _until_steady(stage)
@@ -300,20 +300,20 @@ class TaskStopped(Base):
         return Expected(release="", failed_requests=NONE, replaced=True)
 
     def happen(self, stage: Stage) -> None:
-        _stop(stage, stage.surroundings.running_tasks()[0])
+        _stop(stage, stage.fixture.service.running_tasks()[0])
         _until_steady(stage)
 
 
 def _stop(stage: Stage, arn: str) -> None:
     stage.incident(Incident(at=time.time(), kind="stopped", task=_id(arn)))
     stage.note(f"StopTask: task {_id(arn)} gets SIGTERM")
-    stage.surroundings.stop_task(arn, reason="Rehearsal: as a Spot interruption does")
+    stage.fixture.stop_task(arn, reason="Rehearsal: as a Spot interruption does")
 
 
 def _until_steady(stage: Stage) -> None:
     """Wait until the service is whole again, but not before it has noticed that it is not."""
     stage.wait(stage.facts.real(stage.facts.settings.health_check_interval) + _START_SECONDS, lambda: False)
-    stage.wait(_STEADY_SECONDS, stage.surroundings.is_steady)
+    stage.wait(_STEADY_SECONDS, stage.fixture.service.is_steady)
 
 
 def _id(arn: str) -> str:
@@ -378,7 +378,7 @@ class WithoutDeregistrationDelay(Base):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the deregistration delay is set to 0")
-        stage.surroundings.set_deregistration_delay(0)
+        stage.fixture.set_deregistration_delay(0)
         return {}
 
 
@@ -394,7 +394,7 @@ class WithoutMinimumPercent(Base):
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note("the minimum healthy percent is set to 0, the maximum to 100")
-        before = stage.surroundings.keep_deployment_configuration()
+        before = stage.fixture.keep_deployment_configuration()
         # Rebalancing over zones is refused with a maximum of 100.
         return {
             "deploymentConfiguration": {**before, "minimumHealthyPercent": 0, "maximumPercent": 100},
@@ -421,9 +421,9 @@ class SlowStarterInterrupted(Base):
     def variables(self, facts: Facts) -> Variables:
         return Variables(old={"MCLASS_FAULT_SLOW_START_SECONDS": f"{facts.real(self.starts):.2f}"})
 
-    def before_old(self, surroundings: Surroundings) -> Mapping[str, Any]:
+    def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:
         """Bring it into service in peace: it is the replacements that matter."""
-        surroundings.keep_grace_period()
+        fixture.keep_grace_period()
         return {"healthCheckGracePeriodSeconds": 300}
 
     def grace_period(self, settings: Settings) -> int:
@@ -434,9 +434,9 @@ class SlowStarterInterrupted(Base):
         settings = stage.facts.settings
         grace = self.grace_period(settings)
         stage.note(f"the grace period is set to {grace} s")
-        stage.surroundings.set_grace_period(grace)
+        stage.fixture.set_grace_period(grace)
         checks = settings.health_check_interval * (settings.healthy_threshold + 1)
-        for arn in stage.surroundings.running_tasks():
+        for arn in stage.fixture.service.running_tasks():
             _stop(stage, arn)
             # Long enough for a replacement to serve, if it is let live.
             stage.wait(stage.facts.real(self.starts + checks) + 2 * _START_SECONDS, lambda: False)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf.environment import ReleaseSettings
+from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.scenarios import Base, Facts, Stage, Variables
-from mclass_tf.rehearsal.surroundings import Surroundings
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected
 
 # Spread evenly over the requests of a task: so many in a row are well, and pass the smoke test.
@@ -77,9 +77,9 @@ class BadAlarm(BadUnderTraffic):
             strategy=replace(release.strategy, alarms=(_ALARM,)),
         )
 
-    def prepare(self, surroundings: Surroundings) -> None:
-        surroundings.make_error_alarm(_ALARM)
-        surroundings.keep_deployment_configuration()
+    def prepare(self, fixture: ServiceFixture) -> None:
+        fixture.make_error_alarm(_ALARM)
+        fixture.keep_deployment_configuration()
 
     def before_new(self, stage: Stage) -> Mapping[str, Any]:
         stage.note(f"ECS heeds the alarm {_ALARM}: a target answers with 5xx")

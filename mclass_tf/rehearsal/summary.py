@@ -87,9 +87,9 @@ def _requests(report: Report, width: int) -> Iterator[str]:
 def _latencies(report: Report) -> Iterator[str]:
     yield f"{'ms':<7}" + "".join(f"{name:>9}" for name in _COLUMNS)
     for name in COMPARED:
-        found = report.latency(name)
-        if found is not None:
-            values = (found.p50, found.p90, found.p99, found.p999, found.max)
+        latency = report.latency(name)
+        if latency is not None:
+            values = (latency.p50, latency.p90, latency.p99, latency.p999, latency.max)
             yield f"{name:<7}" + "".join(f"{milliseconds(value):>9}" for value in values)
     ratio = report.p99_ratio()
     if ratio is not None:
@@ -121,17 +121,17 @@ def _findings(run: Run, width: int) -> Iterator[str]:
 def _promotion(run: Run, width: int) -> Iterator[str]:
     """What the promotion took, what the stages took, and who met a version that was taken back."""
     rehearsal = run.rehearsal
-    told = [
-        *([promotion_told(rehearsal.promotion)] if rehearsal.promotion else []),
+    sentences = [
+        *([promotion_text(rehearsal.promotion)] if rehearsal.promotion else []),
         *stages_told(rehearsal),
-        *([exposure_told(rehearsal.exposure)] if rehearsal.exposure else []),
-        *([killed_told(rehearsal.killed)] if rehearsal.killed else []),
+        *([exposure_text(rehearsal.exposure)] if rehearsal.exposure else []),
+        *([killed_text(rehearsal.killed)] if rehearsal.killed else []),
     ]
-    for text in told:
+    for text in sentences:
         yield from _wrapped(text, width, indent="  ", first="")
 
 
-def promotion_told(promotion: Promotion) -> str:
+def promotion_text(promotion: Promotion) -> str:
     return (
         f"promoted from {promotion.source} in {promotion.seconds:.1f} s: {promotion.ecs_seconds:.1f} s were ECS's own, "
         f"{promotion.overhead_seconds:.1f} s went before and after it"
@@ -144,7 +144,7 @@ def stages_told(rehearsal: Rehearsal) -> Iterator[str]:
         yield "stages: " + ", ".join(f"{span.words} {span.end - span.start:.1f} s" for span in spans)
 
 
-def exposure_told(exposure: Exposure) -> str:
+def exposure_text(exposure: Exposure) -> str:
     """Return in a sentence who met a version that was taken back."""
     if not exposure.requests:
         given = exposure.balancer_requests
@@ -157,7 +157,7 @@ def exposure_told(exposure: Exposure) -> str:
     )
 
 
-def killed_told(killed: Killed) -> str:
+def killed_text(killed: Killed) -> str:
     """Return in a sentence what became of a command that was killed."""
     cause = f" ({brief(killed.cause)})" if killed.cause else ""
     return (
@@ -169,13 +169,13 @@ def killed_told(killed: Killed) -> str:
 def _release(run: Run, width: int) -> Iterator[str]:
     release = run.rehearsal.release
     if release is not None:
-        yield from _wrapped(_told(run), width, indent="  ", first="")
+        yield from _wrapped(_run_summary(run), width, indent="  ", first="")
     events = run.rehearsal.events
     for event in events[-_MOST_EVENTS:]:
         yield from _event(event, run, width)
 
 
-def _told(run: Run) -> str:
+def _run_summary(run: Run) -> str:
     release = run.rehearsal.release
     assert release is not None  # noqa: S101  # the caller looked
     seconds = release.ended_at - release.started_at

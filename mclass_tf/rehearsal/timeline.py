@@ -59,11 +59,11 @@ def _stages(rehearsal: Rehearsal, axis: Axis) -> str:
         f'title="{escape(span.words)}">{escape(span.words)}</span>'
         for index, span in enumerate(spans)
     )
-    told = ", ".join(f"{span.words} {span.end - span.start:.0f} s" for span in spans)
+    label = ", ".join(f"{span.words} {span.end - span.start:.0f} s" for span in spans)
     keys = f'<span class="soft">{escape(rehearsal.strategy)}</span>' if rehearsal.strategy else ""
     return (
         f'<figure class="panel"><figcaption><b>Stages of the deployment</b>{keys}</figcaption>'
-        f'<div class="stages" role="img" aria-label="{escape(told)}">{boxes}</div></figure>'
+        f'<div class="stages" role="img" aria-label="{escape(label)}">{boxes}</div></figure>'
     )
 
 
@@ -176,12 +176,12 @@ def _latency(rehearsal: Rehearsal, axis: Axis) -> str:
 
 
 def _said_of_latency(rehearsal: Rehearsal) -> str:
-    told = [
+    sentences = [
         f"{phase.name}: median {milliseconds(phase.latency.p50)} ms, p99 {milliseconds(phase.latency.p99)} ms"
         for phase in rehearsal.load.phases
         if phase.latency is not None
     ]
-    return f"Latency over time. {'; '.join(told)}."
+    return f"Latency over time. {'; '.join(sentences)}."
 
 
 def _latency_table(rehearsal: Rehearsal, axis: Axis, samples: Sequence[Sample]) -> str:
@@ -263,8 +263,8 @@ def _kinds(rehearsal: Rehearsal, names: Sequence[str]) -> dict[str, str]:
 
 
 def _share(group: _Group, version: str) -> float:
-    told = sum(group.versions.values())
-    return group.versions.get(version, 0) / told if told else 0.0
+    identified = sum(group.versions.values())
+    return group.versions.get(version, 0) / identified if identified else 0.0
 
 
 def _steps(groups: Sequence[_Group], shares: Sequence[float], axis: Axis) -> list[tuple[float, float]]:
@@ -297,8 +297,8 @@ def _failed_boxes(rehearsal: Rehearsal, axis: Axis) -> Iterator[str]:
 
 def _said_of_versions(rehearsal: Rehearsal, names: Sequence[str]) -> str:
     counts = {name: sum(sample.versions.get(name, 0) for sample in rehearsal.load.samples) for name in names}
-    told = ", ".join(f"{name} {number(count)}" for name, count in counts.items())
-    return f"Answers by version over time: {told}. {number(rehearsal.load.failures)} requests failed."
+    counted = ", ".join(f"{name} {number(count)}" for name, count in counts.items())
+    return f"Answers by version over time: {counted}. {number(rehearsal.load.failures)} requests failed."
 
 
 def _targets(rehearsal: Rehearsal, axis: Axis) -> str:
@@ -363,19 +363,19 @@ def spans(task: TaskTimeline, *, until: float) -> list[Span]:
     over = task.stopped_at if task.stopped_at is not None else until
     marks = [(task.created_at, "starting")]
     for state in task.target:
-        told = _STATES.get(state.state)
-        if told is not None and (told != "unhealthy" or task.healthy_at is not None):
-            marks.append((state.at, told))
+        shown_state = _STATES.get(state.state)
+        if shown_state is not None and (shown_state != "unhealthy" or task.healthy_at is not None):
+            marks.append((state.at, shown_state))
     marks = [mark for mark in marks if task.stopping_at is None or mark[0] < task.stopping_at]
     if task.stopping_at is not None:
         marks.append((task.stopping_at, "ending"))
-    found: list[Span] = []
+    merged: list[Span] = []
     for (start, shown), (end, _) in itertools.pairwise([*sorted(marks), (over, "")]):
-        if found and found[-1].state == shown:
-            found[-1] = Span(start=found[-1].start, end=max(end, start), state=shown)
+        if merged and merged[-1].state == shown:
+            merged[-1] = Span(start=merged[-1].start, end=max(end, start), state=shown)
         else:
-            found.append(Span(start=start, end=max(end, start), state=shown))
-    return found
+            merged.append(Span(start=start, end=max(end, start), state=shown))
+    return merged
 
 
 _STATES = {"healthy": "serving", "unhealthy": "unhealthy", "draining": "draining"}

@@ -99,39 +99,39 @@ def _missing(
 
 
 def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
-    found, failures = rehearsal.exposure, rehearsal.load.failures
-    if found is None:
+    exposure, failures = rehearsal.exposure, rehearsal.load.failures
+    if exposure is None:
         return
-    if expected.failed_requests == NEW_VERSION and failures > found.failed:
-        yield f"{failures - found.failed} requests failed that the new version did not answer"
-    if expected.met_by == NOBODY and (found.requests or found.balancer_requests):
-        yield f"{max(found.requests, found.balancer_requests or 0)} production requests reached the new version"
+    if expected.failed_requests == NEW_VERSION and failures > exposure.failed:
+        yield f"{failures - exposure.failed} requests failed that the new version did not answer"
+    if expected.met_by == NOBODY and (exposure.requests or exposure.balancer_requests):
+        yield f"{max(exposure.requests, exposure.balancer_requests or 0)} production requests reached the new version"
     if expected.met_by == BOUNDED:
-        if not found.failed:
+        if not exposure.failed:
             yield "no user met an error of the new version: it was not seen under traffic"
-        if found.share > _most(found):
-            yield f"{found.share:.1%} of the requests met the new version, the strategy gives it {found.limit:.1%}"
+        if exposure.share > _most(exposure):
+            yield f"{exposure.share:.1%} of the requests met the new version, the strategy gives it {exposure.limit:.1%}"
 
 
 def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
     """What a command that went on with one that was killed says, and is not so."""
-    found = rehearsal.killed
-    if found is None:
+    killed = rehearsal.killed
+    if killed is None:
         return
-    if not found.serves_what_it_says:
-        yield f"`release --resume` says {found.outcome!r}, and something else serves"
-    if not found.record_is_true:
+    if not killed.serves_what_it_says:
+        yield f"`release --resume` says {killed.outcome!r}, and something else serves"
+    if not killed.record_is_true:
         yield "the ledger does not say that the attempt was cut off, and what came of it"
-    if not found.is_plan_empty:
+    if not killed.is_plan_empty:
         yield "Terraform's plan is not empty after it"
 
 
-def _most(found: Exposure) -> float:
+def _most(exposure: Exposure) -> float:
     """Return the share above which more than chance is at work: the limit and three standard deviations, and a request."""
-    if not found.sent:
+    if not exposure.sent:
         return 1.0
-    deviation = math.sqrt(found.limit * (1 - found.limit) / found.sent)
-    return found.limit + 3 * deviation + 1 / found.sent
+    deviation = math.sqrt(exposure.limit * (1 - exposure.limit) / exposure.sent)
+    return exposure.limit + 3 * deviation + 1 / exposure.sent
 
 
 def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
@@ -139,8 +139,8 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
     if not expected.release or release is None:
         return
     if release.outcome != expected.release:
-        told = f": {release.cause or release.error}" if release.cause or release.error else ""
-        yield f"the release {_SAID.get(release.outcome, release.outcome)}{told}"
+        cause = f": {release.cause or release.error}" if release.cause or release.error else ""
+        yield f"the release {_SAID.get(release.outcome, release.outcome)}{cause}"
     elif expected.causes and not any(
         words.lower() in f"{release.cause} {release.error}".lower() for words in expected.causes
     ):

@@ -4,11 +4,12 @@ from mclass_tf.rollout.cause import Cause, explain, explain_task
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.rollout.follow import Choice, follow
 from mclass_tf.rollout.serving import require_alone
-from mclass_tf.rollout.start import Order, Started, ongoing, start
+from mclass_tf.rollout.start import BeforeUpdate, Order, Started, ongoing, start
 from mclass_tf.rollout.view import Tasks, View, tasks_of
 from mclass_tf.rollout.watch import End, Outcome, Watch
 
 __all__ = [
+    "BeforeUpdate",
     "Cause",
     "Choice",
     "Client",

@@ -99,13 +99,13 @@ def _of_tasks(stopped: Iterable[Task]) -> str:
 
 
 def _of_task(task: Task) -> str:
-    told = [words for words in map(_of_container, task.containers) if words]
+    reasons = [words for words in map(_of_container, task.containers) if words]
     # Of a task that could not start, ECS says the same of the task and of its container.
-    told = [words for words in told if not task.stopped_reason or words not in task.stopped_reason]
+    reasons = [words for words in reasons if not task.stopped_reason or words not in task.stopped_reason]
     # That a container exited is what ECS says of every such task; how is what the container says.
-    if told and (not task.stopped_reason or "Essential container" in task.stopped_reason):
-        return _one_line("; ".join(told))
-    return _one_line("; ".join([task.stopped_reason, *told] if task.stopped_reason else told))
+    if reasons and (not task.stopped_reason or "Essential container" in task.stopped_reason):
+        return _one_line("; ".join(reasons))
+    return _one_line("; ".join([task.stopped_reason, *reasons] if task.stopped_reason else reasons))
 
 
 def _of_container(container: Container) -> str:
@@ -125,14 +125,14 @@ def _of_hooks(deployment: ServiceDeployment) -> str:
         return ""
     for hook in deployment.hooks:
         name = hook.target_arn.partition(":function:")[2] or hook.target_arn
-        found = {
+        cause = {
             ("PAUSE", "FAILED"): "taken back by a user: a pause was answered with a rollback",
             ("PAUSE", "TIMED_OUT"): "nobody answered a pause in time",
             ("AWS_LAMBDA", "FAILED"): f"the Lambda hook {name} failed",
             ("AWS_LAMBDA", "TIMED_OUT"): f"the Lambda hook {name} came to no end in time",
         }.get((hook.kind, hook.status), "")
-        if found and (hook.rolls_back or hook.status == "FAILED"):
-            return found
+        if cause and (hook.rolls_back or hook.status == "FAILED"):
+            return cause
     return ""
 
 

@@ -69,12 +69,12 @@ def follow(
             show(view)
         if back_to is not None and watch.is_rolling_back:
             count, back_to = back_to, None
-            _lower(client, count, patience=patience)
+            _set_desired_count(client, count, patience=patience)
         is_to_go = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
             return watch.end
         if is_to_go and refusal != "" and not watch.is_rolling_back:
-            refusal = _roll_back(client, watch, patience=patience, told=refusal)
+            refusal = _roll_back(client, watch, patience=patience, reported=refusal)
         _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
@@ -86,7 +86,7 @@ def follow(
             _roll_back(client, watch, patience=patience)
 
 
-def _lower(client: Client, count: int, *, patience: Patience) -> None:
+def _set_desired_count(client: Client, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
 
 
@@ -118,7 +118,7 @@ def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience:
         patience.tell(f"ECS does not take the answer: {error_message(error)}")
 
 
-def _roll_back(client: Client, watch: Watch, *, patience: Patience, told: str | None = None) -> str:
+def _roll_back(client: Client, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
     """Tell ECS to roll back; where it will not, say why, unless that was `told`, and go on watching. "" where it does."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
@@ -126,7 +126,7 @@ def _roll_back(client: Client, watch: Watch, *, patience: Patience, told: str | 
         raise
     except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
         refusal = error_message(error) or type(error).__name__
-        if refusal != told:
+        if refusal != reported:
             patience.tell(f"ECS does not roll it back: {refusal}")
         return refusal
     return ""

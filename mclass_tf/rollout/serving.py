@@ -47,9 +47,9 @@ def require_alone(
 
 def _of_service(service: Service, task_definition_arn: str) -> Iterator[str]:
     primary = service.primary
-    found = "nothing" if primary is None else primary.task_definition_arn
-    if found != task_definition_arn:
-        yield f"the service is to run {found}"
+    intended = "nothing" if primary is None else primary.task_definition_arn
+    if intended != task_definition_arn:
+        yield f"the service is to run {intended}"
     elif primary is not None and primary.rollout_state not in ("", "COMPLETED"):
         yield f"its deployment is {primary.rollout_state}"
     if service.running < service.desired:

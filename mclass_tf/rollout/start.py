@@ -15,6 +15,10 @@ _FOUND_WITHIN = 60.0  # seconds; ECS takes a moment to list what UpdateService h
 _PAUSE = 0.5
 
 
+BeforeUpdate = Callable[[], Mapping[str, Any]]
+"""Is called just before UpdateService; returns what is to be added to its settings."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What the service is told: the task definition to run, and how many; `desired` None: as many as now.
@@ -31,14 +35,14 @@ class Order:
 class Started:
     """A service deployment under way. `seen` are the ids of the service's events from before, `at` is the clock's.
 
-    `is_taken_up`: it was under way already.
+    `is_adopted`: it was under way already.
     """
 
     service_deployment_arn: str
     task_definition_arn: str
     seen: frozenset[str]
     at: float
-    is_taken_up: bool = False
+    is_adopted: bool = False
 
 
 def ongoing(client: Client) -> ServiceDeployment | None:
@@ -51,6 +55,7 @@ def start(
     order: Order,
     *,
     patience: Patience,
+    before_update: BeforeUpdate = dict,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
 ) -> Started:
@@ -63,20 +68,21 @@ def start(
     known = {each.arn for each in patience(client.service_deployments)}
     began = clock()
     force = before.task_definition_arn == order.task_definition_arn
+    settings = _merged(order.settings, before_update())
     patience(
         lambda: client.update(
             task_definition=order.task_definition_arn,
             desired=order.desired,
             force=force,
-            settings=order.settings,
+            settings=settings,
         )
     )
     while clock() - began < _FOUND_WITHIN:
         # The oldest first: a later one would be somebody's who has started the same again.
-        for found in reversed(patience(client.service_deployments)):
-            if found.arn not in known and _runs(client, found, order, patience=patience):
+        for deployment in reversed(patience(client.service_deployments)):
+            if deployment.arn not in known and _runs(client, deployment, order, patience=patience):
                 return Started(
-                    service_deployment_arn=found.arn,
+                    service_deployment_arn=deployment.arn,
                     task_definition_arn=order.task_definition_arn,
                     seen=frozenset(event.id for event in before.events),
                     at=began,
@@ -89,6 +95,13 @@ def start(
     )
 
 
-def _runs(client: Client, found: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
-    revision = patience(lambda: client.revision_task_definition(found.target_revision_arn))
+def _merged(settings: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return both; of a deployment configuration in both, what is added goes over the other."""
+    name = "deploymentConfiguration"
+    both = {name: {**settings[name], **added[name]}} if name in settings and name in added else {}
+    return {**settings, **added, **both}
+
+
+def _runs(client: Client, deployment: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
+    revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
     return revision == order.task_definition_arn

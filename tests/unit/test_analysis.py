@@ -18,7 +18,7 @@ from mclass_tf import analysis, flows, verify
 from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
 from mclass_tf.aws import Aws
 from mclass_tf.cli.promote_commands import history_document, history_text
-from mclass_tf.cli.release_commands import failed_document
+from mclass_tf.cli.release_commands import rollout_document
 from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
@@ -411,7 +411,7 @@ class Seen:
 
     @property
     def verdict(self) -> str:
-        found = self.analyst.found
+        found = self.analyst.comparison
         return "" if found is None else found.verdict
 
 
@@ -436,15 +436,15 @@ def test_a_version_that_does_well_passes() -> None:
     seen = Seen(traffic(RequestCount={2: 200}))
 
     assert not seen.look(0)
-    assert seen.analyst.found is None
+    assert seen.analyst.comparison is None
     assert not seen.look(5)
     assert not seen.look(5)
 
-    found = seen.analyst.found
+    found = seen.analyst.comparison
     assert found is not None
     assert found.verdict == PASSED
     assert (found.new.requests, found.old.requests) == (200, 17_000)
-    assert seen.analyst.words == "analysis passed: new 0.0 % of 200 requests failed, old 0.0 % of 17,000"
+    assert seen.analyst.summary == "analysis passed: new 0.0 % of 200 requests failed, old 0.0 % of 17,000"
 
 
 def test_a_version_that_does_badly_fails_for_good_and_is_not_asked_about_again() -> None:
@@ -482,7 +482,7 @@ def test_the_old_versions_figures_begin_no_earlier_than_itself() -> None:
     seen.look(0)
     seen.look(5)
 
-    found = seen.analyst.found
+    found = seen.analyst.comparison
     assert found is not None
     assert found.old.requests == 6_000
 
@@ -514,7 +514,7 @@ def test_where_no_traffic_is_shifted_nothing_is_compared(changes: dict[str, Any]
     seen = Seen(traffic(RequestCount={0: 200}, HTTPCode_Target_5XX_Count={0: 200}))
 
     assert not seen.look(**{"production": 100.0, **changes})
-    assert seen.analyst.found is None
+    assert seen.analyst.comparison is None
     assert seen.cloudwatch.requests == []
 
 
@@ -535,7 +535,7 @@ def test_a_cloudwatch_that_does_not_answer_is_told_once_and_ends_nothing() -> No
     assert not seen.look(5)
     assert not seen.look(5)
 
-    found = seen.analyst.found
+    found = seen.analyst.comparison
     assert found is not None
     assert found.verdict == INCONCLUSIVE
     assert "Rate exceeded" in found.reason
@@ -545,7 +545,7 @@ def test_a_cloudwatch_that_does_not_answer_is_told_once_and_ends_nothing() -> No
 
     seen.cloudwatch.error = None
     seen.look(5)
-    assert "Rate exceeded" not in (seen.analyst.found or found).reason
+    assert "Rate exceeded" not in (seen.analyst.comparison or found).reason
 
 
 def test_a_cloudwatch_that_does_not_answer_is_asked_ever_more_rarely() -> None:
@@ -679,7 +679,9 @@ class Followed:
             ecs=cast("Ecs", self.ecs),
             patience=Patience(tell=self.reports.append),
         )
-        self.watching = Watching(show=self.shown.append, on_interrupt=flows.leave, stall_after=60.0)
+        self.watching = Watching(
+            show=self.shown.append, on_interrupt=flows.detach_on_interrupt, stall_after=60.0
+        )
         started = Started(
             service_deployment_arn=self.ecs.own.arn,
             task_definition_arn=NEW,
@@ -773,6 +775,6 @@ def test_the_documents_have_the_analysis_or_null() -> None:
         "old": {"requests": 9, "errors": 1, "p99": None},
     }
     assert without["analysis"] is None
-    assert failed_document("dev", error)["analysis"] is None
+    assert rollout_document("dev", error)["analysis"] is None
     error.analysis = with_it["analysis"]
-    assert failed_document("dev", error)["analysis"] == with_it["analysis"]
+    assert rollout_document("dev", error)["analysis"] == with_it["analysis"]

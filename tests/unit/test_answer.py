@@ -19,8 +19,8 @@ from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, UsageError, VerificationError
 from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deployer.deploy import Deployer, Watching
-from mclass_tf.flows.rollback import undo
+from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.rollback import request_rollback
 from mclass_tf.ledger import Smoke
 from mclass_tf.rollout import Patience, Started, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
@@ -80,7 +80,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Deployer], Any]:
         monkeypatch.setattr(f"{_ANSWER}.Deployer.of", lambda *_: made)
         monkeypatch.setattr(f"{_ANSWER}.applied_state", lambda _: SimpleNamespace(outputs={}))
         monkeypatch.setattr(f"{_ANSWER}.verify.Outputs.parse", lambda _: OUTPUTS)
-        monkeypatch.setattr("mclass_tf.flows.deployer.deploy.alone", held)
+        monkeypatch.setattr("mclass_tf.flows.deployer.deploy.holding_lease", held)
         return made.session
 
     return use
@@ -130,7 +130,7 @@ def test_what_fails_its_smoke_test_is_not_told_to_go_on(
 ) -> None:
     fake = ecs(waiting())
     session = found(deployer(fake, smoke=("/health",))[0])
-    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.can_be_asked", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
     monkeypatch.setattr(f"{_ANSWER}.revision_of", lambda *_: "")
     found_wrong = (Smoke(path="/health", problem="/health answers with 500"),)
     monkeypatch.setattr(f"{_ANSWER}.smoke_test", lambda *_, **__: found_wrong)
@@ -167,18 +167,10 @@ def test_where_nothing_is_under_way_nothing_is_taken_back(found: Callable[[Deplo
     assert fake.calls == []
 
 
-def asked(
-    made: Deployer, *, stage: str, pause_at: tuple[str, ...], problem: str = ""
-) -> tuple[bool | None, Attempt]:
-    attempt = Attempt(record="", digest="", revision="", started_at=BEGAN)
-    watching = Watching(show=lambda _: None, on_interrupt=flows.leave, stall_after=None, pause_at=pause_at)
+def asked(made: Deployer, *, stage: str, pause_at: tuple[str, ...]) -> tuple[bool | None, Attempt]:
+    attempt, pauses = Attempt(record="", digest="", revision="", started_at=BEGAN), made.pauses
     started = Started(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
-
-    def tested(own: Attempt) -> None:
-        own.smoke = (Smoke(path="/version", problem=problem),)
-
-    object.__setattr__(made, "_test", tested)
-    return made._on_pause(attempt, lambda: made._pauses(watching, started), stage, WAITING), attempt
+    return pauses.answer(attempt, lambda: pauses.user_stages(pause_at, started), stage, WAITING), attempt
 
 
 @pytest.mark.parametrize(
@@ -201,10 +193,12 @@ def test_the_smoke_test_comes_first_and_its_user_answers_the_rest(
     goes_on: bool | None,
     is_told: bool,
 ) -> None:
-    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.can_be_asked", lambda *_: True)
+    tested = (Smoke(path="/version", problem=problem),)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.ask_new_version", lambda *_, **__: tested)
     made, told = deployer(ecs(waiting(stage=stage)), smoke=("/version",))
 
-    answered, attempt = asked(made, stage=stage, pause_at=pause_at, problem=problem)
+    answered, attempt = asked(made, stage=stage, pause_at=pause_at)
 
     assert answered is goes_on
     assert bool(attempt.smoke) == (stage == SMOKE)
@@ -315,7 +309,7 @@ def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same
 
     fake.on_change = refuse_once
 
-    undo(made, fake.own)
+    request_rollback(made, fake.own)
 
     assert fake.calls == [("answer", "hook", False), ("roll back", fake.own.arn)]
 
@@ -323,8 +317,8 @@ def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same
 def test_a_rollout_that_waits_is_answered_and_another_is_stopped() -> None:
     paused_one, moving = ecs(waiting()), ecs(service_deployment())
 
-    undo(deployer(paused_one)[0], paused_one.own)
-    undo(deployer(moving)[0], moving.own)
+    request_rollback(deployer(paused_one)[0], paused_one.own)
+    request_rollback(deployer(moving)[0], moving.own)
 
     assert paused_one.calls == [("answer", "hook", False)]
     assert moving.calls == [("roll back", moving.own.arn)]

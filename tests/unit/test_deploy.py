@@ -26,7 +26,8 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import Attempt, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, Watching
-from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_take_up
+from mclass_tf.flows.deployer.scaling import set_scaling_minimum
+from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_adopt
 from mclass_tf.ledger import Answered, Compared
 from mclass_tf.rollout import End, Outcome, Patience
 from mclass_tf.rollout.view import Snapshot
@@ -59,7 +60,7 @@ OUTPUTS = cast(
         task_definition_arn=NEW,
     ),
 )
-WATCHING = Watching(show=lambda _: None, on_interrupt=flows.leave, stall_after=60.0)
+WATCHING = Watching(show=lambda _: None, on_interrupt=flows.detach_on_interrupt, stall_after=60.0)
 RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))
 EMPTY = replace(service(deployment(OLD, status="PRIMARY", desired=0, running=0)), desired=0)
 
@@ -206,7 +207,7 @@ def test_success_is_no_error() -> None:
 def test_the_scalings_minimum_is_registered_where_it_differs(*, minimum: int, changes: bool) -> None:
     scaling = FakeScaling(minimum)
 
-    deployer(FakeEcs(RUNNING_OLD), scaling=scaling).set_scaling_minimum()
+    set_scaling_minimum(deployer(FakeEcs(RUNNING_OLD), scaling=scaling))
 
     assert [request["MinCapacity"] for request in scaling.registered] == ([1] if changes else [])
 
@@ -243,7 +244,7 @@ def test_a_deployment_of_what_was_applied_is_taken_up_and_not_started_again() ->
     current = service_deployment()
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
 
-    begun, back_to = start_or_take_up(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, back_to = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn == current.arn
     assert ecs.calls == []
@@ -255,7 +256,7 @@ def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
     ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
     ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
 
-    begun, back_to = start_or_take_up(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, back_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn.endswith("/own")
     assert ecs.calls == [("update", NEW, None, False)]
@@ -267,7 +268,7 @@ def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:
     ecs = WithImages(RUNNING_OLD, listed=[current], revisions={"revision/own": OTHER})
 
     with pytest.raises(DeploymentInProgressError):
-        start_or_take_up(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+        start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert ecs.calls == []
 
@@ -276,7 +277,7 @@ def test_a_service_at_0_is_raised_and_goes_back_to_0_should_it_fail() -> None:
     ecs = WithImages(EMPTY)
     ecs.on_change = lambda: ecs.listed.append(service_deployment())
 
-    _, back_to = start_or_take_up(deployer(ecs), None, service=EMPTY, before=EMPTY)
+    _, back_to = start_or_adopt(deployer(ecs), None, service=EMPTY, before=EMPTY)
 
     assert ecs.calls == [("update", NEW, 2, False)]
     assert back_to == 0

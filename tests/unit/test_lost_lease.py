@@ -19,7 +19,8 @@ from mclass_tf.errors import LeaseLostError, RolledBackError
 from mclass_tf.flows import attempt as attempts
 from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.release import Wanted, bring
+from mclass_tf.flows.deployer.scaling import set_scaling_minimum
+from mclass_tf.flows.release import ReleaseRequest, plan_apply_and_roll_out
 from mclass_tf.flows.resume import cut_off
 from mclass_tf.lease import LIFETIME, Holder
 from mclass_tf.rollout import Choice, Order, Outcome, Patience
@@ -103,7 +104,7 @@ class Work:
 
     @contextmanager
     def alone(self) -> Iterator[Deployer]:
-        with self.deployer.alone(command="release", digest=DIGEST) as deployer:
+        with self.deployer.holding_lease(command="release", digest=DIGEST) as deployer:
             yield deployer
 
     def is_lost(self) -> None:
@@ -134,7 +135,7 @@ def test_the_scaling_is_not_changed_without_the_lease() -> None:
     with work.alone() as deployer:
         work.is_lost()
         with pytest.raises(LeaseLostError):
-            deployer.set_scaling_minimum()
+            set_scaling_minimum(deployer)
 
     assert scaling.registered == []
 
@@ -171,7 +172,7 @@ def test_who_wants_a_rollout_back_is_told_that_the_lease_is_lost() -> None:
     interruption = SimpleNamespace(is_final=False, wait=lambda _: True, clear=lambda: None)
 
     with work.alone() as deployer:
-        started = deployer.take_up(ecs.own.arn, task_definition_arn=NEW)
+        started = deployer.adopt(ecs.own.arn, task_definition_arn=NEW)
         work.is_lost()
         with pytest.raises(LeaseLostError):
             follow(
@@ -191,7 +192,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
 ) -> None:
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
-    work.session.alone = nullcontext
+    work.session.locked_workspace = nullcontext
     work.session.cloud = SimpleNamespace(label="the local AWS")
     work.session.aws.warm = lambda: None
     applied: list[object] = []
@@ -211,9 +212,9 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
         return True
 
     with work.alone() as deployer, pytest.raises(LeaseLostError):
-        bring(
+        plan_apply_and_roll_out(
             deployer,
-            Wanted(digest=DIGEST),
+            ReleaseRequest(digest=DIGEST),
             WATCHING,
             confirm=a_night_goes_by,
             show_plan=lambda _: None,
@@ -239,11 +240,13 @@ def test_only_who_gets_a_guarded_service_takes_the_lease() -> None:
     flows = Path(attempts.__file__).parent
     takes = {
         path.name
-        for path in flows.glob("*.py")
-        if re.search(r"(?<![\w.])alone\(session|lease_of\(\w+\)\.held", path.read_text())
+        for path in flows.rglob("*.py")
+        if re.search(r"(?<![\w.])holding_lease\(session|lease_of\(\w+\)\.held", path.read_text())
     }
 
     assert takes == {"attempt.py"}
     assert [
-        path.name for path in flows.glob("*.py") if re.search(r"import .*\balone\b", path.read_text())
+        path.name
+        for path in flows.rglob("*.py")
+        if re.search(r"import .*\bholding_lease\b", path.read_text())
     ] == ["deploy.py"]

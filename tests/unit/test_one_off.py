@@ -24,14 +24,14 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows import Ran, before
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.before import STARTED_BY, left, run_before
+from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off import run as one_off
 from mclass_tf.flows.one_off.definition import definition, family
 from mclass_tf.flows.one_off.follow import Finished, Follower
 from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
 from mclass_tf.flows.one_off.run import OneOffCommand, run_in
-from mclass_tf.flows.release import is_taken_up
+from mclass_tf.flows.release import is_adopted
 from mclass_tf.ledger import OneOff
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Container, Ecs, Task
@@ -603,7 +603,7 @@ def ran(command: str, exit_code: int | None = 0) -> OneOff:
 def test_of_a_releases_commands_those_are_left_that_have_not_succeeded_in_their_order(
     done: tuple[OneOff, ...], expected: tuple[str, ...]
 ) -> None:
-    assert left(("a", "b", "a"), done) == expected
+    assert remaining_commands(("a", "b", "a"), done) == expected
 
 
 def test_the_commands_before_a_rollout_run_in_their_order_in_the_new_version_and_are_noted() -> None:
@@ -703,8 +703,8 @@ def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
         World().deployer, ecs=cast("Ecs", fake), outputs=cast("Any", SimpleNamespace(task_definition_arn=NEW))
     )
 
-    assert is_taken_up(deployer, current, before=running_old) is expected
-    assert not is_taken_up(deployer, None, before=running_old)
+    assert is_adopted(deployer, current, before=running_old) is expected
+    assert not is_adopted(deployer, None, before=running_old)
 
 
 # What ECS answers

@@ -63,7 +63,7 @@ import sys
 from pathlib import Path
 from tests.unit.test_outlived import opened
 session = opened(Path(sys.argv[1]), report=lambda line: print(line, flush=True))
-with session.alone():
+with session.locked_workspace():
     session.terraform().apply(plan_file=session.workspace.plan_file)
 """
 
@@ -164,7 +164,7 @@ def test_while_it_is_at_work_the_next_command_names_its_process_and_changes_noth
     with killed(project, said) as session:
         with pytest.raises(StillRunningError) as caught:
             session.settle(waits=True)
-        with pytest.raises(StillRunningError), session.alone():
+        with pytest.raises(StillRunningError), session.locked_workspace():
             pass
         session.settle(waits=False)  # a command that only reads goes on
 
@@ -227,7 +227,7 @@ def test_a_state_that_the_backend_did_not_take_is_kept_and_written_by_the_next_c
         (session.workspace.root / "down").touch()
 
         session.settle(waits=True)
-        with session.alone(), pytest.raises(StateNotStoredError) as caught:
+        with session.locked_workspace(), pytest.raises(StateNotStoredError) as caught:
             session.restore_state()
         assert str(session.workspace.rescued_state) in said[1]
         assert "no bucket" in caught.value.message
@@ -235,7 +235,7 @@ def test_a_state_that_the_backend_did_not_take_is_kept_and_written_by_the_next_c
         assert session.workspace.rescued_state.stat().st_mode & 0o777 == 0o600
 
         (session.workspace.root / "down").unlink()
-        with session.alone():
+        with session.locked_workspace():
             session.restore_state()
 
     assert json.loads((session.workspace.root / "pushed").read_text())["serial"] == 7
@@ -268,7 +268,7 @@ def test_a_plan_that_outlived_its_command_is_not_spoken_of_and_what_it_planned_i
 def test_what_a_command_that_lives_does_is_left_to_it(project: Path) -> None:
     said: list[str] = []
     session = opened(project, report=said.append)
-    with session.alone():
+    with session.locked_workspace():
         with session.workspace.run_folder.opened("apply"):
             opened(project, report=said.append).settle(waits=True)
         opened(project, report=said.append).settle(waits=True)

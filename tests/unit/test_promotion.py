@@ -34,9 +34,9 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.differences import Difference, Side, differences
-from mclass_tf.flows.history import told
-from mclass_tf.flows.promote import _serving, require_path
-from mclass_tf.flows.proof import _tags, require_proven, serving
+from mclass_tf.flows.history import summarise
+from mclass_tf.flows.promote import _serving_task_definition, require_path
+from mclass_tf.flows.proof import _tags, require_proven, serving_digest
 from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
@@ -155,7 +155,7 @@ def steady() -> WithImages:
 
 
 def test_what_all_tasks_run_at_rest_is_what_serves() -> None:
-    assert serving(deployer(steady())) == DIGEST
+    assert serving_digest(deployer(steady())) == DIGEST
 
 
 def test_an_environment_in_mid_release_has_nothing_to_promote_yet() -> None:
@@ -163,7 +163,7 @@ def test_an_environment_in_mid_release_has_nothing_to_promote_yet() -> None:
     ecs.listed = [service_deployment()]
 
     with pytest.raises(PromotionRefusedError, match="under way since") as caught:
-        serving(deployer(ecs))
+        serving_digest(deployer(ecs))
 
     assert "`status dev`" in caught.value.hint
 
@@ -173,7 +173,7 @@ def test_an_environment_that_is_being_rolled_back_is_told_apart() -> None:
     ecs.listed = [service_deployment(status="ROLLBACK_IN_PROGRESS")]
 
     with pytest.raises(PromotionRefusedError, match="being rolled back since"):
-        serving(deployer(ecs))
+        serving_digest(deployer(ecs))
 
 
 def test_an_environment_where_somebody_is_at_work_is_in_mid_release_before_ecs_knows() -> None:
@@ -185,7 +185,7 @@ def test_an_environment_where_somebody_is_at_work_is_in_mid_release_before_ecs_k
         lease.held(Holder.here(who="kim", command="release", digest=OTHER_DIGEST)),
         pytest.raises(PromotionRefusedError, match=f"kim is at work in dev since .*: release {OTHER_DIGEST}"),
     ):
-        serving(source)
+        serving_digest(source)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_an_environment_where_somebody_is_at_work_is_in_mid_release_before_ecs_k
 )
 def test_an_empty_environment_has_nothing_to_promote(found: Any) -> None:
     with pytest.raises(PromotionRefusedError, match="dev runs nothing") as caught:
-        serving(deployer(replace(steady(), now=found)))
+        serving_digest(deployer(replace(steady(), now=found)))
 
     assert "`release dev`" in caught.value.hint
 
@@ -207,7 +207,7 @@ def test_an_environment_of_the_placeholder_alone_has_nothing_to_promote() -> Non
     ecs.image = f"repository@{verify.PLACEHOLDER}"
 
     with pytest.raises(PromotionRefusedError, match="dev runs nothing"):
-        serving(deployer(ecs))
+        serving_digest(deployer(ecs))
 
 
 def test_the_last_attempt_proves_what_serves() -> None:
@@ -680,13 +680,13 @@ def test_whatever_refuses_a_promotion_is_told_as_a_document_that_names_no_digest
 
 
 def test_what_serves_already_is_known_by_what_runs() -> None:
-    assert _serving(deployer(steady()), DIGEST) == NEW
-    assert not _serving(deployer(steady()), OTHER_DIGEST)
+    assert _serving_task_definition(deployer(steady()), DIGEST) == NEW
+    assert not _serving_task_definition(deployer(steady()), OTHER_DIGEST)
     in_mid_release = steady()
     in_mid_release.listed = [service_deployment()]
-    assert not _serving(deployer(in_mid_release), DIGEST)
+    assert not _serving_task_definition(deployer(in_mid_release), DIGEST)
     failed = replace(steady(), now=service(deployment(NEW, status="PRIMARY", state="FAILED")))
-    assert not _serving(deployer(failed), DIGEST)
+    assert not _serving_task_definition(deployer(failed), DIGEST)
 
 
 def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> None:
@@ -738,7 +738,7 @@ def test_the_table_of_differences_is_short_and_says_which_is_which() -> None:
     assert differences_text(("dev", "prod"), ()) == "dev and prod are configured alike"
 
 
-PAST = told(
+PAST = summarise(
     [
         record(1, is_ended=False),
         replace(
@@ -762,7 +762,7 @@ def test_the_history_tells_each_attempt_with_its_kind_its_end_and_how_long_it_to
         ("release", "cut off", None),
         ("release", "rolled back", 60.0),
     ]
-    assert told([record(1, is_ended=False)], urls=["s3://1"], is_held=False)[0].outcome == "cut off"
+    assert summarise([record(1, is_ended=False)], urls=["s3://1"], is_held=False)[0].outcome == "cut off"
 
 
 def test_the_history_is_a_table_with_the_cause_below_what_failed() -> None:

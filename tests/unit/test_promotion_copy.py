@@ -16,8 +16,8 @@ from mclass_tf import image
 from mclass_tf.errors import CorruptedImageError, GateRefusedError, InterruptedByUserError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.proof import Proven
-from mclass_tf.flows.release import Wanted
+from mclass_tf.flows.proof import ProvenImage
+from mclass_tf.flows.release import ReleaseRequest
 from mclass_tf.ledger import Origin
 from mclass_tf.session import Session
 from mclass_tf.workspace import Workspace, approval_of
@@ -27,7 +27,9 @@ from tests.unit.fake_service import DIGEST
 promoting: Any = importlib.import_module("mclass_tf.flows.promote")
 releasing: Any = importlib.import_module("mclass_tf.flows.release")
 PATIENCE = 60.0
-FOUND = Proven(digest=DIGEST, revision="abc", tags=("v1",), origin=Origin(environment="dev", record="s3://…"))
+FOUND = ProvenImage(
+    digest=DIGEST, revision="abc", tags=("v1",), origin=Origin(environment="dev", record="s3://…")
+)
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_a_plan_whose_image_did_not_arrive_is_forgotten(
         raise failure
 
     with pytest.raises(type(failure)):
-        releasing._plan(session, attempt, Wanted(digest=DIGEST), arrive)
+        releasing._plan(session, attempt, ReleaseRequest(digest=DIGEST), arrive)
 
     assert not file.exists()
     assert not approval_of(file).exists()

@@ -32,7 +32,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import Attempt, Writer, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.history import told
+from mclass_tf.flows.history import summarise
 from mclass_tf.flows.proof import require_not_withdrawn
 from mclass_tf.flows.resume import cut_off, intruder, own_deployment
 from mclass_tf.ledger import (
@@ -151,7 +151,7 @@ def test_where_going_on_came_to_nothing_the_attempt_is_open_still() -> None:
 
 
 def test_an_attempt_is_cut_off_at_its_last_step() -> None:
-    (past,) = told(
+    (past,) = summarise(
         [record(step(PLANNING), step(APPLYING), rolling_out(), step("BAKE_TIME"))],
         urls=["s3://x"],
         is_held=False,
@@ -162,8 +162,8 @@ def test_an_attempt_is_cut_off_at_its_last_step() -> None:
 
 def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
     urls = ["s3://x"]
-    (past,) = told([record(step(APPLYING), rolling_out(), step("BAKE_TIME"))], urls=urls, is_held=False)
-    (under_way,) = told([record(step(APPLYING))], urls=urls, is_held=True)
+    (past,) = summarise([record(step(APPLYING), rolling_out(), step("BAKE_TIME"))], urls=urls, is_held=False)
+    (under_way,) = summarise([record(step(APPLYING))], urls=urls, is_held=True)
 
     assert "cut off at BAKE_TIME" in history_text("dev", [past])
     first, second = _attempt_text("dev", past)
@@ -181,14 +181,14 @@ def test_one_that_was_gone_on_with_names_its_successor() -> None:
     )
     successor = replace(record(outcome="released"), begun=replace(ended.begun, resumes="s3://x"))
 
-    latest, before = told([successor, ended], urls=["s3://y", "s3://x"], is_held=False)
+    latest, before = summarise([successor, ended], urls=["s3://y", "s3://x"], is_held=False)
 
     assert (latest.resumes, latest.step) == ("s3://x", "")
     assert (before.outcome, before.step, before.seconds) == ("cut off", "applying", None)
 
 
 def test_an_old_record_without_steps_says_no_more_than_it_knows() -> None:
-    (past,) = told([record()], urls=["s3://x"], is_held=False)
+    (past,) = summarise([record()], urls=["s3://x"], is_held=False)
 
     assert (past.outcome, past.step) == ("cut off", "")
 
@@ -460,7 +460,7 @@ def test_a_pause_that_cannot_be_made_any_more_is_refused(
     module = import_module("mclass_tf.flows.resume")  # the package has the verb by that name
     monkeypatch.setattr(module, "applied_state", lambda _: SimpleNamespace(outputs={}))
     held = SimpleNamespace(require=lambda: None)
-    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.alone", lambda *_, **__: nullcontext(held))
+    monkeypatch.setattr("mclass_tf.flows.deployer.deploy.holding_lease", lambda *_, **__: nullcontext(held))
     monkeypatch.setattr(module, "ledger_of", lambda _: SimpleNamespace(latest_first=lambda **_: iter([cut])))
     monkeypatch.setattr(verify.Outputs, "parse", lambda _: made.outputs)
     monkeypatch.setattr(Deployer, "of", lambda *_: made)

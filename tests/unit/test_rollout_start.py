@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -66,6 +69,34 @@ def test_a_service_that_is_to_run_it_already_is_told_to_deploy_it_anew() -> None
     started(ecs, Clock())
 
     assert ecs.calls == [("update", NEW, None, True)]
+
+
+def test_what_the_caller_adds_just_before_the_update_goes_over_the_orders_settings() -> None:
+    ecs, clock = FakeEcs(RUNNING_OLD), Clock()
+    ecs.on_change = lambda: ecs.listed.append(service_deployment())
+    own = {"deploymentConfiguration": {"strategy": "ROLLING", "maximumPercent": 200}}
+    added = {"deploymentConfiguration": {"maximumPercent": 100}, "healthCheckGracePeriodSeconds": 300}
+    calls_before: list[int] = []
+
+    def before_update() -> Mapping[str, Any]:
+        calls_before.append(len(ecs.calls))
+        return added
+
+    start(
+        ecs,
+        Order(task_definition_arn=NEW, desired=None, settings=own),
+        patience=Patience(tell=print, clock=clock, wait=clock.wait),
+        before_update=before_update,
+        clock=clock,
+        wait=clock.wait,
+    )
+
+    settings = {
+        "deploymentConfiguration": {"strategy": "ROLLING", "maximumPercent": 100},
+        "healthCheckGracePeriodSeconds": 300,
+    }
+    assert ecs.calls == [("update", NEW, None, False, settings)]
+    assert calls_before == [0]
 
 
 def test_a_deployment_that_is_never_listed_is_told_after_a_minute() -> None:

@@ -13,7 +13,7 @@ from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import EndpointError, NotServingError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer import deploy, smoke
-from mclass_tf.flows.located import located
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import Smoke
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer
 from mclass_tf.rollout import Patience
@@ -38,7 +38,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
         now[0] += seconds
 
     monkeypatch.setattr(smoke, "get", get)
-    monkeypatch.setattr(smoke, "located", lambda *_, **__: ENDPOINT)
+    monkeypatch.setattr(smoke, "locate", lambda *_, **__: ENDPOINT)
     monkeypatch.setattr(smoke, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
 
 
@@ -130,9 +130,9 @@ def test_who_answers_over_tls_must_show_the_certificate_that_was_applied() -> No
         ),
     )
 
-    found = located(session, "https://alb.test", certificate_arn="arn:one")
+    found = locate(session, "https://alb.test", certificate_arn="arn:one")
 
     assert Trust(name="arn:one", certificates=("PEM",), domain="dev.mclass.test") == found.trust
-    assert Trust() == located(session, "http://alb.test", certificate_arn=None).trust
+    assert Trust() == locate(session, "http://alb.test", certificate_arn=None).trust
     with pytest.raises(EndpointError, match="no certificate was applied"):
-        located(session, "https://alb.test", certificate_arn=None)
+        locate(session, "https://alb.test", certificate_arn=None)

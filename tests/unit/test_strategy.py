@@ -13,10 +13,10 @@ from mclass_tf import verify
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, UsageError
 from mclass_tf.flows.deployer.wiring import (
-    back_strategy,
     order_settings,
     require_pauses,
     require_wiring,
+    rollback_strategy,
     wiring_settings,
 )
 from mclass_tf.service import Service
@@ -262,6 +262,8 @@ def test_a_service_that_is_to_run_no_tasks_is_refused(name: str) -> None:
 def test_a_rollback_shifts_at_once_where_the_service_is_wired() -> None:
     wired = replace(RUNNING, load_balancers=({"advancedConfiguration": {"roleArn": "role"}},))
 
-    assert back_strategy(session(Strategy(name=LINEAR)), wired) == Strategy(name=BLUE_GREEN, bake_minutes=0)
-    assert back_strategy(session(Strategy(name=LINEAR)), RUNNING).name == ROLLING
-    assert back_strategy(session(Strategy()), wired).name == ROLLING
+    assert rollback_strategy(session(Strategy(name=LINEAR)), wired) == Strategy(
+        name=BLUE_GREEN, bake_minutes=0
+    )
+    assert rollback_strategy(session(Strategy(name=LINEAR)), RUNNING).name == ROLLING
+    assert rollback_strategy(session(Strategy()), wired).name == ROLLING

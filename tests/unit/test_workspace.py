@@ -15,26 +15,26 @@ def opened(project: Path, environment: str) -> Workspace:
 
 
 def test_one_command_at_a_time_works_on_an_environment(tmp_path: Path) -> None:
-    with opened(tmp_path, "dev").alone():
+    with opened(tmp_path, "dev").locked():
         with (
             pytest.raises(BusyError, match="another command works on dev") as caught,
-            opened(tmp_path, "dev").alone(),
+            opened(tmp_path, "dev").locked(),
         ):
             pass
         assert caught.value.exit_code == 4
 
-        with opened(tmp_path, "prod").alone():
+        with opened(tmp_path, "prod").locked():
             pass
 
-    with opened(tmp_path, "dev").alone():
+    with opened(tmp_path, "dev").locked():
         pass
 
 
 def test_a_command_that_failed_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), opened(tmp_path, "dev").alone():
+    with pytest.raises(KeyError), opened(tmp_path, "dev").locked():
         raise KeyError
 
-    with opened(tmp_path, "dev").alone():
+    with opened(tmp_path, "dev").locked():
         pass
 
 

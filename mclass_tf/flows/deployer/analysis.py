@@ -150,14 +150,14 @@ class Metrics:
             "StartTime": begin,
             "EndTime": until,
         }
-        found: dict[str, dict[dt.datetime, float]] = {}
+        points: dict[str, dict[dt.datetime, float]] = {}
         while True:
             answer = self.aws.cloudwatch.get_metric_data(**request)
             for result in answer["MetricDataResults"]:
                 values = zip(result["Timestamps"], result["Values"], strict=True)
-                found.setdefault(result["Id"], {}).update(values)
+                points.setdefault(result["Id"], {}).update(values)
             if not answer.get("NextToken"):
-                return found
+                return points
             request["NextToken"] = answer["NextToken"]
 
 
@@ -196,7 +196,7 @@ def _floor(at: dt.datetime, period: int) -> float:
 class Analyst:
     """Compares the versions of one rollout, again and again as long as it goes forward and has production traffic.
 
-    `found` is the latest comparison, None as long as there is nothing to compare. What has failed stays failed.
+    `comparison` is the latest one, None as long as there is nothing to compare. What has failed stays failed.
     """
 
     limits: Limits
@@ -207,28 +207,32 @@ class Analyst:
     report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
-    found: Compared | None = None
+    comparison: Compared | None = None
     _was_without: bool = False
     _shifted_at: dt.datetime | None = None
     _sides: tuple[Side, Side] | None = None
     _looked_at: float = field(default=float("-inf"))
     _has_ended: bool = False
     _failures: int = 0
-    _told: str = ""
+    _reported: str = ""
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Return the comparison in a few words, "" where there is none yet."""
-        found = self.found
-        return f"analysis {found.verdict}: {shares(found.new, found.old)}" if found is not None else ""
+        last = self.comparison
+        return f"analysis {last.verdict}: {shares(last.new, last.old)}" if last is not None else ""
 
     def look(self, deployment: ServiceDeployment) -> bool:
         """Compare where it is time to; tell whether the new version has failed."""
         if self._is_due(deployment):
             self._looked_at = self.clock()
             self._has_ended = deployment.stage == _LAST_STAGE
-            self.found = self._compared(deployment)
-        return self.found is not None and self.found.verdict == FAILED
+            self.comparison = self._compared(deployment)
+        return self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return self.comparison is not None and self.comparison.verdict == FAILED
 
     def _is_due(self, deployment: ServiceDeployment) -> bool:
         if not self.limits.is_on or deployment.strategy in ("", ROLLING.upper()):
@@ -237,9 +241,9 @@ class Analyst:
             self._was_without = self._was_without or deployment.production == 0
             return False
         if self._shifted_at is None:
-            # Taken up after traffic was shifted: when that was is not known, and before there was none to count.
+            # Adopted after traffic was shifted: when that was is not known, and before there was none to count.
             self._shifted_at = self.now() if self._was_without else deployment.created_at
-        if self._has_ended or (self.found is not None and self.found.verdict == FAILED):
+        if self._has_ended or self._has_failed:
             return False
         is_last = deployment.stage == _LAST_STAGE
         # A call that fails may take its time, and the rollout is not watched meanwhile: it is made ever more rarely.
@@ -247,7 +251,7 @@ class Analyst:
         return is_last or self.clock() - self._looked_at >= pause
 
     def _compared(self, deployment: ServiceDeployment) -> Compared:
-        before = self.found
+        before = self.comparison
         try:
             sides = self._sides = self._sides or self._find_sides(deployment)
             if sides is None:
@@ -256,9 +260,9 @@ class Analyst:
         except Exception as error:  # noqa: BLE001  (whatever it is: the rollout is ECS's, and goes on without us)
             self._failures += 1
             problem = f"CloudWatch does not tell how the versions answer: {error_message(error)}"
-            self._tell(f"{problem}; the rollout goes on")
+            self._report_once(f"{problem}; the rollout goes on")
             return _inconclusive(problem, before)
-        self._told, self._failures = "", 0
+        self._reported, self._failures = "", 0
         judged = judge(new, old, self.limits)
         return Compared(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
 
@@ -280,11 +284,16 @@ class Analyst:
             Side(target_group_arn=others[0], since=min(max(since), self._shifted_at)),
         )
 
-    def _tell(self, problem: str) -> None:
-        """Tell a problem, once until it is over."""
-        if problem != self._told:
+    def _report_once(self, problem: str) -> None:
+        """Report a problem, once until it is over."""
+        if problem != self._reported:
             self.report(problem)
-        self._told = problem
+        self._reported = problem
+
+
+def failure_of(comparison: Compared | None) -> str:
+    """Return by what the new version was worse than the old one, "" where it was not, or they were not compared."""
+    return comparison.reason if comparison is not None and comparison.verdict == FAILED else ""
 
 
 def _inconclusive(reason: str, before: Compared | None) -> Compared:

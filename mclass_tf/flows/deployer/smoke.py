@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mclass_tf import verify
-from mclass_tf.errors import NotServingError
-from mclass_tf.flows.located import located
+from mclass_tf.errors import MclassError, NotServingError
+from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import Smoke
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer, UntrustedError, get
 from mclass_tf.service import Task
@@ -34,7 +34,7 @@ def require_answers(
     if _is_internal(session, outputs):
         session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
         return
-    endpoint = located(session, outputs.url, certificate_arn=outputs.certificate_arn)
+    endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
     path = session.environment.release.version_path
     if _ask(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
         path = _health_path(session, outputs)
@@ -57,7 +57,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     Each must answer with success, several times in a row; the version path with the revision, where it tells one.
     """
     settings = session.environment.release
-    endpoint = located(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
+    endpoint = locate(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
     paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
     named = settings.version_path in (settings.smoke or ())
     if (
@@ -67,15 +67,34 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
         paths[0] = _health_path(session, outputs)
     asked: list[Smoke] = []
     for path in dict.fromkeys(paths):
-        wanted = revision if path == settings.version_path else ""
+        expected = revision if path == settings.version_path else ""
         try:
             _require(
-                partial(_ask, endpoint, path, revision=wanted), times=_SMOKE_ANSWERS, what=outputs.test_url
+                partial(_ask, endpoint, path, revision=expected), times=_SMOKE_ANSWERS, what=outputs.test_url
             )
         except NotServingError as error:
             return (*asked, Smoke(path=path, problem=error.cause))
         asked.append(Smoke(path=path))
     return tuple(asked)
+
+
+def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
+    """Make the smoke test of a rollout that waits for it, whose failure is the answer, whatever it is."""
+    session.report("asking the new version on the test listener")
+    try:
+        smoke = smoke_test(session, outputs, revision=revision)
+    except MclassError as error:  # no answer would leave ECS waiting for an hour
+        smoke = (Smoke(path=session.environment.release.version_path, problem=error.message),)
+    problem = first_problem(smoke)
+    session.report(
+        f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
+    )
+    return smoke
+
+
+def first_problem(smoke: Sequence[Smoke]) -> str:
+    """Return what a smoke test has objected to, "" where it has not, or was not made."""
+    return next((each.problem for each in smoke if each.problem), "")
 
 
 def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:
@@ -105,10 +124,10 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
         return f"nothing answers: {error}"
     if not _OK <= answer.status < _REDIRECT:
         return f"{path} answers with {answer.status}"
-    told = _document(answer)
-    found, task = told.get("revision"), told.get("task")
-    if revision and isinstance(found, str) and found != revision:
-        return f"{path} answers with revision {found}, not {revision}"
+    document = _document(answer)
+    answered, task = document.get("revision"), document.get("task")
+    if revision and isinstance(answered, str) and answered != revision:
+        return f"{path} answers with revision {answered}, not {revision}"
     if tasks and isinstance(task, str) and task not in tasks:
         return f"{path} answers from the task {task}, which is none of the release's"
     return ""
@@ -116,19 +135,19 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
 
 def _document(answer: HttpAnswer) -> dict[str, object]:
     try:
-        found = json.loads(answer.body)
+        document = json.loads(answer.body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_internal(session: Session, outputs: verify.Outputs) -> bool:
-    found = session.aws.elbv2.describe_load_balancers(LoadBalancerArns=[outputs.alb_arn])
-    return found["LoadBalancers"][0]["Scheme"] == "internal"
+    answer = session.aws.elbv2.describe_load_balancers(LoadBalancerArns=[outputs.alb_arn])
+    return answer["LoadBalancers"][0]["Scheme"] == "internal"
 
 
 def _health_path(session: Session, outputs: verify.Outputs) -> str:
     """Return the path of the health check, for a service that does not tell its version."""
     arns = sorted(outputs.target_group_arns.values())[:1]
-    found = session.aws.elbv2.describe_target_groups(TargetGroupArns=arns)
-    return found["TargetGroups"][0].get("HealthCheckPath", "/")
+    answer = session.aws.elbv2.describe_target_groups(TargetGroupArns=arns)
+    return answer["TargetGroups"][0].get("HealthCheckPath", "/")

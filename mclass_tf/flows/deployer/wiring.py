@@ -57,10 +57,10 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
     """
     if not names:
         return
-    found = session.aws.cloudwatch.describe_alarms(
+    answer = session.aws.cloudwatch.describe_alarms(
         AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    alarms = (*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ()))
+    alarms = (*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ()))
     states = {each["AlarmName"]: each["StateValue"] for each in alarms}
     missing = [name for name in names if name not in states]
     if missing:
@@ -80,7 +80,7 @@ def require_pauses(
 ) -> None:
     """Raise UsageError where a rollout could not wait at these stages; nothing was changed then.
 
-    `under_way` are the stages at which the deployment waits that is taken up, None where one is started.
+    `under_way` are the stages at which the deployment waits that is adopted, None where one is started.
     """
     name, strategy = session.environment.name, session.environment.release.strategy
     leave_out = "leave out --pause-at"
@@ -109,13 +109,13 @@ def order_settings(
 
     `pauses` are the stages at which ECS waits for an answer.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     configuration = strategy.configuration(service.configuration, pauses=pauses)
     if configuration:
-        found["deploymentConfiguration"] = configuration
+        settings["deploymentConfiguration"] = configuration
     if strategy.shifts:
-        found["loadBalancers"] = wiring(session, outputs)
-    return found
+        settings["loadBalancers"] = wiring(session, outputs)
+    return settings
 
 
 def wiring_settings(session: Session, outputs: verify.Outputs, service: Service) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def wiring_settings(session: Session, outputs: verify.Outputs, service: Service)
     ECS wants that done before the first deployment that shifts traffic:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
     """
-    found = order_settings(session, outputs, service, Strategy(), pauses=())
-    return {**found, "loadBalancers": wiring(session, outputs)}
+    settings = order_settings(session, outputs, service, Strategy(), pauses=())
+    return {**settings, "loadBalancers": wiring(session, outputs)}
 
 
 def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
     ]
 
 
-def back_strategy(session: Session, service: Service) -> Strategy:
+def rollback_strategy(session: Session, service: Service) -> Strategy:
     """Return how a rollback goes where nothing is under way: all traffic at once, as soon as the old version is up.
 
     What was proven is neither tested nor baked again: what is to go must not keep users meanwhile.
@@ -162,12 +162,12 @@ def back_strategy(session: Session, service: Service) -> Strategy:
 
 def _rule(session: Session, arn: str) -> Mapping[str, Any] | None:
     try:
-        found: Any = session.aws.elbv2.describe_rules(RuleArns=[arn])["Rules"]
+        rules: Any = session.aws.elbv2.describe_rules(RuleArns=[arn])["Rules"]
     except Exception as error:
         if error_code(error) not in ("RuleNotFound", "ValidationError"):
             raise
         return None
-    return found[0] if found else None
+    return rules[0] if rules else None
 
 
 def _weights(rule: Mapping[str, Any]) -> dict[str, int]:

@@ -73,16 +73,16 @@ class Follower:
         return self._finished()
 
     def _to_its_end(self, interruption: Interruption) -> None:
-        began, told = self._clock(), ""
+        began, reported = self._clock(), ""
         while True:
             self._look(began)
             self._show_log()
             is_over = self.task.last_status == "STOPPED"
             if is_over:
                 self._show_rest()
-            if self.task.last_status != told:
-                told = self.task.last_status
-                self.deployer.session.report(f"task {self.task.id}: {told.lower()}")
+            if self.task.last_status != reported:
+                reported = self.task.last_status
+                self.deployer.session.report(f"task {self.task.id}: {reported.lower()}")
             if is_over:
                 return
             if self._is_interrupted or self._is_late:
@@ -101,9 +101,9 @@ class Follower:
         self.deployer.patience.wait(seconds)
 
     def _look(self, began: float) -> None:
-        found = self.deployer.patience(lambda: self.deployer.ecs.task(self.task.arn))
-        if found is not None:
-            self.task = found
+        task = self.deployer.patience(lambda: self.deployer.ecs.task(self.task.arn))
+        if task is not None:
+            self.task = task
         elif self._clock() - began >= _KNOWN_WITHIN:
             raise RolloutError("ECS does not know the task", cause="ECS does not know the task")
 

@@ -78,7 +78,7 @@ class TaskLog:
         if self._is_refused:
             return None
         try:
-            return self._patience(self._asked)
+            return self._patience(self._request_page)
         except Exception as error:
             code = error_code(error)
             if not code:
@@ -89,7 +89,7 @@ class TaskLog:
                 self._tell(f"the log {self._stream.name} cannot be read: {error_message(error)}")
             return None
 
-    def _asked(self) -> Mapping[str, Any]:
+    def _request_page(self) -> Mapping[str, Any]:
         further = {"nextToken": self._token} if self._token else {}
         return self._logs.get_log_events(
             logGroupName=self._stream.group, logStreamName=self._stream.name, startFromHead=True, **further

@@ -47,7 +47,7 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
     `timeout` is in seconds, from the start of the task. Raises ReleaseMissingError (exit 3) where nothing was released.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    arn = _serving(deployer)
+    arn = _serving_task_definition(deployer)
     name = session.environment.name
     digest = deployer.image_of(arn).rpartition("@")[2]
     if digest == verify.PLACEHOLDER:
@@ -60,7 +60,7 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
     return Ran(environment=name, digest=digest, finished=finished)
 
 
-def _serving(deployer: Deployer) -> str:
+def _serving_task_definition(deployer: Deployer) -> str:
     """Return the task definition that serves: in mid-rollout the one from before, which is proven."""
     current = deployer.ongoing()
     sources = deployer.sources_of(current) if current is not None else ()
@@ -100,7 +100,7 @@ def _run(
 ) -> Finished:
     """Start the task and follow it to its end."""
     try:
-        task = _started(deployer, revision, started_by=command.started_by)
+        task = _start_task(deployer, revision, started_by=command.started_by)
     except Exception as error:
         if (refused := _refused(deployer, error)) is None:
             raise
@@ -111,7 +111,7 @@ def _run(
     )
 
 
-def _started(deployer: Deployer, revision: str, *, started_by: str) -> Task:
+def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
     placement = deployer.patience(deployer.ecs.placement)
     # Asked again with the same token, ECS starts no second task.
     # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
@@ -147,10 +147,10 @@ def _not_started(deployer: Deployer, reason: str) -> OneOffError:
 def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stream | None:
     session, container = deployer.session, deployer.outputs.container_name
     own = next(each for each in document["containerDefinitions"] if each["name"] == container)
-    found = stream_of(own, task_id=task.id, region=session.environment.region)
-    if found is None:
+    stream = stream_of(own, task_id=task.id, region=session.environment.region)
+    if stream is None:
         session.report(f"what {container} writes does not go to CloudWatch Logs here: it is not shown")
-    return found
+    return stream
 
 
 def deregister(deployer: Deployer, revision: str) -> None:

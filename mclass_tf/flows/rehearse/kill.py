@@ -28,8 +28,8 @@ Wait = Callable[[float, Callable[[], bool]], None]
 """Lets the load go on for so many seconds, or until something is so."""
 
 # What the command says of the steps that ECS does not know of.
-_SAID = ("planning", "applying", "verifying")
-_IN_ROLLING = (*_SAID, "scale-up")
+_REPORTED = ("planning", "applying", "verifying")
+_IN_ROLLING = (*_REPORTED, "scale-up")
 # In ECS's order: a stage may pass between two looks.
 _STAGES = (
     "SCALE_UP",
@@ -48,7 +48,7 @@ _ARRIVES_WITHIN = 1800.0
 _ENDS_WITHIN = 1800.0
 _ORPHAN_SECONDS = 120.0
 _LOOK = 0.1
-_TOLD_LINES = 20
+_SHOWN_LINES = 20
 # Of these outcomes the new version is the one that serves.
 _SERVES = ("released", "unchanged")
 
@@ -73,7 +73,7 @@ def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot:
+class KillPlan:
     """Who is to be killed where. `words` are the command's; `deployments` what the recorder has seen of ECS so far.
 
     `is_waiting` tells whether a deployment waits for an answer, `is_at_rest` whether none is under way.
@@ -90,34 +90,34 @@ class Plot:
     note: Callable[[str], None]
 
 
-def killed(plot: Plot) -> Killed:
+def kill_and_resume(plan: KillPlan) -> Killed:
     """Begin the command, kill it, let ECS do what it does then, go on, and compare what is said with what is so."""
-    project = project_of(plot.session)
-    _begun_and_killed(plot, project)
+    project = project_of(plan.session)
+    _begin_and_kill(plan, project)
     at = time.time()
-    plot.note(f"kill -9 of `{plot.words[0]}` at {plot.step}")
-    plot.wait(_ENDS_WITHIN, lambda: plot.is_waiting() or plot.is_at_rest())
-    _let_go_of_state(plot)
+    plan.note(f"kill -9 of `{plan.words[0]}` at {plan.step}")
+    plan.wait(_ENDS_WITHIN, lambda: plan.is_waiting() or plan.is_at_rest())
+    _release_state_lock(plan)
     resumed_at = time.time()
-    name = plot.session.environment.name
-    plot.note(f"release {name} --resume")
-    done = _run(plot, project, "release", name, "--resume", "--local", "--yes", "--json")
-    return _compared(plot, done, at=at, resumed_at=resumed_at)
+    name = plan.session.environment.name
+    plan.note(f"release {name} --resume")
+    done = _run(plan, project, "release", name, "--resume", "--local", "--yes", "--json")
+    return _result(plan, done, at=at, resumed_at=resumed_at)
 
 
-def _begun_and_killed(plot: Plot, project: Path) -> None:
-    with _running(plot, project, *plot.words, "--local", "--yes") as command:
-        arrived = command.said(plot.step) if plot.step in _SAID else _Arrival(plot, command)
+def _begin_and_kill(plan: KillPlan, project: Path) -> None:
+    with _running(plan, project, *plan.words, "--local", "--yes") as command:
+        arrived = command.reported(plan.step) if plan.step in _REPORTED else _Arrival(plan, command)
         if not arrived.wait(_ARRIVES_WITHIN) or command.process.poll() is not None:
-            told = " | ".join(command.lines[-_TOLD_LINES:])
+            output = " | ".join(command.lines[-_SHOWN_LINES:])
             raise NotKilledError(
-                f"`{' '.join(plot.words)}` did not come to {plot.step}, or was over before it could be killed: {told}",
+                f"`{' '.join(plan.words)}` did not come to {plan.step}, or was over before it could be killed: {output}",
                 hint="rehearse another step, or on a machine that has more time",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Done:
+class _CommandResult:
     status: int
     document: Mapping[str, Any]
     ended_at: float
@@ -129,7 +129,7 @@ class _Command:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
-        self._events = {word: threading.Event() for word in _SAID}
+        self._events = {word: threading.Event() for word in _REPORTED}
         self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
         self._reader.start()
 
@@ -141,7 +141,7 @@ class _Command:
         for event in self._events.values():
             event.set()  # nothing more comes
 
-    def said(self, word: str) -> threading.Event:
+    def reported(self, word: str) -> threading.Event:
         return self._events[word]
 
     def close(self) -> None:
@@ -157,11 +157,11 @@ class _Command:
 class _Arrival:
     """Waits until ECS's deployment has come to a stage."""
 
-    def __init__(self, plot: Plot, command: _Command) -> None:
-        self._plot = plot
+    def __init__(self, plan: KillPlan, command: _Command) -> None:
+        self._plan = plan
         self._command = command
-        self._known = {each.arn for each in plot.deployments()}
-        self._stage = plot.step.upper().replace("-", "_")
+        self._known = {each.arn for each in plan.deployments()}
+        self._stage = plan.step.upper().replace("-", "_")
 
     def wait(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -177,7 +177,7 @@ class _Arrival:
         return True
 
     def _has_come(self, stage: str) -> bool:
-        new = [each for each in self._plot.deployments() if each.arn not in self._known]
+        new = [each for each in self._plan.deployments() if each.arn not in self._known]
         if not new or not new[-1].stages:
             return False
         name = new[-1].stages[-1].name
@@ -185,8 +185,8 @@ class _Arrival:
 
 
 @contextmanager
-def _running(plot: Plot, project: Path, *words: str) -> Iterator[_Command]:
-    session = plot.session
+def _running(plan: KillPlan, project: Path, *words: str) -> Iterator[_Command]:
+    session = plan.session
     with subprocess.Popen(
         (*python.command("mclass_tf"), "--project", str(project), *words),
         stdin=subprocess.DEVNULL,
@@ -204,27 +204,29 @@ def _running(plot: Plot, project: Path, *words: str) -> Iterator[_Command]:
             command.close()
 
 
-def _run(plot: Plot, project: Path, *words: str) -> _Done:
+def _run(plan: KillPlan, project: Path, *words: str) -> _CommandResult:
     """Run a command to its end, the load going on."""
-    with _running(plot, project, *words) as command:
-        plot.wait(_ENDS_WITHIN, lambda: command.process.poll() is not None)
+    with _running(plan, project, *words) as command:
+        plan.wait(_ENDS_WITHIN, lambda: command.process.poll() is not None)
         if command.process.poll() is None:
             raise NotKilledError(f"`{' '.join(words)}` does not end", hint="look at what ECS does: `status`")
         stdout = command.process.stdout.read() if command.process.stdout else ""
         try:
             document = json.loads(stdout)
         except ValueError:
-            told = " | ".join(command.lines[-_TOLD_LINES:])
-            raise NotKilledError(f"`{' '.join(words)}` says nothing: {told}", hint="this is a bug") from None
-        return _Done(status=command.process.returncode, document=document, ended_at=time.time())
+            output = " | ".join(command.lines[-_SHOWN_LINES:])
+            raise NotKilledError(
+                f"`{' '.join(words)}` says nothing: {output}", hint="this is a bug"
+            ) from None
+        return _CommandResult(status=command.process.returncode, document=document, ended_at=time.time())
 
 
-def _let_go_of_state(plot: Plot) -> None:
+def _release_state_lock(plan: KillPlan) -> None:
     """Wait for Terraform, which outlives its caller, and release a lock that it left: as the error would tell the user to."""
-    session = plot.session
-    plot.wait(_ORPHAN_SECONDS, lambda: not _is_terraform_running(session))
+    session = plan.session
+    plan.wait(_ORPHAN_SECONDS, lambda: not _is_terraform_running(session))
     if (lock := session.lock()) is not None:
-        plot.note(f"the state is locked: unlock {session.environment.name} {lock}")
+        plan.note(f"the state is locked: unlock {session.environment.name} {lock}")
         unlock(session, lock_id=lock)
 
 
@@ -233,22 +235,22 @@ def _is_terraform_running(session: Session) -> bool:
     return run is not None and run.is_running
 
 
-def _compared(plot: Plot, done: _Done, *, at: float, resumed_at: float) -> Killed:
+def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: float) -> Killed:
     """Return what came of it, and where what is said is not so."""
-    session = plot.session
-    plot.wait(_ENDS_WITHIN, plot.is_at_rest)
+    session = plan.session
+    plan.wait(_ENDS_WITHIN, plan.is_at_rest)
     outcome = str(done.document.get("outcome", ""))
     serving = status(session).digest
     return Killed(
-        step=plot.step,
+        step=plan.step,
         killed_at=at,
         resumed_at=resumed_at,
         ended_at=done.ended_at,
         exit_code=done.status,
         outcome=outcome,
         cause=str(done.document.get("cause") or done.document.get("error", {}).get("message") or ""),
-        serves_what_it_says=(serving == plot.digest) is (outcome in _SERVES),
-        record_is_true=_is_recorded(session, outcome=outcome, digest=plot.digest),
+        serves_what_it_says=(serving == plan.digest) is (outcome in _SERVES),
+        record_is_true=_is_recorded(session, outcome=outcome, digest=plan.digest),
         is_plan_empty=not make_plan(session).plan.has_changes,
     )
 

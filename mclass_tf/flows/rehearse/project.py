@@ -22,10 +22,10 @@ def project_of(session: Session) -> Path:
     own, name = session.project.folder, session.environment.name
     settings = own / _ENVIRONMENTS / name / SETTINGS
     document = tomllib.loads(settings.read_text(encoding="utf-8"))
-    wanted = session.environment.release
+    release = session.environment.release
     promotion = document.get("promotion", {})
     is_rolling = (
-        not wanted.strategy.shifts and document.get("release", {}).get("strategy", ROLLING) == ROLLING
+        not release.strategy.shifts and document.get("release", {}).get("strategy", ROLLING) == ROLLING
     )
     if is_rolling and promotion.get("allow_yes", True):
         return own
@@ -36,8 +36,8 @@ def project_of(session: Session) -> Path:
     _link(own / _ENVIRONMENTS / name, folder / _ENVIRONMENTS / name, besides=SETTINGS)
     document["release"] = with_strategy(
         document.get("release", {}),
-        wanted.strategy.name,
-        latency_floor=wanted.analysis.latency_floor_seconds,
+        release.strategy.name,
+        latency_floor=release.analysis.latency_floor_seconds,
     )
     document["promotion"] = {**promotion, "allow_yes": True}  # nobody is there to answer
     (folder / _ENVIRONMENTS / name / SETTINGS).write_text(to_toml(document), encoding="utf-8")

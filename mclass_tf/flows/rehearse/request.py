@@ -51,19 +51,19 @@ class Request:
         """Return what to rehearse; raise UsageError where there is no such thing."""
         if self.fault is not None and self.without is not None:
             raise UsageError("--fault and --without exclude each other", hint="rehearse one after the other")
-        for wanted, known, option in (
+        for name, known, option in (
             (self.fault, FAULTS, "--fault"),
             (self.without, PROTECTIONS, "--without"),
         ):
-            if wanted is not None and wanted not in known:
-                raise UsageError(f"{option} {wanted} is not known", hint=f"there are {', '.join(known)}")
-        found = self._scenario()
-        if self.source is not None and not found.releases:
+            if name is not None and name not in known:
+                raise UsageError(f"{option} {name} is not known", hint=f"there are {', '.join(known)}")
+        scenario = self._scenario()
+        if self.source is not None and not scenario.releases:
             raise UsageError(
-                f"in {found.name} nothing is released, so that there is nothing to promote",
+                f"in {scenario.name} nothing is released, so that there is nothing to promote",
                 hint="leave --from out",
             )
-        return found
+        return scenario
 
     def _scenario(self) -> Scenario:
         if self.fault is not None:
@@ -81,7 +81,7 @@ class Request:
         return self.source is not None or self.fault == KILLED
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is rehearsed besides a release as it is, in two or three words; "" for nothing."""
         if self.fault is not None:
             at = f" at {self.step}" if self.fault == KILLED else ""

@@ -10,17 +10,17 @@ from mclass_tf.session import Session
 from mclass_tf.trust import trust_in
 
 
-def located(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
+def locate(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
     """Return the endpoint of a URL; where it is of TLS, the certificate that was applied must be shown there.
 
     Raises EndpointError where nothing is there, or nothing tells what must be shown.
     """
-    found = resolve(session.cloud, url)
-    if found.scheme != "https":
-        return found
+    endpoint = resolve(session.cloud, url)
+    if endpoint.scheme != "https":
+        return endpoint
     if certificate_arn is None:
         raise EndpointError(
             f"{url} is of TLS, but no certificate was applied: what answers cannot be told from anybody else",
             hint=f"`verify {session.environment.name}` compares the listeners with what was applied",
         )
-    return replace(found, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))
+    return replace(endpoint, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))

@@ -1,0 +1,115 @@
+"""The wording of what a rollout tells its user: the errors of its ends, and its pauses."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from mclass_tf.errors import (
+    AnalysisFailedError,
+    InterruptedByUserError,
+    RolledBackError,
+    RolloutError,
+    RolloutStoppedError,
+    ServesWorseError,
+    StalledError,
+    SupersededError,
+)
+from mclass_tf.rollout import Cause, Outcome
+from mclass_tf.service import HookState
+
+_MINUTE = 60.0
+
+
+def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_after: float) -> RolloutError:
+    """Return the error of an end that is no success, other than one that was superseded."""
+    name, why = environment, cause.sentence
+    match outcome:
+        case Outcome.ROLLED_BACK:
+            return RolledBackError(
+                f"ECS has rolled back what was to run in {name}: {why}", hint=cause.hint, cause=why
+            )
+        case Outcome.ROLLBACK_FAILED:
+            return RolledBackError(
+                f"ECS could not go back to what ran before in {name}: {why}",
+                hint=f"`rollback {name} --to TASK_DEFINITION` names what is to run. {cause.hint}",
+                cause=why,
+            )
+        case Outcome.STALLED:
+            return StalledError(
+                f"nothing has moved in {name} for {stall_after:g} s: {why}",
+                hint=f"ECS goes on: `status {name}`; `rollback {name}` takes it back. {cause.hint}",
+                cause=f"nothing has moved for {stall_after:g} s: {why}",
+            )
+        case _:
+            return RolloutStoppedError(
+                f"the deployment in {name} was stopped: {why}",
+                hint=f"`status {name}` shows what runs; `rollback {name}` takes it back. {cause.hint}",
+                cause=why,
+            )
+
+
+def smoke_test_failed(problem: str, *, environment: str, log_group: str) -> RolledBackError:
+    cause = f"the smoke test failed: {problem}"
+    return RolledBackError(
+        f"ECS has rolled back what was to run in {environment}: {cause}; production traffic was not shifted",
+        hint=_log_hint(log_group),
+        cause=cause,
+    )
+
+
+def analysis_failed(failure: str, *, environment: str, log_group: str) -> AnalysisFailedError:
+    cause = f"the new version was worse than the old one: {failure}"
+    return AnalysisFailedError(
+        f"ECS has rolled back what was to run in {environment}: {cause}",
+        hint=f"{_log_hint(log_group)}; what is allowed stands in [release.analysis] of environment.toml",
+        cause=cause,
+    )
+
+
+def serves_worse(cause: str, *, environment: str) -> ServesWorseError:
+    return ServesWorseError(
+        f"what was to run in {environment} serves there, since ECS did not take it back any more, but {cause}",
+        hint=f"`rollback {environment}` returns to the release before it; from there it may be released, and compared, again",
+        cause=cause,
+    )
+
+
+def superseded(by: str, *, environment: str, inherited_pause: str) -> SupersededError:
+    """Return the error of a rollout whose place the task definition `by` has taken."""
+    cause = f"{by.rsplit('/', 1)[-1]} was deployed meanwhile"
+    return SupersededError(
+        f"somebody else's deployment has taken the place of this one in {environment}: {cause}",
+        hint=f"`status {environment}` shows what runs; ask who released, and release again if need be{inherited_pause}",
+        cause=cause,
+    )
+
+
+def inherited_pause(environment: str) -> str:
+    """Return what to know of a deployment of others that began while our pauses were in the service."""
+    return (
+        "; it has the pause of the interrupted release, where ECS takes it back in the end: "
+        f"`continue {environment}` lets it go on"
+    )
+
+
+def detached(environment: str) -> InterruptedByUserError:
+    return InterruptedByUserError(
+        f"interrupted; ECS goes on with the rollout in {environment} by itself",
+        hint=f"`status {environment}` follows it, `rollback {environment}` takes it back; the same release again takes it up",
+    )
+
+
+def paused(environment: str, stage: str, hook: HookState) -> str:
+    """Return what is told of a deployment that waits for an answer of its user."""
+    name = stage.lower().replace("_", " ")
+    answers = f"paused at {name}: `continue {environment}` goes on, `abort {environment}` takes it back"
+    if hook.expires_at is None:
+        return answers
+    left = max(0.0, (hook.expires_at - dt.datetime.now(dt.UTC)).total_seconds())
+    minutes = round(left / _MINUTE)
+    within = f"{minutes} min" if minutes else f"{left:.0f} s"
+    return f"{answers}; ECS {'takes it back' if hook.rolls_back else 'goes on'} by itself in {within}"
+
+
+def _log_hint(log_group: str) -> str:
+    return f"the log of the tasks may say more: aws logs tail {log_group} --since 1h"

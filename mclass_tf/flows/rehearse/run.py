@@ -1,0 +1,298 @@
+"""One run of a rehearsal: a version replaces another one under traffic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mclass_tf.aws import Aws
+from mclass_tf.errors import RolloutError
+from mclass_tf.flows.rehearse.kill import KillPlan, kill_and_resume
+from mclass_tf.flows.rehearse.load_plan import load_plan
+from mclass_tf.flows.rehearse.releasing import bring_up, prove_in_source, release_new, tuned
+from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE
+from mclass_tf.flows.rehearse.scene import Scene
+from mclass_tf.flows.rehearse.versions import Version
+from mclass_tf.rehearsal.exposure import exposure_of
+from mclass_tf.rehearsal.generator import Generator
+from mclass_tf.rehearsal.plan import LoadPlan
+from mclass_tf.rehearsal.recorder import Recorder, Watched
+from mclass_tf.rehearsal.report import Run
+from mclass_tf.rehearsal.result import (
+    Deployment,
+    Exposure,
+    Incident,
+    Killed,
+    Load,
+    Promotion,
+    Rehearsal,
+    Release,
+    Settings,
+)
+from mclass_tf.rehearsal.scenarios import Stage
+from mclass_tf.rehearsal.verdict import judge
+
+_WARM_UP_SECONDS = 3.0
+_PATIENCE_SECONDS = 24 * 3600.0
+
+
+def run(scene: Scene, *, old: Version, new: Version) -> Run:
+    """Bring the old version into service, then the new one under traffic; judge what was seen."""
+    with scene.fixture as fixture:
+        count = scene.outputs["desired_count"]
+        # What is promoted, or gone on with, must stand every check of the environment: one is that scaling is not suspended.
+        (fixture.set_count if scene.request.is_verified else fixture.hold_count)(count)
+        bring_up(scene, old)
+        if scene.source is not None:
+            prove_in_source(scene, scene.source, new)
+        scene.scenario.prepare(fixture)
+        rehearsal = _under_traffic(scene, old=old, new=new)
+    return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+
+
+def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
+    """Bring the new version into service while requests come, and return what was seen."""
+    plan = load_plan(scene)
+    # Clients of boto3 are not to be made in two threads at once.
+    recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
+    requests, in_use = _requests_by_group(scene), scene.service.group_in_use()
+    scene.session.report(f"{plan.rate:g} requests a second")
+    recorder.start()
+    try:
+        seen = _observe(scene, plan, recorder, old=old, new=new)
+    finally:
+        recorder.stop()
+    requests = _since(requests, _requests_by_group(scene))
+    return _rehearsal(scene, seen, recorder, requests=requests, in_use=in_use)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Observation:
+    """What came of a run: the load, the release and, where its command was killed, how it was resumed."""
+
+    load: Load
+    settings: Settings
+    release: Release | None
+    killed: Killed | None
+    incidents: tuple[Incident, ...]
+
+
+def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, new: Version) -> _Observation:
+    """Send the load from before the release until all has been sent."""
+    # A scenario may need a load that is slower than the one that was asked for; it lasts as long.
+    enough = scene.request.total * plan.rate / scene.request.rate
+    incidents: list[Incident] = []
+    with Generator(plan) as load:
+        stage = Stage(
+            fixture=scene.fixture,
+            instrument=scene.instrument,
+            facts=scene.facts,
+            digest=new.digest,
+            wait=lambda seconds, until: load.wait(seconds=seconds, until=until),
+            note=recorder.note,
+            incident=incidents.append,
+        )
+        load.wait(seconds=_WARM_UP_SECONDS)
+        load.enter("before")
+        load.wait(seconds=scene.request.before)
+        release, killed = _perform(scene, load, stage, recorder, old=old, new=new)
+        settings = scene.service.settings(speed=scene.request.speed, service_variables=old.variables)
+        load.enter("after")
+        load.wait(seconds=SHORTEST_PHASE)
+        load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
+        return _Observation(
+            load=load.stop(),
+            settings=settings,
+            release=release,
+            killed=killed,
+            incidents=tuple(incidents),
+        )
+
+
+def _rehearsal(
+    scene: Scene, seen: _Observation, recorder: Recorder, *, requests: Mapping[str, int], in_use: str
+) -> Rehearsal:
+    """Put together what was seen; `requests` are those that each target group has got since the load began."""
+    deployments, load = recorder.deployments(), seen.load
+    return Rehearsal(
+        environment=scene.session.environment.name,
+        target=scene.session.cloud.label,
+        scenario=scene.request.description,
+        started_at=load.started_at,
+        ended_at=load.ended_at,
+        load=load,
+        settings=seen.settings,
+        release=seen.release,
+        strategy=scene.session.environment.release.strategy.name,
+        deployments=deployments,
+        killed=seen.killed,
+        promotion=_promotion(scene, seen.release, deployments),
+        exposure=_exposure(scene, load, seen.release, deployments, requests=requests, in_use=in_use),
+        tasks=tuple(task for task in recorder.tasks() if task.lived_at(load.started_at)),
+        events=recorder.events(since=load.started_at),
+        balancer_failures=scene.instrument.failures(
+            load_balancer_arn=scene.outputs["alb_arn"], since=load.started_at
+        ),
+        incidents=seen.incidents,
+        notes=(
+            *_soak_note(scene),
+            *(f"the recorder met: {problem}" for problem in sorted(recorder.problems)),
+        ),
+    )
+
+
+def _perform(
+    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
+) -> tuple[Release | None, Killed | None]:
+    """Do what the request says under traffic: release, release and kill, or what the scenario does in its place."""
+    if scene.request.fault == KILLED:
+        return _release_killed(scene, load, stage, recorder, old=old, new=new)
+    if scene.scenario.releases:
+        return _release_new(scene, load, stage, old=old, new=new), None
+    load.enter("during")
+    scene.scenario.happen(stage)
+    return None, None
+
+
+def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, new: Version) -> Release:
+    """Release the new version; a failure is a result."""
+    load.enter("prepare")
+    asked_at = began = time.time()
+
+    def before_update() -> Mapping[str, Any]:
+        nonlocal began
+        added = scene.scenario.before_new(stage)
+        began = time.time()
+        load.enter("during")
+        stage.note(f"UpdateService: {new.name} is to replace {old.name}")
+        return added
+
+    try:
+        done = release_new(scene, new, before_update=before_update)
+    except RolloutError as error:
+        return Release(
+            outcome="failed",
+            digest=new.digest,
+            cause=error.cause,
+            error=str(error),
+            exit_code=error.exit_code,
+            asked_at=asked_at,
+            started_at=began,
+            ended_at=time.time(),
+            old_version=old.name,
+            new_version=new.name,
+        )
+    return Release(
+        outcome=done.outcome,
+        digest=new.digest,
+        cause=done.cause,
+        verified=done.verification.ok if scene.request.is_verified else None,
+        asked_at=asked_at,
+        started_at=began,
+        ended_at=time.time(),
+        old_version=old.name,
+        new_version=new.name,
+    )
+
+
+def _release_killed(
+    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
+) -> tuple[Release, Killed]:
+    """Have a command release or promote the new version, kill it, and go on with it."""
+    name, began = scene.session.environment.name, time.time()
+    source = scene.source
+    promotion = () if source is None else ("promote", source.environment.name, name)
+    load.enter("during")
+    killed = kill_and_resume(
+        KillPlan(
+            session=tuned(scene),
+            words=promotion or ("release", name, "--image", new.digest),
+            digest=new.digest,
+            step=scene.request.step,
+            deployments=recorder.deployments,
+            is_waiting=scene.service.is_waiting,
+            is_at_rest=scene.service.is_at_rest,
+            wait=stage.wait,
+            note=stage.note,
+        )
+    )
+    done = Release(
+        outcome="released" if killed.exit_code == 0 else "failed",
+        digest=new.digest,
+        cause=killed.cause,
+        error=killed.cause,
+        exit_code=killed.exit_code,
+        asked_at=began,
+        started_at=began,
+        ended_at=killed.ended_at,
+        old_version=old.name,
+        new_version=new.name,
+    )
+    return done, killed
+
+
+def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
+    """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
+    if scene.source is None or done is None or scene.request.fault == KILLED:
+        return None
+    spans = [(each.created_at, each.finished_at) for each in deployments if each.created_at < done.ended_at]
+    if not spans:
+        return None
+    return Promotion(
+        source=scene.source.environment.name,
+        seconds=done.ended_at - done.asked_at,
+        ecs_seconds=sum((finished or done.ended_at) - created for created, finished in spans),
+    )
+
+
+def _requests_by_group(scene: Scene) -> Mapping[str, int]:
+    """Return how many requests the production listener has given to each target group so far."""
+    rule = scene.outputs["production_listener_rule_arn"]
+    listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
+    return scene.instrument.requests(listener_arn=listener)
+
+
+def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {group: count - before.get(group, 0) for group, count in after.items()}
+
+
+def _exposure(
+    scene: Scene,
+    load: Load,
+    done: Release | None,
+    deployments: tuple[Deployment, ...],
+    *,
+    requests: Mapping[str, int],
+    in_use: str,
+) -> Exposure | None:
+    """Return who met a new version that was taken back; None of one that stayed, or where there was none.
+
+    In a rolling release both versions are in one target group, and the load balancer tells nothing of either.
+    """
+    if done is None or done.outcome != "failed":
+        return None
+    strategy = scene.session.environment.release.strategy
+    to_others = sum(count for group, count in requests.items() if group != in_use)
+    return exposure_of(
+        load,
+        version=done.new_version,
+        strategy=strategy,
+        deployments=deployments,
+        balancer_requests=to_others if strategy.shifts else None,
+    )
+
+
+def _soak_note(scene: Scene) -> Iterator[str]:
+    if scene.source is not None and scene.asked_soak > scene.soak:
+        asked = scene.session.environment.promotion.soak_minutes
+        yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
+
+
+def _watched(outputs: Mapping[str, Any]) -> Watched:
+    return Watched(
+        cluster=outputs["cluster_name"],
+        service=outputs["service_name"],
+        target_group_arns=tuple(outputs["target_group_arns"].values()),
+    )
