@@ -9,7 +9,7 @@ from pathlib import Path
 from mclass_tf import environment
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import live_view, told_above
+from mclass_tf.cli.release_commands import live_view, reporting_above
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse.rehearse import rehearse
 from mclass_tf.flows.rehearse.request import Request
@@ -42,7 +42,7 @@ def run(call: Call) -> Outcome:
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
     live = live_view()
-    report = rehearse(told_above(session, live), request, show=live.show, source=source)
+    report = rehearse(reporting_above(session, live), request, show=live.show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
 
@@ -80,17 +80,17 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
 def _outcome(report: Report, file: Path) -> Outcome:
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     text = f"{summary.render(report, width=width)}\n\nreport: {file.absolute()}"
-    found = {**document(report), "report": str(file.absolute())}
+    content = {**document(report), "report": str(file.absolute())}
     if report.outcome == PASSED:
-        return Outcome(text=text, document=found)
-    return Outcome.failed(_error(report), use_local=True, document=found, text=text)
+        return Outcome(text=text, document=content)
+    return Outcome.failed(_error(report), use_local=True, document=content, text=text)
 
 
 def _error(report: Report) -> MclassError:
     """Return the error of a rehearsal that did not pass: the release's own where that was to succeed, else the requests'."""
     release = report.shown.rehearsal.release
-    hint = "the report says which, and what would have helped"
+    hint = "the report shows which, and which setting would have prevented it"
     if not report.scenario and release is not None and release.outcome == "failed":
         return RolloutError(release.error or "the release failed", hint=hint, cause=release.cause)
-    told = "; ".join(report.reasons) or report.outcome
-    return VerificationError(f"the rehearsal {report.outcome}: {told}", hint=hint)
+    reasons = "; ".join(report.reasons) or report.outcome
+    return VerificationError(f"the rehearsal {report.outcome}: {reasons}", hint=hint)

@@ -327,7 +327,7 @@ class Deployer:
         if problem and end.outcome is Outcome.ROLLED_BACK:
             cause = f"the smoke test failed: {problem}"
             raise RolledBackError(
-                f"ECS has rolled back what was to run in {self.session.environment.name}: {cause}; "
+                f"the release to {self.session.environment.name} failed; ECS rolled it back: {cause}; "
                 "production traffic was not shifted",
                 hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h",
                 cause=cause,
@@ -379,7 +379,7 @@ class Deployer:
         )["ScalableTargets"]
         if [target["MinCapacity"] for target in found] != [minimum]:
             self.require_lease()
-            self.session.report(f"the scaling's minimum is {minimum} from now on")
+            self.session.report(f"autoscaling minimum is now {minimum}")
             scaling.register_scalable_target(
                 ServiceNamespace="ecs",
                 ResourceId=resource,
@@ -412,7 +412,7 @@ class Deployer:
         match end.outcome:
             case Outcome.ROLLED_BACK:
                 return RolledBackError(
-                    f"ECS has rolled back what was to run in {name}: {cause.sentence}",
+                    f"the release to {name} failed; ECS rolled it back: {cause.sentence}",
                     hint=cause.hint,
                     cause=cause.sentence,
                 )
@@ -440,7 +440,7 @@ class Deployer:
     def _analysis_failed(self, failure: str) -> AnalysisFailedError:
         cause = f"the new version was worse than the old one: {failure}"
         return AnalysisFailedError(
-            f"ECS has rolled back what was to run in {self.session.environment.name}: {cause}",
+            f"the release to {self.session.environment.name} failed; ECS rolled it back: {cause}",
             hint=f"the log of the tasks may say more: aws logs tail {self.outputs.log_group_name} --since 1h; "
             "what is allowed stands in [release.analysis] of environment.toml",
             cause=cause,
