@@ -54,12 +54,7 @@ class Connection:
     """Makes the calls. Raises RegistryError and its kin, BrokenOffError where a call that may not be repeated breaks."""
 
     def __init__(
-        self,
-        login: Login,
-        repository: str,
-        *,
-        environment: str,
-        sleep: Callable[[float], None] = time.sleep,
+        self, login: Login, repository: str, *, environment: str, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._repository = repository
         self._environment = environment
@@ -89,12 +84,7 @@ class Connection:
             raise self.unreachable(error) from None
 
     def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        data: Any = None,
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
     ) -> Answer:
         """Make a call once; return its answer, of which no more is read than a manifest may have."""
         with closing(self.open(method, path, headers=headers, data=data)) as answer:

@@ -17,17 +17,13 @@ class Autoscaling(Reader):
     @once
     def scalable_target(self) -> Item:
         pages = self.aws.autoscaling.get_paginator("describe_scalable_targets").paginate(
-            ServiceNamespace="ecs",
-            ResourceIds=[self._resource],
-            ScalableDimension="ecs:service:DesiredCount",
+            ServiceNamespace="ecs", ResourceIds=[self._resource], ScalableDimension="ecs:service:DesiredCount"
         )
         return only(items(pages, "ScalableTargets"), f"scalable target {self._resource}")
 
     @once
     def scaling_policies(self) -> Sequence[Item]:
         pages = self.aws.autoscaling.get_paginator("describe_scaling_policies").paginate(
-            ServiceNamespace="ecs",
-            ResourceId=self._resource,
-            ScalableDimension="ecs:service:DesiredCount",
+            ServiceNamespace="ecs", ResourceId=self._resource, ScalableDimension="ecs:service:DesiredCount"
         )
         return items(pages, "ScalingPolicies")
