@@ -57,7 +57,7 @@ def describe(plan: Plan, *, title: str, image: str = "") -> str:
 def summary(plan: Plan) -> str:
     """Return one line: how many resources are created, updated, replaced, deleted."""
     if not plan.has_changes:
-        return "No changes: what is applied is what is written."
+        return "No changes: infrastructure matches the configuration."
     counts = [(plan.count(action), verb) for action, verb in _VERBS.items()]
     counts += [(plan.moved, "move in the state"), (plan.imported, "import")]
     summary = ", ".join(f"{count} to {verb}" for count, verb in counts if count)

@@ -1,4 +1,4 @@
-"""The commands that answer a rollout which is under way: continue, abort."""
+"""The commands that answer a rollout that is under way: continue, abort."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def continue_rollout(call: Call) -> Outcome:
 
 
 def continued(done: Continued) -> Outcome:
-    """Return the outcome of an answer to a rollout that is watched elsewhere."""
+    """Return the outcome of an answer to a rollout that another command watches."""
     stage = done.stage.lower().replace("_", " ")
     return Outcome(
-        text=f"{done.environment} goes on from {stage}; who has started the release sees the rest",
+        text=f"{done.environment} continues after {stage}; the command that started the release shows the rest",
         document={
             "environment": done.environment,
             "digest": done.digest,

@@ -1,4 +1,4 @@
-"""A command line at work: its environments opened, done side by side, its questions asked."""
+"""What commands need: opened environments, work side by side, questions to the user."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Reporter:
         self._lock = threading.Lock()
 
     def line(self, text: str, *, environment: str = "") -> None:
-        """Tell one thing. What it quotes may have lines: they stand below the first, and look like none of ours."""
+        """Report one thing. Lines of a quoted text are indented below the first, so that none looks like ours."""
         self.block(terminal.hanging(text), environment=environment)
 
     def block(self, text: str, *, environment: str = "") -> None:
-        """Show lines that were composed here, such as a table, in which what comes from elsewhere stays within its line."""
+        """Show lines that were composed here, such as a table; no quoted text in them has a line of its own."""
         prefix = f"[{environment}] " if environment else ""
         lines = [prefix + part for part in terminal.safe(text).split("\n")]
         # A terminal that was closed, or a reader that has gone, stops no work.
@@ -61,7 +61,7 @@ class Call:
             return known
         if self.arguments.environment is None:
             raise UsageError(
-                "name an environment, or say --all", hint=f"environments: {', '.join(known) or 'none'}"
+                "name an environment, or add --all", hint=f"environments: {', '.join(known) or 'none'}"
             )
         return (self.arguments.environment,)
 
@@ -116,4 +116,4 @@ def confirm(call: Call, question: str) -> bool:
 def require_terminal(command: str, *, hint: str = "add --yes") -> None:
     """Raise UsageError where a question could not be answered; `hint` says what to do then."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{command} asks first, and standard input is no terminal", hint=hint)
+        raise UsageError(f"{command} asks first, and standard input is not a terminal", hint=hint)

@@ -1,4 +1,4 @@
-"""The commands on environments: each runs a flow and says what came of it."""
+"""The commands on environments: each runs a flow and returns its outcome."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mclass_tf.session import Session
 def bootstrap(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
         changed = flows.bootstrap(open_environment(call, name))
-        told = (f"{bucket}: {', '.join(what) or 'as it must be'}" for bucket, what in changed.items())
-        return Outcome(text="\n".join(told), document={"environment": name, "buckets": changed})
+        lines = (f"{bucket}: {', '.join(what) or 'as it must be'}" for bucket, what in changed.items())
+        return Outcome(text="\n".join(lines), document={"environment": name, "buckets": changed})
 
     return each(call, one)
 
@@ -183,20 +183,20 @@ def _ask(call: Call, made: Mapping[str, Session]) -> None:
 def output(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
         state = flows.applied_state(open_environment(call, name))
-        found = state.outputs
-        wanted = call.arguments.name
-        if wanted is not None:
-            if wanted not in found:
+        outputs = state.outputs
+        asked = call.arguments.name
+        if asked is not None:
+            if asked not in outputs:
                 raise UsageError(
-                    f"{name} has no output {wanted!r}", hint=f"outputs: {', '.join(sorted(found))}"
+                    f"{name} has no output {asked!r}", hint=f"outputs: {', '.join(sorted(outputs))}"
                 )
-            return Outcome(text=_plain(found[wanted]), document={wanted: found[wanted]})
-        width = max(map(terminal.width, found))
+            return Outcome(text=_plain(outputs[asked]), document={asked: outputs[asked]})
+        width = max(map(terminal.width, outputs))
         text = "\n".join(
             f"{terminal.padded(key, width)}  {'(sensitive)' if key in state.sensitive else terminal.inline(_plain(value))}"
-            for key, value in sorted(found.items())
+            for key, value in sorted(outputs.items())
         )
-        return Outcome(text=text, document=found)
+        return Outcome(text=text, document=outputs)
 
     return each(call, one)
 
@@ -215,7 +215,7 @@ def verify_environment(call: Call) -> Outcome:
         total = report.passed + report.failed
         error = VerificationError(
             f"{report.failed} of {total} checks failed",
-            hint="each of them, above, says what it expected and what to do",
+            hint="each failed check, above, shows what it expected and how to fix it",
         )
         return Outcome.failed(error, use_local=call.arguments.local, document=document, text=text)
 
@@ -246,7 +246,9 @@ def unlock(call: Call) -> Outcome:
     name, lock_id = call.arguments.environment, call.arguments.lock_id
     if not call.arguments.yes:
         require_terminal("unlock")
-    if not confirm(call, f"Release lock {lock_id} of {name}? Whoever holds it must be dead."):
+    if not confirm(
+        call, f"Release lock {lock_id} of {name}? The command that holds it must no longer be running."
+    ):
         return Outcome(text="the lock stays", document={"unlocked": False})
     flows.unlock(open_environment(call, name), lock_id=lock_id)
     return Outcome(text=f"{name} is unlocked", document={"environment": name, "unlocked": True})

@@ -37,7 +37,7 @@ def push(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
         pushed = flows.push_image(open_environment(call, name), digest=arguments.image, tag=arguments.tag)
         if not pushed.changed:
-            call.reporter.line(f"{pushed.tag} names it already: nothing was sent")
+            call.reporter.line(f"{pushed.tag} already names this image: nothing was sent")
         return Outcome(text=pushed.digest, document={"environment": name, **asdict(pushed)})
 
     return each(call, one)

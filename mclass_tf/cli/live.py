@@ -22,10 +22,10 @@ class Live:
     def __init__(self, stream: TextIO, *, width: int | None) -> None:
         self._stream = stream
         self._width = width
-        self._lock = threading.Lock()  # the ledger is written, and told of, in a thread of its own
+        self._lock = threading.Lock()  # problems of the ledger are reported from a thread of its own
         self._drawn = 0
         self._block: list[str] = []
-        self._told: View | None = None
+        self._shown: View | None = None
 
     def show(self, view: View) -> None:
         with self._lock:
@@ -35,8 +35,8 @@ class Live:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
             still = _still(view)
-            self._write(lines if still == self._told else [*lines, terminal.safe(one_line(view))])
-            self._told = still
+            self._write(lines if still == self._shown else [*lines, terminal.safe(one_line(view))])
+            self._shown = still
             return
         self._block = [cut(terminal.safe(line), self._width) for line in block(view)]
         self._write([_UP_AND_CLEAR * self._drawn + "\n".join([*lines, *self._block])])
@@ -79,8 +79,8 @@ def block(view: View) -> list[str]:
 
 def one_line(view: View) -> str:
     """Return the rollout as one line."""
-    told = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
-    words = "; ".join([*told, *filter(None, (view.analysis, view.notice))])
+    tasks = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
+    words = "; ".join([*tasks, *filter(None, (view.analysis, view.notice))])
     return terminal.inline(f"{_seconds(view.elapsed)}  {_stage(view)}{': ' if words else ''}{words}")
 
 
@@ -96,11 +96,11 @@ def cut(line: str, width: int) -> str:
 def _stage(view: View) -> str:
     """Return the stage, with the new version's share of the traffic where ECS shifts that."""
     shares = (("production", view.production), ("test", view.test))
-    told = [f"{what} {share:g} %" for what, share in shares if share is not None]
+    shifted = [f"{what} {share:g} %" for what, share in shares if share is not None]
     stage = view.stage or "waiting for ECS"
     if view.left is not None:
         stage = f"{stage}, {_duration(view.left)} left"
-    return f"{stage}, new version: {', '.join(told)}" if told else stage
+    return f"{stage}, new version: {', '.join(shifted)}" if shifted else stage
 
 
 def _counts(tasks: Tasks) -> str:

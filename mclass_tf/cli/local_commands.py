@@ -1,4 +1,4 @@
-"""The commands on the local AWS: start, stop, ask, enter."""
+"""The commands on the local AWS: start, stop, save, status, shell settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def up(call: Call) -> Outcome:
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SHOWN = 80  # characters of what is none
+_SHOWN = 80  # characters of what is not a digest
 _HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"'
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf import aws, terminal
+from mclass_tf.cli.command_table import COMMANDS
 from mclass_tf.errors import MclassError
 from mclass_tf.system import machine
 
@@ -34,7 +35,7 @@ class Outcome:
     ) -> Outcome:
         """Return the outcome of a command that ended with `error`; `document` where it had something to say all the same."""
         hint = _commands_in(error.hint, use_local=use_local)
-        told = {
+        shown = {
             "type": type(error).__name__,
             "message": str(error),
             "hint": hint,
@@ -42,7 +43,7 @@ class Outcome:
         }
         return cls(
             text=text,
-            document={"error": told} if document is None else document,
+            document={"error": shown} if document is None else document,
             problem=_problem(str(error), hint),
             exit_code=error.exit_code,
         )
@@ -63,17 +64,17 @@ def unexpected(error: Exception) -> MclassError:
 
 
 _COMMAND = re.compile(
-    r"`((bootstrap|init|plan|apply|output|destroy|verify|unlock|local|push|build|release|continue|abort|promote|rollback|history|render|status) "
-    r"[^`]*|build)`"
+    rf"`(({'|'.join(command.name for command in COMMANDS if not command.passes_on)}) [^`]*"
+    rf"|{'|'.join(command.name for command in COMMANDS if command.stands_alone)})`"
 )
 
 
 def _commands_in(hint: str, *, use_local: bool) -> str:
     """Spell out the commands that a hint names, so that they can be typed as they stand, and on the same target."""
 
-    def spelled(found: re.Match[str]) -> str:
-        option = " --local" if use_local and found[2] != "local" else ""
-        return f"`python -m mclass_tf {found[1]}{option}`"
+    def spelled(command: re.Match[str]) -> str:
+        option = " --local" if use_local and command[2] != "local" else ""
+        return f"`python -m mclass_tf {command[1]}{option}`"
 
     return _COMMAND.sub(spelled, hint)
 
@@ -81,7 +82,7 @@ def _commands_in(hint: str, *, use_local: bool) -> str:
 def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     """Join the outcomes; the exit code is the highest."""
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.exit_code}
-    told = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
+    problems = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
     document: dict[str, Any] = {"environments": {name: o.document for name, o in outcomes.items()}}
     flags = [o.document["has_changes"] for o in outcomes.values() if "has_changes" in o.document]
     if flags:
@@ -89,7 +90,9 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     return Outcome(
         text="\n\n".join(o.text for o in outcomes.values() if o.text),
         document=document,
-        problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *told]) if failed else "",
+        problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *problems])
+        if failed
+        else "",
         exit_code=max(outcome.exit_code for outcome in outcomes.values()),
     )
 

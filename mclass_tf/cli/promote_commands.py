@@ -1,4 +1,4 @@
-"""The commands on what goes from one environment to the next, and on what went before: promote, history."""
+"""The commands on attempts beyond one release: promote, history."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _refused(name: str, error: RefusedError, *, use_local: bool) -> Outcome:
     failed = Outcome.failed(error, use_local=use_local)
     # The digest of a held lease is another's, and the other refusals know none.
     digest = error.digest if isinstance(error, PromotionRefusedError) else ""
-    told = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
-    return replace(failed, document={**told, **failed.document})
+    refusal = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
+    return replace(failed, document={**refusal, **failed.document})
 
 
 def path(words: Sequence[str]) -> tuple[str, str]:
@@ -93,7 +93,10 @@ def path(words: Sequence[str]) -> tuple[str, str]:
             hint="quote it: promote 'dev->prod', or write promote dev prod",
         )
     if len(names) != 2:  # noqa: PLR2004
-        raise UsageError(f"{text!r} is not two environments", hint="promote dev prod, or promote 'dev->prod'")
+        got = f"only {names[0]}" if len(names) == 1 else " ".join(names) or "neither"
+        raise UsageError(
+            f"promote needs FROM and TO; got {got}", hint="promote dev prod, or promote 'dev->prod'"
+        )
     if names[0] == names[1]:
         raise UsageError(f"{names[0]} cannot be promoted to itself", hint="promote dev prod")
     return names[0], names[1]
@@ -109,24 +112,24 @@ def _open(call: Call, name: str) -> Session:
     )
 
 
-def _show_differences(call: Call, names: tuple[str, str], found: Sequence[Difference]) -> None:
-    call.reporter.block(differences_text(names, found))
+def _show_differences(call: Call, names: tuple[str, str], differences: Sequence[Difference]) -> None:
+    call.reporter.block(differences_text(names, differences))
 
 
-def differences_text(names: tuple[str, str], found: Sequence[Difference]) -> str:
+def differences_text(names: tuple[str, str], differences: Sequence[Difference]) -> str:
     """Return a table of what differs, a line for each value."""
-    if not found:
+    if not differences:
         return f"{names[0]} and {names[1]} are configured alike"
     rows = [
         ("", *names),
-        *(_difference(each, each.name) for each in found if each.what == "input"),
-        *(_difference(each, f"output {each.name}") for each in found if each.what == "output"),
+        *(_difference(each, each.name) for each in differences if each.what == "input"),
+        *(_difference(each, f"output {each.name}") for each in differences if each.what == "output"),
     ]
     return "\n".join(f"  {line}" for line in _aligned(rows))
 
 
-def _difference(found: Difference, name: str) -> tuple[str, ...]:
-    return (terminal.inline(name), *(_cut(value) for value in (found.source, found.target)))
+def _difference(difference: Difference, name: str) -> tuple[str, ...]:
+    return (terminal.inline(name), *(_cut(value) for value in (difference.source, difference.target)))
 
 
 def _cut(text: str) -> str:
@@ -141,13 +144,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def history(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
-        found = flows.history(open_environment(call, name), limit=call.arguments.limit)
-        return Outcome(text=history_text(name, found), document=history_document(name, found))
+        attempts = flows.history(open_environment(call, name), limit=call.arguments.limit)
+        return Outcome(text=history_text(name, attempts), document=history_document(name, attempts))
 
     return each(call, one)
 
 
-def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
+def history_document(environment: str, attempts: Sequence[Past]) -> dict[str, Any]:
     return {
         "environment": environment,
         "attempts": [
@@ -173,18 +176,18 @@ def history_document(environment: str, found: Sequence[Past]) -> dict[str, Any]:
                 "analysis": past.analysis and asdict(past.analysis),
                 "traffic": past.traffic and asdict(past.traffic),
             }
-            for past in found
+            for past in attempts
         ],
     }
 
 
-def history_text(environment: str, found: Sequence[Past]) -> str:
+def history_text(environment: str, attempts: Sequence[Past]) -> str:
     """Return a table of the attempts, the latest first, with what went wrong below each."""
-    if not found:
+    if not attempts:
         return f"nothing was released in {environment} yet"
-    rows = [[terminal.inline(cell) for cell in _row(past)] for past in found]
+    rows = [[terminal.inline(cell) for cell in _row(past)] for past in attempts]
     lines = []
-    for past, line in zip(found, _aligned(rows), strict=True):
+    for past, line in zip(attempts, _aligned(rows), strict=True):
         lines.append(line)
         lines += [f"    {past.cause}"] if past.cause else []
         if past.analysis is not None and past.analysis.reason not in past.cause:

@@ -80,17 +80,17 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
 def _outcome(report: Report, file: Path) -> Outcome:
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     text = f"{summary.render(report, width=width)}\n\nreport: {file.absolute()}"
-    found = {**document(report), "report": str(file.absolute())}
+    content = {**document(report), "report": str(file.absolute())}
     if report.outcome == PASSED:
-        return Outcome(text=text, document=found)
-    return Outcome.failed(_error(report), use_local=True, document=found, text=text)
+        return Outcome(text=text, document=content)
+    return Outcome.failed(_error(report), use_local=True, document=content, text=text)
 
 
 def _error(report: Report) -> MclassError:
     """Return the error of a rehearsal that did not pass: the release's own where that was to succeed, else the requests'."""
     release = report.shown.rehearsal.release
-    hint = "the report says which, and what would have helped"
+    hint = "the report shows which, and which setting would have prevented it"
     if not report.scenario and release is not None and release.outcome == "failed":
         return RolloutError(release.error or "the release failed", hint=hint, cause=release.cause)
-    told = "; ".join(report.reasons) or report.outcome
-    return VerificationError(f"the rehearsal {report.outcome}: {told}", hint=hint)
+    reasons = "; ".join(report.reasons) or report.outcome
+    return VerificationError(f"the rehearsal {report.outcome}: {reasons}", hint=hint)

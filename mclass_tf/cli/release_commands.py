@@ -1,4 +1,4 @@
-"""The commands on what runs: release, roll back, render, tell."""
+"""The commands on what runs: release, rollback, render, status."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def release(call: Call) -> Outcome:
         require_terminal("release")
 
     def work(session: Session, live: Live) -> Released:
-        go_on = partial(flows.resume, source=partial(open_environment, call))
-        begin = go_on if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
+        resume = partial(flows.resume, source=partial(open_environment, call))
+        begin = resume if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
         return begin(
             session,
             confirm=partial(confirm, call),
@@ -96,7 +96,7 @@ def served(session: Session, released: Released) -> Outcome:
     total = report.passed + report.failed
     unverified = VerificationError(
         f"{released.digest} serves in {released.environment}, but {report.failed} of {total} checks failed",
-        hint=f"`verify {released.environment}` says which; it is not a proven release",
+        hint=f"`verify {released.environment}` shows which; the release is not proven",
     )
     failed = Outcome.failed(unverified, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document}, text=_summary(released))
@@ -149,7 +149,7 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
 
 
 def ask_what_now(live: Live) -> Choice:
-    """Ask what an interrupt means. Who cannot be asked, leaves the rollout to ECS; a second interrupt does so too."""
+    """Ask what an interrupt means. Without a terminal, or at a second interrupt, the rollout is left to ECS."""
     live.keep()
     if not sys.stdin.isatty():
         return Choice.LEAVE
@@ -176,27 +176,27 @@ def render(call: Call) -> Outcome:
 
 def status(call: Call) -> Outcome:
     def one(name: str) -> Outcome:
-        found = flows.status(open_environment(call, name))
-        return Outcome(text=status_text(found), document=status_document(found))
+        state = flows.status(open_environment(call, name))
+        return Outcome(text=status_text(state), document=status_document(state))
 
     return each(call, one)
 
 
-def status_document(found: flows.ServiceStatus) -> dict[str, Any]:
-    current = found.deployment
+def status_document(state: flows.ServiceStatus) -> dict[str, Any]:
+    current = state.deployment
     return {
-        "environment": found.environment,
-        "digest": found.digest or None,
-        "task_definition": found.task_definition_arn,
-        "desired": found.desired,
-        "running": found.running,
-        "pending": found.pending,
-        "deployments": [asdict(each) for each in found.deployments],
-        "targets": dict(found.targets),
-        "url": found.url,
-        "address": found.address or None,
+        "environment": state.environment,
+        "digest": state.digest or None,
+        "task_definition": state.task_definition_arn,
+        "desired": state.desired,
+        "running": state.running,
+        "pending": state.pending,
+        "deployments": [asdict(each) for each in state.deployments],
+        "targets": dict(state.targets),
+        "url": state.url,
+        "address": state.address or None,
         "service_deployment": current and _deployment_document(current),
-        "attempt": found.attempt and _attempt_document(found.attempt),
+        "attempt": state.attempt and _attempt_document(state.attempt),
     }
 
 
@@ -230,25 +230,25 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
     }
 
 
-def status_text(found: flows.ServiceStatus) -> str:
-    revision = found.task_definition_arn.rsplit("/", 1)[-1]
+def status_text(state: flows.ServiceStatus) -> str:
+    revision = state.task_definition_arn.rsplit("/", 1)[-1]
     # While a rollout is under way the service names what it brings, which may have no production traffic yet.
-    runs = "runs" if found.deployment is None else "is to run"
+    runs = "runs" if state.deployment is None else "is to run"
     lines = [
-        f"{found.environment} {runs} {found.digest or 'no image yet'} ({revision})",
-        f"  tasks    {found.running} of {found.desired} running, {found.pending} pending",
+        f"{state.environment} {runs} {state.digest or 'no image yet'} ({revision})",
+        f"  tasks    {state.running} of {state.desired} running, {state.pending} pending",
         *(
             f"           {each.task_definition_arn.rsplit('/', 1)[-1]}: {each.running} of {each.desired} running, "
             f"{each.healthy} healthy, {each.failed} failed"
-            for each in found.deployments
+            for each in state.deployments
         ),
-        f"  targets  {', '.join(f'{count} {state}' for state, count in found.targets.items()) or 'none'}",
-        f"  url      {found.url}",
+        f"  targets  {', '.join(f'{count} {state}' for state, count in state.targets.items()) or 'none'}",
+        f"  url      {state.url}",
     ]
-    lines += [f"           on this machine: {found.address}"] if found.address else []
-    if found.deployment is not None:
-        lines += _rollout_text(found.environment, found.deployment)
-    lines += _attempt_text(found.environment, found.attempt) if found.attempt is not None else []
+    lines += [f"           on this machine: {state.address}"] if state.address else []
+    if state.deployment is not None:
+        lines += _rollout_text(state.environment, state.deployment)
+    lines += _attempt_text(state.environment, state.attempt) if state.attempt is not None else []
     return "\n".join(map(terminal.inline, lines))
 
 
@@ -260,7 +260,7 @@ def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
         return lines
     return [
         *lines,
-        f"           go on with it: `release {environment} --resume`; or back: `rollback {environment}`",
+        f"           continue: `release {environment} --resume`; or return: `rollback {environment}`",
     ]
 
 

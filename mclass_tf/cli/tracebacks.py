@@ -12,7 +12,7 @@ from mclass_tf.terminal import safe
 
 
 def guard() -> None:
-    """Have this process write them so from now on."""
+    """Install this in the process."""
     sys.excepthook = _show
     threading.excepthook = lambda failed: _show(failed.exc_type, failed.exc_value, failed.exc_traceback)
     if logging.lastResort is not None:

@@ -92,7 +92,7 @@ def _strategy(table: Table) -> Strategy:
     others = {key for keys in strategies.SETTINGS.values() for key in keys} - set(strategies.SETTINGS[name])
     for key in sorted(others & set(table.values)):
         having = ", ".join(each for each, keys in strategies.SETTINGS.items() if key in keys)
-        raise table.error(key, f"is nothing that the strategy {name} has", f"strategies with it: {having}")
+        raise table.error(key, f"does not apply to strategy {name}", f"strategies with it: {having}")
     return strategy
 
 

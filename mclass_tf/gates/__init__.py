@@ -60,7 +60,7 @@ class Decision:
         head = f"the gates refuse this plan: {count} {'finding' if count == 1 else 'findings'}"
         raise GateRefusedError(
             "\n".join((head, *reasons)),
-            hint="mend them and plan again; what is to be accepted for a time goes into policy/waivers.toml",
+            hint="fix them and plan again, or add a temporary waiver to policy/waivers.toml",
         )
 
 
@@ -88,7 +88,7 @@ def evaluate(
     if subject.plan.document.get("errored"):
         raise PlanRefusedError(
             "Terraform could not finish this plan: it shows only part of what would be",
-            hint=f"mend what Terraform reports and plan again: `plan {subject.environment.name}`",
+            hint=f"fix what Terraform reports and plan again: `plan {subject.environment.name}`",
         )
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)

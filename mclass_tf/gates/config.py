@@ -34,12 +34,12 @@ def check(project: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot be read: {error}", file=file) from None
     for number, line in enumerate(text.splitlines(), start=1):
-        found = _KEY.match(line)
-        if found and found[1] not in _HARMLESS:
+        key = _KEY.match(line)
+        if key and key[1] not in _HARMLESS:
             raise ConfigurationError(
-                f"{found[1]} is not for this file",
+                f"{key[1]} is not for this file",
                 hint="an exception has a reason and an end: write it into policy/waivers.toml",
                 file=file,
                 line=number,
-                key=found[1],
+                key=key[1],
             )

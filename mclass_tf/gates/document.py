@@ -57,7 +57,7 @@ _NOT_IN_YAML: Final = re.compile(
 def to_json(document: Mapping[str, Any]) -> str:
     """Return JSON that a YAML reader, which Checkov uses, reads as the same: YAML has no surrogate pairs."""
     text = json.dumps(document, ensure_ascii=False)
-    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _NOT_IN_YAML.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
 
 
 # What AWS reports back of resources that stand on their own, once they are applied. Each of those is judged itself; seen

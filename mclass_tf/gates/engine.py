@@ -201,12 +201,12 @@ def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> A
         def run_graph_checks_results(self, runner_filter: Any, report_type: str, graph: Any = None) -> Any:
             results = super().run_graph_checks_results(runner_filter, report_type, graph)
             ran = {check.id for check in results}
-            wanted = (
+            selected = (
                 c
                 for c in self.graph_registry.checks
                 if runner_filter.should_run_check(c, report_type=report_type)
             )
-            lost.extend(check.id for check in wanted if check.id not in ran)
+            lost.extend(check.id for check in selected if check.id not in ran)
             return results
 
     return Noting
@@ -244,5 +244,5 @@ def _texts(check: Any) -> tuple[str, str]:
 
 def _sources(folder: Path) -> tuple[Path, ...]:
     """Return what Checkov loads checks from."""
-    found = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
-    return tuple(sorted(found))
+    files = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
+    return tuple(sorted(files))

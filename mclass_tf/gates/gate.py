@@ -30,7 +30,7 @@ class Gate(Protocol):
     def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
         """Start in the background what is slow and needs no plan. Returns at once; `evaluate` never depends on it.
 
-        `keep` is a private folder for what was found, and holds as long as nothing that it depends on has changed.
+        `keep` is a private folder for results, and holds as long as nothing that it depends on has changed.
         Raises ConfigurationError where the gate's own settings are wrong.
         """
 

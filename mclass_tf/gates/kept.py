@@ -65,8 +65,8 @@ class Kept:
         return self.folder / f"{key}.json"
 
     def _forget_oldest(self) -> None:
-        found = sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        for file in found[_MOST:]:
+        files = sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        for file in files[_MOST:]:
             file.unlink(missing_ok=True)
 
 

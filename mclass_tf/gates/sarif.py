@@ -22,7 +22,7 @@ def render(verdicts: Mapping[str, Sequence[Verdict]], project: Path) -> dict[str
 
     Code scanning keeps runs of different `automationDetails.id` apart: findings of prod do not close those of dev.
     """
-    runs = [_run(verdict, name, project) for name, found in verdicts.items() for verdict in found]
+    runs = [_run(verdict, name, project) for name, judged in verdicts.items() for verdict in judged]
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
 
 

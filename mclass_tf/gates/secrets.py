@@ -76,9 +76,9 @@ class Secrets:
             return [self._mask(inner) for inner in value]
         if value is None or isinstance(value, bool):
             return value
-        found = _document(value)
+        document = _document(value)
         try:
-            return MASK if found is None else json.dumps(self._judged(found, _judged_of(found)))
+            return MASK if document is None else json.dumps(self._judged(document, _judged_of(document)))
         except RecursionError:
             return MASK
 
@@ -110,13 +110,13 @@ def configuration(plan: Mapping[str, Any]) -> dict[str, Any]:
     Without what is written there as a constant: as the value of an argument that is sensitive, or as the default of a variable
     that is, it would be a secret. What it comes to stands in the planned values.
     """
-    found = plan.get("configuration", {})
+    whole = plan.get("configuration", {})
     return {
         "provider_config": {
             key: {**entry, "expressions": _of_provider(entry.get("expressions", {}))}
-            for key, entry in found.get("provider_config", {}).items()
+            for key, entry in whole.get("provider_config", {}).items()
         },
-        "root_module": _module(found.get("root_module", {})),
+        "root_module": _module(whole.get("root_module", {})),
     }
 
 
@@ -169,17 +169,17 @@ def _document(value: Any) -> dict[str, Any] | list[Any] | None:
     if not isinstance(value, str):
         return None
     try:
-        found = json.loads(value)
+        document = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict | list) else None
+    return document if isinstance(document, dict | list) else None
 
 
-def _judged_of(found: dict[str, Any] | list[Any]) -> _Judged:
+def _judged_of(document: dict[str, Any] | list[Any]) -> _Judged:
     """Return what rules judge of a document: of the containers of a task definition, and of a policy; of others nothing."""
-    if isinstance(found, dict):
-        return _POLICY if "Statement" in found else {}
-    containers = all(isinstance(each, dict) and "image" in each for each in found)
+    if isinstance(document, dict):
+        return _POLICY if "Statement" in document else {}
+    containers = all(isinstance(each, dict) and "image" in each for each in document)
     return _CONTAINER if containers else {}
 
 

@@ -104,7 +104,7 @@ def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> No
 
 
 def choose(
-    wanted: str | None,
+    asked: str | None,
     *,
     may_use_builtin: bool,
     cwd: Path,
@@ -116,23 +116,23 @@ def choose(
 
     `unfit` are those that have failed to build on this machine, and why.
     """
-    if wanted == "builtin":
-        return wanted
+    if asked == "builtin":
+        return asked
     problems = {}
-    for name in (wanted,) if wanted else _CONTAINER_BUILDERS:
+    for name in (asked,) if asked else _CONTAINER_BUILDERS:
         problem = unfit.get(name) or _problem(name, cwd=cwd, env=env, run=run)
         if problem is None:
             return name
         problems[name] = problem
-    told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-    if wanted:
+    reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    if asked:
         raise BuilderError(
-            f"{wanted} cannot build: {problems[wanted]}", hint=f"{_INSTALL}, or choose another --builder"
+            f"{asked} cannot build: {problems[asked]}", hint=f"{_INSTALL}, or choose another --builder"
         )
     if may_use_builtin:
         return "builtin"
     raise BuilderError(
-        f"there is no builder that works ({told})",
+        f"there is no builder that works ({reasons})",
         hint=f"{_INSTALL}; for the local AWS alone, --local needs neither",
     )
 
@@ -153,7 +153,7 @@ def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> st
     if done.status == 0:
         return None
     reason = reason_of(done)
-    # What was found only starts another program, which is not there: a shell's script, or that of `local env`.
+    # The program only starts another program, which is not there: a shell's script, or that of `local env`.
     if done.status == _NOT_FOUND or reason.endswith("command not found"):
         return "not installed"
     return f"its daemon does not answer: {reason}" if name == "docker" else reason

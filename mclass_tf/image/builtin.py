@@ -135,11 +135,11 @@ class Builtin:
         env = {**self.env, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         done = self.run(Command(argv=(sys.executable, *arguments), cwd=self.project, env=env))
         if done.status != 0:
-            told = (done.stderr or done.stdout).strip().splitlines()[-_REASON_LINES:]
+            reason = (done.stderr or done.stdout).strip().splitlines()[-_REASON_LINES:]
             if "No space left on device" in done.stderr:
                 raise OSError(errno.ENOSPC, "No space left on device", str(self.images.folder))
             raise BuilderError(
-                f"{failed}: {' '.join(line.strip() for line in told)}",
+                f"{failed}: {' '.join(line.strip() for line in reason)}",
                 hint="the dependencies come from the package index, pinned by hash in app/requirements.txt",
             )
 
@@ -169,8 +169,8 @@ class _Layer:
 
 
 def _app_files(app: Path) -> list[Path]:
-    found = (path for path in app.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return sorted(path for path in found if path.name not in _NOT_IN_THE_IMAGE)
+    files = (path for path in app.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path for path in files if path.name not in _NOT_IN_THE_IMAGE)
 
 
 def _link(source: Path, target: Path) -> None:

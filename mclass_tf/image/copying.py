@@ -79,10 +79,10 @@ def _copy(
     `levels` is how many indexes may still stand within each other.
     """
     manifest = source.manifest(digest)
-    found = f"sha256:{hashlib.sha256(manifest.data).hexdigest()}"
-    if found != digest:
+    actual = f"sha256:{hashlib.sha256(manifest.data).hexdigest()}"
+    if actual != digest:
         raise CorruptedImageError(
-            f"the manifest of {digest} came as {found}", hint="it was damaged on its way: try again"
+            f"the manifest of {digest} came as {actual}", hint="it was damaged on its way: try again"
         )
     document = _parsed(manifest, levels=levels)
     sent = 0

@@ -75,8 +75,8 @@ class DockerfileBuild:
         """
         config = configuration(layout)
         variables = dict(entry.partition("=")[::2] for entry in config.env or ())
-        told = ((config.labels or {}).get(REVISION), variables.get("MCLASS_REVISION"))
-        return any(found not in {None, self.inputs.revision.name} for found in told)
+        revisions = ((config.labels or {}).get(REVISION), variables.get("MCLASS_REVISION"))
+        return any(revision not in {None, self.inputs.revision.name} for revision in revisions)
 
     def _must(self, argv: tuple[str, ...]) -> None:
         # Attestations would make an index of a single image, with the time of the build in it.

@@ -63,12 +63,12 @@ T = TypeVar("T")
 
 def manifest(data: bytes) -> Manifest:
     """Return a manifest or an index; raise MalformedError."""
-    found = _parse(data, Manifest)
-    if found.config is None and not found.manifests:
+    parsed = _parse(data, Manifest)
+    if parsed.config is None and not parsed.manifests:
         raise MalformedError("it names neither a configuration nor manifests")
-    if len(found.layers) + len(found.manifests) > _MOST_PARTS:
+    if len(parsed.layers) + len(parsed.manifests) > _MOST_PARTS:
         raise MalformedError(f"it names more than {_MOST_PARTS} parts")
-    return found
+    return parsed
 
 
 def configuration(data: bytes) -> Configuration:

@@ -92,11 +92,11 @@ class Image:
         """Raise CorruptedImageError where the file is not what its digest says."""
         path = self.path(blob.digest)
         try:
-            found = digest_of_file(path)
+            actual = digest_of_file(path)
         except FileNotFoundError:
             raise _damaged(path, "it is gone") from None
-        if found != blob.digest:
-            raise _damaged(path, f"its digest is {found}")
+        if actual != blob.digest:
+            raise _damaged(path, f"its digest is {actual}")
 
 
 def blob_path(folder: Path, digest: str) -> Path:

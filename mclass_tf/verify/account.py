@@ -15,7 +15,7 @@ check = registry.group("account")
     hint="use credentials of this environment's account: account_id in environment.toml",
 )
 def account(world: World) -> Iterator[Comparison]:
-    yield equal("account", expected=world.outputs.account_id, found=world.identity["Account"])
+    yield equal("account", expected=world.outputs.account_id, actual=world.identity["Account"])
 
 
 @check(
@@ -23,5 +23,5 @@ def account(world: World) -> Iterator[Comparison]:
 )
 def region(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
-    yield equal("region of the calls", expected=outputs.region, found=world.aws.access.region)
-    yield equal("region of the cluster", expected=outputs.region, found=outputs.cluster_arn.split(":")[3])
+    yield equal("region of the calls", expected=outputs.region, actual=world.aws.access.region)
+    yield equal("region of the cluster", expected=outputs.region, actual=outputs.cluster_arn.split(":")[3])

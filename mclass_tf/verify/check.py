@@ -16,11 +16,11 @@ class Comparison:
 
     what: str
     expected: str
-    found: str
+    actual: str
     holds: bool
 
     def __str__(self) -> str:
-        return f"{self.what}: expected {self.expected}, found {self.found}"
+        return f"{self.what}: expected {self.expected}, found {self.actual}"
 
 
 class NotApplicableError(Exception):
@@ -76,26 +76,28 @@ class Registry:
 registry = Registry()
 
 
-def holds(what: str, condition: bool, *, expected: object, found: object) -> Comparison:  # noqa: FBT001
-    return Comparison(what=what, expected=_text(expected), found=_text(found), holds=condition)
+def holds(what: str, condition: bool, *, expected: object, actual: object) -> Comparison:  # noqa: FBT001
+    return Comparison(what=what, expected=_text(expected), actual=_text(actual), holds=condition)
 
 
-def equal(what: str, *, expected: object, found: object) -> Comparison:
-    return holds(what, expected == found, expected=expected, found=found)
+def equal(what: str, *, expected: object, actual: object) -> Comparison:
+    return holds(what, expected == actual, expected=expected, actual=actual)
 
 
-def one_of(what: str, *, allowed: Collection[object], found: object) -> Comparison:
+def one_of(what: str, *, allowed: Collection[object], actual: object) -> Comparison:
     expected = " or ".join(_text(value) for value in allowed)
-    return holds(what, found in allowed, expected=expected, found=found)
+    return holds(what, actual in allowed, expected=expected, actual=actual)
 
 
-def within(what: str, *, allowed: Collection[str], found: Collection[str]) -> Comparison:
-    """Hold when `found` has nothing beyond `allowed`; an empty `found` is for the caller to judge."""
-    return holds(what, set(found) <= set(allowed), expected=f"only {_text(set(allowed))}", found=set(found))
+def within(what: str, *, allowed: Collection[str], actual: Collection[str]) -> Comparison:
+    """Hold when `actual` has nothing beyond `allowed`; an empty `actual` is for the caller to judge."""
+    return holds(
+        what, set(actual) <= set(allowed), expected=f"only {_text(set(allowed))}", actual=set(actual)
+    )
 
 
-def contains(what: str, *, required: Collection[str], found: Collection[str]) -> Comparison:
-    return holds(what, set(required) <= set(found), expected=_text(set(required)), found=set(found))
+def contains(what: str, *, required: Collection[str], actual: Collection[str]) -> Comparison:
+    return holds(what, set(required) <= set(actual), expected=_text(set(required)), actual=set(actual))
 
 
 def _text(value: object) -> str:

@@ -16,15 +16,15 @@ check = registry.group("encryption")
 )
 def enabled(world: World) -> Iterator[Comparison]:
     expected = _required(world)
-    yield equal("ARN", expected=expected, found=world.kms_key["Arn"])
-    yield equal("state", expected="Enabled", found=world.kms_key["KeyState"])
-    yield equal("usage", expected="ENCRYPT_DECRYPT", found=world.kms_key["KeyUsage"])
+    yield equal("ARN", expected=expected, actual=world.kms_key["Arn"])
+    yield equal("state", expected="Enabled", actual=world.kms_key["KeyState"])
+    yield equal("usage", expected="ENCRYPT_DECRYPT", actual=world.kms_key["KeyUsage"])
 
 
 @check("the key is rotated every year", hint="enable_key_rotation = true on the key")
 def rotated(world: World) -> Iterator[Comparison]:
     _required(world)
-    yield equal("rotation", expected=True, found=world.kms_rotation)
+    yield equal("rotation", expected=True, actual=world.kms_rotation)
 
 
 def _required(world: World) -> str:

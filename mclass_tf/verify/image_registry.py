@@ -16,9 +16,9 @@ check = registry.group("registry")
     hint="the outputs are of another repository: apply the environment again",
 )
 def identity(world: World) -> Iterator[Comparison]:
-    outputs, found = world.outputs, world.repository
-    yield equal("ARN", expected=outputs.repository_arn, found=found["repositoryArn"])
-    yield equal("URL", expected=outputs.repository_url, found=found["repositoryUri"])
+    outputs, repository = world.outputs, world.ecr.repository
+    yield equal("ARN", expected=outputs.repository_arn, actual=repository["repositoryArn"])
+    yield equal("URL", expected=outputs.repository_url, actual=repository["repositoryUri"])
 
 
 @check(
@@ -26,14 +26,14 @@ def identity(world: World) -> Iterator[Comparison]:
     hint='image_tag_mutability = "IMMUTABLE" in modules/ecr',
 )
 def immutable(world: World) -> Iterator[Comparison]:
-    found = world.repository.get("imageTagMutability")
-    yield equal("tag mutability", expected="IMMUTABLE", found=found)
+    actual = world.ecr.repository.get("imageTagMutability")
+    yield equal("tag mutability", expected="IMMUTABLE", actual=actual)
 
 
 @check("the repository scans every image on push", hint="scan_on_push = true in modules/ecr")
 def scanned(world: World) -> Iterator[Comparison]:
-    found = world.repository.get("imageScanningConfiguration", {}).get("scanOnPush")
-    yield equal("scan on push", expected=True, found=found)
+    actual = world.ecr.repository.get("imageScanningConfiguration", {}).get("scanOnPush")
+    yield equal("scan on push", expected=True, actual=actual)
 
 
 @check(
@@ -41,13 +41,13 @@ def scanned(world: World) -> Iterator[Comparison]:
     hint="encryption_configuration of modules/ecr; it cannot be changed on a repository that exists",
 )
 def encrypted(world: World) -> Iterator[Comparison]:
-    configuration, key = world.repository.get("encryptionConfiguration", {}), world.outputs.kms_key_arn
+    configuration, key = world.ecr.repository.get("encryptionConfiguration", {}), world.outputs.kms_key_arn
     if key is None:
-        found = configuration.get("encryptionType")
-        yield one_of("encryption", allowed=("AES256", "KMS"), found=found)
+        actual = configuration.get("encryptionType")
+        yield one_of("encryption", allowed=("AES256", "KMS"), actual=actual)
         return
-    yield equal("encryption", expected="KMS", found=configuration.get("encryptionType"))
-    yield equal("key", expected=key, found=configuration.get("kmsKey"))
+    yield equal("encryption", expected="KMS", actual=configuration.get("encryptionType"))
+    yield equal("key", expected=key, actual=configuration.get("kmsKey"))
 
 
 @check(
@@ -55,13 +55,13 @@ def encrypted(world: World) -> Iterator[Comparison]:
     hint="the lifecycle policy of modules/ecr needs a rule for untagged images and one that counts releases",
 )
 def lifecycle(world: World) -> Iterator[Comparison]:
-    rules = world.lifecycle_rules
+    rules = world.ecr.lifecycle_rules
     untagged = [rule for rule in rules if rule.get("selection", {}).get("tagStatus") == "untagged"]
     counted = [rule for rule in rules if rule.get("selection", {}).get("countType") == "imageCountMoreThan"]
     expires = all(rule.get("action", {}).get("type") == "expire" for rule in rules)
-    yield holds("rules for untagged images", bool(untagged), expected="at least one", found=len(untagged))
-    yield holds("rules that count images", bool(counted), expected="at least one", found=len(counted))
-    yield holds("actions of the rules", expires, expected="expire", found=[r.get("action") for r in rules])
+    yield holds("rules for untagged images", bool(untagged), expected="at least one", actual=len(untagged))
+    yield holds("rules that count images", bool(counted), expected="at least one", actual=len(counted))
+    yield holds("actions of the rules", expires, expected="expire", actual=[r.get("action") for r in rules])
 
 
 @check(
@@ -69,7 +69,7 @@ def lifecycle(world: World) -> Iterator[Comparison]:
     hint="pull_account_ids of modules/ecr names accounts; the repository policy must have no principal *",
 )
 def private(world: World) -> Iterator[Comparison]:
-    policy = world.repository_policy
+    policy = world.ecr.repository_policy
     statements = statements_of(policy) if policy else ()
     open_to_all = [
         statement
@@ -78,4 +78,4 @@ def private(world: World) -> Iterator[Comparison]:
         and (statement.inverted or any("*" in who for who in statement.principals.values()))
         and not statement.conditional
     ]
-    yield equal("statements for everybody", expected=0, found=len(open_to_all))
+    yield equal("statements for everybody", expected=0, actual=len(open_to_all))

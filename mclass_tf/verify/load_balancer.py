@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from mclass_tf.verify.check import Comparison, NotApplicableError, equal, holds, registry, within
+from mclass_tf.verify.readers.reader import Item, MissingError
 from mclass_tf.verify.security import Opening, egress, ingress
-from mclass_tf.verify.world import Item, MissingError, World
+from mclass_tf.verify.world import World
 
 check = registry.group("load balancer")
 
@@ -25,10 +26,10 @@ _MODERN_TLS = re.compile(r"ELBSecurityPolicy-(TLS13-1-[23]-|TLS-1-2-|FS-1-2-).+"
     hint="look at its state and reason code in the EC2 console, then apply again",
 )
 def active(world: World) -> Iterator[Comparison]:
-    found = world.load_balancer
-    yield equal("state", expected="active", found=found["State"]["Code"])
-    yield equal("type", expected="application", found=found["Type"])
-    yield equal("DNS name", expected=world.outputs.alb_dns_name, found=found["DNSName"])
+    balancer = world.elbv2.load_balancer
+    yield equal("state", expected="active", actual=balancer["State"]["Code"])
+    yield equal("type", expected="application", actual=balancer["Type"])
+    yield equal("DNS name", expected=world.outputs.alb_dns_name, actual=balancer["DNSName"])
 
 
 @check(
@@ -36,14 +37,14 @@ def active(world: World) -> Iterator[Comparison]:
     hint="an internet-facing load balancer belongs in the public subnets, an internal one in the private ones",
 )
 def placement(world: World) -> Iterator[Comparison]:
-    found, outputs = world.load_balancer, world.outputs
-    public = found["Scheme"] == INTERNET_FACING
-    zones = {zone["ZoneName"] for zone in found["AvailabilityZones"]}
-    subnets = {zone["SubnetId"] for zone in found["AvailabilityZones"]}
+    balancer, outputs = world.elbv2.load_balancer, world.outputs
+    public = balancer["Scheme"] == INTERNET_FACING
+    zones = {zone["ZoneName"] for zone in balancer["AvailabilityZones"]}
+    subnets = {zone["SubnetId"] for zone in balancer["AvailabilityZones"]}
     expected = set(outputs.public_subnet_ids if public else outputs.private_subnet_ids)
-    yield equal("VPC", expected=outputs.vpc_id, found=found["VpcId"])
-    yield equal(f"subnets ({found['Scheme']})", expected=expected, found=subnets)
-    yield holds("zones", len(zones) > 1, expected="at least two", found=zones)
+    yield equal("VPC", expected=outputs.vpc_id, actual=balancer["VpcId"])
+    yield equal(f"subnets ({balancer['Scheme']})", expected=expected, actual=subnets)
+    yield holds("zones", len(zones) > 1, expected="at least two", actual=zones)
 
 
 @check(
@@ -59,9 +60,9 @@ def invalid_headers(world: World) -> Iterator[Comparison]:
     hint="idle_timeout of modules/alb, 1 to 4000 seconds; the service's keep-alive must exceed it",
 )
 def idle_timeout(world: World) -> Iterator[Comparison]:
-    found = world.load_balancer_attributes.get("idle_timeout.timeout_seconds", "")
-    bounded = found.isdigit() and 1 <= int(found) <= 4000  # noqa: PLR2004
-    yield holds("idle timeout", bounded, expected="1 to 4000 seconds", found=found)
+    actual = world.elbv2.load_balancer_attributes.get("idle_timeout.timeout_seconds", "")
+    bounded = actual.isdigit() and 1 <= int(actual) <= 4000  # noqa: PLR2004
+    yield holds("idle timeout", bounded, expected="1 to 4000 seconds", actual=actual)
 
 
 @check(
@@ -93,7 +94,7 @@ def deletion_protection(world: World) -> Iterator[Comparison]:
 )
 def own_security_group(world: World) -> Iterator[Comparison]:
     expected = {world.outputs.alb_security_group_id}
-    yield equal("security groups", expected=expected, found=set(world.load_balancer["SecurityGroups"]))
+    yield equal("security groups", expected=expected, actual=set(world.elbv2.load_balancer["SecurityGroups"]))
 
 
 @check(
@@ -103,7 +104,7 @@ def own_security_group(world: World) -> Iterator[Comparison]:
 def production_port(world: World) -> Iterator[Comparison]:
     port = _port(world.outputs.url)
     openings = [rule for rule in _ingress(world) if rule.covers(port)]
-    yield holds(f"ingress on {port}", bool(openings), expected="at least one client", found=openings)
+    yield holds(f"ingress on {port}", bool(openings), expected="at least one client", actual=openings)
 
 
 @check(
@@ -113,10 +114,10 @@ def production_port(world: World) -> Iterator[Comparison]:
 def internet_ports(world: World) -> Iterator[Comparison]:
     allowed = {str(_port(world.outputs.url))}
     if world.outputs.redirect_listener_arn is not None:
-        allowed.add(str(world.listener(world.outputs.redirect_listener_arn)["Port"]))
+        allowed.add(str(world.elbv2.listener(world.outputs.redirect_listener_arn)["Port"]))
     open_ports = {f"{o.first}-{o.last}" for o in _ingress(world) if o.is_internet and o.first != o.last}
     open_ports |= {str(o.first) for o in _ingress(world) if o.is_internet and o.first == o.last}
-    yield within("ports open to the internet", allowed=allowed, found=open_ports)
+    yield within("ports open to the internet", allowed=allowed, actual=open_ports)
 
 
 @check(
@@ -125,10 +126,10 @@ def internet_ports(world: World) -> Iterator[Comparison]:
 )
 def reaches_tasks(world: World) -> Iterator[Comparison]:
     port, tasks = world.outputs.container_port, world.outputs.service_security_group_id
-    group = world.security_group(world.outputs.alb_security_group_id)
+    group = world.ec2.security_group(world.outputs.alb_security_group_id)
     openings = [rule for rule in egress(group) if rule.covers(port)]
-    reached = any(rule.peer == tasks or rule.holds_network(world.vpc["CidrBlock"]) for rule in openings)
-    yield holds(f"egress on {port}", reached, expected=f"tcp {port} with {tasks}", found=openings)
+    reached = any(rule.peer == tasks or rule.holds_network(world.ec2.vpc["CidrBlock"]) for rule in openings)
+    yield holds(f"egress on {port}", reached, expected=f"tcp {port} with {tasks}", actual=openings)
 
 
 @check(
@@ -136,12 +137,12 @@ def reaches_tasks(world: World) -> Iterator[Comparison]:
     hint="with certificate_arn the production listener is HTTPS on 443, without it HTTP on 80",
 )
 def production_listener(world: World) -> Iterator[Comparison]:
-    listener, url = world.listener(world.outputs.production_listener_arn), urlsplit(world.outputs.url)
-    yield equal("protocol", expected=url.scheme.upper(), found=listener["Protocol"])
-    yield equal("port", expected=_port(world.outputs.url), found=listener["Port"])
-    yield equal("host of the url", expected=world.outputs.alb_dns_name, found=url.hostname)
+    listener, url = world.elbv2.listener(world.outputs.production_listener_arn), urlsplit(world.outputs.url)
+    yield equal("protocol", expected=url.scheme.upper(), actual=listener["Protocol"])
+    yield equal("port", expected=_port(world.outputs.url), actual=listener["Port"])
+    yield equal("host of the url", expected=world.outputs.alb_dns_name, actual=url.hostname)
     if world.outputs.certificate_arn is not None:
-        yield equal("protocol, with a certificate", expected="HTTPS", found=listener["Protocol"])
+        yield equal("protocol, with a certificate", expected="HTTPS", actual=listener["Protocol"])
 
 
 @check(
@@ -150,10 +151,10 @@ def production_listener(world: World) -> Iterator[Comparison]:
 )
 def certificate(world: World) -> Iterator[Comparison]:
     arn = _certificate_arn(world)
-    listener = world.listener(world.outputs.production_listener_arn)
-    found = {item["CertificateArn"] for item in listener.get("Certificates", [])}
-    yield equal("certificates of the listener", expected={arn}, found=found)
-    yield equal("status of the certificate", expected="ISSUED", found=world.certificate["Status"])
+    listener = world.elbv2.listener(world.outputs.production_listener_arn)
+    actual = {item["CertificateArn"] for item in listener.get("Certificates", [])}
+    yield equal("certificates of the listener", expected={arn}, actual=actual)
+    yield equal("status of the certificate", expected="ISSUED", actual=world.certificate["Status"])
 
 
 @check(
@@ -162,12 +163,12 @@ def certificate(world: World) -> Iterator[Comparison]:
 )
 def modern_tls(world: World) -> Iterator[Comparison]:
     _certificate_arn(world)
-    secure = [item for item in world.listeners.values() if item["Protocol"] == "HTTPS"]
+    secure = [item for item in world.elbv2.listeners.values() if item["Protocol"] == "HTTPS"]
     for listener in secure:
-        found = str(listener.get("SslPolicy", ""))
-        modern = _MODERN_TLS.fullmatch(found) is not None
+        actual = str(listener.get("SslPolicy", ""))
+        modern = _MODERN_TLS.fullmatch(actual) is not None
         expected = "a policy of TLS 1.2 or 1.3"
-        yield holds(f"policy on port {listener['Port']}", modern, expected=expected, found=found)
+        yield holds(f"policy on port {listener['Port']}", modern, expected=expected, actual=actual)
 
 
 @check(
@@ -179,14 +180,14 @@ def redirect(world: World) -> Iterator[Comparison]:
     arn = world.outputs.redirect_listener_arn
     if arn is None:
         raise MissingError("there is a certificate, but the outputs name no redirect listener")
-    listener = world.listener(arn)
+    listener = world.elbv2.listener(arn)
     actions = listener["DefaultActions"]
     target = actions[0].get("RedirectConfig", {}) if actions else {}
-    yield equal("listener", expected="HTTP 80", found=f"{listener['Protocol']} {listener['Port']}")
-    yield equal("actions", expected=["redirect"], found=[action["Type"] for action in actions])
-    found = (target.get("Protocol"), target.get("Port"), target.get("StatusCode"))
+    yield equal("listener", expected="HTTP 80", actual=f"{listener['Protocol']} {listener['Port']}")
+    yield equal("actions", expected=["redirect"], actual=[action["Type"] for action in actions])
+    actual = (target.get("Protocol"), target.get("Port"), target.get("StatusCode"))
     expected = ("HTTPS", str(_port(world.outputs.url)), "HTTP_301")
-    yield equal("redirect", expected=expected, found=found)
+    yield equal("redirect", expected=expected, actual=actual)
 
 
 @check(
@@ -218,11 +219,11 @@ def test_listener(world: World) -> Iterator[Comparison]:
     )
     for what, production, test in differ:
         yield holds(
-            f"{what} of production and test", production != test, expected="two", found={production, test}
+            f"{what} of production and test", production != test, expected="two", actual={production, test}
         )
-    listener, url = world.listener(outputs.test_listener_arn), urlsplit(outputs.test_url)
-    found = f"{listener['Protocol']} {listener['Port']}"
-    yield equal("test listener", expected=f"{url.scheme.upper()} {_port(outputs.test_url)}", found=found)
+    listener, url = world.elbv2.listener(outputs.test_listener_arn), urlsplit(outputs.test_url)
+    actual = f"{listener['Protocol']} {listener['Port']}"
+    yield equal("test listener", expected=f"{url.scheme.upper()} {_port(outputs.test_url)}", actual=actual)
 
 
 @check(
@@ -230,9 +231,9 @@ def test_listener(world: World) -> Iterator[Comparison]:
     hint="remove the ingress rule with 0.0.0.0/0 or ::/0 on the test listener's port",
 )
 def test_port(world: World) -> Iterator[Comparison]:
-    port = int(world.listener(world.outputs.test_listener_arn)["Port"])
+    port = int(world.elbv2.listener(world.outputs.test_listener_arn)["Port"])
     public = tuple(rule for rule in _ingress(world) if rule.covers(port) and rule.is_internet)
-    yield equal(f"openings of {port} to the internet", expected=(), found=public)
+    yield equal(f"openings of {port} to the internet", expected=(), actual=public)
 
 
 @check(
@@ -240,11 +241,11 @@ def test_port(world: World) -> Iterator[Comparison]:
     hint='target_type = "ip", which Fargate needs, and the vpc_id of this environment',
 )
 def target_groups(world: World) -> Iterator[Comparison]:
-    yield equal("target groups", expected=set(COLOURS), found=set(world.target_groups))
-    yield equal("different ARNs", expected=2, found=len(set(world.outputs.target_group_arns.values())))
-    for colour, group in world.target_groups.items():
-        found = (group["TargetType"], group["Protocol"], group["VpcId"])
-        yield equal(f"{colour}", expected=("ip", "HTTP", world.outputs.vpc_id), found=found)
+    yield equal("target groups", expected=set(COLOURS), actual=set(world.elbv2.target_groups))
+    yield equal("different ARNs", expected=2, actual=len(set(world.outputs.target_group_arns.values())))
+    for colour, group in world.elbv2.target_groups.items():
+        actual = (group["TargetType"], group["Protocol"], group["VpcId"])
+        yield equal(f"{colour}", expected=("ip", "HTTP", world.outputs.vpc_id), actual=actual)
 
 
 @check(
@@ -253,13 +254,13 @@ def target_groups(world: World) -> Iterator[Comparison]:
 )
 def health_checks(world: World) -> Iterator[Comparison]:
     paths: set[str] = set()
-    for colour, group in _both(world.target_groups):
+    for colour, group in _both(world.elbv2.target_groups):
         path = str(group.get("HealthCheckPath", ""))
         paths.add(path)
-        yield equal(f"health checks of {colour}", expected=True, found=group.get("HealthCheckEnabled"))
-        yield equal(f"port of {colour}", expected="traffic-port", found=group.get("HealthCheckPort"))
-        yield holds(f"path of {colour}", path.startswith("/"), expected="a path", found=path)
-    yield equal("different paths", expected=1, found=len(paths))
+        yield equal(f"health checks of {colour}", expected=True, actual=group.get("HealthCheckEnabled"))
+        yield equal(f"port of {colour}", expected="traffic-port", actual=group.get("HealthCheckPort"))
+        yield holds(f"path of {colour}", path.startswith("/"), expected="a path", actual=path)
+    yield equal("different paths", expected=1, actual=len(paths))
 
 
 @check(
@@ -267,10 +268,10 @@ def health_checks(world: World) -> Iterator[Comparison]:
     hint="deregistration_delay of modules/alb: as long as the longest request, 1 to 3600 seconds",
 )
 def draining(world: World) -> Iterator[Comparison]:
-    for colour, attributes in _both(world.target_group_attributes):
-        found = attributes.get("deregistration_delay.timeout_seconds", "")
-        drains = found.isdigit() and int(found) > 0
-        yield holds(f"deregistration delay of {colour}", drains, expected="above 0 s", found=found)
+    for colour, attributes in _both(world.elbv2.target_group_attributes):
+        actual = attributes.get("deregistration_delay.timeout_seconds", "")
+        drains = actual.isdigit() and int(actual) > 0
+        yield holds(f"deregistration delay of {colour}", drains, expected="above 0 s", actual=actual)
 
 
 def _both(by_colour: Mapping[str, Item]) -> Sequence[tuple[str, Item]]:
@@ -278,12 +279,12 @@ def _both(by_colour: Mapping[str, Item]) -> Sequence[tuple[str, Item]]:
 
 
 def _forwards(world: World, arn: str, *, of: str) -> Iterator[Comparison]:
-    actions = world.rule(arn, of=of)["Actions"]
-    yield equal("actions", expected=["forward"], found=[action["Type"] for action in actions])
+    actions = world.elbv2.rule(arn, of=of)["Actions"]
+    yield equal("actions", expected=["forward"], actual=[action["Type"] for action in actions])
     weights = _weights(actions)
-    yield equal("target groups", expected=set(world.outputs.target_group_arns.values()), found=set(weights))
-    found = ", ".join(f"{arn.split('/')[-2]} {weight}" for arn, weight in weights.items())
-    yield holds("weights", sum(weights.values()) > 0, expected="a sum above 0", found=found)
+    yield equal("target groups", expected=set(world.outputs.target_group_arns.values()), actual=set(weights))
+    actual = ", ".join(f"{arn.split('/')[-2]} {weight}" for arn, weight in weights.items())
+    yield holds("weights", sum(weights.values()) > 0, expected="a sum above 0", actual=actual)
 
 
 def _weights(actions: Sequence[Item]) -> Mapping[str, int]:
@@ -300,11 +301,11 @@ def _certificate_arn(world: World) -> str:
 
 
 def _attribute(world: World, key: str, *, expected: str) -> Comparison:
-    return equal(key, expected=expected, found=world.load_balancer_attributes.get(key))
+    return equal(key, expected=expected, actual=world.elbv2.load_balancer_attributes.get(key))
 
 
 def _ingress(world: World) -> tuple[Opening, ...]:
-    return ingress(world.security_group(world.outputs.alb_security_group_id))
+    return ingress(world.ec2.security_group(world.outputs.alb_security_group_id))
 
 
 def _port(url: str) -> int:

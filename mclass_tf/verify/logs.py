@@ -16,7 +16,7 @@ check = registry.group("logs")
 )
 def exists(world: World) -> Iterator[Comparison]:
     expected = world.outputs.log_group_arn.removesuffix(":*")
-    yield equal("ARN", expected=expected, found=str(world.log_group["arn"]).removesuffix(":*"))
+    yield equal("ARN", expected=expected, actual=str(world.log_group["arn"]).removesuffix(":*"))
 
 
 @check(
@@ -24,10 +24,10 @@ def exists(world: World) -> Iterator[Comparison]:
     hint="retention_in_days of modules/logs; without one, events are kept and paid for for ever",
 )
 def retention(world: World) -> Iterator[Comparison]:
-    found, expected = world.log_group.get("retentionInDays") or 0, world.outputs.log_retention_days
-    yield holds("retention", found > 0, expected="a number of days", found=f"{found} days" if found else None)
+    days, expected = world.log_group.get("retentionInDays") or 0, world.outputs.log_retention_days
+    yield holds("retention", days > 0, expected="a number of days", actual=f"{days} days" if days else None)
     if expected is not None:
-        yield equal("retention in days", expected=expected, found=found)
+        yield equal("retention in days", expected=expected, actual=days)
 
 
 @check(
@@ -40,4 +40,4 @@ def encrypted(world: World) -> Iterator[Comparison]:
         raise NotApplicableError(
             "no key of our own is given (kms_key_arn is null); AWS encrypts with its own"
         )
-    yield equal("key", expected=key, found=world.log_group.get("kmsKeyId"))
+    yield equal("key", expected=key, actual=world.log_group.get("kmsKeyId"))

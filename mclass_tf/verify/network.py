@@ -13,8 +13,9 @@ from mclass_tf.verify.check import (
     registry,
     within,
 )
+from mclass_tf.verify.readers.reader import Item, MissingError
 from mclass_tf.verify.security import Opening, egress, ingress
-from mclass_tf.verify.world import Item, MissingError, World
+from mclass_tf.verify.world import World
 
 check = registry.group("network")
 
@@ -30,9 +31,9 @@ REQUIRED_ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "s3")
     hint="enable_dns_support and enable_dns_hostnames of the VPC",
 )
 def vpc(world: World) -> Iterator[Comparison]:
-    yield equal("state of the VPC", expected="available", found=world.vpc["State"])
-    for what, enabled in world.vpc_dns.items():
-        yield equal(what, expected=True, found=enabled)
+    yield equal("state of the VPC", expected="available", actual=world.ec2.vpc["State"])
+    for what, enabled in world.ec2.vpc_dns.items():
+        yield equal(what, expected=True, actual=enabled)
 
 
 @check(
@@ -58,9 +59,9 @@ def private_subnets(world: World) -> Iterator[Comparison]:
 def public_routes(world: World) -> Iterator[Comparison]:
     for subnet in _public(world):
         gateways = {route.get("GatewayId") for route in _ways_out(world, subnet)}
-        reached = gateways & world.internet_gateway_ids
-        expected = world.internet_gateway_ids or "an internet gateway attached to the VPC"
-        yield holds(f"way out of {subnet}", bool(reached), expected=expected, found=_targets(world, subnet))
+        reached = gateways & world.ec2.internet_gateway_ids
+        expected = world.ec2.internet_gateway_ids or "an internet gateway attached to the VPC"
+        yield holds(f"way out of {subnet}", bool(reached), expected=expected, actual=_targets(world, subnet))
 
 
 @check(
@@ -71,7 +72,7 @@ def private_routes(world: World) -> Iterator[Comparison]:
     for subnet in _private(world):
         gateways = {str(route.get("GatewayId", "")) for route in _routes(world, subnet)}
         exposed = {gateway for gateway in gateways if gateway.startswith(("igw-", "eigw-"))}
-        yield equal(f"internet gateways reached from {subnet}", expected=set(), found=exposed)
+        yield equal(f"internet gateways reached from {subnet}", expected=set(), actual=exposed)
 
 
 @check(
@@ -82,14 +83,14 @@ def private_egress(world: World) -> Iterator[Comparison]:
     if world.outputs.egress == "none":
         raise NotApplicableError("egress is none: the ways out belong to whoever owns the VPC")
     for subnet in _private(world):
-        found = {str(route.get("NatGatewayId")) for route in _ways_out(world, subnet)}
-        available = {i for i, item in world.nat_gateways.items() if item["State"] == "available"}
+        actual = {str(route.get("NatGatewayId")) for route in _ways_out(world, subnet)}
+        available = {i for i, item in world.ec2.nat_gateways.items() if item["State"] == "available"}
         if world.outputs.egress == "nat":
             expected = available or "an available NAT gateway"
-            routed = bool(found) and found <= available
-            yield holds(f"way out of {subnet}", routed, expected=expected, found=_targets(world, subnet))
+            routed = bool(actual) and actual <= available
+            yield holds(f"way out of {subnet}", routed, expected=expected, actual=_targets(world, subnet))
         else:
-            yield equal(f"ways out of {subnet}", expected=set(), found=_targets(world, subnet))
+            yield equal(f"ways out of {subnet}", expected=set(), actual=_targets(world, subnet))
 
 
 @check(
@@ -100,7 +101,7 @@ def required_endpoints(world: World) -> Iterator[Comparison]:
     endpoints = _endpoints(world)
     services = {str(item["ServiceName"]) for item in endpoints.values()}
     required = [f"com.amazonaws.{world.outputs.region}.{name}" for name in REQUIRED_ENDPOINTS]
-    yield contains("services with an endpoint", required=required, found=services)
+    yield contains("services with an endpoint", required=required, actual=services)
 
 
 @check(
@@ -109,8 +110,8 @@ def required_endpoints(world: World) -> Iterator[Comparison]:
 )
 def available_endpoints(world: World) -> Iterator[Comparison]:
     for name, endpoint in _endpoints(world).items():
-        yield equal(f"state of {name}", expected="available", found=str(endpoint["State"]).lower())
-        yield equal(f"VPC of {name}", expected=world.outputs.vpc_id, found=endpoint["VpcId"])
+        yield equal(f"state of {name}", expected="available", actual=str(endpoint["State"]).lower())
+        yield equal(f"VPC of {name}", expected=world.outputs.vpc_id, actual=endpoint["VpcId"])
 
 
 @check(
@@ -119,10 +120,10 @@ def available_endpoints(world: World) -> Iterator[Comparison]:
 )
 def private_dns(world: World) -> Iterator[Comparison]:
     for name, endpoint in _interfaces(world).items():
-        yield equal(f"private DNS of {name}", expected=True, found=endpoint.get("PrivateDnsEnabled"))
+        yield equal(f"private DNS of {name}", expected=True, actual=endpoint.get("PrivateDnsEnabled"))
         zones = {_subnet(world, i)["AvailabilityZone"] for i in _private(world)}
         reached = {_subnet(world, i)["AvailabilityZone"] for i in endpoint.get("SubnetIds", [])}
-        yield equal(f"zones of {name}", expected=zones, found=reached)
+        yield equal(f"zones of {name}", expected=zones, actual=reached)
 
 
 @check(
@@ -140,7 +141,7 @@ def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
             any(rule.holds_network(cidr) for rule in openings) for cidr in cidrs
         )
         expected = f"tcp 443 with {tasks} or each of {', '.join(sorted(cidrs))}"
-        yield holds(f"ingress of {name}", admitted, expected=expected, found=openings)
+        yield holds(f"ingress of {name}", admitted, expected=expected, actual=openings)
 
 
 @check(
@@ -148,14 +149,14 @@ def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
     hint="ingress of the endpoints' security group is for the VPC's CIDR or its security groups alone",
 )
 def endpoints_admit_nobody_else(world: World) -> Iterator[Comparison]:
-    cidrs = [item["CidrBlock"] for item in world.vpc.get("CidrBlockAssociationSet", [])]
-    cidrs.append(world.vpc["CidrBlock"])
+    cidrs = [item["CidrBlock"] for item in world.ec2.vpc.get("CidrBlockAssociationSet", [])]
+    cidrs.append(world.ec2.vpc["CidrBlock"])
     for name, endpoint in _interfaces(world).items():
         openings = [rule for group in _groups(world, endpoint) for rule in ingress(group)]
         foreign = [
-            rule for rule in openings if not (rule.peer in world.security_groups or rule.lies_in(cidrs))
+            rule for rule in openings if not (rule.peer in world.ec2.security_groups or rule.lies_in(cidrs))
         ]
-        yield equal(f"openings of {name} beyond the VPC", expected=(), found=tuple(foreign))
+        yield equal(f"openings of {name} beyond the VPC", expected=(), actual=tuple(foreign))
 
 
 @check(
@@ -168,7 +169,7 @@ def gateway_routes(world: World) -> Iterator[Comparison]:
     tables = {table for item in s3 for table in item.get("RouteTableIds", [])}
     for subnet in _private(world):
         table = _route_table(world, subnet)["RouteTableId"]
-        yield contains(f"route tables with S3, for {subnet}", required=[table], found=tables)
+        yield contains(f"route tables with S3, for {subnet}", required=[table], actual=tables)
 
 
 @check(
@@ -179,15 +180,17 @@ def tasks_call_https(world: World) -> Iterator[Comparison]:
     openings = [rule for rule in _task_egress(world) if rule.covers(HTTPS)]
     everywhere = any(rule.holds_network(EVERYWHERE) for rule in openings)
     if world.outputs.egress != "endpoints":
-        yield holds("egress on 443", everywhere, expected=f"tcp 443 with {EVERYWHERE}", found=openings)
+        yield holds("egress on 443", everywhere, expected=f"tcp 443 with {EVERYWHERE}", actual=openings)
         return
     peers = {rule.peer for rule in openings}
     to_s3 = everywhere or any(peer.startswith("pl-") for peer in peers)
-    yield holds("egress on 443 to S3", to_s3, expected="S3's prefix list", found=openings)
+    yield holds("egress on 443 to S3", to_s3, expected="S3's prefix list", actual=openings)
     for name, endpoint in _interfaces(world).items():
         groups = {str(group["GroupId"]) for group in endpoint.get("Groups", [])}
-        reached = bool(groups & peers) or any(rule.holds_network(world.vpc["CidrBlock"]) for rule in openings)
-        yield holds(f"egress on 443 to {name}", reached, expected=groups, found=openings)
+        reached = bool(groups & peers) or any(
+            rule.holds_network(world.ec2.vpc["CidrBlock"]) for rule in openings
+        )
+        yield holds(f"egress on 443 to {name}", reached, expected=groups, actual=openings)
 
 
 @check(
@@ -197,7 +200,7 @@ def tasks_call_https(world: World) -> Iterator[Comparison]:
 def tasks_stay_inside(world: World) -> Iterator[Comparison]:
     public = {str(rule) for rule in _task_egress(world) if rule.is_internet}
     allowed = set() if world.outputs.egress == "endpoints" else {f"tcp {HTTPS} with {EVERYWHERE}"}
-    yield within("egress to the internet", allowed=allowed, found=public)
+    yield within("egress to the internet", allowed=allowed, actual=public)
 
 
 def _public(world: World) -> Sequence[str]:
@@ -218,40 +221,40 @@ def _endpoints(world: World) -> Mapping[str, Item]:
         raise NotApplicableError(f"the tasks' way out is {world.outputs.egress!r}, not endpoints")
     if not world.outputs.vpc_endpoint_ids:
         raise MissingError("the outputs say that tasks reach AWS by endpoints, but name none")
-    found = world.vpc_endpoints
-    absent = {i for i in world.outputs.vpc_endpoint_ids.values() if i not in found}
+    endpoints = world.ec2.vpc_endpoints
+    absent = {i for i in world.outputs.vpc_endpoint_ids.values() if i not in endpoints}
     if absent:
         raise MissingError(f"endpoints that do not exist: {', '.join(sorted(absent))}")
-    return {name: found[i] for name, i in sorted(world.outputs.vpc_endpoint_ids.items())}
+    return {name: endpoints[i] for name, i in sorted(world.outputs.vpc_endpoint_ids.items())}
 
 
 def _interfaces(world: World) -> Mapping[str, Item]:
-    found = {n: item for n, item in _endpoints(world).items() if item["VpcEndpointType"] == "Interface"}
-    if not found:
+    interfaces = {n: item for n, item in _endpoints(world).items() if item["VpcEndpointType"] == "Interface"}
+    if not interfaces:
         raise MissingError("none of the endpoints is an interface endpoint")
-    return found
+    return interfaces
 
 
 def _groups(world: World, endpoint: Item) -> Sequence[Item]:
-    return [world.security_group(group["GroupId"]) for group in endpoint.get("Groups", [])]
+    return [world.ec2.security_group(group["GroupId"]) for group in endpoint.get("Groups", [])]
 
 
 def _task_egress(world: World) -> Sequence[Opening]:
-    return egress(world.security_group(world.outputs.service_security_group_id))
+    return egress(world.ec2.security_group(world.outputs.service_security_group_id))
 
 
 def _spread(world: World, subnets: Sequence[str]) -> Iterator[Comparison]:
     for subnet in subnets:
-        found = _subnet(world, subnet)["VpcId"]
-        yield equal(f"VPC of {subnet}", expected=world.outputs.vpc_id, found=found)
+        actual = _subnet(world, subnet)["VpcId"]
+        yield equal(f"VPC of {subnet}", expected=world.outputs.vpc_id, actual=actual)
     zones = {str(_subnet(world, subnet)["AvailabilityZone"]) for subnet in subnets}
-    yield holds("zones", len(zones) > 1, expected="at least two", found=zones)
+    yield holds("zones", len(zones) > 1, expected="at least two", actual=zones)
 
 
 def _subnet(world: World, subnet: str) -> Item:
-    if subnet not in world.subnets:
+    if subnet not in world.ec2.subnets:
         raise MissingError(f"subnet {subnet} does not exist")
-    return world.subnets[subnet]
+    return world.ec2.subnets[subnet]
 
 
 def _route_table(world: World, subnet: str) -> Item:
@@ -260,14 +263,14 @@ def _route_table(world: World, subnet: str) -> Item:
     def associated(key: str, value: object) -> list[Item]:
         return [
             table
-            for table in world.route_tables
+            for table in world.ec2.route_tables
             if any(association.get(key) == value for association in table.get("Associations", []))
         ]
 
-    found = associated("SubnetId", subnet) or associated("Main", True)
-    if not found:
+    tables = associated("SubnetId", subnet) or associated("Main", True)
+    if not tables:
         raise MissingError(f"{subnet} has no route table")
-    return found[0]
+    return tables[0]
 
 
 def _routes(world: World, subnet: str) -> Sequence[Item]:

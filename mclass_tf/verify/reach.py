@@ -19,9 +19,9 @@ SECONDS = 10.0
 )
 def tasks_run(world: World) -> Iterator[Comparison]:
     desired = _desired(world)
-    running = int(world.service["runningCount"])
+    running = int(world.ecs.service["runningCount"])
     # During a deployment there may be more.
-    yield holds("running tasks", running >= desired, expected=f"at least {desired}", found=running)
+    yield holds("running tasks", running >= desired, expected=f"at least {desired}", actual=running)
 
 
 @check(
@@ -30,11 +30,11 @@ def tasks_run(world: World) -> Iterator[Comparison]:
 )
 def healthy_targets(world: World) -> Iterator[Comparison]:
     _desired(world)
-    states = [state for found in world.target_states.values() for state in found]
-    healthy, running = states.count("healthy"), int(world.service["runningCount"])
+    states = [state for group in world.elbv2.target_states.values() for state in group]
+    healthy, running = states.count("healthy"), int(world.ecs.service["runningCount"])
     enough = 0 < running <= healthy
     expected = f"at least {max(running, 1)} healthy"
-    yield holds("targets", enough, expected=expected, found=", ".join(states))
+    yield holds("targets", enough, expected=expected, actual=", ".join(states))
 
 
 @check(
@@ -43,18 +43,18 @@ def healthy_targets(world: World) -> Iterator[Comparison]:
 )
 def answers(world: World) -> Iterator[Comparison]:
     _desired(world)
-    if world.load_balancer["Scheme"] == "internal":
+    if world.elbv2.load_balancer["Scheme"] == "internal":
         raise NotApplicableError("the load balancer is internal: it answers inside the VPC alone")
-    group = next(iter(world.target_groups.values()))
+    group = next(iter(world.elbv2.target_groups.values()))
     url = urljoin(world.outputs.url, str(group.get("HealthCheckPath", "/")))
     status = world.fetch(url, seconds=SECONDS)
     codes = str(group.get("Matcher", {}).get("HttpCode", "200"))
-    yield holds(f"status of {url}", _is_in(status, codes), expected=codes, found=status)
+    yield holds(f"status of {url}", _is_in(status, codes), expected=codes, actual=status)
 
 
 def _desired(world: World) -> int:
     """Return how many tasks are to run; where none is, there is nothing to reach."""
-    desired = int(world.service["desiredCount"])
+    desired = int(world.ecs.service["desiredCount"])
     if desired == 0:
         raise NotApplicableError("the service is to run no task: it stands at 0")
     return desired

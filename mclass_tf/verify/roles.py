@@ -97,9 +97,9 @@ def execution_reads_secrets(world: World) -> Iterator[Comparison]:
 def execution_wildcards(world: World) -> Iterator[Comparison]:
     statements = _execution(world).allowed
     broad = [item for item in statements if "*" in item.resources or item.inverted]
-    found = {action for item in broad for action in item.actions or ("NotAction",)}
-    yield within("actions on every resource", allowed={TOKEN}, found=found)
-    yield equal("actions with a wildcard", expected=set(), found=_wildcard_actions(statements))
+    actual = {action for item in broad for action in item.actions or ("NotAction",)}
+    yield within("actions on every resource", allowed={TOKEN}, actual=actual)
+    yield equal("actions with a wildcard", expected=set(), actual=_wildcard_actions(statements))
 
 
 @check(
@@ -107,11 +107,11 @@ def execution_wildcards(world: World) -> Iterator[Comparison]:
     hint="the service's own permissions name their actions and resources: `task_policy` of modules/ecs-service",
 )
 def task_role(world: World) -> Iterator[Comparison]:
-    statements = world.role_policies(world.outputs.task_role_arn).allowed
+    statements = world.iam.role_policies(world.outputs.task_role_arn).allowed
     broad = [
         item for item in statements if item.inverted or ("*" in item.resources and _wildcard_actions([item]))
     ]
-    yield equal("statements for everything", expected=0, found=len(broad))
+    yield equal("statements for everything", expected=0, actual=len(broad))
 
 
 @check(
@@ -120,7 +120,7 @@ def task_role(world: World) -> Iterator[Comparison]:
 )
 def infrastructure_may(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
-    policies = world.role_policies(outputs.infrastructure_role_arn)
+    policies = world.iam.role_policies(outputs.infrastructure_role_arn)
     for arn in (outputs.production_listener_rule_arn, outputs.test_listener_rule_arn):
         yield _may(policies, SHIFT, arn, expected=True)
     for arn in outputs.target_group_arns.values():
@@ -135,40 +135,40 @@ def infrastructure_may(world: World) -> Iterator[Comparison]:
 def no_administrator(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
     for arn in (outputs.execution_role_arn, outputs.task_role_arn, outputs.infrastructure_role_arn):
-        policies = world.role_policies(arn)
+        policies = world.iam.role_policies(arn)
         all_powerful = any("*" in s.actions and "*" in s.resources for s in policies.allowed)
         broad = [
             name for name in policies.attached if name.endswith(("Administrator", "AdministratorAccess"))
         ]
         broad += [name for name in policies.attached if name in ("PowerUserAccess", "IAMFullAccess")]
-        found = [*broad, *(["*:*"] if all_powerful else [])]
-        yield equal(f"broad permissions of {arn.rsplit('/', 1)[-1]}", expected=[], found=found)
+        permissions = [*broad, *(["*:*"] if all_powerful else [])]
+        yield equal(f"broad permissions of {arn.rsplit('/', 1)[-1]}", expected=[], actual=permissions)
 
 
 def _trusts(world: World, arn: str, service: str) -> Iterator[Comparison]:
-    role = world.role(arn)
-    yield equal("role", expected=arn, found=role["Arn"])
+    role = world.iam.role(arn)
+    yield equal("role", expected=arn, actual=role["Arn"])
     allowed = [s for s in statements_of(role["AssumeRolePolicyDocument"]) if s.allows]
-    found = {
+    trusted = {
         f"{kind} {who}"
         for statement in allowed
         for kind, all_ in statement.principals.items()
         for who in all_
     }
-    yield equal("who may assume it", expected={f"Service {service}"}, found=found)
+    yield equal("who may assume it", expected={f"Service {service}"}, actual=trusted)
     inverted = any(statement.inverted for statement in allowed)
-    yield equal("a trust policy that names who may not", expected=False, found=inverted)
+    yield equal("a trust policy that names who may not", expected=False, actual=inverted)
 
 
 def _execution(world: World) -> Policies:
-    return world.role_policies(world.outputs.execution_role_arn)
+    return world.iam.role_policies(world.outputs.execution_role_arn)
 
 
 def _secrets(world: World) -> set[str]:
     """Return what the service's container takes its secrets from, in every revision: ARNs."""
     return {
         str(secret["valueFrom"])
-        for revision in world.task_definitions
+        for revision in world.ecs.task_definitions
         for container in revision.get("containerDefinitions", [])
         for secret in container.get("secrets", [])
     }
@@ -179,9 +179,11 @@ def _log_group(world: World) -> str:
 
 
 def _may(policies: Policies, action: str, resource: str, *, expected: bool) -> Comparison:
-    found = policies.allow(action=action, resource=resource)
+    actual = policies.allow(action=action, resource=resource)
     words = {True: "allowed", False: "not allowed"}
-    return holds(f"{action} on {resource}", found is expected, expected=words[expected], found=words[found])
+    return holds(
+        f"{action} on {resource}", actual is expected, expected=words[expected], actual=words[actual]
+    )
 
 
 def _wildcard_actions(statements: Sequence[Statement]) -> set[str]:

@@ -24,8 +24,9 @@ from mclass_tf.verify import (  # isort: skip  # noqa: F401
 )
 from mclass_tf.verify.check import Check, NotApplicableError, registry
 from mclass_tf.verify.outputs import Outputs
+from mclass_tf.verify.readers.reader import code_of
 from mclass_tf.verify.report import Result, Status, VerifyReport
-from mclass_tf.verify.world import Fetch, World, code_of
+from mclass_tf.verify.world import Fetch, World
 
 _PASSES_SHOWN = 3
 
@@ -73,7 +74,7 @@ def judge(check: Check, world: World) -> Result:
         return _failed(check, "there was nothing to compare", hint=check.hint)
     if failures:
         return _failed(check, "\n".join(failures), hint=check.hint)
-    shown = [f"{item.what}: {item.found}" for item in comparisons[:_PASSES_SHOWN]]
+    shown = [f"{item.what}: {item.actual}" for item in comparisons[:_PASSES_SHOWN]]
     more = len(comparisons) - len(shown)
     detail = "; ".join([*shown, *([f"and {more} more"] if more else [])])
     return Result(name=check.name, group=check.group, status=Status.PASSED, detail=detail, hint="")

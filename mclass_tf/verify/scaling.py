@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from mclass_tf.verify.check import Comparison, NotApplicableError, equal, holds, registry
-from mclass_tf.verify.world import Item, World
+from mclass_tf.verify.readers.reader import Item
+from mclass_tf.verify.world import World
 
 check = registry.group("autoscaling")
 
@@ -25,11 +26,14 @@ MEASURES = {
 def bounds(world: World) -> Iterator[Comparison]:
     asked = _required(world)
     # At 0 tasks, before the first release, another minimum would have started tasks.
-    lowest = asked["min"] if world.service["desiredCount"] else 0
-    found = (world.scalable_target["MinCapacity"], world.scalable_target["MaxCapacity"])
-    yield equal("minimum and maximum", expected=(lowest, asked["max"]), found=found)
-    sane = 0 <= found[0] <= found[1] and found[1] > 0
-    yield holds("order of the bounds", sane, expected="0 <= minimum <= maximum", found=found)
+    lowest = asked["min"] if world.ecs.service["desiredCount"] else 0
+    bounds = (
+        world.autoscaling.scalable_target["MinCapacity"],
+        world.autoscaling.scalable_target["MaxCapacity"],
+    )
+    yield equal("minimum and maximum", expected=(lowest, asked["max"]), actual=bounds)
+    sane = 0 <= bounds[0] <= bounds[1] and bounds[1] > 0
+    yield holds("order of the bounds", sane, expected="0 <= minimum <= maximum", actual=bounds)
 
 
 @check(
@@ -38,14 +42,14 @@ def bounds(world: World) -> Iterator[Comparison]:
 )
 def policies(world: World) -> Iterator[Comparison]:
     asked = _asked(world)
-    found = {_measure(policy): _target(policy) for policy in world.scaling_policies}
-    for policy in world.scaling_policies:
+    targets = {_measure(policy): _target(policy) for policy in world.autoscaling.scaling_policies}
+    for policy in world.autoscaling.scaling_policies:
         name, target = policy["PolicyName"], _target(policy)
-        yield equal(f"type of {name}", expected="TargetTrackingScaling", found=policy["PolicyType"])
-        yield holds(f"target of {name}", target > 0, expected="above 0", found=target)
-    yield holds("policies", bool(found), expected="at least one", found=len(found))
+        yield equal(f"type of {name}", expected="TargetTrackingScaling", actual=policy["PolicyType"])
+        yield holds(f"target of {name}", target > 0, expected="above 0", actual=target)
+    yield holds("policies", bool(targets), expected="at least one", actual=len(targets))
     for measure, expected in asked.items():
-        yield equal(f"target of {measure}", expected=expected, found=found.get(measure))
+        yield equal(f"target of {measure}", expected=expected, actual=targets.get(measure))
 
 
 @check(
@@ -54,12 +58,14 @@ def policies(world: World) -> Iterator[Comparison]:
 )
 def request_groups(world: World) -> Iterator[Comparison]:
     _required(world)
-    requests = [p for p in world.scaling_policies if _measure(p) == MEASURES["requests_per_target"]]
+    requests = [
+        p for p in world.autoscaling.scaling_policies if _measure(p) == MEASURES["requests_per_target"]
+    ]
     if not requests:
         raise NotApplicableError("no policy follows the requests")
     own = {_suffix(arn) for arn in world.outputs.target_group_arns.values()}
     for policy in requests:
-        yield equal(f"target groups of {policy['PolicyName']}", expected=own, found=_request_groups(policy))
+        yield equal(f"target groups of {policy['PolicyName']}", expected=own, actual=_request_groups(policy))
 
 
 @check(
@@ -68,8 +74,10 @@ def request_groups(world: World) -> Iterator[Comparison]:
 )
 def not_suspended(world: World) -> Iterator[Comparison]:
     _required(world)
-    suspended = {what for what, is_so in world.scalable_target.get("SuspendedState", {}).items() if is_so}
-    yield equal("suspended", expected=set(), found=suspended)
+    suspended = {
+        what for what, is_so in world.autoscaling.scalable_target.get("SuspendedState", {}).items() if is_so
+    }
+    yield equal("suspended", expected=set(), actual=suspended)
 
 
 def _required(world: World) -> Mapping[str, int | None]:

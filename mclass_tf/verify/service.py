@@ -13,8 +13,9 @@ from mclass_tf.verify.check import (
     registry,
     within,
 )
+from mclass_tf.verify.readers.reader import Item
 from mclass_tf.verify.security import ingress
-from mclass_tf.verify.world import Item, World
+from mclass_tf.verify.world import World
 
 check = registry.group("service")
 
@@ -23,8 +24,8 @@ FARGATE = ("FARGATE", "FARGATE_SPOT")
 
 @check("the cluster is active and is the one that the outputs name", hint="apply the environment again")
 def cluster(world: World) -> Iterator[Comparison]:
-    yield equal("status", expected="ACTIVE", found=world.cluster["status"])
-    yield equal("ARN", expected=world.outputs.cluster_arn, found=world.cluster["clusterArn"])
+    yield equal("status", expected="ACTIVE", actual=world.ecs.cluster["status"])
+    yield equal("ARN", expected=world.outputs.cluster_arn, actual=world.ecs.cluster["clusterArn"])
 
 
 @check(
@@ -32,10 +33,10 @@ def cluster(world: World) -> Iterator[Comparison]:
     hint='setting containerInsights = "enabled" in modules/ecs-service',
 )
 def container_insights(world: World) -> Iterator[Comparison]:
-    settings = {item["name"]: item["value"] for item in world.cluster.get("settings", [])}
-    found = settings.get("containerInsights")
+    settings = {item["name"]: item["value"] for item in world.ecs.cluster.get("settings", [])}
+    actual = settings.get("containerInsights")
     said = world.outputs.container_insights
-    yield one_of("containerInsights", allowed=(said,) if said else ("enabled", "enhanced"), found=found)
+    yield one_of("containerInsights", allowed=(said,) if said else ("enabled", "enhanced"), actual=actual)
 
 
 @check(
@@ -43,23 +44,23 @@ def container_insights(world: World) -> Iterator[Comparison]:
     hint="aws_ecs_cluster_capacity_providers of modules/ecs-service",
 )
 def capacity_providers(world: World) -> Iterator[Comparison]:
-    found = set(world.cluster.get("capacityProviders", []))
-    yield equal("capacity providers", expected=set(FARGATE), found=found)
+    actual = set(world.ecs.cluster.get("capacityProviders", []))
+    yield equal("capacity providers", expected=set(FARGATE), actual=actual)
 
 
 @check("the service is active in this cluster", hint="apply the environment again")
 def active(world: World) -> Iterator[Comparison]:
-    found, outputs = world.service, world.outputs
-    yield equal("status", expected="ACTIVE", found=found["status"])
-    yield equal("ARN", expected=outputs.service_arn, found=found["serviceArn"])
-    yield equal("cluster", expected=outputs.cluster_arn, found=found["clusterArn"])
+    service, outputs = world.ecs.service, world.outputs
+    yield equal("status", expected="ACTIVE", actual=service["status"])
+    yield equal("ARN", expected=outputs.service_arn, actual=service["serviceArn"])
+    yield equal("cluster", expected=outputs.cluster_arn, actual=service["clusterArn"])
 
 
 @check("the service runs on Fargate", hint="launch_type FARGATE or a capacity provider strategy of Fargate")
 def fargate(world: World) -> Iterator[Comparison]:
-    strategy = world.service.get("capacityProviderStrategy", [])
-    found = {item["capacityProvider"] for item in strategy} or {str(world.service.get("launchType"))}
-    yield within("launch type or capacity providers", allowed=FARGATE, found=found)
+    strategy = world.ecs.service.get("capacityProviderStrategy", [])
+    actual = {item["capacityProvider"] for item in strategy} or {str(world.ecs.service.get("launchType"))}
+    yield within("launch type or capacity providers", allowed=FARGATE, actual=actual)
 
 
 @check(
@@ -67,12 +68,12 @@ def fargate(world: World) -> Iterator[Comparison]:
     hint="point the service back at its own task definition: `rollback ENV`",
 )
 def family(world: World) -> Iterator[Comparison]:
-    for revision in world.task_definitions:
+    for revision in world.ecs.task_definitions:
         arn = revision["taskDefinitionArn"]
         yield equal(
-            f"family of {arn}", expected=world.outputs.task_definition_family, found=revision["family"]
+            f"family of {arn}", expected=world.outputs.task_definition_family, actual=revision["family"]
         )
-        yield equal(f"status of {arn}", expected="ACTIVE", found=revision.get("status", "ACTIVE"))
+        yield equal(f"status of {arn}", expected="ACTIVE", actual=revision.get("status", "ACTIVE"))
 
 
 @check(
@@ -80,10 +81,10 @@ def family(world: World) -> Iterator[Comparison]:
     hint="deployment in terraform.tfvars; somebody changed the service since the last apply",
 )
 def percentages(world: World) -> Iterator[Comparison]:
-    found, expected = world.service["deploymentConfiguration"], world.outputs.deployment
+    configuration, expected = world.ecs.service["deploymentConfiguration"], world.outputs.deployment
     for what, key in (("minimum healthy", "minimumHealthyPercent"), ("maximum", "maximumPercent")):
         output = "minimum_healthy_percent" if key == "minimumHealthyPercent" else "maximum_percent"
-        yield equal(f"{what} percent", expected=expected.get(output), found=found.get(key))
+        yield equal(f"{what} percent", expected=expected.get(output), actual=configuration.get(key))
 
 
 @check(
@@ -91,9 +92,9 @@ def percentages(world: World) -> Iterator[Comparison]:
     hint="deployment_circuit_breaker with enable and rollback in modules/ecs-service",
 )
 def circuit_breaker(world: World) -> Iterator[Comparison]:
-    breaker = world.service["deploymentConfiguration"].get("deploymentCircuitBreaker", {})
-    yield equal("circuit breaker", expected=True, found=breaker.get("enable"))
-    yield equal("rollback", expected=True, found=breaker.get("rollback"))
+    breaker = world.ecs.service["deploymentConfiguration"].get("deploymentCircuitBreaker", {})
+    yield equal("circuit breaker", expected=True, actual=breaker.get("enable"))
+    yield equal("rollback", expected=True, actual=breaker.get("rollback"))
 
 
 @check(
@@ -101,8 +102,8 @@ def circuit_breaker(world: World) -> Iterator[Comparison]:
     hint="health_check_grace_period_seconds: start time plus interval x threshold; 0 kills a slow starter",
 )
 def grace_period(world: World) -> Iterator[Comparison]:
-    found = world.service.get("healthCheckGracePeriodSeconds") or 0
-    yield holds("grace period", found > 0, expected="above 0 s", found=f"{found} s")
+    actual = world.ecs.service.get("healthCheckGracePeriodSeconds") or 0
+    yield holds("grace period", actual > 0, expected="above 0 s", actual=f"{actual} s")
 
 
 @check(
@@ -110,13 +111,13 @@ def grace_period(world: World) -> Iterator[Comparison]:
     hint="load_balancer of the service: a target group of this environment, the container's name and port",
 )
 def wiring(world: World) -> Iterator[Comparison]:
-    outputs, balancers = world.outputs, world.service.get("loadBalancers", [])
-    yield equal("load balancers of the service", expected=1, found=len(balancers))
+    outputs, balancers = world.outputs, world.ecs.service.get("loadBalancers", [])
+    yield equal("load balancers of the service", expected=1, actual=len(balancers))
     for item in balancers:
         groups = outputs.target_group_arns.values()
-        yield one_of("target group", allowed=tuple(groups), found=item.get("targetGroupArn"))
-        found = f"{item.get('containerName')}:{item.get('containerPort')}"
-        yield equal("container", expected=f"{outputs.container_name}:{outputs.container_port}", found=found)
+        yield one_of("target group", allowed=tuple(groups), actual=item.get("targetGroupArn"))
+        actual = f"{item.get('containerName')}:{item.get('containerPort')}"
+        yield equal("container", expected=f"{outputs.container_name}:{outputs.container_port}", actual=actual)
 
 
 @check(
@@ -125,8 +126,8 @@ def wiring(world: World) -> Iterator[Comparison]:
 )
 def rebalancing(world: World) -> Iterator[Comparison]:
     expected = "DISABLED" if world.outputs.availability_zone_rebalancing is False else "ENABLED"
-    found = world.service.get("availabilityZoneRebalancing")
-    yield equal("availability zone rebalancing", expected=expected, found=found)
+    actual = world.ecs.service.get("availabilityZoneRebalancing")
+    yield equal("availability zone rebalancing", expected=expected, actual=actual)
 
 
 @check(
@@ -135,7 +136,9 @@ def rebalancing(world: World) -> Iterator[Comparison]:
 )
 def execute_command(world: World) -> Iterator[Comparison]:
     expected = world.outputs.execute_command_enabled or False
-    yield equal("execute command", expected=expected, found=world.service.get("enableExecuteCommand", False))
+    yield equal(
+        "execute command", expected=expected, actual=world.ecs.service.get("enableExecuteCommand", False)
+    )
 
 
 @check(
@@ -147,9 +150,9 @@ def private_tasks(world: World) -> Iterator[Comparison]:
         raise NotApplicableError("the environment has no private subnets")
     network = _network(world)
     private = set(world.outputs.private_subnet_ids)
-    yield equal("subnets of the tasks", expected=private, found=set(network.get("subnets", [])))
-    found = network.get("assignPublicIp", "DISABLED")
-    yield equal("public addresses", expected="DISABLED", found=found)
+    yield equal("subnets of the tasks", expected=private, actual=set(network.get("subnets", [])))
+    actual = network.get("assignPublicIp", "DISABLED")
+    yield equal("public addresses", expected="DISABLED", actual=actual)
 
 
 @check(
@@ -157,8 +160,8 @@ def private_tasks(world: World) -> Iterator[Comparison]:
     hint="security_groups of the service: the one in service_security_group_id alone",
 )
 def own_security_group(world: World) -> Iterator[Comparison]:
-    found = set(_network(world).get("securityGroups", []))
-    yield equal("security groups", expected={world.outputs.service_security_group_id}, found=found)
+    actual = set(_network(world).get("securityGroups", []))
+    yield equal("security groups", expected={world.outputs.service_security_group_id}, actual=actual)
 
 
 @check(
@@ -167,9 +170,9 @@ def own_security_group(world: World) -> Iterator[Comparison]:
 )
 def admits_load_balancer(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
-    group = world.security_group(outputs.service_security_group_id)
+    group = world.ec2.security_group(outputs.service_security_group_id)
     expected = {f"tcp {outputs.container_port} with {outputs.alb_security_group_id}"}
-    yield equal("ingress", expected=expected, found={str(rule) for rule in ingress(group)})
+    yield equal("ingress", expected=expected, actual={str(rule) for rule in ingress(group)})
 
 
 @check(
@@ -177,19 +180,19 @@ def admits_load_balancer(world: World) -> Iterator[Comparison]:
     hint="`release ENV` raises the service; `status ENV` shows what holds it",
 )
 def task_count(world: World) -> Iterator[Comparison]:
-    found, bounds = int(world.service["desiredCount"]), world.outputs.autoscaling
+    desired, bounds = int(world.ecs.service["desiredCount"]), world.outputs.autoscaling
     if world.outputs.image_digest is None:
-        yield equal("desired count", expected=0, found=found)
-    elif bounds is None or found == 0:
+        yield equal("desired count", expected=0, actual=desired)
+    elif bounds is None or desired == 0:
         expected = f"{world.outputs.desired_count}, or 0 before the first release"
         yield holds(
-            "desired count", found in (0, world.outputs.desired_count), expected=expected, found=found
+            "desired count", desired in (0, world.outputs.desired_count), expected=expected, actual=desired
         )
     else:
         low, high = bounds["min"] or 0, bounds["max"] or 0
-        yield holds("desired count", low <= found <= high, expected=f"{low} to {high}", found=found)
+        yield holds("desired count", low <= desired <= high, expected=f"{low} to {high}", actual=desired)
 
 
 def _network(world: World) -> Item:
-    network: Item = world.service.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
+    network: Item = world.ecs.service.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
     return network

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from mclass_tf.verify.check import Comparison, equal, holds, one_of, registry
-from mclass_tf.verify.world import Item, MissingError, World
+from mclass_tf.verify.readers.reader import Item, MissingError
+from mclass_tf.verify.world import World
 
 check = registry.group("task definition")
 
@@ -24,13 +25,13 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def image(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
     applied = f"{outputs.repository_url}@{outputs.image_digest or PLACEHOLDER}"
-    found = _container(world.applied_task_definition, outputs.container_name)["image"]
-    yield equal("image that was applied", expected=applied, found=found)
+    actual = _container(world.ecs.applied_task_definition, outputs.container_name)["image"]
+    yield equal("image that was applied", expected=applied, actual=actual)
     for what, container in _containers(world):
         repository, _, digest = container["image"].partition("@")
         expected = f"{outputs.repository_url}@sha256:..."
         named = repository == outputs.repository_url and _DIGEST.fullmatch(digest) is not None
-        yield holds(f"image of {what}", named, expected=expected, found=container["image"])
+        yield holds(f"image of {what}", named, expected=expected, actual=container["image"])
 
 
 @check(
@@ -38,13 +39,13 @@ def image(world: World) -> Iterator[Comparison]:
     hint='requires_compatibilities = ["FARGATE"] and network_mode = "awsvpc"',
 )
 def fargate(world: World) -> Iterator[Comparison]:
-    for revision in world.task_definitions:
+    for revision in world.ecs.task_definitions:
         what = revision["taskDefinitionArn"]
-        found = set(revision.get("requiresCompatibilities", []))
-        yield equal(f"launch types of {what}", expected={"FARGATE"}, found=found)
-        yield equal(f"network mode of {what}", expected="awsvpc", found=revision.get("networkMode"))
+        actual = set(revision.get("requiresCompatibilities", []))
+        yield equal(f"launch types of {what}", expected={"FARGATE"}, actual=actual)
+        yield equal(f"network mode of {what}", expected="awsvpc", actual=revision.get("networkMode"))
         architecture = revision.get("runtimePlatform", {}).get("cpuArchitecture")
-        yield one_of(f"architecture of {what}", allowed=("ARM64", "X86_64"), found=architecture)
+        yield one_of(f"architecture of {what}", allowed=("ARM64", "X86_64"), actual=architecture)
 
 
 @check(
@@ -52,14 +53,16 @@ def fargate(world: World) -> Iterator[Comparison]:
     hint="execution_role_arn and task_role_arn of the task definition",
 )
 def roles(world: World) -> Iterator[Comparison]:
-    for revision in world.task_definitions:
+    for revision in world.ecs.task_definitions:
         what, outputs = revision["taskDefinitionArn"], world.outputs
         yield equal(
             f"execution role of {what}",
             expected=outputs.execution_role_arn,
-            found=revision.get("executionRoleArn"),
+            actual=revision.get("executionRoleArn"),
         )
-        yield equal(f"task role of {what}", expected=outputs.task_role_arn, found=revision.get("taskRoleArn"))
+        yield equal(
+            f"task role of {what}", expected=outputs.task_role_arn, actual=revision.get("taskRoleArn")
+        )
 
 
 @check(
@@ -68,8 +71,8 @@ def roles(world: World) -> Iterator[Comparison]:
 )
 def port(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
-        found = {str(item["containerPort"]) for item in container.get("portMappings", [])}
-        yield equal(f"ports of {what}", expected={str(world.outputs.container_port)}, found=found)
+        actual = {str(item["containerPort"]) for item in container.get("portMappings", [])}
+        yield equal(f"ports of {what}", expected={str(world.outputs.container_port)}, actual=actual)
 
 
 @check(
@@ -80,13 +83,13 @@ def logs(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
         configuration = container.get("logConfiguration", {})
         options = configuration.get("options", {})
-        yield equal(f"log driver of {what}", expected="awslogs", found=configuration.get("logDriver"))
-        found = (options.get("awslogs-group"), options.get("awslogs-region"))
+        yield equal(f"log driver of {what}", expected="awslogs", actual=configuration.get("logDriver"))
+        actual = (options.get("awslogs-group"), options.get("awslogs-region"))
         yield equal(
-            f"log of {what}", expected=(world.outputs.log_group_name, world.outputs.region), found=found
+            f"log of {what}", expected=(world.outputs.log_group_name, world.outputs.region), actual=actual
         )
         prefix = options.get("awslogs-stream-prefix")
-        yield holds(f"stream prefix of {what}", bool(prefix), expected="a prefix", found=prefix)
+        yield holds(f"stream prefix of {what}", bool(prefix), expected="a prefix", actual=prefix)
 
 
 @check(
@@ -95,16 +98,16 @@ def logs(world: World) -> Iterator[Comparison]:
 )
 def stop_timeout(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
-        found = container.get("stopTimeout") or 0
-        enough = 0 < found <= STOP_TIMEOUT_LIMIT
-        yield holds(f"stop timeout of {what}", enough, expected="1 to 120 s", found=f"{found} s")
+        actual = container.get("stopTimeout") or 0
+        enough = 0 < actual <= STOP_TIMEOUT_LIMIT
+        yield holds(f"stop timeout of {what}", enough, expected="1 to 120 s", actual=f"{actual} s")
 
 
 @check("the container cannot write to its root file system", hint="readonlyRootFilesystem = true")
 def read_only_root(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
-        found = container.get("readonlyRootFilesystem", False)
-        yield equal(f"read-only root of {what}", expected=True, found=found)
+        actual = container.get("readonlyRootFilesystem", False)
+        yield equal(f"read-only root of {what}", expected=True, actual=actual)
 
 
 @check(
@@ -113,10 +116,10 @@ def read_only_root(world: World) -> Iterator[Comparison]:
 )
 def user(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
-        found = str(container.get("user", ""))
-        named = found.split(":", maxsplit=1)[0] not in ("", "0", "root")
-        yield holds(f"user of {what}", named, expected="a user other than root", found=found or "root")
-        yield equal(f"privileged, of {what}", expected=False, found=container.get("privileged", False))
+        actual = str(container.get("user", ""))
+        named = actual.split(":", maxsplit=1)[0] not in ("", "0", "root")
+        yield holds(f"user of {what}", named, expected="a user other than root", actual=actual or "root")
+        yield equal(f"privileged, of {what}", expected=False, actual=container.get("privileged", False))
 
 
 @check(
@@ -127,19 +130,19 @@ def health_check(world: World) -> Iterator[Comparison]:
     for what, container in _containers(world):
         command = container.get("healthCheck", {}).get("command", [])
         asks = len(command) > 1 and command[0] in ("CMD", "CMD-SHELL")
-        yield holds(f"health check of {what}", asks, expected="a command", found=command)
+        yield holds(f"health check of {what}", asks, expected="a command", actual=command)
 
 
 def _containers(world: World) -> Iterator[tuple[str, Item]]:
     """Yield the service's container in each revision, with a name for it."""
-    for revision in world.task_definitions:
+    for revision in world.ecs.task_definitions:
         arn = revision["taskDefinitionArn"]
         yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)
 
 
 def _container(revision: Item, name: str) -> Item:
-    found = [item for item in revision.get("containerDefinitions", []) if item["name"] == name]
-    if not found:
+    containers = [item for item in revision.get("containerDefinitions", []) if item["name"] == name]
+    if not containers:
         raise MissingError(f"{revision['taskDefinitionArn']} has no container {name!r}")
-    container: Item = found[0]
+    container: Item = containers[0]
     return container

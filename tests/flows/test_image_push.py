@@ -25,8 +25,8 @@ from mclass_tf.errors import (
     TagTakenError,
     UnreachableError,
 )
+from mclass_tf.image.connection import Answer, BrokenOffError, Connection
 from mclass_tf.image.layout import Descriptor, blob_path, digest_of_file
-from mclass_tf.image.registry import Answer, BrokenOffError
 from tests.callers import ask
 
 ACCOUNT = "111111111111"
@@ -273,7 +273,7 @@ def over(wire: Wire, aws: Aws) -> image.Login:
     return replace(image.log_in(aws), host=wire.host)
 
 
-class Mishap(image.Registry):
+class Mishap(Connection):
     """Before the first request to `at`, `before` happens; afterwards its answer is lost, or its status is `answer`."""
 
     at = ("", "")
@@ -282,37 +282,40 @@ class Mishap(image.Registry):
     sends = True
     happened = False
 
-    def _call(self, method: str, path: str, **rest: Any) -> Answer:
+    def call(self, method: str, path: str, **rest: Any) -> Answer:
         if self.happened or method != self.at[0] or self.at[1] not in path:
-            return super()._call(method, path, **rest)
+            return super().call(method, path, **rest)
         self.happened = True
         if self.before is not None:
             self.before()
         unsent = Answer(status_code=0, reason="", headers={}, content=b"")
-        answer = super()._call(method, path, **rest) if self.sends else unsent
+        answer = super().call(method, path, **rest) if self.sends else unsent
         if self.answer is None:
             raise BrokenOffError("the answer was lost")
         return replace(answer, status_code=self.answer)
 
 
-def mishap(aws: Aws, repository: str, *, at: tuple[str, str]) -> Mishap:
-    registry = Mishap(
-        image.log_in(aws), repository, environment="dev", report=lambda _: None, sleep=lambda _: None
-    )
-    registry.at = at
-    return registry
+def mishap(aws: Aws, repository: str, *, at: tuple[str, str]) -> tuple[image.Registry, Mishap]:
+    """Return a registry and the mishap that its connection meets."""
+    login = image.log_in(aws)
+    registry = image.Registry(login, repository, environment="dev", report=lambda _: None)
+    connection = Mishap(login, repository, environment="dev", sleep=lambda _: None)
+    connection.at = at
+    registry._connection = connection
+    return registry, connection
 
 
 @pytest.mark.parametrize("answer", [None, 503])
 def test_a_tag_whose_answer_was_lost_is_there(
     aws: Aws, repository: str, tmp_path: Path, answer: int | None
 ) -> None:
-    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PUT", "manifests/"))
-    registry.answer = answer
+    built = make_image(tmp_path)
+    registry, met = mishap(aws, repository, at=("PUT", "manifests/"))
+    met.answer = answer
 
     done = registry.push(built, tag="v1")
 
-    assert registry.happened
+    assert met.happened
     assert done.changed
     assert {built.digest: ["v1"]} == pushed_to(aws, repository)
 
@@ -322,12 +325,12 @@ def test_of_two_pushes_at_once_the_later_fails_only_with_another_image(
     aws: Aws, repository: str, tmp_path: Path, *, other: bool
 ) -> None:
     built, rival = make_image(tmp_path), make_image(tmp_path, name="rival")
-    registry = mishap(aws, repository, at=("PUT", "manifests/"))
+    registry, met = mishap(aws, repository, at=("PUT", "manifests/"))
     first = rival if other else built
 
     faster = Watch().registry(image.log_in(aws), repository)
-    registry.before = lambda: faster.push(first, tag="v1")
-    registry.answer = 400  # as it is
+    met.before = lambda: faster.push(first, tag="v1")
+    met.answer = 400  # as it is
 
     with pytest.raises(TagTakenError) if other else contextlib.nullcontext():
         registry.push(built, tag="v1")
@@ -339,12 +342,13 @@ def test_of_two_pushes_at_once_the_later_fails_only_with_another_image(
 def test_a_blob_whose_last_answer_was_lost_is_there(
     aws: Aws, repository: str, tmp_path: Path, answer: int | None
 ) -> None:
-    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PUT", "blobs/uploads/"))
-    registry.answer = answer
+    built = make_image(tmp_path)
+    registry, met = mishap(aws, repository, at=("PUT", "blobs/uploads/"))
+    met.answer = answer
 
     registry.push(built, tag="v1")
 
-    assert registry.happened
+    assert met.happened
     assert {built.digest: ["v1"]} == pushed_to(aws, repository)
 
 
@@ -352,12 +356,13 @@ def test_a_blob_whose_last_answer_was_lost_is_there(
 def test_a_registry_that_is_busy_is_sent_the_bytes_again(
     aws: Aws, repository: str, tmp_path: Path, busy: int
 ) -> None:
-    built, registry = make_image(tmp_path), mishap(aws, repository, at=("PATCH", "blobs/uploads/"))
-    registry.answer, registry.sends = busy, False
+    built = make_image(tmp_path)
+    registry, met = mishap(aws, repository, at=("PATCH", "blobs/uploads/"))
+    met.answer, met.sends = busy, False
 
     registry.push(built, tag="v1")
 
-    assert registry.happened
+    assert met.happened
     assert {built.digest: ["v1"]} == pushed_to(aws, repository)
 
 

@@ -249,7 +249,7 @@ def test_a_rollback_in_mid_release_has_ecs_take_it_back_and_the_release_says_so(
     assert back.document["outcome"] == "rolled back"
     assert back.document["digest"] == one
     assert release.status == 6, release.stderr
-    assert "ECS has rolled back what was to run in dev" in release.stderr
+    assert "the release to dev failed; ECS rolled it back" in release.stderr
     assert dev.service()["taskDefinition"] == old
     assert dev.answers()["version"] == "1.0.0"
 
@@ -346,7 +346,7 @@ def test_who_interrupts_at_a_terminal_may_roll_back(dev: Dev, one: str, two: str
     status, shown = at_a_terminal(dev, two, lambda terminal, _: os.write(terminal, b"r\n"))
 
     assert status == 6, shown
-    assert "ECS has rolled back what was to run in dev" in shown
+    assert "the release to dev failed; ECS rolled it back" in shown
     assert dev.service()["taskDefinition"] == old
 
 

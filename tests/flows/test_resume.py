@@ -179,7 +179,7 @@ def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(de
 
     assert done.status == 6, done.stderr
     assert done.document["outcome"] == "rolled back"
-    assert "ECS has rolled back what was to run in dev" in done.stderr
+    assert "the release to dev failed; ECS rolled it back" in done.stderr
     assert answers.failures == []
     assert set(answers.versions) == {serving}
     assert [each["outcome"] for each in dev.history()[:2]] == ["rolled back", "cut off"]

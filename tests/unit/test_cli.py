@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.cli import main
+from mclass_tf.cli.command_table import COMMANDS
 from mclass_tf.cli.grammar import parser
+from mclass_tf.cli.outcome import Outcome
+from mclass_tf.errors import UsageError
 from tests.commands import Done
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +124,16 @@ def test_every_command_explains_itself(command: str, run: Run) -> None:
 
     assert done.status == 0
     assert done.stdout.startswith("usage: mclass-tf")
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS if not command.passes_on])
+def test_a_hint_spells_out_the_commands_that_it_names(command: str) -> None:
+    outcome = Outcome.failed(UsageError("no", hint=f"`{command} x`, `build`, `aws x`"), use_local=True)
+
+    option = "" if command == "local" else " --local"
+    assert outcome.document["error"]["hint"] == (
+        f"`python -m mclass_tf {command} x{option}`, `python -m mclass_tf build --local`, `aws x`"
+    )
 
 
 def test_an_unknown_environment_ends_with_3_and_names_the_known_ones() -> None:

@@ -117,7 +117,7 @@ def failed(ecs: FakeEcs, outcome: Outcome, *, back_to: int | None = None, by: An
 @pytest.mark.parametrize(
     ("outcome", "kind", "told"),
     [
-        (Outcome.ROLLED_BACK, RolledBackError, "ECS has rolled back what was to run in dev"),
+        (Outcome.ROLLED_BACK, RolledBackError, "the release to dev failed; ECS rolled it back"),
         (Outcome.ROLLBACK_FAILED, RolledBackError, "could not go back to what ran before"),
         (Outcome.STOPPED, RolloutStoppedError, "was stopped"),
         (Outcome.STALLED, StalledError, "nothing has moved in dev for 60 s"),

@@ -49,7 +49,7 @@ def test_what_is_only_read_or_unchanged_is_no_change() -> None:
     made = plan(change(["no-op"], {}, {}), change(["read"], None, {}))
 
     assert not made.has_changes
-    assert describe(made, title="prod").endswith("No changes: what is applied is what is written.")
+    assert describe(made, title="prod").endswith("No changes: infrastructure matches the configuration.")
 
 
 def test_a_move_or_an_import_of_what_stays_as_it_is_changes_the_state() -> None:

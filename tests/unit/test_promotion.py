@@ -613,9 +613,9 @@ def test_yes_is_refused_before_anything_happens_where_the_environment_does_not_a
 
 
 def test_nobody_is_told_to_add_a_yes_that_the_environment_does_not_allow(opened: list[str]) -> None:
-    with pytest.raises(UsageError, match="no terminal") as allowed:
+    with pytest.raises(UsageError, match="not a terminal") as allowed:
         promote_commands.promote(call("prod", "dev"))
-    with pytest.raises(UsageError, match="no terminal") as caught:
+    with pytest.raises(UsageError, match="not a terminal") as caught:
         promote_commands.promote(call("dev", "prod"))
 
     assert allowed.value.hint == "add --yes"

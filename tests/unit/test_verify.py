@@ -149,9 +149,9 @@ def test_a_check_that_compared_nothing_has_failed() -> None:
 
 def test_a_check_that_fails_says_everything_that_is_not_as_expected() -> None:
     comparisons = [
-        equal("a", expected=1, found=2),
-        equal("b", expected=1, found=1),
-        equal("c", expected=True, found=None),
+        equal("a", expected=1, actual=2),
+        equal("b", expected=1, actual=1),
+        equal("c", expected=True, actual=None),
     ]
     result = verify.judge(check(*comparisons), world({}))
     assert result.detail == "a: expected 1, found 2\nc: expected true, found none"
@@ -159,7 +159,7 @@ def test_a_check_that_fails_says_everything_that_is_not_as_expected() -> None:
 
 
 def test_a_check_that_breaks_off_has_failed_though_everything_before_held() -> None:
-    result = verify.judge(check(equal("a", expected=1, found=1), error=TypeError("bad")), world({}))
+    result = verify.judge(check(equal("a", expected=1, actual=1), error=TypeError("bad")), world({}))
     assert result.status is Status.FAILED
 
 

@@ -26,7 +26,7 @@ def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_afte
     match outcome:
         case Outcome.ROLLED_BACK:
             return RolledBackError(
-                f"ECS has rolled back what was to run in {name}: {why}", hint=cause.hint, cause=why
+                f"the release to {name} failed; ECS rolled it back: {why}", hint=cause.hint, cause=why
             )
         case Outcome.ROLLBACK_FAILED:
             return RolledBackError(
@@ -51,7 +51,7 @@ def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_afte
 def smoke_test_failed(problem: str, *, environment: str, log_group: str) -> RolledBackError:
     cause = f"the smoke test failed: {problem}"
     return RolledBackError(
-        f"ECS has rolled back what was to run in {environment}: {cause}; production traffic was not shifted",
+        f"the release to {environment} failed; ECS rolled it back: {cause}; production traffic was not shifted",
         hint=_log_hint(log_group),
         cause=cause,
     )
@@ -60,7 +60,7 @@ def smoke_test_failed(problem: str, *, environment: str, log_group: str) -> Roll
 def analysis_failed(failure: str, *, environment: str, log_group: str) -> AnalysisFailedError:
     cause = f"the new version was worse than the old one: {failure}"
     return AnalysisFailedError(
-        f"ECS has rolled back what was to run in {environment}: {cause}",
+        f"the release to {environment} failed; ECS rolled it back: {cause}",
         hint=f"{_log_hint(log_group)}; what is allowed stands in [release.analysis] of environment.toml",
         cause=cause,
     )

@@ -22,7 +22,7 @@ def set_scaling_minimum(deployer: Deployer) -> None:
     )["ScalableTargets"]
     if [target["MinCapacity"] for target in targets] != [minimum]:
         deployer.require_lease()
-        session.report(f"the scaling's minimum is {minimum} from now on")
+        session.report(f"autoscaling minimum is now {minimum}")
         scaling.register_scalable_target(
             ServiceNamespace="ecs", ResourceId=resource, ScalableDimension=_COUNT, MinCapacity=minimum
         )

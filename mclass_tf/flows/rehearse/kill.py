@@ -58,7 +58,7 @@ class NotKilledError(MclassError):
 
 
 def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
-    """Refuse a step that there is none of."""
+    """Reject an unknown or inapplicable `--at` step."""
     if step is not None and fault != "killed":
         raise UsageError(
             "--at is for --fault killed alone", hint="leave one of them out, or add --fault killed"

@@ -106,7 +106,7 @@ def _instrument(session: Session) -> Instrument:
     running = local.status(home=local_home(session.project.home))
     if not session.cloud.is_local or running is None:
         raise ConfigurationError(
-            f"a rehearsal needs the local AWS; {session.cloud.label} is none", hint="`local up`"
+            f"rehearsals run only against the local AWS, not {session.cloud.label}", hint="`local up`"
         )
     return Instrument(running)
 

@@ -42,17 +42,17 @@ def install(folder: Path) -> None:
 
 def command(program: str, arguments: Sequence[str], *, address: str) -> list[str]:
     """The arguments with ECR's names replaced by `address`, and TLS off for the client that asks for it."""
-    wanted = [_ECR.sub(rf"\g<1>{address}", argument) for argument in arguments]
-    if wanted == list(arguments) or program == "docker":
-        return wanted
+    replaced = [_ECR.sub(rf"\g<1>{address}", argument) for argument in arguments]
+    if replaced == list(arguments) or program == "docker":
+        return replaced
     if program == "skopeo":
-        return [_NO_TLS, *wanted]
-    verb = _verb(wanted)
+        return [_NO_TLS, *replaced]
+    verb = _verb(replaced)
     if verb is None:
-        return wanted
-    if wanted[verb] == "manifest":  # its own verb comes next
+        return replaced
+    if replaced[verb] == "manifest":  # its own verb comes next
         verb += 1
-    return [*wanted[: verb + 1], _NO_TLS, *wanted[verb + 1 :]]
+    return [*replaced[: verb + 1], _NO_TLS, *replaced[verb + 1 :]]
 
 
 def _verb(arguments: Sequence[str]) -> int | None:

@@ -30,11 +30,11 @@ LARGEST_BLOB = 52_000 * 1024**2
 
 
 class DigestMismatchError(Exception):
-    """The bytes are not what their digest says; `found` is what they are."""
+    """The bytes are not what their digest says; `actual` is their digest."""
 
-    def __init__(self, found: str) -> None:
-        super().__init__(found)
-        self.found = found
+    def __init__(self, actual: str) -> None:
+        super().__init__(actual)
+        self.actual = actual
 
 
 class BusyError(Exception):
@@ -206,8 +206,8 @@ class Store:
         return upload
 
     def upload(self, upload_id: str, *, owner: str) -> Upload | None:
-        found = self._uploads.get(upload_id)
-        return found if found is not None and found.owner == owner else None
+        upload = self._uploads.get(upload_id)
+        return upload if upload is not None and upload.owner == owner else None
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload and its bytes. Call it while nobody else holds it."""

@@ -1,0 +1,88 @@
+"""The repositories and images that requests name: moto's ECR, as far as its policies allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+from typing import Any
+
+from moto.core.exceptions import ServiceException
+from moto.ecr.exceptions import ImageNotFoundException
+
+from mclass_tf.local.aws.ecr import backend as ecr
+from mclass_tf.local.registry.refusal import RefusedError, denied, no_repository
+from mclass_tf.local.registry.request import ACTIONS, DIGEST, Request, action_of
+
+_CODES = {
+    ecr.TagTakenError.code: "TAG_INVALID",
+    ecr.MissingLayersError.code: "MANIFEST_BLOB_UNKNOWN",
+    ecr.MissingImagesError.code: "MANIFEST_BLOB_UNKNOWN",
+    ecr.DigestDiffersError.code: "DIGEST_INVALID",
+}
+
+
+class Repositories:
+    """`exclusive` keeps others off moto's state; all other methods are called within it."""
+
+    def __init__(self, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+        self.exclusive = exclusive
+
+    def of(self, request: Request) -> Any:
+        """Return the repository; raise RefusedError where there is none, or it is closed to the client."""
+        repository = ecr.backend_of(request.registry).repositories.get(request.name)
+        if repository is None:
+            raise no_repository(request.name, account_id=request.registry.account_id)
+        try:
+            ecr.authorize(repository, account_id=request.principal.account_id, action=action_of(request))
+        except ecr.NotAuthorizedError as error:
+            raise denied(str(error.message)) from None
+        return repository
+
+    def image(self, request: Request) -> Any:
+        """Return the image of the tag or digest; raise RefusedError where there is none."""
+        is_digest = DIGEST.fullmatch(request.reference) is not None
+        tag, digest = (None, request.reference) if is_digest else (request.reference, None)
+        try:
+            return self.of(request)._get_image(tag, digest)  # noqa: SLF001
+        except ImageNotFoundException:
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found"
+            ) from None
+
+    def put_image(self, request: Request, text: str, *, by_digest: bool) -> str:
+        """Put a manifest; return its digest."""
+        self.of(request)
+        backend = ecr.backend_of(request.registry)
+        tag = None if by_digest else request.reference
+        media_type = request.header("CONTENT_TYPE").partition(";")[0].strip() or None
+        digest = ecr.digest_of(text)
+        try:
+            backend.put_image(
+                request.name,
+                text,
+                tag,
+                image_manifest_mediatype=media_type,
+                digest=request.reference if by_digest else None,
+            )
+        except ecr.AlreadyThereError:
+            pass  # a client that pushes again what is there has what it wants
+        except ServiceException as error:
+            code = _CODES.get(error.code, "MANIFEST_INVALID")
+            raise RefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
+        return digest
+
+    def mount(self, request: Request, layers: dict[str, int]) -> str | None:
+        """Return the digest, where the blob is mounted from another repository; else the client uploads it."""
+        digest, source = request.query.get("mount"), request.query.get("from")
+        if digest is None or source is None:
+            return None
+        other = ecr.backend_of(request.registry).repositories.get(source)
+        if other is None or digest not in other.layers:
+            return None
+        try:
+            ecr.authorize(other, account_id=request.principal.account_id, action=ACTIONS["blobs/"]["GET"])
+        except ecr.NotAuthorizedError:
+            return None
+        layers[digest] = other.layers[digest]
+        return digest

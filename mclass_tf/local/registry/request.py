@@ -1,0 +1,154 @@
+"""A request to the registry: who makes it, whose registry it names, which bytes it is about."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from mclass_tf.local.access.registry_tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
+from mclass_tf.local.aws.ecr import backend as ecr
+from mclass_tf.local.registry.refusal import RefusedError, no_repository, unauthorized
+from mclass_tf.local.registry.store import Chunk
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:/.*)?", re.ASCII)
+# ECR's own names are not of this machine, and refused (guard.py); these are.
+_REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.localhost(?::\d+)?")
+ACTIONS = {
+    "blobs/uploads": {
+        "DELETE": "ecr:UploadLayerPart",
+        "GET": "ecr:UploadLayerPart",
+        "HEAD": "ecr:UploadLayerPart",
+        "PATCH": "ecr:UploadLayerPart",
+        "POST": "ecr:InitiateLayerUpload",
+        "PUT": "ecr:CompleteLayerUpload",
+    },
+    "blobs/": {"GET": "ecr:GetDownloadUrlForLayer", "HEAD": "ecr:BatchCheckLayerAvailability"},
+    "manifests/": {
+        "DELETE": "ecr:BatchDeleteImage",
+        "GET": "ecr:BatchGetImage",
+        "HEAD": "ecr:BatchGetImage",
+        "PUT": "ecr:PutImage",
+    },
+    "tags/list": {"GET": "ecr:ListImages", "HEAD": "ecr:ListImages"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request to a registry, by somebody whose token is known."""
+
+    principal: Principal
+    registry: Principal
+    method: str
+    name: str
+    reference: str
+    query: dict[str, str]
+    environ: dict[str, Any]
+
+    @property
+    def owner(self) -> str:
+        """Whose an upload is."""
+        return f"{self.principal.account_id}/{self.registry.account_id}/{self.registry.region}/{self.name}"
+
+    def header(self, name: str) -> str:
+        return str(self.environ.get(name, ""))
+
+
+def principal_of(authorization: str) -> Principal:
+    """Return whose repositories the request opens; ECR takes nothing but Basic with its token."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise unauthorized("no basic auth credentials")
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise unauthorized("Not Authorized") from None
+    if user != USER:
+        raise unauthorized("Not Authorized")
+    try:
+        return ecr.tokens.check(password)
+    except ExpiredTokenError:
+        raise unauthorized(
+            "Your authorization token has expired. Reauthenticate and try again.", code="DENIED"
+        ) from None
+    except UnknownTokenError:
+        raise unauthorized("Not Authorized") from None
+
+
+def registry_of(host: str, *, principal: Principal) -> Principal:
+    """Return whose registry the request's host names; by any other name it is that of the token's account."""
+    host_parts = _REGISTRY_HOST.fullmatch(host)
+    if host_parts is None:
+        return principal
+    named = Principal(account_id=host_parts["account"], region=host_parts["region"])
+    if not ecr.is_region(named.region, account_id=principal.account_id):
+        raise no_repository(host, account_id=named.account_id)
+    return named
+
+
+def action_of(request: Request) -> str:
+    """Return the action that a client of another account must be allowed.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    """
+    kind = str(request.environ["PATH_INFO"])[len(f"/v2/{request.name}/") :]
+    for start, actions in ACTIONS.items():
+        if kind.startswith(start):
+            return actions[request.method]
+    raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
+
+
+def chunk_of(request: Request) -> Chunk:
+    """Return where the body of a request belongs; raise RefusedError where its length is another than that of its range.
+
+    A body without a Content-Range is the whole blob from its first byte on, but for the PUT that ends an upload.
+    https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-in-chunks
+    """
+    stated, length = request.header("HTTP_CONTENT_RANGE").strip(), str(request.environ["CONTENT_LENGTH"])
+    if not stated:
+        starts_at_once = request.method == "PATCH" and length != "0"
+        return Chunk(start=0 if starts_at_once else None)
+    match = _CONTENT_RANGE.fullmatch(stated)
+    if match is None or int(match[1]) > int(match[2]):
+        return Chunk(start=-1)  # which is nowhere
+    span = int(match[2]) - int(match[1]) + 1
+    if length not in {"", str(span)}:
+        raise RefusedError(
+            HTTPStatus.BAD_REQUEST,
+            "SIZE_INVALID",
+            f"the Content-Range {stated} has {span} bytes, the Content-Length is {length}",
+        )
+    return Chunk(start=int(match[1]), length=span)
+
+
+def checked_digest(text: str) -> str:
+    if not DIGEST.fullmatch(text):
+        raise RefusedError(
+            HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", f"Invalid digest '{text}': sha256:… is expected"
+        )
+    return text
+
+
+def byte_range(header: str, size: int) -> tuple[int, int]:
+    """Return offset and length of what a Range header asks for; the whole without one. RFC 9110, section 14."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match[0] == "bytes=-" or not size:
+        return 0, size
+    if match[1]:
+        first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    else:  # the last bytes
+        first, last = max(size - int(match[2]), 0), size - 1
+    if first >= size or last < first:
+        raise RefusedError(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            "SIZE_INVALID",
+            f"the blob has {size} bytes",
+            headers=(("Content-Range", f"bytes */{size}"),),
+        )
+    return first, last - first + 1

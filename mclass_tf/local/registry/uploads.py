@@ -1,0 +1,171 @@
+"""Uploads of blobs: their requests, and where the bodies of these go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, Any
+
+from mclass_tf.local.http.server import Reply
+from mclass_tf.local.registry.refusal import HEADERS, RefusedError
+from mclass_tf.local.registry.replies import (
+    accepted,
+    conflict,
+    created,
+    no_space,
+    no_upload,
+    out_of_order,
+    progress,
+)
+from mclass_tf.local.registry.repositories import Repositories
+from mclass_tf.local.registry.request import Request, checked_digest, chunk_of
+from mclass_tf.local.registry.store import (
+    LARGEST_BLOB,
+    BusyError,
+    DigestMismatchError,
+    GoneError,
+    OutOfOrderError,
+    SizeDiffersError,
+    Store,
+    Upload,
+)
+
+_ARRIVED = "mclass.registry.upload"
+REFUSED = "mclass.registry.refused"
+
+
+class BlobUploads:
+    """Answers the requests that upload blobs."""
+
+    def __init__(self, *, store: Store, repositories: Repositories) -> None:
+        self._store = store
+        self._repositories = repositories
+
+    def sink(self, request: Request) -> AbstractContextManager[IO[bytes]] | None:
+        """Have the body of a request go to its upload as it arrives; None where it is for no upload."""
+        upload = self._upload(request) if request.reference else self._start_whole(request)
+        return None if upload is None else _arriving(request, upload)
+
+    def start(self, request: Request) -> Reply:
+        with self._repositories.exclusive():
+            layers = self._repositories.of(request).layers
+            mounted = self._repositories.mount(request, layers)
+        if mounted is not None:
+            return created(request, mounted)
+        if "digest" not in request.query:
+            return accepted(request, self._store.start(owner=request.owner))
+        return self._commit(request, self._arrived(request))
+
+    def _start_whole(self, request: Request) -> Upload | None:
+        """Return the upload for a blob that comes with the request that starts it; None where none comes."""
+        if "digest" not in request.query:
+            return None
+        with self._repositories.exclusive():
+            layers = self._repositories.of(request).layers
+            if self._repositories.mount(request, layers) is not None:
+                return None
+        checked_digest(request.query["digest"])
+        return self._store.start(owner=request.owner)
+
+    def status(self, request: Request) -> Reply:
+        upload = self._upload(request)
+        with suppress(BusyError, GoneError), upload.exclusive():
+            pass  # a request whose client has left comes to its end first
+        return Reply(status=HTTPStatus.NO_CONTENT, headers=progress(request, upload.id, upload.offset))
+
+    def resume(self, request: Request) -> Reply:
+        return accepted(request, self._arrived(request))
+
+    def finish(self, request: Request) -> Reply:
+        upload = self._arrived(request)
+        checked_digest(request.query.get("digest", ""))
+        return self._commit(request, upload)
+
+    def cancel(self, request: Request) -> Reply:
+        upload = self._upload(request)
+        try:
+            with upload.exclusive():
+                self._store.discard(upload)
+        except GoneError:
+            raise no_upload(request) from None
+        return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
+
+    def _arrived(self, request: Request) -> Upload:
+        """Return the upload that has taken the body of this request."""
+        upload: Upload = request.environ[_ARRIVED]
+        if upload.failure is not None:
+            self._store.discard(upload)
+            raise no_space(upload.failure)
+        return upload
+
+    def _commit(self, request: Request, upload: Upload) -> Reply:
+        digest = request.query["digest"]
+        if upload.failure is not None:
+            self._store.discard(upload)
+            raise no_space(upload.failure)
+        try:
+            size = self._store.commit(upload, digest=digest)
+        except GoneError:
+            raise no_upload(request) from None
+        except DigestMismatchError as error:
+            raise RefusedError(
+                HTTPStatus.BAD_REQUEST,
+                "DIGEST_INVALID",
+                f"The digest '{digest}' does not match '{error.actual}', that of the bytes received",
+            ) from None
+        with self._repositories.exclusive():
+            self._repositories.of(request).layers[digest] = size
+        return created(request, digest)
+
+    def _upload(self, request: Request) -> Upload:
+        with self._repositories.exclusive():
+            self._repositories.of(request)
+        upload = self._store.upload(request.reference, owner=request.owner)
+        if upload is None:
+            raise no_upload(request)
+        return upload
+
+
+@contextmanager
+def _arriving(request: Request, upload: Upload) -> Iterator[IO[bytes]]:
+    """Take a body into the upload, or read it to nowhere and have the request refused: it must be read before that."""
+    request.environ[_ARRIVED] = upload
+    try:
+        with upload.appending(chunk_of(request)) as file:
+            yield file
+    except (BusyError, GoneError, OutOfOrderError, SizeDiffersError, RefusedError) as error:
+        request.environ[REFUSED] = _refusal(request, upload, error)
+        if not isinstance(error, SizeDiffersError):  # the others come before the first byte
+            with Path(os.devnull).open("wb") as nowhere:
+                yield nowhere
+
+
+@contextmanager
+def refused(environ: dict[str, Any], error: RefusedError | OSError) -> Iterator[IO[bytes]]:
+    """Read a body to nowhere, to refuse the request then."""
+    environ[REFUSED] = error
+    with Path(os.devnull).open("wb") as nowhere:
+        yield nowhere
+
+
+def _refusal(request: Request, upload: Upload, error: Exception) -> RefusedError:
+    """Return the refusal of a request whose body the upload has not taken."""
+    match error:
+        case RefusedError():
+            return error
+        case BusyError():
+            return conflict()
+        case OutOfOrderError():
+            return out_of_order(request, upload.id, error.offset)
+        case SizeDiffersError():
+            return RefusedError(
+                HTTPStatus.BAD_REQUEST,
+                "SIZE_INVALID",
+                f"the bytes are not as many as the request announces, or the blob exceeds {LARGEST_BLOB} bytes",
+                headers=progress(request, upload.id, upload.offset),
+            )
+        case _:
+            return no_upload(request)

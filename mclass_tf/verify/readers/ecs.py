@@ -1,0 +1,37 @@
+"""What the checks read from ECS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mclass_tf.verify.readers.reader import Item, Reader, once, only
+
+
+class Ecs(Reader):
+    """The cluster and the service of the outputs, and the task definition revisions."""
+
+    @once
+    def cluster(self) -> Item:
+        name = self.outputs.cluster_name
+        answer = self.aws.ecs.describe_clusters(clusters=[name], include=["SETTINGS"])
+        return only(answer["clusters"], f"cluster {name}")
+
+    @once
+    def service(self) -> Item:
+        cluster, name = self.outputs.cluster_name, self.outputs.service_name
+        answer = self.aws.ecs.describe_services(cluster=cluster, services=[name])
+        return only(answer["services"], f"service {name} in {cluster}")
+
+    @once
+    def applied_task_definition(self) -> Item:
+        """Return the revision that Terraform registered last; a service may still run an earlier one."""
+        arn = self.outputs.task_definition_arn
+        return self.aws.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+
+    @once
+    def task_definitions(self) -> Sequence[Item]:
+        """Return the revision that was applied and, where it is another, the one that the service runs."""
+        applied, running = self.applied_task_definition, self.service["taskDefinition"]
+        if running in (applied["taskDefinitionArn"], self.outputs.task_definition_arn):
+            return (applied,)
+        return (applied, self.aws.ecs.describe_task_definition(taskDefinition=running)["taskDefinition"])
