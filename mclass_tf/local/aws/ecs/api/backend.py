@@ -16,7 +16,8 @@ from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
 from mclass_tf.local.aws.ecs.model.runner import place
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.ecs.scheduler.reconcile import count, reconcile
+from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 _COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
@@ -246,7 +247,7 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
     def described(self, found: service.Service) -> service.Service:
         """The service with its tasks counted as they are now."""
         if found.deployments:
-            count(found, place.all(self.account_id, self.region_name))
+            count_tasks(found, place.all(self.account_id, self.region_name))
         return found
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:

@@ -76,6 +76,14 @@ class Deployment:
         self.rollout_state_reason = reason
         self.updated_at = time.time()
 
+    def count_failed_tasks(self, number: int) -> None:
+        """Set the count of the circuit breaker, while the rollout is in progress; what led to a rollback stays on record."""
+        if not self.is_in_progress:
+            return
+        self.failed_tasks = number
+        if self.record.status == "IN_PROGRESS":
+            self.record.failure_count = number
+
     def document(self) -> dict[str, Any]:
         settings = self.revision.settings
         return {

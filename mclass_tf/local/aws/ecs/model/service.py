@@ -100,6 +100,9 @@ class Service:
     def owns(self, task: Task) -> bool:
         return task.deployment_id in self._deployment_ids
 
+    def deployment_of(self, task: Task) -> Deployment | None:
+        return next((entry for entry in self.deployments if entry.id == task.deployment_id), None)
+
     def definition(self, deployment: Deployment) -> Any:
         return self._definition_of(deployment.revision.settings["taskDefinition"])
 

@@ -99,11 +99,11 @@ class Hooks:
 
     async def _called(self, due: _Due) -> Answer:
         with self._exclusive():
-            found = _callable(due.hook)
-            variables = functions.credentials(found) if isinstance(found, Function) else {}
-        if isinstance(found, str):
-            return Answer(error=found)
-        return await self._runner.call(found, due.event, variables=variables)
+            function = _callable(due.hook)
+            variables = functions.credentials(function) if isinstance(function, Function) else {}
+        if isinstance(function, str):
+            return Answer(error=function)
+        return await self._runner.call(function, due.event, variables=variables)
 
 
 def _callable(hook: Hook) -> Function | str:
