@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mclass_tf.local.aws.ecs.model.service import Service
-from mclass_tf.local.aws.ecs.model.stages import Need, Surroundings
+from mclass_tf.local.aws.ecs.model.stages import Need, StageContext
 from mclass_tf.local.aws.ecs.scheduler import shifting
 from mclass_tf.local.aws.ecs.scheduler.failure import detect_failure, traffic_failure
 from mclass_tf.local.aws.ecs.scheduler.observation import Observation
@@ -32,7 +32,7 @@ def advance_stages(service: Service, observation: Observation, *, world: World) 
     progress = record.progress
     position, hooks = progress.position, len(progress.pauses)
     try:
-        wake_at = progress.advance(_surroundings(service, observation, world=world))
+        wake_at = progress.advance(_context(service, observation, world=world))
     except TrafficError as error:
         _fail_shift(service, cause=str(error))
         return Advance(has_moved=True)
@@ -48,8 +48,8 @@ def advance_stages(service: Service, observation: Observation, *, world: World) 
     return Advance(has_moved=progress.position != position, wake_at=wake_at)
 
 
-def _surroundings(service: Service, observation: Observation, *, world: World) -> Surroundings:
-    return Surroundings(
+def _context(service: Service, observation: Observation, *, world: World) -> StageContext:
+    return StageContext(
         now=observation.now,
         real=world.clock.real,
         is_met=lambda need: _is_met(need, service=service, observation=observation),

@@ -1,4 +1,4 @@
-"""Counts the tasks of a service's deployments, and of the service deployment that is under way."""
+"""TaskCounts the tasks of a service's deployments, and of the service deployment that is under way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mclass_tf.local.aws.ecs.model import stages
 from mclass_tf.local.aws.ecs.model.service import Service
-from mclass_tf.local.aws.ecs.model.service_deployment import Counts
+from mclass_tf.local.aws.ecs.model.service_deployment import TaskCounts
 from mclass_tf.local.aws.ecs.model.task import Task
 
 _PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
@@ -17,7 +17,7 @@ def count_tasks(service: Service, tasks: Iterable[Task]) -> None:
     for deployment in service.deployments:
         own = [task for task in service_tasks if task.deployment_id == deployment.id]
         to_run = [task for task in own if task.desired_status == "RUNNING"]
-        deployment.counts = Counts(
+        deployment.counts = TaskCounts(
             requested=service.desired_count if deployment.is_wanted else len(to_run),
             running=sum(task.last_status == "RUNNING" for task in own),
             pending=sum(task.last_status in _PENDING for task in to_run),
@@ -34,6 +34,6 @@ def _count_source_revisions(service: Service) -> None:
     record = service.primary.record
     if record.has_ended or record.configuration["strategy"] == stages.ROLLING:
         return
-    gone = Counts(production=0.0, test=0.0)
+    gone = TaskCounts(production=0.0, test=0.0)
     counts = {deployment.revision.arn: deployment.counts for deployment in service.deployments}
     record.sources = [(arn, counts.get(arn, gone)) for arn, _ in record.sources]

@@ -39,7 +39,7 @@ def _roll_back(service: Service, failure: Failure) -> None:
     )
     candidate.record = record
     record.progress.give_up()
-    record.progress = stages.back(record.configuration, before=record.progress)
+    record.progress = stages.rollback_progress(record.configuration, before=record.progress)
     record.roll_back(
         reason=f"Service deployment rolled back because {failure.cause}.", revision_arn=candidate.revision.arn
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mclass_tf.local.aws.ecs.model.deployment import Deployment
 from mclass_tf.local.aws.ecs.model.service import Service
-from mclass_tf.local.aws.ecs.model.stages import Step
+from mclass_tf.local.aws.ecs.model.stages import StageStep
 from mclass_tf.local.aws.ecs.scheduler.serving import other_deployment
 from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
 from mclass_tf.local.aws.ecs.scheduler.world import World
@@ -26,7 +26,7 @@ class _Route:
     role_arn: str | None
 
 
-def take(step: Step, *, service: Service, world: World) -> None:
+def take(step: StageStep, *, service: Service, world: World) -> None:
     """Shift traffic as the step says; raise TrafficError."""
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):

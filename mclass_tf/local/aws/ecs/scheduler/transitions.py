@@ -1,4 +1,4 @@
-"""What has happened to the tasks of a service since the last pass: told once, and counted for the circuit breaker."""
+"""What has happened to the tasks of a service since the last pass: each is reported once, and counted for the circuit breaker."""
 
 from __future__ import annotations
 

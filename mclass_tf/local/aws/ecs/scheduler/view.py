@@ -14,7 +14,7 @@ class TaskCondition(Enum):
     STARTING = "starting"  # RUNNING, and its health not known yet or within the grace period
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    DRAINING = "draining"  # told to stop, and still working on what it has
+    DRAINING = "draining"  # asked to stop, and still working on what it has
 
 
 class StopCause(Enum):
