@@ -53,7 +53,7 @@ def _context(service: Service, observation: Observation, *, world: World) -> Sta
         now=observation.now,
         real=world.clock.real,
         is_met=lambda need: _is_met(need, service=service, observation=observation),
-        shift=lambda step: shifting.take(step, service=service, world=world),
+        shift=lambda step: shifting.shift_traffic(step, service=service, world=world),
     )
 
 

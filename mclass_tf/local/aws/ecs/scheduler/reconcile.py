@@ -42,4 +42,4 @@ def _begin_service_deployment(service: Service, *, world: World) -> None:
     if record.status == "PENDING":
         record.begin(ignores_alarms=bool(triggered_alarms(service, world=world)))
         if is_shifting(service):
-            shifting.note(service, production=0.0, test=0.0)
+            shifting.record_shares(service, production=0.0, test=0.0)

@@ -1,4 +1,4 @@
-"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares noted."""
+"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares are recorded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Route:
     role_arn: str | None
 
 
-def take(step: StageStep, *, service: Service, world: World) -> None:
+def shift_traffic(step: StageStep, *, service: Service, world: World) -> None:
     """Shift traffic as the step says; raise TrafficError."""
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):
@@ -34,11 +34,11 @@ def take(step: StageStep, *, service: Service, world: World) -> None:
                 _wire(route, service=service, world=world)
             if share is not None:
                 _shift(route, share, service=service, world=world)
-    note(service, production=step.production, test=step.test)
+    record_shares(service, production=step.production, test=step.test)
 
 
-def note(service: Service, *, production: float | None, test: float | None) -> None:
-    """Note the shares of the traffic in per cent; None leaves them."""
+def record_shares(service: Service, *, production: float | None, test: float | None) -> None:
+    """Record the shares of the traffic in per cent; None leaves them."""
     other = other_deployment(service)
     has_test_rule = any(_routes(service, _TEST))
     for deployment in service.deployments:
