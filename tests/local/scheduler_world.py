@@ -57,12 +57,12 @@ class World:
         return self.rules.get(rule_arn, {})
 
     def shift(
-        self, account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+        self, account_id: str, region: str, rule_arn: str, weights: Mapping[str, int], *, role_arn: str | None
     ) -> None:
         if rule_arn in self.broken_rules:
             raise TrafficError("the rule is gone")
-        self.rules[rule_arn] = dict(wanted)
-        self.shifts.append((rule_arn, wanted[ALTERNATE]))
+        self.rules[rule_arn] = dict(weights)
+        self.shifts.append((rule_arn, weights[ALTERNATE]))
 
     def all(self, account_id: str, region: str) -> list[Task]:
         return list(self.tasks)

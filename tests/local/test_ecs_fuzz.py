@@ -482,7 +482,7 @@ def test_any_reference_names_an_image_or_says_why_not(text: str) -> None:
         reference = images.parse(text)
         with in_process.aws().exclusive():
             image = images.resolve(reference, architecture="X86_64")
-    except images.NoImageError as error:
+    except images.UnresolvedImageError as error:
         reason = str(error)
 
     assert (image is None) == bool(reason)

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs.model.stages import Hook, Progress, Surroundings, back, forward
+from mclass_tf.local.aws.ecs.model.stages import (
+    LifecycleHook,
+    Progress,
+    StageContext,
+    deployment_progress,
+    rollback_progress,
+)
 from tests.local.conftest import Account, Network
 from tests.local.ecs_cluster import Ecs, cluster, task_definition
 
@@ -238,7 +244,7 @@ def test_a_hook_that_could_not_be_called_is_refused(hooked: Hooked) -> None:
 
 def _advance(progress: Progress, now: float) -> float | None:
     return progress.advance(
-        Surroundings(now=now, real=lambda seconds: seconds, is_met=lambda _: True, shift=lambda _step: None)
+        StageContext(now=now, real=lambda seconds: seconds, is_met=lambda _: True, shift=lambda _step: None)
     )
 
 
@@ -252,7 +258,7 @@ _HOOKS = {"strategy": "CANARY", "lifecycleHooks": [
 
 
 def _forward() -> Progress:
-    return forward(_HOOKS, is_reconciling=False, has_blue=True, has_shifted=False)
+    return deployment_progress(_HOOKS, is_reconciling=False, has_blue=True, has_shifted=False)
 
 
 def _agree(progress: Progress) -> None:
@@ -282,7 +288,7 @@ def test_a_rollback_tells_the_functions_and_does_not_wait_for_them() -> None:
     assert progress.has_failed
     assert "hookStatus is 'FAILED'" in progress.failure
 
-    rollback = back(_HOOKS, before=progress)
+    rollback = rollback_progress(_HOOKS, before=progress)
     _advance(rollback, 1.0)
 
     assert rollback.is_last
@@ -303,7 +309,9 @@ def test_a_function_that_never_comes_to_an_end_times_out() -> None:
 
 
 def test_a_function_is_asked_again_after_half_a_minute_where_it_does_not_say() -> None:
-    hook = Hook(id="h", expires_at=9e9, timeout_action="ROLLBACK", status="IN_PROGRESS", kind="AWS_LAMBDA")
+    hook = LifecycleHook(
+        id="h", expires_at=9e9, timeout_action="ROLLBACK", status="IN_PROGRESS", kind="AWS_LAMBDA"
+    )
 
     hook.take({"hookStatus": "IN_PROGRESS"}, error="", now=100.0, real=lambda seconds: seconds / 10)
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from mclass_tf.local.aws.ecs.scheduler.blue_green import BLUE_GREEN
-from mclass_tf.local.aws.ecs.scheduler.view import Condition, ServiceView, TaskView
+from mclass_tf.local.aws.ecs.scheduler import blue_green
+from mclass_tf.local.aws.ecs.scheduler.view import ServiceView, TaskCondition, TaskView
 
 _CONDITIONS = {
-    "P": Condition.PENDING,
-    "S": Condition.STARTING,
-    "H": Condition.HEALTHY,
-    "U": Condition.UNHEALTHY,
-    "D": Condition.DRAINING,
+    "P": TaskCondition.PENDING,
+    "S": TaskCondition.STARTING,
+    "H": TaskCondition.HEALTHY,
+    "U": TaskCondition.UNHEALTHY,
+    "D": TaskCondition.DRAINING,
 }
 
 
@@ -82,7 +82,7 @@ _CASES = {
 
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES)
 def test_each_side_has_its_tasks(case: Case) -> None:
-    found = BLUE_GREEN.decide(_view(case))
+    found = blue_green.decide(_view(case))
     assert (case.stops, case.start, case.blue_start) == (
         " ".join(sorted(stop.task_id for stop in found.stops)),
         found.start,

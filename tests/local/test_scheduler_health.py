@@ -8,56 +8,56 @@ from typing import Any
 import pytest
 
 from mclass_tf.local.aws.ecs.model import breaker
-from mclass_tf.local.aws.ecs.scheduler.health import Facts, Target, Verdict, judge
-from mclass_tf.local.aws.ecs.scheduler.view import Condition
+from mclass_tf.local.aws.ecs.scheduler.health import RegisteredTarget, TaskHealth, TaskState, evaluate_health
+from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition
 
 _NOW = 1000.0
-_RUNNING = Facts(
+_RUNNING = TaskState(
     last_status="RUNNING", desired_status="RUNNING", started_at=_NOW - 5, container_health=None, targets=()
 )
 
 
-def _judge(*, grace: float = 0, **changes: Any) -> Verdict | None:
-    return judge(replace(_RUNNING, **changes), now=_NOW, grace=grace, settling=40)
+def _evaluate(*, grace: float = 0, **changes: Any) -> TaskHealth | None:
+    return evaluate_health(replace(_RUNNING, **changes), now=_NOW, grace=grace, unchecked=40)
 
 
-def _targets(*states: str) -> tuple[Target, ...]:
+def _targets(*states: str) -> tuple[RegisteredTarget, ...]:
     return tuple(
-        Target(target_group_arn=f"group-{number}", port=3000, state=state, description="why")
+        RegisteredTarget(target_group_arn=f"group-{number}", port=3000, state=state, description="why")
         for number, state in enumerate(states)
     )
 
 
-_CASES: dict[str, tuple[dict[str, Any], Condition | None]] = {
-    "provisioning": ({"last_status": "PROVISIONING", "started_at": None}, Condition.PENDING),
-    "activating": ({"last_status": "ACTIVATING", "started_at": None}, Condition.PENDING),
-    "told to stop": ({"desired_status": "STOPPED"}, Condition.DRAINING),
-    "draining": ({"desired_status": "STOPPED", "last_status": "DEACTIVATING"}, Condition.DRAINING),
+_CASES: dict[str, tuple[dict[str, Any], TaskCondition | None]] = {
+    "provisioning": ({"last_status": "PROVISIONING", "started_at": None}, TaskCondition.PENDING),
+    "activating": ({"last_status": "ACTIVATING", "started_at": None}, TaskCondition.PENDING),
+    "told to stop": ({"desired_status": "STOPPED"}, TaskCondition.DRAINING),
+    "draining": ({"desired_status": "STOPPED", "last_status": "DEACTIVATING"}, TaskCondition.DRAINING),
     "stopping": ({"desired_status": "STOPPED", "last_status": "STOPPING"}, None),
     "stopped": ({"desired_status": "STOPPED", "last_status": "STOPPED"}, None),
     "stopped before it ran": ({"desired_status": "STOPPED", "last_status": "PENDING"}, None),
-    "unchecked and new": ({}, Condition.STARTING),
-    "unchecked for 40 s": ({"started_at": _NOW - 40}, Condition.HEALTHY),
-    "container not known yet": ({"container_health": "UNKNOWN"}, Condition.STARTING),
-    "container healthy": ({"container_health": "HEALTHY"}, Condition.HEALTHY),
-    "container unhealthy": ({"container_health": "UNHEALTHY"}, Condition.UNHEALTHY),
-    "target initial": ({"targets": _targets("initial")}, Condition.STARTING),
-    "target not in use": ({"targets": _targets("unused")}, Condition.STARTING),
-    "target healthy": ({"targets": _targets("healthy")}, Condition.HEALTHY),
-    "one target of two healthy": ({"targets": _targets("healthy", "initial")}, Condition.STARTING),
-    "one target of two unhealthy": ({"targets": _targets("healthy", "unhealthy")}, Condition.UNHEALTHY),
+    "unchecked and new": ({}, TaskCondition.STARTING),
+    "unchecked for 40 s": ({"started_at": _NOW - 40}, TaskCondition.HEALTHY),
+    "container not known yet": ({"container_health": "UNKNOWN"}, TaskCondition.STARTING),
+    "container healthy": ({"container_health": "HEALTHY"}, TaskCondition.HEALTHY),
+    "container unhealthy": ({"container_health": "UNHEALTHY"}, TaskCondition.UNHEALTHY),
+    "target initial": ({"targets": _targets("initial")}, TaskCondition.STARTING),
+    "target not in use": ({"targets": _targets("unused")}, TaskCondition.STARTING),
+    "target healthy": ({"targets": _targets("healthy")}, TaskCondition.HEALTHY),
+    "one target of two healthy": ({"targets": _targets("healthy", "initial")}, TaskCondition.STARTING),
+    "one target of two unhealthy": ({"targets": _targets("healthy", "unhealthy")}, TaskCondition.UNHEALTHY),
     "target healthy, container not known": (
         {"targets": _targets("healthy"), "container_health": "UNKNOWN"},
-        Condition.STARTING,
+        TaskCondition.STARTING,
     ),
-    "both healthy": ({"targets": _targets("healthy"), "container_health": "HEALTHY"}, Condition.HEALTHY),
+    "both healthy": ({"targets": _targets("healthy"), "container_health": "HEALTHY"}, TaskCondition.HEALTHY),
 }
 
 
 @pytest.mark.parametrize(("changes", "expected"), _CASES.values(), ids=_CASES.keys())
-def test_a_task_counts_as(changes: dict[str, Any], expected: Condition | None) -> None:
-    verdict = _judge(**changes)
-    assert expected is (None if verdict is None else verdict.condition)
+def test_a_task_counts_as(changes: dict[str, Any], expected: TaskCondition | None) -> None:
+    health = _evaluate(**changes)
+    assert expected is (None if health is None else health.condition)
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_a_task_counts_as(changes: dict[str, Any], expected: Condition | None) -
     ids=["check", "target"],
 )
 def test_what_fails_within_the_grace_period_is_looked_at_again_after_it(changes: dict[str, Any]) -> None:
-    assert Verdict(condition=Condition.STARTING, until=_NOW + 25) == _judge(grace=30, **changes)
-    after = _judge(grace=5, **changes)
+    assert TaskHealth(condition=TaskCondition.STARTING, until=_NOW + 25) == _evaluate(grace=30, **changes)
+    after = _evaluate(grace=5, **changes)
     assert after is not None
-    assert after.condition is Condition.UNHEALTHY
+    assert after.condition is TaskCondition.UNHEALTHY
 
 
 def test_a_task_without_checks_is_looked_at_again_when_it_counts() -> None:
-    assert Verdict(condition=Condition.STARTING, until=_NOW + 35) == _judge()
+    assert TaskHealth(condition=TaskCondition.STARTING, until=_NOW + 35) == _evaluate()
 
 
 def test_the_target_that_fails_is_named() -> None:
-    verdict = _judge(targets=_targets("healthy", "unhealthy"))
-    assert verdict is not None
-    assert verdict.target is not None
-    assert verdict.target.target_group_arn == "group-1"
+    health = _evaluate(targets=_targets("healthy", "unhealthy"))
+    assert health is not None
+    assert health.target is not None
+    assert health.target.target_group_arn == "group-1"
 
 
 _THRESHOLDS: list[tuple[dict[str, Any], int, int]] = [

@@ -7,15 +7,22 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from mclass_tf.local.aws.ecs.scheduler.rolling import ROLLING, maximum_running, minimum_healthy
-from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, TaskView
+from mclass_tf.local.aws.ecs.scheduler import rolling
+from mclass_tf.local.aws.ecs.scheduler.rolling import maximum_running, minimum_healthy
+from mclass_tf.local.aws.ecs.scheduler.view import (
+    ScalingDecision,
+    ServiceView,
+    StopCause,
+    TaskCondition,
+    TaskView,
+)
 
 _CONDITIONS = {
-    "P": Condition.PENDING,
-    "S": Condition.STARTING,
-    "H": Condition.HEALTHY,
-    "U": Condition.UNHEALTHY,
-    "D": Condition.DRAINING,
+    "P": TaskCondition.PENDING,
+    "S": TaskCondition.STARTING,
+    "H": TaskCondition.HEALTHY,
+    "U": TaskCondition.UNHEALTHY,
+    "D": TaskCondition.DRAINING,
 }
 
 
@@ -126,7 +133,7 @@ _CASES = {
 
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES.keys())
 def test_rolling(case: Case) -> None:
-    decision = ROLLING.decide(_view(case))
+    decision = rolling.decide(_view(case))
     assert sorted(case.stops.split()) == sorted(stop.task_id for stop in decision.stops)
     assert (case.start, case.replacing, case.is_stuck) == (
         decision.start,
@@ -136,8 +143,11 @@ def test_rolling(case: Case) -> None:
 
 
 def test_unhealthy_tasks_are_stopped_for_their_health_and_others_for_scaling() -> None:
-    decision = ROLLING.decide(_view(Case(desired=1, percents=(0, 200), new="HHU")))
-    assert {stop.task_id: stop.cause for stop in decision.stops} == {"n0": Cause.SCALING, "n2": Cause.HEALTH}
+    decision = rolling.decide(_view(Case(desired=1, percents=(0, 200), new="HHU")))
+    assert {stop.task_id: stop.cause for stop in decision.stops} == {
+        "n0": StopCause.SCALING,
+        "n2": StopCause.HEALTH,
+    }
 
 
 @pytest.mark.parametrize(
@@ -158,13 +168,13 @@ class _Play:
 
     def __init__(self, *, desired: int, percents: tuple[int, int]) -> None:
         self.percents, self.desired = percents, desired
-        self.tasks = {f"o{number}": ("o", Condition.HEALTHY) for number in range(desired)}
+        self.tasks = {f"o{number}": ("o", TaskCondition.HEALTHY) for number in range(desired)}
         self.least_healthy, self.most_live, self._number = desired, desired, 0
 
     def step(self) -> bool:
         """Return whether something was decided."""
         configuration = {"minimumHealthyPercent": self.percents[0], "maximumPercent": self.percents[1]}
-        decision = ROLLING.decide(
+        decision = rolling.decide(
             ServiceView(
                 desired=self.desired,
                 minimum=minimum_healthy(self.desired, configuration),
@@ -178,24 +188,26 @@ class _Play:
         )
         self._apply(decision)
         counts = Counter(condition for _, condition in self.tasks.values())
-        self.least_healthy = min(self.least_healthy, counts[Condition.HEALTHY])
-        self.most_live = max(self.most_live, counts.total() - counts[Condition.DRAINING])
+        self.least_healthy = min(self.least_healthy, counts[TaskCondition.HEALTHY])
+        self.most_live = max(self.most_live, counts.total() - counts[TaskCondition.DRAINING])
         return bool(decision.stops or decision.start)
 
-    def _apply(self, decision: Decision) -> None:
+    def _apply(self, decision: ScalingDecision) -> None:
         for stop in decision.stops:
-            self.tasks[stop.task_id] = (self.tasks[stop.task_id][0], Condition.DRAINING)
+            self.tasks[stop.task_id] = (self.tasks[stop.task_id][0], TaskCondition.DRAINING)
         for _ in range(decision.start):
             self._number += 1
-            self.tasks[f"n{self._number}"] = ("n", Condition.PENDING)
+            self.tasks[f"n{self._number}"] = ("n", TaskCondition.PENDING)
 
     def advance(self) -> None:
         """One task that is on its way gets a step further, and one that drains is gone."""
         for name, (deployment, condition) in list(self.tasks.items()):
-            if condition is Condition.PENDING:
-                self.tasks[name] = (deployment, Condition.HEALTHY)
+            if condition is TaskCondition.PENDING:
+                self.tasks[name] = (deployment, TaskCondition.HEALTHY)
                 break
-        drained = next((name for name, entry in self.tasks.items() if entry[1] is Condition.DRAINING), None)
+        drained = next(
+            (name for name, entry in self.tasks.items() if entry[1] is TaskCondition.DRAINING), None
+        )
         if drained is not None:
             del self.tasks[drained]
 
@@ -216,6 +228,6 @@ def test_every_rollout_ends_and_keeps_within_its_percentages(desired: int, perce
         while play.step():
             pass
         play.advance()
-    assert Counter({("n", Condition.HEALTHY): desired}) == Counter(play.tasks.values())
+    assert Counter({("n", TaskCondition.HEALTHY): desired}) == Counter(play.tasks.values())
     assert play.least_healthy >= -(-desired * percents[0] // 100)
     assert play.most_live <= desired * percents[1] // 100

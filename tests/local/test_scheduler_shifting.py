@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.model.stages import Hook, Need, Progress, Surroundings, forward
+from mclass_tf.local.aws.ecs.model.stages import (
+    LifecycleHook,
+    Need,
+    Progress,
+    StageContext,
+    deployment_progress,
+)
 from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
 from mclass_tf.local.aws.ecs.scheduler.world import Alarm
 from tests.local.scheduler_world import ALTERNATE, GROUP, PRODUCTION, TEST, Stage, make_stage
@@ -69,7 +75,7 @@ def _where(stage: Stage) -> str:
     return str(_record(stage)["lifecycleStage"])
 
 
-def _hook(stage: Stage) -> Hook:
+def _hook(stage: Stage) -> LifecycleHook:
     return next(hook for hook in stage.service.records[0].progress.pauses if hook.is_awaiting)
 
 
@@ -100,7 +106,7 @@ _SHARES = {
 
 @pytest.mark.parametrize("strategy", _SHARES)
 def test_production_is_shifted_in_the_strategy_s_steps(strategy: str) -> None:
-    progress = forward(
+    progress = deployment_progress(
         {"strategy": strategy, **_STRATEGIES[strategy]},
         is_reconciling=False,
         has_blue=True,
@@ -111,7 +117,9 @@ def test_production_is_shifted_in_the_strategy_s_steps(strategy: str) -> None:
 
 
 def test_the_stages_come_in_the_order_that_ecs_documents() -> None:
-    progress = forward({"strategy": "BLUE_GREEN"}, is_reconciling=True, has_blue=True, has_shifted=True)
+    progress = deployment_progress(
+        {"strategy": "BLUE_GREEN"}, is_reconciling=True, has_blue=True, has_shifted=True
+    )
     assert [step.stage for step in progress.steps] == [
         "RECONCILE_SERVICE",
         "PRE_SCALE_UP",
@@ -137,7 +145,7 @@ def test_a_share_becomes_weights(percent: float, weights: tuple[int, int]) -> No
 
 def _advance(progress: Progress, now: float, *, is_met: bool = True) -> float | None:
     return progress.advance(
-        Surroundings(
+        StageContext(
             now=now,
             real=lambda seconds: seconds / 10,
             is_met=lambda need: is_met or need is Need.NOTHING,
@@ -147,7 +155,7 @@ def _advance(progress: Progress, now: float, *, is_met: bool = True) -> float | 
 
 
 def test_what_a_stage_needs_is_waited_for_and_its_time_is_the_clock_s() -> None:
-    progress = forward(
+    progress = deployment_progress(
         {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1},
         is_reconciling=False,
         has_blue=True,

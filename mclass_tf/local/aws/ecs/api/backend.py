@@ -16,14 +16,15 @@ from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
 from mclass_tf.local.aws.ecs.model.runner import place
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.ecs.scheduler.reconcile import count, reconcile
+from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
+from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 _COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 
-class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
+class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
     """The methods that take a `request` are called by `responses`; the others by moto itself, too."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
@@ -145,9 +146,9 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         return registered
 
     def deregister_task_definition(self, task_definition_str: str) -> Any:
-        found = super().deregister_task_definition(task_definition_str)
-        found.deregistered_at = time.time()
-        return found
+        definition = super().deregister_task_definition(task_definition_str)
+        definition.deregistered_at = time.time()
+        return definition
 
     def describe_task_definition(self, task_definition_str: str) -> Any:
         """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
@@ -158,8 +159,8 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
             return super().describe_task_definition(task_definition_str)
         active = [
             revision
-            for revision, found in self.task_definitions.get(reference, {}).items()
-            if found.status == "ACTIVE"
+            for revision, definition in self.task_definitions.get(reference, {}).items()
+            if definition.status == "ACTIVE"
         ]
         if not active:
             raise TaskDefinitionNotFoundException
@@ -171,12 +172,12 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deregister-task-definition-v2.html
         """
         try:
-            found = self.describe_task_definition(reference)
+            definition = self.describe_task_definition(reference)
         except TaskDefinitionNotFoundException:
             raise errors.client("TaskDefinition not found.") from None
-        if found.status != "ACTIVE":
+        if definition.status != "ACTIVE":
             raise errors.client("TaskDefinition is inactive")
-        return found
+        return definition
 
     # ---- services
 
@@ -236,28 +237,28 @@ class Backend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not 
 
     def delete_service(self, request: Mapping[str, Any]) -> service.Service:
         cluster = self.active_cluster(request.get("cluster"))
-        found = self.active_service(cluster=cluster, reference=str(request.get("service")))
-        if found.desired_count > 0 and not request.get("force"):
+        current = self.active_service(cluster=cluster, reference=str(request.get("service")))
+        if current.desired_count > 0 and not request.get("force"):
             raise errors.invalid("The service cannot be stopped while it is scaled above 0.")
-        found.delete()
-        reconcile(found)
-        return found
+        current.delete()
+        reconcile(current)
+        return current
 
-    def described(self, found: service.Service) -> service.Service:
+    def described(self, current: service.Service) -> service.Service:
         """The service with its tasks counted as they are now."""
-        if found.deployments:
-            count(found, place.all(self.account_id, self.region_name))
-        return found
+        if current.deployments:
+            count_tasks(current, place.all(self.account_id, self.region_name))
+        return current
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:
-        found: service.Service | None = self.services.get(
+        current: service.Service | None = self.services.get(
             f"{cluster.name}:{reference.rsplit('/', maxsplit=1)[-1]}"
         )
-        if found is None:
+        if current is None:
             raise errors.unknown_service()
-        if found.status != "ACTIVE":
+        if current.status != "ACTIVE":
             raise errors.inactive_service()
-        return found
+        return current
 
     def active_services(self, cluster_name: str) -> list[service.Service]:
         return [

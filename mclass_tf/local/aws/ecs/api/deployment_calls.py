@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.pages import page
 from mclass_tf.local.aws.ecs.model import errors
 from mclass_tf.local.aws.ecs.model.service import Service
@@ -16,7 +16,7 @@ from mclass_tf.local.live import live
 _MOST_DESCRIBED = 20
 
 
-def list_service_deployments(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """The latest first.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
@@ -29,16 +29,16 @@ def list_service_deployments(backend: Backend, request: Mapping[str, Any]) -> di
             raise errors.invalid(f"status should be one of [{','.join(STATUSES)}], not {status}.")
     created = request.get("createdAt") or {}
     earliest, latest = float(created.get("after") or 0), float(created.get("before") or "inf")
-    found = [
+    briefs = [
         record.brief()
         for record in service.records
         if record.status in statuses and earliest <= record.created_at <= latest
     ]
-    chosen, more = page(found, request, size=20)
+    chosen, more = page(briefs, request, size=20)
     return {"serviceDeployments": chosen, **more}
 
 
-def describe_service_deployments(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def describe_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html"""
     for service in _services(backend):
         backend.described(service)
@@ -46,13 +46,13 @@ def describe_service_deployments(backend: Backend, request: Mapping[str, Any]) -
     return _described(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
 
 
-def describe_service_revisions(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def describe_service_revisions(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceRevisions.html"""
     known = {arn: revision for service in _services(backend) for arn, revision in service.revisions.items()}
     return _described(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
 
 
-def stop_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """Roll a deployment back that is going on; "the valid values are ROLLBACK".
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
@@ -70,7 +70,7 @@ def stop_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dic
     return {"serviceDeploymentArn": record.arn}
 
 
-def continue_service_deployment(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """Answer a PAUSE hook that awaits its action: CONTINUE, which is the default, or ROLLBACK.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
@@ -105,16 +105,16 @@ def _described(
     }
 
 
-def _find(backend: Backend, request: Mapping[str, Any]) -> tuple[Service, ServiceDeployment]:
-    wanted = request.get("serviceDeploymentArn")
+def _find(backend: EcsBackend, request: Mapping[str, Any]) -> tuple[Service, ServiceDeployment]:
+    arn = request.get("serviceDeploymentArn")
     for service in _services(backend):
         for record in service.records:
-            if record.arn == wanted:
+            if record.arn == arn:
                 return service, record
     raise errors.unknown_service_deployment()
 
 
-def _services(backend: Backend) -> Iterator[Service]:
+def _services(backend: EcsBackend) -> Iterator[Service]:
     """When a service is deleted, its service deployments are: developerguide/service-deployment.html."""
     for service in backend.services.values():
         if service.status != "INACTIVE":

@@ -12,12 +12,12 @@ _LARGEST = 100
 
 def page(items: Sequence[Any], request: Mapping[str, Any], *, size: int) -> tuple[list[Any], dict[str, str]]:
     """Return the items that the request asks for, and `nextToken` where there are more; `size` is the default."""
-    wanted = request.get("maxResults") or size
-    if wanted not in range(1, _LARGEST + 1):
+    page_size = request.get("maxResults") or size
+    if page_size not in range(1, _LARGEST + 1):
         raise invalid("maxResults must be between 1 and 100.")
     token = request.get("nextToken") or "0"
     if not str(token).isdigit():
         raise invalid("Invalid token.")
     start = int(token)
-    end = start + wanted
+    end = start + page_size
     return list(items[start:end]), ({"nextToken": str(end)} if end < len(items) else {})

@@ -14,12 +14,12 @@ from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
 from mclass_tf.local.aws.ecs.api import deployment_calls, parameters, run_task, task_calls
-from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS
 from mclass_tf.local.aws.ecs.model.service import Service
 
 
-class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
+class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
     def parse_parameters(self, request: Any) -> None:
         """A call that is newer than the installed botocore is read from its body alone."""
         try:
@@ -33,8 +33,8 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         return request
 
     @property
-    def _backend(self) -> Backend:
-        backend: Backend = self.ecs_backend
+    def _backend(self) -> EcsBackend:
+        backend: EcsBackend = self.ecs_backend
         return backend
 
     def create_cluster(self) -> Any:
@@ -50,7 +50,7 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         """AWS makes the Fargate ones; moto knows those alone that somebody created."""
         asked = [name.split("/")[-1] for name in self._request.get("capacityProviders") or FARGATE_PROVIDERS]
         prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:capacity-provider"
-        found: list[dict[str, Any]] = [
+        providers: list[dict[str, Any]] = [
             {"capacityProviderArn": f"{prefix}/{name}", "name": name, "status": "ACTIVE", "tags": []}
             for name in asked
             if name in FARGATE_PROVIDERS
@@ -60,7 +60,7 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
             for name in asked
             if name not in FARGATE_PROVIDERS
         ]
-        return self._json({"capacityProviders": found, "failures": failures})
+        return self._json({"capacityProviders": providers, "failures": failures})
 
     def register_task_definition(self) -> Any:
         registered = self._backend.register(self._request)
@@ -130,14 +130,14 @@ class Responses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is n
         """In the order of their revisions; moto ignores `sort`, which asks for the latest first."""
         request = self._request
         family, status = request.get("familyPrefix"), request.get("status") or "ACTIVE"
-        found = [
+        definitions = [
             entry
             for revisions in self._backend.task_definitions.values()
             for entry in revisions.values()
             if family in (None, entry.family) and entry.status == status
         ]
         latest_first = request.get("sort") == "DESC"
-        ordered = sorted(found, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
+        ordered = sorted(definitions, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
         return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
 
     def _described(self, service: Service) -> Service:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs.api import parameters, run_task_checks
-from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.task_document import document
 from mclass_tf.local.aws.ecs.model.errors import client, invalid
 from mclass_tf.local.aws.ecs.model.runner import place
@@ -17,7 +17,7 @@ from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.live import live
 
 
-def run_task(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def run_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """Start the tasks, or tell those that the same request has started before.
 
     `failures` is always empty: they are of capacity, which does not run out here.
@@ -34,7 +34,7 @@ def run_task(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"tasks": [document(task, tags=True) for task in tasks], "failures": []}
 
 
-def _start(backend: Backend, cluster: Any, request: Mapping[str, Any]) -> list[Task]:
+def _start(backend: EcsBackend, cluster: Any, request: Mapping[str, Any]) -> list[Task]:
     launch = _launch(backend, cluster, request)
     runner = place.runner
     if runner is None:
@@ -42,7 +42,7 @@ def _start(backend: Backend, cluster: Any, request: Mapping[str, Any]) -> list[T
     return [runner.launch(launch) for _ in range(run_task_checks.count(request))]
 
 
-def _launch(backend: Backend, cluster: Any, request: Mapping[str, Any]) -> Launch:
+def _launch(backend: EcsBackend, cluster: Any, request: Mapping[str, Any]) -> Launch:
     if not request.get("taskDefinition"):
         raise invalid("TaskDefinition can not be blank.")
     definition = backend.usable_task_definition(request["taskDefinition"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mclass_tf.local.aws.ecs.api.backend import Backend
+from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.pages import page
 from mclass_tf.local.aws.ecs.api.task_document import document
 from mclass_tf.local.aws.ecs.model.errors import invalid
@@ -15,7 +15,7 @@ from mclass_tf.local.aws.ecs.model.task import Task
 _MOST_DESCRIBED = 100
 
 
-def list_tasks(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def list_tasks(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html"""
     cluster = backend.active_cluster(request.get("cluster"))
     tasks: Iterable[Task] = backend.tasks_of(cluster)
@@ -30,14 +30,16 @@ def list_tasks(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
         tasks = [task for task in tasks if task.launch.started_by == request["startedBy"]]
     if request.get("launchType") not in (None, "FARGATE"):
         tasks = []
-    wanted = request.get("desiredStatus") or "RUNNING"
-    if wanted not in {"RUNNING", "PENDING", "STOPPED"}:
+    desired_status = request.get("desiredStatus") or "RUNNING"
+    if desired_status not in {"RUNNING", "PENDING", "STOPPED"}:
         raise invalid("desiredStatus should be one of [RUNNING,PENDING,STOPPED].")
-    found, more = page([task.arn for task in tasks if task.desired_status == wanted], request, size=100)
-    return {"taskArns": found, **more}
+    arns, more = page(
+        [task.arn for task in tasks if task.desired_status == desired_status], request, size=100
+    )
+    return {"taskArns": arns, **more}
 
 
-def describe_tasks(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def describe_tasks(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html"""
     cluster = backend.active_cluster(request.get("cluster"))
     asked = request.get("tasks") or []
@@ -57,11 +59,11 @@ def describe_tasks(backend: Backend, request: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def stop_task(backend: Backend, request: Mapping[str, Any]) -> dict[str, Any]:
+def stop_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html"""
     cluster = backend.active_cluster(request.get("cluster"))
-    wanted = _id(str(request.get("task")))
-    task = next((task for task in backend.tasks_of(cluster) if task.id == wanted), None)
+    task_id = _id(str(request.get("task")))
+    task = next((task for task in backend.tasks_of(cluster) if task.id == task_id), None)
     if task is None or place.runner is None:
         raise invalid("The referenced task was not found.")
     reason = request.get("reason") or "Task stopped by user"

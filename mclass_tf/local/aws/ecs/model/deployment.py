@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.local.aws.ecs.model.revisions import Revision
-from mclass_tf.local.aws.ecs.model.service_deployment import Counts, ServiceDeployment
+from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment, TaskCounts
 
 _SHARED = (
     "capacityProviderStrategy",
@@ -38,7 +38,7 @@ class Deployment:
     status: str = "PRIMARY"
     rollout_state: str = "IN_PROGRESS"
     rollout_state_reason: str = ""
-    counts: Counts = field(default_factory=Counts)
+    counts: TaskCounts = field(default_factory=TaskCounts)
     failed_tasks: int = 0
     launch_failures: int = 0
     held_until: float = 0.0
@@ -75,6 +75,14 @@ class Deployment:
         self.rollout_state = state
         self.rollout_state_reason = reason
         self.updated_at = time.time()
+
+    def count_failed_tasks(self, number: int) -> None:
+        """Set the count of the circuit breaker, while the rollout is in progress; what led to a rollback stays on record."""
+        if not self.is_in_progress:
+            return
+        self.failed_tasks = number
+        if self.record.status == "IN_PROGRESS":
+            self.record.failure_count = number
 
     def document(self) -> dict[str, Any]:
         settings = self.revision.settings

@@ -25,7 +25,7 @@ _ECR = re.compile(
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 
 
-class NoImageError(Exception):
+class UnresolvedImageError(Exception):
     """No image is there by the reference; the message is what stands after ECS's CannotPullContainerError."""
 
 
@@ -36,7 +36,7 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class ImageReference:
     """An image in a repository of ECR, as a task definition names it. `text` is what the runtime calls it."""
 
     text: str
@@ -61,7 +61,7 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class ResolvedImage:
     """What a reference leads to: `digest` is what it names (of an index, perhaps), `manifest_digest` what is run."""
 
     digest: str
@@ -70,49 +70,49 @@ class Image:
     size_bytes: int
 
 
-def parse(text: str) -> Reference:
-    """Raise NoImageError for an image that is not in ECR: nothing else can be reached from the local AWS."""
-    found = _ECR.fullmatch(text)
-    if found is None:
-        raise NoImageError(
+def parse(text: str) -> ImageReference:
+    """Raise UnresolvedImageError for an image that is not in ECR: nothing else can be reached from the local AWS."""
+    parts = _ECR.fullmatch(text)
+    if parts is None:
+        raise UnresolvedImageError(
             f"pull image manifest has been retried 5 time(s): failed to resolve ref {text}: the local AWS pulls from "
             "Amazon ECR alone; push the image to a repository of it"
         )
-    if not regions.is_known(found["region"]):
+    if not regions.is_known(parts["region"]):
         host = text.partition("/")[0]
-        raise NoImageError(
+        raise UnresolvedImageError(
             f"pull image manifest has been retried 5 time(s): failed to resolve ref {text}: failed to do request: "
             f"dial tcp: lookup {host}: no such host"
         )
-    return Reference(
+    return ImageReference(
         text=text,
-        account_id=found["account"],
-        region=found["region"],
-        repository=found["repository"],
-        tag=found["tag"] or ("" if found["digest"] else "latest"),
-        digest=found["digest"] or "",
+        account_id=parts["account"],
+        region=parts["region"],
+        repository=parts["repository"],
+        tag=parts["tag"] or ("" if parts["digest"] else "latest"),
+        digest=parts["digest"] or "",
     )
 
 
-def resolve(reference: Reference, *, architecture: str) -> Image:
-    """Return the image for the platform; raise NoImageError. It reads moto's state: call it under the lock."""
+def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
+    """Return the image for the platform; raise UnresolvedImageError. It reads moto's state: call it under the lock."""
     repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
-    found = None if repository is None else _find(repository, reference)
-    if found is None:
-        raise NoImageError(
+    image = None if repository is None else _find(repository, reference)
+    if image is None:
+        raise UnresolvedImageError(
             f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: not found"
         )
-    text, digest = found.image_manifest, found.image_digest
+    text, digest = image.image_manifest, image.image_digest
     manifest = json.loads(text)
     if "manifests" not in manifest:
-        return Image(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
+        return ResolvedImage(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
     chosen = _for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
     if chosen is None:
-        raise NoImageError(
+        raise UnresolvedImageError(
             "pull image manifest has been retried 7 time(s): image Manifest does not contain descriptor matching "
             f"platform 'linux/{_ARCHITECTURES[architecture]}'"
         )
-    return Image(
+    return ResolvedImage(
         digest=digest,
         manifest_digest=chosen.image_digest,
         manifest=chosen.image_manifest,
@@ -120,15 +120,15 @@ def resolve(reference: Reference, *, architecture: str) -> Image:
     )
 
 
-def check_storage(image: Image, *, gib: int) -> None:
-    """Raise NoImageError for an image whose layers alone exceed the task's ephemeral storage."""
+def check_storage(image: ResolvedImage, *, gib: int) -> None:
+    """Raise UnresolvedImageError for an image whose layers alone exceed the task's ephemeral storage."""
     if image.size_bytes > gib * 1024**3:
-        raise NoImageError(
+        raise UnresolvedImageError(
             "ref pull has been retried 1 time(s): failed to extract layer: write: no space left on device: unknown"
         )
 
 
-def store_manifest(image: Image, *, blobs: Blobs) -> None:
+def store_manifest(image: ResolvedImage, *, blobs: Blobs) -> None:
     """Put the manifest, which ECR's state holds, among the blobs, where a driver finds what it runs."""
     path = blobs.blob(image.manifest_digest)
     if path.exists():
@@ -138,7 +138,7 @@ def store_manifest(image: Image, *, blobs: Blobs) -> None:
     partial.replace(path)
 
 
-def _find(repository: Any, reference: Reference) -> Any:
+def _find(repository: Any, reference: ImageReference) -> Any:
     for image in repository.images:
         if reference.digest and image.image_digest == reference.digest:
             return image

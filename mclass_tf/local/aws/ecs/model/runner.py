@@ -1,4 +1,4 @@
-"""Who starts and stops tasks: found here by the calls of AWS, to which nothing can be handed."""
+"""Who starts and stops tasks: the calls of AWS look it up here, since nothing can be passed to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Runner(Protocol):
     def all(self, account_id: str, region: str) -> list[Task]: ...
 
 
-class Place:
+class RunnerHolder:
     """Holds the runner while there is one: none runs where the calls are used without the server."""
 
     def __init__(self) -> None:
@@ -27,4 +27,4 @@ class Place:
         return [] if self.runner is None else self.runner.all(account_id, region)
 
 
-place = Place()
+place = RunnerHolder()

@@ -27,7 +27,7 @@ class NoSecretError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class SecretReference:
     """What `valueFrom` names: a secret of Secrets Manager, or a parameter of Systems Manager."""
 
     service: str
@@ -40,25 +40,27 @@ class Reference:
     version_id: str = ""
 
 
-def parse(value_from: str, *, account_id: str, region: str) -> Reference:
+def parse(value_from: str, *, account_id: str, region: str) -> SecretReference:
     """A parameter of the task's own region may be named without its ARN."""
     parts = value_from.split(":")
     if not value_from.startswith("arn:"):
         arn = f"arn:aws:ssm:{region}:{account_id}:parameter/{value_from.removeprefix('/')}"
-        return Reference(service="ssm", account_id=account_id, region=region, arn=arn, name=value_from)
+        return SecretReference(service="ssm", account_id=account_id, region=region, arn=arn, name=value_from)
     if len(parts) < _PARTS_OF_PARAMETER or not regions.is_known(parts[3]) or not _ACCOUNT.fullmatch(parts[4]):
         raise NoSecretError(
             f"unable to retrieve secret: {value_from} is no ARN of a secret in a region and an account"
         )
     if parts[2] == "ssm":
-        return Reference(service="ssm", account_id=parts[4], region=parts[3], arn=value_from, name=value_from)
+        return SecretReference(
+            service="ssm", account_id=parts[4], region=parts[3], arn=value_from, name=value_from
+        )
     if parts[2] != "secretsmanager" or len(parts) not in {_PARTS_OF_SECRET, _ALL_PARTS}:
         raise NoSecretError(
             f"unable to retrieve secret from asm: trying to retrieve secret with value {value_from} resulted in error: "
             "an invalid ARN format for the AWS Secrets Manager secret was specified. Specify a valid ARN and try again."
         )
     json_key, stage, version = (parts[_PARTS_OF_SECRET:] + [""] * 3)[:3]
-    return Reference(
+    return SecretReference(
         service="secretsmanager",
         account_id=parts[4],
         region=parts[3],
@@ -70,12 +72,12 @@ def parse(value_from: str, *, account_id: str, region: str) -> Reference:
     )
 
 
-def read(reference: Reference) -> str:
+def read(reference: SecretReference) -> str:
     """Return the value; raise NoSecretError. It reads moto's state: call it under the lock."""
     return _parameter(reference) if reference.service == "ssm" else _secret(reference)
 
 
-def key_of(reference: Reference) -> str | None:
+def key_of(reference: SecretReference) -> str | None:
     """The customer's key that encrypts it; None for AWS's own key, or where there is no such secret."""
     if reference.service == "ssm":
         parameter = ssm_backends[reference.account_id][reference.region].get_parameter(reference.name)
@@ -87,24 +89,24 @@ def key_of(reference: Reference) -> str | None:
     return None if not key or "alias/aws/" in key else str(key)
 
 
-def full_arn(reference: Reference) -> str | None:
+def full_arn(reference: SecretReference) -> str | None:
     """The ARN of the secret that is there: its reference may lack the six characters at its end."""
-    found = secretsmanager_backends[reference.account_id][reference.region].secrets.get(reference.arn)
-    return None if found is None else str(found.arn)
+    secret = secretsmanager_backends[reference.account_id][reference.region].secrets.get(reference.arn)
+    return None if secret is None else str(secret.arn)
 
 
-def _parameter(reference: Reference) -> str:
-    found = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
-    if not found:
+def _parameter(reference: SecretReference) -> str:
+    parameters = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
+    if not parameters:
         raise NoSecretError(
             "unable to retrieve secrets from ssm: service call has been retried 1 time(s): invalid ssm parameters: "
             f"{reference.name}"
         )
-    parameter = found[reference.name]
+    parameter = parameters[reference.name]
     return str(parameter.decrypt(parameter.value))
 
 
-def _secret(reference: Reference) -> str:
+def _secret(reference: SecretReference) -> str:
     backend = secretsmanager_backends[reference.account_id][reference.region]
     try:
         answer = backend.get_secret_value(
@@ -126,7 +128,7 @@ def _secret(reference: Reference) -> str:
     return _by_key(str(value), reference) if reference.json_key else str(value)
 
 
-def _by_key(value: str, reference: Reference) -> str:
+def _by_key(value: str, reference: SecretReference) -> str:
     try:
         document = documents.parse(value)
     except documents.MalformedDocumentError:
@@ -136,9 +138,9 @@ def _by_key(value: str, reference: Reference) -> str:
             "unable to retrieve secret from asm: retrieved secret from Secrets Manager did not contain json key "
             f"{reference.json_key}"
         )
-    found = document[reference.json_key]
-    return found if isinstance(found, str) else json.dumps(found)
+    member = document[reference.json_key]
+    return member if isinstance(member, str) else json.dumps(member)
 
 
-def _fetching(reference: Reference) -> str:
+def _fetching(reference: SecretReference) -> str:
     return f"failed to fetch secret {reference.arn} from secrets manager: "

@@ -31,7 +31,7 @@ class Service:
     """One service. `settings` holds the attributes of its description that requests set, as ECS names them.
 
     `deployments` are those that have tasks, the primary first; `completed` is the one to roll back to; `definition_of` finds a task
-    definition. What happens to its tasks is decided elsewhere (`reconcile`), which is told by `live.changed`.
+    definition. What happens to its tasks is decided elsewhere (`reconcile`), which `live.changed` notifies.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Service:
         self.revisions: dict[str, Revision] = {}
         self.events: list[dict[str, Any]] = []
         self.is_steady = False
-        self.notes: dict[str, set[str]] = {}  # what of each task has been told and counted
+        self.notes: dict[str, set[str]] = {}  # by task id, the transitions that have been recorded
         self._definition_of = definition_of
         self._deployment_ids: set[str] = set()
         self._deploy()
@@ -99,6 +99,9 @@ class Service:
 
     def owns(self, task: Task) -> bool:
         return task.deployment_id in self._deployment_ids
+
+    def deployment_of(self, task: Task) -> Deployment | None:
+        return next((entry for entry in self.deployments if entry.id == task.deployment_id), None)
 
     def definition(self, deployment: Deployment) -> Any:
         return self._definition_of(deployment.revision.settings["taskDefinition"])
@@ -181,7 +184,7 @@ class Service:
 
     def _begin(self) -> stages.Progress:
         under_way = self.deployments and self.primary is not self.completed
-        return stages.forward(
+        return stages.deployment_progress(
             self.settings["deploymentConfiguration"],
             is_reconciling=len(self.deployments) > 1,
             has_blue=self.completed is not None,
@@ -211,7 +214,7 @@ class Service:
         prefix, _, _ = self.arn.partition(":service/")
         return f"{prefix}:{kind}/{self.cluster_name}/{self.name}/{ident}"
 
-    # ---- what is told
+    # ---- events and description
 
     def tell(self, message: str, *, deployment_id: str | None = None) -> None:
         """Add an event; `deployment_id` where ECS names it beside the service."""
@@ -299,13 +302,17 @@ def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, 
         "strategy": "ROLLING",
         "bakeTimeInMinutes": 0,
     }
-    wanted = {**standard, **current, **{name: value for name, value in asked.items() if value is not None}}
+    configuration = {
+        **standard,
+        **current,
+        **{name: value for name, value in asked.items() if value is not None},
+    }
     for strategy, (name, usual) in _STEPS.items():
-        if wanted["strategy"] == strategy:
-            wanted[name] = {**usual, **(wanted.get(name) or {})}
+        if configuration["strategy"] == strategy:
+            configuration[name] = {**usual, **(configuration.get(name) or {})}
         elif name not in asked:
-            wanted.pop(name, None)  # of a strategy that was
-    return wanted
+            configuration.pop(name, None)  # of a strategy that was
+    return configuration
 
 
 _STEPS = {

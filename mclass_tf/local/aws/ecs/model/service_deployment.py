@@ -28,7 +28,7 @@ _ENDED = ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class TaskCounts:
     """Tasks of one revision, and its share of the traffic in per cent where ECS shifts that."""
 
     requested: int = 0
@@ -75,7 +75,7 @@ class ServiceDeployment:
     service_arn: str
     cluster_arn: str
     target_arn: str
-    sources: Sequence[tuple[str, Counts]]
+    sources: Sequence[tuple[str, TaskCounts]]
     configuration: Mapping[str, Any]
     progress: Progress
     created_at: float
@@ -85,7 +85,7 @@ class ServiceDeployment:
     updated_at: float = 0.0
     status: str = "PENDING"
     reason: str | None = None
-    target: Counts = field(default_factory=Counts)
+    target: TaskCounts = field(default_factory=TaskCounts)
     breaker: Monitor = field(default_factory=Monitor)
     breaker_threshold: int = 0
     failure_count: int = 0
@@ -184,8 +184,8 @@ class ServiceDeployment:
         )
 
     def _option(self, name: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.configuration.get(name) or {}
-        return found
+        option: Mapping[str, Any] = self.configuration.get(name) or {}
+        return option
 
 
 def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:

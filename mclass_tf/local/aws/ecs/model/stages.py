@@ -50,7 +50,7 @@ class Need(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StageStep:
     """One pass through a stage: wait for what it needs, shift traffic, wait `minutes` of AWS's.
 
     `production` and `test` are the per cent of that traffic that the primary deployment has from then on; None leaves it.
@@ -66,7 +66,7 @@ class Step:
 
 
 @dataclass(kw_only=True)
-class Hook:
+class LifecycleHook:
     """One pause, or one function that is asked: its answer, or what happens at `expires_at` (seconds since the epoch) without.
 
     A function is asked at `due_at`; None while it is being asked. `details` are handed to it, `production` and `test` the
@@ -116,9 +116,9 @@ class Hook:
         """Take what a function has returned, or the error instead; not where nobody waits for it any more."""
         if not self.is_running:
             return
-        told = value if isinstance(value, Mapping) else {}
-        status = told.get("hookStatus")
-        delay, details = told.get("callBackDelay", _ASKED_AGAIN_AFTER), told.get("hookDetails") or {}
+        response = value if isinstance(value, Mapping) else {}
+        status = response.get("hookStatus")
+        delay, details = response.get("callBackDelay", _ASKED_AGAIN_AFTER), response.get("hookDetails") or {}
         is_sound = isinstance(delay, (int, float)) and isinstance(details, Mapping)
         if not error and status == "IN_PROGRESS" and is_sound:
             self.details |= details
@@ -142,29 +142,29 @@ class Hook:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class StageContext:
     """What a deployment's progress depends on. `real` turns seconds of AWS's into real ones; `shift` does what a step does."""
 
     now: float
     real: Callable[[float], float]
     is_met: Callable[[Need], bool]
-    shift: Callable[[Step], None]
+    shift: Callable[[StageStep], None]
 
 
 @dataclass(kw_only=True)
 class Progress:
     """Where a service deployment is. `hooks` are its configured lifecycle hooks, `pauses` what became of them."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[StageStep, ...]
     hooks: tuple[Mapping[str, Any], ...] = ()
     is_rollback: bool = False
     position: int = 0
-    pauses: list[Hook] = field(default_factory=list)
+    pauses: list[LifecycleHook] = field(default_factory=list)
     until: float | None = None
     _has_entered: bool = False
 
     @property
-    def step(self) -> Step:
+    def step(self) -> StageStep:
         return self.steps[self.position]
 
     @property
@@ -196,23 +196,23 @@ class Progress:
             return "a lifecycle hook timed out"
         return failed.reason or "a lifecycle hook failed"
 
-    def pause(self, hook_id: str) -> Hook | None:
+    def pause(self, hook_id: str) -> LifecycleHook | None:
         return next((hook for hook in self.pauses if hook.id == hook_id), None)
 
-    def advance(self, around: Surroundings) -> float | None:
+    def advance(self, context: StageContext) -> float | None:
         """Go as far as can be gone now; return when (seconds since the epoch) to try again, None for at the next change."""
         while True:
-            self._enter(around)
-            self._expire(around.now)
+            self._enter(context)
+            self._expire(context.now)
             awaited = [hook.expires_at for hook in self.pauses if hook.is_open and hook.is_waited_for]
             if awaited or self.has_failed:
                 return min(awaited, default=None)
             if self.until is None:
-                if not around.is_met(self.step.needs):
+                if not context.is_met(self.step.needs):
                     return None
-                around.shift(self.step)
-                self.until = around.now + around.real(self.step.minutes * _MINUTE)
-            if around.now < self.until:
+                context.shift(self.step)
+                self.until = context.now + context.real(self.step.minutes * _MINUTE)
+            if context.now < self.until:
                 return self.until
             if self.is_last:
                 return None
@@ -224,24 +224,24 @@ class Progress:
             if hook.is_open:
                 hook.status = "FAILED"
 
-    def _enter(self, around: Surroundings) -> None:
+    def _enter(self, context: StageContext) -> None:
         if self._has_entered:
             return
         self._has_entered = True
         for hook in self.hooks:
             if self.stage in (hook.get("lifecycleStages") or ()):
-                self.pauses.append(self._asked(hook, around))
+                self.pauses.append(self._asked(hook, context))
 
-    def _asked(self, hook: Mapping[str, Any], around: Surroundings) -> Hook:
+    def _asked(self, hook: Mapping[str, Any], context: StageContext) -> LifecycleHook:
         timeout = hook.get("timeoutConfiguration") or {}
         minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
-        expires_at = around.now + around.real(minutes * _MINUTE)
+        expires_at = context.now + context.real(minutes * _MINUTE)
         action = timeout.get("action") or "ROLLBACK"
         if is_pause(hook):
-            return Hook(
+            return LifecycleHook(
                 id=f"ecs-pause-{secrets.token_urlsafe(32)}", expires_at=expires_at, timeout_action=action
             )
-        return Hook(
+        return LifecycleHook(
             id=str(uuid.uuid4()),
             expires_at=expires_at,
             timeout_action=action,
@@ -250,7 +250,7 @@ class Progress:
             stage=self.stage,
             configuration=hook,
             details=dict(hook.get("hookDetails") or {}),
-            due_at=around.now,
+            due_at=context.now,
             production=self._share(self.step.production),
             test=self._share(self.step.test),
             is_waited_for=not self.is_rollback,
@@ -266,7 +266,7 @@ class Progress:
                 hook.status = "TIMED_OUT"
 
 
-def forward(
+def deployment_progress(
     configuration: Mapping[str, Any], *, is_reconciling: bool, has_blue: bool, has_shifted: bool
 ) -> Progress:
     """The way of a new service deployment.
@@ -280,51 +280,51 @@ def forward(
     return Progress(steps=(*((first,) if is_reconciling else ()), *steps), hooks=hooks)
 
 
-def back(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
+def rollback_progress(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
     """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it.
 
     Functions are asked again where traffic shifts, and not waited for.
     `before` is where the deployment was: from CLEAN_UP on, the tasks to go back to must come up first.
     """
     if configuration["strategy"] == ROLLING:
-        steps: tuple[Step, ...] = (Step(stage="SCALE_UP", needs=Need.SETTLED), _BAKING)
+        steps: tuple[StageStep, ...] = (StageStep(stage="SCALE_UP", needs=Need.SETTLED), _BAKING)
     else:
         need = Need.MINIMUM if before.stage == "CLEAN_UP" else Need.SERVING
         steps = (
-            Step(stage="PRODUCTION_TRAFFIC_SHIFT", needs=need, production=_WHOLE),
-            Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
-            Step(stage="CLEAN_UP"),
+            StageStep(stage="PRODUCTION_TRAFFIC_SHIFT", needs=need, production=_WHOLE),
+            StageStep(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
+            StageStep(stage="CLEAN_UP"),
         )
     asked = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
     return Progress(steps=steps, hooks=asked, is_rollback=True, pauses=before.pauses)
 
 
-_BAKING = Step(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
+_BAKING = StageStep(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
 
 
-def _rolling(*, has_shifted: bool) -> Iterator[Step]:
+def _rolling(*, has_shifted: bool) -> Iterator[StageStep]:
     share = _WHOLE if has_shifted else None
-    yield Step(stage="RECONCILE_SERVICE", production=share, test=share)
-    yield Step(stage="PRE_SCALE_UP")
-    yield Step(stage="SCALE_UP", needs=Need.SETTLED)
-    yield Step(stage="POST_SCALE_UP")
+    yield StageStep(stage="RECONCILE_SERVICE", production=share, test=share)
+    yield StageStep(stage="PRE_SCALE_UP")
+    yield StageStep(stage="SCALE_UP", needs=Need.SETTLED)
+    yield StageStep(stage="POST_SCALE_UP")
     yield _BAKING
 
 
-def _shifting(configuration: Mapping[str, Any], *, has_blue: bool) -> Iterator[Step]:
+def _shifting(configuration: Mapping[str, Any], *, has_blue: bool) -> Iterator[StageStep]:
     share = 0.0 if has_blue else None
-    yield Step(stage="RECONCILE_SERVICE", needs=Need.BLUE, production=share, test=share)
-    yield Step(stage="PRE_SCALE_UP")
-    yield Step(stage="SCALE_UP", needs=Need.SCALED, wires=True)
-    yield Step(stage="POST_SCALE_UP")
-    yield Step(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE)
-    yield Step(stage="POST_TEST_TRAFFIC_SHIFT")
+    yield StageStep(stage="RECONCILE_SERVICE", needs=Need.BLUE, production=share, test=share)
+    yield StageStep(stage="PRE_SCALE_UP")
+    yield StageStep(stage="SCALE_UP", needs=Need.SCALED, wires=True)
+    yield StageStep(stage="POST_SCALE_UP")
+    yield StageStep(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE)
+    yield StageStep(stage="POST_TEST_TRAFFIC_SHIFT")
     for percent, minutes in _shares(configuration):
-        yield Step(stage="PRE_PRODUCTION_TRAFFIC_SHIFT")
-        yield Step(stage="PRODUCTION_TRAFFIC_SHIFT", production=percent, minutes=minutes)
-    yield Step(stage="POST_PRODUCTION_TRAFFIC_SHIFT")
-    yield Step(stage="BAKE_TIME", minutes=float(configuration.get("bakeTimeInMinutes") or 0))
-    yield Step(stage="CLEAN_UP")
+        yield StageStep(stage="PRE_PRODUCTION_TRAFFIC_SHIFT")
+        yield StageStep(stage="PRODUCTION_TRAFFIC_SHIFT", production=percent, minutes=minutes)
+    yield StageStep(stage="POST_PRODUCTION_TRAFFIC_SHIFT")
+    yield StageStep(stage="BAKE_TIME", minutes=float(configuration.get("bakeTimeInMinutes") or 0))
+    yield StageStep(stage="CLEAN_UP")
 
 
 def _shares(configuration: Mapping[str, Any]) -> Iterator[tuple[float, float]]:

@@ -80,12 +80,12 @@ class Launch:
         return self._role("taskRoleArn", "task_role_arn")
 
     def _role(self, override: str, attribute: str) -> str | None:
-        found = self.overrides.get(override) or getattr(
+        role = self.overrides.get(override) or getattr(
             self.definition, attribute, None
         )  # moto sets it if it is given
-        if not found:
+        if not role:
             return None
-        return str(found) if str(found).startswith("arn:") else f"arn:aws:iam::{self.account_id}:role/{found}"
+        return str(role) if str(role).startswith("arn:") else f"arn:aws:iam::{self.account_id}:role/{role}"
 
 
 @dataclass(kw_only=True)

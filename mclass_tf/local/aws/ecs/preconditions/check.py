@@ -18,14 +18,14 @@ def unmet(task: Task) -> str | None:
         return _not_modelled(error)
 
 
-def unmet_by_pull(task: Task, reference: images.Reference) -> str | None:
+def unmet_by_pull(task: Task, reference: images.ImageReference) -> str | None:
     """Return why the image cannot be found; the same rules."""
-    return _told(registry.unfindable, task, reference)
+    return _evaluate(registry.unfindable, task, reference)
 
 
-def unmet_by_layers(task: Task, reference: images.Reference) -> str | None:
-    """Return why the layers of an image that was found cannot be fetched; the same rules."""
-    return _told(registry.unfetchable, task, reference)
+def unmet_by_layers(task: Task, reference: images.ImageReference) -> str | None:
+    """Return why the layers of an image that is there cannot be fetched; the same rules."""
+    return _evaluate(registry.unfetchable, task, reference)
 
 
 def _reasons(task: Task) -> Iterator[str | None]:
@@ -36,11 +36,13 @@ def _reasons(task: Task) -> Iterator[str | None]:
     yield from logs.unwritable(task)
 
 
-def _told(
-    find: Callable[[Task, images.Reference], str | None], task: Task, reference: images.Reference
+def _evaluate(
+    precondition: Callable[[Task, images.ImageReference], str | None],
+    task: Task,
+    reference: images.ImageReference,
 ) -> str | None:
     try:
-        return find(task, reference)
+        return precondition(task, reference)
     except NotModelledError as error:
         return _not_modelled(error)
 

@@ -40,7 +40,7 @@ def _why(task: Task, place: task_logs.Destination, *, options: Mapping[str, str]
         return (
             f"{words.LOGGER}The task cannot find the Amazon CloudWatch log group defined in the task definition. There is "
             "a connection issue between the task and Amazon CloudWatch. Check your network configuration. : signal: "
-            f"killed{words.found_here(cause)}"
+            f"killed{words.local_cause(cause)}"
         )
     exists = place.group in logs_backends[place.account_id][place.region].groups
     if not exists and options.get("awslogs-create-group") == "true":

@@ -56,13 +56,13 @@ class _Way:
 
     def endpoint(self, name: str) -> Any:
         """The interface endpoint that answers under the service's own name: DNS leads there, with no other way beside."""
-        found = (entry for entry in self._endpoints(name) if _kind(entry) == "interface")
-        return next((entry for entry in found if str(entry.private_dns_enabled).lower() == "true"), None)
+        endpoints = (entry for entry in self._endpoints(name) if _kind(entry) == "interface")
+        return next((entry for entry in endpoints if str(entry.private_dns_enabled).lower() == "true"), None)
 
     def gateway_endpoint(self, name: str) -> Any:
         table = self._route_table(self.interface.subnet_id)
-        found = (entry for entry in self._endpoints(name) if _kind(entry) == "gateway")
-        return next((entry for entry in found if table.id in (entry.route_table_ids or [])), None)
+        endpoints = (entry for entry in self._endpoints(name) if _kind(entry) == "gateway")
+        return next((entry for entry in endpoints if table.id in (entry.route_table_ids or [])), None)
 
     def _endpoints(self, name: str) -> Iterator[Any]:
         for entry in self.ec2.vpc_end_points.values():
@@ -148,16 +148,16 @@ class _Way:
         return f"the default route of {subnet_id} leads to no NAT or internet gateway"
 
     def _nat_fault(self, gateway: Any) -> str | None:
-        found = self.ec2.nat_gateways.get(gateway.id)
-        if found is None or found.state != "available":
+        nat = self.ec2.nat_gateways.get(gateway.id)
+        if nat is None or nat.state != "available":
             return f"the default route leads to {gateway.id}, which is not there"
-        if found.connectivity_type == "private":
+        if nat.connectivity_type == "private":
             return f"{gateway.id} is a private NAT gateway"
-        route = self._default_route(found.subnet_id)
+        route = self._default_route(nat.subnet_id)
         if route is None or not self._is_internet_gateway(route.gateway):
-            return f"{found.subnet_id}, the subnet of {gateway.id}, has no route to an internet gateway"
-        if not self._acl_allows(found.subnet_id, _ANYWHERE):
-            return f"the network ACL of {found.subnet_id}, the subnet of {gateway.id}, is in the way"
+            return f"{nat.subnet_id}, the subnet of {gateway.id}, has no route to an internet gateway"
+        if not self._acl_allows(nat.subnet_id, _ANYWHERE):
+            return f"the network ACL of {nat.subnet_id}, the subnet of {gateway.id}, is in the way"
         return None
 
     def _default_route(self, subnet_id: str) -> Any:
@@ -165,8 +165,8 @@ class _Way:
         return next((route for route in routes if route.destination_cidr_block == str(_ANYWHERE)), None)
 
     def _is_internet_gateway(self, gateway: Any) -> bool:
-        found = self.ec2.internet_gateways.get(getattr(gateway, "id", None))
-        return found is not None and found.vpc is not None and found.vpc.id == self.interface.vpc_id
+        attached = self.ec2.internet_gateways.get(getattr(gateway, "id", None))
+        return attached is not None and attached.vpc is not None and attached.vpc.id == self.interface.vpc_id
 
     # ---- security groups and network ACLs
 

@@ -19,16 +19,18 @@ _PULL = "CannotPullContainerError: "
 
 def unauthorized(task: Task) -> str | None:
     """Return why there is no token for the registry; where no image is of ECR, none is needed."""
-    found = next((entry for entry in map(_reference, task.containers) if entry is not None), None)
-    if found is None:
+    reference = next((entry for entry in map(_reference, task.containers) if entry is not None), None)
+    if reference is None:
         return None
-    blocked = network.blocked(task, service="ecr.api", region=found.region)
+    blocked = network.blocked(task, service="ecr.api", region=reference.region)
     if blocked is not None:
         return (
             f"{words.UNPREPARED}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
             "the task and Amazon ECR. Check your task network configuration. "
             + words.unsent(
-                "ECR: GetAuthorizationToken", host=f"api.ecr.{found.region}.amazonaws.com", blocked=blocked
+                "ECR: GetAuthorizationToken",
+                host=f"api.ecr.{reference.region}.amazonaws.com",
+                blocked=blocked,
             )
         )
     denial = roles.denial(task, action=_TOKEN)
@@ -41,7 +43,7 @@ def unauthorized(task: Task) -> str | None:
     )
 
 
-def unfindable(task: Task, reference: images.Reference) -> str | None:
+def unfindable(task: Task, reference: images.ImageReference) -> str | None:
     """Return why the registry does not give the manifest."""
     blocked = network.blocked(task, service="ecr.dkr", region=reference.region)
     if blocked is not None:
@@ -50,7 +52,7 @@ def unfindable(task: Task, reference: images.Reference) -> str | None:
             f"'{reference.host}/{reference.repository}'. There is a connection issue between the task and Amazon ECR. "
             f"Check your task network configuration. failed to do request: Head "
             f'"https://{reference.host}/v2/{reference.repository}/manifests/{reference.version}": '
-            f"dial tcp {blocked.address}:443: i/o timeout{words.found_here(blocked.cause)}"
+            f"dial tcp {blocked.address}:443: i/o timeout{words.local_cause(blocked.cause)}"
         )
     denial = _denial(task, reference, action="ecr:BatchGetImage")
     if denial is None:
@@ -58,34 +60,34 @@ def unfindable(task: Task, reference: images.Reference) -> str | None:
     return (
         f"{_PULL}pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: pulling from "
         f"host {reference.host} failed with status code [manifests {reference.version}]: 403 Forbidden"
-        f"{words.found_here(denial)}"
+        f"{words.local_cause(denial)}"
     )
 
 
-def unfetchable(task: Task, reference: images.Reference) -> str | None:
+def unfetchable(task: Task, reference: images.ImageReference) -> str | None:
     """Return why the layers do not arrive: ECR names their place, and they come from S3."""
     copying = f"{_PULL}ref pull has been retried {{}} time(s): failed to copy: httpReadSeeker: failed open: "
     denial = _denial(task, reference, action="ecr:GetDownloadUrlForLayer")
     if denial is not None:
         url = f"https://{reference.host}/v2/{reference.repository}/blobs/"
-        return f"{copying.format(1)}unexpected status code {url}: 403 Forbidden{words.found_here(denial)}"
+        return f"{copying.format(1)}unexpected status code {url}: 403 Forbidden{words.local_cause(denial)}"
     blocked = network.blocked(task, service="s3", region=reference.region)
     if blocked is None:
         return None
     return (
         f"{copying.format(5)}failed to do request: Get {reference.text}: dial tcp {blocked.address}:443: i/o timeout"
-        f"{words.found_here(blocked.cause)}"
+        f"{words.local_cause(blocked.cause)}"
     )
 
 
-def _reference(container: Container) -> images.Reference | None:
+def _reference(container: Container) -> images.ImageReference | None:
     try:
         return images.parse(container.image)
-    except images.NoImageError:
+    except images.UnresolvedImageError:
         return None
 
 
-def _denial(task: Task, reference: images.Reference, *, action: str) -> str | None:
+def _denial(task: Task, reference: images.ImageReference, *, action: str) -> str | None:
     """Why the role may not; a repository of another account must let it in by its own policy too.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
@@ -101,11 +103,13 @@ def _denial(task: Task, reference: images.Reference, *, action: str) -> str | No
         resource=reference.repository_arn,
         principals=(account_id, f"arn:aws:iam::{account_id}:root", role_arn, roles.caller(task)),
     )
-    found = decide([repository.policy] if repository.policy else [], request)
-    if found is Decision.ALLOWED or (found is Decision.NOT_ALLOWED and reference.account_id == account_id):
+    decision = decide([repository.policy] if repository.policy else [], request)
+    if decision is Decision.ALLOWED or (
+        decision is Decision.NOT_ALLOWED and reference.account_id == account_id
+    ):
         return None
     cause = "with an explicit deny in a resource-based policy"
-    if found is Decision.NOT_ALLOWED:
+    if decision is Decision.NOT_ALLOWED:
         cause = f"because no resource-based policy allows the {action} action"
     return (
         f"User: {roles.caller(task)} is not authorized to perform: {action} on resource: "

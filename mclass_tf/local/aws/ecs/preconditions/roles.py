@@ -48,11 +48,19 @@ def denial(
     if role is None:
         return f"User: {caller(task)} is not authorized to perform: {action} on resource: {resource}"
     request = Request(action=action, resource=resource, context=context or {})
-    found = decide(roles.policies(role), request)
-    if found is Decision.ALLOWED and (boundary := roles.boundary(role)) is not None:
+    decision = decide(roles.policies(role), request)
+    if decision is Decision.ALLOWED and (boundary := roles.boundary(role)) is not None:
         within = decide([boundary], request)
-        return None if within is Decision.ALLOWED else _words(task, request, within, "permissions boundary")
-    return None if found is Decision.ALLOWED else _words(task, request, found, "identity-based policy")
+        return (
+            None
+            if within is Decision.ALLOWED
+            else _access_denied(task, request, within, "permissions boundary")
+        )
+    return (
+        None
+        if decision is Decision.ALLOWED
+        else _access_denied(task, request, decision, "identity-based policy")
+    )
 
 
 def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, ...]) -> str | None:
@@ -99,7 +107,7 @@ def caller(task: Task) -> str:
     return f"arn:aws:sts::{task.launch.account_id}:assumed-role/{name}/{task.id}"
 
 
-def _words(task: Task, request: Request, decision: Decision, kind: str) -> str:
+def _access_denied(task: Task, request: Request, decision: Decision, kind: str) -> str:
     cause = (
         f"with an explicit deny in {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
         if decision is Decision.DENIED

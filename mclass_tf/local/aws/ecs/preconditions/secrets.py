@@ -27,15 +27,15 @@ def unreadable(task: Task) -> Iterator[str | None]:
 def _why(task: Task, value_from: str) -> str | None:
     try:
         reference = secrets.parse(value_from, account_id=task.launch.account_id, region=task.launch.region)
-        found = _parameter(task, reference) if reference.service == "ssm" else _secret(task, reference)
-        if found is None:
+        reason = _parameter(task, reference) if reference.service == "ssm" else _secret(task, reference)
+        if reason is None:
             secrets.read(reference)
     except secrets.NoSecretError as error:
         return f"{_RETRIEVAL}{error}"
-    return found
+    return reason
 
 
-def _secret(task: Task, reference: secrets.Reference) -> str | None:
+def _secret(task: Task, reference: secrets.SecretReference) -> str | None:
     fetching = f"failed to fetch secret {reference.arn} from secrets manager: "
     operation = "Secrets Manager: GetSecretValue"
     blocked = network.blocked(task, service="secretsmanager", region=reference.region)
@@ -57,7 +57,7 @@ def _secret(task: Task, reference: secrets.Reference) -> str | None:
     )
 
 
-def _parameter(task: Task, reference: secrets.Reference) -> str | None:
+def _parameter(task: Task, reference: secrets.SecretReference) -> str | None:
     operation = "SSM: GetParameters"
     blocked = network.blocked(task, service="ssm", region=reference.region)
     if blocked is not None:
@@ -77,12 +77,12 @@ def _parameter(task: Task, reference: secrets.Reference) -> str | None:
     )
 
 
-def _full_arn(reference: secrets.Reference) -> str:
+def _full_arn(reference: secrets.SecretReference) -> str:
     """The secret's own ARN, with the six characters that its reference may lack."""
     return secrets.full_arn(reference) or reference.arn
 
 
-def _key_error(task: Task, reference: secrets.Reference) -> str | None:
+def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
     """Why the customer's key does not decrypt the secret: role and key policy must both let the execution role.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
@@ -92,7 +92,7 @@ def _key_error(task: Task, reference: secrets.Reference) -> str | None:
         return None
     key = kms.usable_key(account_id=reference.account_id, region=reference.region, reference=named)
     if key is None:
-        return f"AccessDeniedException: Access to KMS is not allowed{words.found_here(f'the key {named} is not there')}"
+        return f"AccessDeniedException: Access to KMS is not allowed{words.local_cause(f'the key {named} is not there')}"
     denial = roles.denial(
         task,
         action="kms:Decrypt",
@@ -102,7 +102,7 @@ def _key_error(task: Task, reference: secrets.Reference) -> str | None:
     if denial is None and not _key_policy_allows(task, key):
         denial = f"the policy of {key.arn} does not let {task.launch.execution_role_arn} decrypt"
     return (
-        f"AccessDeniedException: Access to KMS is not allowed{words.found_here(denial)}" if denial else None
+        f"AccessDeniedException: Access to KMS is not allowed{words.local_cause(denial)}" if denial else None
     )
 
 

@@ -1,4 +1,4 @@
-"""What the reasons have in common: ECS's words, and behind them what was found here.
+"""What the reasons have in common: ECS's words, and behind them what the local AWS knows of the cause.
 
 ECS's own reasons end with the error of the AWS SDK; they say that there is no connection, not what is in its way.
 """
@@ -18,7 +18,7 @@ def unsent(operation: str, *, host: str, blocked: Blocked) -> str:
     return (
         f"operation error {operation}, exceeded maximum number of attempts, 3, https response error StatusCode: 0, "
         f'RequestID: , request send failed, Post "https://{host}/": dial tcp {blocked.address}:443: i/o timeout'
-        f"{found_here(blocked.cause)}"
+        f"{local_cause(blocked.cause)}"
     )
 
 
@@ -27,6 +27,6 @@ def refused(operation: str, error: str) -> str:
     return f"operation error {operation}, https response error StatusCode: 400, RequestID: {uuid.uuid4()}, api error {error}"
 
 
-def found_here(cause: str) -> str:
+def local_cause(cause: str) -> str:
     """What the local AWS knows and ECS would not tell."""
     return f" [local AWS: {cause}]"

@@ -1,1 +1,1 @@
-"""The ECS service scheduler: it brings services to what is wanted of them."""
+"""The ECS service scheduler: it brings services to their desired state."""

@@ -6,33 +6,34 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-blue
 
 from __future__ import annotations
 
-from mclass_tf.local.aws.ecs.scheduler.rolling import ROLLING
-from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, Stop
+from mclass_tf.local.aws.ecs.scheduler import rolling
+from mclass_tf.local.aws.ecs.scheduler.view import (
+    ScalingDecision,
+    ServiceView,
+    Stop,
+    StopCause,
+    TaskCondition,
+)
 
 
-class BlueGreen:
-    """Each of the two revisions has its own tasks kept at its size; what belongs to neither is stopped when it may be."""
-
-    def decide(self, view: ServiceView) -> Decision:
-        green = ROLLING.decide(view)
-        blue = ROLLING.decide(view.blue) if view.blue is not None else Decision()
-        return Decision(
-            stops=(*green.stops, *blue.stops, *_stops_of_others(view)),
-            start=green.start,
-            replacing=green.replacing,
-            blue_start=blue.start,
-            blue_replacing=blue.replacing,
-        )
-
-
-BLUE_GREEN = BlueGreen()
+def decide(view: ServiceView) -> ScalingDecision:
+    """Keep the tasks of each of the two revisions at their size; stop what belongs to neither when it may be stopped."""
+    green = rolling.decide(view)
+    blue = rolling.decide(view.blue) if view.blue is not None else ScalingDecision()
+    return ScalingDecision(
+        stops=(*green.stops, *blue.stops, *_stops_of_others(view)),
+        start=green.start,
+        replacing=green.replacing,
+        blue_start=blue.start,
+        blue_replacing=blue.replacing,
+    )
 
 
 def _stops_of_others(view: ServiceView) -> tuple[Stop, ...]:
     if not view.may_stop_others:
         return ()
     return tuple(
-        Stop(task_id=task.id, cause=Cause.SCALING)
+        Stop(task_id=task.id, cause=StopCause.SCALING)
         for task in view.others
-        if task.condition is not Condition.DRAINING
+        if task.condition is not TaskCondition.DRAINING
     )

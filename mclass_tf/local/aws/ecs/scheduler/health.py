@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mclass_tf.local.aws.ecs.scheduler.view import Condition
+from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition
 
 # A task without any check counts as healthy so many of AWS's seconds after it has reached RUNNING.
 UNCHECKED_SECONDS = 40.0
@@ -18,7 +18,7 @@ _SERVING = ("RUNNING", "DEACTIVATING")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class RegisteredTarget:
     """A task in one target group; `state` and `description` are DescribeTargetHealth's."""
 
     target_group_arn: str
@@ -28,55 +28,55 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class TaskState:
     """`container_health` is that of the essential containers' checks, None where there are none. Times are real ones."""
 
     last_status: str
     desired_status: str
     started_at: float | None
     container_health: str | None
-    targets: Sequence[Target]
+    targets: Sequence[RegisteredTarget]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """`until`: when the verdict changes by itself. `target` is the one that makes it UNHEALTHY, None for a container's check."""
+class TaskHealth:
+    """`until`: when it changes by itself. `target` is the one that makes it UNHEALTHY, None for a container's check."""
 
-    condition: Condition
+    condition: TaskCondition
     until: float | None = None
-    target: Target | None = None
+    target: RegisteredTarget | None = None
 
 
-def judge(facts: Facts, *, now: float, grace: float, settling: float) -> Verdict | None:
-    """Return what the task counts as, None where it does not count any more.
+def evaluate_health(state: TaskState, *, now: float, grace: float, unchecked: float) -> TaskHealth | None:
+    """Return what the task counts as, None if it no longer counts.
 
-    `grace` is the health check grace period, `settling` the time of a task without checks, in real seconds.
+    `grace` is the health check grace period, `unchecked` the time of a task without checks, in real seconds.
     """
-    if facts.desired_status == "STOPPED":
-        return Verdict(condition=Condition.DRAINING) if facts.last_status in _SERVING else None
-    if facts.last_status in _COMING:
-        return Verdict(condition=Condition.PENDING)
-    if facts.last_status != "RUNNING":
+    if state.desired_status == "STOPPED":
+        return TaskHealth(condition=TaskCondition.DRAINING) if state.last_status in _SERVING else None
+    if state.last_status in _COMING:
+        return TaskHealth(condition=TaskCondition.PENDING)
+    if state.last_status != "RUNNING":
         return None
-    started = facts.started_at if facts.started_at is not None else now
-    unhealthy = _find_unhealthy(facts)
+    started = state.started_at if state.started_at is not None else now
+    unhealthy = _unhealthy(state)
     if unhealthy is not None:
         graceful = now < started + grace
-        return Verdict(condition=Condition.STARTING, until=started + grace) if graceful else unhealthy
-    if facts.container_health is None and not facts.targets:
-        settled = now >= started + settling
-        return Verdict(
-            condition=Condition.HEALTHY if settled else Condition.STARTING,
-            until=None if settled else started + settling,
+        return TaskHealth(condition=TaskCondition.STARTING, until=started + grace) if graceful else unhealthy
+    if state.container_health is None and not state.targets:
+        settled = now >= started + unchecked
+        return TaskHealth(
+            condition=TaskCondition.HEALTHY if settled else TaskCondition.STARTING,
+            until=None if settled else started + unchecked,
         )
-    passed = facts.container_health in (None, "HEALTHY") and all(
-        target.state == "healthy" for target in facts.targets
+    passed = state.container_health in (None, "HEALTHY") and all(
+        target.state == "healthy" for target in state.targets
     )
-    return Verdict(condition=Condition.HEALTHY if passed else Condition.STARTING)
+    return TaskHealth(condition=TaskCondition.HEALTHY if passed else TaskCondition.STARTING)
 
 
-def _find_unhealthy(facts: Facts) -> Verdict | None:
-    if facts.container_health == "UNHEALTHY":
-        return Verdict(condition=Condition.UNHEALTHY)
-    failing = next((target for target in facts.targets if target.state == "unhealthy"), None)
-    return None if failing is None else Verdict(condition=Condition.UNHEALTHY, target=failing)
+def _unhealthy(state: TaskState) -> TaskHealth | None:
+    if state.container_health == "UNHEALTHY":
+        return TaskHealth(condition=TaskCondition.UNHEALTHY)
+    failing = next((target for target in state.targets if target.state == "unhealthy"), None)
+    return None if failing is None else TaskHealth(condition=TaskCondition.UNHEALTHY, target=failing)

@@ -16,7 +16,7 @@ from typing import Any
 from mclass_tf.local.aws import functions
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
-from mclass_tf.local.aws.ecs.model.stages import Hook
+from mclass_tf.local.aws.ecs.model.stages import LifecycleHook
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 from mclass_tf.local.aws.functions import Answer, Function, Functions
@@ -29,7 +29,7 @@ _WHOLE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Due:
-    hook: Hook
+    hook: LifecycleHook
     event: dict[str, Any]
 
 
@@ -90,7 +90,7 @@ class Hooks:
         """Nothing that a function does, or that is wrong with it, stops the others."""
         try:
             answer = await self._called(due)
-        except Exception as error:  # noqa: BLE001  (told as the hook's failure)
+        except Exception as error:  # noqa: BLE001  (reported as the hook's failure)
             answer = Answer(error=f"{type(error).__name__}: {error}")
         with self._exclusive():
             functions.keep_output(due.hook.target_arn, answer.output)
@@ -99,14 +99,14 @@ class Hooks:
 
     async def _called(self, due: _Due) -> Answer:
         with self._exclusive():
-            found = _callable(due.hook)
-            variables = functions.credentials(found) if isinstance(found, Function) else {}
-        if isinstance(found, str):
-            return Answer(error=found)
-        return await self._runner.call(found, due.event, variables=variables)
+            function = _callable(due.hook)
+            variables = functions.credentials(function) if isinstance(function, Function) else {}
+        if isinstance(function, str):
+            return Answer(error=function)
+        return await self._runner.call(function, due.event, variables=variables)
 
 
-def _callable(hook: Hook) -> Function | str:
+def _callable(hook: LifecycleHook) -> Function | str:
     """Return the function, or why it cannot be called."""
     role_arn = str(hook.configuration.get("roleArn") or "")
     try:
@@ -117,7 +117,7 @@ def _callable(hook: Hook) -> Function | str:
     return refusal or functions.runnable(hook.target_arn)
 
 
-def _open(services: Iterable[Service]) -> Iterator[tuple[tuple[Service, ServiceDeployment], Hook]]:
+def _open(services: Iterable[Service]) -> Iterator[tuple[tuple[Service, ServiceDeployment], LifecycleHook]]:
     for service in services:
         for record in service.records:
             if not record.has_ended:
@@ -131,7 +131,7 @@ def _due(services: Iterable[Service], *, now: float) -> Iterator[_Due]:
             yield _Due(hook=hook, event=_event(service, record, hook))
 
 
-def _event(service: Service, record: ServiceDeployment, hook: Hook) -> dict[str, Any]:
+def _event(service: Service, record: ServiceDeployment, hook: LifecycleHook) -> dict[str, Any]:
     event = {
         "executionId": hook.id,
         "lifecycleStage": hook.stage,
@@ -151,7 +151,9 @@ def _event(service: Service, record: ServiceDeployment, hook: Hook) -> dict[str,
     return {**event, "hookDetails": dict(hook.details)} if hook.details else event
 
 
-def _weights(record: ServiceDeployment, hook: Hook, *, at: str, share: float | None) -> dict[str, float]:
+def _weights(
+    record: ServiceDeployment, hook: LifecycleHook, *, at: str, share: float | None
+) -> dict[str, float]:
     """Return the weights to which a stage shifts traffic, `share` of it to the new revision."""
     if hook.stage != at or share is None:
         return {}

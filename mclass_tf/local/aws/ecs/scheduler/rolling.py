@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from mclass_tf.local.aws.ecs.scheduler.view import Cause, Condition, Decision, ServiceView, Stop, TaskView
+from mclass_tf.local.aws.ecs.scheduler.view import (
+    ScalingDecision,
+    ServiceView,
+    Stop,
+    StopCause,
+    TaskCondition,
+    TaskView,
+)
 
 _WHOLE = 100
 
@@ -24,39 +31,34 @@ def maximum_running(desired: int, configuration: Mapping[str, int]) -> int:
     return desired * configuration["maximumPercent"] // _WHOLE
 
 
-class Rolling:
-    """Stops what may be stopped at once, then starts what may be started.
+def decide(view: ServiceView) -> ScalingDecision:
+    """Stop what may be stopped at once, then start what may be started.
 
     A healthy old task is stopped as soon as the minimum holds without it, before its replacement is there too: "the number of
     running tasks will decrease below the desired count during deployments" (aws/aws-cdk#31705).
     """
-
-    def decide(self, view: ServiceView) -> Decision:
-        if view.is_failed and view.desired > 0:
-            return Decision()  # stalled: what serves goes on serving
-        return _Deciding(view).decide()
+    if view.is_failed and view.desired > 0:
+        return ScalingDecision()  # stalled: what serves goes on serving
+    return _RollingUpdate(view).decide()
 
 
-ROLLING = Rolling()
-
-
-class _Deciding:
+class _RollingUpdate:
     def __init__(self, view: ServiceView) -> None:
         self._view = view
-        live = [task for task in view.tasks if task.condition is not Condition.DRAINING]
+        live = [task for task in view.tasks if task.condition is not TaskCondition.DRAINING]
         self._new = [task for task in live if task.deployment_id == view.primary]
         self._old = [task for task in live if task.deployment_id != view.primary]
-        self._spare = _count(live, Condition.HEALTHY) - view.minimum
+        self._spare = _count(live, TaskCondition.HEALTHY) - view.minimum
         self._stops: dict[str, Stop] = {}
 
-    def decide(self) -> Decision:
+    def decide(self) -> ScalingDecision:
         self._stop_idle_old()
         self._stop_surplus()
         self._stop_unhealthy()
         self._stop_healthy_old()
         start = self._startable()
-        unhealthy = [task for task in self._new if task.condition is Condition.UNHEALTHY]
-        return Decision(
+        unhealthy = [task for task in self._new if task.condition is TaskCondition.UNHEALTHY]
+        return ScalingDecision(
             stops=tuple(self._stops.values()),
             start=start,
             replacing=min(start, len(unhealthy)),
@@ -67,43 +69,43 @@ class _Deciding:
 
     def _stop_idle_old(self) -> None:
         """Old tasks that nothing depends on: those that do not serve yet."""
-        idle = (Condition.PENDING, Condition.STARTING)
-        self._stop((task for task in self._old if task.condition in idle), Cause.SCALING)
+        idle = (TaskCondition.PENDING, TaskCondition.STARTING)
+        self._stop((task for task in self._old if task.condition in idle), StopCause.SCALING)
 
     def _stop_surplus(self) -> None:
         """New tasks beyond the desired count, the least useful first; unhealthy ones are another matter."""
-        good = [task for task in self._new if task.condition is not Condition.UNHEALTHY]
+        good = [task for task in self._new if task.condition is not TaskCondition.UNHEALTHY]
         surplus = len(good) - self._view.desired
         if surplus <= 0:
             return
-        idle = [task for task in good if task.condition is not Condition.HEALTHY]
-        idle.sort(key=lambda task: (task.condition is Condition.STARTING, -task.created_at))
+        idle = [task for task in good if task.condition is not TaskCondition.HEALTHY]
+        idle.sort(key=lambda task: (task.condition is TaskCondition.STARTING, -task.created_at))
         chosen = idle[:surplus]
-        healthy = [task for task in good if task.condition is Condition.HEALTHY]
+        healthy = [task for task in good if task.condition is TaskCondition.HEALTHY]
         chosen += _spread(healthy, count=surplus - len(chosen))
-        self._spare -= _count(chosen, Condition.HEALTHY)
-        self._stop(chosen, Cause.SCALING)
+        self._spare -= _count(chosen, TaskCondition.HEALTHY)
+        self._stop(chosen, StopCause.SCALING)
 
     def _stop_unhealthy(self) -> None:
         """Unhealthy tasks go when the minimum holds without them; else when a replacement is there, or no room for one."""
         unhealthy = sorted(
-            (task for task in (*self._old, *self._new) if task.condition is Condition.UNHEALTHY),
+            (task for task in (*self._old, *self._new) if task.condition is TaskCondition.UNHEALTHY),
             key=lambda task: task.created_at,
         )
         if self._spare >= 0:
-            self._stop(unhealthy, Cause.HEALTH)
+            self._stop(unhealthy, StopCause.HEALTH)
             return
-        coming = _count(self._new, Condition.PENDING) + _count(self._new, Condition.STARTING)
+        coming = _count(self._new, TaskCondition.PENDING) + _count(self._new, TaskCondition.STARTING)
         surplus = len(self._new) - self._view.desired if coming == 0 else 0
         while unhealthy and (surplus > 0 or self._lacks_room()):
-            self._stop([unhealthy.pop(0)], Cause.HEALTH)
+            self._stop([unhealthy.pop(0)], StopCause.HEALTH)
             surplus -= 1
 
     def _stop_healthy_old(self) -> None:
-        healthy = [task for task in self._old if task.condition is Condition.HEALTHY]
-        self._stop(_spread(healthy, count=min(self._spare, len(healthy))), Cause.SCALING)
+        healthy = [task for task in self._old if task.condition is TaskCondition.HEALTHY]
+        self._stop(_spread(healthy, count=min(self._spare, len(healthy))), StopCause.SCALING)
 
-    def _stop(self, tasks: Iterable[TaskView], cause: Cause) -> None:
+    def _stop(self, tasks: Iterable[TaskView], cause: StopCause) -> None:
         for task in tasks:
             self._stops[task.id] = Stop(task_id=task.id, cause=cause)
 
@@ -113,7 +115,7 @@ class _Deciding:
         return self._view.maximum - len(self._remaining(self._old)) - len(self._remaining(self._new))
 
     def _needed(self) -> int:
-        good = [task for task in self._remaining(self._new) if task.condition is not Condition.UNHEALTHY]
+        good = [task for task in self._remaining(self._new) if task.condition is not TaskCondition.UNHEALTHY]
         return self._view.desired - len(good) - self._view.held
 
     def _lacks_room(self) -> bool:
@@ -128,11 +130,11 @@ class _Deciding:
         return [task for task in tasks if task.id not in self._stops]
 
     def _is_stuck(self, start: int) -> bool:
-        settled = all(task.condition is Condition.HEALTHY for task in self._view.tasks)
+        settled = all(task.condition is TaskCondition.HEALTHY for task in self._view.tasks)
         return bool(self._lacks_room() and start == 0 and not self._stops and self._old and settled)
 
 
-def _count(tasks: Iterable[TaskView], condition: Condition) -> int:
+def _count(tasks: Iterable[TaskView], condition: TaskCondition) -> int:
     return sum(1 for task in tasks if task.condition is condition)
 
 

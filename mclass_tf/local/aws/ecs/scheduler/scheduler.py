@@ -85,7 +85,7 @@ class Scheduler:
         """One service that cannot be looked after does not hold up the others, and is not silent."""
         try:
             wake = self._look(service)
-        except Exception as error:  # noqa: BLE001  told in the log and in health
+        except Exception as error:  # noqa: BLE001  reported in the log and in health
             if service.arn not in self._broken:
                 self._broken.add(service.arn)
                 _log.exception("service %s cannot be looked after", service.arn)

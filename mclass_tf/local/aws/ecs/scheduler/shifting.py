@@ -1,4 +1,4 @@
-"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares noted."""
+"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares are recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mclass_tf.local.aws.ecs.model.deployment import Deployment
 from mclass_tf.local.aws.ecs.model.service import Service
-from mclass_tf.local.aws.ecs.model.stages import Step
+from mclass_tf.local.aws.ecs.model.stages import StageStep
+from mclass_tf.local.aws.ecs.scheduler.serving import other_deployment
 from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
 from mclass_tf.local.aws.ecs.scheduler.world import World
 
@@ -25,31 +26,32 @@ class _Route:
     role_arn: str | None
 
 
-def take(step: Step, *, service: Service, world: World, rest: Deployment | None) -> None:
-    """Do it; `rest` has the traffic that the primary deployment has not. Raises TrafficError."""
+def shift_traffic(step: StageStep, *, service: Service, world: World) -> None:
+    """Shift traffic as the step says; raise TrafficError."""
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):
             if step.wires:
                 _wire(route, service=service, world=world)
             if share is not None:
                 _shift(route, share, service=service, world=world)
-    note(service, production=step.production, test=step.test, rest=rest)
+    record_shares(service, production=step.production, test=step.test)
 
 
-def note(service: Service, *, production: float | None, test: float | None, rest: Deployment | None) -> None:
-    """Note the shares of the traffic in per cent; None leaves them."""
+def record_shares(service: Service, *, production: float | None, test: float | None) -> None:
+    """Record the shares of the traffic in per cent; None leaves them."""
+    other = other_deployment(service)
     has_test_rule = any(_routes(service, _TEST))
     for deployment in service.deployments:
         if production is not None:
-            deployment.production = _share(deployment, production, service=service, rest=rest)
+            deployment.production = _share(deployment, production, service=service, other=other)
         if test is not None and has_test_rule:
-            deployment.test = _share(deployment, test, service=service, rest=rest)
+            deployment.test = _share(deployment, test, service=service, other=other)
 
 
-def _share(deployment: Deployment, share: float, *, service: Service, rest: Deployment | None) -> float:
+def _share(deployment: Deployment, share: float, *, service: Service, other: Deployment | None) -> float:
     if deployment is service.primary:
         return share
-    return _WHOLE - share if deployment is rest else 0.0
+    return _WHOLE - share if deployment is other else 0.0
 
 
 def _routes(service: Service, kind: str) -> Iterator[_Route]:
@@ -67,11 +69,11 @@ def _routes(service: Service, kind: str) -> Iterator[_Route]:
 
 def _wire(route: _Route, *, service: Service, world: World) -> None:
     """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
-    found = world.weights(service.account_id, service.region, route.rule)
-    if found and not {route.own, route.other} <= set(found):
-        _shift(route, _WHOLE if route.own in found else 0.0, service=service, world=world)
+    weights = world.weights(service.account_id, service.region, route.rule)
+    if weights and not {route.own, route.other} <= set(weights):
+        _shift(route, _WHOLE if route.own in weights else 0.0, service=service, world=world)
 
 
 def _shift(route: _Route, share: float, *, service: Service, world: World) -> None:
-    wanted = weights_for(share, own=route.own, other=route.other)
-    world.shift(service.account_id, service.region, route.rule, wanted, role_arn=route.role_arn)
+    weights = weights_for(share, own=route.own, other=route.other)
+    world.shift(service.account_id, service.region, route.rule, weights, role_arn=route.role_arn)

@@ -46,21 +46,21 @@ def weights(account_id: str, region: str, rule_arn: str) -> dict[str, int]:
 
 
 def shift(
-    account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+    account_id: str, region: str, rule_arn: str, new_weights: Mapping[str, int], *, role_arn: str | None
 ) -> None:
     """Give a rule these weights; raises TrafficError. Its stickiness stays."""
     rule = find_rule(account_id, region, rule_arn)
     if rule is None:
         raise TrafficError(f"the listener rule {rule_arn} does not exist")
     try:
-        refusal = roles.infrastructure_refusal(role_arn or "", rule_arn=rule_arn, groups=tuple(wanted))
+        refusal = roles.infrastructure_refusal(role_arn or "", rule_arn=rule_arn, groups=tuple(new_weights))
     except NotModelledError as error:
         raise TrafficError(f"the local AWS cannot evaluate the policies of {role_arn}: {error}") from error
     if refusal is not None:
         raise TrafficError(refusal)
     sticky = (_forward(rule).get("ForwardConfig") or {}).get("TargetGroupStickinessConfig")
     forward = {
-        "TargetGroups": [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in wanted.items()],
+        "TargetGroups": [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in new_weights.items()],
         **({"TargetGroupStickinessConfig": sticky} if sticky else {}),
     }
     try:
@@ -73,7 +73,7 @@ def shift(
 
 def _forward(rule: Any) -> Mapping[str, Any]:
     actions = () if rule is None else rule.actions
-    found: Mapping[str, Any] = next(
+    forward: Mapping[str, Any] = next(
         (action.data for action in actions if action.data.get("Type") == "forward"), {}
     )
-    return found
+    return forward

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 
-class Condition(Enum):
+class TaskCondition(Enum):
     """A task as the service scheduler counts it. Tasks that are STOPPING or STOPPED are not counted at all."""
 
     PENDING = "pending"  # on its way to RUNNING
     STARTING = "starting"  # RUNNING, and its health not known yet or within the grace period
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    DRAINING = "draining"  # told to stop, and still working on what it has
+    DRAINING = "draining"  # asked to stop, and still working on what it has
 
 
-class Cause(Enum):
+class StopCause(Enum):
     """Why a task is stopped."""
 
     SCALING = "scaling"  # it is not needed: another deployment's, or one too many
@@ -29,7 +28,7 @@ class Cause(Enum):
 class TaskView:
     id: str
     deployment_id: str
-    condition: Condition
+    condition: TaskCondition
     zone: str = ""
     created_at: float = 0
 
@@ -61,11 +60,11 @@ class ServiceView:
 @dataclass(frozen=True, kw_only=True)
 class Stop:
     task_id: str
-    cause: Cause
+    cause: StopCause
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class ScalingDecision:
     """Stop these, then start `start` tasks of the primary deployment, `replacing` of them for unhealthy ones.
 
     `blue_start` and `blue_replacing` are the same for the deployment that serves beside it.
@@ -78,9 +77,3 @@ class Decision:
     is_stuck: bool = False
     blue_start: int = 0
     blue_replacing: int = 0
-
-
-class Strategy(Protocol):
-    """How a deployment takes the place of the ones before it: a pure function of what is."""
-
-    def decide(self, view: ServiceView) -> Decision: ...

@@ -45,7 +45,7 @@ class World(Protocol):
         """Return the weights of the target groups to which a listener rule forwards."""
 
     def shift(
-        self, account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+        self, account_id: str, region: str, rule_arn: str, weights: Mapping[str, int], *, role_arn: str | None
     ) -> None:
         """Give a listener rule these weights; raises TrafficError."""
 
@@ -70,8 +70,8 @@ class LocalWorld:
         backend: Any = elbv2_backends[account_id][region]
         if target_group_arn not in backend.target_groups:
             return ()
-        found: Sequence[TargetHealth] = backend.target_health(target_group_arn)
-        return found
+        targets: Sequence[TargetHealth] = backend.target_health(target_group_arn)
+        return targets
 
     @staticmethod
     def alarms(account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
@@ -91,9 +91,9 @@ class LocalWorld:
 
     @staticmethod
     def shift(
-        account_id: str, region: str, rule_arn: str, wanted: Mapping[str, int], *, role_arn: str | None
+        account_id: str, region: str, rule_arn: str, weights: Mapping[str, int], *, role_arn: str | None
     ) -> None:
-        traffic.shift(account_id, region, rule_arn, wanted, role_arn=role_arn)
+        traffic.shift(account_id, region, rule_arn, weights, role_arn=role_arn)
 
 
 LOCAL = LocalWorld()

@@ -19,7 +19,7 @@ _TIMED_OUT = "Health check exceeded timeout ({}s)"  # as docker says it
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthCheck:
+class ContainerHealthCheck:
     """Times in seconds; those of the control plane are AWS's, `timeout` is the container's own."""
 
     command: tuple[str, ...]
@@ -30,20 +30,20 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """What one check found, and what the container's health is by it."""
+class CheckResult:
+    """The outcome of one check, and the container's health by it."""
 
     status: str
     exit_code: int
     output: str
 
 
-def of_container(definition: Mapping[str, Any]) -> HealthCheck | None:
+def of_container(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
     check = definition.get("healthCheck") or {}
     command = tuple(check.get("command") or ())
     if not command or command[0] == "NONE":
         return None
-    return HealthCheck(
+    return ContainerHealthCheck(
         command=command,
         interval=check.get("interval") or 30,
         timeout=check.get("timeout") or 5,
@@ -53,7 +53,7 @@ def of_container(definition: Mapping[str, Any]) -> HealthCheck | None:
 
 
 async def watch(
-    check: HealthCheck, *, running: Running, clock: Clock, found: Callable[[Result], None]
+    check: ContainerHealthCheck, *, running: Running, clock: Clock, report: Callable[[CheckResult], None]
 ) -> None:
     """Check for ever, and tell each result.
 
@@ -72,17 +72,17 @@ async def watch(
         elif not in_start_period:
             failures += 1
             status = UNHEALTHY if failures >= check.retries else status
-        found(Result(status=status, exit_code=code, output=output[-_OUTPUT_KEPT:]))
+        report(CheckResult(status=status, exit_code=code, output=output[-_OUTPUT_KEPT:]))
 
 
-def of_task(containers: Iterable[tuple[bool, HealthCheck | None, str]]) -> str:
+def of_task(containers: Iterable[tuple[bool, ContainerHealthCheck | None, str]]) -> str:
     """The task's health by its essential containers that have a check; each with whether it is essential and its health."""
-    found = {status for is_essential, check, status in containers if is_essential and check is not None}
-    if UNHEALTHY in found:
+    statuses = {status for is_essential, check, status in containers if is_essential and check is not None}
+    if UNHEALTHY in statuses:
         return UNHEALTHY
-    return HEALTHY if found == {HEALTHY} else UNKNOWN
+    return HEALTHY if statuses == {HEALTHY} else UNKNOWN
 
 
-async def _run(check: HealthCheck, running: Running) -> tuple[int, str]:
+async def _run(check: ContainerHealthCheck, running: Running) -> tuple[int, str]:
     code, output = await running.run_check(check.command, seconds=check.timeout)
     return code, output or _TIMED_OUT.format(check.timeout) if code == CHECK_TIMED_OUT else output

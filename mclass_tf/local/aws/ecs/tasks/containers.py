@@ -23,7 +23,7 @@ class DependencyError(Exception):
     """What a container waits for will not come."""
 
 
-class Run:
+class ContainerRun:
     """One container. Its `state` is what ECS describes, and is changed under the lock alone."""
 
     def __init__(
@@ -81,26 +81,26 @@ class Run:
         self._watchers.append(asyncio.create_task(self._watch_end(running)))
         if self.check is not None:
             watching = container_health.watch(
-                self.check, running=running, clock=self._clock, found=self._note_health
+                self.check, running=running, clock=self._clock, report=self._note_health
             )
             self._watchers.append(asyncio.create_task(watching))
         self.started.set()
         self._changed()
 
     async def _watch_end(self, running: driver.Running) -> None:
-        found = await running.wait()
+        exit_status = await running.wait()
         with self._exclusive():
             self.state.last_status = "STOPPED"
-            self.state.exit_code = found.code
+            self.state.exit_code = exit_status.code
             self.state.finished_at = time.time()
-            if found.is_out_of_memory:
+            if exit_status.is_out_of_memory:
                 self.state.reason = _OUT_OF_MEMORY
         for watcher in self._watchers[1:]:
             watcher.cancel()
         self.ended.set()
         self._changed()
 
-    def _note_health(self, result: container_health.Result) -> None:
+    def _note_health(self, result: container_health.CheckResult) -> None:
         with self._exclusive():
             self.state.health_exit_code = result.exit_code
             self.state.health_output = result.output
@@ -132,7 +132,7 @@ class Run:
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
 
-async def wait_for_dependencies(run: Run, runs: Mapping[str, Run]) -> None:
+async def wait_for_dependencies(run: ContainerRun, runs: Mapping[str, ContainerRun]) -> None:
     """Return when every container that this one depends on is as it asks; raise DependencyError when one cannot be.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
@@ -141,14 +141,14 @@ async def wait_for_dependencies(run: Run, runs: Mapping[str, Run]) -> None:
         await _wait_for(runs[name], condition)
 
 
-async def _wait_for(other: Run, condition: str) -> None:
-    wanted = {
+async def _wait_for(other: ContainerRun, condition: str) -> None:
+    fulfilled = {
         "START": other.started,
         "COMPLETE": other.ended,
         "SUCCESS": other.ended,
         "HEALTHY": other.healthy,
     }[condition]
-    waits = [asyncio.ensure_future(event.wait()) for event in {wanted, other.ended}]
+    waits = [asyncio.ensure_future(event.wait()) for event in {fulfilled, other.ended}]
     timeout = other.definition.get("startTimeout") or _START_TIMEOUT
     try:
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -156,11 +156,11 @@ async def _wait_for(other: Run, condition: str) -> None:
         for wait in waits:
             wait.cancel()
     failed = condition == "SUCCESS" and other.state.exit_code != 0
-    if failed or not wanted.is_set():
+    if failed or not fulfilled.is_set():
         raise DependencyError(other.state.name)
 
 
-async def end_all(runs: Iterable[Run]) -> None:
+async def end_all(runs: Iterable[ContainerRun]) -> None:
     """End the containers, each only when those that depend on it have ended, or cannot be ended.
 
     One that cannot be ended keeps the others from nothing; why it cannot is raised after they have ended.
@@ -168,7 +168,7 @@ async def end_all(runs: Iterable[Run]) -> None:
     entries = list(runs)
     ends: dict[str, asyncio.Task[None]] = {}
 
-    async def end(run: Run) -> None:
+    async def end(run: ContainerRun) -> None:
         name = run.state.name
         dependents = [other for other in entries if name in {needed for needed, _ in other.dependencies}]
         if dependents:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.tasks import container_health, containers, interfaces, targets
-from mclass_tf.local.aws.ecs.tasks.startup import FailedToStartError, Startup, Surroundings
+from mclass_tf.local.aws.ecs.tasks.startup import FailedToStartError, Startup, TaskSurroundings
 from mclass_tf.local.containers import driver
 
 _log = logging.getLogger("mclass_tf.local")
@@ -32,7 +32,7 @@ class Life:
         *,
         task: Task,
         tokens: Mapping[str, str],
-        surroundings: Surroundings,
+        surroundings: TaskSurroundings,
         others: Callable[[], Iterable[Task]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -45,7 +45,7 @@ class Life:
         self._loop = loop
         definitions = {entry["name"]: entry for entry in task.launch.definition.container_definitions}
         self.runs = {
-            container.name: containers.Run(
+            container.name: containers.ContainerRun(
                 definition=definitions[container.name],
                 state=container,
                 exclusive=surroundings.exclusive,
@@ -87,12 +87,12 @@ class Life:
 
     def usage(self) -> driver.Usage | None:
         """What the containers that run use together; None where none does."""
-        found = self.usage_by_container().values()
-        if not found:
+        usages = self.usage_by_container().values()
+        if not usages:
             return None
         return driver.Usage(
-            memory_bytes=sum(usage.memory_bytes for usage in found),
-            cpu_seconds=sum(usage.cpu_seconds for usage in found),
+            memory_bytes=sum(usage.memory_bytes for usage in usages),
+            cpu_seconds=sum(usage.cpu_seconds for usage in usages),
         )
 
     def usage_by_container(self) -> dict[str, driver.Usage]:

@@ -88,14 +88,14 @@ def container_cpu_units(launch: Launch, definition: Mapping[str, Any]) -> int | 
 
 
 def _own(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
-    found = override_of(launch, definition["name"]).get(setting) or definition.get(setting)
-    return None if found is None else int(found)
+    value = override_of(launch, definition["name"]).get(setting) or definition.get(setting)
+    return None if value is None else int(value)
 
 
 def override_of(launch: Launch, name: str) -> Mapping[str, Any]:
     """What the task overrides of its definition for the container of that name."""
-    found: Iterable[Mapping[str, Any]] = launch.overrides.get("containerOverrides") or []
-    return next((entry for entry in found if entry.get("name") == name), {})
+    overrides: Iterable[Mapping[str, Any]] = launch.overrides.get("containerOverrides") or []
+    return next((entry for entry in overrides if entry.get("name") == name), {})
 
 
 def _writable_paths(definition: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,12 +14,12 @@ _SPOT = "FARGATE_SPOT"
 def interrupt(*, account_id: str, region: str, task: str) -> Task:
     """Interrupt the task of that id or ARN; raise ValueError where it cannot be. Call it under the lock."""
     task_id = task.rsplit("/", maxsplit=1)[-1]
-    found = next((entry for entry in place.all(account_id, region) if entry.id == task_id), None)
-    if found is None or place.runner is None or found.is_stopped:
+    interrupted = next((entry for entry in place.all(account_id, region) if entry.id == task_id), None)
+    if interrupted is None or place.runner is None or interrupted.is_stopped:
         raise ValueError(f"no task {task_id} runs in account {account_id}, {region}")
-    if found.capacity_provider != _SPOT:
-        provider = found.capacity_provider or "FARGATE"
+    if interrupted.capacity_provider != _SPOT:
+        provider = interrupted.capacity_provider or "FARGATE"
         raise ValueError(f"task {task_id} runs on {provider}, which is never interrupted: only {_SPOT} is")
     reason = "Your Spot Task was interrupted."
-    place.runner.stop(found, code="SpotInterruption", reason=reason, drain=False)
-    return found
+    place.runner.stop(interrupted, code="SpotInterruption", reason=reason, drain=False)
+    return interrupted

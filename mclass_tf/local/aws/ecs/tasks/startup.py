@@ -29,7 +29,7 @@ class FailedToStartError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class TaskSurroundings:
     """What the lives of tasks need. `exclusive` is the lock of the calls; `url` is where this AWS answers."""
 
     exclusive: Callable[[], AbstractContextManager[None]]
@@ -45,9 +45,9 @@ class Startup:
     """The steps to start one task; each raises FailedToStartError. `tokens` open the metadata, by container."""
 
     task: Task
-    runs: Mapping[str, containers.Run]
+    runs: Mapping[str, containers.ContainerRun]
     tokens: Mapping[str, str]
-    surroundings: Surroundings
+    surroundings: TaskSurroundings
 
     # ---- under the lock
 
@@ -83,11 +83,11 @@ class Startup:
             with self.surroundings.exclusive():
                 image = self._resolve(name)
             await self.surroundings.driver.pull(image.manifest_digest)
-        except (images.NoImageError, driver.PullError) as error:
+        except (images.UnresolvedImageError, driver.PullError) as error:
             raise FailedToStartError(f"CannotPullContainerError: {error}", container=name) from error
         return name, image.manifest_digest
 
-    def _resolve(self, name: str) -> images.Image:
+    def _resolve(self, name: str) -> images.ResolvedImage:
         state, launch = self.runs[name].state, self.task.launch
         architecture = (launch.definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
         reference = images.parse(state.image)
@@ -122,7 +122,7 @@ class Startup:
         except driver.StartError as error:
             raise FailedToStartError(f"CannotStartContainerError: {error}", container=name) from error
 
-    def _specify(self, run: containers.Run, *, manifest_digest: str) -> driver.Container:
+    def _specify(self, run: containers.ContainerRun, *, manifest_digest: str) -> driver.Container:
         run.state.runtime_id = f"{self.task.id}-{int(time.time() * 1000) % 10**10:010d}"
         return specification.of_container(
             self.task,

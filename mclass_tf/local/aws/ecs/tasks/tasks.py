@@ -1,4 +1,4 @@
-"""All tasks of the local AWS: started, stopped and found."""
+"""All tasks of the local AWS: started, stopped and looked up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mclass_tf.local.aws.ecs.model.task import Container, EveryTask, Launch, Tas
 from mclass_tf.local.aws.ecs.model.task_logs import TaskLogs
 from mclass_tf.local.aws.ecs.tasks import capacity
 from mclass_tf.local.aws.ecs.tasks.lifecycle import Life
-from mclass_tf.local.aws.ecs.tasks.startup import Surroundings
+from mclass_tf.local.aws.ecs.tasks.startup import TaskSurroundings
 from mclass_tf.local.containers.driver import Driver, Usage
 from mclass_tf.local.live import Live, live
 
@@ -38,7 +38,7 @@ class Tasks:
         state: Live = live,
         stopped: Iterable[Task] = (),
     ) -> None:
-        self._surroundings = Surroundings(
+        self._surroundings = TaskSurroundings(
             exclusive=exclusive,
             driver=driver,
             blobs=blobs,
@@ -100,9 +100,9 @@ class Tasks:
     def all(self, account_id: str, region: str) -> list[Task]:
         """Every task that is not stopped, and those that have stopped within the hour."""
         self._forget_old()
-        found = [life.task for life in self._lives.values()] + list(self._stopped.values())
+        tasks = [life.task for life in self._lives.values()] + list(self._stopped.values())
         return [
-            task for task in found if (task.launch.account_id, task.launch.region) == (account_id, region)
+            task for task in tasks if (task.launch.account_id, task.launch.region) == (account_id, region)
         ]
 
     def every(self) -> EveryTask:
@@ -114,8 +114,8 @@ class Tasks:
 
     def usage(self) -> list[tuple[Task, Usage]]:
         """What every task uses whose containers run."""
-        found = [(life.task, life.usage()) for life in self._lives.values()]
-        return [(task, usage) for task, usage in found if usage is not None]
+        usages = [(life.task, life.usage()) for life in self._lives.values()]
+        return [(task, usage) for task, usage in usages if usage is not None]
 
     def usage_of(self, task: Task) -> Mapping[str, Usage]:
         """What each container of a task uses that runs."""
@@ -156,9 +156,9 @@ class Tasks:
 
     def _siblings(self, launch: Launch) -> list[Task]:
         """The tasks of the same service, or family, that are not stopped."""
-        wanted = (launch.cluster_arn, launch.group)
+        service_key = (launch.cluster_arn, launch.group)
         tasks = (life.task for life in self._lives.values())
-        return [task for task in tasks if (task.launch.cluster_arn, task.launch.group) == wanted]
+        return [task for task in tasks if (task.launch.cluster_arn, task.launch.group) == service_key]
 
     def _forget_old(self) -> None:
         now, seen = time.time(), self._surroundings.live.clock.real(_SEEN_AFTER_STOP)

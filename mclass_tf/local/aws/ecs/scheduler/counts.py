@@ -1,0 +1,39 @@
+"""TaskCounts the tasks of a service's deployments, and of the service deployment that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mclass_tf.local.aws.ecs.model import stages
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.service_deployment import TaskCounts
+from mclass_tf.local.aws.ecs.model.task import Task
+
+_PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
+
+
+def count_tasks(service: Service, tasks: Iterable[Task]) -> None:
+    service_tasks = [task for task in tasks if service.owns(task)]
+    for deployment in service.deployments:
+        own = [task for task in service_tasks if task.deployment_id == deployment.id]
+        to_run = [task for task in own if task.desired_status == "RUNNING"]
+        deployment.counts = TaskCounts(
+            requested=service.desired_count if deployment.is_wanted else len(to_run),
+            running=sum(task.last_status == "RUNNING" for task in own),
+            pending=sum(task.last_status in _PENDING for task in to_run),
+            production=deployment.production,
+            test=deployment.test,
+        )
+        if deployment.revision.arn == deployment.record.target_arn and not deployment.record.has_ended:
+            deployment.record.target = deployment.counts
+    _count_source_revisions(service)
+
+
+def _count_source_revisions(service: Service) -> None:
+    """Where traffic is shifted, the revisions that a service deployment replaces are described as they are, not as they were."""
+    record = service.primary.record
+    if record.has_ended or record.configuration["strategy"] == stages.ROLLING:
+        return
+    gone = TaskCounts(production=0.0, test=0.0)
+    counts = {deployment.revision.arn: deployment.counts for deployment in service.deployments}
+    record.sources = [(arn, counts.get(arn, gone)) for arn, _ in record.sources]

@@ -1,0 +1,102 @@
+"""Why a service deployment fails: a requested rollback, a lifecycle hook, the circuit breaker, the alarms, the traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.service_deployment import Monitor
+from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, triggered_alarms
+from mclass_tf.local.aws.ecs.scheduler.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """`source` is what detected it, `cause` completes the reason of the service deployment ("… because …").
+
+    `event` is the reason in the service's event, None without an event; `state_reason` that of the deployment's rollout state.
+    `monitor` is the one that is triggered.
+    """
+
+    source: str
+    cause: str
+    event: str | None
+    state_reason: str
+    rolls_back: bool = True
+    monitor: Monitor | None = None
+    alarms: tuple[str, ...] = ()
+
+
+def detect_failure(service: Service, *, world: World) -> Failure | None:
+    """Return why the service deployment that is under way has failed, None if it has not."""
+    deployment = service.primary
+    if deployment.record.status == "ROLLBACK_REQUESTED":
+        return Failure(
+            source="rollback requested",
+            cause="a rollback was requested",
+            event=None,
+            state_reason=f"ECS deployment {deployment.id} stopped: a rollback was requested.",
+        )
+    if not deployment.is_in_progress or service.status != "ACTIVE":
+        return None
+    return _hook_failure(service) or _breaker_failure(service) or _alarm_failure(service, world=world)
+
+
+def traffic_failure(cause: str) -> Failure:
+    return _failure("traffic shift", "traffic could not be shifted", cause=cause)
+
+
+def _hook_failure(service: Service) -> Failure | None:
+    record = service.primary.record
+    if not record.progress.has_failed or record.status != "IN_PROGRESS":
+        return None
+    return _failure("lifecycle hook", "hook execution failure(s) detected", cause=record.progress.failure)
+
+
+def _breaker_failure(service: Service) -> Failure | None:
+    deployment, record = service.primary, service.primary.record
+    options = service.settings["deploymentConfiguration"]["deploymentCircuitBreaker"]
+    if options.get("enable") and deployment.failed_tasks >= record.breaker_threshold:
+        return _failure(
+            "circuit breaker",
+            "tasks failed to start",
+            cause="the circuit breaker threshold was exceeded",
+            rolls_back=bool(options.get("rollback")),
+            monitor=record.breaker,
+        )
+    return None
+
+
+def _alarm_failure(service: Service, *, world: World) -> Failure | None:
+    record = service.primary.record
+    alarms = triggered_alarms(service, world=world) if record.alarms.status == "MONITORING" else []
+    if alarms and record.status == "IN_PROGRESS":
+        return _failure(
+            "alarms",
+            "alarm detected",
+            cause=f"CloudWatch alarms were triggered: {', '.join(alarms)}",
+            rolls_back=bool(alarm_options(service).get("rollback")),
+            monitor=record.alarms,
+            alarms=tuple(alarms),
+        )
+    return None
+
+
+def _failure(
+    source: str,
+    event: str,
+    *,
+    cause: str,
+    rolls_back: bool = True,
+    monitor: Monitor | None = None,
+    alarms: tuple[str, ...] = (),
+) -> Failure:
+    return Failure(
+        source=source,
+        cause=cause,
+        event=event,
+        state_reason=f"ECS deployment {source}: {event}.",
+        rolls_back=rolls_back,
+        monitor=monitor,
+        alarms=alarms,
+    )

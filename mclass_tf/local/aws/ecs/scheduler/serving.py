@@ -1,0 +1,28 @@
+"""Which deployments serve while a service deployment is under way: the primary one, and blue beside it."""
+
+from __future__ import annotations
+
+from mclass_tf.local.aws.ecs.model import stages
+from mclass_tf.local.aws.ecs.model.deployment import Deployment
+from mclass_tf.local.aws.ecs.model.service import Service
+
+
+def is_shifting(service: Service) -> bool:
+    """Return whether the service deployment shifts traffic: the service's own strategy may have been changed since."""
+    return bool(service.primary.record.configuration["strategy"] != stages.ROLLING)
+
+
+def blue_deployment(service: Service) -> Deployment | None:
+    """Return the deployment that serves beside the primary one, until that has all traffic."""
+    blue, progress = service.completed, service.primary.record.progress
+    if blue is None or blue is service.primary or service.status != "ACTIVE":
+        return None
+    if is_shifting(service):
+        return None if progress.is_last else blue
+    return blue if progress.is_before_scale_up else None
+
+
+def other_deployment(service: Service) -> Deployment | None:
+    """Return the deployment with the traffic that the primary one has not: which it replaces, or is rolled back from."""
+    others, blue = service.deployments[1:], blue_deployment(service)
+    return blue if blue in others else next(iter(others), None)

@@ -1,0 +1,91 @@
+"""What a pass completes: a deployment after its bake time, a service in its steady state, the deletion of a service."""
+
+from __future__ import annotations
+
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.scheduler import events
+from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, deployment_alarms
+from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
+from mclass_tf.local.aws.ecs.scheduler.observation import Observation
+from mclass_tf.local.aws.ecs.scheduler.serving import is_shifting
+from mclass_tf.local.aws.ecs.scheduler.world import World
+
+# The longest that ECS goes on watching the alarms when everything is in place, unless a bake time is set: "less than 5 minutes".
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+_LONGEST_BAKE = 300.0
+
+
+def settle(service: Service, observation: Observation, *, world: World) -> float | None:
+    """Return when the bake time ends, None if none has begun."""
+    count_tasks(service, observation.tasks.values())
+    _drop_replaced(service, observation)
+    if service.status == "DRAINING":
+        _deactivate_if_drained(service, observation)
+        return None
+    if not observation.is_settled(service):
+        service.is_steady = False
+        return None
+    baked_at = _complete_if_baked(service, now=observation.now, world=world)
+    if not service.primary.is_in_progress and not service.is_steady:
+        service.is_steady = True
+        service.tell(events.STEADY)
+    return baked_at
+
+
+def _drop_replaced(service: Service, observation: Observation) -> None:
+    """Deployments go with their last task; ECS keeps them to the end where alarms may call them back."""
+    primary = service.primary
+    with_tasks = {task.deployment_id for task in observation.views}
+    is_watching = primary.is_in_progress and primary.record.alarms.status == "MONITORING"
+    service.deployments = [
+        deployment
+        for deployment in service.deployments
+        if deployment is primary
+        or deployment.is_wanted
+        or deployment.id in with_tasks
+        or (is_watching and not deployment.is_failed)
+    ]
+
+
+def _deactivate_if_drained(service: Service, observation: Observation) -> None:
+    if not observation.health:
+        service.status = "INACTIVE"
+        service.deployments = []
+
+
+def _complete_if_baked(service: Service, *, now: float, world: World) -> float | None:
+    """Complete the deployment once its bake time is over; return when that is, None before its last stage."""
+    deployment, progress = service.primary, service.primary.record.progress
+    if not deployment.is_in_progress or not progress.is_last:
+        return None
+    if is_shifting(service):  # BAKE_TIME was a stage of its own
+        _complete(service)
+        return None
+    if deployment.baking_until is None:
+        deployment.baking_until = now + world.clock.real(_bake_seconds(service, world=world))
+    if now >= deployment.baking_until:
+        _complete(service)
+    return deployment.baking_until
+
+
+def _bake_seconds(service: Service, *, world: World) -> float:
+    """Return how long to watch when everything is in place, in AWS's seconds."""
+    record = service.primary.record
+    if record.status != "IN_PROGRESS":
+        return 0.0
+    configured = float(service.settings["deploymentConfiguration"].get("bakeTimeInMinutes") or 0) * 60
+    is_watching = record.alarms.status == "MONITORING"
+    if configured or not (is_watching and alarm_options(service).get("rollback")):
+        return configured
+    alarms = deployment_alarms(service, world=world).values()
+    return min(max((alarm.seconds for alarm in alarms), default=0.0), _LONGEST_BAKE)
+
+
+def _complete(service: Service) -> None:
+    deployment, record = service.primary, service.primary.record
+    deployment.move("COMPLETED", reason=f"ECS deployment {deployment.id} completed.")
+    service.deployments = [deployment]
+    service.completed = deployment
+    is_rollback = record.status == "ROLLBACK_IN_PROGRESS"
+    record.end("ROLLBACK_SUCCESSFUL" if is_rollback else "SUCCESSFUL")
+    service.tell(events.deployment_completed(deployment.id))

@@ -1,0 +1,94 @@
+"""What has happened to the tasks of a service since the last pass: each is reported once, and counted for the circuit breaker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from mclass_tf.local.aws.ecs.model import breaker
+from mclass_tf.local.aws.ecs.model.deployment import Deployment
+from mclass_tf.local.aws.ecs.model.service import Service
+from mclass_tf.local.aws.ecs.model.task import Task
+from mclass_tf.local.aws.ecs.scheduler import events
+from mclass_tf.local.aws.ecs.scheduler.health import TaskHealth
+from mclass_tf.local.aws.ecs.scheduler.observation import Observation
+from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition
+from mclass_tf.local.clock import Clock
+
+STOPPED_BY_SCHEDULER = "ServiceSchedulerInitiated"
+_OWN_FAULT = ("TaskFailedToStart", "EssentialContainerExited")
+
+
+def record_transitions(service: Service, observation: Observation, *, clock: Clock) -> None:
+    service.notes = {task_id: seen for task_id, seen in service.notes.items() if task_id in observation.tasks}
+    _record_registrations(service, observation.tasks.values())
+    for task in observation.tasks.values():
+        deployment = service.deployment_of(task)
+        if deployment is not None:
+            _record_start(service, deployment, task)
+            _record_health(service, deployment, task, observation.health.get(task.id))
+            _record_stop(service, deployment, task, now=observation.now, clock=clock)
+
+
+def _is_first(service: Service, task: Task, transition: str) -> bool:
+    """Return whether the transition has not been recorded for this task, and record it."""
+    seen = service.notes.setdefault(task.id, set())
+    is_first = transition not in seen
+    seen.add(transition)
+    return is_first
+
+
+def _record_registrations(service: Service, tasks: Collection[Task]) -> None:
+    registered = [task for task in tasks if task.is_registered and _is_first(service, task, "registered")]
+    _tell_targets(service, registered, events.registered)
+    draining = [task for task in tasks if task.is_draining and _is_first(service, task, "deregistered")]
+    _tell_targets(service, draining, events.deregistered)
+    for deployment_id, count in Counter(task.deployment_id for task in draining).items():
+        service.tell(events.draining(count), deployment_id=deployment_id)
+
+
+def _tell_targets(service: Service, tasks: Iterable[Task], message: Callable[..., str]) -> None:
+    target_groups = Counter(entry.target_group_arn for task in tasks for entry in task.launch.registrations)
+    for arn, count in target_groups.items():
+        service.tell(message(count, target_group_arn=arn))
+
+
+def _record_start(service: Service, deployment: Deployment, task: Task) -> None:
+    if task.started_at is None or not _is_first(service, task, "running"):
+        return
+    deployment.launch_failures = 0
+    deployment.held_until = 0.0
+    for container in task.containers:
+        if container.image_digest:
+            deployment.revision.digests[container.name] = container.image_digest
+
+
+def _record_health(service: Service, deployment: Deployment, task: Task, health: TaskHealth | None) -> None:
+    if health is None or health.condition is not TaskCondition.HEALTHY:
+        return
+    options = service.settings["deploymentConfiguration"]["deploymentCircuitBreaker"]
+    if _is_first(service, task, "healthy") and breaker.resets(options):
+        deployment.count_failed_tasks(0)
+
+
+def _record_stop(service: Service, deployment: Deployment, task: Task, *, now: float, clock: Clock) -> None:
+    """A task that the scheduler did not stop is replaced; if it ended by its own fault, it counts as a failure."""
+    if task.desired_status != "STOPPED" or task.stop_code == STOPPED_BY_SCHEDULER:
+        return
+    if not _is_first(service, task, "ended"):
+        return
+    deployment.ended_at.append(now)
+    if task.stop_code not in _OWN_FAULT:
+        return
+    deployment.count_failed_tasks(deployment.failed_tasks + 1)
+    if task.started_at is None:
+        _throttle_launches(service, deployment, now=now, clock=clock)
+
+
+def _throttle_launches(service: Service, deployment: Deployment, *, now: float, clock: Clock) -> None:
+    deployment.launch_failures += 1
+    delay = breaker.launch_delay(deployment.launch_failures)
+    deployment.held_until = now + clock.real(delay)
+    if delay and not deployment.is_impaired:
+        deployment.is_impaired = True
+        service.tell(events.IMPAIRED)
