@@ -2,7 +2,7 @@
 
 `python -m mclass_tf` takes half a second to import what it needs, and three more where it judges a plan, to have Checkov in a
 process beside it, which is most of what a test of a command costs. A forked one has its own environment, folder, streams and end;
-only its modules are not read again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and tests/unit/test_cli.py run commands from nothing.
+only its modules are not read again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and tests/unit/cli/test_cli.py run commands from nothing.
 """
 
 from __future__ import annotations

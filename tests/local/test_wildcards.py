@@ -15,7 +15,7 @@ from mclass_tf.local.aws.policies import Decision, Request, decide
 from mclass_tf.local.balancer.rules import compile_conditions
 from mclass_tf.local.wildcards import expression, matches
 from mclass_tf.verify.iam import statements_of
-from tests.local.test_balancer_rules import request
+from tests.local.balancer.test_rules import request
 
 _LONG = 16_000  # characters of a path, which is about as long as a load balancer takes
 _SECONDS = 2.0  # for what takes milliseconds; with a try for every way to match it takes years

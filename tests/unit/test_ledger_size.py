@@ -24,8 +24,8 @@ from mclass_tf.ledger import LOOKED_BACK, Ended, Ledger
 from mclass_tf.session import Session
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import BEGAN, NEW
-from tests.unit.test_resume import Book, record
-from tests.unit.test_rollback import going
+from tests.unit.flows.test_resume import Book, record
+from tests.unit.flows.test_rollback import going
 
 COUNT = 10_000
 PREFIX = "releases/dev/"

@@ -55,11 +55,11 @@ from mclass_tf.terraform_state import State, lock, read
 from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import BEGAN, DIGEST, NEW
+from tests.unit.flows.test_resume import Book, record, rolling_out, step
+from tests.unit.flows.test_rollback import going
 from tests.unit.test_lease import KEY as LEASE_KEY
 from tests.unit.test_lease import KIM, LEE
 from tests.unit.test_lease import lease as lease_in
-from tests.unit.test_resume import Book, record, rolling_out, step
-from tests.unit.test_rollback import going
 
 TEXTS = some.text(some.characters(exclude_categories=()), max_size=20)  # lone surrogates too
 SCALARS = (

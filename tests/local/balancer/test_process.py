@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from mclass_tf.local.balancer.report import AccessLog, Listening
+from tests.local.access.test_peers import AS_ROOT, SOMEBODY_ELSE, client
 from tests.local.data_plane import (
     PATIENCE,
     asynchronous,
@@ -27,7 +28,6 @@ from tests.local.data_plane import (
     sites,
     world,
 )
-from tests.local.test_peers import AS_ROOT, SOMEBODY_ELSE, client
 from tests.within import within
 
 
@@ -103,7 +103,7 @@ time.sleep(600)
 
 def test_it_dies_with_a_parent_that_is_killed() -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
     try:
         assert parent.stdout is not None

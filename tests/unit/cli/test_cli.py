@@ -19,7 +19,7 @@ from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import UsageError
 from tests.commands import Done
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 Run = Callable[..., Done]

@@ -35,7 +35,7 @@ from tests.unit.fake_service import (
     service,
     service_deployment,
 )
-from tests.unit.test_deploy import OUTPUTS, WithImages
+from tests.unit.flows.deployer.test_deploy import OUTPUTS, WithImages
 
 _ANSWER = "mclass_tf.flows.answer"
 SMOKE = "POST_TEST_TRAFFIC_SHIFT"

@@ -22,7 +22,7 @@ from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force,
 from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
 from mclass_tf.plan import Plan
 from mclass_tf.terraform_state import State
-from tests.unit.test_resume import Book, record, step
+from tests.unit.flows.test_resume import Book, record, step
 
 GOOD, BAD, OLDER = ("sha256:" + letter * 64 for letter in "abc")
 REVISIONS = {GOOD: "mclass-task:2", BAD: "mclass-task:3", OLDER: "mclass-task:1"}

@@ -38,8 +38,8 @@ from tests.unit.fake_service import (
     service,
     service_deployment,
 )
-from tests.unit.test_deploy import OUTPUTS, WATCHING, FakeScaling, WithImages, end
-from tests.unit.test_resume import Book, record
+from tests.unit.flows.deployer.test_deploy import OUTPUTS, WATCHING, FakeScaling, WithImages, end
+from tests.unit.flows.test_resume import Book, record
 
 LEE = replace(Holder.here(who="lee", command="release", digest="sha256:ff"), machine="another")
 RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))

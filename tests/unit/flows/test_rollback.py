@@ -15,8 +15,8 @@ from mclass_tf.lease import Holder
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from tests.unit.fake_service import DIGEST, NEW, OTHER, deployment, service, service_deployment
-from tests.unit.test_deploy import OUTPUTS, WithImages
-from tests.unit.test_resume import Book, record, rolling_out, served
+from tests.unit.flows.deployer.test_deploy import OUTPUTS, WithImages
+from tests.unit.flows.test_resume import Book, record, rolling_out, served
 
 UNDER_WAY = service_deployment()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mclass_tf.gates.document import UNKNOWN, addresses, for_scanner, to_json, unreadable_containers
 from mclass_tf.gates.secrets import MASK
 
-PLANS = Path(__file__).parent / "data/gates/plans"
+PLANS = Path(__file__).parents[1] / "data/gates/plans"
 
 
 def plan_of(

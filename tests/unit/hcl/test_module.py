@@ -172,7 +172,7 @@ def test_calls_in_a_circle_and_of_modules_elsewhere_are_left_to_terraform(tmp_pa
 
 
 def test_this_project_drops_nothing() -> None:
-    root = Path(__file__).parents[2] / "terraform"
+    root = Path(__file__).parents[3] / "terraform"
 
     assert module.read(root).is_complete
     assert len(module.read(root).calls) > 5

@@ -61,7 +61,7 @@ if command == "state":
 COMMAND = """
 import sys
 from pathlib import Path
-from tests.unit.test_outlived import opened
+from tests.unit.terraform.test_outlived import opened
 session = opened(Path(sys.argv[1]), report=lambda line: print(line, flush=True))
 with session.locked_workspace():
     session.terraform().apply(plan_file=session.workspace.plan_file)

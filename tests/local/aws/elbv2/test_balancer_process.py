@@ -19,7 +19,7 @@ from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
 from mclass_tf.local.live import live
 
-_FAKE = Path(__file__).with_name("fake_balancer.py")
+_FAKE = Path(__file__).parents[2] / "fake_balancer.py"
 _DEADLINE = 20.0
 
 

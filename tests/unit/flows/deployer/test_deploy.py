@@ -45,7 +45,7 @@ from tests.unit.fake_service import (
     service_deployment,
     task,
 )
-from tests.unit.test_resume import Book, record
+from tests.unit.flows.test_resume import Book, record
 
 OUTPUTS = cast(
     "verify.Outputs",
