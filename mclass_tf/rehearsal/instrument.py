@@ -87,4 +87,4 @@ class Instrument:
 
 def _is_keeper(command: Sequence[str]) -> bool:
     """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/containers/keeper.py)."""
-    return any(word.endswith("/tasks/keeper.py") for word in command)
+    return any(word.endswith("/containers/keeper.py") for word in command)

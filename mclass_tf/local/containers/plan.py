@@ -66,7 +66,7 @@ class ProcessPlan:
             return (str(own), *argv[1:])
         program = shutil.which(name, path=self._search_path)
         if program is None:
-            raise StartError(cannot_execute(name, "executable file not program in $PATH"))
+            raise StartError(cannot_execute(name, "executable file not found in $PATH"))
         return (program, *argv[1:])
 
     def program(
