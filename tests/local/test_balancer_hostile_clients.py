@@ -131,8 +131,8 @@ async def test_requests_wait_unread_while_the_one_before_them_is_answered() -> N
             client.send(begun + (_GET + b"\r\n") * 100_000)
             connection = made.connections[-1]
             await made.until(lambda connection=connection: "turn" in connection._holds)  # type: ignore[misc]
-            assert len(connection._exchanges) < 64
-            assert len(connection._inbox) <= 2 * _READ_AT_ONCE
+            assert len(connection.pipeline.exchanges) < 64
+            assert len(connection.reader.inbox.data) <= 2 * _READ_AT_ONCE
 
 
 @asynchronous
@@ -144,7 +144,7 @@ async def test_a_client_that_reads_no_answers_is_read_no_more() -> None:
         connection = made.connections[-1]
         await made.until(lambda: connection.is_slow and "turn" in connection._holds)
         assert connection._transport.get_write_buffer_size() < 2 * _READ_AT_ONCE
-        assert len(connection._inbox) <= 2 * _READ_AT_ONCE
+        assert len(connection.reader.inbox.data) <= 2 * _READ_AT_ONCE
         assert (await (await made.client()).ask()).status == 200
         client.resume()
         assert {(await client.answer()).status for _ in range(2000)} == {200}
@@ -169,8 +169,8 @@ async def test_a_body_in_chunks_of_one_byte_takes_no_time_while_it_waits_for_a_t
         client.send(_CHUNKED + b"1\r\nx\r\n" * 80_000)
         await made.until(lambda: "target" in made.connections[-1]._holds)
         assert time.process_time() - before < PATIENCE / 4
-        (exchange,) = made.connections[-1]._exchanges
-        assert exchange.held_bytes < 2 * _READ_AT_ONCE
+        (exchange,) = made.connections[-1].pipeline.exchanges
+        assert exchange.sender.waiting < 2 * _READ_AT_ONCE
         assert (await client.answer()).status == 408
 
 
