@@ -6,13 +6,12 @@ import asyncio
 from time import monotonic
 
 from mclass_tf.local.balancer import headers, stickiness
-from mclass_tf.local.balancer.completed import CompletedRequest
 from mclass_tf.local.balancer.groups import Group, TargetState
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages import answers
 from mclass_tf.local.balancer.messages.request import Request
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, TargetAnswer
-from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase, advance
+from mclass_tf.local.balancer.phases import Entry, ExchangePhase, RequestPhase
 from mclass_tf.local.balancer.protocols import Client, PooledConnection
 from mclass_tf.local.balancer.record import Record
 from mclass_tf.local.balancer.request_sender import RequestSender
@@ -24,6 +23,10 @@ _LONGEST_WAIT = 64 * 1024  # bytes of a request's body that wait for a connectio
 _RECEIVING, _SENT = RequestPhase.RECEIVING, RequestPhase.SENT
 _QUEUED, _PENDING, _ANSWERING = ExchangePhase.QUEUED, ExchangePhase.PENDING, ExchangePhase.ANSWERING
 _TUNNEL, _OVER = ExchangePhase.TUNNEL, ExchangePhase.OVER
+_TO_ANSWERING = Entry(ExchangePhase.ANSWERING)
+_TO_OVER = Entry(ExchangePhase.OVER)
+_TO_PENDING = Entry(ExchangePhase.PENDING)
+_TO_TUNNEL = Entry(ExchangePhase.TUNNEL)
 
 
 class Exchange:
@@ -63,7 +66,7 @@ class Exchange:
 
     def begin(self) -> None:
         """The requests before it on the connection are answered: it is its turn."""
-        self.phase = advance(self.phase, _PENDING)
+        self.phase = _TO_PENDING[self.phase]
         if self._refusal is not None:
             self._answer(self._refusal)
             return
@@ -77,9 +80,10 @@ class Exchange:
         elif isinstance(action, Redirect):
             record.action = "redirect"
             record.location = action.location(request, protocol=listener.protocol, port=str(listener.port))
-            is_too_long = len(record.location) > _LONGEST_LOCATION
-            location = () if is_too_long else (("Location", record.location),)
-            self._answer(507 if is_too_long else action.status, extra=location)
+            if len(record.location) > _LONGEST_LOCATION:
+                self._answer(507)
+            else:
+                self._answer(action.status, extra=(("Location", record.location),))
         elif isinstance(action, FixedResponse):
             record.action = "fixed-response"
             self._answer(action.status, body=action.body, content_type=action.content_type)
@@ -139,21 +143,22 @@ class Exchange:
         client, request, record = self.client, self.request, self.record
         record.answered_at = monotonic()
         record.status = record.target_status = answer.status
-        cookies = self._cookies(answer)
-        if answer.status == SWITCHING:
-            self.phase = advance(self.phase, _TUNNEL)
+        framing = headers.framing(answer, request)
+        is_switching = answer.status == SWITCHING
+        if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_too_old():
             client.close_after_answer()
-            self._send(headers.switching_head(answer, cookies=cookies))
-            self._listener.count(self._completed())
+        head = headers.answer_head(
+            answer, cookies=self._cookies(answer), framing=framing, closes=client.closes
+        )
+        self._send(head)
+        if is_switching:
+            self.phase = _TO_TUNNEL[self.phase]
+            self._listener.telemetry.count(record.completed(client.connection, request))
             client.upgraded()
             return
-        self.phase = advance(self.phase, _ANSWERING)
-        framing = headers.framing(answer, request)
+        self.phase = _TO_ANSWERING[self.phase]
         if answer.has_body:
             self._framing = framing
-        if framing is headers.CONNECTION or not request.keeps_alive or client.is_too_old():
-            client.close_after_answer()
-        self._send(headers.answer_head(answer, cookies=cookies, framing=framing, closes=client.closes))
 
     def answer_body(self, data: bytes) -> None:
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._framing is headers.CHUNKED else data)
@@ -251,10 +256,8 @@ class Exchange:
             return b""
         if not action.sticky_seconds and not target.group.settings.is_sticky:
             return b""
-        is_secure = self.client.connection.is_encrypted
-        return stickiness.cookie_lines(
-            action, target, answer, cookies=self.request.cookies, is_secure=is_secure
-        )
+        cookies, is_secure = self.request.cookies, self.client.connection.is_encrypted
+        return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)
 
     def _answer(
         self,
@@ -307,21 +310,17 @@ class Exchange:
         self.client.exchange_ended()
 
     def _report(self, status: int, reason: str) -> None:
-        failure = self.record.failure(self.client.connection, self.request, status=status, reason=reason)
-        self._listener.telemetry.send(failure)
-
-    def _completed(self) -> CompletedRequest:
-        is_websocket = self.record.target_status == SWITCHING
-        return self.record.completed(self.client.connection, self.request, is_websocket=is_websocket)
+        connection = self.client.connection
+        self._listener.telemetry.send(self.record.failure(connection, self.request, status, reason))
 
     def _end(self) -> None:
         if self.phase is _OVER:
             return
-        completed = self._completed()
+        completed = self.record.completed(self.client.connection, self.request)
         if self.phase is not _TUNNEL:  # else it was counted when the target switched
-            self._listener.count(completed)
+            self._listener.telemetry.count(completed)
         self._listener.log(completed)
-        self.phase = advance(self.phase, _OVER)
+        self.phase = _TO_OVER[self.phase]
         if self._connecting is not None:
             self._connecting.cancel()
         if self.record.target is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from mclass_tf.local.balancer.completed import Connection
 from mclass_tf.local.balancer.messages.request import Request
-from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
+from mclass_tf.local.balancer.messages.target_answer import SWITCHING, TargetAnswer
 from mclass_tf.local.balancer.settings import BalancerSettings
 
 _HOP_BY_HOP = frozenset(
@@ -51,8 +51,7 @@ class Framing(Enum):
 LENGTH, CHUNKED, CONNECTION = Framing.LENGTH, Framing.CHUNKED, Framing.CONNECTION
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """`has_invalid_headers`: there were some, which `data` holds or not, by the settings."""
 
     data: bytes
@@ -127,25 +126,26 @@ def trace_id(request: Request) -> bytes:
 
 def framing(answer: TargetAnswer, request: Request) -> Framing:
     """Return how the client notices the end of the body, or would if it had not asked for the head alone."""
-    has_body = answer.has_body or (answer.is_chunked and request.is_head)
-    if answer.content_length is not None or not has_body:
+    if answer.content_length is not None or answer.status == SWITCHING:
+        return LENGTH
+    if not answer.has_body and not (answer.is_chunked and request.is_head):
         return LENGTH
     return CHUNKED if request.version == "1.1" else CONNECTION
 
 
 def answer_head(answer: TargetAnswer, *, cookies: bytes, framing: Framing, closes: bool) -> bytes:
     """Return the head for the client; `cookies` are lines of the load balancer's own."""
-    lines = _passed_on(answer)
+    lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
+    dropped = _dropped(answer.connection, kept=_KEPT_OF_AN_ANSWER)
+    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in answer.headers if lower not in dropped]
     lines.append(cookies)
     if framing is CHUNKED:
         lines.append(b"Transfer-Encoding: chunked\r\n")
-    lines.append(b"Connection: close\r\n\r\n" if closes else b"Connection: keep-alive\r\n\r\n")
+    if answer.status == SWITCHING:
+        lines.append(b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    else:
+        lines.append(b"Connection: close\r\n\r\n" if closes else b"Connection: keep-alive\r\n\r\n")
     return b"".join(lines)
-
-
-def switching_head(answer: TargetAnswer, *, cookies: bytes) -> bytes:
-    """Return the head of an answer that accepts WebSocket."""
-    return b"".join((*_passed_on(answer), cookies, b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"))
 
 
 def _forwarded_for(request: Request, *, client_address: bytes, mode: str) -> bytes:
@@ -156,13 +156,6 @@ def _forwarded_for(request: Request, *, client_address: bytes, mode: str) -> byt
     if mode == "preserve" and request.forwarded_for:
         return b"X-Forwarded-For: %b\r\n" % request.forwarded_for
     return b""
-
-
-def _passed_on(answer: TargetAnswer) -> list[bytes]:
-    dropped = _dropped(answer.connection, kept=_KEPT_OF_AN_ANSWER)
-    lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
-    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in answer.headers if lower not in dropped]
-    return lines
 
 
 def _dropped(connection: bytes, *, kept: frozenset[bytes]) -> frozenset[bytes]:

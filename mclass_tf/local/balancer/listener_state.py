@@ -52,9 +52,6 @@ class ListenerState:
     def counts(self, target_group_arn: str | None = None) -> Counts:
         return self.telemetry.of(self.load_balancer_arn, target_group_arn)
 
-    def count(self, completed: CompletedRequest) -> None:
-        self.telemetry.count(completed)
-
     def log(self, completed: CompletedRequest) -> None:
         if self.settings.logs_access:
             self.telemetry.log(self.load_balancer_arn, access_log.line(completed))

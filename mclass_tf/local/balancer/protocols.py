@@ -10,11 +10,15 @@ from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 
 
 class Client(Protocol):
-    """What an exchange needs of its client's connection. `touched`: when something last moved on it."""
+    """What an exchange needs of its client's connection.
+
+    `holds`: why it is not read at the moment. `touched`: when something last moved on it.
+    """
 
     connection: Connection
     forwarded: bytes
     forwarded_for: bytes
+    holds: set[str]
     is_slow: bool
     touched: float
 
@@ -29,7 +33,7 @@ class Client(Protocol):
     def flush(self) -> None: ...
 
     def hold(self, reason: str) -> None:
-        """Read no more until the reason is gone."""
+        """Read no more until every reason is gone."""
 
     def release(self, reason: str) -> None: ...
 

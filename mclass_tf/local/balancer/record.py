@@ -39,7 +39,7 @@ class Record:
         self.received = self.sent = 0
         self.sent_at = self.answered_at = 0.0
 
-    def completed(self, connection: Connection, request: Request, *, is_websocket: bool) -> CompletedRequest:
+    def completed(self, connection: Connection, request: Request) -> CompletedRequest:
         group, target = self.group, self.target
         return CompletedRequest(
             connection=connection,
@@ -49,7 +49,6 @@ class Record:
             location=self.location,
             target_group_arn=None if group is None else group.arn,
             target=None if target is None else target.name,
-            is_websocket=is_websocket,
             status=self.status,
             target_status=self.target_status,
             received=self.received,
@@ -59,7 +58,7 @@ class Record:
             ended_at=monotonic(),
         )
 
-    def failure(self, connection: Connection, request: Request, *, status: int, reason: str) -> Failure:
+    def failure(self, connection: Connection, request: Request, status: int, reason: str) -> Failure:
         group, target = self.group, self.target
         now = monotonic()
         return Failure(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.phases import RequestPhase, advance
+from mclass_tf.local.balancer.phases import Entry, RequestPhase
 from mclass_tf.local.balancer.protocols import PooledConnection
 
 _RECEIVING, _RECEIVED, _SENT = RequestPhase.RECEIVING, RequestPhase.RECEIVED, RequestPhase.SENT
+_TO_RECEIVED = Entry(RequestPhase.RECEIVED)
+_TO_SENT = Entry(RequestPhase.SENT)
 
 
 class RequestSender:
@@ -26,7 +28,7 @@ class RequestSender:
 
     def end(self) -> None:
         """The request has come to its end."""
-        self.phase = advance(self.phase, _RECEIVED)
+        self.phase = _TO_RECEIVED[self.phase]
 
     def start(self, connection: PooledConnection, head: bytes) -> None:
         self.connection = connection
@@ -63,7 +65,7 @@ class RequestSender:
         """Return what waits as it goes to the target: small chunks become one."""
         is_last = self.phase is _RECEIVED
         if is_last:
-            self.phase = advance(self.phase, _SENT)
+            self.phase = _TO_SENT[self.phase]
         body = b""
         if self._pieces:
             body = b"".join(self._pieces)

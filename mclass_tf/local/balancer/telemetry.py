@@ -21,6 +21,7 @@ _LOGGED = (
     16 * 1024 * 1024
 )  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
 _URL_LIMIT_EXCEEDED = 507
+_TARGET_CODES = tuple(f"HTTPCode_Target_{digit}XX_Count" for digit in range(6))
 _COUNTED_ERRORS = frozenset((500, 502, 503, 504))
 _REPORTED = 1024 * 1024  # characters of one report
 
@@ -88,7 +89,7 @@ class Telemetry:
             if completed.target_status:
                 counts.response_times.append(completed.response_time)
                 if not completed.is_websocket:
-                    counts.counts[f"HTTPCode_Target_{status // 100}XX_Count"] += 1
+                    counts.counts[_TARGET_CODES[status // 100]] += 1
         if not completed.target_status:
             _count_own(self._counts[arn, None].counts, completed.action, status)
 

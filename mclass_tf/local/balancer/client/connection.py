@@ -15,13 +15,18 @@ from mclass_tf.local.balancer.client.pipeline import Pipeline
 from mclass_tf.local.balancer.client.reader import RequestReader
 from mclass_tf.local.balancer.completed import Connection
 from mclass_tf.local.balancer.listener_state import ListenerState
-from mclass_tf.local.balancer.phases import ClientPhase, ReadingPhase, advance
+from mclass_tf.local.balancer.phases import ClientPhase, Entry, ReadingPhase
 
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
 _OPEN, _LAST_ANSWER = ClientPhase.OPEN, ClientPhase.LAST_ANSWER
 _CLOSING, _RESETTING = ClientPhase.CLOSING, ClientPhase.RESETTING
 _CLOSED, _LOST = ClientPhase.CLOSED, ClientPhase.LOST
 _TUNNEL = ReadingPhase.TUNNEL
+_TO_CLOSED = Entry(ClientPhase.CLOSED)
+_TO_CLOSING = Entry(ClientPhase.CLOSING)
+_TO_LAST_ANSWER = Entry(ClientPhase.LAST_ANSWER)
+_TO_LOST = Entry(ClientPhase.LOST)
+_TO_RESETTING = Entry(ClientPhase.RESETTING)
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -38,13 +43,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.forwarded = self.forwarded_for = b""
         self.touched = 0.0
         self.is_slow = False
+        self.holds: set[str] = set()
         self.pipeline = Pipeline(self)
         self.reader = RequestReader(self, listener, self.pipeline)
         self._opened = 0.0
         self._keep_alive = listener.settings.client_keep_alive  # as it was when the connection was made
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._out: list[bytes] = []
-        self._holds: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     # For the capacity and the listener
@@ -92,23 +97,23 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._close()
 
     def hold(self, reason: str) -> None:
-        if not self._holds and not self._transport.is_closing():
+        if not self.holds and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._holds.add(reason)
+        self.holds.add(reason)
 
     def release(self, reason: str) -> None:
-        if reason in self._holds:
-            self._holds.discard(reason)
-            if not self._holds and not self._transport.is_closing():
+        if reason in self.holds:
+            self.holds.discard(reason)
+            if not self.holds and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def close_after_answer(self) -> None:
         if self.phase is _OPEN:
-            self.phase = advance(self.phase, _LAST_ANSWER)
+            self.phase = _TO_LAST_ANSWER[self.phase]
 
     def reset_after_answer(self) -> None:
         if self.phase is _OPEN or self.phase is _LAST_ANSWER:
-            self.phase = advance(self.phase, _RESETTING)
+            self.phase = _TO_RESETTING[self.phase]
 
     def upgraded(self) -> None:
         self.reader.switch()
@@ -117,10 +122,11 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def exchange_ended(self) -> None:
         if self.phase is _OPEN:
-            self.release("target")
+            if self.holds:
+                self.release("target")
             self.reader.exchange_ended()
         elif self.phase is _LAST_ANSWER:
-            self.phase = advance(self.phase, _CLOSING)
+            self.phase = _TO_CLOSING[self.phase]
 
     # Callbacks of the event loop
 
@@ -150,11 +156,12 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.pipeline.exchanges[0].sender.write(data)
         elif not self.reader.is_stopped:  # else it is of no interest, and keeps nothing alive
             self.touched = monotonic()
-            self.reader.receive(data)
+            self.reader.inbox.add(data)
+            self.reader.read()
             self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        self.phase = advance(self.phase, _LOST)
+        self.phase = _TO_LOST[self.phase]
         self.reader.stop()
         self.listener.clients.discard(self)
         self.listener.capacity.leave(self)
@@ -187,18 +194,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self.reader.is_within_head:
             self.reader.refuse_unread(408)
         elif self.phase is _OPEN:
-            self.phase = advance(self.phase, _CLOSING)
+            self.phase = _TO_CLOSING[self.phase]
         self.flush()
 
     def _close(self) -> None:
         """Close after what was written has gone out; lets the client read an error before its data is refused."""
         is_reset = self.phase is _RESETTING
-        self.phase = advance(self.phase, _CLOSED)
+        self.phase = _TO_CLOSED[self.phase]
         self.reader.stop()
         if is_reset:
             _reset(self._transport)
         elif self._transport.can_write_eof() and self.reader.is_owed_an_end:
-            for reason in tuple(self._holds):
+            for reason in tuple(self.holds):
                 self.release(reason)
             with contextlib.suppress(
                 OSError

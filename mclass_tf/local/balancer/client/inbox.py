@@ -25,16 +25,14 @@ class Inbox:
         self.data, self._position = b"", 0
         return rest
 
-    def take_head(self) -> bytes | memoryview:
-        """Return what ends with the next end of a head; all of it if there is none."""
-        end = self.data.find(_HEAD_END, self._position)
-        return self._take_to(len(self.data) if end < 0 else end + len(_HEAD_END))
-
-    def take(self, size: int) -> bytes | memoryview:
-        return self._take_to(self._position + size)
-
-    def _take_to(self, end: int) -> bytes | memoryview:
+    def take(self, size: int | None) -> bytes | memoryview:
+        """Return so many bytes, or what ends with the next end of a head; all of it if there is no such end."""
         data, start = self.data, self._position
+        if size is None:
+            end = data.find(_HEAD_END, start)
+            end = len(data) if end < 0 else end + len(_HEAD_END)
+        else:
+            end = start + size
         if end >= len(data):
             self.data, self._position = b"", 0
             return memoryview(data)[start:] if start else data

@@ -22,18 +22,10 @@ class Pipeline:
         self._is_advancing = False
 
     @property
-    def first(self) -> Exchange | None:
-        return self.exchanges[0] if self.exchanges else None
-
-    @property
     def is_waited_for(self) -> bool:
         """Whether nothing can happen until the client sends something."""
         exchanges = self.exchanges
         return not exchanges or exchanges[0].phase is _OVER or exchanges[-1].sender.phase is _RECEIVING
-
-    def add(self, exchange: Exchange) -> None:
-        self.exchanges.append(exchange)
-        self.advance()
 
     def advance(self) -> None:
         """Begin requests in their order, each when the answer before it has ended.
@@ -41,17 +33,19 @@ class Pipeline:
         A request without a body begins when it is whole, another one with its head.
         A loop and no recursion: a client may send thousands at once.
         """
-        if self._is_advancing:
+        if self._is_advancing or self._client.closes:
             return
         self._is_advancing = True
         exchanges = self.exchanges
-        while exchanges and not self._client.closes:
+        while exchanges:
             first = exchanges[0]
             is_received = first.sender.phase is not _RECEIVING
             if first.phase is _OVER and is_received:
                 exchanges.popleft()
             elif first.phase is _QUEUED and (is_received or first.request.has_body):
                 first.begin()
+                if self._client.closes:
+                    break
             else:
                 break
         self._is_advancing = False

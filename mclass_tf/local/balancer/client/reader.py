@@ -11,7 +11,7 @@ from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages.desync import Desync
 from mclass_tf.local.balancer.messages.request import RefusedError, Request
-from mclass_tf.local.balancer.phases import ExchangePhase, ReadingPhase, advance
+from mclass_tf.local.balancer.phases import Entry, ExchangePhase, ReadingPhase
 from mclass_tf.local.balancer.protocols import Client
 
 _AT_ONCE = range(64)  # pieces that are read of one client before it is the others' turn
@@ -19,6 +19,12 @@ _PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requ
 _OVER = ExchangePhase.OVER
 _WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
 _TUNNEL, _REFUSED, _STOPPED = ReadingPhase.TUNNEL, ReadingPhase.REFUSED, ReadingPhase.STOPPED
+_TO_READING = Entry(ReadingPhase.READING)
+_TO_REFUSED = Entry(ReadingPhase.REFUSED)
+_TO_STOPPED = Entry(ReadingPhase.STOPPED)
+_TO_TUNNEL = Entry(ReadingPhase.TUNNEL)
+_TO_UPGRADING = Entry(ReadingPhase.UPGRADING)
+_TO_WAITING = Entry(ReadingPhase.WAITING)
 
 
 class RequestReader:
@@ -50,12 +56,8 @@ class RequestReader:
 
     def stop(self) -> None:
         if not self.is_stopped:
-            self.phase = advance(self.phase, _STOPPED)
+            self.phase = _TO_STOPPED[self.phase]
         self.inbox.take_all()
-
-    def receive(self, data: bytes) -> None:
-        self.inbox.add(data)
-        self.read()
 
     def read(self) -> None:
         """Read as many requests as may wait.
@@ -66,20 +68,20 @@ class RequestReader:
             return
         inbox, pipeline = self.inbox, self._pipeline
         if self.phase is _WAITING and inbox.data:
-            self.phase = advance(self.phase, _READING)
+            self.phase = _TO_READING[self.phase]
         for _ in _AT_ONCE:
             if not inbox.data or not self._may_read():
                 break
             self._parse(self._take_piece())
         if self.phase is _READING:
-            self.phase = advance(self.phase, _WAITING)
+            self.phase = _TO_WAITING[self.phase]
         if pipeline.exchanges:
             pipeline.exchanges[0].sender.send()
         if inbox.data:
             self._put_off()
         if inbox.data or len(pipeline.exchanges) > 1:
             self._client.hold("turn")
-        else:
+        elif self._client.holds:
             self._client.release("turn")
 
     def go_on(self) -> None:
@@ -88,17 +90,18 @@ class RequestReader:
 
     def exchange_ended(self) -> None:
         """Begin the next request, if there is one."""
-        self._pipeline.advance()
+        pipeline = self._pipeline
+        pipeline.advance()
         if self.phase is _UPGRADING:
-            if not self._pipeline.exchanges:
+            if not pipeline.exchanges:
                 asyncio.get_running_loop().call_soon(self._go_on_with_http)
-        else:
+        elif self.inbox.data or self._client.holds:
             self.read()
 
     def switch(self) -> None:
         """The target has accepted the other protocol."""
         if self.phase is _UPGRADING:  # else the client is being disconnected
-            self.phase = advance(self.phase, _TUNNEL)
+            self.phase = _TO_TUNNEL[self.phase]
         early = self.inbox.take_all()
         if early:
             self._pipeline.exchanges[0].sender.write(early)
@@ -108,16 +111,19 @@ class RequestReader:
         request = self._parser.take_unread()
         request.keeps_alive = False
         self.stop()
-        self._pipeline.add(Exchange(self._client, self._listener, request, refusal=status))
+        self._pipeline.exchanges.append(Exchange(self._client, self._listener, request, refusal=status))
+        self._pipeline.advance()
 
     # Callbacks of the parser
 
     def head_received(self, request: Request) -> None:
         if request.desync is not None:
             self._mitigate(request, request.desync)
-        exchange = Exchange(self._client, self._listener, request)
-        self._pipeline.receiving = exchange
-        self._pipeline.add(exchange)
+        pipeline = self._pipeline
+        pipeline.receiving = Exchange(self._client, self._listener, request)
+        pipeline.exchanges.append(pipeline.receiving)
+        if request.has_body:  # else the request will have been received at once
+            pipeline.advance()
 
     def body_received(self, data: bytes) -> None:
         if self._pipeline.receiving is not None:
@@ -161,7 +167,7 @@ class RequestReader:
         """Return what the parser gets next: up to the end of a head, or within a body."""
         receiving = self._pipeline.receiving
         if receiving is None:
-            return self.inbox.take_head()
+            return self.inbox.take(None)
         length = receiving.request.length
         return self.inbox.take(_PIECE if length is None else length - receiving.record.received)
 
@@ -182,7 +188,7 @@ class RequestReader:
         if exchange is None:
             return
         if exchange.request.is_websocket and exchange.phase is not _OVER:
-            self.phase = advance(self.phase, _UPGRADING)
+            self.phase = _TO_UPGRADING[self.phase]
             self._client.hold("upgrade")  # a target that does not switch would take it for another request
         elif not exchange.request.keeps_alive:
             self.stop()
@@ -190,7 +196,7 @@ class RequestReader:
     def _go_on_with_http(self) -> None:
         """The target did not switch: what came meanwhile are requests."""
         if self.phase is _UPGRADING:
-            self.phase = advance(self.phase, _WAITING)
+            self.phase = _TO_WAITING[self.phase]
         self._client.release("upgrade")
         self.go_on()
 
@@ -200,7 +206,7 @@ class RequestReader:
         if self.is_stopped or self._client.closes or is_last:
             self.stop()  # what comes after "Connection: close" is of no interest
             return
-        self.phase = advance(self.phase, _REFUSED)
+        self.phase = _TO_REFUSED[self.phase]
         exchange, pipeline.receiving = pipeline.receiving, None
         if exchange is not None:
             exchange.refuse(status)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from mclass_tf.local.balancer.messages.limits import ANSWER_HEAD, HEADERS
-
 SWITCHING = 101
 _LOWEST, _HIGHEST = 100, 599  # https://www.rfc-editor.org/rfc/rfc9110#section-15
 _VERSIONS = frozenset(("1.0", "1.1"))
@@ -42,33 +40,11 @@ class TargetAnswer:
         self.has_body = True
         self.size = 0
 
-    def add_reason(self, part: bytes) -> None:
-        self.reason += part
-        self.size += len(part)
-
-    def add_header(self, name: bytes, value: bytes) -> None:
-        self.size += len(name) + len(value) + 4
-        if self.size > ANSWER_HEAD or len(self.headers) >= HEADERS:
-            raise MalformedAnswerError
-        lower = name.lower()
-        if lower == b"content-length":
-            self.content_length = value
-        elif lower == b"transfer-encoding":
-            if self.is_chunked or value.strip().lower() != b"chunked":
-                raise MalformedAnswerError
-            self.is_chunked = True
-        elif lower == b"connection":
-            self.connection = b"%b,%b" % (self.connection, value) if self.connection else value
-        self.headers.append((lower, name, value))
-
-    def complete(self, *, status: int, version: str) -> None:
-        """Take the rest of the head; raise MalformedAnswerError for what the parser lets pass and HTTP does not."""
-        self.status, self.version = status, version
+    def check(self) -> None:
+        """Raise MalformedAnswerError for what the parser lets pass and HTTP does not."""
         if not _LOWEST <= self.status <= _HIGHEST or self.version not in _VERSIONS:
             raise MalformedAnswerError
-        if self.reason != b"OK" and _REASON.fullmatch(self.reason) is None:
-            raise MalformedAnswerError
-        if self.is_chunked and self.version == "1.0":
+        if _REASON.fullmatch(self.reason) is None or (self.is_chunked and self.version == "1.0"):
             raise MalformedAnswerError
 
     @property

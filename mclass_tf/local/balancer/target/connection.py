@@ -8,7 +8,7 @@ from typing import cast
 
 from mclass_tf.local.balancer.groups import TargetState
 from mclass_tf.local.balancer.messages.target_answer import MalformedAnswerError
-from mclass_tf.local.balancer.phases import TargetPhase, advance
+from mclass_tf.local.balancer.phases import Entry, TargetPhase
 from mclass_tf.local.balancer.protocols import AnswerReceiver
 from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
 from mclass_tf.local.balancer.target.answer_parser import AnswerParser
@@ -17,6 +17,11 @@ _NEWS = 0.001  # seconds that the news of a closed connection takes between two 
 _AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
 _IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
 _IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
+_TO_BUSY = Entry(TargetPhase.BUSY)
+_TO_BUSY_LOST = Entry(TargetPhase.BUSY_LOST)
+_TO_CLOSED = Entry(TargetPhase.CLOSED)
+_TO_IDLE = Entry(TargetPhase.IDLE)
+_TO_IDLE_LOST = Entry(TargetPhase.IDLE_LOST)
 
 
 async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnection:
@@ -65,10 +70,10 @@ class TargetConnection(asyncio.Protocol):
         if self._idle_since is not None:
             self._idle_seconds = self.loop.time() - self._idle_since
         if self.phase is _IDLE_LOST:
-            self.phase = advance(self.phase, _BUSY_LOST)
+            self.phase = _TO_BUSY_LOST[self.phase]
             self.loop.call_soon(self.connection_lost, ConnectionResetError())
         else:
-            self.phase = advance(self.phase, _BUSY)
+            self.phase = _TO_BUSY[self.phase]
 
     def write(self, data: bytes) -> None:
         if self.phase is not _BUSY_LOST:
@@ -97,15 +102,15 @@ class TargetConnection(asyncio.Protocol):
         if exchange is None:
             self._discard()  # nobody asked
             return
-        client, parser = exchange.client, self._parser
+        client = exchange.client
         client.touched = monotonic()
         try:
-            parser.feed(data)
+            is_complete = self._parser.feed(data)
         except MalformedAnswerError:
             self.close()
             exchange.answer_lost("malformed_response")
         else:
-            if parser.is_complete:
+            if is_complete:
                 self._finish(exchange)
         client.flush()
 
@@ -113,7 +118,7 @@ class TargetConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             if self.phase is _IDLE:
-                self.phase = advance(self.phase, _IDLE_LOST)
+                self.phase = _TO_IDLE_LOST[self.phase]
                 self.loop.call_later(_NEWS, self._discard)
             return
         self._end()
@@ -134,7 +139,7 @@ class TargetConnection(asyncio.Protocol):
     def _end(self) -> None:
         self.exchange = self._parser.receiver = None
         if self.phase is not _CLOSED:
-            self.phase = advance(self.phase, _CLOSED)
+            self.phase = _TO_CLOSED[self.phase]
         if self._timer is not None:
             self._timer.cancel()
 
@@ -149,9 +154,8 @@ class TargetConnection(asyncio.Protocol):
     def _finish(self, exchange: AnswerReceiver) -> None:
         """The answer is whole: go back to the pool if the target lets us, and if nothing else came with it."""
         self.exchange = None
-        self._parser.finish()
-        if self.phase is _BUSY and self._parser.stays_open and exchange.may_keep_connection:
-            self.phase = advance(self.phase, _IDLE)
+        if self._parser.finish() and self.phase is _BUSY and exchange.may_keep_connection:
+            self.phase = _TO_IDLE[self.phase]
             self._rest()
         else:
             self.close()
