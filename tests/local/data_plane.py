@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from mclass_tf.local.balancer import __main__ as balancer
 from mclass_tf.local.balancer.capacity import Capacity
-from mclass_tf.local.balancer.client import ClientConnection
+from mclass_tf.local.balancer.client.connection import ClientConnection
 from mclass_tf.local.balancer.report import (
     AccessLog,
     Applied,
@@ -398,8 +398,10 @@ class Within(Plane):
     def connections(self) -> list[ClientConnection]:
         """The load balancers' ends of the connections of clients, the oldest first."""
         listeners = self._plane._listeners.values()
-        found = (client for listener in listeners for client in listener.clients)
-        return sorted(found, key=lambda client: client._opened)
+        clients = (
+            cast("ClientConnection", client) for listener in listeners for client in listener.state.clients
+        )
+        return sorted(clients, key=lambda client: client._opened)
 
     async def write(self, data: bytes) -> None:
         for line in data.splitlines():

@@ -51,7 +51,7 @@ class _Lines(asyncio.Protocol):
 class _Reports(asyncio.BaseProtocol):
     """Standard output; writing to it never blocks.
 
-    What nobody reads is kept up to a bound. Beyond it what passed is no longer told; what holds until the next report is.
+    What nobody reads is kept up to a bound. Beyond it what passed is no longer reported; what holds until the next report is.
     """
 
     def __init__(self) -> None:

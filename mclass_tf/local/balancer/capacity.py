@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import resource
 from time import monotonic
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mclass_tf.local.balancer.client import ClientConnection
+from mclass_tf.local.balancer.protocols import AdmittedClient
 
 _RESERVED = 128  # descriptors: listeners, pipes, health checks
 _FEWEST, _MOST = 16, 20_000  # clients
@@ -34,7 +32,7 @@ class Capacity:
     def __init__(self, clients: int) -> None:
         self.clients = clients
         self.idle = max(_FEWEST, clients // 4)  # connections in the pool of one target
-        self._admitted: dict[ClientConnection, None] = {}  # in the order in which they are to be looked at
+        self._admitted: dict[AdmittedClient, None] = {}  # in the order in which they are to be looked at
 
     @classmethod
     def of_this_process(cls) -> Capacity:
@@ -43,13 +41,13 @@ class Capacity:
             return cls(_MOST)
         return cls(min(max((descriptors - _RESERVED) // _FOR_A_CLIENT, _FEWEST), _MOST))
 
-    def admit(self, client: ClientConnection) -> bool:
+    def admit(self, client: AdmittedClient) -> bool:
         if len(self._admitted) >= self.clients and not self._make_room():
             return False
         self._admitted[client] = None
         return True
 
-    def leave(self, client: ClientConnection) -> None:
+    def leave(self, client: AdmittedClient) -> None:
         self._admitted.pop(client, None)
 
     def _make_room(self) -> bool:

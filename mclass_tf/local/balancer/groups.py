@@ -10,14 +10,10 @@ import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from mclass_tf.local.balancer.protocols import OutstandingRequest, PooledConnection
 from mclass_tf.local.balancer.settings import GroupSettings
 from mclass_tf.local.balancer.snapshot import Target, TargetGroup
-
-if TYPE_CHECKING:
-    from mclass_tf.local.balancer.exchange import Exchange
-    from mclass_tf.local.balancer.target import TargetConnection
 
 _FINE = 1 << 20  # steps of a random share
 
@@ -51,8 +47,8 @@ class TargetState:
     """One registered target. `idle` are its pooled connections, the one used last at the end."""
 
     __slots__ = (
+        "_requests",
         "address",
-        "exchanges",
         "group",
         "health",
         "idle",
@@ -73,8 +69,8 @@ class TargetState:
         self.is_gone = False
         self.health = INITIAL
         self.slow_from: float | None = None  # since when it gets a growing share
-        self.idle: list[TargetConnection] = []
-        self.exchanges: set[Exchange] = set()
+        self.idle: list[PooledConnection] = []
+        self._requests: set[OutstandingRequest] = set()
 
     @property
     def state(self) -> State:
@@ -91,28 +87,43 @@ class TargetState:
             connection.close()
         self.idle.clear()
 
+    @property
+    def outstanding(self) -> int:
+        """Return the number of requests that it has not answered."""
+        return len(self._requests)
+
+    def begin(self, request: OutstandingRequest) -> None:
+        self._requests.add(request)
+
+    def end(self, request: OutstandingRequest) -> None:
+        self._requests.discard(request)
+
+    def cancel_all(self) -> None:
+        for request in tuple(self._requests):
+            request.cancel()
+
 
 class Group:
     """A target group; lives as long as snapshots name it, so that its targets keep their state."""
 
-    def __init__(self, found: TargetGroup, *, now: Callable[[], float]) -> None:
+    def __init__(self, configuration: TargetGroup, *, now: Callable[[], float]) -> None:
         self._now = now
-        self.arn = found.arn
-        self.name = found.name
+        self.arn = configuration.arn
+        self.name = configuration.name
         self.is_used = True
         self.speed = 1.0
         self.targets: dict[tuple[str, int], TargetState] = {}
         self._available: list[TargetState] = []
         self._turn = 0
-        self.found = found
-        self.settings = GroupSettings.of(found.attributes)
-        self.tls = client_tls() if found.protocol == "HTTPS" else None
+        self.configuration = configuration
+        self.settings = GroupSettings.of(configuration.attributes)
+        self.tls = client_tls() if configuration.protocol == "HTTPS" else None
 
-    def update(self, found: TargetGroup) -> list[TargetState]:
+    def update(self, configuration: TargetGroup) -> list[TargetState]:
         """Take over settings and targets; return the targets that are no longer registered."""
-        self.found = found
-        self.settings = GroupSettings.of(found.attributes)
-        registered = {(target.ip, target.port): target for target in found.targets}
+        self.configuration = configuration
+        self.settings = GroupSettings.of(configuration.attributes)
+        registered = {(target.ip, target.port): target for target in configuration.targets}
         gone = [state for key, state in self.targets.items() if key not in registered]
         for state in gone:
             state.is_gone = True
@@ -168,7 +179,7 @@ class Group:
         if self.settings.algorithm == "least_outstanding_requests":
             self._turn += 1
             start = self._turn % len(available)
-            return min(available[start:] + available[:start], key=lambda target: len(target.exchanges))
+            return min(available[start:] + available[:start], key=lambda target: target.outstanding)
         return self._next()
 
     def find(self, name: str) -> TargetState | None:

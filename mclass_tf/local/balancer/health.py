@@ -13,8 +13,8 @@ from typing import cast
 
 import httptools
 
-from mclass_tf.local.balancer import limits
 from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, Group, State, TargetState, client_tls
+from mclass_tf.local.balancer.messages import limits
 from mclass_tf.local.balancer.snapshot import HealthCheck
 
 _log = logging.getLogger(__name__)
@@ -71,24 +71,24 @@ class Checks:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         now = self._loop.time()
-        self._next = max(self._next + group.found.health_check.interval / group.speed, now)
+        self._next = max(self._next + group.configuration.health_check.interval / group.speed, now)
         self._timer = self._loop.call_at(self._next, self._send)
 
     async def _check(self, group: Group) -> None:
-        found = await check(self.target, group.found.health_check)
-        self._take(found, group.found.health_check)
+        health = await check(self.target, group.configuration.health_check)
+        self._take(health, group.configuration.health_check)
 
-    def _take(self, found: State, settings: HealthCheck) -> None:
+    def _take(self, health: State, settings: HealthCheck) -> None:
         """A new target needs one success, one that has failed as many as are configured."""
         target, before = self.target, self.target.health
-        if found is HEALTHY:
+        if health is HEALTHY:
             self.successes, self.failures = self.successes + 1, 0
             enough = before.state == INITIAL.state or self.successes >= settings.healthy_threshold
         else:
             self.successes, self.failures = 0, self.failures + 1
             enough = before.state == "unhealthy" or self.failures >= settings.unhealthy_threshold
-        if enough and found != before:
-            target.health = found
+        if enough and health != before:
+            target.health = health
             self.changed(target)
 
 
@@ -124,14 +124,14 @@ async def _ask(target: TargetState, settings: HealthCheck) -> int:
     if target.address is None:
         await asyncio.Event().wait()  # packets get no answer
     host, port = cast("tuple[str, int]", target.address)
-    told = target.port if settings.port == "traffic-port" else int(settings.port)
-    if told != target.port:
-        port = told
+    checked = target.port if settings.port == "traffic-port" else int(settings.port)
+    if checked != target.port:
+        port = checked
     tls = client_tls() if settings.protocol == "HTTPS" else None
     reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
         writer.write(
-            f"GET {settings.path} HTTP/1.1\r\nHost: {target.ip}:{told}\r\n"
+            f"GET {settings.path} HTTP/1.1\r\nHost: {target.ip}:{checked}\r\n"
             f"Connection: close\r\nUser-Agent: {_AGENT}\r\nAccept-Encoding: gzip, compressed\r\n\r\n".encode()
         )
         return await _read_status(reader)

@@ -98,6 +98,8 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str | bytes) -> Report:
-    found = json.loads(text)
-    kind = _KINDS[found.pop("kind")]
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    document = json.loads(text)
+    kind = _KINDS[document.pop("kind")]
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+    )

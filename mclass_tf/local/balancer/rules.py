@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from mclass_tf.local.balancer import snapshot
 from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.request import Request
+from mclass_tf.local.balancer.messages.request import Request
 from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Redirect:
         }
 
         def fill(text: str) -> str:
-            return re.sub(r"#\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)
+            return re.sub(r"#\{(\w+)\}", lambda match: known.get(match[1], match[0]), text)
 
         query = fill(self.query)
         location = (
@@ -133,9 +133,9 @@ def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
     )
 
 
-def compile_conditions(found: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
+def compile_conditions(conditions: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
     """Prepare the conditions of a rule; ValueError for a value that is none."""
-    return tuple(_condition(condition) for condition in found)
+    return tuple(_condition(condition) for condition in conditions)
 
 
 def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
@@ -190,25 +190,25 @@ def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
 
 
 def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
-    found = action["RedirectConfig"]
+    config = action["RedirectConfig"]
     return Redirect(
-        protocol=found.get("Protocol") or "#{protocol}",
-        host=found.get("Host") or "#{host}",
-        port=found.get("Port") or "#{port}",
-        path=found.get("Path") or "/#{path}",
-        query=found.get("Query", "#{query}"),
-        status=int(found["StatusCode"].removeprefix("HTTP_")),
+        protocol=config.get("Protocol") or "#{protocol}",
+        host=config.get("Host") or "#{host}",
+        port=config.get("Port") or "#{port}",
+        path=config.get("Path") or "/#{path}",
+        query=config.get("Query", "#{query}"),
+        status=int(config["StatusCode"].removeprefix("HTTP_")),
     )
 
 
 def _fixed(action: Mapping[str, Any], _: Mapping[str, Group]) -> FixedResponse:
-    found = action["FixedResponseConfig"]
-    kind = found.get("ContentType") or "text/plain"
-    body = (found.get("MessageBody") or "").encode()
-    return FixedResponse(status=int(found["StatusCode"]), content_type=f"{kind}; charset=utf-8", body=body)
+    config = action["FixedResponseConfig"]
+    kind = config.get("ContentType") or "text/plain"
+    body = (config.get("MessageBody") or "").encode()
+    return FixedResponse(status=int(config["StatusCode"]), content_type=f"{kind}; charset=utf-8", body=body)
 
 
-def _condition(found: Mapping[str, Any]) -> Condition:
+def _condition(condition: Mapping[str, Any]) -> Condition:
     make = {
         "host-header": _host,
         "path-pattern": _path,
@@ -216,16 +216,16 @@ def _condition(found: Mapping[str, Any]) -> Condition:
         "http-request-method": _method,
         "query-string": _query,
         "source-ip": _source,
-    }.get(found["Field"])
-    if make is None or "RegexValues" in str(found):
-        _log.error("The condition %s is not modelled: it never holds.", found)
+    }.get(condition["Field"])
+    if make is None or "RegexValues" in str(condition):
+        _log.error("The condition %s is not modelled: it never holds.", condition)
         return lambda _, __: False
-    return make(found)
+    return make(condition)
 
 
-def _values(found: Mapping[str, Any], config: str) -> list[Any]:
+def _values(condition: Mapping[str, Any], config: str) -> list[Any]:
     """Return the condition's values, which stand in its own object, or the old way directly in it."""
-    return list(found.get(config, {}).get("Values") or found.get("Values") or ())
+    return list(condition.get(config, {}).get("Values") or condition.get("Values") or ())
 
 
 def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) -> re.Pattern[bytes]:
@@ -234,34 +234,34 @@ def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) ->
     return re.compile(meant.encode(), flags | re.DOTALL)
 
 
-def _host(found: Mapping[str, Any]) -> Condition:
-    matches = _pattern(_values(found, "HostHeaderConfig"), flags=re.IGNORECASE).fullmatch
+def _host(condition: Mapping[str, Any]) -> Condition:
+    matches = _pattern(_values(condition, "HostHeaderConfig"), flags=re.IGNORECASE).fullmatch
     return lambda request, _: matches((request.host or b"").partition(b":")[0]) is not None
 
 
-def _path(found: Mapping[str, Any]) -> Condition:
-    values = _values(found, "PathPatternConfig")
+def _path(condition: Mapping[str, Any]) -> Condition:
+    values = _values(condition, "PathPatternConfig")
     if "/*" in values or "*" in values:
         return lambda request, _: request.path[:1] == b"/"
     matches = _pattern(values).fullmatch
     return lambda request, _: matches(request.path) is not None
 
 
-def _header(found: Mapping[str, Any]) -> Condition:
-    name = found["HttpHeaderConfig"]["HttpHeaderName"].lower().encode()
-    matches = _pattern(_values(found, "HttpHeaderConfig"), flags=re.IGNORECASE).fullmatch
+def _header(condition: Mapping[str, Any]) -> Condition:
+    name = condition["HttpHeaderConfig"]["HttpHeaderName"].lower().encode()
+    matches = _pattern(_values(condition, "HttpHeaderConfig"), flags=re.IGNORECASE).fullmatch
     return lambda request, _: any(matches(value) for value in request.values(name))
 
 
-def _method(found: Mapping[str, Any]) -> Condition:
-    methods = frozenset(value.encode() for value in _values(found, "HttpRequestMethodConfig"))
+def _method(condition: Mapping[str, Any]) -> Condition:
+    methods = frozenset(value.encode() for value in _values(condition, "HttpRequestMethodConfig"))
     return lambda request, _: request.method in methods
 
 
-def _query(found: Mapping[str, Any]) -> Condition:
-    wanted = [
+def _query(condition: Mapping[str, Any]) -> Condition:
+    expressions = [
         (_optional(value.get("Key")), _optional(value["Value"]))
-        for value in found["QueryStringConfig"]["Values"]
+        for value in condition["QueryStringConfig"]["Values"]
     ]
 
     def holds(request: Request, _: str) -> bool:
@@ -269,7 +269,7 @@ def _query(found: Mapping[str, Any]) -> Condition:
         return any(
             (key is None or key.fullmatch(name)) and (value is None or value.fullmatch(given))
             for name, given in pairs
-            for key, value in wanted
+            for key, value in expressions
         )
 
     return holds
@@ -279,8 +279,8 @@ def _optional(text: str | None) -> re.Pattern[bytes] | None:
     return None if text is None else _pattern([text], flags=re.IGNORECASE, escapes=True)
 
 
-def _source(found: Mapping[str, Any]) -> Condition:
-    networks = [_network(value) for value in _values(found, "SourceIpConfig")]
+def _source(condition: Mapping[str, Any]) -> Condition:
+    networks = [_network(value) for value in _values(condition, "SourceIpConfig")]
     return lambda _, source: any(ipaddress.ip_address(source) in network for network in networks)
 
 

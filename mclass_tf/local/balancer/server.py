@@ -12,6 +12,7 @@ from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.groups import Group, TargetState
 from mclass_tf.local.balancer.health import Checks
 from mclass_tf.local.balancer.listener import Listener
+from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.report import Applied, Health
 from mclass_tf.local.balancer.settings import BalancerSettings, GroupSettings
 from mclass_tf.local.balancer.snapshot import Snapshot, TargetGroup
@@ -33,7 +34,7 @@ class DataPlane:
         self._groups: dict[str, Group] = {}
         self._listeners: dict[str, Listener] = {}
         self._checks: dict[TargetState, Checks] = {}
-        self._told: dict[TargetState, object] = {}
+        self._reported: dict[TargetState, object] = {}
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Put it into force for every request from now on."""
@@ -61,13 +62,14 @@ class DataPlane:
             for arn in rules.group_arns(listener.rules)
         }
         gone: list[TargetState] = []
-        for found in map(self._understood, snapshot.target_groups):
-            if found.arn not in self._groups:
-                self._groups[found.arn] = Group(found, now=now)
-            group = self._groups[found.arn]
-            group.speed, group.is_used = snapshot.speed, found.arn in used
-            gone += group.update(found)
-        named = {found.arn for found in snapshot.target_groups}
+        for configuration in map(self._understood, snapshot.target_groups):
+            arn = configuration.arn
+            if arn not in self._groups:
+                self._groups[arn] = Group(configuration, now=now)
+            group = self._groups[arn]
+            group.speed, group.is_used = snapshot.speed, arn in used
+            gone += group.update(configuration)
+        named = {configuration.arn for configuration in snapshot.target_groups}
         for arn in self._groups.keys() - named:
             gone += self._groups.pop(arn).retire()
         for group in self._groups.values():
@@ -75,15 +77,15 @@ class DataPlane:
                 self._supervise(target)
         return gone
 
-    def _understood(self, found: TargetGroup) -> TargetGroup:
+    def _understood(self, group: TargetGroup) -> TargetGroup:
         """The group; its targets come and go even where its attributes must stay as they were."""
         try:
-            GroupSettings.of(found.attributes)
+            GroupSettings.of(group.attributes)
         except ValueError as error:
-            _log.error("The attributes of %s are not in force: %s", found.arn, error)
-            before = self._groups.get(found.arn)
-            return replace(found, attributes=before.found.attributes if before else {})
-        return found
+            _log.error("The attributes of %s are not in force: %s", group.arn, error)
+            before = self._groups.get(group.arn)
+            return replace(group, attributes=before.configuration.attributes if before else {})
+        return group
 
     def _supervise(self, target: TargetState) -> None:
         """Check the health of a target that may get requests, and of no other."""
@@ -109,9 +111,9 @@ class DataPlane:
 
     def _tell(self, target: TargetState) -> None:
         state = target.state
-        if self._told.get(target) == state:
+        if self._reported.get(target) == state:
             return
-        self._told[target] = state
+        self._reported[target] = state
         self._send(
             Health(
                 target_group_arn=target.group.arn,
@@ -125,26 +127,25 @@ class DataPlane:
 
     def _forget(self, target: TargetState) -> None:
         self._stop_checks(target)
-        self._told.pop(target, None)
+        self._reported.pop(target, None)
         target.close_idle()
-        for exchange in tuple(target.exchanges):
-            exchange.target_gone()
+        target.cancel_all()
 
     def _apply_listeners(self, snapshot: Snapshot) -> list[Listener]:
         """Take over listeners and rules; return the listeners that are to be opened."""
-        found = {
+        configured = {
             listener.arn: (load_balancer, listener)
             for load_balancer in snapshot.load_balancers
             for listener in load_balancer.listeners
             if _can_open(listener)
         }
         for arn in tuple(self._listeners):
-            if arn not in found or found[arn][1].protocol != self._listeners[arn].protocol:
+            if arn not in configured or configured[arn][1].protocol != self._listeners[arn].state.protocol:
                 self._listeners.pop(arn).close()
         opened = []
-        for arn, (load_balancer, listener) in found.items():
+        for arn, (load_balancer, listener) in configured.items():
             known = self._listeners.get(arn) or Listener(
-                arn, telemetry=self.telemetry, capacity=self._capacity
+                ListenerState(arn, telemetry=self.telemetry, capacity=self._capacity)
             )
             try:
                 known.update(
@@ -153,7 +154,7 @@ class DataPlane:
                     settings=BalancerSettings.of(load_balancer.attributes),
                     rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
                 )
-            except Exception as error:  # noqa: BLE001  told, and the others go on
+            except Exception as error:  # noqa: BLE001  logged, and the others go on
                 _log.exception("The listener %s is not in force: %s: %s", arn, type(error).__name__, error)
                 continue
             if arn not in self._listeners:
@@ -166,8 +167,8 @@ class DataPlane:
         try:
             await listener.open()
         except OSError as error:
-            _log.error("The listener %s cannot listen: %s", listener.arn, error)
-            del self._listeners[listener.arn]
+            _log.error("The listener %s cannot listen: %s", listener.state.arn, error)
+            del self._listeners[listener.state.arn]
 
 
 def _can_open(listener: snapshots.Listener) -> bool:

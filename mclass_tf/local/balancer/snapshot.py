@@ -96,30 +96,34 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Snapshot:
-        found = json.loads(text)
+        document = json.loads(text)
         return cls(
-            version=found["version"],
-            speed=found["speed"],
-            load_balancers=tuple(_load_balancer(entry) for entry in found["load_balancers"]),
-            target_groups=tuple(_target_group(entry) for entry in found["target_groups"]),
+            version=document["version"],
+            speed=document["speed"],
+            load_balancers=tuple(_load_balancer(entry) for entry in document["load_balancers"]),
+            target_groups=tuple(_target_group(entry) for entry in document["target_groups"]),
         )
 
 
-def _load_balancer(found: dict[str, Any]) -> LoadBalancer:
-    return LoadBalancer(**{**found, "listeners": tuple(_listener(entry) for entry in found["listeners"])})
+def _load_balancer(document: dict[str, Any]) -> LoadBalancer:
+    return LoadBalancer(
+        **{**document, "listeners": tuple(_listener(entry) for entry in document["listeners"])}
+    )
 
 
-def _listener(found: dict[str, Any]) -> Listener:
+def _listener(document: dict[str, Any]) -> Listener:
     rules = tuple(
         Rule(**{**rule, "conditions": tuple(rule["conditions"]), "actions": tuple(rule["actions"])})
-        for rule in found["rules"]
+        for rule in document["rules"]
     )
-    return Listener(**{**found, "rules": rules})
+    return Listener(**{**document, "rules": rules})
 
 
-def _target_group(found: dict[str, Any]) -> TargetGroup:
+def _target_group(document: dict[str, Any]) -> TargetGroup:
     targets = tuple(
         Target(**{**target, "address": target["address"] and (target["address"][0], target["address"][1])})
-        for target in found["targets"]
+        for target in document["targets"]
     )
-    return TargetGroup(**{**found, "health_check": HealthCheck(**found["health_check"]), "targets": targets})
+    return TargetGroup(
+        **{**document, "health_check": HealthCheck(**document["health_check"]), "targets": targets}
+    )

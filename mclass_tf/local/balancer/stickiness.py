@@ -13,34 +13,80 @@ import secrets
 import time
 from email.utils import formatdate
 
-TARGET, APPLICATION, GROUP = b"AWSALB", b"AWSALBAPP", b"AWSALBTG"
-APPLICATION_SECONDS = 7 * 86400  # not configurable
+from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
+from mclass_tf.local.balancer.rules import Forward
+
+_TARGET, _APPLICATION, _GROUP = b"AWSALB", b"AWSALBAPP", b"AWSALBTG"
+_APPLICATION_SECONDS = 7 * 86400  # not configurable
 _KEY = secrets.token_bytes(
     32
 )  # AWS rotates its own: a cookie of another process is one that cannot be decoded
 _SIGNATURE = 16
 
 
-def seal(*words: str, seconds: int) -> bytes:
+def sticky_group(action: Forward, cookies: bytes) -> Group | None:
+    """Return the target group that a Cookie header binds its client to; None: none that still gets traffic."""
+    if not action.sticky_seconds:
+        return None
+    words = _unseal(_cookie(cookies, _GROUP))
+    return action.find(words[0]) if words else None
+
+
+def sticky_target(group: Group, cookies: bytes) -> TargetState | None:
+    """Return the target that a Cookie header binds its client to; None: none that may get requests."""
+    settings = group.settings
+    if not settings.is_sticky:
+        return None
+    is_ours = settings.stickiness_type == "lb_cookie"
+    words = _unseal(_cookie(cookies, _TARGET if is_ours else _APPLICATION))
+    if not words or words[0] != group.arn:
+        return None
+    if not is_ours and not _cookie(cookies, settings.application_cookie):
+        return None
+    return group.find(words[1])
+
+
+def cookie_lines(
+    action: Forward, target: TargetState, answer: TargetAnswer, *, cookies: bytes, is_secure: bool
+) -> bytes:
+    """Return the Set-Cookie lines of an answer; every answer renews them. `cookies`: the request's Cookie header."""
+    group = target.group
+    settings, lines = group.settings, b""
+    if action.sticky_seconds:
+        seconds = action.sticky_seconds
+        value = _seal(group.arn, seconds=seconds)
+        lines += _set_cookies(_GROUP, value, seconds=seconds, is_secure=is_secure)
+    if not settings.is_sticky:
+        return lines
+    value = _seal(group.arn, target.name, seconds=settings.stickiness_seconds)
+    if settings.stickiness_type == "lb_cookie":
+        lines += _set_cookies(_TARGET, value, seconds=settings.stickiness_seconds, is_secure=is_secure)
+    elif _sets(answer, settings.application_cookie) or _cookie(cookies, _APPLICATION):
+        lines += _set_cookies(_APPLICATION, value, seconds=_APPLICATION_SECONDS, is_secure=is_secure)
+    return lines
+
+
+def _seal(*words: str, seconds: int) -> bytes:
     """Return a cookie's value that says `words` for so many seconds."""
     text = "|".join((str(int(time.time()) + seconds), *words)).encode()
     return base64.b64encode(_sign(text) + text)
 
 
-def unseal(value: bytes) -> tuple[str, ...]:
-    """Return what `seal` was given; nothing where it is not ours, or too old."""
+def _unseal(value: bytes) -> tuple[str, ...]:
+    """Return what `_seal` was given; nothing where it is not ours, or too old."""
     try:
-        found = base64.b64decode(value, validate=True)
+        sealed = base64.b64decode(value, validate=True)
     except binascii.Error:
         return ()
-    signature, text = found[:_SIGNATURE], found[_SIGNATURE:]
+    signature, text = sealed[:_SIGNATURE], sealed[_SIGNATURE:]
     if not hmac.compare_digest(signature, _sign(text)):
         return ()
     until, *words = text.decode().split("|")
     return tuple(words) if int(until) >= time.time() else ()
 
 
-def cookie(cookies: bytes, name: bytes) -> bytes:
+def _cookie(cookies: bytes, name: bytes) -> bytes:
     """Return the value of the cookie of that name in a Cookie header."""
     for pair in cookies.split(b";"):
         key, _, value = pair.strip().partition(b"=")
@@ -49,7 +95,15 @@ def cookie(cookies: bytes, name: bytes) -> bytes:
     return b""
 
 
-def set_cookies(name: bytes, value: bytes, *, seconds: int, is_secure: bool) -> bytes:
+def _sets(answer: TargetAnswer, name: bytes) -> bool:
+    """Whether the answer sets the cookie of that name."""
+    return any(
+        lower == b"set-cookie" and value.split(b"=", 1)[0].strip() == name
+        for lower, _, value in answer.headers
+    )
+
+
+def _set_cookies(name: bytes, value: bytes, *, seconds: int, is_secure: bool) -> bytes:
     """Return the header lines: the cookie, and its twin for requests from other origins."""
     until = formatdate(time.time() + seconds, usegmt=True).encode()
     twin = b"; SameSite=None; Secure" if is_secure else b"; SameSite=None"

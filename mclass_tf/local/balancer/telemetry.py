@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+from mclass_tf.local.balancer.completed import CompletedRequest
 from mclass_tf.local.balancer.report import AccessLog, Metrics, Report
 
 Send = Callable[[Report], None]
@@ -19,6 +20,9 @@ _log = logging.getLogger(__name__)
 _LOGGED = (
     16 * 1024 * 1024
 )  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
+_URL_LIMIT_EXCEEDED = 507
+_TARGET_CODES = tuple(f"HTTPCode_Target_{digit}XX_Count" for digit in range(6))
+_COUNTED_ERRORS = frozenset((500, 502, 503, 504))
 _REPORTED = 1024 * 1024  # characters of one report
 
 
@@ -74,6 +78,21 @@ class Telemetry:
     def of(self, load_balancer_arn: str, target_group_arn: str | None) -> Counts:
         return self._counts[load_balancer_arn, target_group_arn]
 
+    def count(self, completed: CompletedRequest) -> None:
+        """Count a request, and what became of it."""
+        connection, status = completed.connection, completed.status
+        arn = connection.load_balancer_arn
+        if completed.target is not None:
+            counts = self._counts[arn, completed.target_group_arn]
+            counts.counts["RequestCount"] += 1
+            counts.by_listener[connection.listener_arn] += 1
+            if completed.target_status:
+                counts.response_times.append(completed.response_time)
+                if not completed.is_websocket:
+                    counts.counts[_TARGET_CODES[status // 100]] += 1
+        if not completed.target_status:
+            _count_own(self._counts[arn, None].counts, completed.action, status)
+
     def log(self, load_balancer_arn: str, line: str) -> None:
         self._lines[load_balancer_arn].add(line)
 
@@ -87,24 +106,37 @@ class Telemetry:
         second, self._second = self._second, int(time.time())
         counts, lines = self._counts, self._lines
         self._counts, self._lines = defaultdict(Counts), defaultdict(Lines)
-        for (load_balancer, group), found in counts.items():
+        for (load_balancer, group), counted in counts.items():
             self.send(
                 Metrics(
                     at=second,
                     load_balancer_arn=load_balancer,
                     target_group_arn=group,
-                    counts=dict(found.counts),
-                    by_listener=dict(found.by_listener),
-                    response_times=tuple(found.response_times),
+                    counts=dict(counted.counts),
+                    by_listener=dict(counted.by_listener),
+                    response_times=tuple(counted.response_times),
                 )
             )
-        for load_balancer, found_lines in lines.items():
-            for batch in found_lines.batches():
+        for load_balancer, kept in lines.items():
+            for batch in kept.batches():
                 self.send(AccessLog(load_balancer_arn=load_balancer, lines=batch))
-            if found_lines.lost:
+            if kept.lost:
                 _log.error(
                     "%d lines of the access log of %s are lost: it takes %d MB a second",
-                    found_lines.lost,
+                    kept.lost,
                     load_balancer,
                     _LOGGED >> 20,
                 )
+
+
+def _count_own(counts: defaultdict[str, float], action: str, status: int) -> None:
+    """Count an answer of the load balancer's own."""
+    if action == "redirect":
+        is_too_long = status == _URL_LIMIT_EXCEEDED
+        counts["HTTP_Redirect_Url_Limit_Exceeded_Count" if is_too_long else "HTTP_Redirect_Count"] += 1
+    elif action == "fixed-response":
+        counts["HTTP_Fixed_Response_Count"] += 1
+    if status >= 300:  # noqa: PLR2004
+        counts[f"HTTPCode_ELB_{status // 100}XX_Count"] += 1
+    if status in _COUNTED_ERRORS:
+        counts[f"HTTPCode_ELB_{status}_Count"] += 1

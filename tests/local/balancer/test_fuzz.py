@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mclass_tf.local.balancer import __main__ as balancer
-from mclass_tf.local.balancer.client import ClientConnection
+from mclass_tf.local.balancer.client.connection import ClientConnection
 from mclass_tf.local.balancer.report import AccessLog
 from mclass_tf.local.balancer.snapshot import HealthCheck, Target
 from tests.local.data_plane import HEALTH_PATH, PATIENCE, Within, group, plane, world
@@ -218,7 +218,10 @@ async def _served(target: _StrictTarget | _RawTarget) -> AsyncIterator[Within]:
 async def _has_read(made: Within, connection: ClientConnection) -> None:
     """Wait until the load balancers have done with what a client has sent, as far as it goes."""
     await _until(
-        lambda: connection not in made.connections or (connection.is_waited_for and not connection._inbox)
+        lambda: (
+            connection not in made.connections
+            or (connection.is_waited_for and not connection.reader.inbox.data)
+        )
     )
 
 

@@ -130,9 +130,9 @@ async def test_requests_wait_unread_while_the_one_before_them_is_answered() -> N
             client = await made.client()
             client.send(begun + (_GET + b"\r\n") * 100_000)
             connection = made.connections[-1]
-            await made.until(lambda connection=connection: "turn" in connection._holds)  # type: ignore[misc]
-            assert len(connection._exchanges) < 64
-            assert len(connection._inbox) <= 2 * _READ_AT_ONCE
+            await made.until(lambda connection=connection: "turn" in connection.holds)  # type: ignore[misc]
+            assert len(connection.pipeline.exchanges) < 64
+            assert len(connection.reader.inbox.data) <= 2 * _READ_AT_ONCE
 
 
 @asynchronous
@@ -142,9 +142,9 @@ async def test_a_client_that_reads_no_answers_is_read_no_more() -> None:
         client.pause()
         client.send((_GET + b"\r\n") * 400_000)
         connection = made.connections[-1]
-        await made.until(lambda: connection.is_slow and "turn" in connection._holds)
+        await made.until(lambda: connection.is_slow and "turn" in connection.holds)
         assert connection._transport.get_write_buffer_size() < 2 * _READ_AT_ONCE
-        assert len(connection._inbox) <= 2 * _READ_AT_ONCE
+        assert len(connection.reader.inbox.data) <= 2 * _READ_AT_ONCE
         assert (await (await made.client()).ask()).status == 200
         client.resume()
         assert {(await client.answer()).status for _ in range(2000)} == {200}
@@ -167,10 +167,10 @@ async def test_a_body_in_chunks_of_one_byte_takes_no_time_while_it_waits_for_a_t
         client = await made.client()
         before = time.process_time()
         client.send(_CHUNKED + b"1\r\nx\r\n" * 80_000)
-        await made.until(lambda: "target" in made.connections[-1]._holds)
+        await made.until(lambda: "target" in made.connections[-1].holds)
         assert time.process_time() - before < PATIENCE / 4
-        (exchange,) = made.connections[-1]._exchanges
-        assert exchange.held_bytes < 2 * _READ_AT_ONCE
+        (exchange,) = made.connections[-1].pipeline.exchanges
+        assert exchange.sender.waiting < 2 * _READ_AT_ONCE
         assert (await client.answer()).status == 408
 
 
@@ -301,6 +301,18 @@ async def test_a_quote_in_a_path_and_in_the_place_of_a_redirect_stay_within_thei
         fields = _fields((await made.log_lines())[0])
         assert fields[12] == r"GET http://\x22\xC3\xA9\xFF:80/a%22\x5Cb HTTP/1.1"
         assert fields[23] == r"http://\x22%C3%A9%FF:80/%ED%95%9Ca\x22\x5Cb"
+
+
+@asynchronous
+async def test_a_request_whose_rest_is_refused_once_it_is_answered_is_logged_and_counted_once() -> None:
+    async with plane(world(listeners=_FIXED, attributes=_LOGGED)) as made:
+        client = await made.client()
+        client.send(_CHUNKED + b"no number\r\n")
+        assert (await client.answer()).status == 200
+        assert await client.rest() == b""
+        (line,) = await made.log_lines()
+        assert " 200 - " in line
+        assert made.count("HTTP_Fixed_Response_Count") == 1
 
 
 @asynchronous

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.request import Request
+from mclass_tf.local.balancer.messages.request import Request
 from mclass_tf.local.balancer.rules import Forward, Redirect, compile_rule, group_arns, match
 from tests.local.data_plane import fixed, forward, group, rule
 

@@ -7,13 +7,15 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any, cast
 
-from mclass_tf.local.balancer.target import TargetConnection
+from mclass_tf.local.balancer.target.connection import TargetConnection
 
 
 def test_a_connection_that_the_target_ends_takes_its_idle_timer_along() -> None:
     async def run() -> None:
         target: Any = SimpleNamespace(is_gone=False, is_draining=False, idle=deque())
-        exchange: Any = SimpleNamespace(target_lost=lambda: None, flush=lambda: None)
+        exchange: Any = SimpleNamespace(
+            answer_lost=lambda reason: None, client=SimpleNamespace(flush=lambda: None)
+        )
         connection = TargetConnection(target, idle_timeout=4000)
         connection.connection_made(cast("Any", SimpleNamespace(is_closing=lambda: True)))
         connection._rest()

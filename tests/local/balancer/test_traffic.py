@@ -411,6 +411,42 @@ async def test_a_websocket_is_passed_through() -> None:
 
 
 @asynchronous
+async def test_a_websocket_counts_once_it_is_established_and_is_a_line_of_the_log_at_its_end() -> None:
+    attributes = {"access_logs.s3.enabled": "true"}
+    async with sites(_websocket) as (site,), plane(world(group("blue", site), attributes=attributes)) as made:
+        await made.healthy(site)
+        client = await made.client()
+        client.send(_UPGRADE)
+        assert (await client.answer()).status == 101
+        await made.until(lambda: made.count("RequestCount", "blue") == 1)
+        assert not made.of(AccessLog)
+        client.send(b"bye")
+        assert await client.rest() == b"BYE"
+        (line,) = await made.log_lines()
+        assert line.startswith("ws ")
+        assert " 101 101 " in line
+        assert made.count("RequestCount", "blue") == 1
+        assert made.count("HTTPCode_Target_1XX_Count", "blue") == 0
+
+
+@asynchronous
+async def test_an_upgrade_that_waited_behind_another_request_is_passed_through() -> None:
+    async def answers(asked: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if asked.path == "/chat":
+            await asyncio.sleep(0.1)  # what follows must not be taken for a request meanwhile
+            await _websocket(asked, reader, writer)
+        else:
+            writer.write(answer())
+
+    async with sites(answers) as (site,), plane(world(group("blue", site))) as made:
+        await made.healthy(site)
+        client = await made.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + _UPGRADE + b"early bye")
+        assert [(await client.answer()).status for _ in range(2)] == [200, 101]
+        assert await client.rest() == b"EARLY BYE"
+
+
+@asynchronous
 async def test_an_upgrade_that_the_target_declines_leaves_http_in_force() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)

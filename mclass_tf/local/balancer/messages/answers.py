@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 
-from mclass_tf.local.balancer.request import Request
-
 REASONS = {
     200: "OK",
     301: "Moved Permanently",
@@ -77,14 +75,3 @@ def compose(
     head.append(f"Connection: {'keep-alive' if keeps_alive else 'close'}")
     head += (f"{name}: {value}" for name, value in headers)
     return "\r\n".join((*head, "", "")).encode("latin-1") + (b"" if is_head else body)
-
-
-def error(status: int, request: Request | None, *, keeps_alive: bool) -> bytes:
-    """Return an error's answer; `request` None: there was none that could be read."""
-    return compose(
-        status,
-        body=page(status),
-        content_type="text/html",
-        keeps_alive=keeps_alive,
-        is_head=request is not None and request.method == b"HEAD",
-    )

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from mclass_tf.local.balancer.messages.desync import SHORTEST, SUSPICIOUS, Desync, is_suspicious, of_body
+from mclass_tf.local.balancer.messages.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
 
-from mclass_tf.local.balancer.desync import SHORTEST, SUSPICIOUS, Desync, is_suspicious, of_body
-from mclass_tf.local.balancer.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
-
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-_VALID_NAME = re.compile(rb"[-A-Za-z0-9]+")
 _ADDRESSES = 30  # in X-Forwarded-For
 
 
@@ -42,7 +28,6 @@ class Request:
         "desync",
         "expects_continue",
         "forwarded_for",
-        "has_invalid_headers",
         "has_upgrade",
         "headers",
         "host",
@@ -82,7 +67,6 @@ class Request:
         self.trace = b""
         self.cookies = b""
         self.has_upgrade = False
-        self.has_invalid_headers = False
 
     def add_target(self, part: bytes) -> None:
         """Take a part of the request line's target, in the order in which they come."""
@@ -119,36 +103,19 @@ class Request:
         return self.has_upgrade and self.value(b"upgrade").lower() == b"websocket"
 
     @property
+    def is_head(self) -> bool:
+        return self.method == b"HEAD"
+
+    @property
     def has_body(self) -> bool:
         return self.is_chunked or bool(self.length)
 
-    def value(self, wanted: bytes) -> bytes:
+    def value(self, name: bytes) -> bytes:
         """Return the header's value, the first where there are several; empty where there is none."""
-        return next((value for lower, _, value in self.headers if lower == wanted), b"")
+        return next((value for lower, _, value in self.headers if lower == name), b"")
 
-    def values(self, wanted: bytes) -> list[bytes]:
-        return [value for lower, _, value in self.headers if lower == wanted]
-
-    def dropped(self) -> frozenset[bytes]:
-        """Return the names of the headers that concern this connection alone."""
-        if not self.connection:
-            return HOP_BY_HOP
-        named = (part.strip().lower() for part in self.connection.split(b","))
-        return HOP_BY_HOP.union(named) - {b"host", b"content-length", b"close"}
-
-    def lines(self, *, drops_invalid: bool) -> list[bytes]:
-        """Return the header lines that go to the target as they are."""
-        dropped = self.dropped()
-        lines = []
-        for lower, name, value in self.headers:
-            if lower in _REWRITTEN or lower in dropped:
-                continue
-            if _VALID_NAME.fullmatch(name) is None:
-                self.has_invalid_headers = True
-                if drops_invalid:
-                    continue
-            lines.append(b"%b: %b\r\n" % (name, value))
-        return lines
+    def values(self, name: bytes) -> list[bytes]:
+        return [value for lower, _, value in self.headers if lower == name]
 
     def _take_target(self) -> None:
         target = self.target
@@ -224,14 +191,3 @@ _TAKEN = {
     b"x-amzn-trace-id": Request._take_trace,  # noqa: SLF001
     b"cookie": Request._take_cookie,  # noqa: SLF001
 }
-_REWRITTEN = frozenset(
-    (
-        b"host",
-        b"content-length",
-        b"expect",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-port",
-        b"x-amzn-trace-id",
-    )
-)

@@ -1,0 +1,1 @@
+"""Connections of clients: requests are read, queued and answered."""

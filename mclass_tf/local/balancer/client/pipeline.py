@@ -1,0 +1,56 @@
+"""The exchanges of one client in their order: requests may come before the one before them is answered."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mclass_tf.local.balancer.exchange import Exchange
+from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase
+from mclass_tf.local.balancer.protocols import Client
+
+_RECEIVING = RequestPhase.RECEIVING
+_QUEUED, _OVER = ExchangePhase.QUEUED, ExchangePhase.OVER
+
+
+class Pipeline:
+    """`exchanges`: the first one is being answered. `receiving`: the one whose request is still coming."""
+
+    def __init__(self, client: Client) -> None:
+        self.exchanges: deque[Exchange] = deque()
+        self.receiving: Exchange | None = None
+        self._client = client
+        self._is_advancing = False
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether nothing can happen until the client sends something."""
+        exchanges = self.exchanges
+        return not exchanges or exchanges[0].phase is _OVER or exchanges[-1].sender.phase is _RECEIVING
+
+    def advance(self) -> None:
+        """Begin requests in their order, each when the answer before it has ended.
+
+        A request without a body begins when it is whole, another one with its head.
+        A loop and no recursion: a client may send thousands at once.
+        """
+        if self._is_advancing or self._client.closes:
+            return
+        self._is_advancing = True
+        exchanges = self.exchanges
+        while exchanges:
+            first = exchanges[0]
+            is_received = first.sender.phase is not _RECEIVING
+            if first.phase is _OVER and is_received:
+                exchanges.popleft()
+            elif first.phase is _QUEUED and (is_received or first.request.has_body):
+                first.begin()
+                if self._client.closes:
+                    break
+            else:
+                break
+        self._is_advancing = False
+
+    def client_gone(self) -> None:
+        exchanges, self.exchanges = self.exchanges, deque()
+        for exchange in exchanges:
+            exchange.client_gone()

@@ -1,0 +1,214 @@
+"""Reads a client's requests, one after the other also when they come all at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mclass_tf.local.balancer.client.inbox import Inbox
+from mclass_tf.local.balancer.client.pipeline import Pipeline
+from mclass_tf.local.balancer.client.request_parser import RequestParser
+from mclass_tf.local.balancer.exchange import Exchange
+from mclass_tf.local.balancer.listener_state import ListenerState
+from mclass_tf.local.balancer.messages.desync import Desync
+from mclass_tf.local.balancer.messages.request import RefusedError, Request
+from mclass_tf.local.balancer.phases import Entry, ExchangePhase, ReadingPhase
+from mclass_tf.local.balancer.protocols import Client
+
+_AT_ONCE = range(64)  # pieces that are read of one client before it is the others' turn
+_PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
+_OVER = ExchangePhase.OVER
+_WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
+_TUNNEL, _REFUSED, _STOPPED = ReadingPhase.TUNNEL, ReadingPhase.REFUSED, ReadingPhase.STOPPED
+_TO_READING = Entry(ReadingPhase.READING)
+_TO_REFUSED = Entry(ReadingPhase.REFUSED)
+_TO_STOPPED = Entry(ReadingPhase.STOPPED)
+_TO_TUNNEL = Entry(ReadingPhase.TUNNEL)
+_TO_UPGRADING = Entry(ReadingPhase.UPGRADING)
+_TO_WAITING = Entry(ReadingPhase.WAITING)
+
+
+class RequestReader:
+    """Reads one request more than is being answered; the rest waits as it came."""
+
+    def __init__(self, client: Client, listener: ListenerState, pipeline: Pipeline) -> None:
+        self.phase = _WAITING
+        self.inbox = Inbox()
+        self._client = client
+        self._listener = listener
+        self._pipeline = pipeline
+        self._parser = RequestParser(self)
+
+    @property
+    def is_within_head(self) -> bool:
+        return self._parser.request is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether what comes is of no interest."""
+        return self.phase is _STOPPED or self.phase is _REFUSED
+
+    @property
+    def is_owed_an_end(self) -> bool:
+        """Whether the client may still be sending what will not be read."""
+        return self.phase is _REFUSED or self._pipeline.receiving is not None
+
+    # For the client's connection
+
+    def stop(self) -> None:
+        if not self.is_stopped:
+            self.phase = _TO_STOPPED[self.phase]
+        self.inbox.take_all()
+
+    def read(self) -> None:
+        """Read as many requests as may wait.
+
+        A loop and no recursion, and not for ever: a client may send thousands at once, and others want their turn.
+        """
+        if self.phase is _READING:
+            return
+        inbox, pipeline = self.inbox, self._pipeline
+        if self.phase is _WAITING and inbox.data:
+            self.phase = _TO_READING[self.phase]
+        for _ in _AT_ONCE:
+            if not inbox.data or not self._may_read():
+                break
+            self._parse(self._take_piece())
+        if self.phase is _READING:
+            self.phase = _TO_WAITING[self.phase]
+        if pipeline.exchanges:
+            pipeline.exchanges[0].sender.send()
+        if inbox.data:
+            self._put_off()
+        if inbox.data or len(pipeline.exchanges) > 1:
+            self._client.hold("turn")
+        elif self._client.holds:
+            self._client.release("turn")
+
+    def go_on(self) -> None:
+        self.read()
+        self._client.flush()
+
+    def exchange_ended(self) -> None:
+        """Begin the next request, if there is one."""
+        pipeline = self._pipeline
+        pipeline.advance()
+        if self.phase is _UPGRADING:
+            if not pipeline.exchanges:
+                asyncio.get_running_loop().call_soon(self._go_on_with_http)
+        elif self.inbox.data or self._client.holds:
+            self.read()
+
+    def switch(self) -> None:
+        """The target has accepted the other protocol."""
+        if self.phase is _UPGRADING:  # else the client is being disconnected
+            self.phase = _TO_TUNNEL[self.phase]
+        early = self.inbox.take_all()
+        if early:
+            self._pipeline.exchanges[0].sender.write(early)
+
+    def refuse_unread(self, status: int) -> None:
+        """Answer a request that was not read to the end of its head."""
+        request = self._parser.take_unread()
+        request.keeps_alive = False
+        self.stop()
+        self._pipeline.exchanges.append(Exchange(self._client, self._listener, request, refusal=status))
+        self._pipeline.advance()
+
+    # Callbacks of the parser
+
+    def head_received(self, request: Request) -> None:
+        if request.desync is not None:
+            self._mitigate(request, request.desync)
+        pipeline = self._pipeline
+        pipeline.receiving = Exchange(self._client, self._listener, request)
+        pipeline.exchanges.append(pipeline.receiving)
+        if request.has_body:  # else the request will have been received at once
+            pipeline.advance()
+
+    def body_received(self, data: bytes) -> None:
+        if self._pipeline.receiving is not None:
+            self._pipeline.receiving.request_body(data)
+
+    def request_received(self) -> None:
+        pipeline = self._pipeline
+        exchange, pipeline.receiving = pipeline.receiving, None
+        if exchange is not None:
+            exchange.sender.end()
+            if not (exchange.request.keeps_alive or exchange.request.has_upgrade):
+                self.stop()
+            pipeline.advance()
+
+    def _mitigate(self, request: Request, desync: Desync) -> None:
+        """Refuse what AWS refuses in the mode that is set, and leave no connection behind on which others would suffer."""
+        mode = self._listener.settings.desync_mode
+        self._listener.counts().counts["DesyncMitigationMode_NonCompliant_Request_Count"] += 1
+        if mode == "strictest":
+            raise RefusedError(400)
+        if desync.is_ambiguous and mode == "defensive":
+            request.keeps_alive = request.keeps_target = False
+
+    def _put_off(self) -> None:
+        """Something was not read: it never will be, or later."""
+        if self.is_stopped:
+            self.inbox.take_all()
+        elif self._may_read():
+            asyncio.get_running_loop().call_soon(self.go_on)
+
+    def _may_read(self) -> bool:
+        """Whether there is room for what the next piece will lead to."""
+        if self.phase is not _READING and self.phase is not _WAITING:
+            return False
+        if self._pipeline.receiving is not None:
+            return True
+        client = self._client
+        return len(self._pipeline.exchanges) <= 1 and not client.is_slow and not client.closes
+
+    def _take_piece(self) -> bytes | memoryview:
+        """Return what the parser gets next: up to the end of a head, or within a body."""
+        receiving = self._pipeline.receiving
+        if receiving is None:
+            return self.inbox.take(None)
+        length = receiving.request.length
+        return self.inbox.take(_PIECE if length is None else length - receiving.record.received)
+
+    def _parse(self, piece: bytes | memoryview) -> None:
+        try:
+            position = self._parser.feed(piece)
+        except RefusedError as error:
+            self._refuse(error.status)
+            return
+        if position is not None and not self.is_stopped:
+            self._await_upgrade(bytes(piece[position:]))
+
+    def _await_upgrade(self, rest: bytes) -> None:
+        """What follows a request to upgrade: the other protocol's, or the next request where it was ignored."""
+        if rest:
+            self.inbox.put_back(rest)
+        exchange = self._pipeline.exchanges[-1] if self._pipeline.exchanges else None
+        if exchange is None:
+            return
+        if exchange.request.is_websocket and exchange.phase is not _OVER:
+            self.phase = _TO_UPGRADING[self.phase]
+            self._client.hold("upgrade")  # a target that does not switch would take it for another request
+        elif not exchange.request.keeps_alive:
+            self.stop()
+
+    def _go_on_with_http(self) -> None:
+        """The target did not switch: what came meanwhile are requests."""
+        if self.phase is _UPGRADING:
+            self.phase = _TO_WAITING[self.phase]
+        self._client.release("upgrade")
+        self.go_on()
+
+    def _refuse(self, status: int) -> None:
+        pipeline = self._pipeline
+        is_last = bool(pipeline.exchanges) and not pipeline.exchanges[-1].request.keeps_alive
+        if self.is_stopped or self._client.closes or is_last:
+            self.stop()  # what comes after "Connection: close" is of no interest
+            return
+        self.phase = _TO_REFUSED[self.phase]
+        exchange, pipeline.receiving = pipeline.receiving, None
+        if exchange is not None:
+            exchange.refuse(status)
+        else:
+            self.refuse_unread(status)

@@ -1,0 +1,98 @@
+"""Reads requests, and hands them over as they come."""
+
+from __future__ import annotations
+
+import logging
+import time
+from time import monotonic
+from typing import Protocol
+
+import httptools
+
+from mclass_tf.local.balancer.messages.limits import REQUEST_SILENCE
+from mclass_tf.local.balancer.messages.request import RefusedError, Request
+
+_log = logging.getLogger(__name__)
+
+
+class RequestReceiver(Protocol):
+    """What takes the requests."""
+
+    def head_received(self, request: Request) -> None: ...
+
+    def body_received(self, data: bytes) -> None: ...
+
+    def request_received(self) -> None: ...
+
+
+class RequestParser:
+    """`request`: the one whose head is being read."""
+
+    def __init__(self, receiver: RequestReceiver) -> None:
+        self.request: Request | None = None
+        self._receiver = receiver
+        self._parser = httptools.HttpRequestParser(self)
+        self._unheard = 0  # bytes since the client got anywhere with its request
+
+    def feed(self, data: bytes | memoryview) -> int | None:
+        """Return where another protocol may begin in the data; raise RefusedError for what is no request."""
+        self._unheard += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            position: int = upgrade.args[0]
+            return position
+        except httptools.HttpParserError as error:
+            raise RefusedError(_status(error)) from error
+        if self._unheard > REQUEST_SILENCE:
+            raise RefusedError(400)
+        return None
+
+    def take_unread(self) -> Request:
+        """Return the request whose head will not be read any further, or an empty one."""
+        request, self.request = self.request, None
+        return request or Request(received_at=time.time(), started=monotonic())
+
+    # Callbacks of httptools
+
+    def on_message_begin(self) -> None:
+        self.request = Request(received_at=time.time(), started=monotonic())
+
+    def on_url(self, part: bytes) -> None:
+        assert self.request is not None  # noqa: S101
+        self.request.add_target(part)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.request is not None:  # else it is a trailer, which is not passed on
+            self.request.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        request, parser = self.request, self._parser
+        assert request is not None  # noqa: S101
+        request.complete(
+            method=parser.get_method(),
+            version=parser.get_http_version(),
+            keeps_alive=parser.should_keep_alive(),
+            has_upgrade=parser.should_upgrade(),
+        )
+        self._receiver.head_received(request)
+        self.request = None
+
+    def on_body(self, data: bytes) -> None:
+        self._unheard = 0
+        self._receiver.body_received(data)
+
+    def on_message_complete(self) -> None:
+        self._unheard = 0
+        self._receiver.request_received()
+
+
+def _status(error: httptools.HttpParserError) -> int:
+    """Return the status for the client: 400 for what is not HTTP/1, 505 for HTTP/2."""
+    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+    if isinstance(cause, RefusedError):
+        return cause.status
+    if cause is not None:
+        _log.error("a request failed", exc_info=cause)
+        return 500
+    return 505 if "PRI" in str(error) else 400

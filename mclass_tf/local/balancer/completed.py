@@ -1,0 +1,62 @@
+"""A request that has been answered, as the access log and the metrics take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.messages.target_answer import SWITCHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """A client's connection. `cipher` and `tls_version` are "-" where it is not encrypted."""
+
+    listener_arn: str
+    load_balancer_arn: str
+    protocol: str
+    port: int
+    client_ip: str
+    client_port: int
+    cipher: str
+    tls_version: str
+    trace_id: str
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.tls_version != "-"
+
+
+class CompletedRequest(NamedTuple):
+    """A tuple, since there is one for every request, and a frozen dataclass takes five times as long to make.
+
+    Times in seconds of the monotonic clock, 0 for what did not happen; sizes in bytes, without the request's head.
+
+    `target`: the one that was chosen, which may never have been reached. `target_status` 0: it has not answered.
+    `action`: of the rule that matched, as the access log names it.
+    """
+
+    connection: Connection
+    request: Request
+    priority: int | None
+    action: str
+    location: str
+    target_group_arn: str | None
+    target: str | None
+    status: int
+    target_status: int
+    received: int
+    sent: int
+    sent_at: float
+    answered_at: float
+    ended_at: float
+
+    @property
+    def is_websocket(self) -> bool:
+        return self.target_status == SWITCHING
+
+    @property
+    def response_time(self) -> float:
+        """Return what CloudWatch calls TargetResponseTime."""
+        return self.answered_at - self.sent_at

@@ -1,0 +1,75 @@
+"""What is known of a request while it is under way."""
+
+from __future__ import annotations
+
+import time
+from time import monotonic
+
+from mclass_tf.local.balancer.completed import CompletedRequest, Connection
+from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.report import Failure
+
+_LONGEST_PATH = 2048  # bytes of a path in a report
+
+
+class Record:
+    """The fields are those of `CompletedRequest`."""
+
+    __slots__ = (
+        "action",
+        "answered_at",
+        "group",
+        "location",
+        "priority",
+        "received",
+        "sent",
+        "sent_at",
+        "status",
+        "target",
+        "target_status",
+    )
+
+    def __init__(self) -> None:
+        self.group: Group | None = None
+        self.target: TargetState | None = None
+        self.priority: int | None = None
+        self.action = self.location = ""
+        self.status = self.target_status = 0
+        self.received = self.sent = 0
+        self.sent_at = self.answered_at = 0.0
+
+    def completed(self, connection: Connection, request: Request) -> CompletedRequest:
+        group, target = self.group, self.target
+        return CompletedRequest(
+            connection=connection,
+            request=request,
+            priority=self.priority,
+            action=self.action,
+            location=self.location,
+            target_group_arn=None if group is None else group.arn,
+            target=None if target is None else target.name,
+            status=self.status,
+            target_status=self.target_status,
+            received=self.received,
+            sent=self.sent,
+            sent_at=self.sent_at,
+            answered_at=self.answered_at,
+            ended_at=monotonic(),
+        )
+
+    def failure(self, connection: Connection, request: Request, status: int, reason: str) -> Failure:
+        group, target = self.group, self.target
+        now = monotonic()
+        return Failure(
+            at=time.time(),
+            load_balancer_arn=connection.load_balancer_arn,
+            target_group_arn=None if group is None else group.arn,
+            target=None if target is None else target.name,
+            target_is_draining=target is not None and (target.is_draining or target.is_gone),
+            status=status,
+            reason=reason,
+            method=request.method.decode("latin-1"),
+            path=request.path[:_LONGEST_PATH].decode("latin-1"),
+            in_flight_seconds=now - (self.sent_at or now),
+        )

@@ -1,0 +1,1 @@
+"""Connections to targets: requests are sent, answers are read."""

@@ -1,0 +1,191 @@
+"""A connection to a target: carries one request after the other, and waits in the target's pool in between."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import cast
+
+from mclass_tf.local.balancer.groups import TargetState
+from mclass_tf.local.balancer.messages.target_answer import MalformedAnswerError
+from mclass_tf.local.balancer.phases import Entry, TargetPhase
+from mclass_tf.local.balancer.protocols import AnswerReceiver
+from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
+from mclass_tf.local.balancer.target.answer_parser import AnswerParser
+
+_NEWS = 0.001  # seconds that the news of a closed connection takes between two availability zones
+_AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
+_IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
+_IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
+_TO_BUSY = Entry(TargetPhase.BUSY)
+_TO_BUSY_LOST = Entry(TargetPhase.BUSY_LOST)
+_TO_CLOSED = Entry(TargetPhase.CLOSED)
+_TO_IDLE = Entry(TargetPhase.IDLE)
+_TO_IDLE_LOST = Entry(TargetPhase.IDLE_LOST)
+
+
+async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnection:
+    """Return a new connection; raise OSError where there is none, TimeoutError where nobody answers.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues
+    """
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        if target.address is None:  # nobody answers, not even with a refusal
+            await asyncio.Event().wait()
+        address = cast("tuple[str, int]", target.address)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: TargetConnection(target, idle_timeout=idle_timeout), *address, ssl=target.group.tls
+        )
+        return connection
+
+
+class TargetConnection(asyncio.Protocol):
+    """`exchange`: the one that it carries; with a request before it, the target may be closing the connection just now.
+
+    A target that closes an idle connection is not believed at once: in AWS its FIN is under way for as long as a packet
+    takes, and a request that is sent meanwhile is lost with a 502. That is why a target's keep-alive must outlast the
+    load balancer's idle timeout, and why the load balancer does not try again:
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout
+    """
+
+    def __init__(self, target: TargetState, *, idle_timeout: float) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.target = target
+        self.exchange: AnswerReceiver | None = None
+        self.phase = _IDLE
+        self.started = 0.0
+        self._idle_timeout = idle_timeout
+        self._idle_since: float | None = None  # of the event loop's clock; None: it has carried no request
+        self._idle_seconds = 0.0  # for how long it had been idle when the request came
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser = AnswerParser()
+
+    # For the exchange
+
+    def start(self, exchange: AnswerReceiver) -> None:
+        self.exchange = exchange
+        self.started = monotonic()
+        self._parser.start(exchange)
+        if self._idle_since is not None:
+            self._idle_seconds = self.loop.time() - self._idle_since
+        if self.phase is _IDLE_LOST:
+            self.phase = _TO_BUSY_LOST[self.phase]
+            self.loop.call_soon(self.connection_lost, ConnectionResetError())
+        else:
+            self.phase = _TO_BUSY[self.phase]
+
+    def write(self, data: bytes) -> None:
+        if self.phase is not _BUSY_LOST:
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close it now; whatever the exchange still waits for will not come."""
+        self._end()
+        self._transport.abort()
+
+    # Callbacks of the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self._discard()  # nobody asked
+            return
+        client = exchange.client
+        client.touched = monotonic()
+        try:
+            is_complete = self._parser.feed(data)
+        except MalformedAnswerError:
+            self.close()
+            exchange.answer_lost("malformed_response")
+        else:
+            if is_complete:
+                self._finish(exchange)
+        client.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            if self.phase is _IDLE:
+                self.phase = _TO_IDLE_LOST[self.phase]
+                self.loop.call_later(_NEWS, self._discard)
+            return
+        self._end()
+        if self._parser.ends_with_connection and error is None:
+            exchange.answer_ended()
+        else:
+            exchange.answer_lost(self._reason())
+        exchange.client.flush()
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.client.hold("target")
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.client.release("target")
+
+    def _end(self) -> None:
+        self.exchange = self._parser.receiver = None
+        if self.phase is not _CLOSED:
+            self.phase = _TO_CLOSED[self.phase]
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _reason(self) -> str:
+        """Return why the answer is lost.
+
+        At once, after the connection had been idle for long: then the target's keep-alive had just run out.
+        """
+        is_at_once = monotonic() - self.started < _AT_ONCE
+        return "closed_while_idle" if is_at_once and self._idle_seconds > _LONG_IDLE else "closed_in_flight"
+
+    def _finish(self, exchange: AnswerReceiver) -> None:
+        """The answer is whole: go back to the pool if the target lets us, and if nothing else came with it."""
+        self.exchange = None
+        if self._parser.finish() and self.phase is _BUSY and exchange.may_keep_connection:
+            self.phase = _TO_IDLE[self.phase]
+            self._rest()
+        else:
+            self.close()
+        exchange.answer_ended()
+
+    def _rest(self) -> None:
+        target = self.target
+        if target.is_gone or target.is_draining:
+            self.close()
+            return
+        self.resume_reading()  # a slow client may have paused it
+        self._idle_since = self.loop.time()
+        target.idle.append(self)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._idle_timeout, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        left = (now if self._idle_since is None else self._idle_since) + self._idle_timeout - now
+        if self.exchange is None and left <= 0:
+            self._discard()
+        else:
+            wait = self._idle_timeout if self.exchange is not None else left
+            self._timer = self.loop.call_later(max(wait, 0.001), self._check_idle)
+
+    def _discard(self) -> None:
+        """Leave the pool and close; without effect on one that carries a request."""
+        if self.exchange is not None or self.phase is _CLOSED:
+            return
+        if self in self.target.idle:
+            self.target.idle.remove(self)
+        self.close()
