@@ -21,7 +21,7 @@ from mclass_tf.local.balancer.target.connection import connect
 _LONGEST_LOCATION = 8 * 1024
 _LONGEST_WAIT = 64 * 1024  # bytes of a request's body that wait for a connection to the target
 _RECEIVING, _SENT = RequestPhase.RECEIVING, RequestPhase.SENT
-_QUEUED, _PENDING, _ANSWERING = ExchangePhase.QUEUED, ExchangePhase.PENDING, ExchangePhase.ANSWERING
+_QUEUED, _PENDING = ExchangePhase.QUEUED, ExchangePhase.PENDING
 _TUNNEL, _OVER = ExchangePhase.TUNNEL, ExchangePhase.OVER
 _TO_ANSWERING = Entry(ExchangePhase.ANSWERING)
 _TO_OVER = Entry(ExchangePhase.OVER)

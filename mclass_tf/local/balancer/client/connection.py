@@ -20,7 +20,7 @@ from mclass_tf.local.balancer.phases import ClientPhase, Entry, ReadingPhase
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
 _OPEN, _LAST_ANSWER = ClientPhase.OPEN, ClientPhase.LAST_ANSWER
 _CLOSING, _RESETTING = ClientPhase.CLOSING, ClientPhase.RESETTING
-_CLOSED, _LOST = ClientPhase.CLOSED, ClientPhase.LOST
+_LOST = ClientPhase.LOST
 _TUNNEL = ReadingPhase.TUNNEL
 _TO_CLOSED = Entry(ClientPhase.CLOSED)
 _TO_CLOSING = Entry(ClientPhase.CLOSING)
@@ -178,7 +178,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.is_slow = False
         if self.pipeline.exchanges:
             self.pipeline.exchanges[0].sender.resume_answer()
-        self.reader.go_on()
+        self.reader.resume()
 
     def _check_idle(self) -> None:
         timeout = self.listener.settings.idle_timeout
@@ -204,7 +204,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.reader.stop()
         if is_reset:
             _reset(self._transport)
-        elif self._transport.can_write_eof() and self.reader.is_owed_an_end:
+        elif self._transport.can_write_eof() and self.reader.needs_lingering_close:
             for reason in tuple(self.holds):
                 self.release(reason)
             with contextlib.suppress(

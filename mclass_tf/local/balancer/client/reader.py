@@ -18,7 +18,7 @@ _AT_ONCE = range(64)  # pieces that are read of one client before it is the othe
 _PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
 _OVER = ExchangePhase.OVER
 _WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
-_TUNNEL, _REFUSED, _STOPPED = ReadingPhase.TUNNEL, ReadingPhase.REFUSED, ReadingPhase.STOPPED
+_REFUSED, _STOPPED = ReadingPhase.REFUSED, ReadingPhase.STOPPED
 _TO_READING = Entry(ReadingPhase.READING)
 _TO_REFUSED = Entry(ReadingPhase.REFUSED)
 _TO_STOPPED = Entry(ReadingPhase.STOPPED)
@@ -48,8 +48,8 @@ class RequestReader:
         return self.phase is _STOPPED or self.phase is _REFUSED
 
     @property
-    def is_owed_an_end(self) -> bool:
-        """Whether the client may still be sending what will not be read."""
+    def needs_lingering_close(self) -> bool:
+        """Whether the client may still be sending: a close at once would be a reset, and lose the answer."""
         return self.phase is _REFUSED or self._pipeline.receiving is not None
 
     # For the client's connection
@@ -78,13 +78,13 @@ class RequestReader:
         if pipeline.exchanges:
             pipeline.exchanges[0].sender.send()
         if inbox.data:
-            self._put_off()
+            self._postpone()
         if inbox.data or len(pipeline.exchanges) > 1:
             self._client.hold("turn")
         elif self._client.holds:
             self._client.release("turn")
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.read()
         self._client.flush()
 
@@ -94,7 +94,7 @@ class RequestReader:
         pipeline.advance()
         if self.phase is _UPGRADING:
             if not pipeline.exchanges:
-                asyncio.get_running_loop().call_soon(self._go_on_with_http)
+                asyncio.get_running_loop().call_soon(self._continue_with_http)
         elif self.inbox.data or self._client.holds:
             self.read()
 
@@ -147,12 +147,12 @@ class RequestReader:
         if desync.is_ambiguous and mode == "defensive":
             request.keeps_alive = request.keeps_target = False
 
-    def _put_off(self) -> None:
+    def _postpone(self) -> None:
         """Something was not read: it never will be, or later."""
         if self.is_stopped:
             self.inbox.take_all()
         elif self._may_read():
-            asyncio.get_running_loop().call_soon(self.go_on)
+            asyncio.get_running_loop().call_soon(self.resume)
 
     def _may_read(self) -> bool:
         """Whether there is room for what the next piece will lead to."""
@@ -193,12 +193,12 @@ class RequestReader:
         elif not exchange.request.keeps_alive:
             self.stop()
 
-    def _go_on_with_http(self) -> None:
+    def _continue_with_http(self) -> None:
         """The target did not switch: what came meanwhile are requests."""
         if self.phase is _UPGRADING:
             self.phase = _TO_WAITING[self.phase]
         self._client.release("upgrade")
-        self.go_on()
+        self.resume()
 
     def _refuse(self, status: int) -> None:
         pipeline = self._pipeline
