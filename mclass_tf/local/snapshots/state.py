@@ -166,6 +166,16 @@ def fill_dict(empty: dict[Any, Any], content: tuple[dict[Any, Any], dict[str, An
         empty.default_factory = factory
 
 
+def nested_dict() -> defaultdict[Any, dict[Any, Any]]:
+    """Return a dictionary of dictionaries: moto's Parameter Store has its tags in such ones, each made by a lambda."""
+    return defaultdict(dict)
+
+
+def nested_dicts() -> Callable[[], defaultdict[Any, dict[Any, Any]]]:
+    """Return what makes such dictionaries."""
+    return nested_dict
+
+
 def private_key(pem: bytes) -> Any:
     """Return the private key of a certificate."""
     return serialization.load_pem_private_key(pem, password=None)
@@ -182,10 +192,25 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
     certificate,
     fill_dict,
     lock,
+    nested_dict,
+    nested_dicts,
     new_dict,
     private_key,
     reentrant_lock,
 )
+
+
+def _reduced(function: types.FunctionType | types.MethodType) -> Any:
+    if isinstance(function, types.MethodType):
+        return bound, (function.__self__, function.__name__)
+    return (nested_dicts, ()) if _makes_nested_dicts(function) else NotImplemented
+
+
+def _makes_nested_dicts(function: types.FunctionType) -> bool:
+    """Whether it is a lambda of moto's that makes a dictionary of dictionaries: it has no name by which it could be stored."""
+    if function.__name__ != "<lambda>" or not function.__module__.startswith("moto."):
+        return False
+    return function.__code__.co_argcount == 0 and function() == nested_dict()
 
 
 class _Pickler(pickle.Pickler):
@@ -196,8 +221,8 @@ class _Pickler(pickle.Pickler):
             # The versions of S3's objects are lists that items() does not show, and to which setting an item appends.
             content = (dict(dict.items(value)), vars(value), getattr(value, "default_factory", None))
             return new_dict, (type(value),), content, None, None, fill_dict
-        if isinstance(value, types.MethodType):
-            return bound, (value.__self__, value.__name__)
+        if isinstance(value, types.FunctionType | types.MethodType):
+            return _reduced(value)
         if isinstance(value, PrivateKey):
             return private_key, (value.private_bytes(_PEM, _PKCS8, _CLEAR),)
         if isinstance(value, x509.Certificate):

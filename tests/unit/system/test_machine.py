@@ -149,9 +149,7 @@ def few_descriptors() -> None:
 
 @pytest.mark.parametrize("limit", ["descriptors", "threads"])
 def test_an_apply_with_too_few_descriptors_or_threads_is_not_begun(limit: str, tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from mclass_tf import machine; machine.require_room(pathlib.Path(sys.argv[1]))"
-    )
+    code = "import sys, pathlib; from mclass_tf.system import machine; machine.require_room(pathlib.Path(sys.argv[1]))"
     argv = [sys.executable, "-c", code, str(tmp_path)]
     before: Callable[[], None] | None = few_descriptors
     if limit == "threads":

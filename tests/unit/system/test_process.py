@@ -125,7 +125,7 @@ def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from mclass_tf import process
+from mclass_tf.system import process
 from mclass_tf.errors import InterruptedByUserError
 from mclass_tf.system.runs import RunFolder
 

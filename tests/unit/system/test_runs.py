@@ -22,7 +22,7 @@ from tests.flows.killed import until
 COMMAND = """
 import os, sys
 from pathlib import Path
-from mclass_tf import process
+from mclass_tf.system import process
 from mclass_tf.system.runs import RunFolder
 
 child = '''

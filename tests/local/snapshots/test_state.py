@@ -1,0 +1,26 @@
+"""The state in a snapshot: what a service of the local AWS has is there again after it was written and read."""
+
+from __future__ import annotations
+
+from moto.ssm.models import ssm_backends
+
+from mclass_tf.local.aws.ecs.model.task import EveryTask
+from mclass_tf.local.snapshots import state
+from tests.local.in_process import client, new_account
+
+
+def test_parameters_that_tasks_have_as_secrets_are_kept_with_their_tags() -> None:
+    account = new_account()
+    ssm = client(account, "ssm")
+    ssm.put_parameter(
+        Name="/key", Value="s3cret", Type="SecureString", Tags=[{"Key": "team", "Value": "orders"}]
+    )
+    written = state.dump(EveryTask(stopped=[], started=[]))
+    ssm_backends.pop(account)
+
+    state.load(written)
+
+    value = ssm.get_parameter(Name="/key", WithDecryption=True)["Parameter"]["Value"]
+    tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/key")["TagList"]
+    assert (value, tags) == ("s3cret", [{"Key": "team", "Value": "orders"}])
+    assert state.dump(EveryTask(stopped=[], started=[]))  # what was read can be written again
