@@ -22,6 +22,7 @@ from mclass_tf.errors import (
     AccountMismatchError,
     ConfigurationError,
     CredentialsError,
+    Hint,
     MclassError,
     UnreachableError,
 )
@@ -456,7 +457,11 @@ def _explained(access: Access) -> Iterator[None]:
         # An endpoint that is gone is not a matter of credentials.
         raise UnreachableError(
             f"nothing answers at {where}: {error}",
-            hint="the local AWS: `local up`, and enter it again, or unset AWS_ENDPOINT_URL; AWS: look at the network",
+            hint=Hint(
+                "the local AWS: ",
+                ("local", "up"),
+                ", and enter it again, or unset AWS_ENDPOINT_URL; AWS: look at the network",
+            ),
         ) from None
     except (BotoCoreError, ClientError) as error:
         raise CredentialsError(

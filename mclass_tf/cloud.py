@@ -9,7 +9,7 @@ from pathlib import Path
 from mclass_tf import local
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
-from mclass_tf.errors import LocalAwsUnavailableError
+from mclass_tf.errors import Hint, LocalAwsUnavailableError
 from mclass_tf.local.access.key import Key
 from mclass_tf.local.loopback import ask
 from mclass_tf.system import machine
@@ -100,7 +100,7 @@ def start_local(
             snapshot=snapshot and snapshot.absolute(),
         )
     except local.LocalAwsError as error:
-        raise LocalAwsUnavailableError(error.message, hint=error.hint) from None
+        raise LocalAwsUnavailableError(error.message, hint=Hint(*error.hint)) from None
 
 
 def seed_certificate(cloud: Cloud, environment: Environment, *, arn: str) -> None:
@@ -117,5 +117,5 @@ def seed_certificate(cloud: Cloud, environment: Environment, *, arn: str) -> Non
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or LocalAwsUnavailableError(
             f"{cloud.label} did not take the certificate {arn}: {error}",
-            hint="look at its log; `local status` says where",
+            hint=Hint("look at its log; ", ("local", "status"), " says where"),
         ) from None

@@ -67,8 +67,28 @@ import datetime as dt
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
+
+
+class Hint(str):
+    """What to do next: texts, and commands of this package as their words, such as `("plan", "dev")`.
+
+    It reads as one text, with commands between backticks. The command line spells them out so that they can be pasted, which
+    needs `pieces`: a hint that is part of another is passed as one of its pieces, since an f-string makes plain text of it.
+    """
+
+    __slots__ = ("pieces",)
+    pieces: tuple[str | tuple[str, ...], ...]
+
+    def __new__(cls, *pieces: str | tuple[str, ...]) -> Self:
+        flat = tuple(
+            chain.from_iterable(each.pieces if isinstance(each, Hint) else (each,) for each in pieces)
+        )
+        hint = super().__new__(cls, "".join(p if isinstance(p, str) else f"`{shlex.join(p)}`" for p in flat))
+        hint.pieces = flat
+        return hint
 
 
 class MclassError(Exception):
@@ -79,7 +99,7 @@ class MclassError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = Hint(hint)
 
 
 class UsageError(MclassError):

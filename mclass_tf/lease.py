@@ -31,7 +31,7 @@ from typing import Any
 from mclass_tf import stored
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.environment import Backend
-from mclass_tf.errors import DamagedObjectError, LeaseHeldError, LeaseLostError, LedgerError
+from mclass_tf.errors import DamagedObjectError, Hint, LeaseHeldError, LeaseLostError, LedgerError
 
 LIFETIME = 90.0
 """Seconds after which a lease that is not renewed is anybody's."""
@@ -173,8 +173,15 @@ class Lease:
         return LeaseHeldError(
             f"{held.who} is at work in {name} since {held.since}: {held.command}{what} "
             f"({held.host}, process {held.pid}); nothing was changed",
-            hint=f"wait for it to end (`status {name}`), or take its rollout back: `rollback {name}`; if it is dead, "
-            f"its lease ends within {LIFETIME:.0f} s, and `release {name} --resume` goes on with what it has begun",
+            hint=Hint(
+                "wait for it to end (",
+                ("status", name),
+                "), or take its rollout back: ",
+                ("rollback", name),
+                f"; if it is dead, its lease ends within {LIFETIME:.0f} s, and ",
+                ("release", name, "--resume"),
+                " goes on with what it has begun",
+            ),
             holder=held.who,
             since=held.since,
             digest=held.digest,
@@ -184,8 +191,12 @@ class Lease:
         name = self._environment
         return LeaseLostError(
             f"this command has lost the lease on {name} and has stopped: {_who_has(current)}",
-            hint=f"`status {name}` shows what runs and what is under way; `release {name} --resume` goes on with what this "
-            "command has begun, once nobody else is at work there",
+            hint=Hint(
+                ("status", name),
+                " shows what runs and what is under way; ",
+                ("release", name, "--resume"),
+                " goes on with what this command has begun, once nobody else is at work there",
+            ),
         )
 
     def _read(self) -> _StoredLease | None:

@@ -26,7 +26,7 @@ from mclass_tf import attempt_names, stored
 from mclass_tf.attempt_names import Names
 from mclass_tf.aws import Aws, error_code, error_message
 from mclass_tf.environment import Backend
-from mclass_tf.errors import DamagedObjectError, LedgerError
+from mclass_tf.errors import DamagedObjectError, Hint, LedgerError
 
 VERSION = 1
 LOOKED_BACK = 50
@@ -294,7 +294,7 @@ class Ledger:
         name = url.rstrip("/").rpartition("/")[2]
         record = self._record(name) if self.url(name) == url else None
         if record is None:
-            raise LedgerError(f"the ledger has no {url}", hint="`history ENV` tells what it has")
+            raise LedgerError(f"the ledger has no {url}", hint=Hint(("history", "ENV"), " tells what it has"))
         return record
 
     def latest_first(self, *, most: int) -> Iterator[Record]:

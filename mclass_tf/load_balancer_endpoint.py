@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mclass_tf.cloud import Cloud
-from mclass_tf.errors import EndpointError
+from mclass_tf.errors import EndpointError, Hint
 from mclass_tf.local.loopback import ask
 from mclass_tf.system import machine
 from mclass_tf.trust import Trust
@@ -59,7 +59,9 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
     if not listeners:
         raise EndpointError(
             f"no load balancer of {cloud.label} listens at {url}",
-            hint="`local status` lists those that do; a local AWS that was started anew has none",
+            hint=Hint(
+                ("local", "status"), " lists those that do; a local AWS that was started anew has none"
+            ),
         )
     _, listener = listeners[0]
     return Endpoint(
@@ -97,7 +99,7 @@ def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
     except (OSError, ValueError) as error:
         raise machine.shortage(error) or EndpointError(
             f"{cloud.label} does not say where its load balancers are: {error}",
-            hint="look at its log; `local status` says where",
+            hint=Hint("look at its log; ", ("local", "status"), " says where"),
         ) from None
     return tuple(
         LoadBalancer(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf import plan_json, stored
-from mclass_tf.errors import DamagedObjectError, PlanRefusedError
+from mclass_tf.errors import DamagedObjectError, Hint, PlanRefusedError
 from mclass_tf.system import machine
 
 
@@ -139,12 +139,12 @@ class SavedPlan:
         """Raise PlanRefusedError unless the file is there and has not been altered."""
         if not self.path.is_file():
             raise PlanRefusedError(
-                f"the plan {self.path} is gone", hint=f"plan again: `plan {self.environment}`"
+                f"the plan {self.path} is gone", hint=Hint("plan again: ", ("plan", self.environment))
             )
         if digest(self.path) != self.sha256:
             raise PlanRefusedError(
                 f"the plan {self.path} was altered after the gates approved it",
-                hint=f"nothing was applied; plan again: `plan {self.environment}`",
+                hint=Hint("nothing was applied; plan again: ", ("plan", self.environment)),
             )
 
 
@@ -184,7 +184,7 @@ def state_of(path: Path) -> tuple[str, int]:
             state = stored.parsed(member.read(stored.MOST), _State, url=str(path))
     except (*_NO_ZIP, DamagedObjectError) as error:
         raise machine.shortage(error) or PlanRefusedError(
-            f"{path} is not a plan that Terraform saved", hint="make one with: `plan ENV`"
+            f"{path} is not a plan that Terraform saved", hint=Hint("make one with: ", ("plan", "ENV"))
         ) from None
     return state.lineage, state.serial
 

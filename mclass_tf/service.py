@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.aws import Aws, error_code
-from mclass_tf.errors import ConfigurationError, ServiceEvent, ServiceGoneError
+from mclass_tf.errors import ConfigurationError, Hint, ServiceEvent, ServiceGoneError
 from mclass_tf.strategy import stages_of_pauses
 
 # A service deployment in one of these is not over.
@@ -352,7 +352,7 @@ class Ecs:
         name = self._environment
         return ServiceGoneError(
             f"there is no service {self._name} in the cluster {self._cluster}: somebody has deleted it",
-            hint=f"`plan {name}`, then `apply {name}`, make it anew",
+            hint=Hint(("plan", name), ", then ", ("apply", name), ", make it anew"),
         )
 
     def service_deployments(self) -> tuple[ServiceDeployment, ...]:

@@ -17,6 +17,7 @@ from mclass_tf import aws, buckets, cloud, environment, hcl, terraform, terrafor
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
+    Hint,
     InterruptedByUserError,
     StateNotStoredError,
     StillRunningError,
@@ -243,11 +244,14 @@ class Session:
             raise
         except TerraformError as error:
             lock = self.lock()
-            first = f"`unlock {self.environment.name} {lock}`" if lock else "mend what the message names"
+            first = Hint(("unlock", self.environment.name, lock)) if lock else "mend what the message names"
             raise StateNotStoredError(
                 f"the backend still does not take the state {rescued}: {error.message}",
-                hint=f"{first}, then run this again. Keep the file: what the last apply made is in no other state. Where "
-                f"the bucket has a later one that is right, delete it: rm {shlex.quote(str(rescued))}",
+                hint=Hint(
+                    first,
+                    ", then run this again. Keep the file: what the last apply made is in no other state. Where the bucket "
+                    f"has a later one that is right, delete it: rm {shlex.quote(str(rescued))}",
+                ),
             ) from None
         rescued.unlink()
 

@@ -11,7 +11,7 @@ from typing import Any
 from mclass_tf import stored
 from mclass_tf.aws import Aws
 from mclass_tf.environment import Backend
-from mclass_tf.errors import BackendMissingError, DamagedObjectError
+from mclass_tf.errors import BackendMissingError, DamagedObjectError, Hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
         if code == "NoSuchBucket":
             raise BackendMissingError(
                 f"the state bucket {backend.bucket} does not exist",
-                hint=f"make it: `bootstrap {environment}`",
+                hint=Hint("make it: ", ("bootstrap", environment)),
                 file=backend.file,
                 key="bucket",
             ) from None

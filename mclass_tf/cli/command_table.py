@@ -1,4 +1,4 @@
-"""Every command of the command line. The parser, `--help` and the commands that hints name are made from this table.
+"""Every command of the command line. The parser and `--help` are made from this table.
 
 It imports nothing that a command needs: --help answers at once.
 """
@@ -62,12 +62,6 @@ class Command:
     passes_on: bool = False
     usage: str | None = None
     epilog: str | None = EXIT_CODES
-
-    @property
-    def stands_alone(self) -> bool:
-        """Tell whether its name alone is a command line."""
-        options_only = all(isinstance(item, OneOf) or item.is_option for item in self.arguments)
-        return options_only and not self.commands
 
 
 SHARED = (

@@ -12,7 +12,7 @@ from mclass_tf import cloud, environment, flows, load_balancer_endpoint, local
 from mclass_tf.cli import shell
 from mclass_tf.cli.call import Call, engine
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, MclassError
+from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, Hint, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 from mclass_tf.terraform import commands
@@ -47,7 +47,7 @@ def down(call: Call) -> Outcome:
     try:
         stopped = local.down(home=cloud.local_home(call.project.home))
     except local.LocalAwsError as error:
-        raise ConfigurationError(error.message, hint=error.hint) from None
+        raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
     return Outcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
 
@@ -57,7 +57,7 @@ def save(call: Call) -> Outcome:
     try:
         size = local.save(home=cloud.local_home(call.project.home), path=path.absolute())
     except local.LocalAwsError as error:
-        raise ConfigurationError(error.message, hint=error.hint) from None
+        raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = f"saved to {path} ({size / 1e6:.1f} MB)\nstart from it: python -m mclass_tf local up --from {shlex.quote(str(path))}"
     return Outcome(text=text, document={"file": str(path), "bytes": size})
 

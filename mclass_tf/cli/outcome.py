@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -11,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf import aws, terminal
-from mclass_tf.cli.command_table import COMMANDS
-from mclass_tf.errors import MclassError
+from mclass_tf.errors import Hint, MclassError
 from mclass_tf.system import machine
 
 
@@ -34,7 +32,7 @@ class Outcome:
         cls, error: MclassError, *, use_local: bool, document: Mapping[str, Any] | None = None, text: str = ""
     ) -> Outcome:
         """Return the outcome of a command that ended with `error`; `document` where it had something to say all the same."""
-        hint = _commands_in(error.hint, use_local=use_local)
+        hint = _spelled_out(error.hint, use_local=use_local)
         shown = {
             "type": type(error).__name__,
             "message": str(error),
@@ -63,20 +61,14 @@ def unexpected(error: Exception) -> MclassError:
     return machine.shortage(error) or aws.refusal(error) or bug
 
 
-_COMMAND = re.compile(
-    rf"`(({'|'.join(command.name for command in COMMANDS if not command.passes_on)}) [^`]*"
-    rf"|{'|'.join(command.name for command in COMMANDS if command.stands_alone)})`"
-)
+def _spelled_out(hint: Hint, *, use_local: bool) -> Hint:
+    """Spell out the commands of a hint, so that they can be pasted, and act on the same cloud."""
 
+    def command_line(words: tuple[str, ...]) -> tuple[str, ...]:
+        option = ("--local",) if use_local and words[0] != "local" else ()
+        return ("python", "-m", "mclass_tf", *words, *option)
 
-def _commands_in(hint: str, *, use_local: bool) -> str:
-    """Spell out the commands that a hint names, so that they can be typed as they stand, and on the same target."""
-
-    def spelled(command: re.Match[str]) -> str:
-        option = " --local" if use_local and command[2] != "local" else ""
-        return f"`python -m mclass_tf {command[1]}{option}`"
-
-    return _COMMAND.sub(spelled, hint)
+    return Hint(*(piece if isinstance(piece, str) else command_line(piece) for piece in hint.pieces))
 
 
 def together(outcomes: Mapping[str, Outcome]) -> Outcome:

@@ -13,7 +13,7 @@ from mclass_tf import describe, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import RolloutError, VerificationError
+from mclass_tf.errors import Hint, RolloutError, VerificationError
 from mclass_tf.flows import Choice, Planned, Released
 from mclass_tf.gates import table
 from mclass_tf.ledger import Compared
@@ -96,7 +96,7 @@ def served(session: Session, released: Released) -> Outcome:
     total = report.passed + report.failed
     unverified = VerificationError(
         f"{released.digest} serves in {released.environment}, but {report.failed} of {total} checks failed",
-        hint=f"`verify {released.environment}` shows which; the release is not proven",
+        hint=Hint(("verify", released.environment), " shows which; the release is not proven"),
     )
     failed = Outcome.failed(unverified, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document}, text=_summary(released))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mclass_tf.environment.text import read_bytes
-from mclass_tf.errors import ConfigurationError, EngineError
+from mclass_tf.errors import ConfigurationError, EngineError, Hint
 from mclass_tf.hcl.expression import Attribute, from_value, is_literal, literal
 from mclass_tf.hcl.syntax import Document, parse
 from mclass_tf.lines import key_on
@@ -51,7 +51,7 @@ class Values(Mapping[str, Any]):
         except EngineError as error:
             raise EngineError(
                 f"only Terraform can say what {name} is: {error.message}",
-                hint=f"write {name} as a literal, or: {error.hint}",
+                hint=Hint(f"write {name} as a literal, or: ", error.hint),
                 file=self.file,
                 line=self.line(name),
                 key=name,

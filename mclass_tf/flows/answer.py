@@ -11,6 +11,7 @@ from mclass_tf import verify
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import (
     ConfigurationError,
+    Hint,
     LeaseHeldError,
     NothingToAnswerError,
     VerificationError,
@@ -127,12 +128,12 @@ def _waiting(deployer: Deployer) -> ServiceDeployment:
         why = "nobody answered its pause in time" if is_late else "it waits for no answer"
         raise NothingToAnswerError(
             f"the rollout in {name} is being rolled back: {why}; nothing was changed",
-            hint=f"`status {name}` tells how far it is; release again when it is over",
+            hint=Hint(("status", name), " tells how far it is; release again when it is over"),
         )
     stage = (whole.stage or whole.status).lower().replace("_", " ")
     raise NothingToAnswerError(
         f"the rollout in {name} waits for no answer, it is at {stage}; nothing was changed",
-        hint=f"`status {name}` tells how far it is; `abort {name}` takes it back",
+        hint=Hint(("status", name), " tells how far it is; ", ("abort", name), " takes it back"),
     )
 
 
@@ -140,7 +141,12 @@ def _nothing_under_way(deployer: Deployer) -> NothingToAnswerError:
     name = deployer.session.environment.name
     return NothingToAnswerError(
         f"no rollout is under way in {name}; nothing was changed",
-        hint=f"`history {name}` tells what the last one came to; `rollback {name}` goes back to the release before",
+        hint=Hint(
+            ("history", name),
+            " tells what the last one came to; ",
+            ("rollback", name),
+            " goes back to the release before",
+        ),
     )
 
 
@@ -159,7 +165,12 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
         name = session.environment.name
         raise VerificationError(
             f"the smoke test failed: {problem}; the rollout in {name} was not told to go on",
-            hint=f"`abort {name}` takes it back; `continue {name} --skip-smoke` goes on all the same",
+            hint=Hint(
+                ("abort", name),
+                " takes it back; ",
+                ("continue", name, "--skip-smoke"),
+                " goes on all the same",
+            ),
         )
 
 
@@ -174,7 +185,7 @@ def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
             name = deployer.session.environment.name
             raise NothingToAnswerError(
                 f"ECS takes no answer any more in {name}: somebody was there before, or its time is over",
-                hint=f"`status {name}` tells how far it is",
+                hint=Hint(("status", name), " tells how far it is"),
             ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mclass_tf.errors import EndpointError
+from mclass_tf.errors import EndpointError, Hint
 from mclass_tf.load_balancer_endpoint import Endpoint, resolve
 from mclass_tf.session import Session
 from mclass_tf.trust import trust_in
@@ -21,6 +21,6 @@ def locate(session: Session, url: str, *, certificate_arn: str | None) -> Endpoi
     if certificate_arn is None:
         raise EndpointError(
             f"{url} is of TLS, but no certificate was applied: what answers cannot be told from anybody else",
-            hint=f"`verify {session.environment.name}` compares the listeners with what was applied",
+            hint=Hint(("verify", session.environment.name), " compares the listeners with what was applied"),
         )
     return replace(endpoint, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from mclass_tf import gates, hcl, inputs, load_balancer_endpoint, verify
 from mclass_tf.errors import (
     ApprovalRefusedError,
+    Hint,
     MclassError,
     NothingAppliedError,
     PlanOutdatedError,
@@ -173,7 +174,13 @@ def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -
     if shown is not None and approved.saved.sha256 != shown:
         raise PlanRefusedError(
             f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
-            hint=f"nothing was applied; `apply {name}` applies what that one has planned, `plan {name}` shows it anew",
+            hint=Hint(
+                "nothing was applied; ",
+                ("apply", name),
+                " applies what that one has planned, ",
+                ("plan", name),
+                " shows it anew",
+            ),
         )
     session.restore_state()
     _current(session, approved.saved)
@@ -196,7 +203,7 @@ def _approved(session: Session, path: Path) -> gates.ApprovedPlan:
         others = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise PlanOutdatedError(
             f"{changes[0]}{others}, since the plan {path} was made",
-            hint=f"nothing was applied; plan again: `plan {session.environment.name}`",
+            hint=Hint("nothing was applied; plan again: ", ("plan", session.environment.name)),
             image=approved.saved.requested_image,
         )
     if approved.saved.image_in_force:
@@ -226,7 +233,7 @@ def _taken_in(session: Session, file: Path) -> Path:
 
 
 def _no_plan(session: Session, path: Path) -> PlanRefusedError:
-    hint = f"nothing was applied; make one: `plan {session.environment.name}`"
+    hint = Hint("nothing was applied; make one: ", ("plan", session.environment.name))
     return PlanRefusedError(f"there is no plan {path}", hint=hint)
 
 
@@ -265,7 +272,7 @@ def applied_state(session: Session) -> State:
         forgets = "; a local AWS that is started anew is empty" if session.cloud.is_local else ""
         raise NothingAppliedError(
             f"nothing is applied in {name} on {session.cloud.label}{forgets}",
-            hint=f"`plan {name}`, then `apply {name}`",
+            hint=Hint(("plan", name), ", then ", ("apply", name)),
         )
     return state
 
@@ -411,7 +418,9 @@ def _current(session: Session, saved: SavedPlan) -> None:
     if now.serial != saved.serial or (now.lineage and now.lineage != saved.lineage):
         raise PlanRefusedError(
             f"the plan of {saved.environment} is stale: made from state {saved.serial}, the state is now {now.serial}",
-            hint=f"somebody applied in between; nothing was done; plan again: `plan {saved.environment}`",
+            hint=Hint(
+                "somebody applied in between; nothing was done; plan again: ", ("plan", saved.environment)
+            ),
         )
 
 
@@ -421,7 +430,7 @@ def _require_in_force(session: Session, saved: SavedPlan, state: State) -> None:
     if chosen.digest != saved.image_in_force:
         raise PlanOutdatedError(
             f"the plan {saved.path} starts {saved.image_in_force}, and the image in force is now {chosen}",
-            hint=f"nothing was applied; plan again: `plan {saved.environment}`",
+            hint=Hint("nothing was applied; plan again: ", ("plan", saved.environment)),
             image=None,
         )
 
@@ -450,8 +459,10 @@ def _with_rescued_state(session: Session, saved: SavedPlan, error: MclassError) 
     rescued = session.rescue_state(saved.lineage, saved.serial)
     if rescued is not None:
         name = session.environment.name
-        error.hint = (
-            f"the backend did not take the state; it is in {rescued}. `plan {name}` writes it to the backend, once that takes it. "
-            f"{error.hint}"
+        error.hint = Hint(
+            f"the backend did not take the state; it is in {rescued}. ",
+            ("plan", name),
+            " writes it to the backend, once that takes it. ",
+            error.hint,
         )
     return error

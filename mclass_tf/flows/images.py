@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mclass_tf import image
-from mclass_tf.errors import ImageRefusedError, RevisionError
+from mclass_tf.errors import Hint, ImageRefusedError, RevisionError
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.session import Project, Report, Session
 from mclass_tf.system import process
@@ -66,7 +66,11 @@ def push_image(session: Session, *, digest: str | None = None, tag: str | None =
         raise ImageRefusedError(
             f"{built.digest} was made by the built-in builder, for the local AWS of this machine: it has no operating "
             f"system and no Python, and cannot run on {session.cloud.label}",
-            hint="build it with docker, podman or buildah: `build --builder podman`; or push to the local AWS: --local",
+            hint=Hint(
+                "build it with docker, podman or buildah: ",
+                ("build", "--builder", "podman"),
+                "; or push to the local AWS: --local",
+            ),
         )
     registry = image.Registry(
         image.log_in(session.aws),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mclass_tf import image, verify
-from mclass_tf.errors import InterruptedByUserError, PromotionRefusedError
+from mclass_tf.errors import Hint, InterruptedByUserError, PromotionRefusedError
 from mclass_tf.flows.attempt import begun, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.differences import Difference, Side, differences
@@ -111,10 +111,10 @@ def require_path(source: Session, session: Session) -> None:
     if allowed == name:
         return
     takes = f"takes its releases from {allowed}" if allowed else "takes releases from no environment"
-    usual = f"promote from there: `promote {allowed} {goal}`; " if allowed else ""
+    usual = Hint("promote from there: ", ("promote", allowed, goal), "; ") if allowed else ""
     raise PromotionRefusedError(
         f"{goal} {takes}, not from {name}; nothing was changed",
-        hint=f'{usual}promotes_from = "{name}" in environments/{goal}/environment.toml lets it',
+        hint=Hint(usual, f'promotes_from = "{name}" in environments/{goal}/environment.toml lets it'),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mclass_tf import rollout, verify
 from mclass_tf.aws import error_code
 from mclass_tf.environment import PromotionSettings
-from mclass_tf.errors import NoImageError, NotServingError, PromotionRefusedError
+from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.scans import require_clean_scans
@@ -64,7 +64,7 @@ def require_not_withdrawn(source: Session, *, digest: str) -> None:
     if not any(record.begun.digest == digest for record in proven_releases(looked_at[::-1])):
         raise PromotionRefusedError(
             f"{digest} was taken back in {name} since its promotion was cut off; nothing was changed",
-            hint=f"promote what serves there now; `history {name}` tells what happened",
+            hint=Hint("promote what serves there now; ", ("history", name), " tells what happened"),
             digest=digest,
         )
 
@@ -76,7 +76,7 @@ def serving_digest(deployer: Deployer) -> str:
     if holder is not None:
         raise PromotionRefusedError(
             f"{holder.who} is at work in {name} since {holder.since}: {holder.command} {holder.digest}".rstrip(),
-            hint=f"wait for it to end: `status {name}`",
+            hint=Hint("wait for it to end: ", ("status", name)),
         )
     current = deployer.ongoing()
     if current is not None:
@@ -84,13 +84,14 @@ def serving_digest(deployer: Deployer) -> str:
         raise PromotionRefusedError(
             f"a deployment in {name} is {doing} since {current.created_at:%Y-%m-%d %H:%M:%S} UTC: "
             "what it comes to is not known yet",
-            hint=f"wait for it to end: `status {name}`",
+            hint=Hint("wait for it to end: ", ("status", name)),
         )
     service = deployer.service()
     digest = deployer.image_of(service.task_definition_arn).rpartition("@")[2]
     if service.desired == 0 or digest == verify.PLACEHOLDER:
         raise PromotionRefusedError(
-            f"{name} runs nothing: there is nothing to promote", hint=f"release there first: `release {name}`"
+            f"{name} runs nothing: there is nothing to promote",
+            hint=Hint("release there first: ", ("release", name)),
         )
     _require_steady(deployer, task_definition_arn=service.task_definition_arn, digest=digest)
     return digest
@@ -109,7 +110,7 @@ def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str
         name = deployer.session.environment.name
         raise PromotionRefusedError(
             f"{name} does not serve {digest} with all its tasks: {error.cause}",
-            hint=f"`status {name}` shows what runs; release there again once it is mended",
+            hint=Hint(("status", name), " shows what runs; release there again once it is mended"),
             digest=digest,
         ) from None
 
@@ -126,8 +127,9 @@ def require_proven(
     known = list(records)
     newest = next((record for record in known if not record.is_harmless), None)
     is_open = newest is not None and not newest.is_over and newest.begun.digest == digest
-    anew = f"`release {environment} --image {digest}` proves it anew"
-    again = f"`release {environment} --resume` ends what was cut off, and proves it" if is_open else anew
+    anew = Hint(("release", environment, "--image", digest), " proves it anew")
+    resumed = Hint(("release", environment, "--resume"), " ends what was cut off, and proves it")
+    again = resumed if is_open else anew
     ended = [record for record in known if record.is_over and not record.is_harmless]
     last = ended[0] if ended else None
     if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
@@ -139,13 +141,13 @@ def require_proven(
         raise _refused(
             f"the last {last.begun.command} in {environment}, of {last.begun.digest or 'nothing'} at {last.ended.at}, "
             f"ended with {last.ended.outcome!r}{cause}; {digest} serves there",
-            f"release what is right there; {again}",
+            Hint("release what is right there; ", again),
             digest,
         )
     if not last.is_proven:
         raise _refused(
             f"{digest} serves in {environment}, but its verification failed at {last.ended.at}",
-            f"`verify {environment}` says why; {again}",
+            Hint(("verify", environment), " says why; ", again),
             digest,
         )
     _require_soaked(_since(ended, digest), last, environment=environment, settings=settings, now=now)
@@ -194,7 +196,9 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             raise
         raise NoImageError(
             f"{digest} serves in {name}, but the repository {outputs.repository_name} does not have it any more",
-            hint=f"push it again (`push {name} --image {digest}`), or release another image there",
+            hint=Hint(
+                "push it again (", ("push", name, "--image", digest), "), or release another image there"
+            ),
         ) from None
     tags = answer["imageDetails"][0].get("imageTags") or ()
     # What has no tag expires soon.

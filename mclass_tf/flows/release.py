@@ -13,6 +13,7 @@ from mclass_tf.aws import error_code
 from mclass_tf.errors import (
     ApprovalRefusedError,
     DeploymentInProgressError,
+    Hint,
     NoImageError,
     ServesWorseError,
     ServiceEvent,
@@ -328,7 +329,7 @@ def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> 
     return DeploymentInProgressError(
         f"a deployment of {revision.rsplit('/', 1)[-1]} is {doing} in {name} since "
         f"{current.created_at:%Y-%m-%d %H:%M:%S} UTC; the service was left as it is",
-        hint=f"wait for it to end (`status {name}`), or take it back: `rollback {name}`",
+        hint=Hint("wait for it to end (", ("status", name), "), or take it back: ", ("rollback", name)),
     )
 
 
@@ -352,7 +353,7 @@ def require_pushed(session: Session, outputs: verify.Outputs, digest: str) -> No
             raise
         raise NoImageError(
             f"the repository {outputs.repository_name} of {name} does not have the image {digest}",
-            hint=f"push it: `push {name} --image {digest}`; nothing was changed",
+            hint=Hint("push it: ", ("push", name, "--image", digest), "; nothing was changed"),
         ) from None
 
 

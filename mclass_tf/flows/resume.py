@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mclass_tf import verify
 from mclass_tf.errors import (
     ConfigurationError,
+    Hint,
     NoImageError,
     ReleaseMissingError,
     SupersededError,
@@ -108,7 +108,12 @@ def cut_off(records: Iterable[Record], *, environment: str) -> Record:
         summary = "nothing was released there yet" if last is None else f"the last one, {_summary(last)}"
         raise ReleaseMissingError(
             f"no attempt was cut off in {environment}: {summary}; nothing was changed",
-            hint=f"`release {environment}` begins a new one; `history {environment}` tells what there was",
+            hint=Hint(
+                ("release", environment),
+                " begins a new one; ",
+                ("history", environment),
+                " tells what there was",
+            ),
         )
     return last
 
@@ -177,8 +182,12 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
     with recorded(session, _resumed(session, record)):
         raise SupersededError(
             f"somebody has deployed something else in {name} since: {revision} runs; it was left as it is",
-            hint=f"`status {name}` shows what runs; release again if need be: "
-            f"`release {name} --image {shlex.quote(record.begun.digest)}`{deployer.pauses.inherited()}",
+            hint=Hint(
+                ("status", name),
+                " shows what runs; release again if need be: ",
+                ("release", name, "--image", record.begun.digest),
+                deployer.pauses.inherited(),
+            ),
             cause=f"{revision} was deployed meanwhile",
         )
 
@@ -206,13 +215,13 @@ def _require_image(deployer: Deployer, record: Record) -> None:
     except NoImageError as error:
         runs = deployer.service().task_definition_arn.rsplit("/", 1)[-1]
         again = (
-            f"`promote {begun.promoted_from.environment} {name}` copies it"
+            Hint(("promote", begun.promoted_from.environment, name), " copies it")
             if begun.promoted_from
             else error.hint
         )
         raise NoImageError(
             f"going on is impossible: {error.message}; {runs} serves",
-            hint=f"{again}; `rollback {name}` goes back",
+            hint=Hint(again, "; ", ("rollback", name), " goes back"),
         ) from None
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from dataclasses import dataclass
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import DeploymentInProgressError, NoImageError, ReleaseMissingError, RolloutError
+from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
 from mclass_tf.flows.deployer.wiring import rollback_strategy
@@ -80,8 +79,17 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
         return
     raise DeploymentInProgressError(
         f"a rollback of {name} is under way already; nothing was changed",
-        hint=f"wait for it: `status {name}`; `release {name} --resume` goes on with one that was cut off, "
-        f"`abort {name}` takes it back, `rollback {name} --to TASK_DEFINITION` goes elsewhere",
+        hint=Hint(
+            "wait for it: ",
+            ("status", name),
+            "; ",
+            ("release", name, "--resume"),
+            " goes on with one that was cut off, ",
+            ("abort", name),
+            " takes it back, ",
+            ("rollback", name, "--to", "TASK_DEFINITION"),
+            " goes elsewhere",
+        ),
     )
 
 
@@ -104,7 +112,7 @@ def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> R
     if not digest:
         raise ReleaseMissingError(
             f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
-            hint=f"`status {deployer.session.environment.name}` shows what runs",
+            hint=Hint(("status", deployer.session.environment.name), " shows what runs"),
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
     goal = (
@@ -168,7 +176,7 @@ def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, und
         name = deployer.session.environment.name
         raise RolloutError(
             f"the deployment in {name} was over before ECS could take it back: {undone.rsplit('/', 1)[-1]} runs",
-            hint=f"`rollback {name}` once more returns to the release before it",
+            hint=Hint(("rollback", name), " once more returns to the release before it"),
             cause="the deployment was over already",
         )
     deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
@@ -245,10 +253,13 @@ def _previous(deployer: Deployer, service: Service) -> Goal:
     if not stack:
         raise ReleaseMissingError(
             f"there is no proven release of {name} before the one that runs, among its latest {LOOKED_BACK} attempts",
-            hint=f"`release {name} --image DIGEST` releases another; "
-            f"`rollback {name} --to TASK_DEFINITION` names any revision",
+            hint=Hint(("release", name, "--image", "DIGEST"), " releases another; ", _any_revision(name)),
         )
     return Goal(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
+
+
+def _any_revision(name: str) -> Hint:
+    return Hint(("rollback", name, "--to", "TASK_DEFINITION"), " names any revision")
 
 
 def _named(deployer: Deployer, to: str) -> Goal:
@@ -260,8 +271,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
         if release is None:
             raise ReleaseMissingError(
                 f"no release of {to} was proven in {name}",
-                hint=f"release it: `release {name} --image {shlex.quote(to)}`; "
-                f"`rollback {name} --to TASK_DEFINITION` names any revision",
+                hint=Hint("release it: ", ("release", name, "--image", to), "; ", _any_revision(name)),
             )
         return Goal(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
@@ -282,7 +292,10 @@ def _require_usable(deployer: Deployer, goal: Goal) -> None:
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
-            hint=f"release the image anew: `release {deployer.session.environment.name} --image {shlex.quote(goal.digest)}`",
+            hint=Hint(
+                "release the image anew: ",
+                ("release", deployer.session.environment.name, "--image", goal.digest),
+            ),
         )
     try:
         require_pushed(deployer.session, deployer.outputs, goal.digest)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mclass_tf.aws import error_code
 from mclass_tf.environment import SEVERITIES, PromotionSettings
-from mclass_tf.errors import NoImageError, PromotionRefusedError
+from mclass_tf.errors import Hint, NoImageError, PromotionRefusedError
 
 _SCANNED = ("COMPLETE", "ACTIVE")
 _SCANNING = ("IN_PROGRESS", "PENDING")
@@ -134,7 +134,7 @@ class Index:
         part = "" if digest == self.digest else f", which the index {self.digest} names,"
         return NoImageError(
             f"{digest}{part} cannot be read from the repository {self.repository} of {self.environment}: {reason}",
-            hint=f"push it again (`push {self.environment}`), or release another image there",
+            hint=Hint("push it again (", ("push", self.environment), "), or release another image there"),
         )
 
     def _refused(self, what: str) -> PromotionRefusedError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mclass_tf.environment import Environment
-from mclass_tf.errors import GateRefusedError, PlanRefusedError
+from mclass_tf.errors import GateRefusedError, Hint, PlanRefusedError
 from mclass_tf.gates import sarif, table
 from mclass_tf.gates.approval import ApprovedPlan, approve, policy_digest, read_approval, write_approval
 from mclass_tf.gates.checkov import CheckovGate
@@ -82,13 +82,13 @@ def evaluate(
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
             f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",
-            hint=f"plan again: `plan {subject.environment.name}`",
+            hint=Hint("plan again: ", ("plan", subject.environment.name)),
         )
     saved.verify_bytes()
     if subject.plan.document.get("errored"):
         raise PlanRefusedError(
             "Terraform could not finish this plan: it shows only part of what would be",
-            hint=f"fix what Terraform reports and plan again: `plan {subject.environment.name}`",
+            hint=Hint("fix what Terraform reports and plan again: ", ("plan", subject.environment.name)),
         )
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)

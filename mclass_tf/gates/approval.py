@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from mclass_tf.errors import PlanOutdatedError, PlanRefusedError
+from mclass_tf.errors import Hint, PlanOutdatedError, PlanRefusedError
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import SavedPlan, digest
 from mclass_tf.system import machine
@@ -118,7 +118,7 @@ def read_approval(
     target than is meant, a policy that is no longer the one that approved, and a waiver that has expired since raise
     PlanOutdatedError: a new plan would be judged as things are now.
     """
-    again = f"nothing was applied; plan again: `plan {environment}`"
+    again = Hint("nothing was applied; plan again: ", ("plan", environment))
     record = _record(path, again)
     saved = dataclasses.replace(record.plan, path=saved_path)
     _still_valid(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)

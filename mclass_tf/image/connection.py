@@ -15,6 +15,7 @@ import msgspec
 from mclass_tf.errors import (
     CorruptedImageError,
     DiskFullError,
+    Hint,
     LoginRefusedError,
     RegistryError,
     RepositoryMissingError,
@@ -154,7 +155,7 @@ class Connection:
         if code == "NAME_UNKNOWN":
             raise RepositoryMissingError(
                 f"there is no repository {self._repository}: {message}",
-                hint=f"it comes with the infrastructure: `apply {self._environment}`",
+                hint=Hint("it comes with the infrastructure: ", ("apply", self._environment)),
             )
         if code == TAKEN:
             raise TagTakenError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, UnfitBuilderError
+from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, Hint, UnfitBuilderError
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import REVISION, configuration
 from mclass_tf.system.process import Command, Completed, Runner
@@ -133,7 +133,9 @@ def _failure(builder: str, argv: tuple[str, ...], reason: str) -> BuilderError |
     if _UNREACHABLE.search(reason):
         return BaseImageError(
             f"{builder} cannot get the base image: {reason}",
-            hint="is its registry reachable? `build --build-arg BASE=IMAGE` takes another one",
+            hint=Hint(
+                "is its registry reachable? ", ("build", "--build-arg", "BASE=IMAGE"), " takes another one"
+            ),
         )
     failed = f"{' '.join(argv[:2])} failed: {reason}"
     if _OF_THE_DAEMON.search(reason) if builder == "docker" else not _OF_THE_DOCKERFILE.search(reason):

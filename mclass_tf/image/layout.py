@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.errors import BuilderError, CorruptedImageError, NoImageError
+from mclass_tf.errors import BuilderError, CorruptedImageError, Hint, NoImageError
 from mclass_tf.image import documents
 from mclass_tf.image.revision import Revision
 from mclass_tf.system import machine
@@ -104,7 +104,7 @@ def blob_path(folder: Path, digest: str) -> Path:
 
 
 def _damaged(path: Path, why: str) -> CorruptedImageError:
-    return CorruptedImageError(f"{path} is damaged: {why}", hint="build the image again: `build`")
+    return CorruptedImageError(f"{path} is damaged: {why}", hint=Hint("build the image again: ", ("build",)))
 
 
 def digest_of_file(path: Path) -> str:
@@ -175,7 +175,7 @@ class Images:
         try:
             name = (self.folder / "latest").read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
-            raise NoImageError("there is no image yet", hint="build one: `build`") from None
+            raise NoImageError("there is no image yet", hint=Hint("build one: ", ("build",))) from None
         return self.read(f"sha256:{name}")
 
     def read(self, digest: str) -> Image:
@@ -188,7 +188,7 @@ class Images:
             return _read(self.folder / digest.removeprefix("sha256:"))
         except FileNotFoundError:
             raise NoImageError(
-                f"the image {digest} is not on this machine", hint="build it: `build`"
+                f"the image {digest} is not on this machine", hint=Hint("build it: ", ("build",))
             ) from None
 
     def _forget_drafts(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode
 
-from mclass_tf.errors import CorruptedImageError, DiskFullError, NoImageError, TagTakenError
+from mclass_tf.errors import CorruptedImageError, DiskFullError, Hint, NoImageError, TagTakenError
 from mclass_tf.image.connection import BUSY, TAKEN, TRIES, BrokenOffError, Connection, refusal_of, whole
 from mclass_tf.image.layout import Descriptor, Image
 from mclass_tf.image.login import Login
@@ -163,7 +163,11 @@ class Registry:
     def _gone(self, digest: str) -> NoImageError:
         return NoImageError(
             f"the repository {self._repository} of {self._environment} does not have {digest}",
-            hint=f"it was deleted there: push it again (`push {self._environment}`), or release another image",
+            hint=Hint(
+                "it was deleted there: push it again (",
+                ("push", self._environment),
+                "), or release another image",
+            ),
         )
 
     def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> Pushed:

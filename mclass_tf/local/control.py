@@ -58,7 +58,7 @@ _OF_THE_MACHINE = (
 _LARGEST_ERROR = 1024 * 1024
 _STATE = re.compile(r"[0-9a-f]{32}\.state")
 _SAVE_SECONDS = 60.0
-_IN_LOG = "its log tells more: `local status` says where it is"
+_IN_LOG = ("its log tells more: ", ("local", "status"), " says where it is")
 
 
 def up(
@@ -88,7 +88,7 @@ def up(
         if running is not None and snapshot is not None:
             raise SnapshotError(
                 f"the local AWS is up already at {running.url}, and a snapshot is what one starts from",
-                hint="`local down` first: everything in it is gone then",
+                hint=(("local", "down"), " first: everything in it is gone then"),
             )
         if running is not None:
             return _adapted(running, speed=speed, tasks=tasks)
@@ -110,7 +110,7 @@ def save(*, home: Path, path: Path) -> int:
     running = _running(home)
     if running is None:
         raise SnapshotError(
-            "the local AWS is not up, so there is nothing to save", hint="start it: `local up`"
+            "the local AWS is not up, so there is nothing to save", hint=("start it: ", ("local", "up"))
         )
     from mclass_tf.local.snapshots import file  # noqa: PLC0415  no other command needs what it imports
 
@@ -193,7 +193,7 @@ def _save_state(running: LocalAws) -> dict[str, Any]:
             ) from error
         raise SnapshotError(
             f"the local AWS is not at rest: {'; '.join(map(str, answer['under_way']))}",
-            hint="save it again when that is over; `status ENV` tells",
+            hint=("save it again when that is over; ", ("status", "ENV"), " tells"),
         ) from None
     except (OSError, ValueError) as error:
         raise SnapshotError(f"the local AWS does not answer: {error}", hint=_IN_LOG) from error
@@ -282,7 +282,11 @@ def _require_none(home: Path) -> None:
         raise StartError(_UNRECORDED, hint=_manual_stop(home))
     raise StartError(
         f"the local AWS (pid {record.pid}) is there, but does not answer at {record.url}; no second one was started",
-        hint=f"try again in a while; {home / 'server.log'} tells more; `local down` ends it, with everything in it",
+        hint=(
+            f"try again in a while; {home / 'server.log'} tells more; ",
+            ("local", "down"),
+            " ends it, with everything in it",
+        ),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LocalAwsError(Exception):
-    """`message` says what failed, `hint` what to do next."""
+    """`message` says what failed, `hint` what to do next: texts, and commands of mclass-tf as their words."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str | Sequence[str | tuple[str, ...]] = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint: tuple[str | tuple[str, ...], ...] = (hint,) if isinstance(hint, str) else tuple(hint)
 
 
 class PortInUseError(LocalAwsError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mclass_tf.errors import ConfigurationError, LocalAwsUnavailableError
+from mclass_tf.errors import ConfigurationError, Hint, LocalAwsUnavailableError
 from mclass_tf.local import LocalAws
 from mclass_tf.local.loopback import ask
 from mclass_tf.rehearsal.result import BalancerFailure
@@ -67,7 +67,11 @@ class Instrument:
                 continue  # it has ended meanwhile, or is none of a task's
         raise ConfigurationError(
             "no task of the service runs as a process of this machine",
-            hint="this fault needs tasks that are processes: `local up --tasks process`, and an image of the built-in builder",
+            hint=Hint(
+                "this fault needs tasks that are processes: ",
+                ("local", "up", "--tasks", "process"),
+                ", and an image of the built-in builder",
+            ),
         )
 
     def _task_of(self, uri: str) -> str | None:
@@ -81,7 +85,7 @@ class Instrument:
         except (OSError, ValueError) as error:
             raise LocalAwsUnavailableError(
                 f"the local AWS at {self._running.url} does not answer {method} /_mclass/{path}: {error}",
-                hint="look at its log; `local status` says where",
+                hint=Hint("look at its log; ", ("local", "status"), " says where"),
             ) from None
 
 

@@ -7,48 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mclass_tf.errors import ServiceEvent
+from mclass_tf.errors import Hint, ServiceEvent
 from mclass_tf.service import Container, Deployment, ServiceDeployment, Task
 
 # What the scheduler stops because it is no longer wanted has not failed.
 _UNWANTED = "Scaling activity initiated by"
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 _LONGEST = 400
-
-# What a cause says, and what to do about it. The first that fits counts.
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
-_HINTS = (
-    (
-        r"CannotPullContainer|ImageNotFound|pull image",
-        "is the image in the repository, and may the execution role pull it? `push ENV`, `verify ENV`",
-    ),
-    (
-        r"ResourceInitialization",
-        "a task could not reach ECR, its logs or its secrets: `verify ENV` checks routes, endpoints and roles",
-    ),
-    (
-        r"executable file not found|no such file or directory",
-        "the image has no such program: name one that it has",
-    ),
-    (r"OutOfMemory|memory usage", "give it more memory: `task` in terraform.tfvars; or find what eats it"),
-    (
-        r"ELB health checks|health checks",
-        (
-            "the path of the health check must answer in time; the log says what the service did: LOGS; "
-            "a slow starter needs health_check.grace_period and start_period in terraform.tfvars"
-        ),
-    ),
-    (r"a pause", "release again when it is to be; `release ENV` takes a rollout up that still waits"),
-    (r"Lambda hook", "what the function said: aws logs tail /aws/lambda/FUNCTION --since 1h"),
-    (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
-    (
-        r"requested|by user",
-        "that was asked for: `status ENV` shows what runs; release again when it is mended",
-    ),
-    (r"alarm", "see what the alarm measured; release again when it is mended"),
-    (r"exited|exit code", "its log says why: LOGS"),
-)
-_OTHERWISE = "the log of the tasks may say more: LOGS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +46,63 @@ def explain_task(task: Task, *, environment: str, logs: str) -> Cause:
 
 
 def _with_hint(sentence: str, *, environment: str, logs: str) -> Cause:
-    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence)), _OTHERWISE)
     function = re.search(r"Lambda hook ([\w-]+)", sentence)
-    hint = hint.replace(" ENV`", f" {environment}`").replace("LOGS", logs)
-    return Cause(sentence=sentence, hint=hint.replace("FUNCTION", function[1] if function else ""))
+    hints = _hints(environment, logs=logs, function=function[1] if function else "")
+    otherwise = f"the log of the tasks may say more: {logs}"
+    return Cause(
+        sentence=sentence,
+        hint=next((hint for pattern, hint in hints if re.search(pattern, sentence)), otherwise),
+    )
+
+
+def _hints(environment: str, *, logs: str, function: str) -> tuple[tuple[str, str], ...]:
+    """Return what a cause says, and what to do about it. The first that fits counts.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+    """
+    status, verify = ("status", environment), ("verify", environment)
+    push, release = ("push", environment), ("release", environment)
+    return (
+        (
+            r"CannotPullContainer|ImageNotFound|pull image",
+            Hint("is the image in the repository, and may the execution role pull it? ", push, ", ", verify),
+        ),
+        (
+            r"ResourceInitialization",
+            Hint(
+                "a task could not reach ECR, its logs or its secrets: ",
+                verify,
+                " checks routes, endpoints and roles",
+            ),
+        ),
+        (
+            r"executable file not found|no such file or directory",
+            "the image has no such program: name one that it has",
+        ),
+        (
+            r"OutOfMemory|memory usage",
+            "give it more memory: `task` in terraform.tfvars; or find what eats it",
+        ),
+        (
+            r"ELB health checks|health checks",
+            (
+                f"the path of the health check must answer in time; the log says what the service did: {logs}; "
+                "a slow starter needs health_check.grace_period and start_period in terraform.tfvars"
+            ),
+        ),
+        (
+            r"a pause",
+            Hint("release again when it is to be; ", release, " takes a rollout up that still waits"),
+        ),
+        (r"Lambda hook", f"what the function said: aws logs tail /aws/lambda/{function} --since 1h"),
+        (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
+        (
+            r"requested|by user",
+            Hint("that was asked for: ", status, " shows what runs; release again when it is mended"),
+        ),
+        (r"alarm", "see what the alarm measured; release again when it is mended"),
+        (r"exited|exit code", f"its log says why: {logs}"),
+    )
 
 
 def _of_tasks(stopped: Iterable[Task]) -> str:

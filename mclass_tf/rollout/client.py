@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mclass_tf.aws import error_message, is_transient
-from mclass_tf.errors import RolloutError
+from mclass_tf.errors import Hint, RolloutError
 from mclass_tf.service import Service, ServiceDeployment, Task
 from mclass_tf.system import machine
 
@@ -77,6 +77,8 @@ def out_of_patience(error: Exception) -> RolloutError:
     why = error_message(error) if shortage is None else f"it could not be asked, {shortage.message}"
     return RolloutError(
         f"AWS has not answered for {PATIENCE:g} s: {why}",
-        hint="ECS goes on by itself with what it was told; `status ENV` shows what came of it",
+        hint=Hint(
+            "ECS goes on by itself with what it was told; ", ("status", "ENV"), " shows what came of it"
+        ),
         cause="AWS did not answer",
     )

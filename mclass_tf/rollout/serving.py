@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from mclass_tf.errors import NotServingError
+from mclass_tf.errors import Hint, NotServingError
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.service import Service, Task
 
@@ -39,7 +39,7 @@ def require_alone(
         if clock() - began >= _SETTLED_WITHIN:
             raise NotServingError(
                 f"ECS calls the deployment successful, but {wrong[0]}",
-                hint="`status ENV` shows what runs; somebody may have changed the service since",
+                hint=Hint(("status", "ENV"), " shows what runs; somebody may have changed the service since"),
                 cause="; ".join(wrong),
             )
         wait(_PAUSE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.errors import RolloutError
+from mclass_tf.errors import Hint, RolloutError
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.service import ONGOING, ServiceDeployment
 
@@ -90,7 +90,7 @@ def start(
         wait(_PAUSE)
     raise RolloutError(
         f"ECS lists no service deployment of {order.task_definition_arn} {_FOUND_WITHIN:g} s after it was asked for one",
-        hint="somebody else may have updated the service at the same moment: `status ENV`",
+        hint=Hint("somebody else may have updated the service at the same moment: ", ("status", "ENV")),
         cause="the service deployment did not start",
     )
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.errors import ConfigurationError, Diagnostic, StateLockedError, TerraformError
+from mclass_tf.errors import ConfigurationError, Diagnostic, Hint, StateLockedError, TerraformError
 
 # The hooks that a reader waits for; planned changes are told by the plan itself.
 _NEWS = frozenset({"apply_start", "apply_complete", "apply_errored"})
@@ -127,7 +126,7 @@ def _locked(error: Diagnostic, *, command: str, environment: str) -> StateLocked
     operation = info.get("Operation", "unknown").removeprefix("OperationType")
     return StateLockedError(
         f"the state of {environment} is locked by {who} since {since} ({operation}, lock {lock_id})",
-        hint=f"wait for it to end; if it is dead: `unlock {environment} {shlex.quote(lock_id)}`",
+        hint=Hint("wait for it to end; if it is dead: ", ("unlock", environment, lock_id)),
         command=command,
         lock_id=lock_id,
         who=who,
@@ -145,7 +144,7 @@ _NEXT_STEPS = (
         r"could not query provider registry|no available releases|not available",
         "a mirror of the provider may be named by MCLASS_TF_PROVIDER_MIRROR",
     ),
-    (r"NoSuchBucket|bucket does not exist", "make the state bucket: `bootstrap ENV`"),
+    (r"NoSuchBucket|bucket does not exist", Hint("make the state bucket: ", ("bootstrap", "ENV"))),
     (
         r"(?i)no space left on device|disk quota exceeded",
         "free some space, also below $TMPDIR; then plan again",
@@ -165,7 +164,10 @@ _NEXT_STEPS = (
         "set this machine's clock: AWS refuses what is signed minutes off its own time",
     ),
     (r"(?i)deletion protection", "set deletion_protection = false, apply, then destroy"),
-    (r"connection refused|no route to host", "is the endpoint up? `local status` tells of the local AWS"),
+    (
+        r"connection refused|no route to host",
+        Hint("is the endpoint up? ", ("local", "status"), " tells of the local AWS"),
+    ),
     (
         r"AccessDenied|not authorized|UnauthorizedOperation",
         "the credentials lack a permission that the message names",

@@ -284,7 +284,7 @@ def test_a_server_that_hangs_is_not_replaced_by_a_second_one(
     finally:
         os.kill(up.pid, signal.SIGCONT)
         monkeypatch.undo()
-    assert "`local down`" in told.value.hint
+    assert ("local", "down") in told.value.hint
     assert up == local.up(home=home, port=0)
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 
 from mclass_tf.errors import (
     AnalysisFailedError,
+    Hint,
     InterruptedByUserError,
     RolledBackError,
     RolloutError,
@@ -31,19 +32,30 @@ def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_afte
         case Outcome.ROLLBACK_FAILED:
             return RolledBackError(
                 f"ECS could not go back to what ran before in {name}: {why}",
-                hint=f"`rollback {name} --to TASK_DEFINITION` names what is to run. {cause.hint}",
+                hint=Hint(
+                    ("rollback", name, "--to", "TASK_DEFINITION"), " names what is to run. ", cause.hint
+                ),
                 cause=why,
             )
         case Outcome.STALLED:
             return StalledError(
                 f"nothing has moved in {name} for {stall_after:g} s: {why}",
-                hint=f"ECS goes on: `status {name}`; `rollback {name}` takes it back. {cause.hint}",
+                hint=Hint(
+                    "ECS goes on: ",
+                    ("status", name),
+                    "; ",
+                    ("rollback", name),
+                    " takes it back. ",
+                    cause.hint,
+                ),
                 cause=f"nothing has moved for {stall_after:g} s: {why}",
             )
         case _:
             return RolloutStoppedError(
                 f"the deployment in {name} was stopped: {why}",
-                hint=f"`status {name}` shows what runs; `rollback {name}` takes it back. {cause.hint}",
+                hint=Hint(
+                    ("status", name), " shows what runs; ", ("rollback", name), " takes it back. ", cause.hint
+                ),
                 cause=why,
             )
 
@@ -69,33 +81,46 @@ def analysis_failed(failure: str, *, environment: str, log_group: str) -> Analys
 def serves_worse(cause: str, *, environment: str) -> ServesWorseError:
     return ServesWorseError(
         f"what was to run in {environment} serves there, since ECS did not take it back any more, but {cause}",
-        hint=f"`rollback {environment}` returns to the release before it; from there it may be released, and compared, again",
+        hint=Hint(
+            ("rollback", environment),
+            " returns to the release before it; from there it may be released, and compared, again",
+        ),
         cause=cause,
     )
 
 
-def superseded(by: str, *, environment: str, inherited_pause: str) -> SupersededError:
+def superseded(by: str, *, environment: str, inherited_pause: Hint) -> SupersededError:
     """Return the error of a rollout whose place the task definition `by` has taken."""
     cause = f"{by.rsplit('/', 1)[-1]} was deployed meanwhile"
     return SupersededError(
         f"somebody else's deployment has taken the place of this one in {environment}: {cause}",
-        hint=f"`status {environment}` shows what runs; ask who released, and release again if need be{inherited_pause}",
+        hint=Hint(
+            ("status", environment),
+            " shows what runs; ask who released, and release again if need be",
+            inherited_pause,
+        ),
         cause=cause,
     )
 
 
-def inherited_pause(environment: str) -> str:
+def inherited_pause(environment: str) -> Hint:
     """Return what to know of a deployment of others that began while our pauses were in the service."""
-    return (
-        "; it has the pause of the interrupted release, where ECS takes it back in the end: "
-        f"`continue {environment}` lets it go on"
+    return Hint(
+        "; it has the pause of the interrupted release, where ECS takes it back in the end: ",
+        ("continue", environment),
+        " lets it go on",
     )
 
 
 def detached(environment: str) -> InterruptedByUserError:
     return InterruptedByUserError(
         f"interrupted; ECS goes on with the rollout in {environment} by itself",
-        hint=f"`status {environment}` follows it, `rollback {environment}` takes it back; the same release again takes it up",
+        hint=Hint(
+            ("status", environment),
+            " follows it, ",
+            ("rollback", environment),
+            " takes it back; the same release again takes it up",
+        ),
     )
 
 

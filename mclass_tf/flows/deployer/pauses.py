@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
-from mclass_tf.errors import LeaseLostError
+from mclass_tf.errors import Hint, LeaseLostError
 from mclass_tf.flows.attempt import Attempt, pauses_asked_for
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
 from mclass_tf.flows.deployer.smoke import ask_new_version, can_be_asked, first_problem
@@ -92,7 +92,7 @@ class Pauses:
                 raise
             self.session.report(f"the pauses of this release stay in the service: {lost.message}")
 
-    def inherited(self) -> str:
+    def inherited(self) -> Hint:
         """Return what to know of a deployment of others that began while our pauses were in the service; "" without any."""
         service = self.patience(self.ecs.service)
-        return inherited_pause(self.session.environment.name) if has_pauses(service.configuration) else ""
+        return inherited_pause(self.session.environment.name) if has_pauses(service.configuration) else Hint()

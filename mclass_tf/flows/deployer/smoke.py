@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mclass_tf import verify
-from mclass_tf.errors import MclassError, NotServingError
+from mclass_tf.errors import Hint, MclassError, NotServingError
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import Smoke
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer, UntrustedError, get
@@ -107,7 +107,12 @@ def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:
         if problem and time.monotonic() >= deadline:
             raise NotServingError(
                 f"the tasks run, but at {what} {problem}",
-                hint="`status ENV` and `verify ENV` show what is between the load balancer and the tasks",
+                hint=Hint(
+                    ("status", "ENV"),
+                    " and ",
+                    ("verify", "ENV"),
+                    " show what is between the load balancer and the tasks",
+                ),
                 cause=problem,
             )
         if problem:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import ConfigurationError, UsageError
+from mclass_tf.errors import ConfigurationError, Hint, UsageError
 from mclass_tf.service import Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
@@ -25,7 +25,11 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
     if service.desired == 0 and outputs.desired_count == 0:
         raise ConfigurationError(
             f"nothing can be released in {session.environment.name}: the service is to run 0 tasks",
-            hint=f"set desired_count in terraform.tfvars above 0, then `apply {session.environment.name}`; nothing was changed",
+            hint=Hint(
+                "set desired_count in terraform.tfvars above 0, then ",
+                ("apply", session.environment.name),
+                "; nothing was changed",
+            ),
         )
     _require_alarms(session, strategy.alarms)
     if not strategy.shifts:
@@ -98,7 +102,7 @@ def require_pauses(
     if missing:
         raise UsageError(
             f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
-            hint=f"{leave_out} to take it up as it is; `abort {name}` takes it back",
+            hint=Hint(f"{leave_out} to take it up as it is; ", ("abort", name), " takes it back"),
         )
 
 

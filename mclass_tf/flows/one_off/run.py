@@ -9,7 +9,7 @@ from typing import Any
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code, error_message
-from mclass_tf.errors import OneOffError, ReleaseMissingError
+from mclass_tf.errors import Hint, OneOffError, ReleaseMissingError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.one_off.definition import definition
@@ -53,7 +53,7 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
     if digest == verify.PLACEHOLDER:
         raise ReleaseMissingError(
             f"{name} runs no image yet: there is nothing to run a command in",
-            hint=f"release one first: `release {name}`",
+            hint=Hint("release one first: ", ("release", name)),
         )
     session.report(f"running {argv[0]} in {digest} ({arn.rsplit('/', 1)[-1]})")
     finished = run_in(deployer, arn, OneOffCommand(argv=tuple(argv), timeout=timeout), show=show)

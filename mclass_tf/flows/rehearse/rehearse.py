@@ -10,7 +10,7 @@ from typing import Any
 
 from mclass_tf import local
 from mclass_tf.cloud import local_home
-from mclass_tf.errors import ConfigurationError, UsageError
+from mclass_tf.errors import ConfigurationError, Hint, UsageError
 from mclass_tf.flows.deployer.deploy import Show
 from mclass_tf.flows.environments import applied_state, apply, make_plan
 from mclass_tf.flows.promote import require_path
@@ -106,7 +106,8 @@ def _instrument(session: Session) -> Instrument:
     running = local.status(home=local_home(session.project.home))
     if not session.cloud.is_local or running is None:
         raise ConfigurationError(
-            f"rehearsals run only against the local AWS, not {session.cloud.label}", hint="`local up`"
+            f"rehearsals run only against the local AWS, not {session.cloud.label}",
+            hint=Hint(("local", "up")),
         )
     return Instrument(running)
 

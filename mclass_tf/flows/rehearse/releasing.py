@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, Hint
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.promote import Shown, promote
 from mclass_tf.flows.rehearse.load_plan import long_ms
@@ -119,6 +119,6 @@ def _wait_until(scene: Scene, is_so: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             name = scene.session.environment.name
             raise ConfigurationError(
-                f"the service of {name} does not come to rest", hint=f"`status {name}` shows why"
+                f"the service of {name} does not come to rest", hint=Hint(("status", name), " shows why")
             )
         time.sleep(0.5)

@@ -36,7 +36,10 @@ _KEY = "snapshot.key"
 _KEY_BYTES = 32
 _STATE, _BLOBS = "state", "blobs/"
 _WITHOUT = (
-    "`local up` without --from starts an empty one; `local save FILE` writes a snapshot of the one that is up"
+    ("local", "up"),
+    " without --from starts an empty one; ",
+    ("local", "save", "FILE"),
+    " writes a snapshot of the one that is up",
 )
 
 
@@ -153,7 +156,12 @@ def _header(path: Path, copy: IO[bytes]) -> Header:
             raise SnapshotError(
                 f"{path} was written by {name} {theirs.get(name)}, and this is {name} {ours[name]}: "
                 "a snapshot is read by the version that wrote it, and by no other",
-                hint="build it again with this version: `local up`, `apply`, `local save FILE`",
+                hint=(
+                    "build it again with this version: ",
+                    ("local", "up"),
+                    ", `apply`, ",
+                    ("local", "save", "FILE"),
+                ),
             )
     return header
 

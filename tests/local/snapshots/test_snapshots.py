@@ -133,7 +133,7 @@ def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) ->
     ) as error:
         local.save(home=home, path=tmp_path / "s")
 
-    assert "status ENV" in error.value.hint
+    assert ("status", "ENV") in error.value.hint
     assert list(tmp_path.glob("s*")) == []
     assert list(home.glob("*.state")) == []
     before.client("ecs").delete_service(cluster="c", service="s", force=True)

@@ -16,7 +16,7 @@ from mclass_tf.cli import main
 from mclass_tf.cli.command_table import COMMANDS
 from mclass_tf.cli.grammar import parser
 from mclass_tf.cli.outcome import Outcome
-from mclass_tf.errors import UsageError
+from mclass_tf.errors import Hint, UsageError
 from tests.commands import Done
 
 ROOT = Path(__file__).parents[3]
@@ -128,7 +128,8 @@ def test_every_command_explains_itself(command: str, run: Run) -> None:
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS if not command.passes_on])
 def test_a_hint_spells_out_the_commands_that_it_names(command: str) -> None:
-    outcome = Outcome.failed(UsageError("no", hint=f"`{command} x`, `build`, `aws x`"), use_local=True)
+    hint = Hint((command, "x"), ", ", ("build",), ", `aws x`")
+    outcome = Outcome.failed(UsageError("no", hint=hint), use_local=True)
 
     option = "" if command == "local" else " --local"
     assert outcome.document["error"]["hint"] == (
