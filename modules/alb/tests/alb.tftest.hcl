@@ -277,6 +277,38 @@ run "refuses_health_checks_and_target_groups_out_of_range" {
   expect_failures = [var.health_check, var.production_port, var.target_group]
 }
 
+run "refuses_a_health_check_more_often_than_every_5_s" {
+  command = plan
+
+  variables {
+    health_check    = { interval = 4, timeout = 2 }
+    production_port = 80.5
+    target_group    = { deregistration_delay = 60.5 }
+  }
+
+  expect_failures = [var.health_check, var.production_port, var.target_group]
+}
+
+run "refuses_a_health_check_that_waits_for_minutes" {
+  command = plan
+
+  variables {
+    health_check = { interval = 300, timeout = 121 }
+  }
+
+  expect_failures = [var.health_check]
+}
+
+run "refuses_half_a_health_check" {
+  command = plan
+
+  variables {
+    health_check = { healthy_threshold = 2.5 }
+  }
+
+  expect_failures = [var.health_check]
+}
+
 run "refuses_a_matcher_and_a_port_that_do_not_exist" {
   command = plan
 
