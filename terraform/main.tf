@@ -26,14 +26,17 @@ locals {
   kms_key_arn = var.customer_managed_key.enabled ? join("", [module.kms[0].key_arn]) : null
 
   # A session of ECS Exec reaches Systems Manager, and the key that encrypts it, from inside the task.
-  execute_command_endpoints = var.enable_execute_command ? concat(["ssmmessages"], var.customer_managed_key.enabled ? ["kms"] : []) : []
+  execute_command_endpoints = var.enable_execute_command ? concat(
+    ["ssmmessages"],
+    var.customer_managed_key.enabled ? ["kms"] : [],
+  ) : []
 
   # Endpoints answer inside the VPC and S3 by its prefix list: tasks need no way to the internet then.
   egress = {
     for name, rule in {
-      endpoints = { description = "Interface endpoints", security_group_id = module.network.endpoint_security_group_id, prefix_list_id = null, cidr_ipv4 = null }
-      https     = { description = "HTTPS to anywhere", security_group_id = null, prefix_list_id = null, cidr_ipv4 = "0.0.0.0/0" }
-      s3        = { description = "Image layers in S3", security_group_id = null, prefix_list_id = module.network.s3_prefix_list_id, cidr_ipv4 = null }
+      endpoints = { description = "Interface endpoints", security_group_id = module.network.endpoint_security_group_id }
+      https     = { description = "HTTPS to anywhere", cidr_ipv4 = "0.0.0.0/0" }
+      s3        = { description = "Image layers in S3", prefix_list_id = module.network.s3_prefix_list_id }
     } : name => rule if contains(var.network.egress == "endpoints" ? ["endpoints", "s3"] : ["https"], name)
   }
 }

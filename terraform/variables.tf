@@ -16,7 +16,10 @@ variable "account_id" {
 }
 
 variable "alb" {
-  description = "The load balancer: who may reach production and the test listener, whether it is internal, whether it refuses deletion, the seconds a connection may be idle, its TLS policy."
+  description = <<-EOT
+    The load balancer: who may reach production and the test listener, whether it is internal, whether it refuses deletion,
+    the seconds a connection may be idle, its TLS policy.
+  EOT
   type = object({
     deletion_protection      = optional(bool, true)
     idle_timeout             = optional(number, 60)
@@ -31,7 +34,10 @@ variable "alb" {
 }
 
 variable "autoscaling" {
-  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A load that is left out is not tracked. The bounds do not depend on the image."
+  description = <<-EOT
+    Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests
+    per target and minute. A load that is left out is not tracked. The bounds do not depend on the image.
+  EOT
   type = object({
     cpu_percent         = optional(number)
     max                 = optional(number, 6)
@@ -62,7 +68,10 @@ variable "certificate_arn" {
 }
 
 variable "container" {
-  description = "The service's container: the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable, each of which the image must declare as a VOLUME that the user owns."
+  description = <<-EOT
+    The service's container: the port it listens on, the numeric user it runs as, whether its root file system is read-only,
+    and the paths that stay writable, each of which the image must declare as a VOLUME that the user owns.
+  EOT
   type = object({
     port                     = optional(number, 3000)
     readonly_root_filesystem = optional(bool)
@@ -91,7 +100,10 @@ variable "customer_managed_key" {
 }
 
 variable "deployment" {
-  description = "Share of the desired tasks that a rolling deployment keeps healthy at least and runs at most, and whether ECS moves tasks back into balance over the zones."
+  description = <<-EOT
+    Share of the desired tasks that a rolling deployment keeps healthy at least and runs at most, and whether ECS moves
+    tasks back into balance over the zones.
+  EOT
   type = object({
     availability_zone_rebalancing = optional(bool, true)
     maximum_percent               = optional(number, 200)
@@ -127,19 +139,29 @@ variable "environment" {
 }
 
 variable "environment_variables" {
-  description = "Environment variables of the container. What is secret belongs into `secrets`; the times that the service must know come from `alb` and `shutdown`."
+  description = <<-EOT
+    Environment variables of the container. What is secret belongs into `secrets`; the times that the service must know come
+    from `alb` and `shutdown`.
+  EOT
   type        = map(string)
   default     = {}
   nullable    = false
 
   validation {
     condition     = length(setintersection(keys(var.environment_variables), keys(local.service_times))) == 0
-    error_message = "environment_variables must not name ${join(", ", keys(local.service_times))}: they are made of alb.idle_timeout and shutdown. For example shutdown = { lame_duck = 5 } instead of MCLASS_LAME_DUCK_SECONDS."
+    error_message = <<-EOT
+      environment_variables must not name ${join(", ", keys(local.service_times))}: they are made of alb.idle_timeout and
+      shutdown. For example shutdown = { lame_duck = 5 } instead of MCLASS_LAME_DUCK_SECONDS.
+    EOT
   }
 }
 
 variable "health_check" {
-  description = "How the load balancer and ECS find out that a task serves. `start_period` is the time a task may take to start, `grace_period` the time for which ECS ignores the load balancer's verdict on a new task. `container_command` replaces the request that is made inside the container."
+  description = <<-EOT
+    How the load balancer and ECS find out that a task serves. `start_period` is the time a task may take to start,
+    `grace_period` the time for which ECS ignores the load balancer's verdict on a new task. `container_command` replaces
+    the request that is made inside the container.
+  EOT
   type = object({
     container_command   = optional(list(string))
     grace_period        = optional(number, 60)
@@ -155,7 +177,10 @@ variable "health_check" {
 
   validation {
     condition     = var.health_check.grace_period >= var.health_check.start_period + var.health_check.interval * var.health_check.healthy_threshold
-    error_message = "health_check.grace_period must cover start_period + interval x healthy_threshold, or ECS kills tasks that are about to be healthy, for example 60 with 10, 10 and 2."
+    error_message = <<-EOT
+      health_check.grace_period must cover start_period + interval x healthy_threshold, or ECS kills tasks that are about to
+      be healthy, for example 60 with 10, 10 and 2.
+    EOT
   }
 }
 
@@ -188,7 +213,10 @@ variable "name" {
 }
 
 variable "network" {
-  description = "The VPC and the private subnets' way to AWS: \"endpoints\", \"nat\" or \"none\"; or an existing VPC, whose ways out are its own (egress = \"none\")."
+  description = <<-EOT
+    The VPC and the private subnets' way to AWS: "endpoints", "nat" or "none"; or an existing VPC, whose ways out are its
+    own (egress = "none").
+  EOT
   type = object({
     availability_zones = optional(list(string))
     cidr_block         = optional(string, "10.0.0.0/16")
@@ -220,7 +248,10 @@ variable "region" {
 }
 
 variable "repository" {
-  description = "The image repository: how many releases it keeps, the days that untagged images live, the accounts that may pull, and whether it may be deleted with images in it."
+  description = <<-EOT
+    The image repository: how many releases it keeps, the days that untagged images live, the accounts that may pull, and
+    whether it may be deleted with images in it.
+  EOT
   type = object({
     force_delete     = optional(bool, false)
     keep_releases    = optional(number)
@@ -246,7 +277,11 @@ variable "secrets" {
 }
 
 variable "shutdown" {
-  description = "How a task ends, in seconds: the load balancer drains it for `deregistration_delay`; after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`, at least 2 s more than both together. The service is told all but the first."
+  description = <<-EOT
+    How a task ends, in seconds: the load balancer drains it for `deregistration_delay`; after SIGTERM it goes on serving
+    for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`, at least 2 s
+    more than both together. The service is told all but the first.
+  EOT
   type = object({
     deregistration_delay = optional(number, 60)
     lame_duck            = optional(number, 10)
@@ -275,7 +310,10 @@ variable "tags" {
 }
 
 variable "task" {
-  description = "Size of the task: CPU units (1024 are one vCPU), memory in MiB, the processor architecture, and the ephemeral storage in GiB (null for Fargate's 20)."
+  description = <<-EOT
+    Size of the task: CPU units (1024 are one vCPU), memory in MiB, the processor architecture, and the ephemeral storage in
+    GiB (null for Fargate's 20).
+  EOT
   type = object({
     cpu                   = optional(number)
     cpu_architecture      = optional(string)

@@ -1,8 +1,10 @@
 # A listener answers by itself only what no rule takes. Its rule forwards everything: the rule, and not the listener's
 # default action, is what ECS rewrites when it shifts traffic.
-resource "aws_lb_listener" "production" {
+resource "aws_lb_listener" "this" {
+  for_each = local.listener_ports
+
   load_balancer_arn = aws_lb.this.arn
-  port              = local.production_port
+  port              = each.value
   protocol          = local.protocol
   certificate_arn   = var.certificate_arn
   ssl_policy        = local.ssl_policy
@@ -20,8 +22,10 @@ resource "aws_lb_listener" "production" {
   tags = var.tags
 }
 
-resource "aws_lb_listener_rule" "production" {
-  listener_arn = aws_lb_listener.production.arn
+resource "aws_lb_listener_rule" "this" {
+  for_each = local.listener_ports
+
+  listener_arn = aws_lb_listener.this[each.key].arn
   priority     = var.rule_priority
 
   action {
@@ -45,63 +49,10 @@ resource "aws_lb_listener_rule" "production" {
     }
   }
 
-  tags = merge(var.tags, { Name = "${var.name}-production" })
+  tags = merge(var.tags, { Name = "${var.name}-${each.key}" })
 
   lifecycle {
     # ECS moves the weights. A plan that put them back could send production to an empty group.
-    ignore_changes = [action]
-  }
-}
-
-resource "aws_lb_listener" "test" {
-  load_balancer_arn = aws_lb.this.arn
-  port              = var.test_port
-  protocol          = local.protocol
-  certificate_arn   = var.certificate_arn
-  ssl_policy        = local.ssl_policy
-
-  default_action {
-    type = "fixed-response"
-
-    fixed_response {
-      content_type = "text/plain"
-      message_body = "No rule matches this request."
-      status_code  = "503"
-    }
-  }
-
-  tags = var.tags
-}
-
-resource "aws_lb_listener_rule" "test" {
-  listener_arn = aws_lb_listener.test.arn
-  priority     = var.rule_priority
-
-  action {
-    type = "forward"
-
-    forward {
-      dynamic "target_group" {
-        for_each = local.weights
-
-        content {
-          arn    = aws_lb_target_group.this[target_group.key].arn
-          weight = target_group.value
-        }
-      }
-    }
-  }
-
-  condition {
-    path_pattern {
-      values = ["/*"]
-    }
-  }
-
-  tags = merge(var.tags, { Name = "${var.name}-test" })
-
-  lifecycle {
-    # As in production: the rollout owns the weights.
     ignore_changes = [action]
   }
 }
@@ -126,5 +77,5 @@ resource "aws_lb_listener" "redirect" {
   tags = var.tags
 
   # An environment that gets its certificate later must first free port 80.
-  depends_on = [aws_lb_listener.production]
+  depends_on = [aws_lb_listener.this]
 }

@@ -2,6 +2,7 @@ locals {
   https = var.certificate_arn != null
 
   production_port = coalesce(var.production_port, local.https ? 443 : 80)
+  listener_ports  = { production = local.production_port, test = var.test_port }
   protocol        = local.https ? "HTTPS" : "HTTP"
   ssl_policy      = local.https ? var.ssl_policy : null
 

@@ -15,12 +15,12 @@ output "dns_name" {
 
 output "production_listener_arn" {
   description = "ARN of the production listener."
-  value       = aws_lb_listener.production.arn
+  value       = aws_lb_listener.this["production"].arn
 }
 
 output "production_listener_rule_arn" {
   description = "ARN of the rule whose weights ECS shifts."
-  value       = aws_lb_listener_rule.production.arn
+  value       = aws_lb_listener_rule.this["production"].arn
 }
 
 output "redirect_listener_arn" {
@@ -43,17 +43,17 @@ output "target_group_arns" {
   value       = { for colour, group in aws_lb_target_group.this : colour => group.arn }
 
   # ECS refuses a service whose target group no load balancer uses yet: the rules come first.
-  depends_on = [aws_lb_listener_rule.production, aws_lb_listener_rule.test]
+  depends_on = [aws_lb_listener_rule.this]
 }
 
 output "test_listener_arn" {
   description = "ARN of the test listener."
-  value       = aws_lb_listener.test.arn
+  value       = aws_lb_listener.this["test"].arn
 }
 
 output "test_listener_rule_arn" {
   description = "ARN of the test listener's rule."
-  value       = aws_lb_listener_rule.test.arn
+  value       = aws_lb_listener_rule.this["test"].arn
 }
 
 output "test_url" {

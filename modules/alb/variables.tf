@@ -18,13 +18,19 @@ variable "access_logs" {
 }
 
 variable "certificate_arn" {
-  description = "ARN of the ACM certificate, in the region of the load balancer. With one, production and test listen on HTTPS and port 80 redirects; without, both are plain HTTP."
+  description = <<-EOT
+    ARN of the ACM certificate, in the region of the load balancer. With one, production and test listen on HTTPS and port
+    80 redirects; without, both are plain HTTP.
+  EOT
   type        = string
   default     = null
 
   validation {
     condition     = var.certificate_arn == null || can(regex("^arn:[^:]+:acm:[^:]+:[0-9]{12}:certificate/.+$", var.certificate_arn))
-    error_message = "certificate_arn must be the ARN of an ACM certificate, for example \"arn:aws:acm:ap-northeast-2:222222222222:certificate/00000000-0000-4000-8000-000000000001\"."
+    error_message = <<-EOT
+      certificate_arn must be the ARN of an ACM certificate, for example
+      "arn:aws:acm:ap-northeast-2:222222222222:certificate/00000000-0000-4000-8000-000000000001".
+    EOT
   }
 }
 
@@ -36,7 +42,10 @@ variable "deletion_protection" {
 }
 
 variable "health_check" {
-  description = "Health check of both target groups. A new task takes traffic after `interval` x `healthy_threshold` seconds, a failed one loses it after `interval` x `unhealthy_threshold`."
+  description = <<-EOT
+    Health check of both target groups. A new task takes traffic after `interval` x `healthy_threshold` seconds, a failed
+    one loses it after `interval` x `unhealthy_threshold`.
+  EOT
   type = object({
     healthy_threshold   = optional(number, 2)
     interval            = optional(number, 10)
@@ -49,13 +58,28 @@ variable "health_check" {
   nullable = false
 
   validation {
-    condition     = var.health_check.interval >= 5 && var.health_check.interval <= 300 && var.health_check.timeout >= 2 && var.health_check.timeout <= 120 && var.health_check.timeout < var.health_check.interval
-    error_message = "health_check.timeout (2 to 120 s) must be below health_check.interval (5 to 300 s), for example 5 and 10."
+    condition     = var.health_check.interval >= 5 && var.health_check.interval <= 300
+    error_message = "health_check.interval must be from 5 to 300 s, for example 10."
   }
 
   validation {
-    condition     = alltrue([for threshold in [var.health_check.healthy_threshold, var.health_check.unhealthy_threshold] : threshold >= 2 && threshold <= 10 && floor(threshold) == threshold])
-    error_message = "health_check.healthy_threshold and health_check.unhealthy_threshold must be whole numbers from 2 to 10, for example 2 and 3."
+    condition     = var.health_check.timeout >= 2 && var.health_check.timeout <= 120
+    error_message = "health_check.timeout must be from 2 to 120 s, for example 5."
+  }
+
+  validation {
+    condition     = var.health_check.timeout < var.health_check.interval
+    error_message = "health_check.timeout must be below health_check.interval, for example 5 and 10."
+  }
+
+  validation {
+    condition     = contains(range(2, 11), var.health_check.healthy_threshold)
+    error_message = "health_check.healthy_threshold must be a whole number from 2 to 10, for example 2."
+  }
+
+  validation {
+    condition     = contains(range(2, 11), var.health_check.unhealthy_threshold)
+    error_message = "health_check.unhealthy_threshold must be a whole number from 2 to 10, for example 3."
   }
 
   validation {
@@ -70,7 +94,10 @@ variable "health_check" {
 }
 
 variable "idle_timeout" {
-  description = "Seconds that a connection may be idle. The service's own keep-alive must be longer, or a connection closes under a request and the client gets a 502."
+  description = <<-EOT
+    Seconds that a connection may be idle. The service's own keep-alive must be longer, or a connection closes under a
+    request and the client gets a 502.
+  EOT
   type        = number
   default     = 60
   nullable    = false
@@ -107,7 +134,10 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name)) && !startswith(var.name, "internal-")
-    error_message = "name must be 2 to 26 lowercase letters, digits and hyphens, start with a letter but not with \"internal-\", and not end with a hyphen, for example \"mclass\"."
+    error_message = <<-EOT
+      name must be 2 to 26 lowercase letters, digits and hyphens, start with a letter but not with "internal-", and not end
+      with a hyphen, for example "mclass".
+    EOT
   }
 }
 
@@ -117,8 +147,13 @@ variable "production_port" {
   default     = null
 
   validation {
-    condition     = var.production_port == null || try(var.production_port >= 1 && var.production_port <= 65535 && floor(var.production_port) == var.production_port, false)
-    error_message = "production_port must be a whole number from 1 to 65535, for example 443."
+    condition     = var.production_port == null || try(var.production_port >= 1 && var.production_port <= 65535, false)
+    error_message = "production_port must be from 1 to 65535, for example 443."
+  }
+
+  validation {
+    condition     = var.production_port == null || try(floor(var.production_port) == var.production_port, false)
+    error_message = "production_port must be a whole number, for example 443."
   }
 
   validation {
@@ -147,7 +182,10 @@ variable "ssl_policy" {
 
   validation {
     condition     = can(regex("^ELBSecurityPolicy-TLS13-1-[23]-", var.ssl_policy))
-    error_message = "ssl_policy must offer TLS 1.3 and nothing below 1.2, for example \"ELBSecurityPolicy-TLS13-1-2-2021-06\" or \"ELBSecurityPolicy-TLS13-1-3-2021-06\"."
+    error_message = <<-EOT
+      ssl_policy must offer TLS 1.3 and nothing below 1.2, for example "ELBSecurityPolicy-TLS13-1-2-2021-06" or
+      "ELBSecurityPolicy-TLS13-1-3-2021-06".
+    EOT
   }
 }
 
@@ -180,7 +218,10 @@ variable "tags" {
 }
 
 variable "target_group" {
-  description = "Both target groups. `deregistration_delay` must cover the longest request: a stopping task is drained for that long. `slow_start` is seconds of rising share for a new target, 0 for none."
+  description = <<-EOT
+    Both target groups. `deregistration_delay` must cover the longest request: a stopping task is drained for that long.
+    `slow_start` is seconds of rising share for a new target, 0 for none.
+  EOT
   type = object({
     deregistration_delay          = optional(number, 60)
     load_balancing_algorithm_type = optional(string, "round_robin")
@@ -191,8 +232,13 @@ variable "target_group" {
   nullable = false
 
   validation {
-    condition     = var.target_group.deregistration_delay >= 0 && var.target_group.deregistration_delay <= 3600 && floor(var.target_group.deregistration_delay) == var.target_group.deregistration_delay
-    error_message = "target_group.deregistration_delay must be a whole number of seconds from 0 to 3600, at least the longest request, for example 60."
+    condition     = var.target_group.deregistration_delay >= 0 && var.target_group.deregistration_delay <= 3600
+    error_message = "target_group.deregistration_delay must be from 0 to 3600 seconds, at least the longest request, for example 60."
+  }
+
+  validation {
+    condition     = floor(var.target_group.deregistration_delay) == var.target_group.deregistration_delay
+    error_message = "target_group.deregistration_delay must be a whole number of seconds, for example 60."
   }
 
   validation {
@@ -206,8 +252,13 @@ variable "target_group" {
   }
 
   validation {
-    condition     = var.target_group.slow_start == 0 || (var.target_group.slow_start >= 30 && var.target_group.slow_start <= 900 && var.target_group.load_balancing_algorithm_type == "round_robin")
-    error_message = "target_group.slow_start must be 0, or from 30 to 900 seconds with the algorithm \"round_robin\", for example 30."
+    condition     = var.target_group.slow_start == 0 || (var.target_group.slow_start >= 30 && var.target_group.slow_start <= 900)
+    error_message = "target_group.slow_start must be 0, or from 30 to 900 seconds, for example 30."
+  }
+
+  validation {
+    condition     = var.target_group.slow_start == 0 || var.target_group.load_balancing_algorithm_type == "round_robin"
+    error_message = "target_group.slow_start must be 0 with every algorithm but \"round_robin\", for example 0 with \"weighted_random\"."
   }
 }
 

@@ -24,12 +24,18 @@ variable "kms_key_arn" {
 
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a key, not an alias or an id, for example \"arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab\"."
+    error_message = <<-EOT
+      kms_key_arn must be the ARN of a key, not an alias or an id, for example
+      "arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab".
+    EOT
   }
 }
 
 variable "lifecycle_policy" {
-  description = "Which images expire: untagged ones after `untagged_days`, and all but the last `keep_releases` whose tag matches one of `release_tag_patterns`. Keep at least as many as you may roll back to."
+  description = <<-EOT
+    Which images expire: untagged ones after `untagged_days`, and all but the last `keep_releases` whose tag matches one of
+    `release_tag_patterns`. Keep at least as many as you may roll back to.
+  EOT
   type = object({
     keep_releases        = optional(number, 30)
     release_tag_patterns = optional(list(string), ["*"])
@@ -49,8 +55,13 @@ variable "lifecycle_policy" {
   }
 
   validation {
-    condition     = length(var.lifecycle_policy.release_tag_patterns) > 0 && alltrue([for pattern in var.lifecycle_policy.release_tag_patterns : can(regex("^[a-zA-Z0-9._*-]{1,128}$", pattern))])
-    error_message = "lifecycle_policy.release_tag_patterns must name at least one tag pattern of letters, digits and . _ * -, for example [\"*\"] or [\"v*\"]."
+    condition     = length(var.lifecycle_policy.release_tag_patterns) > 0
+    error_message = "lifecycle_policy.release_tag_patterns must name at least one tag pattern, for example [\"*\"]."
+  }
+
+  validation {
+    condition     = alltrue([for pattern in var.lifecycle_policy.release_tag_patterns : can(regex("^[a-zA-Z0-9._*-]{1,128}$", pattern))])
+    error_message = "lifecycle_policy.release_tag_patterns must be of letters, digits and . _ * -, for example [\"*\"] or [\"v*\"]."
   }
 }
 

@@ -5,6 +5,11 @@ locals {
     StringEquals = { "aws:SourceAccount" = local.account_id }
   }
 
+  secret_patterns = [
+    "^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:[^:*]+(:[^:*]*){0,3}$",
+    "^arn:[^:]+:ssm:[^:]+:[0-9]{12}:parameter/[^:*]+$",
+  ]
+
   # The reference to a secret may name a key, stage and version after the secret's own ARN (seven parts).
   secret_arns     = sort(distinct([for arn in values(var.secrets) : join(":", slice(split(":", arn), 0, 7)) if split(":", arn)[2] == "secretsmanager"]))
   parameter_arns  = sort(distinct([for arn in values(var.secrets) : arn if split(":", arn)[2] == "ssm"]))
@@ -31,9 +36,30 @@ locals {
         Resource = ["${var.log_group_arn}:*"]
       },
     ],
-    [for arns in [local.secret_arns] : { Sid = "ReadSecrets", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = arns } if length(arns) > 0],
-    [for arns in [local.parameter_arns] : { Sid = "ReadParameters", Effect = "Allow", Action = ["ssm:GetParameters"], Resource = arns } if length(arns) > 0],
-    [for arns in [local.secret_key_arns] : { Sid = "DecryptSecrets", Effect = "Allow", Action = ["kms:Decrypt"], Resource = arns } if length(arns) > 0],
+    [
+      for arns in [local.secret_arns] : {
+        Sid      = "ReadSecrets"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = arns
+      } if length(arns) > 0
+    ],
+    [
+      for arns in [local.parameter_arns] : {
+        Sid      = "ReadParameters"
+        Effect   = "Allow"
+        Action   = ["ssm:GetParameters"]
+        Resource = arns
+      } if length(arns) > 0
+    ],
+    [
+      for arns in [local.secret_key_arns] : {
+        Sid      = "DecryptSecrets"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt"]
+        Resource = arns
+      } if length(arns) > 0
+    ],
   )
 
   # ECS Exec is a Systems Manager session. Neither its actions nor the search for the log group know a resource.
@@ -58,7 +84,14 @@ locals {
         Resource = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${var.execute_command_log.log_group_name}:*"]
       },
     ],
-    [for arn in [var.execute_command_log.kms_key_arn] : { Sid = "DecryptSession", Effect = "Allow", Action = ["kms:Decrypt"], Resource = [arn] } if arn != null],
+    [
+      for arn in [var.execute_command_log.kms_key_arn] : {
+        Sid      = "DecryptSession"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt"]
+        Resource = [arn]
+      } if arn != null
+    ],
   )
 }
 

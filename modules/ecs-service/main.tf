@@ -14,6 +14,9 @@ locals {
   # the service then stands at 0 tasks.
   no_image_digest = "sha256:${join("", [for _ in range(64) : "0"])}"
   image           = "${var.repository_url}@${coalesce(var.image_digest, local.no_image_digest)}"
+
+  # A service at 0 tasks gets its first one by a deployment, too.
+  first_count = max(var.desired_count, 1)
 }
 
 resource "aws_ecs_service" "this" {

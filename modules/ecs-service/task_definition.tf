@@ -1,4 +1,15 @@
 locals {
+  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
+  memory_by_cpu = {
+    "256"   = [512, 1024, 2048]
+    "512"   = range(1024, 4096 + 1, 1024)
+    "1024"  = range(2048, 8192 + 1, 1024)
+    "2048"  = range(4096, 16384 + 1, 1024)
+    "4096"  = range(8192, 30720 + 1, 1024)
+    "8192"  = range(16384, 61440 + 1, 4096)
+    "16384" = range(32768, 122880 + 1, 8192)
+  }
+
   # Python is in the image, curl is not. A bare socket, and no site packages: it runs every few seconds in each task, and an
   # HTTP library takes more than three times the processor time to load.
   health_check_command = coalesce(var.container_health_check.command, [

@@ -1,5 +1,9 @@
 variable "autoscaling" {
-  description = "Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests per target and minute. A load that is left out is not tracked. Scale-out waits `scale_out_cooldown` seconds, scale-in `scale_in_cooldown`."
+  description = <<-EOT
+    Bounds of the number of tasks, and the load that target tracking keeps: average CPU and memory in percent, and requests
+    per target and minute. A load that is left out is not tracked. Scale-out waits `scale_out_cooldown` seconds, scale-in
+    `scale_in_cooldown`.
+  EOT
   type = object({
     cpu_percent    = optional(number)
     max            = optional(number, 6)
@@ -16,18 +20,41 @@ variable "autoscaling" {
   nullable = false
 
   validation {
-    condition     = var.autoscaling.min >= 1 && var.autoscaling.max >= var.autoscaling.min && floor(var.autoscaling.min) == var.autoscaling.min && floor(var.autoscaling.max) == var.autoscaling.max
-    error_message = "autoscaling.min must be a whole number of at least 1, and autoscaling.max one that is not below it, for example 2 and 6."
+    condition     = var.autoscaling.min >= 1 && floor(var.autoscaling.min) == var.autoscaling.min
+    error_message = "autoscaling.min must be a whole number of at least 1, for example 2."
   }
 
   validation {
-    condition     = alltrue([for percent in [var.autoscaling.cpu_percent, var.autoscaling.memory_percent] : percent == null || try(percent >= 10 && percent <= 90, false)])
-    error_message = "autoscaling.cpu_percent and autoscaling.memory_percent must be from 10 to 90, or null: above that there is no room for what arrives while a task starts. For example 60 and 75."
+    condition     = var.autoscaling.max >= var.autoscaling.min && floor(var.autoscaling.max) == var.autoscaling.max
+    error_message = "autoscaling.max must be a whole number that is not below autoscaling.min, for example 6 with 2."
   }
 
   validation {
-    condition     = var.autoscaling.requests == null || try(var.autoscaling.requests.per_target > 0 && length(setsubtract(keys(var.autoscaling.requests.target_group_arn_suffixes), ["blue", "green"])) == 0 && length(var.autoscaling.requests.target_group_arn_suffixes) == 2 && alltrue([for suffix in values(var.autoscaling.requests.target_group_arn_suffixes) : suffix != null]), false)
-    error_message = "autoscaling.requests must have per_target above 0 (requests per minute) and the ARN suffixes of both target groups, for example { per_target = 1000, target_group_arn_suffixes = { blue = \"targetgroup/...\", green = \"targetgroup/...\" } }."
+    condition     = var.autoscaling.cpu_percent == null || try(var.autoscaling.cpu_percent >= 10 && var.autoscaling.cpu_percent <= 90, false)
+    error_message = "autoscaling.cpu_percent must be from 10 to 90, or null: above that, what arrives while a task starts has no room. For example 60."
+  }
+
+  validation {
+    condition     = var.autoscaling.memory_percent == null || try(var.autoscaling.memory_percent >= 10 && var.autoscaling.memory_percent <= 90, false)
+    error_message = "autoscaling.memory_percent must be from 10 to 90, or null: above that, what arrives while a task starts has no room. For example 75."
+  }
+
+  validation {
+    condition     = var.autoscaling.requests == null || try(var.autoscaling.requests.per_target > 0, false)
+    error_message = "autoscaling.requests.per_target must be above 0 (requests per minute), for example 1000."
+  }
+
+  validation {
+    condition     = var.autoscaling.requests == null || try(toset(keys(var.autoscaling.requests.target_group_arn_suffixes)) == toset(["blue", "green"]), false)
+    error_message = <<-EOT
+      autoscaling.requests.target_group_arn_suffixes must have the ARN suffixes of both target groups, for example
+      { blue = "targetgroup/...", green = "targetgroup/..." }.
+    EOT
+  }
+
+  validation {
+    condition     = alltrue([for suffix in try(values(var.autoscaling.requests.target_group_arn_suffixes), []) : suffix != null])
+    error_message = "autoscaling.requests.target_group_arn_suffixes must have no null, for example { blue = \"targetgroup/...\", green = \"targetgroup/...\" }."
   }
 
   validation {
@@ -49,7 +76,10 @@ variable "availability_zone_rebalancing" {
 }
 
 variable "capacity_providers" {
-  description = "How tasks are shared between FARGATE and FARGATE_SPOT: the first `base` tasks, and then by `weight`. Spot may take a task back within two minutes."
+  description = <<-EOT
+    How tasks are shared between FARGATE and FARGATE_SPOT: the first `base` tasks, and then by `weight`. Spot may take a
+    task back within two minutes.
+  EOT
   type = map(object({
     base   = optional(number, 0)
     weight = optional(number, 1)
@@ -63,8 +93,18 @@ variable "capacity_providers" {
   }
 
   validation {
-    condition     = alltrue([for provider in values(var.capacity_providers) : try(provider.weight >= 0 && provider.weight <= 1000 && provider.base >= 0 && provider.base <= 100000, false)]) && anytrue([for provider in values(var.capacity_providers) : try(provider.weight > 0, false)])
-    error_message = "capacity_providers must have weights from 0 to 1000, at least one of them above 0, and bases from 0 to 100000, for example { FARGATE = { weight = 1 }, FARGATE_SPOT = { weight = 3 } }."
+    condition     = alltrue([for provider in values(var.capacity_providers) : try(provider.weight >= 0 && provider.weight <= 1000, false)])
+    error_message = "capacity_providers must have weights from 0 to 1000, for example { FARGATE = { weight = 1 }, FARGATE_SPOT = { weight = 3 } }."
+  }
+
+  validation {
+    condition     = anytrue([for provider in values(var.capacity_providers) : try(provider.weight > 0, false)])
+    error_message = "capacity_providers must have at least one weight above 0, for example { FARGATE = { weight = 1 }, FARGATE_SPOT = { weight = 0 } }."
+  }
+
+  validation {
+    condition     = alltrue([for provider in values(var.capacity_providers) : try(provider.base >= 0 && provider.base <= 100000, false)])
+    error_message = "capacity_providers must have bases from 0 to 100000, for example { FARGATE = { base = 1 }, FARGATE_SPOT = {} }."
   }
 
   validation {
@@ -74,7 +114,11 @@ variable "capacity_providers" {
 }
 
 variable "container" {
-  description = "The service's container: its name, the port it listens on, the numeric user it runs as, whether its root file system is read-only, and the paths that stay writable (each an empty volume of the task). Fargate gives an empty volume to root: the image must declare each path as a VOLUME that the user owns."
+  description = <<-EOT
+    The service's container: its name, the port it listens on, the numeric user it runs as, whether its root file system is
+    read-only, and the paths that stay writable (each an empty volume of the task). Fargate gives an empty volume to root:
+    the image must declare each path as a VOLUME that the user owns.
+  EOT
   type = object({
     name                     = string
     port                     = optional(number, 3000)
@@ -106,7 +150,10 @@ variable "container" {
 }
 
 variable "container_health_check" {
-  description = "Health check that ECS runs in the container. Without a command it is a request to `path` by Python. Failures count only after `start_period` seconds."
+  description = <<-EOT
+    Health check that ECS runs in the container. Without a command it is a request to `path` by Python. Failures count only
+    after `start_period` seconds.
+  EOT
   type = object({
     command      = optional(list(string))
     interval     = optional(number, 10)
@@ -119,13 +166,38 @@ variable "container_health_check" {
   nullable = false
 
   validation {
-    condition     = var.container_health_check.command == null || try(contains(["CMD", "CMD-SHELL"], var.container_health_check.command[0]) && length(var.container_health_check.command) >= 2 && alltrue([for word in var.container_health_check.command : word != null]), false)
-    error_message = "container_health_check.command must start with \"CMD\" or \"CMD-SHELL\" and then say what to run, without a null, for example [\"CMD\", \"/app/healthy\"]."
+    condition     = var.container_health_check.command == null || try(contains(["CMD", "CMD-SHELL"], var.container_health_check.command[0]), false)
+    error_message = "container_health_check.command must start with \"CMD\" or \"CMD-SHELL\", for example [\"CMD\", \"/app/healthy\"]."
   }
 
   validation {
-    condition     = var.container_health_check.interval >= 5 && var.container_health_check.interval <= 300 && var.container_health_check.timeout >= 2 && var.container_health_check.timeout <= 60 && var.container_health_check.retries >= 1 && var.container_health_check.retries <= 10 && var.container_health_check.start_period >= 0 && var.container_health_check.start_period <= 300
-    error_message = "container_health_check must have interval from 5 to 300 s, timeout from 2 to 60 s, retries from 1 to 10 and start_period from 0 to 300 s, for example 10, 5, 3 and 10."
+    condition     = var.container_health_check.command == null || try(length(var.container_health_check.command) >= 2, false)
+    error_message = "container_health_check.command must say what to run after \"CMD\" or \"CMD-SHELL\", for example [\"CMD\", \"/app/healthy\"]."
+  }
+
+  validation {
+    condition     = alltrue([for word in coalesce(var.container_health_check.command, []) : word != null])
+    error_message = "container_health_check.command must have no null among its words, for example [\"CMD\", \"/app/healthy\"]."
+  }
+
+  validation {
+    condition     = var.container_health_check.interval >= 5 && var.container_health_check.interval <= 300
+    error_message = "container_health_check.interval must be from 5 to 300 s, for example 10."
+  }
+
+  validation {
+    condition     = var.container_health_check.timeout >= 2 && var.container_health_check.timeout <= 60
+    error_message = "container_health_check.timeout must be from 2 to 60 s, for example 5."
+  }
+
+  validation {
+    condition     = var.container_health_check.retries >= 1 && var.container_health_check.retries <= 10
+    error_message = "container_health_check.retries must be from 1 to 10, for example 3."
+  }
+
+  validation {
+    condition     = var.container_health_check.start_period >= 0 && var.container_health_check.start_period <= 300
+    error_message = "container_health_check.start_period must be from 0 to 300 s, for example 10."
   }
 
   validation {
@@ -147,7 +219,10 @@ variable "container_insights" {
 }
 
 variable "deployment" {
-  description = "Share of the desired tasks that a rolling deployment keeps healthy at least and runs at most, and the seconds for which failed load balancer checks of a new task are ignored."
+  description = <<-EOT
+    Share of the desired tasks that a rolling deployment keeps healthy at least and runs at most, and the seconds for which
+    failed load balancer checks of a new task are ignored.
+  EOT
   type = object({
     health_check_grace_period_seconds = optional(number, 60)
     maximum_percent                   = optional(number, 200)
@@ -157,21 +232,43 @@ variable "deployment" {
   nullable = false
 
   validation {
-    condition     = var.deployment.minimum_healthy_percent >= 1 && var.deployment.minimum_healthy_percent <= 100 && var.deployment.maximum_percent >= 100 && var.deployment.maximum_percent <= 400
-    error_message = "deployment.minimum_healthy_percent must be from 1 to 100 (at 0 nobody need be serving) and deployment.maximum_percent from 100 to 400, for example 100 and 200."
+    condition     = var.deployment.minimum_healthy_percent >= 1 && var.deployment.minimum_healthy_percent <= 100
+    error_message = "deployment.minimum_healthy_percent must be from 1 to 100, for example 100: at 0 nobody need be serving."
   }
 
   validation {
-    condition = alltrue([
-      for count in [var.autoscaling.min, max(var.desired_count, 1)] :
-      floor(count * var.deployment.maximum_percent / 100) > ceil(count * var.deployment.minimum_healthy_percent / 100)
-    ])
-    error_message = "deployment must leave room for one task more, or one less, than desired_count and autoscaling.min: ECS rounds the minimum up and the maximum down, so one task with a maximum below 200 can never be replaced. Raise deployment.maximum_percent, for example to 200."
+    condition     = var.deployment.maximum_percent >= 100 && var.deployment.maximum_percent <= 400
+    error_message = "deployment.maximum_percent must be from 100 to 400, for example 200."
   }
 
   validation {
-    condition     = var.deployment.health_check_grace_period_seconds >= var.container_health_check.start_period && var.deployment.health_check_grace_period_seconds <= 2147483647
-    error_message = "deployment.health_check_grace_period_seconds must be at least container_health_check.start_period: a service that is still allowed to start must not be killed for it. For example 60 and 10."
+    condition     = floor(var.autoscaling.min * var.deployment.maximum_percent / 100) > ceil(var.autoscaling.min * var.deployment.minimum_healthy_percent / 100)
+    error_message = <<-EOT
+      deployment must leave room for one task more, or one less, than autoscaling.min: ECS rounds the minimum up and the
+      maximum down, so one task with a maximum below 200 can never be replaced. Raise deployment.maximum_percent, for example
+      to 200.
+    EOT
+  }
+
+  validation {
+    condition     = floor(local.first_count * var.deployment.maximum_percent / 100) > ceil(local.first_count * var.deployment.minimum_healthy_percent / 100)
+    error_message = <<-EOT
+      deployment must leave room for one task more, or one less, than desired_count: ECS rounds the minimum up and the maximum
+      down, so one task with a maximum below 200 can never be replaced. Raise deployment.maximum_percent, for example to 200.
+    EOT
+  }
+
+  validation {
+    condition     = var.deployment.health_check_grace_period_seconds >= var.container_health_check.start_period
+    error_message = <<-EOT
+      deployment.health_check_grace_period_seconds must be at least container_health_check.start_period: a service that is
+      still allowed to start must not be killed for it. For example 60 and 10.
+    EOT
+  }
+
+  validation {
+    condition     = var.deployment.health_check_grace_period_seconds <= 2147483647
+    error_message = "deployment.health_check_grace_period_seconds must be at most 2147483647, for example 60."
   }
 }
 
@@ -205,8 +302,11 @@ variable "egress" {
   nullable = false
 
   validation {
-    condition     = alltrue([for rule in values(var.egress) : try(length([for target in [rule.cidr_ipv4, rule.prefix_list_id, rule.security_group_id] : true if target != null]) == 1, false)])
-    error_message = "egress must name exactly one of cidr_ipv4, prefix_list_id and security_group_id in each rule, for example { https = { description = \"HTTPS\", cidr_ipv4 = \"0.0.0.0/0\" } }."
+    condition     = alltrue([for rule in values(var.egress) : try(length(compact([rule.cidr_ipv4, rule.prefix_list_id, rule.security_group_id])) == 1, false)])
+    error_message = <<-EOT
+      egress must name exactly one of cidr_ipv4, prefix_list_id and security_group_id in each rule, for example
+      { https = { description = "HTTPS", cidr_ipv4 = "0.0.0.0/0" } }.
+    EOT
   }
 
   validation {
@@ -216,14 +316,20 @@ variable "egress" {
 }
 
 variable "enable_execute_command" {
-  description = "Allow `aws ecs execute-command`, a shell in a running container. Off, unless somebody needs it for a while: its agent writes to the container's root file system."
+  description = <<-EOT
+    Allow `aws ecs execute-command`, a shell in a running container. Off, unless somebody needs it for a while: its agent
+    writes to the container's root file system.
+  EOT
   type        = bool
   default     = false
   nullable    = false
 
   validation {
     condition     = !var.enable_execute_command || !var.container.readonly_root_filesystem
-    error_message = "enable_execute_command needs container.readonly_root_filesystem = false: the agent of ECS Exec writes to the root file system, and AWS supports no session where it is read-only."
+    error_message = <<-EOT
+      enable_execute_command needs container.readonly_root_filesystem = false: the agent of ECS Exec writes to the root file
+      system, and AWS supports no session where it is read-only.
+    EOT
   }
 }
 
@@ -265,7 +371,10 @@ variable "image_digest" {
 
   validation {
     condition     = var.image_digest == null || can(regex("^sha256:[0-9a-f]{64}$", var.image_digest))
-    error_message = "image_digest must be \"sha256:\" and 64 hexadecimal digits, not a tag: a tag may be moved, a digest not. For example \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"."
+    error_message = <<-EOT
+      image_digest must be "sha256:" and 64 hexadecimal digits, not a tag: a tag may be moved, a digest not. For example
+      "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".
+    EOT
   }
 }
 
@@ -282,7 +391,10 @@ variable "log_group_arn" {
 
   validation {
     condition     = can(regex("^arn:[^:]+:logs:[^:]+:[0-9]{12}:log-group:[^:*]+$", var.log_group_arn))
-    error_message = "log_group_arn must be the ARN of one log group, without \":*\", for example \"arn:aws:logs:ap-northeast-2:111111111111:log-group:/ecs/mclass-task\"."
+    error_message = <<-EOT
+      log_group_arn must be the ARN of one log group, without ":*", for example
+      "arn:aws:logs:ap-northeast-2:111111111111:log-group:/ecs/mclass-task".
+    EOT
   }
 }
 
@@ -333,24 +445,36 @@ variable "secret_kms_key_arns" {
 
   validation {
     condition     = alltrue([for arn in var.secret_kms_key_arns : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/[^*]+$", arn))])
-    error_message = "secret_kms_key_arns must be ARNs of keys, for example [\"arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab\"]."
+    error_message = <<-EOT
+      secret_kms_key_arns must be ARNs of keys, for example
+      ["arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"].
+    EOT
   }
 }
 
 variable "secrets" {
-  description = "Environment variables whose value is a secret: the ARN of a Secrets Manager secret, which may go on with \":<key>:<stage>:<version>\", or of a Systems Manager parameter."
+  description = <<-EOT
+    Environment variables whose value is a secret: the ARN of a Secrets Manager secret, which may go on with
+    ":<key>:<stage>:<version>", or of a Systems Manager parameter.
+  EOT
   type        = map(string)
   default     = {}
   nullable    = false
 
   validation {
-    condition     = alltrue([for arn in values(var.secrets) : can(regex("^arn:[^:]+:(secretsmanager:[^:]+:[0-9]{12}:secret:[^:*]+(:[^:*]*){0,3}|ssm:[^:]+:[0-9]{12}:parameter/[^:*]+)$", arn))])
-    error_message = "secrets must be ARNs of Secrets Manager secrets or Systems Manager parameters, never values, for example { DATABASE_URL = \"arn:aws:secretsmanager:ap-northeast-2:111111111111:secret:mclass/database-AbCdEf\" }."
+    condition     = alltrue([for arn in values(var.secrets) : anytrue([for pattern in local.secret_patterns : can(regex(pattern, arn))])])
+    error_message = <<-EOT
+      secrets must be ARNs of Secrets Manager secrets or Systems Manager parameters, never values, for example
+      { DATABASE_URL = "arn:aws:secretsmanager:ap-northeast-2:111111111111:secret:mclass/database-AbCdEf" }.
+    EOT
   }
 }
 
 variable "shutdown" {
-  description = "How a task ends, in seconds: after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within `longest_request`, and is killed after `stop_timeout`, at least 2 s more than both together."
+  description = <<-EOT
+    How a task ends, in seconds: after SIGTERM it goes on serving for `lame_duck`, finishes what is in flight within
+    `longest_request`, and is killed after `stop_timeout`, at least 2 s more than both together.
+  EOT
   type = object({
     lame_duck       = optional(number, 10)
     longest_request = optional(number, 30)
@@ -371,7 +495,10 @@ variable "shutdown" {
 
   validation {
     condition     = var.shutdown.stop_timeout >= var.shutdown.lame_duck + var.shutdown.longest_request + 2
-    error_message = "shutdown.stop_timeout must be at least shutdown.lame_duck + shutdown.longest_request + 2 s to close the last connections, or SIGKILL cuts requests off, for example 60 with 10 and 30."
+    error_message = <<-EOT
+      shutdown.stop_timeout must be at least shutdown.lame_duck + shutdown.longest_request + 2 s to close the last
+      connections, or SIGKILL cuts requests off, for example 60 with 10 and 30.
+    EOT
   }
 }
 
@@ -410,7 +537,10 @@ variable "target_group_arn" {
 }
 
 variable "task" {
-  description = "Size of the task: CPU units (1024 are one vCPU), memory in MiB, the processor architecture, and the ephemeral storage in GiB (null for Fargate's 20)."
+  description = <<-EOT
+    Size of the task: CPU units (1024 are one vCPU), memory in MiB, the processor architecture, and the ephemeral storage in
+    GiB (null for Fargate's 20).
+  EOT
   type = object({
     cpu                   = optional(number, 256)
     cpu_architecture      = optional(string, "X86_64")
@@ -421,16 +551,17 @@ variable "task" {
   nullable = false
 
   validation {
-    condition = contains(lookup({
-      "256"   = [512, 1024, 2048]
-      "512"   = range(1024, 4096 + 1, 1024)
-      "1024"  = range(2048, 8192 + 1, 1024)
-      "2048"  = range(4096, 16384 + 1, 1024)
-      "4096"  = range(8192, 30720 + 1, 1024)
-      "8192"  = range(16384, 61440 + 1, 4096)
-      "16384" = range(32768, 122880 + 1, 8192)
-    }, tostring(var.task.cpu), []), var.task.memory)
-    error_message = "task.cpu and task.memory must be a pair that Fargate offers: 256 with 512, 1024 or 2048; 512 with 1024 to 4096; 1024 with 2048 to 8192; 2048 with 4096 to 16384; 4096 with 8192 to 30720 (each in steps of 1024); 8192 with 16384 to 61440 (steps of 4096); 16384 with 32768 to 122880 (steps of 8192)."
+    condition     = contains(keys(local.memory_by_cpu), tostring(var.task.cpu))
+    error_message = "task.cpu must be a size that Fargate offers, 256, 512, 1024, 2048, 4096, 8192 or 16384, for example 256."
+  }
+
+  validation {
+    condition     = contains(lookup(local.memory_by_cpu, tostring(var.task.cpu), [var.task.memory]), var.task.memory)
+    error_message = <<-EOT
+      task.cpu and task.memory must be a pair that Fargate offers: 256 with 512, 1024 or 2048; 512 with 1024 to 4096; 1024
+      with 2048 to 8192; 2048 with 4096 to 16384; 4096 with 8192 to 30720 (each in steps of 1024); 8192 with 16384 to 61440
+      (steps of 4096); 16384 with 32768 to 122880 (steps of 8192).
+    EOT
   }
 
   validation {
@@ -452,7 +583,10 @@ variable "task_role_policy_arns" {
 
   validation {
     condition     = alltrue([for arn in values(var.task_role_policy_arns) : can(regex("^arn:[^:]+:iam::(aws|[0-9]{12}):policy/.+$", arn))])
-    error_message = "task_role_policy_arns must be ARNs of policies, by a name of your choice, for example { bucket = \"arn:aws:iam::111111111111:policy/read-bucket\" }."
+    error_message = <<-EOT
+      task_role_policy_arns must be ARNs of policies, by a name of your choice, for example
+      { bucket = "arn:aws:iam::111111111111:policy/read-bucket" }.
+    EOT
   }
 }
 

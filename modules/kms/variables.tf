@@ -5,7 +5,10 @@ variable "alias" {
 
   validation {
     condition     = can(regex("^[a-zA-Z0-9/_-]{1,250}$", var.alias)) && !startswith(var.alias, "aws/") && !startswith(var.alias, "alias/")
-    error_message = "alias must be letters, digits and / _ -, and start neither with \"aws/\" (reserved) nor with \"alias/\" (added here), for example \"mclass\"."
+    error_message = <<-EOT
+      alias must be letters, digits and / _ -, and start neither with "aws/" (reserved) nor with "alias/" (added here),
+      for example "mclass".
+    EOT
   }
 }
 

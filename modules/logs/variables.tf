@@ -1,11 +1,17 @@
 variable "kms_key_arn" {
-  description = "ARN of the customer-managed key that encrypts the log events; null for the service's own encryption. The key's policy must let CloudWatch Logs use it for this log group."
+  description = <<-EOT
+    ARN of the customer-managed key that encrypts the log events; null for the service's own encryption. The key's policy
+    must let CloudWatch Logs use it for this log group.
+  EOT
   type        = string
   default     = null
 
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a key, not an alias or an id, for example \"arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab\"."
+    error_message = <<-EOT
+      kms_key_arn must be the ARN of a key, not an alias or an id, for example
+      "arn:aws:kms:ap-northeast-2:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab".
+    EOT
   }
 }
 
@@ -27,8 +33,8 @@ variable "retention_in_days" {
   nullable    = false
 
   validation {
-    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.retention_in_days)
-    error_message = "retention_in_days must be a period that CloudWatch Logs accepts: 0 (for ever), 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+    condition     = contains(local.retention_periods, var.retention_in_days)
+    error_message = "retention_in_days must be a period that CloudWatch Logs accepts: ${join(", ", local.retention_periods)}; 0 is for ever. For example 365."
   }
 }
 

@@ -38,7 +38,10 @@ resource "aws_vpc" "this" {
   lifecycle {
     precondition {
       condition     = alltrue([for zone in local.zones : startswith(zone, local.region)])
-      error_message = "availability_zones must lie in ${local.region}, the region of the provider, but are ${join(", ", local.zones)}: name zones of this region, for example \"${local.region}a\"."
+      error_message = <<-EOT
+        availability_zones must lie in ${local.region}, the region of the provider, but are ${join(", ", local.zones)}: name
+        zones of this region, for example "${local.region}a".
+      EOT
     }
   }
 }

@@ -1,5 +1,8 @@
 variable "availability_zones" {
-  description = "Zones to build in, at least two; null only with existing_vpc. Append to grow: a zone's place decides its address ranges. They are named, not looked up, so that a zone which AWS adds changes no plan."
+  description = <<-EOT
+    Zones to build in, at least two; null only with existing_vpc. Append to grow: a zone's place decides its address ranges.
+    They are named, not looked up, so that a zone which AWS adds changes no plan.
+  EOT
   type        = list(string)
   default     = null
 
@@ -9,8 +12,21 @@ variable "availability_zones" {
   }
 
   validation {
-    condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones) && length(var.availability_zones) >= 2 && alltrue([for zone in var.availability_zones : can(regex("^[a-z]{2,}(-[a-z]+)+-[0-9]+[a-z]$", zone))]), false)
-    error_message = "availability_zones must name at least two different zones, so that the service survives the loss of one, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+    condition     = var.availability_zones == null || try(length(var.availability_zones) >= 2, false)
+    error_message = <<-EOT
+      availability_zones must name at least two zones, so that the service survives the loss of one, for example
+      ["ap-northeast-2a", "ap-northeast-2c"].
+    EOT
+  }
+
+  validation {
+    condition     = var.availability_zones == null || try(length(distinct(var.availability_zones)) == length(var.availability_zones), false)
+    error_message = "availability_zones must name different zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
+  }
+
+  validation {
+    condition     = alltrue([for zone in coalesce(var.availability_zones, []) : can(regex("^[a-z]{2,}(-[a-z]+)+-[0-9]+[a-z]$", zone))])
+    error_message = "availability_zones must be names of zones, for example [\"ap-northeast-2a\", \"ap-northeast-2c\"]."
   }
 }
 
@@ -27,7 +43,10 @@ variable "cidr_block" {
 
   validation {
     condition     = try(tonumber(split("/", var.cidr_block)[1]) >= 16 && tonumber(split("/", var.cidr_block)[1]) + var.subnet_newbits <= 28, false)
-    error_message = "cidr_block must be a /16 or smaller and leave its subnets at least a /28 after subnet_newbits: AWS accepts VPCs and subnets from /16 to /28, for example \"10.0.0.0/16\" with 4."
+    error_message = <<-EOT
+      cidr_block must be a /16 or smaller and leave its subnets at least a /28 after subnet_newbits: AWS accepts VPCs and
+      subnets from /16 to /28, for example "10.0.0.0/16" with 4.
+    EOT
   }
 }
 
@@ -59,13 +78,39 @@ variable "existing_vpc" {
   default = null
 
   validation {
-    condition     = var.existing_vpc == null || try(can(regex("^vpc-[0-9a-f]+$", var.existing_vpc.vpc_id)) && can(cidrhost(var.existing_vpc.cidr_block, 0)) && alltrue([for id in concat(var.existing_vpc.private_subnet_ids, var.existing_vpc.public_subnet_ids) : can(regex("^subnet-[0-9a-f]+$", id))]), false)
-    error_message = "existing_vpc must have the id and the range of the VPC and the ids of its subnets, for example vpc_id = \"vpc-0123456789abcdef0\", cidr_block = \"10.0.0.0/16\" and private_subnet_ids = [\"subnet-0123456789abcdef0\", ...]."
+    condition     = var.existing_vpc == null || can(regex("^vpc-[0-9a-f]+$", var.existing_vpc.vpc_id))
+    error_message = "existing_vpc.vpc_id must be the id of the VPC, for example \"vpc-0123456789abcdef0\"."
   }
 
   validation {
-    condition     = var.existing_vpc == null || try(length(distinct(var.existing_vpc.private_subnet_ids)) >= 2 && length(distinct(var.existing_vpc.public_subnet_ids)) >= 2, false)
-    error_message = "existing_vpc must have at least two private and two public subnets, each in its own zone: a load balancer does not start in one zone."
+    condition     = var.existing_vpc == null || can(cidrhost(var.existing_vpc.cidr_block, 0))
+    error_message = "existing_vpc.cidr_block must be the IPv4 range of the VPC, for example \"10.0.0.0/16\"."
+  }
+
+  validation {
+    condition     = alltrue([for id in try(coalesce(var.existing_vpc.private_subnet_ids), []) : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "existing_vpc.private_subnet_ids must be ids of subnets, for example [\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]."
+  }
+
+  validation {
+    condition     = alltrue([for id in try(coalesce(var.existing_vpc.public_subnet_ids), []) : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "existing_vpc.public_subnet_ids must be ids of subnets, for example [\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]."
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || try(length(distinct(var.existing_vpc.private_subnet_ids)) >= 2, false)
+    error_message = <<-EOT
+      existing_vpc.private_subnet_ids must be at least two, each in its own zone: a load balancer does not start in one zone.
+      For example ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"].
+    EOT
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || try(length(distinct(var.existing_vpc.public_subnet_ids)) >= 2, false)
+    error_message = <<-EOT
+      existing_vpc.public_subnet_ids must be at least two, each in its own zone: a load balancer does not start in one zone.
+      For example ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"].
+    EOT
   }
 }
 
@@ -136,8 +181,16 @@ variable "subnet_newbits" {
   nullable    = false
 
   validation {
-    condition     = var.subnet_newbits <= 12 && floor(var.subnet_newbits) == var.subnet_newbits && pow(2, var.subnet_newbits - 1) >= max(2, length(coalesce(var.availability_zones, [])))
-    error_message = "subnet_newbits must be a whole number up to 12 and leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice the number of zones, for example 4 for up to eight."
+    condition     = var.subnet_newbits <= 12 && floor(var.subnet_newbits) == var.subnet_newbits
+    error_message = "subnet_newbits must be a whole number up to 12, for example 4."
+  }
+
+  validation {
+    condition     = pow(2, var.subnet_newbits - 1) >= max(2, length(coalesce(var.availability_zones, [])))
+    error_message = <<-EOT
+      subnet_newbits must leave each zone a public and a private subnet: 2 to the power of subnet_newbits is at least twice
+      the number of zones, for example 4 for up to eight.
+    EOT
   }
 }
 

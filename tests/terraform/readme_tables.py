@@ -36,14 +36,7 @@ class Block:
 
     @property
     def description(self) -> str:
-        return (
-            self.arguments["description"]
-            .strip()
-            .strip('"')
-            .replace('\\"', '"')
-            .replace("|", "\\|")
-            .replace("<", "&lt;")
-        )
+        return _text(self.arguments["description"]).replace("|", "\\|").replace("<", "&lt;")
 
 
 def read_blocks(folder: Path) -> Iterator[Block]:
@@ -92,6 +85,13 @@ def _examples(folder: Path) -> Iterator[str]:
 def _input(block: Block) -> str:
     default = _code(block.arguments["default"]) if "default" in block.arguments else "required"
     return f"| `{block.labels[0]}` | {block.description} | {_code(block.arguments['type'])} | {default} |"
+
+
+def _text(source: str) -> str:
+    """Return the text of a string or heredoc on one line."""
+    if source.startswith("<<-EOT"):
+        return " ".join(source.removeprefix("<<-EOT").split())
+    return source.strip().strip('"').replace('\\"', '"')
 
 
 def _code(source: str) -> str:

@@ -161,7 +161,7 @@ def _reachable(resource: str, direct: Mapping[str, set[str]]) -> set[str]:
         ("module.service.aws_ecs_service.this", "module.network.aws_route.nat"),
         ("module.service.aws_ecs_service.this", "module.network.aws_vpc_endpoint.interface"),
         ("module.service.aws_ecs_service.this", "module.network.aws_vpc_endpoint.s3"),
-        ("module.service.aws_ecs_service.this", "module.alb.aws_lb_listener_rule.production"),
+        ("module.service.aws_ecs_service.this", "module.alb.aws_lb_listener_rule.this"),
         ("module.service.aws_ecs_service.this", "module.service.aws_iam_role_policy_attachment.task"),
     ],
 )

@@ -58,7 +58,7 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
   }
 
   assert {
-    condition     = aws_lb_listener.production.port == 80 && aws_lb_listener.production.protocol == "HTTP"
+    condition     = aws_lb_listener.this["production"].port == 80 && aws_lb_listener.this["production"].protocol == "HTTP"
     error_message = "Without a certificate production must listen on plain HTTP."
   }
 
@@ -68,19 +68,19 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
   }
 
   assert {
-    condition     = alltrue([for listener in [aws_lb_listener.production, aws_lb_listener.test] : listener.default_action[0].type == "fixed-response" && listener.default_action[0].fixed_response[0].status_code == "503"])
+    condition     = alltrue([for listener in aws_lb_listener.this : listener.default_action[0].type == "fixed-response" && listener.default_action[0].fixed_response[0].status_code == "503"])
     error_message = "What no rule takes must be answered with 503."
   }
 
   assert {
-    condition = alltrue([for rule in [aws_lb_listener_rule.production, aws_lb_listener_rule.test] :
+    condition = alltrue([for rule in aws_lb_listener_rule.this :
       { for group in rule.action[0].forward[0].target_group : tostring(group.weight) => group.arn } == { "100" = aws_lb_target_group.this["blue"].arn, "0" = aws_lb_target_group.this["green"].arn }
     ])
     error_message = "Both rules must start with everything on blue and nothing on green."
   }
 
   assert {
-    condition     = tolist(one(aws_lb_listener_rule.production.condition).path_pattern[0].values)[0] == "/*"
+    condition     = tolist(one(aws_lb_listener_rule.this["production"].condition).path_pattern[0].values)[0] == "/*"
     error_message = "The production rule must take every request."
   }
 
@@ -109,14 +109,14 @@ run "serves_https_and_redirects_to_it_with_a_certificate" {
   }
 
   assert {
-    condition = alltrue([for listener in [aws_lb_listener.production, aws_lb_listener.test] :
+    condition = alltrue([for listener in aws_lb_listener.this :
       listener.protocol == "HTTPS" && listener.certificate_arn == var.certificate_arn && listener.ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06"
     ])
     error_message = "Production and test must speak TLS 1.2 or 1.3 with the certificate."
   }
 
   assert {
-    condition     = aws_lb_listener.production.port == 443 && aws_lb_listener.test.port == 8443
+    condition     = aws_lb_listener.this["production"].port == 443 && aws_lb_listener.this["test"].port == 8443
     error_message = "Production must listen on 443, test on 8443."
   }
 
@@ -185,12 +185,12 @@ run "takes_every_option" {
   }
 
   assert {
-    condition     = length(aws_vpc_security_group_ingress_rule.production) == 2 && aws_lb_listener.production.port == 8080 && aws_lb_listener.test.port == 9000 && aws_lb_listener_rule.production.priority == 10
+    condition     = length(aws_vpc_security_group_ingress_rule.production) == 2 && aws_lb_listener.this["production"].port == 8080 && aws_lb_listener.this["test"].port == 9000 && aws_lb_listener_rule.this["production"].priority == 10
     error_message = "Ports, ranges and priority must be those that were asked for."
   }
 
   assert {
-    condition     = aws_lb_listener.redirect[0].default_action[0].redirect[0].port == "8080" && aws_lb_listener.production.ssl_policy == "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    condition     = aws_lb_listener.redirect[0].default_action[0].redirect[0].port == "8080" && aws_lb_listener.this["production"].ssl_policy == "ELBSecurityPolicy-TLS13-1-3-2021-06"
     error_message = "The redirect must lead to the production port, with the given TLS policy."
   }
 
@@ -275,6 +275,38 @@ run "refuses_health_checks_and_target_groups_out_of_range" {
   }
 
   expect_failures = [var.health_check, var.production_port, var.target_group]
+}
+
+run "refuses_a_health_check_more_often_than_every_5_s" {
+  command = plan
+
+  variables {
+    health_check    = { interval = 4, timeout = 2 }
+    production_port = 80.5
+    target_group    = { deregistration_delay = 60.5 }
+  }
+
+  expect_failures = [var.health_check, var.production_port, var.target_group]
+}
+
+run "refuses_a_health_check_that_waits_for_minutes" {
+  command = plan
+
+  variables {
+    health_check = { interval = 300, timeout = 121 }
+  }
+
+  expect_failures = [var.health_check]
+}
+
+run "refuses_half_a_health_check" {
+  command = plan
+
+  variables {
+    health_check = { healthy_threshold = 2.5 }
+  }
+
+  expect_failures = [var.health_check]
 }
 
 run "refuses_a_matcher_and_a_port_that_do_not_exist" {

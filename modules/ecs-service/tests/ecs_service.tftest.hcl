@@ -506,6 +506,92 @@ run "refuses_a_grace_period_shorter_than_the_start" {
   expect_failures = [var.deployment]
 }
 
+run "refuses_bounds_sizes_and_destinations_that_ecs_does_not_know" {
+  command = plan
+
+  variables {
+    autoscaling            = { min = 0 }
+    capacity_providers     = { FARGATE = { weight = 1001 } }
+    container_health_check = { command = ["CMD"] }
+    egress                 = { two = { cidr_ipv4 = "0.0.0.0/0", description = "Two", prefix_list_id = "pl-78a54011" } }
+    secrets                = { PASSWORD = "arn:aws:ssm:ap-northeast-2:111111111111:parameter/mclass/password:1" }
+    task                   = { cpu = 300 }
+  }
+
+  expect_failures = [
+    var.autoscaling,
+    var.capacity_providers,
+    var.container_health_check,
+    var.egress,
+    var.secrets,
+    var.task,
+  ]
+}
+
+run "refuses_memory_without_room_and_a_timeout_of_minutes" {
+  command = plan
+
+  variables {
+    autoscaling            = { memory_percent = 95 }
+    capacity_providers     = { FARGATE = { base = 100001 } }
+    container_health_check = { timeout = 61 }
+  }
+
+  expect_failures = [var.autoscaling, var.capacity_providers, var.container_health_check]
+}
+
+run "refuses_no_requests_per_target_and_no_retries" {
+  command = plan
+
+  variables {
+    autoscaling            = { requests = { per_target = 0, target_group_arn_suffixes = { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2" } } }
+    container_health_check = { retries = 0 }
+  }
+
+  expect_failures = [var.autoscaling, var.container_health_check]
+}
+
+run "refuses_a_start_of_more_than_five_minutes" {
+  command = plan
+
+  variables {
+    container_health_check = { start_period = 301 }
+  }
+
+  expect_failures = [var.container_health_check]
+}
+
+run "refuses_more_than_four_times_the_tasks" {
+  command = plan
+
+  variables {
+    deployment = { maximum_percent = 401 }
+  }
+
+  expect_failures = [var.deployment]
+}
+
+run "refuses_a_grace_period_that_ecs_cannot_count" {
+  command = plan
+
+  variables {
+    deployment = { health_check_grace_period_seconds = 2147483648 }
+  }
+
+  expect_failures = [var.deployment]
+}
+
+run "refuses_a_first_task_that_could_never_be_replaced" {
+  command = plan
+
+  variables {
+    deployment    = { maximum_percent = 150 }
+    desired_count = 0
+  }
+
+  expect_failures = [var.deployment]
+}
+
 run "refuses_a_negative_number_of_tasks" {
   command = plan
 

@@ -257,6 +257,26 @@ run "refuses_more_zones_than_subnets_fit" {
   expect_failures = [var.subnet_newbits]
 }
 
+run "refuses_to_live_in_one_zone" {
+  command = plan
+
+  variables {
+    availability_zones = ["ap-northeast-2a"]
+  }
+
+  expect_failures = [var.availability_zones]
+}
+
+run "refuses_subnets_smaller_than_aws_makes" {
+  command = plan
+
+  variables {
+    subnet_newbits = 13
+  }
+
+  expect_failures = [var.subnet_newbits]
+}
+
 run "refuses_the_same_zone_twice" {
   command = plan
 
@@ -287,6 +307,74 @@ run "refuses_an_existing_vpc_in_one_zone" {
       cidr_block         = "172.16.0.0/16"
       private_subnet_ids = ["subnet-00000000000000003"]
       public_subnet_ids  = ["subnet-00000000000000001"]
+      vpc_id             = "vpc-00000000000000001"
+    }
+  }
+
+  expect_failures = [var.existing_vpc]
+}
+
+run "refuses_an_existing_vpc_with_one_private_subnet" {
+  command = plan
+
+  variables {
+    availability_zones = null
+    egress             = "none"
+    existing_vpc = {
+      cidr_block         = "172.16.0.0/16"
+      private_subnet_ids = ["subnet-00000000000000003"]
+      public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
+      vpc_id             = "vpc-00000000000000001"
+    }
+  }
+
+  expect_failures = [var.existing_vpc]
+}
+
+run "refuses_an_existing_vpc_with_one_public_subnet" {
+  command = plan
+
+  variables {
+    availability_zones = null
+    egress             = "none"
+    existing_vpc = {
+      cidr_block         = "172.16.0.0/16"
+      private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
+      public_subnet_ids  = ["subnet-00000000000000001"]
+      vpc_id             = "vpc-00000000000000001"
+    }
+  }
+
+  expect_failures = [var.existing_vpc]
+}
+
+run "refuses_an_existing_vpc_without_a_range" {
+  command = plan
+
+  variables {
+    availability_zones = null
+    egress             = "none"
+    existing_vpc = {
+      cidr_block         = "172.16.0.0"
+      private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
+      public_subnet_ids  = ["subnet-00000000000000001", "subnet-00000000000000002"]
+      vpc_id             = "vpc-00000000000000001"
+    }
+  }
+
+  expect_failures = [var.existing_vpc]
+}
+
+run "refuses_an_existing_vpc_with_a_public_subnet_that_is_none" {
+  command = plan
+
+  variables {
+    availability_zones = null
+    egress             = "none"
+    existing_vpc = {
+      cidr_block         = "172.16.0.0/16"
+      private_subnet_ids = ["subnet-00000000000000003", "subnet-00000000000000004"]
+      public_subnet_ids  = ["subnet-00000000000000001", "public"]
       vpc_id             = "vpc-00000000000000001"
     }
   }
