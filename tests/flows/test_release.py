@@ -384,7 +384,7 @@ def test_a_release_that_serves_but_fails_a_check_ends_with_7_and_is_not_proven(
 
     assert done.status == 7
     assert done.document["verification"]["failed"] == 1
-    assert "not a proven release" in done.stderr
+    assert "the release is not proven" in done.stderr
     assert dev.records()[-1][1]["is_verified"] is False
 
 
