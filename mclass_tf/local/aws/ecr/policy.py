@@ -1,7 +1,8 @@
 """Repository policies: who beside the registry's own account may do what with a repository.
 
-https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html . Who asks is known as an account: a
-principal that names a role or user of it matches nobody, and an allowance with a condition allows nothing.
+modules/ecr lets other accounts pull by one. Who asks is known as an account: a principal that names a role or user of it matches
+nobody, and an allowance with a condition allows nothing.
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
 """
 
 from __future__ import annotations
