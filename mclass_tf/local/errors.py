@@ -47,4 +47,3 @@ class MissingDependencyError(LocalAwsError):
             f"the local AWS needs the package {package}, which is not installed",
             hint="pip install 'mclass-tf[local]'",
         )
-        self.package = package

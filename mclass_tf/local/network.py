@@ -40,7 +40,3 @@ class Interfaces:
     def find(self, *, vpc_id: str, private_ip: str) -> Interface | None:
         with self._lock:
             return self._attached.get((vpc_id, private_ip))
-
-    def in_subnet(self, subnet_id: str) -> tuple[Interface, ...]:
-        with self._lock:
-            return tuple(entry for entry in self._attached.values() if entry.subnet_id == subnet_id)

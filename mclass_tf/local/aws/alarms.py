@@ -1,5 +1,7 @@
 """Evaluates the alarms of CloudWatch at the end of each of their periods, and has scaling policies act.
 
+The alarms of `release.alarms` roll deployments back; those of target tracking scale services.
+
 A period of an alarm lasts as long as the clock says: at speed 10, one of 60 s is over after 6 s, and its datapoints are what was
 measured in these. What clients do is not sped up, so that a Sum is of that shorter time. RequestCountPerTarget alone, which is a
 rate (requests per target and minute), is taken times the speed, so that scaling sees the rate that AWS would see.
@@ -21,7 +23,7 @@ from typing import Any
 from moto.cloudwatch.models import cloudwatch_backends
 
 from mclass_tf.local.aws.autoscaling import backend as autoscaling
-from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate
+from mclass_tf.local.aws.cloudwatch.alarm_checks import is_returned
 from mclass_tf.local.aws.cloudwatch.alarm_states import (
     ALARM,
     MORE_PERIODS,
@@ -31,8 +33,8 @@ from mclass_tf.local.aws.cloudwatch.alarm_states import (
     decide,
 )
 from mclass_tf.local.aws.cloudwatch.backend import LocalCloudWatchBackend
-from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
-from mclass_tf.local.aws.cloudwatch.metrics import Metric, dimensions
+from mclass_tf.local.aws.cloudwatch.metric_math import highest
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, TimeSeries, dimensions
 from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")
@@ -151,17 +153,10 @@ def _series(backend: LocalCloudWatchBackend, alarm: Any, windows: Sequence[Windo
             series_by_id[query.id] = _measured(
                 backend, metric, metric_stat.stat, windows, unit=metric_stat.unit
             )
-    for query in alarm.metric_data_queries:
-        if query.expression:
-            series_by_id[query.id] = calculate(query.expression, series_by_id, windows)
-    return series_by_id[returned_query(alarm).id]
-
-
-def returned_query(alarm: Any) -> Any:
-    """Return the query whose result the alarm watches."""
-    return next(
-        query for query in alarm.metric_data_queries if str(query.return_data).lower() in ("true", "none")
-    )
+    watched = next(filter(is_returned, alarm.metric_data_queries))
+    if watched.expression:
+        return highest(watched.expression, series_by_id, periods=len(windows))
+    return series_by_id[watched.id]
 
 
 def _metric(namespace: str, name: str, entries: Sequence[Any]) -> Metric:
@@ -180,7 +175,7 @@ def _measured(
 ) -> TimeSeries:
     series = backend.statistics(metric, statistic, windows=windows, unit=unit)
     if metric.name in _RATES and statistic == "Sum":
-        return TimeSeries({index: value * live.clock.speed for index, value in series.items()})
+        return {index: value * live.clock.speed for index, value in series.items()}
     return series
 
 

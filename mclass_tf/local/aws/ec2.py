@@ -36,6 +36,8 @@ _FILTERS = (
 class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
     """A rule has one description, whatever it refers to; moto keeps that of address ranges alone.
 
+    The modules describe their rules, and the provider plans a change where a description is missing.
+
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
     """
 

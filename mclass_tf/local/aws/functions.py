@@ -1,6 +1,6 @@
 """Lambda functions, as far as deployments call them: Python from a zip file, run in a process of this machine.
 
-moto keeps the functions, and would run them in Docker.
+They are the `[[release.hooks]]` of an environment. moto keeps the functions, and would run them in Docker.
 """
 
 from __future__ import annotations

@@ -20,22 +20,14 @@ _AWS_POLICY = ":iam::aws:policy/"
 
 
 class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
-    """Policies that AWS manages exist in every account; moto has them only if it may parse all 1,400 at once.
+    """Policies that AWS manages exist in every account, and modules/ecs-service attaches one to the infrastructure role.
+
+    moto has them only if it may parse all 1,400 at once.
 
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
     """
 
-    def create_role(  # noqa: PLR0917  moto's signature
-        self,
-        role_name: str,
-        assume_role_policy_document: str,
-        path: str,
-        permissions_boundary: str | None,
-        description: str,
-        tags: list[dict[str, str]],
-        max_session_duration: str | None,
-        linked_service: str | None = None,
-    ) -> Any:
+    def create_role(self, role_name: str, assume_role_policy_document: str, *rest: Any, **named: Any) -> Any:
         """The name is short and the trust policy one that can be read; moto takes any text for either.
 
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
@@ -45,16 +37,7 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
                 f"Value '{role_name}' at 'roleName' failed to satisfy constraint: at most 64 of [\\w+=,.@-]"
             )
         IAMTrustPolicyDocumentValidator(assume_role_policy_document).validate()
-        return super().create_role(
-            role_name,
-            assume_role_policy_document,
-            path,
-            permissions_boundary,
-            description,
-            tags,
-            max_session_duration,
-            linked_service,
-        )
+        return super().create_role(role_name, assume_role_policy_document, *rest, **named)
 
     def get_policy(self, policy_arn: str) -> Any:
         self._load(policy_arn)
@@ -63,14 +46,6 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
     def attach_role_policy(self, policy_arn: str, role_name: str) -> None:
         self._load(policy_arn)
         super().attach_role_policy(policy_arn, role_name)
-
-    def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
-        self._load(policy_arn)
-        super().attach_user_policy(policy_arn, user_name)
-
-    def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
-        self._load(policy_arn)
-        super().attach_group_policy(policy_arn, group_name)
 
     def delete_server_certificate(self, name: str) -> None:
         """A certificate that a listener shows stays.

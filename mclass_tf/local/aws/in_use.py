@@ -1,4 +1,7 @@
-"""What still uses a part of the network or a certificate, which AWS then does not delete; moto deletes it all the same."""
+"""What still uses a part of the network or a certificate, which AWS then does not delete; moto deletes it all the same.
+
+So `destroy` fails here where it would fail on AWS.
+"""
 
 from __future__ import annotations
 

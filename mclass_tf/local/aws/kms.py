@@ -61,8 +61,7 @@ def allows_service(key: Any, *, service: str) -> bool:
 
 
 def _services(principal: Any) -> list[str]:
-    named = principal.get("Service", []) if isinstance(principal, dict) else []
-    return [named] if isinstance(named, str) else list(named)
+    return policies.named(principal.get("Service")) if isinstance(principal, dict) else []
 
 
 def install() -> None:

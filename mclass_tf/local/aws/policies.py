@@ -74,7 +74,7 @@ def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | Non
         return False
     if resource is not None:
         return _concerns(statement, "Resource", lambda pattern: matches(pattern, resource))
-    return not is_denial or "*" in _named(statement.get("Resource"))
+    return not is_denial or "*" in named(statement.get("Resource"))
 
 
 def statements(document: str) -> list[Mapping[str, Any]]:
@@ -90,7 +90,7 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
     return (
         _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
         and _concerns(statement, "Resource", lambda pattern: matches(pattern, request.resource))
-        and _concerns(statement, "Principal", lambda named: named == "*" or named in request.principals)
+        and _concerns(statement, "Principal", lambda entry: entry == "*" or entry in request.principals)
         and all(
             _holds(operator, key, _listed(expected), request.context)
             for operator, keys in (statement.get("Condition") or {}).items()
@@ -102,11 +102,11 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
 def _concerns(statement: Mapping[str, Any], element: str, is_meant: Callable[[str], bool]) -> bool:
     """Return whether one element of the statement applies to the request; an absent one (mostly a principal) applies to all."""
     if f"Not{element}" in statement:
-        return not any(is_meant(entry) for entry in _named(statement[f"Not{element}"]))
-    return element not in statement or any(is_meant(entry) for entry in _named(statement[element]))
+        return not any(is_meant(entry) for entry in named(statement[f"Not{element}"]))
+    return element not in statement or any(is_meant(entry) for entry in named(statement[element]))
 
 
-def _named(value: Any) -> list[str]:
+def named(value: Any) -> list[str]:
     """Return the entries of an element; principals come by kind (AWS, Service)."""
     kinds = value.values() if isinstance(value, Mapping) else [value]
     return [str(entry) for entries in kinds for entry in _listed(entries)]

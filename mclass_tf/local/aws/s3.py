@@ -21,7 +21,9 @@ _PAYER = (
 
 class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for us
     def get_permission(self, action: str, resource: str) -> Any:
-        """Evaluate the statements that concern the caller; to moto a Deny whose condition fails is a Deny all the same.
+        """Evaluate the statements that concern the caller: the bucket of the state may demand TLS.
+
+        To moto a Deny whose condition fails is a Deny all the same.
 
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
         """
@@ -34,7 +36,7 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
 
 class LocalS3Responses(S3Response):  # type: ignore[misc]
     def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
-        """The owner pays; moto answers this question with a list of the objects.
+        """The owner pays, as the provider asks of every bucket; moto answers with a list of the objects.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketRequestPayment.html
         """

@@ -1,5 +1,7 @@
 """The metrics of ECS services, AWS/ECS: which share of the CPU and of the memory that they reserve their tasks use.
 
+modules/ecs-service scales by them.
+
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service_utilization.html
 """
 

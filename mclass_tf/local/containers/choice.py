@@ -14,7 +14,6 @@ from mclass_tf.local.containers.nursery import ExecError, Nursery
 from mclass_tf.local.containers.podman import CommandError, Commands, ContainerDriver
 from mclass_tf.local.containers.process import ProcessDriver
 
-KINDS = ("process", "podman", "docker")
 _ENGINES = ("podman", "docker")
 _REMEDY = "install podman, or start Docker, and start the task again; or build for processes: `build --builder builtin`"
 
@@ -22,7 +21,7 @@ _REMEDY = "install podman, or start Docker, and start the task again; or build f
 class Drivers:
     """A driver that asks the one for the image: processes for the built-in builder's, podman or docker for any other.
 
-    `kind` is one of KINDS, or nothing to choose by the image. `url` is where the local AWS answers, `open_door` what opens
+    `kind` is "process", "podman" or "docker", or nothing to choose by the image. `url` is where the local AWS answers, `open_door` what opens
     it to a container.
     """
 

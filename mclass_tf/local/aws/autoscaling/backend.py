@@ -1,4 +1,4 @@
-"""Application Auto Scaling: scalable targets and policies, and what they do to the services."""
+"""Application Auto Scaling: scalable targets and policies, as modules/ecs-service has them, and what they do to the services."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         self.tags: dict[str, dict[str, str]] = {}
         self.activities: deque[Activity] = deque(maxlen=_ACTIVITIES_KEPT)
 
-    def register_scalable_target(  # noqa: PLR0917  moto's signature
+    def register_scalable_target(
         self,
         namespace: str,
         r_id: str,
         dimension: str,
+        *,
         min_capacity: int | None,
         max_capacity: int | None,
-        role_arn: str,
-        suspended_state: str,
+        **settings: Any,
     ) -> Any:
         """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html"""
         known = self.targets.get(dimension, {}).get(r_id)
@@ -82,7 +82,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         if lowest > highest:
             raise _error("ValidationException", "Maximum capacity cannot be less than minimum capacity")
         registered = super().register_scalable_target(
-            namespace, r_id, dimension, min_capacity, max_capacity, role_arn, suspended_state
+            namespace, r_id, dimension, min_capacity=min_capacity, max_capacity=max_capacity, **settings
         )
         if namespace == "ecs":
             self._keep_within(r_id, lowest=lowest, highest=highest)
@@ -168,7 +168,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         max_results: int | None,
         next_token: str | None,
     ) -> Any:
-        """Of that very resource; moto takes every one whose name is a part of it."""
+        """Of that very resource, as the provider asks; moto takes every one whose name is a part of it."""
         token, policies = super().describe_scaling_policies(
             service_namespace, resource_id, scalable_dimension, max_results, next_token
         )

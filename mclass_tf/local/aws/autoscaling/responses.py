@@ -45,7 +45,10 @@ class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore
         return answer
 
     def describe_scaling_activities(self) -> str:
-        """https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html"""
+        """For the aws CLI: why a service was scaled.
+
+        https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html
+        """
         backend: LocalAutoscalingBackend = self.applicationautoscaling_backend
         backend.settle(now=time.time())
         resource_id = self._get_param("ResourceId")

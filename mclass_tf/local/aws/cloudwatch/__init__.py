@@ -1,1 +1,1 @@
-"""CloudWatch: metrics, alarms and metric math."""
+"""CloudWatch: metrics and alarms."""

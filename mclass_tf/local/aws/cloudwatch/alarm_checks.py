@@ -8,7 +8,6 @@ from typing import Any
 from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
 
 from mclass_tf.local.aws.cloudwatch import alarm_states, metric_math
-from mclass_tf.local.aws.cloudwatch.metric_math import Context, ExpressionError, TimeSeries
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, is_statistic
 
 _SHORT_PERIODS = (1, 5, 10, 30)
@@ -41,23 +40,22 @@ def check_alarm(alarm: Mapping[str, Any]) -> None:
 
 
 def _check_queries(queries: Sequence[Any]) -> None:
-    returned = [query for query in queries if query.return_data is None or query.return_data is True]
-    returned += [
-        query for query in queries if str(query.return_data).lower() == "true" and query not in returned
-    ]
-    if len(returned) != 1:
+    if sum(map(is_returned, queries)) != 1:
         raise ValidationError("Exactly one element of the metrics list should return data.")
-    periods = {int(query.metric_stat.period) for query in queries if query.metric_stat is not None}
-    if len(periods) > 1:
+    metrics = {query.id: query.metric_stat for query in queries if query.metric_stat is not None}
+    if len({int(metric.period) for metric in metrics.values()}) > 1:
         raise ValidationError("Metrics list must have the same period for all metrics.")
-    for query in queries:
-        if query.metric_stat is not None:
-            check_statistic(query.metric_stat.stat)
-            check_period(int(query.metric_stat.period))
-    names = {query.id: TimeSeries() for query in queries}
+    for metric in metrics.values():
+        check_statistic(metric.stat)
+        check_period(int(metric.period))
     for query in queries:
         if query.expression:
-            calculate(query.expression, names, [(0.0, float(MINUTE))])
+            metric_math.highest(query.expression, {name: {} for name in metrics}, periods=0)
+
+
+def is_returned(query: Any) -> bool:
+    """Return whether the result of a query of an alarm is what the alarm watches: moto keeps the flag, its text or None."""
+    return str(query.return_data).lower() in ("true", "none")
 
 
 def check_statistic(name: str) -> None:
@@ -70,15 +68,3 @@ def check_period(period: int) -> None:
         raise InvalidParameterValue(
             f"The parameter Period must be 1, 5, 10, 30 or a multiple of {MINUTE}, not {period}."
         )
-
-
-def calculate(
-    expression: str, metrics: Mapping[str, TimeSeries], windows: Sequence[tuple[float, float]]
-) -> TimeSeries:
-    """Return what metric math gives; an expression that is wrong is CloudWatch's ValidationError."""
-    seconds = windows[0][1] - windows[0][0] if windows else MINUTE
-    context = Context(metrics=metrics, periods=len(windows), seconds=seconds)
-    try:
-        return metric_math.evaluate(expression, context)
-    except ExpressionError as error:
-        raise ValidationError(str(error)) from error

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moto.cloudwatch.models import CloudWatchBackend, Dimension
+from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
 
 from mclass_tf.local.aws.cloudwatch.alarm_checks import check_alarm
-from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
-from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Stats, dimensions
+from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Stats, TimeSeries, dimensions
 
 _INITIAL_REASON = "Unchecked: Initial alarm creation"
 _HISTORY_KEPT = 1000
@@ -34,7 +33,7 @@ class HistoryItem:
 
 
 class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
-    """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles and no metric math."""
+    """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -105,7 +104,15 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
 
     def get_all_metrics(self) -> list[Any]:
         """Return what ListMetrics filters: one datum for each metric."""
-        return [_Listed(metric) for metric in self.metrics.all()]
+        return [
+            MetricDatumBase(
+                metric.namespace,
+                metric.name,
+                [{"Name": name, "Value": value} for name, value in metric.dimensions],
+                timestamp=None,
+            )
+            for metric in self.metrics.all()
+        ]
 
     def statistics(
         self,
@@ -117,7 +124,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
     ) -> TimeSeries:
         """Return the statistic in each of the windows that has data."""
         series = self.metrics.find(metric)
-        values = TimeSeries()
+        values: TimeSeries = {}
         if series is None or (unit is not None and series.unit not in (None, unit)):
             return values
         for index, (start, end) in enumerate(windows):
@@ -125,35 +132,6 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
             if value is not None:
                 values[index] = value
         return values
-
-
-class _Listed:
-    """A metric as moto's ListMetrics wants it."""
-
-    def __init__(self, metric: Metric) -> None:
-        self.namespace = metric.namespace
-        self.name = self.metric_name = metric.name
-        self.dimensions = [Dimension(name, value) for name, value in metric.dimensions]
-
-    def filter(
-        self,
-        namespace: str | None,
-        name: str | None,
-        dimensions: list[dict[str, str]],
-        already_present_metrics: Any = None,  # noqa: ARG002  moto's signature
-    ) -> bool:
-        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html"""
-        return (
-            namespace in (None, self.namespace)
-            and name in (None, self.name)
-            and all(
-                any(
-                    own.name == dimension["Name"] and dimension.get("Value") in (None, own.value)
-                    for own in self.dimensions
-                )
-                for dimension in dimensions or []
-            )
-        )
 
 
 def metric_of(namespace: str, name: str, entries: Sequence[Mapping[str, str]] | None) -> Metric:

@@ -20,6 +20,9 @@ SIMPLE = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 
 Dimensions = tuple[tuple[str, str], ...]
 
+TimeSeries = dict[int, float]
+"""Values by the number of their period; a period without one is missing."""
+
 
 def is_statistic(name: str) -> bool:
     """Return whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""

@@ -15,9 +15,8 @@ from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 
-from mclass_tf.local.aws.cloudwatch.alarm_checks import calculate, check_period, check_statistic
+from mclass_tf.local.aws.cloudwatch.alarm_checks import check_period, check_statistic
 from mclass_tf.local.aws.cloudwatch.backend import HistoryItem, LocalCloudWatchBackend, epoch, metric_of
-from mclass_tf.local.aws.cloudwatch.metric_math import TimeSeries
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
 
@@ -27,7 +26,10 @@ _MOST_ALARMS = 50
 
 class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
     def get_metric_statistics(self) -> ActionResult:
-        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html"""
+        """For the aws CLI, with percentiles, which moto leaves out.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
+        """
         simple, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
         if not simple and not extended:
             raise InvalidParameterCombination("Must specify either Statistics or ExtendedStatistics")
@@ -52,27 +54,23 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         return ActionResult({"Label": name, "Datapoints": points})
 
     def get_metric_data(self) -> ActionResult:
-        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
+        """For the analysis of releases, which asks for metrics and calculates by itself.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
+        """
         queries = self._get_param("MetricDataQueries", [])
-        descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
-        series_by_id: dict[str, tuple[TimeSeries, Sequence[tuple[float, float]]]] = {}
-        for query in queries:
-            if "MetricStat" in query:
-                series_by_id[query["Id"]] = self._measured(query["MetricStat"])
-            elif "Expression" not in query:
-                raise ValidationError("The parameter MetricDataQueries.member.1.MetricStat is required.\n")
-        for query in queries:
-            if "Expression" in query:
-                series_by_id[query["Id"]] = self._calculated(query, series_by_id)
+        if not all("MetricStat" in query for query in queries):
+            raise ValidationError("The local AWS models expressions in alarms alone: MetricStat is required.")
+        is_descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
         results = [
-            _result(query, *series_by_id[query["Id"]], descending=descending)
+            self._result(query, is_descending=is_descending)
             for query in queries
-            if _is_returned(query)
+            if str(query.get("ReturnData", True)).lower() == "true"
         ]
         return ActionResult({"MetricDataResults": results, "Messages": []})
 
     def describe_alarms(self) -> ActionResult:
-        """By all that is asked for together; moto looks at one of them.
+        """By all that is asked for together, in pages, as releases and the aws CLI ask; moto looks at one of them.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
         """
@@ -92,7 +90,10 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         return ActionResult({"MetricAlarms": alarms[start:end], "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
-        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html"""
+        """For the aws CLI: why an alarm rolled a release back or scaled a service.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
+        """
         name, kind = self._get_param("AlarmName"), self._get_param("HistoryItemType")
         start, end = self._get_param("StartDate"), self._get_param("EndDate")
         items = [
@@ -121,30 +122,23 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
         return list(_cut(start - start % min(period, MINUTE), end, period))
 
-    def _measured(self, metric_stat: Mapping[str, Any]) -> tuple[TimeSeries, list[tuple[float, float]]]:
+    def _result(self, query: Mapping[str, Any], *, is_descending: bool) -> dict[str, Any]:
+        metric_stat = query["MetricStat"]
         check_statistic(metric_stat["Stat"])
         windows = self._windows(int(metric_stat["Period"]))
         named = metric_stat["Metric"]
         metric = metric_of(named["Namespace"], named["MetricName"], named.get("Dimensions"))
-        return (
-            self.cloudwatch_backend.statistics(
-                metric, metric_stat["Stat"], windows=windows, unit=metric_stat.get("Unit")
-            ),
-            windows,
+        series = self.cloudwatch_backend.statistics(
+            metric, metric_stat["Stat"], windows=windows, unit=metric_stat.get("Unit")
         )
-
-    def _calculated(
-        self,
-        query: Mapping[str, Any],
-        series_by_id: Mapping[str, tuple[TimeSeries, Sequence[tuple[float, float]]]],
-    ) -> tuple[TimeSeries, Sequence[tuple[float, float]]]:
-        grids = {tuple(windows): windows for _, windows in series_by_id.values()}
-        windows = next(iter(grids.values()), None) or self._windows(int(query.get("Period") or MINUTE))
-        if len(grids) > 1:
-            raise ValidationError("The local AWS calculates with metrics of one period alone")
-        return calculate(
-            query["Expression"], {name: series for name, (series, _) in series_by_id.items()}, windows
-        ), windows
+        periods = sorted(series, reverse=is_descending)
+        return {
+            "Id": query["Id"],
+            "Label": query.get("Label") or named["MetricName"],
+            "Timestamps": [_time(windows[period][0]) for period in periods],
+            "Values": [series[period] for period in periods],
+            "StatusCode": "Complete",
+        }
 
 
 def _cut(start: float, end: float, period: float) -> Iterator[tuple[float, float]]:
@@ -162,29 +156,6 @@ def _datapoint(
         **({"ExtendedStatistics": percentiles} if extended else {}),
         "Unit": unit or "None",
     }
-
-
-def _result(
-    query: Mapping[str, Any],
-    series: TimeSeries,
-    windows: Sequence[tuple[float, float]],
-    *,
-    descending: bool,
-) -> dict[str, Any]:
-    keys = sorted(series, reverse=descending)
-    metric_stat = query.get("MetricStat")
-    label = query.get("Label") or (metric_stat["Metric"]["MetricName"] if metric_stat else query["Id"])
-    return {
-        "Id": query["Id"],
-        "Label": label,
-        "Timestamps": [_time(windows[key][0]) for key in keys],
-        "Values": [series[key] for key in keys],
-        "StatusCode": "Complete",
-    }
-
-
-def _is_returned(query: Mapping[str, Any]) -> bool:
-    return str(query.get("ReturnData", True)).lower() == "true"
 
 
 def _history(item: HistoryItem) -> dict[str, Any]:

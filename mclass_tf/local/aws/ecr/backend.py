@@ -150,17 +150,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         super().__init__(region_name, account_id)
         self.reported_findings: list[Findings] = []
 
-    def create_repository(
-        self,
-        *,
-        repository_name: str,
-        registry_id: str | None,
-        encryption_config: dict[str, str] | None,
-        image_scan_config: Any,
-        image_tag_mutability: str,
-        tags: list[dict[str, str]],
-        image_tag_mutability_exclusion_filters: Any = None,
-    ) -> Any:
+    def create_repository(self, *, encryption_config: dict[str, str] | None, **settings: Any) -> Any:
         """The key of a repository must exist; moto takes any text for a key.
 
         https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
@@ -168,15 +158,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         key = (encryption_config or {}).get("kmsKey")
         if key and kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key) is None:
             raise JsonRESTError("KmsException", f"The KMS key {key} does not exist or is not enabled.")
-        return super().create_repository(
-            repository_name,
-            registry_id,
-            encryption_config,
-            image_scan_config,
-            image_tag_mutability,
-            tags,
-            image_tag_mutability_exclusion_filters,
-        )
+        return super().create_repository(encryption_config=encryption_config, **settings)
 
     def put_image(
         self,

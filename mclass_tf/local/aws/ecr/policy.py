@@ -1,17 +1,18 @@
 """Repository policies: who beside the registry's own account may do what with a repository.
 
-https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html . Who asks is known as an account: a
-principal that names a role or user of it matches nobody, and an allowance with a condition allows nothing.
+modules/ecr lets other accounts pull by one. Who asks is known as an account: a principal that names a role or user of it matches
+nobody, and an allowance with a condition allows nothing.
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from typing import Any
 
-from mclass_tf.local import documents
+from mclass_tf.local.aws import policies
+from mclass_tf.local.wildcards import matches
 
 _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?(?P<account>\d{12})(?::root)?")
 _WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
@@ -19,14 +20,10 @@ _WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
 
 def allows(policy: str | None, *, account_id: str, action: str) -> bool:
     """Return whether the policy lets another account do `action`; a denial goes before."""
-    try:
-        statements = _listed(documents.parse_object(policy).get("Statement")) if policy else []
-    except documents.MalformedDocumentError:
-        return False
     effects = {
         str(statement.get("Effect"))
-        for statement in statements
-        if isinstance(statement, Mapping) and _concerns(statement, account_id, action)
+        for statement in policies.statements(policy or "")
+        if _concerns(statement, account_id, action)
     }
     return effects == {"Allow"}
 
@@ -34,17 +31,11 @@ def allows(policy: str | None, *, account_id: str, action: str) -> bool:
 def _concerns(statement: Mapping[str, Any], account_id: str, action: str) -> bool:
     if any(key in statement for key in _WHATEVER_ELSE):
         return statement.get("Effect") == "Deny"  # what is not modelled is refused
-    named = (_account(principal) for principal in _principals(statement.get("Principal")))
-    actions = (str(pattern).lower() for pattern in _listed(statement.get("Action")))
-    return any(one in {"*", account_id} for one in named) and any(
-        fnmatchcase(action.lower(), pattern) for pattern in actions
+    principal = statement.get("Principal")
+    named = policies.named(principal.get("AWS") if isinstance(principal, Mapping) else principal)
+    return any(_account(entry) in {"*", account_id} for entry in named) and any(
+        matches(pattern.lower(), action.lower()) for pattern in policies.named(statement.get("Action"))
     )
-
-
-def _principals(principal: Any) -> Iterator[str]:
-    if isinstance(principal, Mapping):
-        principal = principal.get("AWS")
-    yield from (str(one) for one in _listed(principal))
 
 
 def _account(principal: str) -> str | None:
@@ -52,9 +43,3 @@ def _account(principal: str) -> str | None:
         return principal
     arn = _ACCOUNT.fullmatch(principal)
     return arn["account"] if arn else None
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]

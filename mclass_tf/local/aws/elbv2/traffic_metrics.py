@@ -1,7 +1,8 @@
 """The metrics of load balancers, AWS/ApplicationELB: what passed, and which targets are healthy.
 
-Of the dimensions that AWS has, AvailabilityZone stands only where the zone is that of a target: here one process is the node of every
-zone. https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+The analysis of releases and alarms read them. Of the dimensions that AWS has, AvailabilityZone stands only where the zone is that of a
+target: here one process is the node of every zone.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
 """
 
 from __future__ import annotations

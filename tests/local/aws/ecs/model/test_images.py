@@ -176,7 +176,8 @@ def test_the_interface_of_a_task_is_one_of_ec2_while_the_task_is_there(tmp_path:
         world.stop(task)
         await world.status(task, "STOPPED")
         assert ec2.describe_network_interfaces(**asked)["NetworkInterfaces"] == []
-        assert world.live.interfaces.in_subnet(task.interface.subnet_id) == ()
+        interfaces, vpc_id = world.live.interfaces, task.interface.vpc_id
+        assert interfaces.find(vpc_id=vpc_id, private_ip=task.interface.private_ip) is None
         ec2.delete_security_group(GroupId=world.applied.group_id)
         ec2.delete_subnet(SubnetId=found["SubnetId"])
 

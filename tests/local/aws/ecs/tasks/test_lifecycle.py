@@ -277,7 +277,9 @@ def test_a_container_that_cannot_be_ended_keeps_no_task(tmp_path: Path) -> None:
         world.stop(task)
         await world.status(task, "STOPPED")
         assert len(world.live.problems) == 1
-        assert world.live.interfaces.in_subnet(task.interface.subnet_id if task.interface else "") == ()
+        interface = task.interface
+        assert interface is not None
+        assert world.live.interfaces.find(vpc_id=interface.vpc_id, private_ip=interface.private_ip) is None
 
     task_world.run(tmp_path, scenario)
 
