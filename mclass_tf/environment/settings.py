@@ -65,7 +65,7 @@ def _strategy(table: Table) -> Strategy:
     name = table.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name
     strategy = Strategy(
         name=name,
-        bake_minutes=table.whole("bake_minutes", strategies.MINUTES, minutes, usual.bake_minutes),
+        bake_minutes=table.whole_number("bake_minutes", strategies.MINUTES, minutes, usual.bake_minutes),
         canary_percent=table.number(
             "canary_percent",
             strategies.CANARY_PERCENT,
@@ -73,7 +73,7 @@ def _strategy(table: Table) -> Strategy:
             decimals=1,
         )
         or usual.canary_percent,
-        canary_bake_minutes=table.whole(
+        canary_bake_minutes=table.whole_number(
             "canary_bake_minutes", strategies.MINUTES, minutes, usual.canary_bake_minutes
         ),
         step_percent=table.number(
@@ -83,7 +83,7 @@ def _strategy(table: Table) -> Strategy:
             decimals=1,
         )
         or usual.step_percent,
-        step_bake_minutes=table.whole(
+        step_bake_minutes=table.whole_number(
             "step_bake_minutes", strategies.MINUTES, minutes, usual.step_bake_minutes
         ),
         alarms=table.texts("alarms", _ALARM, 'names of CloudWatch alarms: ["errors"]') or (),
@@ -115,7 +115,7 @@ def _analysis(table: Table) -> analysis.Limits:
             "seconds, from 0 to 3600",
             usual.latency_floor_seconds,
         ),
-        min_requests=table.whole(
+        min_requests=table.whole_number(
             "min_requests", analysis.MIN_REQUESTS, "a number of requests from 1", usual.min_requests
         ),
     )

@@ -68,7 +68,7 @@ class Table:
             raise self.error(key, f"is {shown(value)}", f"{key} is true or false")
         return value
 
-    def whole(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
+    def whole_number(self, key: str, bounds: tuple[int, int], rule: str, default: int) -> int:
         value = self.number(key, bounds, rule, decimals=0)
         return default if value is None else int(value)
 

@@ -101,13 +101,13 @@ class Scanner:
         if is_late:
             return f"Checkov has not finished a scan within {self.patience:.0f} s, and was ended"
         if isinstance(error, EOFError | OSError):
-            return f"Checkov {_ending(status)} before its scan was complete{_said(running.output)}"
+            return f"Checkov {_ending(status)} before its scan was complete{_last_words(running.output)}"
         if isinstance(error, ValueError):
             return f"the answer of Checkov makes no sense: {error}"
         return None
 
 
-def _said(output: _Output) -> str:
+def _last_words(output: _Output) -> str:
     return f": {output.last_line}" if output.last_line else ""
 
 

@@ -89,7 +89,7 @@ class Connection:
     ) -> Answer:
         """Make a call once; return its answer, of which no more is read than a manifest may have."""
         with closing(self.open(method, path, headers=headers, data=data)) as answer:
-            return whole(answer)
+            return read_answer(answer)
 
     def open(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
@@ -198,7 +198,7 @@ def _client(login: Login) -> Any:
     return client
 
 
-def whole(answer: requests.Response) -> Answer:
+def read_answer(answer: requests.Response) -> Answer:
     """Read an answer; raise BrokenOffError where it ends early, RegistryError where it is too large."""
     from requests.exceptions import RequestException  # noqa: PLC0415
 

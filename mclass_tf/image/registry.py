@@ -15,7 +15,7 @@ from typing import IO, Any
 from urllib.parse import urlencode
 
 from mclass_tf.errors import CorruptedImageError, DiskFullError, Hint, NoImageError, TagTakenError
-from mclass_tf.image.connection import BUSY, TAKEN, TRIES, BrokenOffError, Connection, refusal_of, whole
+from mclass_tf.image.connection import BUSY, TAKEN, TRIES, BrokenOffError, Connection, read_answer, refusal_of
 from mclass_tf.image.layout import Descriptor, Image
 from mclass_tf.image.login import Login
 
@@ -141,7 +141,7 @@ class Registry:
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 raise self._gone(blob.digest)
             if answer.status_code != HTTPStatus.OK:
-                self._connection.check(whole(answer), HTTPStatus.OK, doing="pull from")
+                self._connection.check(read_answer(answer), HTTPStatus.OK, doing="pull from")
             try:
                 with path.open("wb") as file:
                     for piece in answer.iter_content(_PIECE):

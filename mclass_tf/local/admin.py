@@ -14,7 +14,7 @@ from typing import Any
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal
 from mclass_tf.local.aws.api.dispatch import AwsApi
-from mclass_tf.local.aws.api.trouble import Trouble
+from mclass_tf.local.aws.api.injected_errors import InjectedError
 from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.elbv2 import reports, snapshot
@@ -132,7 +132,7 @@ class Admin:
 
     def _put_trouble(self, body: Any) -> Reply:
         """Have a service throttle, or answer with errors of its servers, for so many seconds."""
-        trouble = Trouble(
+        trouble = InjectedError(
             service=str(body["service"]),
             code=str(body.get("code", "ThrottlingException")),
             status=int(body.get("status", HTTPStatus.BAD_REQUEST)),

@@ -29,7 +29,7 @@ class Application:
         self._registry = Registry(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
         self._instance = Instance(aws=aws, home=home, store=self._store)
-        surroundings = parts.Surroundings(
+        dependencies = parts.PartDependencies(
             aws=aws,
             images=self._store,
             home=home,
@@ -46,7 +46,7 @@ class Application:
             problems=lambda: self._runtime.problems,
             save=self._instance.save,
         )
-        self._runtime = Runtime(lambda: parts.build(surroundings))
+        self._runtime = Runtime(lambda: parts.build(dependencies))
         self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
             self._admin.answer,

@@ -27,7 +27,7 @@ from mclass_tf.local.snapshots.instance import Instance
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class PartDependencies:
     """What parts are made of. `url` is where this AWS answers, `open_door` lets a container in; `driver` runs the tasks ("" chooses by the image)."""
 
     aws: AwsApi
@@ -41,40 +41,40 @@ class Surroundings:
     driver: str = ""
 
 
-def build(surroundings: Surroundings) -> Mapping[str, Part]:
+def build(dependencies: PartDependencies) -> Mapping[str, Part]:
     """Return the parts by name, in the order of their start. Call it in the loop in which they will run."""
-    exclusive = surroundings.aws.exclusive
+    exclusive = dependencies.aws.exclusive
     driver = Drivers(
-        home=surroundings.home,
-        images=surroundings.images,
-        kind=surroundings.driver or None,
-        instance_id=surroundings.instance_id,
-        url=surroundings.url,
-        open_door=surroundings.open_door,
+        home=dependencies.home,
+        images=dependencies.images,
+        kind=dependencies.driver or None,
+        instance_id=dependencies.instance_id,
+        url=dependencies.url,
+        open_door=dependencies.open_door,
     )
     tasks = Tasks(
         exclusive=exclusive,
         driver=driver,
-        blobs=surroundings.images,
-        url=surroundings.url,
-        stopped=surroundings.instance.stopped,
+        blobs=dependencies.images,
+        url=dependencies.url,
+        stopped=dependencies.instance.stopped,
     )
-    surroundings.metadata.source = tasks
+    dependencies.metadata.source = tasks
     access_logs = AccessLogs(exclusive=exclusive)
-    surroundings.instance.tasks = tasks
-    surroundings.instance.write_access_logs = lambda: access_logs.write(now=time.time())
+    dependencies.instance.tasks = tasks
+    dependencies.instance.write_access_logs = lambda: access_logs.write(now=time.time())
     return {
         "the access logs": access_logs,
         "the load balancers": Balancer(
             exclusive=exclusive,
             take=Reports(access_logs=access_logs).take,
-            after=surroundings.instance.tasks_answer,
+            after=dependencies.instance.tasks_answer,
         ),
         "the tasks": tasks,
-        "the uploads to the registry": Uploads(surroundings.images),
+        "the uploads to the registry": Uploads(dependencies.images),
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
         "the hooks of deployments": Hooks(
-            exclusive=exclusive, runner=Functions(home=surroundings.home, url=surroundings.url)
+            exclusive=exclusive, runner=Functions(home=dependencies.home, url=dependencies.url)
         ),
         "the metrics of load balancers": TrafficMetrics(exclusive=exclusive),
         "the metrics of services": ServiceMetrics(exclusive=exclusive, tasks=tasks),

@@ -130,7 +130,7 @@ class Watch:
             target_states=snapshot.target_states,
             task_definition_arn=self._started.task_definition_arn,
         )
-        self.end = self._judge(snapshot, tasks, by)
+        self.end = self._evaluate(snapshot, tasks, by)
         return self._changed(
             View(
                 stage=stage(snapshot.deployment, tasks),
@@ -186,7 +186,9 @@ class Watch:
         later = (each for each in self._client.service_deployments() if each.created_at > own.created_at)
         return next((each for each in later if each.arn != own.arn), None)
 
-    def _judge(self, snapshot: Snapshot, tasks: Sequence[Tasks], by: ServiceDeployment | None) -> End | None:
+    def _evaluate(
+        self, snapshot: Snapshot, tasks: Sequence[Tasks], by: ServiceDeployment | None
+    ) -> End | None:
         if by is not None:
             return End(outcome=Outcome.SUPERSEDED, last=snapshot, by=by)
         outcome = _OUTCOMES.get(snapshot.deployment.status)

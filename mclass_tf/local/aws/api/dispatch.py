@@ -23,7 +23,7 @@ from mclass_tf.local.access.key import Key
 from mclass_tf.local.aws import acm, install, sts
 from mclass_tf.local.aws.api import bodies, operations, task_permissions
 from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
-from mclass_tf.local.aws.api.trouble import Troubles
+from mclass_tf.local.aws.api.injected_errors import InjectedErrors
 from mclass_tf.local.aws.calls import Call, identify
 from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
 from mclass_tf.local.aws.refusal import refuse, unexpected, unsupported
@@ -61,7 +61,7 @@ class AwsApi:
         self._lock = threading.Lock()
         self._dispatcher = _Dispatcher()
         self._refused: dict[str, None] = {}
-        self.troubles = Troubles()
+        self.troubles = InjectedErrors()
 
     @property
     def refused(self) -> list[str]:

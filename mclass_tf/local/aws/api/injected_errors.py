@@ -1,4 +1,4 @@
-"""Trouble that AWS is told to have: a service that throttles, or answers with errors of its servers, for a while."""
+"""InjectedError that AWS is told to have: a service that throttles, or answers with errors of its servers, for a while."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class InjectedError:
     """Every call of `service`, as endpoints name it ("ecs"), is answered with `code` and `status` for so many seconds."""
 
     service: str
@@ -40,16 +40,16 @@ class Trouble:
             raise ValueError(f"seconds must be from 0 to {_LONGEST:g}, not {self.seconds:g}")
 
 
-class Troubles:
-    """What is in trouble now; seconds are the wall's, since it is a client's patience that is tried."""
+class InjectedErrors:
+    """The errors that are injected now. Seconds are the wall's: it is a client's patience that is tried."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._until: dict[str, tuple[Trouble, float]] = {}
+        self._until: dict[str, tuple[InjectedError, float]] = {}
 
-    def put(self, trouble: Trouble) -> None:
-        """Start a trouble, which replaces another one of the same service; one of 0 seconds ends it."""
+    def put(self, trouble: InjectedError) -> None:
+        """Inject an error, which replaces another one of the same service; one of 0 seconds ends it."""
         with self._lock:
             now = self._clock()
             self._until = {name: entry for name, entry in self._until.items() if entry[1] > now}

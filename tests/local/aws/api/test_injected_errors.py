@@ -1,4 +1,4 @@
-"""Trouble that AWS is told to have is met by every caller of that service, and ends."""
+"""InjectedError that AWS is told to have is met by every caller of that service, and ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.api.trouble import Trouble, Troubles
+from mclass_tf.local.aws.api.injected_errors import InjectedError, InjectedErrors
 from mclass_tf.local.aws.calls import Call, Protocol
 
 
@@ -17,13 +17,15 @@ def call(service: str = "ecs") -> Call:
     )
 
 
-def trouble(**changes: Any) -> Trouble:
-    return Trouble(**{"service": "ecs", "code": "ServerException", "status": 500, "seconds": 30.0, **changes})
+def trouble(**changes: Any) -> InjectedError:
+    return InjectedError(
+        **{"service": "ecs", "code": "ServerException", "status": 500, "seconds": 30.0, **changes}
+    )
 
 
 def test_a_service_is_in_trouble_for_so_long_and_no_other_is() -> None:
     now = [100.0]
-    troubles = Troubles(clock=lambda: now[0])
+    troubles = InjectedErrors(clock=lambda: now[0])
     assert troubles.reply(call()) is None
 
     troubles.put(trouble())
@@ -38,7 +40,7 @@ def test_a_service_is_in_trouble_for_so_long_and_no_other_is() -> None:
 
 
 def test_another_one_takes_its_place_and_one_of_0_seconds_ends_it() -> None:
-    troubles = Troubles()
+    troubles = InjectedErrors()
     troubles.put(trouble())
 
     troubles.put(trouble(code="ThrottlingException", status=400))
