@@ -1,4 +1,4 @@
-"""InjectedError that AWS is told to have: a service that throttles, or answers with errors of its servers, for a while."""
+"""Errors that are injected into the API: a service throttles, or answers with errors of its servers, for a while."""
 
 from __future__ import annotations
 
