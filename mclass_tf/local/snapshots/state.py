@@ -16,6 +16,7 @@ import threading
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Any
 
 from cryptography import x509
@@ -200,10 +201,12 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def _reduced(function: types.FunctionType | types.MethodType) -> Any:
-    if isinstance(function, types.MethodType):
-        return bound, (function.__self__, function.__name__)
-    return (nested_dicts, ()) if _makes_nested_dicts(function) else NotImplemented
+def _reduced(value: types.FunctionType | types.MethodType | Enum) -> Any:
+    if isinstance(value, Enum):
+        return type(value), (value.value,)  # Python 3.11.2, which is Debian's, would ask for getattr
+    if isinstance(value, types.MethodType):
+        return bound, (value.__self__, value.__name__)
+    return (nested_dicts, ()) if _makes_nested_dicts(value) else NotImplemented
 
 
 def _makes_nested_dicts(function: types.FunctionType) -> bool:
@@ -221,7 +224,7 @@ class _Pickler(pickle.Pickler):
             # The versions of S3's objects are lists that items() does not show, and to which setting an item appends.
             content = (dict(dict.items(value)), vars(value), getattr(value, "default_factory", None))
             return new_dict, (type(value),), content, None, None, fill_dict
-        if isinstance(value, types.FunctionType | types.MethodType):
+        if isinstance(value, types.FunctionType | types.MethodType | Enum):
             return _reduced(value)
         if isinstance(value, PrivateKey):
             return private_key, (value.private_bytes(_PEM, _PKCS8, _CLEAR),)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from moto.ssm.models import ssm_backends
 
+from mclass_tf.local.aws.ecs.model.stages import Need
 from mclass_tf.local.aws.ecs.model.task import EveryTask
 from mclass_tf.local.snapshots import state
-from tests.local.in_process import client, new_account
+from tests.local.in_process import REGION, client, new_account
 
 
 def test_parameters_that_tasks_have_as_secrets_are_kept_with_their_tags() -> None:
@@ -24,3 +25,16 @@ def test_parameters_that_tasks_have_as_secrets_are_kept_with_their_tags() -> Non
     tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/key")["TagList"]
     assert (value, tags) == ("s3cret", [{"Key": "team", "Value": "orders"}])
     assert state.dump(EveryTask(stopped=[], started=[]))  # what was read can be written again
+
+
+def test_a_member_of_an_enumeration_is_kept_however_this_python_pickles_one() -> None:
+    """Python 3.11.2, which is Debian's, pickles it as a call of getattr, which no state may name."""
+    account = new_account()
+    ssm_backends[account][REGION].need = next(iter(Need))
+
+    written = state.dump(EveryTask(stopped=[], started=[]))
+    ssm_backends.pop(account)
+    state.load(written)
+
+    assert b"getattr" not in written
+    assert ssm_backends.pop(account)[REGION].need is next(iter(Need))
