@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mclass_tf.aws import Aws
+from mclass_tf.aws import Aws, error_code
 from mclass_tf.errors import UsageError
 
 # Importing a group registers its checks; their order here is the order in which they run.
@@ -24,7 +24,6 @@ from mclass_tf.verify import (  # isort: skip  # noqa: F401
 )
 from mclass_tf.verify.check import Check, NotApplicableError, registry
 from mclass_tf.verify.outputs import Outputs
-from mclass_tf.verify.readers.reader import code_of
 from mclass_tf.verify.report import Result, Status, VerifyReport
 from mclass_tf.verify.world import Fetch, World
 
@@ -91,7 +90,7 @@ def _cause(error: Exception) -> str:
 
 
 def _way_on(error: Exception) -> str:
-    code = code_of(error)
+    code = error_code(error)
     if "AccessDenied" in code or code in ("UnauthorizedOperation", "AuthorizationError"):
         return "let the credentials read it: verify needs the read-only actions that the message names"
     if "Expired" in code:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mclass_tf.aws import error_code
 from mclass_tf.verify.iam import document
-from mclass_tf.verify.readers.reader import Item, Reader, code_of, once, only
+from mclass_tf.verify.readers.reader import Item, Reader, once, only
 
 
 class Ecr(Reader):
@@ -28,7 +29,7 @@ class Ecr(Reader):
         try:
             answer = self.aws.ecr.get_repository_policy(repositoryName=self.outputs.repository_name)
         except Exception as error:
-            if code_of(error) == "RepositoryPolicyNotFoundException":
+            if error_code(error) == "RepositoryPolicyNotFoundException":
                 return None
             raise
         return document(answer["policyText"])

@@ -83,13 +83,6 @@ class once(Generic[R, T]):  # noqa: N801  (a decorator, like property)
         return reader.answers.once(self._key, lambda: self._read(reader))
 
 
-def code_of(error: Exception) -> str:
-    """Return AWS's own code of an error, such as "AccessDenied"; empty where AWS did not answer."""
-    response = getattr(error, "response", None)
-    code = response.get("Error", {}).get("Code", "") if isinstance(response, Mapping) else ""
-    return str(code)
-
-
 def items(pages: Iterable[Mapping[str, Any]], key: str) -> list[Any]:
     return [item for page in pages for item in page.get(key, [])]
 
