@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.elbv2 import reports, snapshot
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.clock import FASTEST, SLOWEST
-from mclass_tf.local.http.server import TOO_LARGE, Reply
+from mclass_tf.local.http.server import TOO_LARGE, Reply, json_reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
 from mclass_tf.local.snapshots.instance import Saved
@@ -66,7 +65,7 @@ class Admin:
         if self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
             return None
         words = "the admin endpoint is open to the owner of this instance alone"
-        return _json(HTTPStatus.FORBIDDEN, {"error": words})
+        return json_reply(HTTPStatus.FORBIDDEN, {"error": words})
 
     def answer(self, environ: dict[str, Any]) -> Reply | None:
         path = str(environ["PATH_INFO"])
@@ -77,7 +76,7 @@ class Admin:
             return refusal
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
-            return _json(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
+            return json_reply(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
         return _answered(route, environ)
 
     def _health(self, _body: Any) -> Reply:
@@ -89,7 +88,7 @@ class Admin:
             "unsupported": self._aws.refused,
             "problems": [*self._problems(), *live.problems],
         }
-        return _json(HTTPStatus.OK, health)
+        return json_reply(HTTPStatus.OK, health)
 
     def _put_certificate(self, body: Any) -> Reply:
         self._aws.put_certificate(
@@ -98,7 +97,7 @@ class Admin:
             arn=str(body["arn"]),
             domain_name=str(body["domain_name"]),
         )
-        return _json(HTTPStatus.OK, {"arn": body["arn"]})
+        return json_reply(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
         """Set what the image scanner reports from now on, in one image or, without a digest, in all of a repository."""
@@ -110,7 +109,7 @@ class Admin:
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
             ecr.backend_of(owner).report_findings(findings)
-        return _json(HTTPStatus.OK, {"findings": len(findings.findings)})
+        return json_reply(HTTPStatus.OK, {"findings": len(findings.findings)})
 
     def _put_interruption(self, body: Any) -> Reply:
         """Take the capacity of a task on Fargate Spot away."""
@@ -118,7 +117,7 @@ class Admin:
             task = spot.interrupt(
                 account_id=_account_id(body), region=str(body["region"]), task=str(body["task"])
             )
-        return _json(HTTPStatus.OK, {"task": task.arn})
+        return json_reply(HTTPStatus.OK, {"task": task.arn})
 
     def _put_token_lifetime(self, body: Any) -> Reply:
         """Set how long ECR's authorization tokens are valid that are issued from now on."""
@@ -128,7 +127,7 @@ class Admin:
                 f"seconds must be from {-_LONGEST_LIFETIME:g} to {_LONGEST_LIFETIME:g}, not {seconds:g}"
             )
         ecr.tokens.valid_seconds = seconds
-        return _json(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
+        return json_reply(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
 
     def _put_trouble(self, body: Any) -> Reply:
         """Have a service throttle, or answer with errors of its servers, for so many seconds."""
@@ -139,15 +138,17 @@ class Admin:
             seconds=float(body["seconds"]),
         )
         self._aws.troubles.put(trouble)
-        return _json(HTTPStatus.OK, dataclasses.asdict(trouble))
+        return json_reply(HTTPStatus.OK, dataclasses.asdict(trouble))
 
     def _put_snapshot(self, _body: Any) -> Reply:
         """Write the state into the home folder, for the owner of it to make a snapshot of; say what is under way otherwise."""
         saved = self._save()
-        return _json(HTTPStatus.CONFLICT if saved.under_way else HTTPStatus.OK, dataclasses.asdict(saved))
+        return json_reply(
+            HTTPStatus.CONFLICT if saved.under_way else HTTPStatus.OK, dataclasses.asdict(saved)
+        )
 
     def _clock(self, _body: Any) -> Reply:
-        return _json(HTTPStatus.OK, {"speed": live.clock.speed})
+        return json_reply(HTTPStatus.OK, {"speed": live.clock.speed})
 
     def _put_clock(self, body: Any) -> Reply:
         """Set how much faster than AWS's the control plane's timers run from now on."""
@@ -163,7 +164,7 @@ class Admin:
         listening = live.traffic.listening
         with self._aws.exclusive():
             balancers = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
-        return _json(HTTPStatus.OK, {"load_balancers": balancers})
+        return json_reply(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
         """Return how many requests went from each listener to each target group since the start."""
@@ -171,7 +172,7 @@ class Admin:
             {"listener_arn": listener, "target_group_arn": group, "count": count}
             for (listener, group), count in live.traffic.requests.items()
         ]
-        return _json(HTTPStatus.OK, {"requests": counts})
+        return json_reply(HTTPStatus.OK, {"requests": counts})
 
     def _failures(self, body: Any) -> Reply:
         """Return the requests that load balancers answered with an error of their own, or broke off."""
@@ -179,7 +180,7 @@ class Admin:
         for failure in live.traffic.failures(since=float(body.get("since", 0))):
             account_id, region = reports.owner(failure.load_balancer_arn)
             failures.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
-        return _json(HTTPStatus.OK, {"failures": failures})
+        return json_reply(HTTPStatus.OK, {"failures": failures})
 
 
 def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:
@@ -213,14 +214,14 @@ def _answered(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Repl
     """Have a route answer with the body and the query of a request, or refuse what it cannot work with."""
     if TOO_LARGE in environ:
         error = f"the body has more than {LARGEST_BODY} bytes"
-        return _json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
+        return json_reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
     try:
         query = dict(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", ""))))
         return route({**query, **documents.parse_object(environ["wsgi.input"].read() or b"{}")})
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        return _json(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
+        return json_reply(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
     except OSError as error:  # the machine's: a full disk, no descriptor left
-        return _json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
+        return json_reply(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
 
 
 def _account_id(body: Mapping[str, Any]) -> str:
@@ -236,11 +237,3 @@ def _version() -> str:
         return importlib.metadata.version("mclass-tf")
     except importlib.metadata.PackageNotFoundError:
         return "0"  # run from a checkout that is not installed
-
-
-def _json(status: HTTPStatus, document: dict[str, Any]) -> Reply:
-    return Reply(
-        status=status,
-        headers=(("Content-Type", "application/json"),),
-        body=json.dumps(document).encode(),
-    )

@@ -9,7 +9,6 @@ The token in the path tells which container asks; nobody else knows it. No bucke
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,7 @@ from mclass_tf.local.aws.ecs.model import task_logs
 from mclass_tf.local.aws.ecs.model.task import Container, Task
 from mclass_tf.local.aws.ecs.tasks import specification
 from mclass_tf.local.containers.driver import Usage
-from mclass_tf.local.http.server import Reply
+from mclass_tf.local.http.server import Reply, json_reply
 
 _PATH = re.compile(r"/v4/(?P<token>[0-9a-f]{32})(?P<what>/task/stats|/taskWithTags|/task|/stats)?/?")
 _CREDENTIALS = re.compile(r"/v2/credentials/(?P<token>[0-9a-f]{32})")
@@ -63,22 +62,22 @@ class Metadata:
             source = self.source
             entry = None if source is None else source.by_token(match["token"])
             if source is None or entry is None or task_id not in {None, entry[0].id}:
-                return _json(HTTPStatus.NOT_FOUND, f"no container {match['token']}")
+                return json_reply(HTTPStatus.NOT_FOUND, f"no container {match['token']}")
             if document is not None:
-                return _json(HTTPStatus.OK, _document(document["what"], *entry, source=source))
+                return json_reply(HTTPStatus.OK, _document(document["what"], *entry, source=source))
             return self._give_credentials(match["token"], entry[0])
 
     def _give_credentials(self, token: str, task: Task) -> Reply:
         role_arn = task.launch.task_role_arn
         if role_arn is None:
-            return _json(HTTPStatus.NOT_FOUND, "the task has no role")
+            return json_reply(HTTPStatus.NOT_FOUND, "the task has no role")
         now = dt.datetime.now(dt.UTC)
         self._credentials = {key: entry for key, entry in self._credentials.items() if entry[0] > now}
         known = self._credentials.get(token)
         if known is None or known[0] - now < dt.timedelta(minutes=15):
             known = _assume(task, role_arn, until=now + dt.timedelta(seconds=_CREDENTIALS_SECONDS))
             self._credentials[token] = known
-        return _json(HTTPStatus.OK, known[1])
+        return json_reply(HTTPStatus.OK, known[1])
 
 
 def _document(what: str | None, task: Task, container: Container, *, source: Source) -> Any:
@@ -255,10 +254,4 @@ def _time(name: str, seconds: float | None) -> dict[str, str]:
 def _text(seconds: float) -> str:
     return (
         dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
-
-
-def _json(status: HTTPStatus, document: Any) -> Reply:
-    return Reply(
-        status=status, headers=(("Content-Type", "application/json"),), body=json.dumps(document).encode()
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import logging
 import re
 import resource
@@ -71,6 +72,12 @@ class Reply:
     @property
     def length(self) -> int:
         return len(self.body) if self.file is None else self.file.length
+
+
+def json_reply(status: int, document: Any, *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """Return an answer in JSON."""
+    body = json.dumps(document).encode()
+    return Reply(status=status, headers=(("Content-Type", "application/json"), *headers), body=body)
 
 
 App = Callable[[dict[str, Any]], Reply]

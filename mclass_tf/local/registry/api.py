@@ -16,9 +16,9 @@ from typing import IO, Any
 from urllib.parse import parse_qs
 
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.http.server import TOO_LARGE, FilePart, Reply
+from mclass_tf.local.http.server import TOO_LARGE, FilePart, Reply, json_reply
 from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied
-from mclass_tf.local.registry.replies import conflict, json_reply, no_space, page
+from mclass_tf.local.registry.replies import conflict, no_space, page
 from mclass_tf.local.registry.repositories import Repositories
 from mclass_tf.local.registry.request import (
     DIGEST,
@@ -141,7 +141,7 @@ class Registry:
         )
 
     def _version(self, _request: Request) -> Reply:
-        return json_reply({})
+        return json_reply(HTTPStatus.OK, {}, headers=HEADERS)
 
     def _catalog(self, request: Request) -> Reply:
         if request.registry.account_id != request.principal.account_id:

@@ -5,10 +5,9 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-co
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
-from mclass_tf.local.http.server import Reply
+from mclass_tf.local.http.server import Reply, json_reply
 
 HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
 
@@ -27,11 +26,7 @@ class RefusedError(Exception):
 
     def reply(self) -> Reply:
         document = {"errors": [{"code": self.code, "message": self.message}]}
-        return Reply(
-            status=self.status,
-            headers=(*HEADERS, ("Content-Type", "application/json"), *self.headers),
-            body=json.dumps(document).encode(),
-        )
+        return json_reply(self.status, document, headers=(*HEADERS, *self.headers))
 
 
 def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RefusedError:

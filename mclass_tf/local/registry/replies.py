@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from http import HTTPStatus
-from typing import Any
 
-from mclass_tf.local.http.server import Reply
+from mclass_tf.local.http.server import Reply, json_reply
 from mclass_tf.local.registry.refusal import HEADERS, RefusedError
 from mclass_tf.local.registry.request import Request
 from mclass_tf.local.registry.store import Upload
 
 _PAGE = 1000
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
-
-
-def json_reply(document: dict[str, Any], *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    return Reply(
-        status=HTTPStatus.OK,
-        headers=(*HEADERS, ("Content-Type", "application/json"), *headers),
-        body=json.dumps(document).encode(),
-    )
 
 
 def page(request: Request, key: str, values: list[str], *, path: str, name: str | None = None) -> Reply:
@@ -33,7 +23,8 @@ def page(request: Request, key: str, values: list[str], *, path: str, name: str 
     shown = rest[:count]
     more = len(rest) > count and shown
     link = (("Link", f'<{path}?n={count}&last={shown[-1]}>; rel="next"'),) if more else ()
-    return json_reply({**({"name": name} if name else {}), key: shown}, headers=link)
+    document = {**({"name": name} if name else {}), key: shown}
+    return json_reply(HTTPStatus.OK, document, headers=(*HEADERS, *link))
 
 
 def created(request: Request, digest: str) -> Reply:
