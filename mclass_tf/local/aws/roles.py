@@ -22,9 +22,13 @@ def find(role_arn: str) -> Any:
     return next((role for role in backend.roles.values() if role.arn == role_arn), None)
 
 
+def trusts(role: Any, request: Request) -> bool:
+    """Return whether the role's trust policy allows an `sts:AssumeRole`."""
+    return decide([role.assume_role_policy_document], request) is Decision.ALLOWED
+
+
 def permits(role: Any, request: Request) -> bool:
-    documents = _documents(role)
-    return all(decide(document, request) is Decision.ALLOWED for document in documents)
+    return all(decide(documents, request) is Decision.ALLOWED for _, documents in limits(role))
 
 
 def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
@@ -32,12 +36,17 @@ def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
     role = find(role_arn)
     if role is None:
         return False
-    documents = _documents(role)
-    return all(may_allow(document, action=action, resource=resource) for document in documents)
+    return all(may_allow(documents, action=action, resource=resource) for _, documents in limits(role))
 
 
-def policies(role: Any) -> list[str]:
-    return [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+def limits(role: Any) -> list[tuple[str, list[str]]]:
+    """Return the kinds of policies, as IAM names them, each with its documents: every kind must allow an action."""
+    own = [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+    boundary = _boundary(role)
+    return [
+        ("identity-based policy", own),
+        *([] if boundary is None else [("permissions boundary", [boundary])]),
+    ]
 
 
 def _document(policy: Any) -> str:
@@ -49,16 +58,10 @@ def _document(policy: Any) -> str:
     )
 
 
-def boundary(role: Any) -> str | None:
+def _boundary(role: Any) -> str | None:
     arn = role.permissions_boundary_arn
     if not arn:
         return None
     backend = iam_backends[role.account_id][role.partition]
     policy = backend.managed_policies.get(arn)
     return None if policy is None else _document(policy)
-
-
-def _documents(role: Any) -> list[list[str]]:
-    """Return the sets of documents each of which must allow an action: the policies, and the permissions boundary."""
-    limit = boundary(role)
-    return [policies(role), *([] if limit is None else [[limit]])]

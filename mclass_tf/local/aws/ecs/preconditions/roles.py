@@ -27,7 +27,7 @@ def unassumable(task: Task, role_arn: str) -> str | None:
             "aws:SourceArn": f"arn:aws:ecs:{launch.region}:{launch.account_id}:{task.id}",
         },
     )
-    if role is not None and decide([role.assume_role_policy_document], request) is Decision.ALLOWED:
+    if role is not None and roles.trusts(role, request):
         return None
     return (
         f"ECS was unable to assume the role '{role_arn}' that was provided for this task. Please verify that the role "
@@ -48,19 +48,11 @@ def denial(
     if role is None:
         return f"User: {caller(task)} is not authorized to perform: {action} on resource: {resource}"
     request = Request(action=action, resource=resource, context=context or {})
-    decision = decide(roles.policies(role), request)
-    if decision is Decision.ALLOWED and (boundary := roles.boundary(role)) is not None:
-        within = decide([boundary], request)
-        return (
-            None
-            if within is Decision.ALLOWED
-            else _access_denied(task, request, within, "permissions boundary")
-        )
-    return (
-        None
-        if decision is Decision.ALLOWED
-        else _access_denied(task, request, decision, "identity-based policy")
-    )
+    for kind, documents in roles.limits(role):
+        decision = decide(documents, request)
+        if decision is not Decision.ALLOWED:
+            return _access_denied(task, request, decision, kind)
+    return None
 
 
 def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, ...]) -> str | None:
@@ -70,7 +62,7 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
     """
     role = roles.find(role_arn)
     trust = Request(action="sts:AssumeRole", principals=(_ECS,))
-    if role is None or decide([role.assume_role_policy_document], trust) is not Decision.ALLOWED:
+    if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for this service"
     needed = [
         ("elasticloadbalancing:ModifyRule", rule_arn),
@@ -93,7 +85,7 @@ def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
     """
     role = roles.find(role_arn)
     trust = Request(action="sts:AssumeRole", principals=(_ECS,))
-    if role is None or decide([role.assume_role_policy_document], trust) is not Decision.ALLOWED:
+    if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for a lifecycle hook"
     action = "lambda:InvokeFunction"
     if not roles.permits(role, Request(action=action, resource=function_arn)):
