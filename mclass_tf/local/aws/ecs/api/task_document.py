@@ -5,9 +5,9 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from mclass_tf.local.aws.ecs.model.service_deployment import without_none
 from mclass_tf.local.aws.ecs.model.task import Container, Task
 from mclass_tf.local.aws.ecs.tasks import specification
 
@@ -43,7 +43,7 @@ def document(task: Task, *, tags: bool) -> dict[str, Any]:
         **_times(task),
         "tags": list(launch.tags) if tags else [],
     }
-    return _without_none(described)
+    return without_none(described)
 
 
 def _status(task: Task) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
         entry for entry in task.launch.definition.container_definitions if entry["name"] == container.name
     )
     memory = specification.container_memory_mib(task.launch, defined)
-    return _without_none(
+    return without_none(
         {
             "containerArn": container.arn,
             "taskArn": task.arn,
@@ -124,7 +124,3 @@ def _interfaces(task: Task) -> list[dict[str, str]]:
     if task.interface is None:
         return []
     return [{"attachmentId": task.attachment_id, "privateIpv4Address": task.interface.private_ip}]
-
-
-def _without_none(described: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in described.items() if value is not None}

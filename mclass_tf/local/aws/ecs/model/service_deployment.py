@@ -38,7 +38,7 @@ class TaskCounts:
     test: float | None = None
 
     def summary(self, revision_arn: str) -> dict[str, Any]:
-        return _without_none(
+        return without_none(
             {
                 "arn": revision_arn,
                 "requestedTaskCount": self.requested,
@@ -135,7 +135,7 @@ class ServiceDeployment:
 
     def brief(self) -> dict[str, Any]:
         """Return it as ListServiceDeployments gives it."""
-        return _without_none(
+        return without_none(
             {
                 "serviceDeploymentArn": self.arn,
                 "serviceArn": self.service_arn,
@@ -152,7 +152,7 @@ class ServiceDeployment:
     def document(self) -> dict[str, Any]:
         """Return it as DescribeServiceDeployments gives it."""
         alarms = self._option("alarms")
-        return _without_none(
+        return without_none(
             {
                 "serviceDeploymentArn": self.arn,
                 "serviceArn": self.service_arn,
@@ -188,5 +188,6 @@ class ServiceDeployment:
         return option
 
 
-def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description as AWS gives it: what has no value is left out."""
     return {name: value for name, value in document.items() if value is not None}
