@@ -29,7 +29,7 @@ class Connection:
 
 
 class CompletedRequest(NamedTuple):
-    """A tuple, since there is one for every request, and a frozen dataclass takes five times as long to make.
+    """A tuple, since there is one for every request, and a frozen dataclass takes longer to make.
 
     Times in seconds of the monotonic clock, 0 for what did not happen; sizes in bytes, without the request's head.
 

@@ -1,4 +1,4 @@
-"""InjectedError that AWS is told to have is met by every caller of that service, and ends."""
+"""An injected error is met by every caller of its service, and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TaskCounts the tasks of a service's deployments, and of the service deployment that is under way."""
+"""Counts the tasks of a service's deployments, and of the service deployment that is under way."""
 
 from __future__ import annotations
 
