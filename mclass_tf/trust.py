@@ -75,7 +75,7 @@ def trust_in(acm: Any, arn: str, *, report: Callable[[str], None]) -> Trust:
     )
     if not certificate and not domain:
         raise EndpointError(
-            f"what answers cannot be told from anybody else: the certificate {arn} cannot be read: {unread or unknown}",
+            f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {unread or unknown}",
             hint="allow acm:GetCertificate on it, or at least acm:DescribeCertificate; nothing is asked meanwhile",
         )
     if not certificate:

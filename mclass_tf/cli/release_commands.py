@@ -233,7 +233,7 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
 def status_text(state: flows.ServiceStatus) -> str:
     revision = state.task_definition_arn.rsplit("/", 1)[-1]
     # While a rollout is under way the service names what it brings, which may have no production traffic yet.
-    runs = "runs" if state.deployment is None else "is to run"
+    runs = "runs" if state.deployment is None else "will run"
     lines = [
         f"{state.environment} {runs} {state.digest or 'no image yet'} ({revision})",
         f"  tasks    {state.running} of {state.desired} running, {state.pending} pending",

@@ -20,7 +20,7 @@ def locate(session: Session, url: str, *, certificate_arn: str | None) -> Endpoi
         return endpoint
     if certificate_arn is None:
         raise EndpointError(
-            f"{url} is of TLS, but no certificate was applied: what answers cannot be told from anybody else",
+            f"{url} is of TLS, but no certificate was applied: the identity of what answers cannot be verified",
             hint=Hint(("verify", session.environment.name), " compares the listeners with what was applied"),
         )
     return replace(endpoint, trust=trust_in(session.aws.acm, certificate_arn, report=session.report))

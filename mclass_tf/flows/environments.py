@@ -269,7 +269,7 @@ def applied_state(session: Session) -> State:
     state = session.state()
     if not state.outputs:
         name = session.environment.name
-        forgets = "; a local AWS that is started anew is empty" if session.cloud.is_local else ""
+        forgets = "; a restarted local AWS is empty" if session.cloud.is_local else ""
         raise NothingAppliedError(
             f"nothing is applied in {name} on {session.cloud.label}{forgets}",
             hint=Hint(("plan", name), ", then ", ("apply", name)),

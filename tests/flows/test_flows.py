@@ -475,7 +475,7 @@ def test_the_plan_of_a_local_aws_that_is_gone_is_made_anew_by_who_may_apply_it_u
     apply = small.run("apply", "dev", "--local")
 
     assert output.status == 3
-    assert "started anew is empty" in output.stderr
+    assert "a restarted local AWS is empty" in output.stderr
     assert apply.status == 5
     assert "plan dev" in apply.stderr
     applied = small.ok("apply", "dev", "--local", "--yes")

@@ -343,7 +343,7 @@ def test_the_status_tells_what_waits_where_and_until_when() -> None:
 
     first, *_, rollout, pause = release_commands.status_text(found).splitlines()
 
-    assert first.startswith("dev is to run sha256:1 ")
+    assert first.startswith("dev will run sha256:1 ")
     assert "in progress, post test traffic shift, new version: production 0 %, since 01:02:03 UTC" in rollout
     assert "`continue dev` goes on" in pause
     assert release_commands.status_document(found)["service_deployment"] == {
