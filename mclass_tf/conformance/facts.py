@@ -1,0 +1,195 @@
+"""What a chapter says, in a form that does not depend on identities, on numbers of tasks, or on how often somebody looked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mclass_tf.conformance.anonymous import template
+from mclass_tf.conformance.recording import (
+    PRODUCTION,
+    CallEntry,
+    Chapter,
+    DeploymentEntry,
+    EventEntry,
+    TargetEntry,
+    TaskEntry,
+    WeightsEntry,
+)
+
+# Kinds of what can be seen, as they are called in a difference.
+EVENT, STATUS, STAGE, TASK, TARGET, WEIGHTS = (
+    "event", "deployment status", "lifecycle stage", "task status", "target state", "weights",
+)  # fmt: skip
+REASON, BREAKER, HOOK, STOP, TARGET_REASON = (
+    "status reason", "circuit breaker", "hook status", "stopped task", "target reason",
+)  # fmt: skip
+Item = tuple[str, str]
+"""A kind, and what was seen of it."""
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """When an item was seen first, in AWS's seconds and as a place in the chapter, and the longest that it lasted.
+
+    `at` and `lasted` are None where nobody measured; something that was the last to be seen lasted for nobody knows how long.
+    """
+
+    place: int
+    at: float | None
+    lasted: float | None = None
+    source: str = ""
+
+
+@dataclass(kw_only=True)
+class Operation:
+    """What the calls of one operation looked like, joined."""
+
+    codes: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, set[str]] = field(default_factory=dict)
+    was_answered: bool = False
+    source: str = ""
+
+
+@dataclass(kw_only=True)
+class Facts:
+    """`every` is the longest time between two looks, in AWS's seconds; None where nobody looked."""
+
+    every: float | None
+    outcome: str
+    items: dict[Item, Seen] = field(default_factory=dict)
+    sequences: dict[str, list[str]] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
+
+    @property
+    def is_measured(self) -> bool:
+        return self.every is not None
+
+
+def facts_of(chapter: Chapter) -> Facts:
+    """Return what the chapter says."""
+    facts = Facts(every=chapter.every, outcome=chapter.outcome)
+    shares = _Shares()
+    lasting: dict[tuple[str, str], tuple[Item, float | None]] = {}
+    for place, entry in enumerate(chapter.entries):
+        match entry:
+            case CallEntry():
+                _add_call(facts, entry)
+            case EventEntry():
+                _add(facts, (EVENT, template(entry.message)), place, entry.at, entry.source)
+            case WeightsEntry():
+                share = shares.of(entry)
+                if share is not None:
+                    item = (WEIGHTS, f"{entry.rule} {share}")
+                    facts.sequences.setdefault(f"{entry.rule} weights", []).append(share)
+                    _lasts(facts, lasting, ("weights", entry.rule), item, place, entry)
+            case _:
+                for subject, item in _states(entry):
+                    _lasts(facts, lasting, subject, item, place, entry)
+    _join(facts)
+    return facts
+
+
+def _states(entry: DeploymentEntry | TaskEntry | TargetEntry) -> Iterator[tuple[tuple[str, str], Item]]:
+    """Yield what the entry says, each with whose it is and of which kind."""
+    if isinstance(entry, DeploymentEntry):
+        own = entry.deployment
+        yield (STATUS, own), (STATUS, entry.status)
+        if entry.stage and entry.status != "PENDING":
+            yield (STAGE, own), (STAGE, f"{entry.stage}{_rolling_back(entry.status)}")
+        if entry.reason:
+            yield (REASON, own), (REASON, f"{entry.status}: {template(entry.reason)}")
+        if entry.breaker:
+            yield (BREAKER, own), (BREAKER, entry.breaker)
+        for hook in entry.hooks[-1:]:
+            yield (HOOK, own), (HOOK, hook)
+    elif isinstance(entry, TaskEntry):
+        yield (TASK, entry.task), (TASK, entry.status)
+        if entry.status == "STOPPED":
+            yield (STOP, entry.task), (STOP, _end_of(entry))
+    else:
+        yield (TARGET, entry.target), (TARGET, entry.state or "gone")
+        if entry.reason:
+            yield (TARGET_REASON, entry.target), (TARGET_REASON, f"{entry.state}: {entry.reason}")
+
+
+def _rolling_back(status: str) -> str:
+    return " of the rollback" if status.startswith("ROLLBACK") else ""
+
+
+def _end_of(entry: TaskEntry) -> str:
+    code = "none" if entry.exit_code is None else str(entry.exit_code)
+    parts = (
+        entry.stop_code,
+        template(entry.stopped_reason),
+        f"exit code {code}",
+        template(entry.container_reason),
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _lasts(
+    facts: Facts,
+    lasting: dict[tuple[str, str], tuple[Item, float | None]],
+    subject: tuple[str, str],
+    item: Item,
+    place: int,
+    entry: DeploymentEntry | TaskEntry | TargetEntry | WeightsEntry,
+) -> None:
+    """Note an item of a subject, and how long the one before it has lasted."""
+    before = lasting.get(subject)
+    if before is not None and before[0] == item:
+        return
+    if before is not None and entry.at is not None and before[1] is not None:
+        seen = facts.items[before[0]]
+        seen.lasted = max(seen.lasted or 0.0, entry.at - before[1])
+    lasting[subject] = (item, entry.at)
+    _add(facts, item, place, entry.at, entry.source)
+
+
+def _add(facts: Facts, item: Item, place: int, at: float | None, source: str) -> None:
+    seen = facts.items.get(item)
+    if seen is None:
+        facts.items[item] = Seen(place=place, at=at, source=source)
+
+
+def _add_call(facts: Facts, entry: CallEntry) -> None:
+    operation = facts.operations.setdefault(f"{entry.service}:{entry.operation}", Operation())
+    operation.source = operation.source or entry.source
+    if entry.code:
+        operation.codes.setdefault(entry.code, template(entry.message))
+    if entry.answer is not None:
+        operation.was_answered = True
+        for path, types in entry.answer.items():
+            operation.answers.setdefault(path, set()).update(types.split("|"))
+
+
+def _join(facts: Facts) -> None:
+    """Collapse what was told twice in a row."""
+    for name, values in facts.sequences.items():
+        facts.sequences[name] = [
+            value for number, value in enumerate(values) if number == 0 or values[number - 1] != value
+        ]
+
+
+class _Shares:
+    """Turns weights into the share of the group that had no traffic when the chapter began."""
+
+    def __init__(self) -> None:
+        self._old: str = ""
+        self._pending: dict[str, Mapping[str, float]] = defaultdict(dict)
+
+    def of(self, entry: WeightsEntry) -> str | None:
+        total = sum(entry.weights.values())
+        if total <= 0:
+            return None
+        if not self._old and entry.rule == PRODUCTION:
+            self._old = max(entry.weights, key=lambda group: entry.weights[group])
+        old = self._old or max(entry.weights, key=lambda group: entry.weights[group])
+        new = sum(weight for group, weight in entry.weights.items() if group != old)
+        return f"{round(100 * new / total)}%"
+
+
+def missing(facts: Facts, items: Iterable[Item]) -> list[Item]:
+    return [item for item in items if item not in facts.items]
