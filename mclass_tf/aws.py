@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -52,6 +52,8 @@ _NO_SUCCESS = 300
 _RIGHT = dt.timedelta(seconds=2)
 """What two clocks may differ by that are both right: answers tell whole seconds."""
 _ERRORS_OF_SERVERS = 500
+_REQUEST = "mclass_tf_request"
+"""Where a call keeps its request, for who is told of its answer."""
 # Codes with which AWS says: not now, ask again.
 _THROTTLED = frozenset(
     {
@@ -141,12 +143,29 @@ def _overridden(access: Access) -> dict[str, tuple[Any, Any, Any, Any]]:
     return {**defaults, **files}
 
 
+Observe = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], None]
+"""Takes a call: the service, the operation, the request, and the answer, with `Error` if it was refused."""
+
+
 class Aws:
     """Typed clients over one `Access`; each is made when first used."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._epoch: float | None = None  # AWS's time when this machine's monotonic clock was 0
+        self._observe: Observe | None = None
+
+    def observe(self, observe: Observe) -> None:
+        """Have every call from now on told to `observe`, in the thread that makes it."""
+        self._observe = observe
+
+    def _keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context[_REQUEST] = params
+
+    def _tell_call(self, parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: Any) -> None:
+        if self._observe is not None:
+            service = model.service_model.service_name
+            self._observe(service, model.name, context.get(_REQUEST) or {}, parsed)
 
     def now(self) -> dt.datetime:
         """Return the time: AWS's, learned from its responses, unless this machine's clock agrees with it.
@@ -202,6 +221,8 @@ class Aws:
             verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._learn_time)
+        client.meta.events.register("before-parameter-build", self._keep_request)
+        client.meta.events.register("after-call", self._tell_call)
         return client
 
     def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,7 +232,16 @@ class Aws:
         (docs/adr/0011); what is sent and read here goes through no model. Raises botocore's own errors, once: nothing
         is asked again here.
         """
-        return self._ecs_wire.call(action, request)
+        try:
+            answer = self._ecs_wire.call(action, request)
+        except Exception as error:
+            if self._observe is not None and error_code(error):
+                told = {"Code": error_code(error), "Message": error_message(error)}
+                self._observe("ecs", action, request, {"Error": told})
+            raise
+        if self._observe is not None:
+            self._observe("ecs", action, request, answer)
+        return answer
 
     @cached_property
     def _ecs_wire(self) -> _JsonWire:

@@ -10,8 +10,38 @@ from typing import Any
 _SHORTEST_NAME = 3
 # Words of ECS's own messages. A resource with such a name gives nobody away, and a message without the word means nothing.
 _ORDINARY = frozenset(
-    "app application cluster container connections default deployment digest container-name group health image listener port "
-    "production reason region rule running service steady service-name state target targets task tasks test traffic web".split()
+    [
+        "app",
+        "application",
+        "cluster",
+        "container",
+        "connections",
+        "default",
+        "deployment",
+        "digest",
+        "container-name",
+        "group",
+        "health",
+        "image",
+        "listener",
+        "port",
+        "production",
+        "reason",
+        "region",
+        "rule",
+        "running",
+        "service",
+        "steady",
+        "service-name",
+        "state",
+        "target",
+        "targets",
+        "task",
+        "tasks",
+        "test",
+        "traffic",
+        "web",
+    ]
 )
 _KINDS = (
     "cluster", "container-instance", "deployment", "function", "image", "instance-profile", "listener", "listener-rule",

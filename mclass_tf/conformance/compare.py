@@ -82,8 +82,8 @@ def _differences(left: Recording, right: Recording) -> Iterator[Difference]:
                     chapter=name,
                     what="chapter",
                     entry="the whole chapter",
-                    left=_there(one is not None),
-                    right=_there(other is not None),
+                    left="not there" if one is None else "there",
+                    right="not there" if other is None else "there",
                 )
             continue
         sides = _Sides(
@@ -101,10 +101,6 @@ def _settings(left: Recording, right: Recording) -> Iterator[Difference]:
         one, other = left.settings.get(name, "not set"), right.settings.get(name, "not set")
         if one != other:
             yield Difference(chapter="all", what=SAME_SETTINGS, entry=name, left=one, right=other)
-
-
-def _there(is_there: bool) -> str:
-    return "there" if is_there else "not there"
 
 
 @dataclass(frozen=True, kw_only=True)

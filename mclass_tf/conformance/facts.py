@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mclass_tf.conformance.anonymous import template
@@ -25,6 +24,7 @@ EVENT, STATUS, STAGE, TASK, TARGET, WEIGHTS = (
 REASON, BREAKER, HOOK, STOP, TARGET_REASON = (
     "status reason", "circuit breaker", "hook status", "stopped task", "target reason",
 )  # fmt: skip
+_Timed = DeploymentEntry | TaskEntry | TargetEntry | WeightsEntry
 Item = tuple[str, str]
 """A kind, and what was seen of it."""
 
@@ -62,16 +62,12 @@ class Facts:
     sequences: dict[str, list[str]] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
 
-    @property
-    def is_measured(self) -> bool:
-        return self.every is not None
-
 
 def facts_of(chapter: Chapter) -> Facts:
     """Return what the chapter says."""
     facts = Facts(every=chapter.every, outcome=chapter.outcome)
     shares = _Shares()
-    lasting: dict[tuple[str, str], tuple[Item, float | None]] = {}
+    lasting = _Lasting(facts=facts)
     for place, entry in enumerate(chapter.entries):
         match entry:
             case CallEntry():
@@ -83,10 +79,10 @@ def facts_of(chapter: Chapter) -> Facts:
                 if share is not None:
                     item = (WEIGHTS, f"{entry.rule} {share}")
                     facts.sequences.setdefault(f"{entry.rule} weights", []).append(share)
-                    _lasts(facts, lasting, ("weights", entry.rule), item, place, entry)
+                    lasting.note(("weights", entry.rule), item, entry, place=place)
             case _:
                 for subject, item in _states(entry):
-                    _lasts(facts, lasting, subject, item, place, entry)
+                    lasting.note(subject, item, entry, place=place)
     _join(facts)
     return facts
 
@@ -129,23 +125,23 @@ def _end_of(entry: TaskEntry) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _lasts(
-    facts: Facts,
-    lasting: dict[tuple[str, str], tuple[Item, float | None]],
-    subject: tuple[str, str],
-    item: Item,
-    place: int,
-    entry: DeploymentEntry | TaskEntry | TargetEntry | WeightsEntry,
-) -> None:
-    """Note an item of a subject, and how long the one before it has lasted."""
-    before = lasting.get(subject)
-    if before is not None and before[0] == item:
-        return
-    if before is not None and entry.at is not None and before[1] is not None:
-        seen = facts.items[before[0]]
-        seen.lasted = max(seen.lasted or 0.0, entry.at - before[1])
-    lasting[subject] = (item, entry.at)
-    _add(facts, item, place, entry.at, entry.source)
+@dataclass(kw_only=True)
+class _Lasting:
+    """What each subject was seen to be last, and since when."""
+
+    facts: Facts
+    last: dict[tuple[str, str], tuple[Item, float | None]] = field(default_factory=dict)
+
+    def note(self, subject: tuple[str, str], item: Item, entry: _Timed, *, place: int) -> None:
+        """Note what a subject is now, and how long it was what it was before."""
+        before = self.last.get(subject)
+        if before is not None and before[0] == item:
+            return
+        if before is not None and entry.at is not None and before[1] is not None:
+            seen = self.facts.items[before[0]]
+            seen.lasted = max(seen.lasted or 0.0, entry.at - before[1])
+        self.last[subject] = (item, entry.at)
+        _add(self.facts, item, place, entry.at, entry.source)
 
 
 def _add(facts: Facts, item: Item, place: int, at: float | None, source: str) -> None:
@@ -178,7 +174,6 @@ class _Shares:
 
     def __init__(self) -> None:
         self._old: str = ""
-        self._pending: dict[str, Mapping[str, float]] = defaultdict(dict)
 
     def of(self, entry: WeightsEntry) -> str | None:
         total = sum(entry.weights.values())
@@ -189,7 +184,3 @@ class _Shares:
         old = self._old or max(entry.weights, key=lambda group: entry.weights[group])
         new = sum(weight for group, weight in entry.weights.items() if group != old)
         return f"{round(100 * new / total)}%"
-
-
-def missing(facts: Facts, items: Iterable[Item]) -> list[Item]:
-    return [item for item in items if item not in facts.items]

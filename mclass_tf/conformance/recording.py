@@ -9,14 +9,16 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from mclass_tf.errors import ConfigurationError, Hint
 
 FORMAT = 1
-AWS, LOCAL, DOCUMENTED = "aws", "local", "documented"
+Cloud = Literal["aws", "local", "documented"]
+AWS: Final = "aws"
+LOCAL: Final = "local"
 PRODUCTION, TEST = "production", "test"
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_ENTRIES = 200_000
@@ -34,7 +36,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: str = ""
 
 
-class CallEntry(_Entry, tag_field="kind", tag="call"):
+class CallEntry(_Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="call"):
     """Calls of one operation that look the same; `answer` is None and `code` is set if they were refused."""
 
     service: str
@@ -46,13 +48,17 @@ class CallEntry(_Entry, tag_field="kind", tag="call"):
     times: int = 1
 
 
-class EventEntry(_Entry, tag_field="kind", tag="event"):
+class EventEntry(
+    _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="event"
+):
     """A service event."""
 
     message: str
 
 
-class DeploymentEntry(_Entry, tag_field="kind", tag="deployment"):
+class DeploymentEntry(
+    _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="deployment"
+):
     """What a service deployment has become."""
 
     deployment: str
@@ -63,7 +69,7 @@ class DeploymentEntry(_Entry, tag_field="kind", tag="deployment"):
     hooks: tuple[str, ...] = ()
 
 
-class TaskEntry(_Entry, tag_field="kind", tag="task"):
+class TaskEntry(_Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="task"):
     """What a task has become."""
 
     task: str
@@ -75,7 +81,9 @@ class TaskEntry(_Entry, tag_field="kind", tag="task"):
     container_reason: str = ""
 
 
-class TargetEntry(_Entry, tag_field="kind", tag="target"):
+class TargetEntry(
+    _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="target"
+):
     """What a target has become; the state "" means that it is gone."""
 
     target: str
@@ -83,7 +91,9 @@ class TargetEntry(_Entry, tag_field="kind", tag="target"):
     reason: str = ""
 
 
-class WeightsEntry(_Entry, tag_field="kind", tag="weights"):
+class WeightsEntry(
+    _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="weights"
+):
     """The weights of a listener rule; `rule` is "production" or "test"."""
 
     rule: str
@@ -110,7 +120,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`is_partial`: only what it says was looked at, so that what it leaves out means nothing."""
 
     format: int
-    cloud: Literal["aws", "local", "documented"]
+    cloud: Cloud
     recorded_on: str = ""
     region: str = ""
     is_partial: bool = False

@@ -244,8 +244,10 @@ class Watcher:
                 exit_code=codes[0] if codes and status == "STOPPED" else None,
                 container_reason=self._text(reasons[0] if reasons else ""),
             )
+            before = self._known.last.get(("task", arn))
             if self._known.is_news("task", arn, entry):
-                yield _timed(entry, self._at(each.get(_TIMES.get(status, "")), now))
+                is_other = before is None or before.status != status
+                yield _timed(entry, self._at(each.get(_TIMES.get(status, "")) if is_other else None, now))
 
     def _targets(self, now: float) -> Iterator[Entry]:
         seen = {identity: (state, reason) for identity, state, reason in self._view.targets()}

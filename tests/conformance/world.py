@@ -341,9 +341,9 @@ async def refused_calls(life: Life) -> None:
 
 async def destroy(life: Life) -> None:
     life.call("UpdateService", cluster=_CLUSTER, service=_SERVICE, desiredCount=0)
-    await task_world.until(life._is_at_rest)  # noqa: SLF001
+    await task_world.until(life._is_at_rest)
     life.call("DeleteService", cluster=_CLUSTER, service=_SERVICE)
-    await task_world.until(lambda: life._service.status == "INACTIVE")  # noqa: SLF001
+    await task_world.until(lambda: life._service.status == "INACTIVE")
     life.call("DeleteCluster", cluster=_CLUSTER)
 
 
@@ -421,7 +421,9 @@ def _make(world: task_world.World, recorder: Recorder) -> Life:
     )["TargetGroups"][0]["TargetGroupArn"]
     elb.modify_target_group_attributes(
         TargetGroupArn=alternate,
-        Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": str(task_world.DEREGISTRATION_DELAY)}],
+        Attributes=[
+            {"Key": "deregistration_delay.timeout_seconds", "Value": str(task_world.DEREGISTRATION_DELAY)}
+        ],
     )
     elb.create_listener(
         LoadBalancerArn=balancer,
