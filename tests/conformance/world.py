@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 from moto.ecs.models import ecs_backends
 from moto.elbv2.models import elbv2_backends
@@ -469,3 +470,9 @@ def _infrastructure_role(iam: Any) -> str:
         PolicyArn="arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers",
     )
     return role
+
+
+def only(recording: Recording, chapter: str) -> Recording:
+    """Return the recording with that chapter alone."""
+    chapters = tuple(each for each in recording.chapters if each.name == chapter)
+    return msgspec.structs.replace(recording, chapters=chapters)
