@@ -29,13 +29,15 @@ from mclass_tf.conformance.recording import Recording
 SAME_SETTINGS = "settings"
 _BESIDES = 2.0
 """AWS's seconds by which a time may be off besides the time between two looks: AWS tells some of them in whole seconds."""
+_APART = 5.0
+"""AWS's seconds that must lie between two things of different kinds before their order means anything."""
 # What AWS's own timers determine, and by how much it may differ, in AWS's seconds. Everything else (a pull, a start) takes what it takes.
 _TIMED: Mapping[Item, float] = {
     (TARGET, "draining"): 15.0,  # the deregistration delay
     (TASK, "DEACTIVATING"): 20.0,  # the same delay, and what ECS takes for it
     (STAGE, "BAKE_TIME"): 20.0,
 }
-_TIMED_KINDS: Mapping[str, float] = {WEIGHTS: 20.0}  # the bake time of a step
+_STEP = 20.0  # for the bake time of a step, in which a part of the traffic is with the new revision
 # What may be over before somebody looks; a recording without times does not say how long it lasts.
 _PASSING = frozenset(
     {
@@ -178,7 +180,7 @@ class _Sides:
     def _durations(self) -> Iterator[Difference]:
         looks = (self.left.every or 0.0) + (self.right.every or 0.0)
         for item, one in self.left.items.items():
-            other, tolerance = self.right.items.get(item), _TIMED.get(item) or _TIMED_KINDS.get(item[0])
+            other, tolerance = self.right.items.get(item), _tolerance(item)
             if tolerance is None or other is None or one.lasted is None or other.lasted is None:
                 continue
             if abs(one.lasted - other.lasted) > tolerance + looks:
@@ -220,6 +222,12 @@ class _Sides:
             )
 
 
+def _tolerance(item: Item) -> float | None:
+    """Return by how many of AWS's seconds what a timer of AWS's determines may differ; None for everything else."""
+    is_step = item[0] == WEIGHTS and not item[1].endswith((" 0%", " 100%"))
+    return _STEP if is_step else _TIMED.get(item)
+
+
 def _only(facts: Facts, other: Facts) -> list[Item]:
     """Return what only `facts` has, and the other must have seen had it been there."""
     every = other.every or 0.0
@@ -255,7 +263,7 @@ def _relation(facts: Facts, first: Item, second: Item) -> int:
         # A list without times tells the order within one kind.
         return (one.place > other.place) - (one.place < other.place) if first[0] == second[0] else 0
     apart = one.at - other.at
-    tolerance = 0.0 if first[0] == second[0] == EVENT else (facts.every or 0.0) + _BESIDES
+    tolerance = 0.0 if first[0] == second[0] == EVENT else (facts.every or 0.0) + _APART
     return (apart > tolerance) - (apart < -tolerance)
 
 

@@ -17,11 +17,12 @@ DONE = "done"
 class Recorder:
     """`now` is AWS's time since the epoch; the clock runs `speed` times as fast as AWS's.
 
-    With `every`, a thread looks again after so many seconds; without, whoever makes things happen calls `look`.
+    With `every`, a thread looks again after so many seconds. Without it, `look` is called at every change, so that nothing is
+    missed.
     """
 
     def __init__(
-        self, anonymizer: Anonymizer, *, now: Callable[[], float], speed: float, every: float | None
+        self, anonymizer: Anonymizer, *, now: Callable[[], float], speed: float, every: float | None = None
     ) -> None:
         self.calls = CallLog(anonymizer)
         self.calls.clock = lambda: self._seconds(now())
@@ -85,7 +86,8 @@ class Recorder:
         entries: list[Entry] = []
         every: float | None = None
         if self._watcher is not None:
-            entries, every = self._watcher.take()
+            entries, longest = self._watcher.take()
+            every = 0.0 if self._every is None else longest
         entries += self.calls.take()
         entries.sort(key=lambda entry: entry.at or 0.0)
         self._chapters.append(

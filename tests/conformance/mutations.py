@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -16,9 +17,8 @@ from mclass_tf.local.aws.ecs.api import deployment_calls, task_document
 from mclass_tf.local.aws.ecs.model import errors, service_deployment, stages
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.stages import StageStep
-from mclass_tf.local.aws.ecs.scheduler import events, failure, rollback, settling, shifting
-from mclass_tf.local.aws.ecs.tasks import lifecycle, targets, tasks
-from mclass_tf.local.aws.elbv2 import targets as elb_targets
+from mclass_tf.local.aws.ecs.scheduler import events, shifting
+from mclass_tf.local.aws.ecs.tasks import lifecycle, tasks
 
 Change = Callable[[], AbstractContextManager[object]]
 
@@ -40,7 +40,7 @@ def _replaced(target: Any, name: str, value: Any) -> Change:
 
 def _steps(change: Callable[[list[StageStep]], list[StageStep]]) -> Change:
     """Change the steps of the deployments that shift traffic."""
-    before = stages._shifting  # noqa: SLF001
+    before = stages._shifting
 
     def changed(*arguments: Any, **settings: Any) -> Iterator[StageStep]:
         return iter(change(list(before(*arguments, **settings))))
@@ -55,7 +55,9 @@ def _without(stage: str) -> Change:
 def _at_once(steps: list[StageStep]) -> list[StageStep]:
     """Give the new revision all traffic in the first step."""
     return [
-        dataclasses.replace(step, production=100.0) if step.production is not None and step.production > 0 else step
+        dataclasses.replace(step, production=100.0)
+        if step.production is not None and step.production > 0
+        else step
         for step in steps
     ]
 
@@ -65,11 +67,11 @@ def _not_baked(steps: list[StageStep]) -> list[StageStep]:
 
 
 def _production_first(steps: list[StageStep]) -> list[StageStep]:
-    """Test the new revision after it has got production traffic."""
+    """Shift test traffic after production traffic, and after the pause in which it would have been tested."""
     tests = [step for step in steps if "TEST_TRAFFIC" in step.stage]
     others = [step for step in steps if "TEST_TRAFFIC" not in step.stage]
     at = next(number for number, step in enumerate(others) if step.stage == "POST_PRODUCTION_TRAFFIC_SHIFT")
-    return [*others[:at], *tests, *others[at:]]
+    return [*others[:at], *tests[::-1], *others[at:]]
 
 
 def _untold(*left_out: str) -> Change:
@@ -158,6 +160,13 @@ def _described(backend: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 _TRUE_DESCRIBE = deployment_calls.describe_service_deployments
 
+_TRUE_END = service_deployment.ServiceDeployment.end
+
+
+def _ends_stopped(self: Any, status: str, *, reason: str | None = None) -> None:
+    _TRUE_END(self, "STOPPED" if status == "ROLLBACK_SUCCESSFUL" else status, reason=reason)
+
+
 MUTATIONS = (
     Mutation(
         name="targets do not drain",
@@ -169,8 +178,8 @@ MUTATIONS = (
     Mutation(
         name="SIGTERM comes before the deregistration",
         chapter="rolling",
-        what="order",
-        entry="task status",
+        what="duration",
+        entry="task status DEACTIVATING",
         change=_replaced(tasks.Tasks, "stop", _stop_first),
     ),
     Mutation(
@@ -254,7 +263,7 @@ MUTATIONS = (
         name="production traffic shifts before test traffic",
         chapter="blue-green",
         what="order",
-        entry="lifecycle stage",
+        entry="weights",
         change=_steps(_production_first),
     ),
     Mutation(
@@ -274,16 +283,16 @@ MUTATIONS = (
     Mutation(
         name="a canary gets all traffic at once",
         chapter="canary",
-        what="sequence",
-        entry="production weights",
+        what="missing",
+        entry="weights",
         change=_steps(_at_once),
     ),
     Mutation(
         name="a linear release takes one step less",
         chapter="linear",
-        what="sequence",
-        entry="production weights",
-        change=_steps(lambda steps: [step for step in steps if step.production != 40.0]),  # noqa: PLR2004
+        what="missing",
+        entry="weights",
+        change=_steps(lambda steps: [step for step in steps if step.production != 40.0]),
     ),
     Mutation(
         name="the stage is missing in the answer",
@@ -304,14 +313,13 @@ MUTATIONS = (
         chapter="refused calls",
         what="error",
         entry="ecs:StopServiceDeployment",
-        change=lambda: mock.patch.object(deployment_calls.errors, "invalid", errors.client),
+        change=_replaced(errors, "unknown_service_deployment", partial(errors.client, "Not found.")),
     ),
     Mutation(
         name="a stop ends without a rollback",
         chapter="stop",
         what="missing",
         entry="deployment status",
-        change=_replaced(rollback, "_roll_back", lambda service, _: service.primary.record.end("STOPPED")),
+        change=_replaced(service_deployment.ServiceDeployment, "end", _ends_stopped),
     ),
 )
-_ = (elb_targets, failure, settling, targets)

@@ -34,6 +34,7 @@ from tests.local.in_process import REGION
 from tests.local.task_world import PORT, Applied
 
 SPEED = 200.0
+DRAINS_FOR = 60.0
 HEALTHY_AFTER = 20.0
 """AWS's seconds from the registration of a target to its being healthy."""
 _CLUSTER, _SERVICE = "conform-cluster", "conform-service"
@@ -41,6 +42,7 @@ _CRASH = "CRASH"
 _LOOK = 0.002
 _PATIENCE = 20.0
 _MINUTE = 1
+_ANSWERED_AFTER = 20.0
 _HOOK = {
     "targetType": "PAUSE",
     "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
@@ -225,7 +227,7 @@ class Life:
         """Make the calls that clients read by."""
         arns = [str(each["serviceDeploymentArn"]) for each in self.deployments()[:1]]
         self.call("DescribeServices", cluster=_CLUSTER, services=[_SERVICE])
-        self.call("ListServiceDeployments", cluster=_CLUSTER, service=_SERVICE)
+        self.call("ListServiceDeployments", cluster=_CLUSTER, service=_SERVICE, maxResults=1)
         described = self.call("DescribeServiceDeployments", serviceDeploymentArns=arns)
         revisions = [each["targetServiceRevision"]["arn"] for each in described["serviceDeployments"]]
         self.call("DescribeServiceRevisions", serviceRevisionArns=revisions)
@@ -236,6 +238,7 @@ class Life:
     async def paused(self) -> Mapping[str, Any]:
         """Wait for a pause; return its hook."""
         await task_world.until(lambda: any(hook["status"] == "AWAITING_ACTION" for hook in self._hooks()))
+        await live.clock.sleep(_ANSWERED_AFTER)
         return next(hook for hook in self._hooks() if hook["status"] == "AWAITING_ACTION")
 
     def _hooks(self) -> Sequence[Mapping[str, Any]]:
@@ -330,7 +333,7 @@ async def one_off(life: Life) -> None:
 
 
 async def refused_calls(life: Life) -> None:
-    ended = life.latest["serviceDeploymentArn"]
+    ended = life.deployments()[-1]["serviceDeploymentArn"]
     unknown = f"{ended.rpartition('/')[0]}/AAAAAAAAAAAAAAAAAAAAA"
     life.call("StopServiceDeployment", serviceDeploymentArn=ended)
     life.call("StopServiceDeployment", serviceDeploymentArn=unknown)
@@ -366,7 +369,7 @@ CHAPTERS: Mapping[str, Callable[[Life], Awaitable[None]]] = {
 
 def record(folder: Path, chapters: Sequence[str] = tuple(CHAPTERS)) -> Recording:
     """Live these chapters, after the first release, and return what was recorded."""
-    recorder = Recorder(Anonymizer(_NAMES), now=time.time, speed=SPEED, every=None)
+    recorder = Recorder(Anonymizer(_NAMES), now=time.time, speed=SPEED)
     names = [name for name in CHAPTERS if name in chapters or name == "first release"]
 
     async def play(world: task_world.World) -> None:
@@ -420,12 +423,11 @@ def _make(world: task_world.World, recorder: Recorder) -> Life:
     alternate = elb.create_target_group(
         Name="green", Protocol="HTTP", Port=PORT, VpcId=applied.vpc_id, TargetType="ip"
     )["TargetGroups"][0]["TargetGroupArn"]
-    elb.modify_target_group_attributes(
-        TargetGroupArn=alternate,
-        Attributes=[
-            {"Key": "deregistration_delay.timeout_seconds", "Value": str(task_world.DEREGISTRATION_DELAY)}
-        ],
-    )
+    for group in (applied.target_group_arn, alternate):
+        elb.modify_target_group_attributes(
+            TargetGroupArn=group,
+            Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": f"{DRAINS_FOR:g}"}],
+        )
     elb.create_listener(
         LoadBalancerArn=balancer,
         Port=8080,

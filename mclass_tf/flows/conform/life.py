@@ -145,7 +145,7 @@ class Life:
         cluster, service = self._outputs["cluster_name"], self._outputs["service_name"]
         call = self.session.aws.call_ecs
         listed = call("ListServiceDeployments", {"cluster": cluster, "service": service})
-        ended = listed["serviceDeployments"][0]["serviceDeploymentArn"]
+        ended = listed["serviceDeployments"][-1]["serviceDeploymentArn"]
         unknown = f"{ended.rpartition('/')[0]}/AAAAAAAAAAAAAAAAAAAAA"
         requests: Sequence[tuple[str, Mapping[str, Any]]] = (
             ("StopServiceDeployment", {"serviceDeploymentArn": ended}),
