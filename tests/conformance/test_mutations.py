@@ -11,14 +11,13 @@ from mclass_tf.conformance.recording import Recording
 from tests.conformance import world
 from tests.conformance.mutations import MUTATIONS, Mutation
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("conformance")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("conformance"),
+    # Of moto, which does not know the error.
+    pytest.mark.filterwarnings("ignore:.*does not match an error shape"),
+]
 _LEAST = 20
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """A recording of the local AWS as it is."""
-    return world.record(tmp_path_factory.mktemp("life"))
 
 
 def test_there_are_at_least_twenty() -> None:

@@ -42,7 +42,7 @@ _CRASH = "CRASH"
 _LOOK = 0.002
 _PATIENCE = 20.0
 _MINUTE = 1
-_ANSWERED_AFTER = 20.0
+_ANSWERED_AFTER, _STOPPED_AFTER, _CRASHES_AFTER = 20.0, 20.0, 10.0
 _HOOK = {
     "targetType": "PAUSE",
     "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
@@ -70,7 +70,8 @@ class _Driver(FakeDriver):
     async def start(self, container: Container) -> FakeContainer:
         started = await super().start(container)
         if _CRASH in container.environment:
-            started.exit(1)
+            code, after = int(container.environment[_CRASH]), live.clock.real(_CRASHES_AFTER)
+            asyncio.get_running_loop().call_later(after, started.exit, code)
         return started
 
 
@@ -133,10 +134,10 @@ class Life:
         self.recorder.calls("ecs", operation, request, answer)
         return answer
 
-    def register(self, *, crashes: bool = False) -> str:
-        """Register a version of the service; return its ARN."""
+    def register(self, *, crashes: str = "") -> str:
+        """Register a version of the service, which exits with `crashes` when it starts; return its ARN."""
         self.versions += 1
-        variables = {"VERSION": str(self.versions), **({_CRASH: "1"} if crashes else {})}
+        variables = {"VERSION": str(self.versions), **({_CRASH: crashes} if crashes else {})}
         container = self.applied.container(
             environment=[{"name": name, "value": value} for name, value in variables.items()]
         )
@@ -191,7 +192,7 @@ class Life:
 
     def configuration(self, strategy: str, *, pauses: bool = False) -> dict[str, Any]:
         return {
-            "minimumHealthyPercent": 50,
+            "minimumHealthyPercent": 100,
             "maximumPercent": 200,
             "deploymentCircuitBreaker": {"enable": True, "rollback": True},
             "lifecycleHooks": [_HOOK] if pauses else [],
@@ -287,7 +288,7 @@ def _releasing(strategy: str) -> Callable[[Life], Awaitable[None]]:
 def _failing(strategy: str) -> Callable[[Life], Awaitable[None]]:
     async def fail(life: Life) -> None:
         if strategy == "rolling":
-            life.update(strategy, life.register(crashes=True))
+            life.update(strategy, life.register(crashes="1"))
         else:
             life.update(strategy, life.register(), pauses=True)
             hook = await life.paused()
@@ -303,7 +304,7 @@ def _failing(strategy: str) -> Callable[[Life], Awaitable[None]]:
 
 
 async def crash_at_start(life: Life) -> None:
-    life.update("canary", life.register(crashes=True))
+    life.update("canary", life.register(crashes="1"))
     await life.ended()
 
 
@@ -311,6 +312,7 @@ async def stop(life: Life) -> None:
     """Stop a deployment in its bake time."""
     life.update("blue-green", life.register())
     await task_world.until(lambda: life.latest.get("lifecycleStage") == "BAKE_TIME")
+    await live.clock.sleep(_STOPPED_AFTER)
     arn = life.latest["serviceDeploymentArn"]
     life.call("StopServiceDeployment", serviceDeploymentArn=arn, stopType="ROLLBACK")
     await life.ended()
@@ -320,7 +322,7 @@ async def one_off(life: Life) -> None:
     answer = life.call(
         "RunTask",
         cluster=_CLUSTER,
-        taskDefinition=life.register(crashes=True),
+        taskDefinition=life.register(crashes="3"),
         launchType="FARGATE",
         networkConfiguration=life.network,
         startedBy="conform",
