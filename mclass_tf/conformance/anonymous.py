@@ -135,10 +135,11 @@ def _kind_of_arn(arn: str) -> str:
 
 
 _NUMBER = re.compile(r"\b([a-z][a-z-]*[a-z])-\d+\b")
+_SERVICE = re.compile(r"\(service [^\s,()]+")
 _COUNT = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
 def template(text: str) -> str:
     """Return the wording of a text: no label has its number, and counts are not told."""
-    text = re.sub(r"\b1 (tasks|targets)\b", r"N \1", _NUMBER.sub(r"<\1>", text))
+    text = _SERVICE.sub("(service <service-name>", _NUMBER.sub(r"<\1>", text))
     return re.sub(r"(\(task <[a-z-]+>\))(?: \(task <[a-z-]+>\))+", r"\1", _COUNT.sub("N", text))

@@ -5,6 +5,7 @@ Values are not recorded, since an answer may hold passwords. What matters of an 
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,10 +104,10 @@ def _walk(value: Any, path: str, types: dict[str, set[str]], *, depth: int) -> N
 def _type(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
+    if isinstance(value, (int, float, dt.datetime)):
+        return "number"  # in JSON, ECS's times are seconds since the epoch
     if isinstance(value, Mapping):
         return "object"
     if isinstance(value, (list, tuple)):
         return "array"
-    return "string" if isinstance(value, str) else type(value).__name__.lower()
+    return "string" if isinstance(value, (str, bytes)) else "stream"

@@ -21,8 +21,8 @@ from mclass_tf.conformance.recording import (
 EVENT, STATUS, STAGE, TASK, TARGET, WEIGHTS = (
     "event", "deployment status", "lifecycle stage", "task status", "target state", "weights",
 )  # fmt: skip
-REASON, BREAKER, HOOK, STOP, TARGET_REASON = (
-    "status reason", "circuit breaker", "hook status", "stopped task", "target reason",
+REASON, BREAKER, HOOK, STOP, EXIT, TARGET_REASON = (
+    "status reason", "circuit breaker", "hook status", "stopped task", "exit code", "target reason",
 )  # fmt: skip
 _Timed = DeploymentEntry | TaskEntry | TargetEntry | WeightsEntry
 Item = tuple[str, str]
@@ -31,13 +31,15 @@ Item = tuple[str, str]
 
 @dataclass(kw_only=True)
 class Seen:
-    """When an item was seen first, in AWS's seconds and as a place in the chapter, and the longest that it lasted.
+    """When an item was seen first and last, in AWS's seconds and as a place in the chapter, and the longest that it lasted.
 
-    `at` and `lasted` are None where nobody measured; something that was the last to be seen lasted for nobody knows how long.
+    Times are None where nobody measured; something that was the last to be seen lasted for nobody knows how long.
     """
 
     place: int
     at: float | None
+    last_place: int
+    last_at: float | None
     lasted: float | None = None
     source: str = ""
 
@@ -104,6 +106,8 @@ def _states(entry: DeploymentEntry | TaskEntry | TargetEntry) -> Iterator[tuple[
         yield (TASK, entry.task), (TASK, entry.status)
         if entry.status == "STOPPED":
             yield (STOP, entry.task), (STOP, _end_of(entry))
+            if entry.exit_code is not None:
+                yield (EXIT, entry.task), (EXIT, f"{entry.stop_code}: {entry.exit_code}")
     else:
         yield (TARGET, entry.target), (TARGET, entry.state or "gone")
         if entry.reason:
@@ -115,13 +119,7 @@ def _rolling_back(status: str) -> str:
 
 
 def _end_of(entry: TaskEntry) -> str:
-    code = "none" if entry.exit_code is None else str(entry.exit_code)
-    parts = (
-        entry.stop_code,
-        template(entry.stopped_reason),
-        f"exit code {code}",
-        template(entry.container_reason),
-    )
+    parts = (entry.stop_code, template(entry.stopped_reason), template(entry.container_reason))
     return ", ".join(part for part in parts if part)
 
 
@@ -147,7 +145,9 @@ class _Lasting:
 def _add(facts: Facts, item: Item, place: int, at: float | None, source: str) -> None:
     seen = facts.items.get(item)
     if seen is None:
-        facts.items[item] = Seen(place=place, at=at, source=source)
+        facts.items[item] = Seen(place=place, at=at, last_place=place, last_at=at, source=source)
+    else:
+        seen.last_place, seen.last_at = place, at
 
 
 def _add_call(facts: Facts, entry: CallEntry) -> None:

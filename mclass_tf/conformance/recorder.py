@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mclass_tf.conformance.anonymous import Anonymizer
@@ -44,6 +44,10 @@ class Recorder:
     def problems(self) -> tuple[str, ...]:
         """Return what could not be seen, in words."""
         return () if self._watcher is None else tuple(sorted(self._watcher.problems))
+
+    def learn(self, names: Mapping[str, str]) -> None:
+        """Replace these names, too, from now on; each is mapped to what it names."""
+        self._anonymizer.learn(names)
 
     def watch(self, view: View) -> None:
         """Begin to look at a service; it is there from now on."""

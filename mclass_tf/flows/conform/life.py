@@ -45,6 +45,7 @@ _REST_SECONDS, _STEADY_SECONDS = 1200.0, 120.0
 _MACHINE_SECONDS = 60.0
 _STEADY = "has reached a steady state."
 _LOOK = 0.5
+_NAMING = ("_name", "name", "_family", "_dns_name", "_bucket")
 _SAYING = ("python", "-c", "import sys; print('conform'); sys.exit(3)")
 
 
@@ -72,6 +73,7 @@ class Life:
             planned.decision.require()
             apply(self.session)
         self._outputs = applied_state(self.session).outputs
+        self.recorder.learn(_names(self._outputs))
         self._versions = push_versions(self.session)
         self._looking = Aws(self.session.aws.access)
         self.recorder.watch(AwsView(self._looking, watched(self._outputs)))
@@ -255,6 +257,11 @@ def watched(outputs: Mapping[str, Any]) -> Watched:
             TEST: outputs["test_listener_rule_arn"],
         },
     )
+
+
+def _names(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names among the outputs, each with what it names."""
+    return {str(value): key.replace("_", "-") for key, value in outputs.items() if key.endswith(_NAMING)}
 
 
 def _is_at_rest(view: AwsView) -> bool:
