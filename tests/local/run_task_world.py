@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Task
 from tests.local import task_world
 from tests.local.in_process import REGION
@@ -116,7 +116,7 @@ def player(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Pl
 
     def play(scenario: Scenario) -> None:
         async def with_calls(world: World) -> None:
-            monkeypatch.setattr(place, "runner", world.tasks)
+            monkeypatch.setattr(runner_holder, "runner", world.tasks)
             await scenario(Ecs(world))
 
         task_world.run(folder, with_calls, **settings)

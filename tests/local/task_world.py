@@ -14,7 +14,7 @@ from typing import Any
 from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.ecs.model.task import Launch, Registration, Task
-from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
+from mclass_tf.local.aws.ecs.tasks.tasks import TaskManager
 from mclass_tf.local.live import Live
 from tests.local import in_process
 from tests.local.fake_driver import FakeContainer, FakeDriver
@@ -339,7 +339,7 @@ class World:
     """Tasks with a fake driver. The clock of the control plane runs a hundred times as fast as AWS's."""
 
     applied: Applied
-    tasks: Tasks
+    tasks: TaskManager
     driver: FakeDriver
     live: Live
 
@@ -401,7 +401,7 @@ async def _world(
 ) -> AsyncIterator[World]:
     state, driver = Live(), make_driver()
     state.clock.speed = speed
-    tasks = Tasks(
+    tasks = TaskManager(
         exclusive=in_process.aws().exclusive, driver=driver, blobs=Blobs(folder), url=URL, state=state
     )
     running = asyncio.create_task(tasks.run())

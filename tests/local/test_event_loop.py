@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
 from mclass_tf.local.event_loop import Runtime
@@ -119,7 +119,7 @@ def _run(
         part = Scheduler(exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], look=looks)
         task = asyncio.create_task(part.run())
         await looks.until(1)
-        assert place.runner is not None
+        assert runner_holder.runner is not None
         if topic is not None:
             threading.Thread(target=live.changed, args=(topic,)).start()
         await looks.until(count)
@@ -128,7 +128,7 @@ def _run(
         return looks
 
     looks = asyncio.run(run())
-    assert place.runner is None
+    assert runner_holder.runner is None
     return looks
 
 

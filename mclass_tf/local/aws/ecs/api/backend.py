@@ -14,13 +14,13 @@ from mclass_tf.local.aws.ecs.api import parameters, task_definition
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS, check_service, check_strategy
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
 from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
-_COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
+_STARTING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 
@@ -89,7 +89,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             cluster.active_services_count = len(self.active_services(cluster.name))
             tasks = self.tasks_of(cluster)
             cluster.running_tasks_count = sum(1 for task in tasks if task.last_status == "RUNNING")
-            cluster.pending_tasks_count = sum(1 for task in tasks if task.last_status in _COMING)
+            cluster.pending_tasks_count = sum(1 for task in tasks if task.last_status in _STARTING)
         return clusters, failures
 
     def list_clusters(self) -> list[str]:
@@ -124,7 +124,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         registered = super().register_task_definition(
             family=request["family"],
             container_definitions=[
-                task_definition.described(entry) for entry in request["containerDefinitions"]
+                task_definition.describe_container(entry) for entry in request["containerDefinitions"]
             ],
             volumes=request.get("volumes"),
             network_mode=request.get("networkMode"),
@@ -244,10 +244,10 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         reconcile(current)
         return current
 
-    def described(self, current: service.Service) -> service.Service:
+    def refresh_counts(self, current: service.Service) -> service.Service:
         """The service with its tasks counted as they are now."""
         if current.deployments:
-            count_tasks(current, place.all(self.account_id, self.region_name))
+            count_tasks(current, runner_holder.all(self.account_id, self.region_name))
         return current
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:
@@ -284,7 +284,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         """The tasks of a cluster, those that have stopped within the hour among them."""
         return [
             task
-            for task in place.all(self.account_id, self.region_name)
+            for task in runner_holder.all(self.account_id, self.region_name)
             if task.launch.cluster_arn == cluster.arn
         ]
 

@@ -135,8 +135,8 @@ def _check_load_balancers(
     if settings.get("healthCheckGracePeriodSeconds") and not load_balancers:
         raise invalid("Health check grace period is only valid for services configured to use load balancers")
     groups = elbv2_backends[account_id][region].target_groups
-    for wiring in load_balancers:
-        arn = wiring.get("targetGroupArn")
+    for load_balancer in load_balancers:
+        arn = load_balancer.get("targetGroupArn")
         group = groups.get(arn)
         if group is None:
             raise invalid(f"The target group {arn} does not exist.")
@@ -149,11 +149,11 @@ def _check_load_balancers(
                 f"The provided target group {arn} has target type {group.target_type}, which is incompatible with "
                 "the awsvpc network mode specified in the task definition."
             )
-        _check_container(wiring, containers=task_definition.container_definitions)
+        _check_container(load_balancer, containers=task_definition.container_definitions)
 
 
-def _check_container(wiring: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:
-    name, port = wiring.get("containerName"), wiring.get("containerPort")
+def _check_container(load_balancer: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:
+    name, port = load_balancer.get("containerName"), load_balancer.get("containerPort")
     container = next((entry for entry in containers if entry["name"] == name), None)
     if container is None:
         raise invalid(f"The container {name} does not exist in the task definition.")

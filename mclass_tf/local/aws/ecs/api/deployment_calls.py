@@ -41,15 +41,15 @@ def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) ->
 def describe_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html"""
     for service in _services(backend):
-        backend.described(service)
+        backend.refresh_counts(service)
     known = {record.arn: record for service in _services(backend) for record in service.records}
-    return _described(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
+    return _describe(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
 
 
 def describe_service_revisions(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceRevisions.html"""
     known = {arn: revision for service in _services(backend) for arn, revision in service.revisions.items()}
-    return _described(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
+    return _describe(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
 
 
 def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> 
     if record.has_ended or record is not service.primary.record:
         raise errors.conflict(f"The service deployment cannot be stopped: it is {record.status}.")
     if record.status in {"PENDING", "IN_PROGRESS"}:
-        record.move("ROLLBACK_REQUESTED")
+        record.set_status("ROLLBACK_REQUESTED")
         reconcile(service)
         live.changed("ecs")
     return {"serviceDeploymentArn": record.arn}
@@ -79,7 +79,7 @@ def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any])
     action = request.get("action") or "CONTINUE"
     if action not in {"CONTINUE", "ROLLBACK"}:
         raise errors.invalid(f"Invalid action {action}. The valid values are CONTINUE and ROLLBACK.")
-    hook = record.progress.pause(str(request.get("hookId")))
+    hook = record.progress.find_hook(str(request.get("hookId")))
     if hook is None:
         raise errors.invalid(f"The service deployment is not paused at the hook {request.get('hookId')}.")
     if not hook.is_awaiting or record.status != "IN_PROGRESS":
@@ -92,16 +92,14 @@ def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any])
     return {"serviceDeploymentArn": record.arn}
 
 
-def _described(
-    request: Mapping[str, Any], *, key: str, name: str, known: Mapping[str, Any]
-) -> dict[str, Any]:
-    asked = request.get(key) or []
-    if not asked or len(asked) > _MOST_DESCRIBED:
+def _describe(request: Mapping[str, Any], *, key: str, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    arns = request.get(key) or []
+    if not arns or len(arns) > _MOST_DESCRIBED:
         raise errors.invalid(f"{key} must hold from 1 to {_MOST_DESCRIBED} ARNs.")
     describe: Callable[[Any], dict[str, Any]] = lambda entry: entry.document()  # noqa: E731
     return {
-        name: [describe(known[arn]) for arn in asked if arn in known],
-        "failures": [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known],
+        name: [describe(known[arn]) for arn in arns if arn in known],
+        "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known],
     }
 
 

@@ -68,17 +68,17 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
 
     def create_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.create_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.create_service(self._request)).document(tags=True)}
         )
 
     def update_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.update_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.update_service(self._request)).document(tags=True)}
         )
 
     def delete_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.delete_service(self._request)).document()}
+            {"service": self._refreshed(self._backend.delete_service(self._request)).document()}
         )
 
     def describe_services(self) -> str:
@@ -89,7 +89,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         tags = "TAGS" in (request.get("include") or [])
         return self._json(
             {
-                "services": [self._described(entry).document(tags=tags) for entry in services],
+                "services": [self._refreshed(entry).document(tags=tags) for entry in services],
                 "failures": failures,
             }
         )
@@ -140,8 +140,8 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         ordered = sorted(definitions, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
         return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
 
-    def _described(self, service: Service) -> Service:
-        return self._backend.described(service)
+    def _refreshed(self, service: Service) -> Service:
+        return self._backend.refresh_counts(service)
 
     def _json(self, document: dict[str, Any]) -> str:
         self.response_headers["Content-Type"] = "application/x-amz-json-1.1"

@@ -12,7 +12,7 @@ from mclass_tf.local.aws.ecs.api import parameters, run_task_checks
 from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.task_document import document
 from mclass_tf.local.aws.ecs.model.errors import client, invalid
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.live import live
 
@@ -36,7 +36,7 @@ def run_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _start(backend: EcsBackend, cluster: Any, request: Mapping[str, Any]) -> list[Task]:
     launch = _launch(backend, cluster, request)
-    runner = place.runner
+    runner = runner_holder.runner
     if runner is None:
         raise client("The local AWS runs no tasks now: it is starting, or going down.")
     return [runner.launch(launch) for _ in range(run_task_checks.count(request))]

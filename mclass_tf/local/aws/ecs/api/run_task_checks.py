@@ -75,13 +75,13 @@ def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id
     size = {name: str(overrides.get(name) or getattr(definition, name)) for name in ("cpu", "memory")}
     task_definition.check_size(**size)
     task_definition.check_storage(overrides)
-    given = {entry.get("name"): entry for entry in overrides.get("containerOverrides") or [] if entry}
+    overridden = {entry.get("name"): entry for entry in overrides.get("containerOverrides") or [] if entry}
     defined = {entry["name"]: entry for entry in definition.container_definitions}
-    for name in given:
+    for name in overridden:
         if name not in defined:
             raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
     for name, container in defined.items():
-        _check_container({**container, **given.get(name, {})}, size=size)
+        _check_container({**container, **overridden.get(name, {})}, size=size)
 
 
 def _check_container(container: Mapping[str, Any], *, size: Mapping[str, str]) -> None:

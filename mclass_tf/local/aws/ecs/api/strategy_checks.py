@@ -18,7 +18,7 @@ from moto.elbv2 import elbv2_backends
 
 from mclass_tf.local.aws import functions
 from mclass_tf.local.aws.ecs.model.errors import invalid
-from mclass_tf.local.aws.ecs.model.stages import ASKABLE, LAMBDA, PAUSABLE, PAUSE, ROLLING
+from mclass_tf.local.aws.ecs.model.stages import FUNCTION_STAGES, LAMBDA, PAUSE, PAUSE_STAGES, ROLLING
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.ecs.scheduler import traffic
 from mclass_tf.local.aws.policies import NotModelledError
@@ -27,24 +27,24 @@ STRATEGIES = (ROLLING, "BLUE_GREEN", "LINEAR", "CANARY")
 _NEEDS_LOAD_BALANCER = ("LINEAR", "CANARY")
 _MOST_MINUTES = 1440
 _MOST_TIMEOUTS = {LAMBDA: 1440, PAUSE: 20160}
-_STAGES_OF = {LAMBDA: ASKABLE, PAUSE: PAUSABLE}
+_STAGES_OF = {LAMBDA: FUNCTION_STAGES, PAUSE: PAUSE_STAGES}
 _ACTIONS = ("CONTINUE", "ROLLBACK")
 _NEEDED = ("alternateTargetGroupArn", "productionListenerRule", "roleArn")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Range:
+class _StepLimits:
     strategy: str
     percent: str
     least: float
     minutes: str
 
 
-_RANGES = {
-    "canaryConfiguration": _Range(
+_STEP_LIMITS = {
+    "canaryConfiguration": _StepLimits(
         strategy="CANARY", percent="canaryPercent", least=0.1, minutes="canaryBakeTimeInMinutes"
     ),
-    "linearConfiguration": _Range(
+    "linearConfiguration": _StepLimits(
         strategy="LINEAR", percent="stepPercent", least=3.0, minutes="stepBakeTimeInMinutes"
     ),
 }
@@ -56,24 +56,24 @@ def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str)
     strategy = configuration["strategy"]
     if strategy not in STRATEGIES:
         raise invalid(f"strategy should be one of [{','.join(STRATEGIES)}], not {strategy}.")
-    for name, limits in _RANGES.items():
-        _check_range(configuration.get(name), name=name, limits=limits, strategy=strategy)
+    for name, limits in _STEP_LIMITS.items():
+        _check_steps(configuration.get(name), name=name, limits=limits, strategy=strategy)
     for hook in configuration.get("lifecycleHooks") or ():
         _check_hook(hook)
     load_balancers = settings["loadBalancers"]
     if strategy in _NEEDS_LOAD_BALANCER and not load_balancers:
         raise invalid(f"The deployment strategy {strategy} requires a load balancer.")
-    for wiring in load_balancers:
-        advanced = wiring.get("advancedConfiguration")
+    for load_balancer in load_balancers:
+        advanced = load_balancer.get("advancedConfiguration")
         if not advanced and strategy != ROLLING:
             raise invalid(
                 f"advancedConfiguration is required in loadBalancers with the deployment strategy {strategy}."
             )
         if advanced:
-            _check_wiring(wiring, advanced, account_id=account_id, region=region)
+            _check_load_balancer(load_balancer, advanced, account_id=account_id, region=region)
 
 
-def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, strategy: str) -> None:
+def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLimits, strategy: str) -> None:
     if given is None:
         return
     if strategy != limits.strategy:
@@ -130,13 +130,13 @@ def _check_timeout(timeout: Mapping[str, Any], *, most: int) -> None:
         raise invalid(f"timeoutConfiguration.action should be one of [{','.join(_ACTIONS)}].")
 
 
-def _check_wiring(
-    wiring: Mapping[str, Any], advanced: Mapping[str, Any], *, account_id: str, region: str
+def _check_load_balancer(
+    load_balancer: Mapping[str, Any], advanced: Mapping[str, Any], *, account_id: str, region: str
 ) -> None:
     for name in _NEEDED:
         if not advanced.get(name):
             raise invalid(f"advancedConfiguration.{name} can not be blank.")
-    groups = (str(wiring.get("targetGroupArn")), str(advanced["alternateTargetGroupArn"]))
+    groups = (str(load_balancer.get("targetGroupArn")), str(advanced["alternateTargetGroupArn"]))
     if groups[0] == groups[1]:
         raise invalid("alternateTargetGroupArn must not be the targetGroupArn.")
     _check_alternate(groups, account_id=account_id, region=region)

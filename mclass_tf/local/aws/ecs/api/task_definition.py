@@ -74,21 +74,21 @@ def check_text(request: Mapping[str, Any]) -> None:
     text = json.dumps(request, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode(errors="replace")) > _LARGEST:
         raise client(f"The task definition is larger than {_LARGEST} bytes.")
-    if any("\0" in word for word in _words(request)):
+    if any("\0" in word for word in _strings(request)):
         raise client("The task definition has a NUL character in it.")
 
 
-def _words(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> Iterator[str]:
     """Every text in a document."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             yield name
-            yield from _words(inner)
+            yield from _strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner)
+            yield from _strings(inner)
 
 
 def check_environment(container: Mapping[str, Any]) -> None:
@@ -100,7 +100,7 @@ def check_environment(container: Mapping[str, Any]) -> None:
             )
 
 
-def described(container: Mapping[str, Any]) -> dict[str, Any]:
+def describe_container(container: Mapping[str, Any]) -> dict[str, Any]:
     """The container as DescribeTaskDefinition gives it back: awsvpc maps a port to itself."""
     ports = [
         {**mapping, "hostPort": mapping.get("containerPort"), "protocol": mapping.get("protocol") or "tcp"}

@@ -41,12 +41,12 @@ class Deployment:
     counts: TaskCounts = field(default_factory=TaskCounts)
     failed_tasks: int = 0
     launch_failures: int = 0
-    held_until: float = 0.0
+    no_launch_before: float = 0.0
     ended_at: list[float] = field(default_factory=list)
     baking_until: float | None = None
     is_impaired: bool = False
     is_stuck: bool = False
-    is_wanted: bool = True
+    keeps_tasks: bool = True
     production: float | None = None
     test: float | None = None
 
@@ -61,17 +61,17 @@ class Deployment:
     def begin(self, *, reason: str) -> None:
         """Make it the one that is to have all tasks; what went wrong before does not count."""
         self.status = "PRIMARY"
-        self.is_wanted = True
-        self.move("IN_PROGRESS", reason=reason)
+        self.keeps_tasks = True
+        self.set_rollout_state("IN_PROGRESS", reason=reason)
         self.failed_tasks = 0
         self.launch_failures = 0
-        self.held_until = 0.0
+        self.no_launch_before = 0.0
         self.ended_at = []
         self.baking_until = None
         self.is_impaired = False
         self.is_stuck = False
 
-    def move(self, state: str, *, reason: str) -> None:
+    def set_rollout_state(self, state: str, *, reason: str) -> None:
         self.rollout_state = state
         self.rollout_state_reason = reason
         self.updated_at = time.time()

@@ -97,7 +97,7 @@ def parse(text: str) -> ImageReference:
 def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
     """Return the image for the platform; raise UnresolvedImageError. It reads moto's state: call it under the lock."""
     repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
-    image = None if repository is None else _find(repository, reference)
+    image = None if repository is None else _find_image(repository, reference)
     if image is None:
         raise UnresolvedImageError(
             f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: not found"
@@ -105,8 +105,10 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
     text, digest = image.image_manifest, image.image_digest
     manifest = json.loads(text)
     if "manifests" not in manifest:
-        return ResolvedImage(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
-    chosen = _for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
+        return ResolvedImage(
+            digest=digest, manifest_digest=digest, manifest=text, size_bytes=_layer_bytes(manifest)
+        )
+    chosen = _manifest_for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
     if chosen is None:
         raise UnresolvedImageError(
             "pull image manifest has been retried 7 time(s): image Manifest does not contain descriptor matching "
@@ -116,7 +118,7 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
         digest=digest,
         manifest_digest=chosen.image_digest,
         manifest=chosen.image_manifest,
-        size_bytes=_size(json.loads(chosen.image_manifest)),
+        size_bytes=_layer_bytes(json.loads(chosen.image_manifest)),
     )
 
 
@@ -138,7 +140,7 @@ def store_manifest(image: ResolvedImage, *, blobs: Blobs) -> None:
     partial.replace(path)
 
 
-def _find(repository: Any, reference: ImageReference) -> Any:
+def _find_image(repository: Any, reference: ImageReference) -> Any:
     for image in repository.images:
         if reference.digest and image.image_digest == reference.digest:
             return image
@@ -147,14 +149,14 @@ def _find(repository: Any, reference: ImageReference) -> Any:
     return None
 
 
-def _for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
-    held = {image.image_digest: image for image in repository.images}
+def _manifest_for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
+    by_digest = {image.image_digest: image for image in repository.images}
     for entry in index["manifests"]:
         platform = entry.get("platform") or {}
         if platform.get("os") == "linux" and platform.get("architecture") == architecture:
-            return held.get(entry["digest"])
+            return by_digest.get(entry["digest"])
     return None
 
 
-def _size(manifest: Mapping[str, Any]) -> int:
+def _layer_bytes(manifest: Mapping[str, Any]) -> int:
     return sum(int(part.get("size", 0)) for part in manifest.get("layers", []))

@@ -61,12 +61,13 @@ class Revision:
             "createdAt": self.created_at,
             "resolvedConfiguration": {
                 "loadBalancers": [
-                    {"targetGroupArn": group, **_production_rule(wiring)} for wiring, group in self.wirings()
+                    {"targetGroupArn": group, **_production_rule(load_balancer)}
+                    for load_balancer, group in self.load_balancer_groups()
                 ]
             },
         }
 
-    def wirings(self) -> list[tuple[Mapping[str, Any], str]]:
+    def load_balancer_groups(self) -> list[tuple[Mapping[str, Any], str]]:
         """The service's load balancers, each with the target group that this revision uses."""
         load_balancers = self.settings.get("loadBalancers") or []
         return list(zip(load_balancers, self.target_groups, strict=True))
@@ -83,17 +84,22 @@ def choose_target_groups(
 
     A service without a revision begins with `targetGroupArn`; so does one that has no alternate target group.
     """
-    return tuple(_choose(wiring, in_use=in_use, is_shifting=is_shifting) for wiring in load_balancers)
+    return tuple(
+        _choose_target_group(load_balancer, in_use=in_use, is_shifting=is_shifting)
+        for load_balancer in load_balancers
+    )
 
 
-def _choose(wiring: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
-    main = str(wiring["targetGroupArn"])
-    alternate = (wiring.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
+def _choose_target_group(
+    load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool
+) -> str:
+    main = str(load_balancer["targetGroupArn"])
+    alternate = (load_balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
     if not alternate or (main not in in_use and alternate not in in_use):
         return main
     return str(alternate) if (main in in_use) == is_shifting else main
 
 
-def _production_rule(wiring: Mapping[str, Any]) -> dict[str, str]:
-    rule = (wiring.get("advancedConfiguration") or {}).get("productionListenerRule")
+def _production_rule(load_balancer: Mapping[str, Any]) -> dict[str, str]:
+    rule = (load_balancer.get("advancedConfiguration") or {}).get("productionListenerRule")
     return {"productionListenerRule": rule} if rule else {}

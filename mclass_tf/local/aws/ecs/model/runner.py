@@ -7,7 +7,7 @@ from typing import Protocol
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 
 
-class Runner(Protocol):
+class TaskRunner(Protocol):
     """Every method is called under the lock of the calls."""
 
     def launch(self, launch: Launch) -> Task: ...
@@ -21,10 +21,10 @@ class RunnerHolder:
     """Holds the runner while there is one: none runs where the calls are used without the server."""
 
     def __init__(self) -> None:
-        self.runner: Runner | None = None
+        self.runner: TaskRunner | None = None
 
     def all(self, account_id: str, region: str) -> list[Task]:
         return [] if self.runner is None else self.runner.all(account_id, region)
 
 
-place = RunnerHolder()
+runner_holder = RunnerHolder()

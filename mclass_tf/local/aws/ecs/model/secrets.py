@@ -74,7 +74,7 @@ def parse(value_from: str, *, account_id: str, region: str) -> SecretReference:
 
 def read(reference: SecretReference) -> str:
     """Return the value; raise NoSecretError. It reads moto's state: call it under the lock."""
-    return _parameter(reference) if reference.service == "ssm" else _secret(reference)
+    return _read_parameter(reference) if reference.service == "ssm" else _read_secret(reference)
 
 
 def key_of(reference: SecretReference) -> str | None:
@@ -95,7 +95,7 @@ def full_arn(reference: SecretReference) -> str | None:
     return None if secret is None else str(secret.arn)
 
 
-def _parameter(reference: SecretReference) -> str:
+def _read_parameter(reference: SecretReference) -> str:
     parameters = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
     if not parameters:
         raise NoSecretError(
@@ -106,7 +106,7 @@ def _parameter(reference: SecretReference) -> str:
     return str(parameter.decrypt(parameter.value))
 
 
-def _secret(reference: SecretReference) -> str:
+def _read_secret(reference: SecretReference) -> str:
     backend = secretsmanager_backends[reference.account_id][reference.region]
     try:
         answer = backend.get_secret_value(
@@ -117,18 +117,18 @@ def _secret(reference: SecretReference) -> str:
             getattr(error, "error_type", None) or error.code
         )  # moto's older errors have the status as their code
         raise NoSecretError(
-            f"unable to retrieve secret from asm: {_fetching(reference)}operation error Secrets Manager: GetSecretValue, "
+            f"unable to retrieve secret from asm: {_fetch_prefix(reference)}operation error Secrets Manager: GetSecretValue, "
             f"https response error StatusCode: 400, {code}: {error.message}"
         ) from None
     value = answer.get("SecretString")
     if value is None:
         raise NoSecretError(
-            f"unable to retrieve secret from asm: {_fetching(reference)}secret is binary, not a string"
+            f"unable to retrieve secret from asm: {_fetch_prefix(reference)}secret is binary, not a string"
         )
-    return _by_key(str(value), reference) if reference.json_key else str(value)
+    return _json_member(str(value), reference) if reference.json_key else str(value)
 
 
-def _by_key(value: str, reference: SecretReference) -> str:
+def _json_member(value: str, reference: SecretReference) -> str:
     try:
         document = documents.parse(value)
     except documents.MalformedDocumentError:
@@ -142,5 +142,5 @@ def _by_key(value: str, reference: SecretReference) -> str:
     return member if isinstance(member, str) else json.dumps(member)
 
 
-def _fetching(reference: SecretReference) -> str:
+def _fetch_prefix(reference: SecretReference) -> str:
     return f"failed to fetch secret {reference.arn} from secrets manager: "

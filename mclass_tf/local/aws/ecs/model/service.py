@@ -59,7 +59,9 @@ class Service:
         self.revisions: dict[str, Revision] = {}
         self.events: list[dict[str, Any]] = []
         self.is_steady = False
-        self.notes: dict[str, set[str]] = {}  # by task id, the transitions that have been recorded
+        self.recorded_transitions: dict[
+            str, set[str]
+        ] = {}  # by task id, the transitions that have been recorded
         self._definition_of = definition_of
         self._deployment_ids: set[str] = set()
         self._deploy()
@@ -129,30 +131,30 @@ class Service:
         """Make a deployment of before the primary one again."""
         for other in self.deployments:
             other.status = "ACTIVE"
-            other.is_wanted = False
+            other.keeps_tasks = False
         self.deployments = [deployment, *(other for other in self.deployments if other is not deployment)]
         self.settings.update(deployment.revision.settings)
         deployment.begin(reason=reason)
 
     def _deploy(self) -> None:
         now = time.time()
-        if self.deployments and self._serves_already(self.primary.record):
+        if self.deployments and self._is_already_serving(self.primary.record):
             self.completed = self.primary
-        revision = self._revise(now)
-        record = self._record(revision, now)
+        revision = self._create_revision(now)
+        record = self._create_record(revision, now)
         for earlier in self.records[1:]:
             earlier.end("STOPPED", reason=_SUPERSEDED)
         deployment = Deployment(
-            id=f"ecs-svc/{_number()}", revision=revision, record=record, created_at=now, updated_at=now
+            id=f"ecs-svc/{_random_number()}", revision=revision, record=record, created_at=now, updated_at=now
         )
         self._deployment_ids.add(deployment.id)
         self.switch(deployment, reason=f"ECS deployment {deployment.id} in progress.")
         self.is_steady = False
 
-    def _revise(self, now: float) -> Revision:
+    def _create_revision(self, now: float) -> Revision:
         definition = self._definition_of(self.settings["taskDefinition"])
         revision = Revision(
-            arn=self._arn_of("service-revision", _number()),
+            arn=self._arn_of("service-revision", _random_number()),
             service_arn=self.arn,
             cluster_arn=self.cluster_arn,
             settings={name: self.settings.get(name) for name in DEPLOYED},
@@ -177,12 +179,12 @@ class Service:
         serving = self.completed or (self.primary if self.deployments else None)
         return () if serving is None else serving.revision.target_groups
 
-    def _serves_already(self, record: ServiceDeployment) -> bool:
+    def _is_already_serving(self, record: ServiceDeployment) -> bool:
         """Whether the primary deployment is the one to go back to though its service deployment has not ended."""
         is_shifting = stages.ROLLING not in {self._strategy, record.configuration["strategy"]}
         return record.is_cleaning_up or (record.progress.is_rollback and is_shifting)
 
-    def _begin(self) -> stages.Progress:
+    def _initial_progress(self) -> stages.Progress:
         under_way = self.deployments and self.primary is not self.completed
         return stages.deployment_progress(
             self.settings["deploymentConfiguration"],
@@ -191,7 +193,7 @@ class Service:
             has_shifted=bool(under_way) and self.primary.record.configuration["strategy"] != stages.ROLLING,
         )
 
-    def _record(self, revision: Revision, now: float) -> ServiceDeployment:
+    def _create_record(self, revision: Revision, now: float) -> ServiceDeployment:
         record = ServiceDeployment(
             arn=self._arn_of("service-deployment", secrets.token_urlsafe(16)[:21]),
             service_arn=self.arn,
@@ -199,7 +201,7 @@ class Service:
             target_arn=revision.arn,
             sources=[(entry.revision.arn, entry.counts) for entry in self.deployments],
             configuration=dict(self.settings["deploymentConfiguration"]),
-            progress=self._begin(),
+            progress=self._initial_progress(),
             created_at=now,
             updated_at=now,
             breaker_threshold=breaker.threshold(
@@ -216,7 +218,7 @@ class Service:
 
     # ---- events and description
 
-    def tell(self, message: str, *, deployment_id: str | None = None) -> None:
+    def add_event(self, message: str, *, deployment_id: str | None = None) -> None:
         """Add an event; `deployment_id` where ECS names it beside the service."""
         of = f", taskSet {deployment_id}" if deployment_id else ""
         event = {
@@ -250,18 +252,18 @@ class Service:
             **settings,
             "deployments": [deployment.document() for deployment in self.deployments],
             "currentServiceDeployment": self.records[0].arn,
-            "currentServiceRevisions": list(_summaries(self.deployments)),
+            "currentServiceRevisions": list(_revision_summaries(self.deployments)),
             "events": list(self.events),
             **({"tags": list(self.tags)} if tags else {}),
         }
 
 
-def _summaries(deployments: Iterable[Deployment]) -> Iterable[dict[str, Any]]:
+def _revision_summaries(deployments: Iterable[Deployment]) -> Iterable[dict[str, Any]]:
     for deployment in deployments:
         yield deployment.counts.summary(deployment.revision.arn)
 
 
-def _number() -> str:
+def _random_number() -> str:
     return str(random.randint(10**18, 10**19 - 1))  # noqa: S311  an identifier, not a secret
 
 
@@ -293,7 +295,7 @@ def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, Any]) -> dict[str, Any]:
+def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[str, Any]) -> dict[str, Any]:
     """The whole configuration: what is asked over what is in force over ECS's defaults."""
     standard = {
         "deploymentCircuitBreaker": {"enable": False, "rollback": False},
@@ -305,17 +307,17 @@ def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, 
     configuration = {
         **standard,
         **current,
-        **{name: value for name, value in asked.items() if value is not None},
+        **{name: value for name, value in requested.items() if value is not None},
     }
-    for strategy, (name, usual) in _STEPS.items():
+    for strategy, (name, step_defaults) in _STEP_DEFAULTS.items():
         if configuration["strategy"] == strategy:
-            configuration[name] = {**usual, **(configuration.get(name) or {})}
-        elif name not in asked:
+            configuration[name] = {**step_defaults, **(configuration.get(name) or {})}
+        elif name not in requested:
             configuration.pop(name, None)  # of a strategy that was
     return configuration
 
 
-_STEPS = {
+_STEP_DEFAULTS = {
     "CANARY": ("canaryConfiguration", stages.CANARY_DEFAULTS),
     "LINEAR": ("linearConfiguration", stages.LINEAR_DEFAULTS),
 }

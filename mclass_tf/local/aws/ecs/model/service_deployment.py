@@ -103,12 +103,12 @@ class ServiceDeployment:
         return self.progress.stage == "CLEAN_UP" and not self.progress.is_rollback
 
     def begin(self, *, ignores_alarms: bool) -> None:
-        self.move("IN_PROGRESS")
+        self.set_status("IN_PROGRESS")
         self.started_at = self.updated_at
         self.breaker.watch(is_enabled=bool(self._option("deploymentCircuitBreaker").get("enable")))
         self.alarms.watch(is_enabled=bool(self._option("alarms").get("enable")) and not ignores_alarms)
 
-    def move(self, status: str, *, reason: str | None = None) -> None:
+    def set_status(self, status: str, *, reason: str | None = None) -> None:
         self.status = status
         self.reason = reason or self.reason
         self.updated_at = time.time()
@@ -117,16 +117,16 @@ class ServiceDeployment:
         """Come to an end, unless it has: an end is for good."""
         if self.has_ended:
             return
-        self.move(status, reason=reason)
+        self.set_status(status, reason=reason)
         self.finished_at = self.updated_at
         if status == "STOPPED":
             self.stopped_at = self.updated_at
         self.breaker.end()
         self.alarms.end()
-        self.progress.give_up()
+        self.progress.fail_open_hooks()
 
     def roll_back(self, *, reason: str, revision_arn: str) -> None:
-        self.move("ROLLBACK_IN_PROGRESS", reason=reason)
+        self.set_status("ROLLBACK_IN_PROGRESS", reason=reason)
         self.rollback = {
             "reason": reason,
             "startedAt": self.updated_at,

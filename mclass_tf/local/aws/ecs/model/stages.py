@@ -19,7 +19,7 @@ from typing import Any
 ROLLING = "ROLLING"
 CANARY_DEFAULTS = {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
 LINEAR_DEFAULTS = {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}
-PAUSABLE = (
+PAUSE_STAGES = (
     "RECONCILE_SERVICE",
     "PRE_SCALE_UP",
     "POST_SCALE_UP",
@@ -29,10 +29,10 @@ PAUSABLE = (
 )
 
 # Where a Lambda function is asked: in all of these, and those in which traffic is on the move.
-ASKABLE = (*PAUSABLE, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
+FUNCTION_STAGES = (*PAUSE_STAGES, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
 PAUSE, LAMBDA = "PAUSE", "AWS_LAMBDA"
 
-_ASKED_AGAIN_AFTER = 30.0  # AWS's seconds, where the function does not say
+_CALLBACK_SECONDS = 30.0  # AWS's seconds, where the function does not say
 _WHOLE = 100.0
 _TIMEOUT_MINUTES = 1440
 _MINUTE = 60.0
@@ -112,13 +112,13 @@ class LifecycleHook:
         self.status = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
         self.reason = "" if action == "CONTINUE" else "a pause was answered with ROLLBACK"
 
-    def take(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
+    def record_result(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
         """Take what a function has returned, or the error instead; not where nobody waits for it any more."""
         if not self.is_running:
             return
         response = value if isinstance(value, Mapping) else {}
         status = response.get("hookStatus")
-        delay, details = response.get("callBackDelay", _ASKED_AGAIN_AFTER), response.get("hookDetails") or {}
+        delay, details = response.get("callBackDelay", _CALLBACK_SECONDS), response.get("hookDetails") or {}
         is_sound = isinstance(delay, (int, float)) and isinstance(details, Mapping)
         if not error and status == "IN_PROGRESS" and is_sound:
             self.details |= details
@@ -196,7 +196,7 @@ class Progress:
             return "a lifecycle hook timed out"
         return failed.reason or "a lifecycle hook failed"
 
-    def pause(self, hook_id: str) -> LifecycleHook | None:
+    def find_hook(self, hook_id: str) -> LifecycleHook | None:
         return next((hook for hook in self.pauses if hook.id == hook_id), None)
 
     def advance(self, context: StageContext) -> float | None:
@@ -218,7 +218,7 @@ class Progress:
                 return None
             self.position, self.until, self._has_entered = self.position + 1, None, False
 
-    def give_up(self) -> None:
+    def fail_open_hooks(self) -> None:
         """Nobody waits for an answer any more."""
         for hook in self.pauses:
             if hook.is_open:
@@ -230,9 +230,9 @@ class Progress:
         self._has_entered = True
         for hook in self.hooks:
             if self.stage in (hook.get("lifecycleStages") or ()):
-                self.pauses.append(self._asked(hook, context))
+                self.pauses.append(self._new_hook(hook, context))
 
-    def _asked(self, hook: Mapping[str, Any], context: StageContext) -> LifecycleHook:
+    def _new_hook(self, hook: Mapping[str, Any], context: StageContext) -> LifecycleHook:
         timeout = hook.get("timeoutConfiguration") or {}
         minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
         expires_at = context.now + context.real(minutes * _MINUTE)
@@ -256,9 +256,9 @@ class Progress:
             is_waited_for=not self.is_rollback,
         )
 
-    def _share(self, of_primary: float | None) -> float | None:
+    def _share(self, primary_share: float | None) -> float | None:
         """Return the share of the revision that is deployed: in a rollback the primary deployment is the one before."""
-        return of_primary if of_primary is None or not self.is_rollback else _WHOLE - of_primary
+        return primary_share if primary_share is None or not self.is_rollback else _WHOLE - primary_share
 
     def _expire(self, now: float) -> None:
         for hook in self.pauses:
@@ -295,8 +295,8 @@ def rollback_progress(configuration: Mapping[str, Any], *, before: Progress) -> 
             StageStep(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
             StageStep(stage="CLEAN_UP"),
         )
-    asked = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
-    return Progress(steps=steps, hooks=asked, is_rollback=True, pauses=before.pauses)
+    options = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
+    return Progress(steps=steps, hooks=options, is_rollback=True, pauses=before.pauses)
 
 
 _BAKING = StageStep(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
@@ -330,14 +330,14 @@ def _shifting(configuration: Mapping[str, Any], *, has_blue: bool) -> Iterator[S
 def _shares(configuration: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
     """The production traffic of each step, in per cent, and the minutes until the next one."""
     if configuration["strategy"] == "CANARY":
-        asked = {**CANARY_DEFAULTS, **(configuration.get("canaryConfiguration") or {})}
-        if asked["canaryPercent"] < _WHOLE:
-            yield float(asked["canaryPercent"]), float(asked["canaryBakeTimeInMinutes"])
+        options = {**CANARY_DEFAULTS, **(configuration.get("canaryConfiguration") or {})}
+        if options["canaryPercent"] < _WHOLE:
+            yield float(options["canaryPercent"]), float(options["canaryBakeTimeInMinutes"])
     if configuration["strategy"] == "LINEAR":
-        asked = {**LINEAR_DEFAULTS, **(configuration.get("linearConfiguration") or {})}
+        options = {**LINEAR_DEFAULTS, **(configuration.get("linearConfiguration") or {})}
         number = 1
-        while number * asked["stepPercent"] < _WHOLE:
-            yield float(number * asked["stepPercent"]), float(asked["stepBakeTimeInMinutes"])
+        while number * options["stepPercent"] < _WHOLE:
+            yield float(number * options["stepPercent"]), float(options["stepBakeTimeInMinutes"])
             number += 1
     yield _WHOLE, 0.0
 

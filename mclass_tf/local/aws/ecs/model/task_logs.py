@@ -27,7 +27,7 @@ _LONGEST_EVENT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destination:
+class LogDestination:
     """The stream of one container."""
 
     account_id: str
@@ -36,16 +36,16 @@ class Destination:
     stream: str
 
 
-def destination(
+def log_destination(
     definition: Mapping[str, Any], *, account_id: str, region: str, task_id: str
-) -> Destination | None:
+) -> LogDestination | None:
     """Where a container definition's output goes: `prefix/container/task-id`. None without the awslogs driver."""
     configuration = definition.get("logConfiguration") or {}
     if configuration.get("logDriver") != "awslogs":
         return None
     options = configuration.get("options") or {}
     prefix = options.get("awslogs-stream-prefix", "ecs")
-    return Destination(
+    return LogDestination(
         account_id=account_id,
         region=options.get("awslogs-region", region),
         group=options.get("awslogs-group", ""),
@@ -53,21 +53,23 @@ def destination(
     )
 
 
-def destinations(task: Task) -> Iterator[tuple[Destination, Mapping[str, str]]]:
+def log_destinations(task: Task) -> Iterator[tuple[LogDestination, Mapping[str, str]]]:
     """Every stream of the task's containers, with the options of the driver."""
     launch = task.launch
     for definition in launch.definition.container_definitions:
-        place = destination(definition, account_id=launch.account_id, region=launch.region, task_id=task.id)
-        if place is not None:
-            yield place, definition["logConfiguration"].get("options") or {}
+        destination = log_destination(
+            definition, account_id=launch.account_id, region=launch.region, task_id=task.id
+        )
+        if destination is not None:
+            yield destination, definition["logConfiguration"].get("options") or {}
 
 
-def create_stream(place: Destination, *, create_group: bool) -> None:
+def create_stream(destination: LogDestination, *, create_group: bool) -> None:
     """Make the stream, and the group where the options ask for it. Call it under the lock."""
-    backend = logs_backends[place.account_id][place.region]
+    backend = logs_backends[destination.account_id][destination.region]
     if create_group:
-        backend.ensure_log_group(place.group)
-    backend.ensure_log_stream(place.group, place.stream)
+        backend.ensure_log_group(destination.group)
+    backend.ensure_log_stream(destination.group, destination.stream)
 
 
 class TaskLogs:
@@ -75,14 +77,14 @@ class TaskLogs:
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
-        self._waiting: dict[Destination, kept_events.Waiting] = {}
-        self._lost: set[Destination] = set()
+        self._waiting: dict[LogDestination, kept_events.Waiting] = {}
+        self._lost: set[LogDestination] = set()
 
-    def writer(self, place: Destination) -> Callable[[str], None]:
+    def writer(self, destination: LogDestination) -> Callable[[str], None]:
         """What takes the lines of one container."""
 
         def write(line: str) -> None:
-            waiting = self._waiting.setdefault(place, kept_events.Waiting())
+            waiting = self._waiting.setdefault(destination, kept_events.Waiting())
             now = int(time.time() * 1000)
             waiting.extend({"timestamp": now, "message": piece} for piece in _pieces(line))
 
@@ -99,17 +101,19 @@ class TaskLogs:
             return
         waiting, self._waiting = self._waiting, {}
         with self._exclusive():
-            for place, last in waiting.items():
-                self._put(place, last.events)
+            for destination, last in waiting.items():
+                self._put(destination, last.events)
 
-    def _put(self, place: Destination, events: list[dict[str, Any]]) -> None:
+    def _put(self, destination: LogDestination, events: list[dict[str, Any]]) -> None:
         """A group or stream that was deleted loses the events, as awslogs loses them: the container goes on."""
-        group = logs_backends[place.account_id][place.region].groups.get(place.group)
-        stream = None if group is None else group.streams.get(place.stream)
+        group = logs_backends[destination.account_id][destination.region].groups.get(destination.group)
+        stream = None if group is None else group.streams.get(destination.stream)
         if stream is None:
-            if place not in self._lost:
-                self._lost.add(place)
-                _log.warning("log stream %s of %s is gone: its events are lost", place.stream, place.group)
+            if destination not in self._lost:
+                self._lost.add(destination)
+                _log.warning(
+                    "log stream %s of %s is gone: its events are lost", destination.stream, destination.group
+                )
             return
         stream.put_log_events(events)
         kept_events.bound(stream, added=len(events))

@@ -12,7 +12,7 @@ _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
 
 
-def unassumable(task: Task, role_arn: str) -> str | None:
+def assume_role_error(task: Task, role_arn: str) -> str | None:
     """Return ECS's words where the role is missing or does not trust ECS's tasks.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html

@@ -11,23 +11,27 @@ from typing import Any
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.ecs.model import secrets
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.ecs.preconditions import network, roles, words
+from mclass_tf.local.aws.ecs.preconditions import messages, network, roles
 from mclass_tf.local.aws.policies import Decision, Request, decide
 
-_RETRIEVAL = f"{words.UNPREPARED}execution resource retrieval failed: "
+_RETRIEVAL = f"{messages.RESOURCE_INITIALIZATION}execution resource retrieval failed: "
 
 
-def unreadable(task: Task) -> Iterator[str | None]:
+def secret_errors(task: Task) -> Iterator[str | None]:
     """Yield for each secret why it cannot be had, or None."""
     for definition in task.launch.definition.container_definitions:
         for entry in definition.get("secrets") or []:
-            yield _why(task, entry["valueFrom"])
+            yield _secret_error(task, entry["valueFrom"])
 
 
-def _why(task: Task, value_from: str) -> str | None:
+def _secret_error(task: Task, value_from: str) -> str | None:
     try:
         reference = secrets.parse(value_from, account_id=task.launch.account_id, region=task.launch.region)
-        reason = _parameter(task, reference) if reference.service == "ssm" else _secret(task, reference)
+        reason = (
+            _parameter_store_error(task, reference)
+            if reference.service == "ssm"
+            else _secrets_manager_error(task, reference)
+        )
         if reason is None:
             secrets.read(reference)
     except secrets.NoSecretError as error:
@@ -35,15 +39,15 @@ def _why(task: Task, value_from: str) -> str | None:
     return reason
 
 
-def _secret(task: Task, reference: secrets.SecretReference) -> str | None:
+def _secrets_manager_error(task: Task, reference: secrets.SecretReference) -> str | None:
     fetching = f"failed to fetch secret {reference.arn} from secrets manager: "
     operation = "Secrets Manager: GetSecretValue"
     blocked = network.blocked(task, service="secretsmanager", region=reference.region)
     if blocked is not None:
         return (
-            f"{words.UNPREPARED}unable to retrieve secret from asm: There is a connection issue between the task and AWS "
+            f"{messages.RESOURCE_INITIALIZATION}unable to retrieve secret from asm: There is a connection issue between the task and AWS "
             f"Secrets Manager. Check your task network configuration. {fetching}"
-            + words.unsent(
+            + messages.connection_timeout(
                 operation, host=f"secretsmanager.{reference.region}.amazonaws.com", blocked=blocked
             )
         )
@@ -53,19 +57,21 @@ def _secret(task: Task, reference: secrets.SecretReference) -> str | None:
         return None
     return (
         f"{_RETRIEVAL}unable to retrieve secret from asm: service call has been retried 1 time(s): {fetching}"
-        f"{words.refused(operation, error)}"
+        f"{messages.api_error(operation, error)}"
     )
 
 
-def _parameter(task: Task, reference: secrets.SecretReference) -> str | None:
+def _parameter_store_error(task: Task, reference: secrets.SecretReference) -> str | None:
     operation = "SSM: GetParameters"
     blocked = network.blocked(task, service="ssm", region=reference.region)
     if blocked is not None:
         return (
-            f"{words.UNPREPARED}unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems "
+            f"{messages.RESOURCE_INITIALIZATION}unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems "
             "Manager. There is a connection issue between the task and AWS Systems Manager Parameter Store. Check your "
             "task network configuration. "
-            + words.unsent(operation, host=f"ssm.{reference.region}.amazonaws.com", blocked=blocked)
+            + messages.connection_timeout(
+                operation, host=f"ssm.{reference.region}.amazonaws.com", blocked=blocked
+            )
         )
     denial = roles.denial(task, action="ssm:GetParameters", resource=reference.arn)
     error = f"AccessDeniedException: {denial}" if denial else _key_error(task, reference)
@@ -73,7 +79,7 @@ def _parameter(task: Task, reference: secrets.SecretReference) -> str | None:
         return None
     return (
         f"{_RETRIEVAL}unable to retrieve secrets from ssm: service call has been retried 1 time(s): "
-        f"{words.refused(operation, error)}"
+        f"{messages.api_error(operation, error)}"
     )
 
 
@@ -92,7 +98,7 @@ def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
         return None
     key = kms.usable_key(account_id=reference.account_id, region=reference.region, reference=named)
     if key is None:
-        return f"AccessDeniedException: Access to KMS is not allowed{words.local_cause(f'the key {named} is not there')}"
+        return f"AccessDeniedException: Access to KMS is not allowed{messages.local_cause(f'the key {named} is not there')}"
     denial = roles.denial(
         task,
         action="kms:Decrypt",
@@ -102,7 +108,9 @@ def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
     if denial is None and not _key_policy_allows(task, key):
         denial = f"the policy of {key.arn} does not let {task.launch.execution_role_arn} decrypt"
     return (
-        f"AccessDeniedException: Access to KMS is not allowed{words.local_cause(denial)}" if denial else None
+        f"AccessDeniedException: Access to KMS is not allowed{messages.local_cause(denial)}"
+        if denial
+        else None
     )
 
 

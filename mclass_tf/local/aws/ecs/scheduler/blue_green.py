@@ -10,9 +10,9 @@ from mclass_tf.local.aws.ecs.scheduler import rolling
 from mclass_tf.local.aws.ecs.scheduler.view import (
     ScalingDecision,
     ServiceView,
-    Stop,
     StopCause,
     TaskCondition,
+    TaskStop,
 )
 
 
@@ -29,11 +29,11 @@ def decide(view: ServiceView) -> ScalingDecision:
     )
 
 
-def _stops_of_others(view: ServiceView) -> tuple[Stop, ...]:
+def _stops_of_others(view: ServiceView) -> tuple[TaskStop, ...]:
     if not view.may_stop_others:
         return ()
     return tuple(
-        Stop(task_id=task.id, cause=StopCause.SCALING)
+        TaskStop(task_id=task.id, cause=StopCause.SCALING)
         for task in view.others
         if task.condition is not TaskCondition.DRAINING
     )

@@ -13,8 +13,8 @@ from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition
 # A task without any check counts as healthy so many of AWS's seconds after it has reached RUNNING.
 UNCHECKED_SECONDS = 40.0
 
-_COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
-_SERVING = ("RUNNING", "DEACTIVATING")
+_STARTING = ("PROVISIONING", "PENDING", "ACTIVATING")
+_RUNNING = ("RUNNING", "DEACTIVATING")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ def evaluate_health(state: TaskState, *, now: float, grace: float, unchecked: fl
     `grace` is the health check grace period, `unchecked` the time of a task without checks, in real seconds.
     """
     if state.desired_status == "STOPPED":
-        return TaskHealth(condition=TaskCondition.DRAINING) if state.last_status in _SERVING else None
-    if state.last_status in _COMING:
+        return TaskHealth(condition=TaskCondition.DRAINING) if state.last_status in _RUNNING else None
+    if state.last_status in _STARTING:
         return TaskHealth(condition=TaskCondition.PENDING)
     if state.last_status != "RUNNING":
         return None

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from mclass_tf.local.aws.ecs.scheduler.view import (
     ScalingDecision,
     ServiceView,
-    Stop,
     StopCause,
     TaskCondition,
+    TaskStop,
     TaskView,
 )
 
@@ -49,7 +49,7 @@ class _RollingUpdate:
         self._new = [task for task in live if task.deployment_id == view.primary]
         self._old = [task for task in live if task.deployment_id != view.primary]
         self._spare = _count(live, TaskCondition.HEALTHY) - view.minimum
-        self._stops: dict[str, Stop] = {}
+        self._stops: dict[str, TaskStop] = {}
 
     def decide(self) -> ScalingDecision:
         self._stop_idle_old()
@@ -82,7 +82,7 @@ class _RollingUpdate:
         idle.sort(key=lambda task: (task.condition is TaskCondition.STARTING, -task.created_at))
         chosen = idle[:surplus]
         healthy = [task for task in good if task.condition is TaskCondition.HEALTHY]
-        chosen += _spread(healthy, count=surplus - len(chosen))
+        chosen += _choose_spread(healthy, count=surplus - len(chosen))
         self._spare -= _count(chosen, TaskCondition.HEALTHY)
         self._stop(chosen, StopCause.SCALING)
 
@@ -97,57 +97,59 @@ class _RollingUpdate:
             return
         coming = _count(self._new, TaskCondition.PENDING) + _count(self._new, TaskCondition.STARTING)
         surplus = len(self._new) - self._view.desired if coming == 0 else 0
-        while unhealthy and (surplus > 0 or self._lacks_room()):
+        while unhealthy and (surplus > 0 or self._is_blocked_by_maximum()):
             self._stop([unhealthy.pop(0)], StopCause.HEALTH)
             surplus -= 1
 
     def _stop_healthy_old(self) -> None:
         healthy = [task for task in self._old if task.condition is TaskCondition.HEALTHY]
-        self._stop(_spread(healthy, count=min(self._spare, len(healthy))), StopCause.SCALING)
+        self._stop(_choose_spread(healthy, count=min(self._spare, len(healthy))), StopCause.SCALING)
 
     def _stop(self, tasks: Iterable[TaskView], cause: StopCause) -> None:
         for task in tasks:
-            self._stops[task.id] = Stop(task_id=task.id, cause=cause)
+            self._stops[task.id] = TaskStop(task_id=task.id, cause=cause)
 
     # ---- starts
 
-    def _room(self) -> int:
+    def _capacity_left(self) -> int:
         return self._view.maximum - len(self._remaining(self._old)) - len(self._remaining(self._new))
 
     def _needed(self) -> int:
         good = [task for task in self._remaining(self._new) if task.condition is not TaskCondition.UNHEALTHY]
         return self._view.desired - len(good) - self._view.held
 
-    def _lacks_room(self) -> bool:
-        return self._view.may_launch and self._needed() > 0 and self._room() <= 0
+    def _is_blocked_by_maximum(self) -> bool:
+        return self._view.may_launch and self._needed() > 0 and self._capacity_left() <= 0
 
     def _startable(self) -> int:
         if not self._view.may_launch or self._view.is_failed:
             return 0
-        return max(0, min(self._needed(), self._room()))
+        return max(0, min(self._needed(), self._capacity_left()))
 
     def _remaining(self, tasks: Sequence[TaskView]) -> list[TaskView]:
         return [task for task in tasks if task.id not in self._stops]
 
     def _is_stuck(self, start: int) -> bool:
         settled = all(task.condition is TaskCondition.HEALTHY for task in self._view.tasks)
-        return bool(self._lacks_room() and start == 0 and not self._stops and self._old and settled)
+        return bool(
+            self._is_blocked_by_maximum() and start == 0 and not self._stops and self._old and settled
+        )
 
 
 def _count(tasks: Iterable[TaskView], condition: TaskCondition) -> int:
     return sum(1 for task in tasks if task.condition is condition)
 
 
-def _spread(tasks: Sequence[TaskView], *, count: int) -> list[TaskView]:
+def _choose_spread(tasks: Sequence[TaskView], *, count: int) -> list[TaskView]:
     """Choose tasks to stop such that the others stay spread over the zones; the oldest of a zone first.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
     """
-    left = sorted(tasks, key=lambda task: task.created_at)
+    remaining = sorted(tasks, key=lambda task: task.created_at)
     chosen: list[TaskView] = []
-    while left and len(chosen) < count:
-        crowd = Counter(task.zone for task in left)
-        victim = max(left, key=lambda task: (crowd[task.zone], -task.created_at))
-        left.remove(victim)
-        chosen.append(victim)
+    while remaining and len(chosen) < count:
+        zone_counts = Counter(task.zone for task in remaining)
+        chosen_task = max(remaining, key=lambda task: (zone_counts[task.zone], -task.created_at))
+        remaining.remove(chosen_task)
+        chosen.append(chosen_task)
     return chosen

@@ -8,14 +8,14 @@ from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, deployment_a
 from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
 from mclass_tf.local.aws.ecs.scheduler.observation import Observation
 from mclass_tf.local.aws.ecs.scheduler.serving import is_shifting
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
 # The longest that ECS goes on watching the alarms when everything is in place, unless a bake time is set: "less than 5 minutes".
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
 _LONGEST_BAKE = 300.0
 
 
-def settle(service: Service, observation: Observation, *, world: World) -> float | None:
+def settle(service: Service, observation: Observation, *, world: SchedulerWorld) -> float | None:
     """Return when the bake time ends, None if none has begun."""
     count_tasks(service, observation.tasks.values())
     _drop_replaced(service, observation)
@@ -28,7 +28,7 @@ def settle(service: Service, observation: Observation, *, world: World) -> float
     baked_at = _complete_if_baked(service, now=observation.now, world=world)
     if not service.primary.is_in_progress and not service.is_steady:
         service.is_steady = True
-        service.tell(events.STEADY)
+        service.add_event(events.STEADY)
     return baked_at
 
 
@@ -41,7 +41,7 @@ def _drop_replaced(service: Service, observation: Observation) -> None:
         deployment
         for deployment in service.deployments
         if deployment is primary
-        or deployment.is_wanted
+        or deployment.keeps_tasks
         or deployment.id in with_tasks
         or (is_watching and not deployment.is_failed)
     ]
@@ -53,7 +53,7 @@ def _deactivate_if_drained(service: Service, observation: Observation) -> None:
         service.deployments = []
 
 
-def _complete_if_baked(service: Service, *, now: float, world: World) -> float | None:
+def _complete_if_baked(service: Service, *, now: float, world: SchedulerWorld) -> float | None:
     """Complete the deployment once its bake time is over; return when that is, None before its last stage."""
     deployment, progress = service.primary, service.primary.record.progress
     if not deployment.is_in_progress or not progress.is_last:
@@ -68,7 +68,7 @@ def _complete_if_baked(service: Service, *, now: float, world: World) -> float |
     return deployment.baking_until
 
 
-def _bake_seconds(service: Service, *, world: World) -> float:
+def _bake_seconds(service: Service, *, world: SchedulerWorld) -> float:
     """Return how long to watch when everything is in place, in AWS's seconds."""
     record = service.primary.record
     if record.status != "IN_PROGRESS":
@@ -83,9 +83,9 @@ def _bake_seconds(service: Service, *, world: World) -> float:
 
 def _complete(service: Service) -> None:
     deployment, record = service.primary, service.primary.record
-    deployment.move("COMPLETED", reason=f"ECS deployment {deployment.id} completed.")
+    deployment.set_rollout_state("COMPLETED", reason=f"ECS deployment {deployment.id} completed.")
     service.deployments = [deployment]
     service.completed = deployment
     is_rollback = record.status == "ROLLBACK_IN_PROGRESS"
     record.end("ROLLBACK_SUCCESSFUL" if is_rollback else "SUCCESSFUL")
-    service.tell(events.deployment_completed(deployment.id))
+    service.add_event(events.deployment_completed(deployment.id))

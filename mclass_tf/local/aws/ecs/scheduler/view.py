@@ -58,7 +58,7 @@ class ServiceView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
+class TaskStop:
     task_id: str
     cause: StopCause
 
@@ -71,7 +71,7 @@ class ScalingDecision:
     `is_stuck`: the percentages allow neither a start nor a stop.
     """
 
-    stops: tuple[Stop, ...] = ()
+    stops: tuple[TaskStop, ...] = ()
     start: int = 0
     replacing: int = 0
     is_stuck: bool = False

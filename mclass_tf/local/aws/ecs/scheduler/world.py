@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws.ecs.model.runner import Runner, place
+from mclass_tf.local.aws.ecs.model.runner import TaskRunner, runner_holder
 from mclass_tf.local.aws.ecs.scheduler import traffic
 from mclass_tf.local.aws.elbv2.targets import TargetHealth
 from mclass_tf.local.clock import Clock
@@ -25,12 +25,12 @@ class Alarm:
     seconds: float
 
 
-class World(Protocol):
+class SchedulerWorld(Protocol):
     @property
     def clock(self) -> Clock: ...
 
     @property
-    def runner(self) -> Runner | None: ...
+    def runner(self) -> TaskRunner | None: ...
 
     def now(self) -> float:
         """Return the time in seconds since the epoch."""
@@ -58,8 +58,8 @@ class LocalWorld:
         return live.clock
 
     @property
-    def runner(self) -> Runner | None:
-        return place.runner
+    def runner(self) -> TaskRunner | None:
+        return runner_holder.runner
 
     @staticmethod
     def now() -> float:
@@ -96,4 +96,4 @@ class LocalWorld:
         traffic.shift(account_id, region, rule_arn, weights, role_arn=role_arn)
 
 
-LOCAL = LocalWorld()
+LOCAL_WORLD = LocalWorld()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def choose(strategy: Iterable[Mapping[str, Any]], *, others: Iterable[str | None]) -> str | None:
+def choose_provider(strategy: Iterable[Mapping[str, Any]], *, others: Iterable[str | None]) -> str | None:
     """Return the provider of the next task: first the base, then the one that lags most behind its weight.
 
     `others` are the providers of the tasks that run already. None where no strategy says it (a launch type does).

@@ -38,7 +38,7 @@ class CheckResult:
     output: str
 
 
-def of_container(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
+def parse_health_check(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
     check = definition.get("healthCheck") or {}
     command = tuple(check.get("command") or ())
     if not command or command[0] == "NONE":
@@ -75,7 +75,7 @@ async def watch(
         report(CheckResult(status=status, exit_code=code, output=output[-_OUTPUT_KEPT:]))
 
 
-def of_task(containers: Iterable[tuple[bool, ContainerHealthCheck | None, str]]) -> str:
+def task_health(containers: Iterable[tuple[bool, ContainerHealthCheck | None, str]]) -> str:
     """The task's health by its essential containers that have a check; each with whether it is essential and its health."""
     statuses = {status for is_essential, check, status in containers if is_essential and check is not None}
     if UNHEALTHY in statuses:

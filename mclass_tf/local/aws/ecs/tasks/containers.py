@@ -37,7 +37,7 @@ class ContainerRun:
     ) -> None:
         self.definition = definition
         self.state = state
-        self.check = container_health.of_container(definition)
+        self.check = container_health.parse_health_check(definition)
         self.running: driver.Running | None = None
         self.started = asyncio.Event()
         self.healthy = asyncio.Event()
@@ -81,7 +81,7 @@ class ContainerRun:
         self._watchers.append(asyncio.create_task(self._watch_end(running)))
         if self.check is not None:
             watching = container_health.watch(
-                self.check, running=running, clock=self._clock, report=self._note_health
+                self.check, running=running, clock=self._clock, report=self._record_health
             )
             self._watchers.append(asyncio.create_task(watching))
         self.started.set()
@@ -100,7 +100,7 @@ class ContainerRun:
         self.ended.set()
         self._changed()
 
-    def _note_health(self, result: container_health.CheckResult) -> None:
+    def _record_health(self, result: container_health.CheckResult) -> None:
         with self._exclusive():
             self.state.health_exit_code = result.exit_code
             self.state.health_output = result.output
@@ -125,7 +125,7 @@ class ContainerRun:
             await self.running.kill()
             await self.ended.wait()
 
-    async def forget(self) -> None:
+    async def stop_watching(self) -> None:
         """Watch no more."""
         for watcher in self._watchers:
             watcher.cancel()
@@ -138,10 +138,10 @@ async def wait_for_dependencies(run: ContainerRun, runs: Mapping[str, ContainerR
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
     """
     for name, condition in run.dependencies:
-        await _wait_for(runs[name], condition)
+        await _wait_for_condition(runs[name], condition)
 
 
-async def _wait_for(other: ContainerRun, condition: str) -> None:
+async def _wait_for_condition(other: ContainerRun, condition: str) -> None:
     fulfilled = {
         "START": other.started,
         "COMPLETE": other.ended,

@@ -32,15 +32,15 @@ def create(task: Task, *, others: Iterable[Task]) -> Interface:
     except InvalidSubnetIdError as error:
         raise NoInterfaceError(str(error.message)) from error
     taken = {interface.private_ip_address for interface in ec2.enis.values()}
-    places = [(subnet, address) for subnet in subnets if (address := _free(subnet, taken=taken))]
-    if not places:
+    candidates = [(subnet, address) for subnet in subnets if (address := _free_address(subnet, taken=taken))]
+    if not candidates:
         raise NoInterfaceError(
             "Unexpected EC2 error while attempting to Create Network Interface in subnet "
             f"'{subnets[-1].id if subnets else ''}': InsufficientFreeAddressesInSubnet"
         )
     in_zone = Counter(other.availability_zone for other in others)
-    subnet, address = min(places, key=lambda place: in_zone[place[0].availability_zone])
-    return _make(task, ec2=ec2, subnet=subnet, address=address, network=network)
+    subnet, address = min(candidates, key=lambda candidate: in_zone[candidate[0].availability_zone])
+    return _create_interface(task, ec2=ec2, subnet=subnet, address=address, network=network)
 
 
 def delete(task: Task) -> None:
@@ -49,35 +49,37 @@ def delete(task: Task) -> None:
         ec2_backends[task.launch.account_id][task.launch.region].enis.pop(task.interface.id, None)
 
 
-def _make(task: Task, *, ec2: Any, subnet: Any, address: str, network: Mapping[str, Any]) -> Interface:
-    made = ec2.create_network_interface(
+def _create_interface(
+    task: Task, *, ec2: Any, subnet: Any, address: str, network: Mapping[str, Any]
+) -> Interface:
+    created = ec2.create_network_interface(
         subnet,
         address,
         group_ids=list(network.get("securityGroups") or []),
         description=f"arn:aws:ecs:{task.launch.region}:{task.launch.account_id}:attachment/{task.attachment_id}",
         public_ip_auto_assign=network.get("assignPublicIp") == "ENABLED",
     )
-    made.requester_managed = True
-    made.status = "in-use"
+    created.requester_managed = True
+    created.status = "in-use"
     return Interface(
-        id=made.id,
+        id=created.id,
         private_ip=address,
-        mac_address=made.mac_address,
+        mac_address=created.mac_address,
         subnet_id=subnet.id,
         vpc_id=subnet.vpc_id,
         availability_zone=subnet.availability_zone,
-        security_group_ids=tuple(group.id for group in made.group_set),
+        security_group_ids=tuple(group.id for group in created.group_set),
     )
 
 
-def _free(subnet: Any, *, taken: Collection[str]) -> str | None:
+def _free_address(subnet: Any, *, taken: Collection[str]) -> str | None:
     addresses = ipaddress.IPv4Network(subnet.cidr_block)
-    held = {*taken, *subnet._subnet_ips}  # noqa: SLF001  moto's own record of what instances hold
+    in_use = {*taken, *subnet._subnet_ips}  # noqa: SLF001  moto's own record of what instances hold
     return next(
         (
             str(addresses[number])
             for number in range(_RESERVED_BY_AWS, addresses.num_addresses - 1)
-            if str(addresses[number]) not in held
+            if str(addresses[number]) not in in_use
         ),
         None,
     )

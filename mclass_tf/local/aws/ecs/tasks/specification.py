@@ -12,7 +12,7 @@ from mclass_tf.local.containers.driver import Container
 _STORAGE_GIB = 20  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
 
 
-def of_container(
+def driver_container(
     task: Task,
     definition: Mapping[str, Any],
     *,
@@ -28,7 +28,7 @@ def of_container(
         name=definition["name"],
         task_id=task.id,
         manifest_digest=manifest_digest,
-        environment=variables.of_container(
+        environment=variables.container_variables(
             definition,
             launch=launch,
             override=override,
@@ -79,15 +79,15 @@ def storage_gib(launch: Launch) -> int:
 
 def container_memory_mib(launch: Launch, definition: Mapping[str, Any]) -> int | None:
     """The limit of its own that a container has; None where the task's is the only one."""
-    return _own(launch, definition, "memory")
+    return _container_setting(launch, definition, "memory")
 
 
 def container_cpu_units(launch: Launch, definition: Mapping[str, Any]) -> int | None:
     """The units that are reserved for a container; 0 and None reserve none."""
-    return _own(launch, definition, "cpu")
+    return _container_setting(launch, definition, "cpu")
 
 
-def _own(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
+def _container_setting(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
     value = override_of(launch, definition["name"]).get(setting) or definition.get(setting)
     return None if value is None else int(value)
 

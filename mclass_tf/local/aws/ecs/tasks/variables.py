@@ -9,7 +9,7 @@ from mclass_tf.local.aws.ecs.model import secrets
 from mclass_tf.local.aws.ecs.model.task import Launch
 
 
-def of_container(
+def container_variables(
     definition: Mapping[str, Any],
     *,
     launch: Launch,
@@ -26,7 +26,7 @@ def of_container(
         "AWS_DEFAULT_REGION": launch.region,
         "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
         "AWS_REGION": launch.region,
-        **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
+        **_local_aws_variables(endpoint_url=endpoint_url, credentials_url=credentials_url),
         # Terraform sends a null as a name without a value, which the model of the API allows.
         **{entry["name"]: str(entry.get("value") or "") for entry in definition.get("environment") or []},
         **{entry["name"]: str(entry.get("value") or "") for entry in override.get("environment") or []},
@@ -41,7 +41,7 @@ def of_container(
     }
 
 
-def _of_local_aws(*, endpoint_url: str, credentials_url: str | None) -> dict[str, str]:
+def _local_aws_variables(*, endpoint_url: str, credentials_url: str | None) -> dict[str, str]:
     """On AWS the credentials have a relative address, of a host that is nowhere else; SDKs take a whole one of loopback too.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html

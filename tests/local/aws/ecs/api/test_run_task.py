@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
@@ -521,7 +521,7 @@ def test_an_inactive_revision_starts_nothing(play: Play) -> None:
 
 def test_nothing_is_started_before_tasks_can_run(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(ecs: Ecs) -> None:
-        monkeypatch.setattr(place, "runner", None)
+        monkeypatch.setattr(runner_holder, "runner", None)
         assert ecs.refused() == (
             "ClientException",
             "The local AWS runs no tasks now: it is starting, or going down.",

@@ -227,10 +227,10 @@ def test_the_base_comes_first_and_the_weights_share_the_rest() -> None:
     ]
     running: list[str | None] = []
     for _ in range(9):
-        running.append(capacity.choose(strategy, others=running))
+        running.append(capacity.choose_provider(strategy, others=running))
     assert running[0] == "FARGATE"
     assert (running.count("FARGATE"), running.count("FARGATE_SPOT")) == (3, 6)
 
 
 def test_a_launch_type_needs_no_capacity_provider() -> None:
-    assert capacity.choose([], others=[]) is None
+    assert capacity.choose_provider([], others=[]) is None

@@ -201,8 +201,8 @@ def test_a_pause_at_the_same_stage_must_be_answered_too(hooked: Hooked) -> None:
         time.sleep(0.05)
     assert (found["status"], found["lifecycleStage"]) == ("IN_PROGRESS", "PRE_SCALE_UP")
 
-    pause = next(each for each in found["lifecycleHookDetails"] if each["targetType"] == "PAUSE")
-    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": pause["hookId"]}
+    find_hook = next(each for each in found["lifecycleHookDetails"] if each["targetType"] == "PAUSE")
+    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": find_hook["hookId"]}
     hooked.ecs.call("ContinueServiceDeployment", answer)
 
     assert hooked.ended()["status"] == "SUCCESSFUL"
@@ -215,9 +215,9 @@ def test_what_becomes_of_the_role_and_the_function_until_then_counts(hooked: Hoo
     hooked.deploy(hook, {"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"]})
     iam.delete_role_policy(RoleName="hooks", PolicyName="invoke")
     found = hooked.latest()
-    pause = found["lifecycleHookDetails"][0]["hookId"]
+    find_hook = found["lifecycleHookDetails"][0]["hookId"]
 
-    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": pause}
+    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": find_hook}
     hooked.ecs.call("ContinueServiceDeployment", answer)
 
     assert "is not authorized to perform: lambda:InvokeFunction" in hooked.ended()["rollback"]["reason"]
@@ -263,7 +263,7 @@ def _forward() -> Progress:
 
 def _agree(progress: Progress) -> None:
     for hook in progress.pauses:
-        hook.take({"hookStatus": "SUCCEEDED"}, error="", now=0, real=float)
+        hook.record_result({"hookStatus": "SUCCEEDED"}, error="", now=0, real=float)
 
 
 def test_a_function_is_asked_at_each_shift_and_told_the_share() -> None:
@@ -284,7 +284,7 @@ def test_a_function_is_asked_at_each_shift_and_told_the_share() -> None:
 def test_a_rollback_tells_the_functions_and_does_not_wait_for_them() -> None:
     progress = _forward()
     _advance(progress, 0.0)
-    progress.pauses[0].take({"hookStatus": "FAILED"}, error="", now=0, real=float)
+    progress.pauses[0].record_result({"hookStatus": "FAILED"}, error="", now=0, real=float)
     assert progress.has_failed
     assert "hookStatus is 'FAILED'" in progress.failure
 
@@ -304,7 +304,7 @@ def test_a_function_that_never_comes_to_an_end_times_out() -> None:
 
     (hook,) = progress.pauses
     assert (hook.status, progress.failure) == ("TIMED_OUT", "a lifecycle hook timed out")
-    hook.take({"hookStatus": "SUCCEEDED"}, error="", now=wake, real=float)
+    hook.record_result({"hookStatus": "SUCCEEDED"}, error="", now=wake, real=float)
     assert hook.status == "TIMED_OUT"
 
 
@@ -313,7 +313,7 @@ def test_a_function_is_asked_again_after_half_a_minute_where_it_does_not_say() -
         id="h", expires_at=9e9, timeout_action="ROLLBACK", status="IN_PROGRESS", kind="AWS_LAMBDA"
     )
 
-    hook.take({"hookStatus": "IN_PROGRESS"}, error="", now=100.0, real=lambda seconds: seconds / 10)
+    hook.record_result({"hookStatus": "IN_PROGRESS"}, error="", now=100.0, real=lambda seconds: seconds / 10)
 
     assert hook.due_at == 103.0
 

@@ -437,7 +437,7 @@ def test_a_bake_time_that_is_set_is_waited_for() -> None:
 def test_a_deployment_that_is_stopped_rolls_back(stage: Stage) -> None:
     stage.deploy()
     stage.run()
-    stage.service.records[0].move("ROLLBACK_REQUESTED")
+    stage.service.records[0].set_status("ROLLBACK_REQUESTED")
     stage.settle()
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS"), ("t:2", "ACTIVE", "FAILED")]
     stage.drain()

@@ -361,7 +361,7 @@ def test_a_rolling_update_pauses_before_it_scales_and_after() -> None:
 
 
 def _stop(stage: Stage) -> None:
-    stage.service.records[0].move("ROLLBACK_REQUESTED")
+    stage.service.records[0].set_status("ROLLBACK_REQUESTED")
     stage.settle()
 
 

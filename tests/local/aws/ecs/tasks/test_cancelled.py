@@ -115,11 +115,11 @@ def test_a_task_that_is_being_started_has_ended_when_the_local_aws_has(tmp_path:
     async def scenario(world: World) -> None:
         task = world.launch()
         await until(lambda: task.containers[0].runtime_id != "")
-        ending = next(each for each in asyncio.all_tasks() if "Tasks.run" in str(each.get_coro()))
+        ending = next(each for each in asyncio.all_tasks() if "TaskManager.run" in str(each.get_coro()))
         ending.cancel()
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([ending])
         assert drivers[0].has_ended
-        assert at_work("Life") == at_work("_start_container") == at_work("_live") == []
+        assert at_work("TaskLifecycle") == at_work("_start_container") == at_work("_run_to_end") == []
 
     task_world.run(tmp_path, scenario, make_driver=make)

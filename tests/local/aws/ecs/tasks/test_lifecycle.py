@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.tasks import spot
 from tests.local import task_world
 from tests.local.in_process import REGION
@@ -223,7 +223,7 @@ def test_a_container_that_is_being_started_is_ended_too(tmp_path: Path) -> None:
 
 def test_an_interruption_of_spot_sends_sigterm_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
-        monkeypatch.setattr(place, "runner", world.tasks)
+        monkeypatch.setattr(runner_holder, "runner", world.tasks)
         strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
         settings = {**world.applied.launch().settings, "capacityProviderStrategy": strategy}
         task, container = await world.running(settings=settings)
@@ -241,7 +241,7 @@ def test_an_interruption_of_spot_sends_sigterm_first(tmp_path: Path, monkeypatch
 
 def test_a_task_on_fargate_is_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
-        monkeypatch.setattr(place, "runner", world.tasks)
+        monkeypatch.setattr(runner_holder, "runner", world.tasks)
         task, _ = await world.running()
         account = world.applied.account_id
         with pytest.raises(ValueError, match="runs on FARGATE, which is never interrupted"):

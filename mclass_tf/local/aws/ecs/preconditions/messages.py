@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 
-from mclass_tf.local.aws.ecs.preconditions.network import Blocked
+from mclass_tf.local.aws.ecs.preconditions.network import BlockedConnection
 
-UNPREPARED = "ResourceInitializationError: unable to pull secrets or registry auth: "
-LOGGER = "ResourceInitializationError: failed to validate logger args: "
+RESOURCE_INITIALIZATION = "ResourceInitializationError: unable to pull secrets or registry auth: "
+LOGGER_ARGUMENTS = "ResourceInitializationError: failed to validate logger args: "
 
 
-def unsent(operation: str, *, host: str, blocked: Blocked) -> str:
+def connection_timeout(operation: str, *, host: str, blocked: BlockedConnection) -> str:
     """The SDK's words for a call that reached nobody."""
     return (
         f"operation error {operation}, exceeded maximum number of attempts, 3, https response error StatusCode: 0, "
@@ -22,7 +22,7 @@ def unsent(operation: str, *, host: str, blocked: Blocked) -> str:
     )
 
 
-def refused(operation: str, error: str) -> str:
+def api_error(operation: str, error: str) -> str:
     """The SDK's words for a call that was answered with an error."""
     return f"operation error {operation}, https response error StatusCode: 400, RequestID: {uuid.uuid4()}, api error {error}"
 
