@@ -1,4 +1,4 @@
-"""ECS's state in one account and region: moto's, with services of our own."""
+"""The state of ECS in one account and region: that of moto, except for services and tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 
 class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
-    """The methods that take a `request` are called by `responses`; the others by moto itself, too."""
+    """`responses` calls the methods that take a `request`; moto also calls the others."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -38,7 +38,9 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         name = request.get("clusterName") or "default"
         existing = self.clusters.get(name)
         if existing is not None and existing.status == "ACTIVE":
-            return existing  # CreateCluster is idempotent; moto makes a new one and forgets the old one's settings
+            return (
+                existing  # CreateCluster is idempotent; moto would replace the cluster and lose its settings
+            )
         self._check_cluster(request)
         return super().create_cluster(
             name,
@@ -151,7 +153,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         return definition
 
     def describe_task_definition(self, task_definition_str: str) -> Any:
-        """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
+        """Return a task definition. A family without a revision means its latest ACTIVE one; moto ignores the status."""
         reference = task_definition_str.rsplit("/", maxsplit=1)[-1]
         if ":" in reference:
             if not _REVISION.fullmatch(reference.rpartition(":")[2]):
@@ -167,7 +169,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         return self.task_definitions[reference][max(active)]
 
     def usable_task_definition(self, reference: str) -> Any:
-        """The task definition for new tasks: an INACTIVE one cannot be used.
+        """Return the task definition for new tasks. An INACTIVE one is refused.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deregister-task-definition-v2.html
         """
@@ -245,7 +247,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         return current
 
     def refresh_counts(self, current: service.Service) -> service.Service:
-        """The service with its tasks counted as they are now."""
+        """Return the service with current task counts."""
         if current.deployments:
             count_tasks(current, runner_holder.all(self.account_id, self.region_name))
         return current
@@ -270,7 +272,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     def list_services(
         self, cluster_str: str, scheduling_strategy: str | None = None, launch_type: str | None = None
     ) -> list[str]:
-        """Active ones alone; moto lists deleted ones, and those of clusters whose name ends alike."""
+        """List ACTIVE services. moto also lists deleted ones, and those of clusters whose names have the same ending."""
         return sorted(
             entry.arn
             for entry in self.active_services(self._get_cluster(cluster_str).name)
@@ -281,7 +283,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     # ---- tasks
 
     def tasks_of(self, cluster: Any) -> list[Task]:
-        """The tasks of a cluster, those that have stopped within the hour among them."""
+        """Return the tasks of a cluster, including those that stopped within the last hour."""
         return [
             task
             for task in runner_holder.all(self.account_id, self.region_name)

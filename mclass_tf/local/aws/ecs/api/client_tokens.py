@@ -1,4 +1,4 @@
-"""Client tokens: what a request has started is not started again when it is repeated.
+"""Client tokens: a repeated request starts nothing again.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 """
@@ -28,7 +28,7 @@ class _Use:
 
 
 class ClientTokens:
-    """The tokens of one account and region, each known in its cluster alone."""
+    """The tokens of one account and region. The scope of a token is its cluster."""
 
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], _Use] = {}
@@ -36,7 +36,10 @@ class ClientTokens:
     def find(
         self, cluster_arn: str, token: str, *, request: Mapping[str, Any], clock: Clock
     ) -> Sequence[Task] | None:
-        """Return what the same request has started, None where the token is new; raise ConflictException."""
+        """Return the tasks of the same earlier request; None for a new token.
+
+        Raise ConflictException if a different request has used the token.
+        """
         self._drop_expired(clock)
         use = self._uses.get((cluster_arn, token))
         if use is None:

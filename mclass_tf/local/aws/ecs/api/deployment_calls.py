@@ -1,4 +1,4 @@
-"""ECS's calls on service deployments and service revisions."""
+"""The API calls for service deployments and service revisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_DESCRIBED = 20
 
 
 def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The latest first.
+    """List the deployments of a service, latest first.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
     """
@@ -53,7 +53,7 @@ def describe_service_revisions(backend: EcsBackend, request: Mapping[str, Any]) 
 
 
 def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Roll a deployment back that is going on; "the valid values are ROLLBACK".
+    """Roll back the current deployment; "the valid values are ROLLBACK".
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
     """
@@ -71,7 +71,7 @@ def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> 
 
 
 def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a PAUSE hook that awaits its action: CONTINUE, which is the default, or ROLLBACK.
+    """Answer a PAUSE hook with CONTINUE (the default) or ROLLBACK.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
     """
@@ -113,13 +113,13 @@ def _find(backend: EcsBackend, request: Mapping[str, Any]) -> tuple[Service, Ser
 
 
 def _services(backend: EcsBackend) -> Iterator[Service]:
-    """When a service is deleted, its service deployments are: developerguide/service-deployment.html."""
+    """ECS deletes service deployments with their service: developerguide/service-deployment.html."""
     for service in backend.services.values():
         if service.status != "INACTIVE":
             yield service
 
 
 def _cluster_in(reference: str) -> str | None:
-    """The cluster's name in the ARN of a service."""
+    """Return the cluster name in the ARN of a service, if any."""
     parts = reference.partition(":service/")[2].split("/")
     return parts[0] if len(parts) > 1 else None

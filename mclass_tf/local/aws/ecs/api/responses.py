@@ -1,7 +1,7 @@
-"""ECS's calls, answered in JSON as ECS does.
+"""The API calls of ECS in JSON.
 
-moto answers through botocore's model, which drops what that version of botocore does not know: both parameters
-of a request and attributes of an answer. Here a request is read as it came, and an answer is written whole.
+moto parses requests and serializes responses with the model of the installed botocore, which drops parameters and attributes that
+it does not know. Here requests are read raw, and responses are written in full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mclass_tf.local.aws.ecs.model.service import Service
 
 class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
     def parse_parameters(self, request: Any) -> None:
-        """A call that is newer than the installed botocore is read from its body alone."""
+        """Accept calls that the installed botocore does not know. Their parameters are read from the body."""
         try:
             super().parse_parameters(request)
         except OperationNotFoundError:
@@ -47,7 +47,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return ActionResult({"cluster": self._backend.put_providers(self._request)})
 
     def describe_capacity_providers(self) -> str:
-        """AWS makes the Fargate ones; moto knows those alone that somebody created."""
+        """Describe the Fargate providers, which AWS predefines. moto knows only created ones."""
         asked = [name.split("/")[-1] for name in self._request.get("capacityProviders") or FARGATE_PROVIDERS]
         prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:capacity-provider"
         providers: list[dict[str, Any]] = [
@@ -95,7 +95,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         )
 
     def tag_resource(self) -> Any:
-        """Moto takes tags without a key."""
+        """Reject invalid tags; moto accepts tags without a key."""
         parameters.check_tags(self._request.get("tags") or [])
         return super().tag_resource()
 
@@ -127,7 +127,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return self._json(deployment_calls.continue_service_deployment(self._backend, self._request))
 
     def list_task_definitions(self) -> str:
-        """In the order of their revisions; moto ignores `sort`, which asks for the latest first."""
+        """List the ARNs by family and revision, honouring `sort`, which moto ignores."""
         request = self._request
         family, status = request.get("familyPrefix"), request.get("status") or "ACTIVE"
         definitions = [

@@ -1,11 +1,11 @@
-"""What ECS checks of a deployment strategy: its numbers, its hooks, and the wiring that it shifts traffic with.
+"""Validates deployment strategies as ECS does: percentages, hooks, and the load balancers that shift traffic.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AdvancedConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CanaryConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinearConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
-ECS's limits; its words are not documented.
+The limits are those of ECS; its messages are not documented.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _STEP_LIMITS = {
 
 
 def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raises InvalidParameterException."""
+    """Raise InvalidParameterException for a strategy that ECS rejects."""
     configuration = settings["deploymentConfiguration"]
     strategy = configuration["strategy"]
     if strategy not in STRATEGIES:
@@ -82,7 +82,7 @@ def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLim
         )
     if not limits.least <= given[limits.percent] <= 100:  # noqa: PLR2004  per cent
         raise invalid(f"{name}.{limits.percent} must be from {limits.least} to 100.0.")
-    # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+    # A division would not do: 0.3 / 0.1 is not exactly 3.
     if round(given[limits.percent], 1) != given[limits.percent]:
         raise invalid(f"{name}.{limits.percent} must be a multiple of 0.1.")
     minutes = given[limits.minutes]

@@ -1,4 +1,4 @@
-"""ECS's calls on tasks."""
+"""The API calls for tasks."""
 
 from __future__ import annotations
 

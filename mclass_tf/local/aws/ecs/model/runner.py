@@ -1,4 +1,4 @@
-"""Who starts and stops tasks: the calls of AWS look it up here, since nothing can be passed to them."""
+"""The runner of tasks. API calls look it up here, since moto gives no way to pass it to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mclass_tf.local.aws.ecs.model.task import Launch, Task
 
 
 class TaskRunner(Protocol):
-    """Every method is called under the lock of the calls."""
+    """Starts and stops tasks. Call every method under the lock of the API calls."""
 
     def launch(self, launch: Launch) -> Task: ...
 
@@ -18,7 +18,7 @@ class TaskRunner(Protocol):
 
 
 class RunnerHolder:
-    """Holds the runner while there is one: none runs where the calls are used without the server."""
+    """Holds the current runner; None if the API is used without the server."""
 
     def __init__(self) -> None:
         self.runner: TaskRunner | None = None

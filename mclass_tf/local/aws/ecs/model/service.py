@@ -1,4 +1,4 @@
-"""A service as ECS keeps and describes it.
+"""A service: its state, and its description as ECS gives it.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html
 """
@@ -28,10 +28,10 @@ _DELETED = "Service deployment stopped because the service was deleted."
 
 
 class Service:
-    """One service. `settings` holds the attributes of its description that requests set, as ECS names them.
+    """One service. `settings` contains the attributes that requests set, as ECS names them.
 
-    `deployments` are those that have tasks, the primary first; `completed` is the one to roll back to; `definition_of` finds a task
-    definition. What happens to its tasks is decided elsewhere (`reconcile`), which `live.changed` notifies.
+    `deployments` are those with tasks, the primary one first. `completed` is the deployment to roll back to. `definition_of`
+    returns a task definition. The scheduler (`reconcile`), which `live.changed` wakes, starts and stops the tasks.
     """
 
     def __init__(
@@ -52,23 +52,21 @@ class Service:
         self.settings: dict[str, Any] = dict(settings)
         self.created_at = time.time()
         self.tags: list[dict[str, str]] = list(settings.get("tags") or [])
-        self.task_sets: list[Any] = []  # what moto's other calls look at
+        self.task_sets: list[Any] = []  # read by other calls of moto
         self.deployments: list[Deployment] = []
         self.completed: Deployment | None = None
         self.records: list[ServiceDeployment] = []
         self.revisions: dict[str, Revision] = {}
         self.events: list[dict[str, Any]] = []
         self.is_steady = False
-        self.recorded_transitions: dict[
-            str, set[str]
-        ] = {}  # by task id, the transitions that have been recorded
+        self.recorded_transitions: dict[str, set[str]] = {}  # by task id
         self._definition_of = definition_of
         self._deployment_ids: set[str] = set()
         self._deploy()
 
     @property
     def physical_resource_id(self) -> str:
-        """What moto's tagging API calls the ARN."""
+        """The ARN, as moto's tagging API names it."""
         return self.arn
 
     @property
@@ -120,7 +118,7 @@ class Service:
         live.changed("ecs")
 
     def delete(self) -> None:
-        """Its tasks are stopped as when it is scaled to 0; it is DRAINING until they are."""
+        """Scale the service to 0. It is DRAINING until its tasks have stopped."""
         self.settings["desiredCount"] = 0
         self.status = "DRAINING"
         for record in self.records:
@@ -128,7 +126,7 @@ class Service:
         live.changed("ecs")
 
     def switch(self, deployment: Deployment, *, reason: str) -> None:
-        """Make a deployment of before the primary one again."""
+        """Make this deployment, new or earlier, the primary one."""
         for other in self.deployments:
             other.status = "ACTIVE"
             other.keeps_tasks = False
@@ -175,12 +173,12 @@ class Service:
 
     @property
     def _groups_in_use(self) -> tuple[str, ...]:
-        """The target groups of the revision that serves."""
+        """The target groups of the revision that serves now."""
         serving = self.completed or (self.primary if self.deployments else None)
         return () if serving is None else serving.revision.target_groups
 
     def _is_already_serving(self, record: ServiceDeployment) -> bool:
-        """Whether the primary deployment is the one to go back to though its service deployment has not ended."""
+        """Return whether the primary deployment is a rollback candidate although its service deployment has not ended."""
         is_shifting = stages.ROLLING not in {self._strategy, record.configuration["strategy"]}
         return record.is_cleaning_up or (record.progress.is_rollback and is_shifting)
 
@@ -219,7 +217,7 @@ class Service:
     # ---- events and description
 
     def add_event(self, message: str, *, deployment_id: str | None = None) -> None:
-        """Add an event; `deployment_id` where ECS names it beside the service."""
+        """Add a service event. Some events also name a deployment."""
         of = f", taskSet {deployment_id}" if deployment_id else ""
         event = {
             "id": str(uuid.uuid4()),
@@ -229,7 +227,7 @@ class Service:
         self.events = [event, *self.events][:_EVENTS_KEPT]
 
     def document(self, *, tags: bool = False) -> dict[str, Any]:
-        """As DescribeServices gives it; what was never set is absent."""
+        """Return the service as DescribeServices does, without what was never set."""
         settings = {
             name: value
             for name, value in self.settings.items()
@@ -268,7 +266,7 @@ def _random_number() -> str:
 
 
 def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a new service: the request's, and ECS's own where the request is silent."""
+    """Return the attributes of a new service: those of the request over the defaults of ECS."""
     deployment = deployment_configuration(request.get("deploymentConfiguration") or {}, current={})
     can_surge = deployment["maximumPercent"] > 100  # noqa: PLR2004  per cent
     return {
@@ -281,13 +279,13 @@ def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
         "networkConfiguration": request.get("networkConfiguration"),
         "healthCheckGracePeriodSeconds": request.get("healthCheckGracePeriodSeconds"),
         "schedulingStrategy": request.get("schedulingStrategy") or "REPLICA",
-        # Only when the request names it; moto always says ECS, which the provider takes for a change.
+        # Only if the request contains it: moto always returns ECS, which the provider takes for a change.
         "deploymentController": request.get("deploymentController"),
         "deploymentConfiguration": deployment,
         "enableECSManagedTags": request.get("enableECSManagedTags", False),
         "enableExecuteCommand": request.get("enableExecuteCommand", False),
         "propagateTags": request.get("propagateTags") or "NONE",
-        # ECS turns it on for a new service that does not say, where the service can surge.
+        # ECS enables it by default for a new service that can surge.
         # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
         "availabilityZoneRebalancing": request.get("availabilityZoneRebalancing")
         or ("ENABLED" if can_surge else "DISABLED"),
@@ -296,7 +294,7 @@ def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole configuration: what is asked over what is in force over ECS's defaults."""
+    """Return the full configuration: the requested one over the current one over the defaults of ECS."""
     standard = {
         "deploymentCircuitBreaker": {"enable": False, "rollback": False},
         "maximumPercent": _MAXIMUM_PERCENT,
@@ -313,7 +311,7 @@ def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[s
         if configuration["strategy"] == strategy:
             configuration[name] = {**step_defaults, **(configuration.get(name) or {})}
         elif name not in requested:
-            configuration.pop(name, None)  # of a strategy that was
+            configuration.pop(name, None)  # of an earlier strategy
     return configuration
 
 

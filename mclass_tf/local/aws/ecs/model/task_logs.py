@@ -1,4 +1,4 @@
-"""The awslogs driver: what containers write becomes events of CloudWatch Logs.
+"""The awslogs driver: turns container output into events of CloudWatch Logs.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html
 """
@@ -20,7 +20,7 @@ from mclass_tf.local.aws.ecs.model.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 
-_BATCH_SECONDS = 1.0  # what clients feel: not scaled
+_BATCH_SECONDS = 1.0  # real, not scaled
 _LONGEST_EVENT = (
     262_144 - 26
 )  # bytes; https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
@@ -28,7 +28,7 @@ _LONGEST_EVENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class LogDestination:
-    """The stream of one container."""
+    """The log stream of one container."""
 
     account_id: str
     region: str
@@ -39,7 +39,7 @@ class LogDestination:
 def log_destination(
     definition: Mapping[str, Any], *, account_id: str, region: str, task_id: str
 ) -> LogDestination | None:
-    """Where a container definition's output goes: `prefix/container/task-id`. None without the awslogs driver."""
+    """Return the log stream of a container: `prefix/container/task-id`. None without the awslogs driver."""
     configuration = definition.get("logConfiguration") or {}
     if configuration.get("logDriver") != "awslogs":
         return None
@@ -54,7 +54,7 @@ def log_destination(
 
 
 def log_destinations(task: Task) -> Iterator[tuple[LogDestination, Mapping[str, str]]]:
-    """Every stream of the task's containers, with the options of the driver."""
+    """Yield the log streams of the containers of a task, each with the driver options."""
     launch = task.launch
     for definition in launch.definition.container_definitions:
         destination = log_destination(
@@ -65,7 +65,7 @@ def log_destinations(task: Task) -> Iterator[tuple[LogDestination, Mapping[str, 
 
 
 def create_stream(destination: LogDestination, *, create_group: bool) -> None:
-    """Make the stream, and the group where the options ask for it. Call it under the lock."""
+    """Create the stream and, with `create_group`, its group. Call it under the lock."""
     backend = logs_backends[destination.account_id][destination.region]
     if create_group:
         backend.ensure_log_group(destination.group)
@@ -73,7 +73,7 @@ def create_stream(destination: LogDestination, *, create_group: bool) -> None:
 
 
 class TaskLogs:
-    """Takes lines as they are written and puts them into their streams each second."""
+    """Buffers lines and writes them to their log streams every second."""
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
@@ -81,7 +81,7 @@ class TaskLogs:
         self._lost: set[LogDestination] = set()
 
     def writer(self, destination: LogDestination) -> Callable[[str], None]:
-        """What takes the lines of one container."""
+        """Return a function that buffers the lines of one container."""
 
         def write(line: str) -> None:
             waiting = self._waiting.setdefault(destination, kept_events.Waiting())
@@ -96,7 +96,7 @@ class TaskLogs:
             self.flush()
 
     def flush(self) -> None:
-        """Put what waits into the streams."""
+        """Write the buffered events to their streams."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
@@ -105,7 +105,7 @@ class TaskLogs:
                 self._put(destination, last.events)
 
     def _put(self, destination: LogDestination, events: list[dict[str, Any]]) -> None:
-        """A group or stream that was deleted loses the events, as awslogs loses them: the container goes on."""
+        """Events of a deleted group or stream are lost, as with awslogs; the container keeps running."""
         group = logs_backends[destination.account_id][destination.region].groups.get(destination.group)
         stream = None if group is None else group.streams.get(destination.stream)
         if stream is None:
@@ -120,12 +120,12 @@ class TaskLogs:
 
 
 def _pieces(line: str) -> list[str]:
-    """The line in events no longer than CloudWatch takes, no character torn apart; an empty line is none, as in Docker's driver."""
+    """Split a line into events of at most the allowed bytes, between characters. Like Docker, drop an empty line."""
     data = line.encode(errors="replace")
     pieces = []
     while data:
         end = min(len(data), _LONGEST_EVENT)
-        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004  within a character of UTF-8
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004  a UTF-8 continuation byte
             end -= 1
         pieces.append(data[:end].decode())
         data = data[end:]

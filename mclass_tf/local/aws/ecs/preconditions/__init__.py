@@ -1,4 +1,4 @@
-"""What must be there before a task can start, evaluated from what was applied."""
+"""The preconditions for the start of a task, evaluated on the applied resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All preconditions, in the order in which Fargate meets them."""
+"""Checks all preconditions in the order in which Fargate does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.local.aws.policies import NotModelledError
 
 
 def startup_error(task: Task) -> str | None:
-    """Return why nothing of the task can be prepared, in ECS's words, or None. It reads moto's state: call it under the lock."""
+    """Return why the task cannot start, as ECS words it, or None. This reads moto's state: call it under the lock."""
     try:
         return next((reason for reason in _reasons(task) if reason is not None), None)
     except NotModelledError as error:
@@ -19,12 +19,12 @@ def startup_error(task: Task) -> str | None:
 
 
 def pull_error(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the image cannot be found; the same rules."""
+    """Return why the manifest cannot be pulled, or None. Call it under the lock."""
     return _evaluate(registry.manifest_error, task, reference)
 
 
 def layers_error(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the layers of an image that is there cannot be fetched; the same rules."""
+    """Return why the layers of an existing image cannot be pulled, or None. Call it under the lock."""
     return _evaluate(registry.layers_error, task, reference)
 
 

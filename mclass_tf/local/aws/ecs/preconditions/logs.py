@@ -1,4 +1,4 @@
-"""Whether the awslogs driver can begin: its options, the group, the role and the way to CloudWatch Logs.
+"""Checks the awslogs driver: options, log group, permissions and network path to CloudWatch Logs.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html
 """
@@ -19,13 +19,13 @@ _NO_GROUP = "ResourceNotFoundException: The specified log group does not exist."
 
 
 def log_errors(task: Task) -> Iterator[str | None]:
-    """Yield for each container with the awslogs driver why it cannot log, or None."""
+    """Yield for each container with the awslogs driver why it cannot log, or None if it can."""
     for destination, options in task_logs.log_destinations(task):
         yield _log_error(task, destination, options=options)
 
 
 def may_put_events(task: Task, destination: task_logs.LogDestination) -> bool:
-    """Without the permission a task runs, and what it writes is lost."""
+    """Return whether the task may write events. Without the permission it runs, and its output is lost."""
     return roles.denial(task, action="logs:PutLogEvents", resource=_arn(destination)) is None
 
 

@@ -1,4 +1,4 @@
-"""Whether the task can pull: the token, the image and its layers, each by role, repository policy and network.
+"""Checks pulls from ECR: token, manifest and layers, each by role, repository policy and network.
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/ECR_on_ECS.html
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html
@@ -18,7 +18,7 @@ _PULL = "CannotPullContainerError: "
 
 
 def token_error(task: Task) -> str | None:
-    """Return why there is no token for the registry; where no image is of ECR, none is needed."""
+    """Return why the task gets no authorization token, or None; without an image in ECR it needs no token."""
     reference = next((entry for entry in map(_reference, task.containers) if entry is not None), None)
     if reference is None:
         return None
@@ -44,7 +44,7 @@ def token_error(task: Task) -> str | None:
 
 
 def manifest_error(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the registry does not give the manifest."""
+    """Return why the manifest cannot be pulled, or None."""
     blocked = network.blocked(task, service="ecr.dkr", region=reference.region)
     if blocked is not None:
         return (
@@ -65,7 +65,7 @@ def manifest_error(task: Task, reference: images.ImageReference) -> str | None:
 
 
 def layers_error(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the layers do not arrive: ECR names their place, and they come from S3."""
+    """Return why the layers cannot be pulled, or None. ECR redirects to S3 for them."""
     copying = f"{_PULL}ref pull has been retried {{}} time(s): failed to copy: httpReadSeeker: failed open: "
     denial = _denial(task, reference, action="ecr:GetDownloadUrlForLayer")
     if denial is not None:
@@ -88,7 +88,7 @@ def _reference(container: Container) -> images.ImageReference | None:
 
 
 def _denial(task: Task, reference: images.ImageReference, *, action: str) -> str | None:
-    """Why the role may not; a repository of another account must let it in by its own policy too.
+    """Return why the role is denied, or None. A repository of another account must also allow it in its policy.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
     """

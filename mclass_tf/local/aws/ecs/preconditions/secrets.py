@@ -1,4 +1,4 @@
-"""Whether the execution role can read what the containers' secrets name.
+"""Checks that the execution role can read the secrets of the containers.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
 """
@@ -18,7 +18,7 @@ _RETRIEVAL = f"{messages.RESOURCE_INITIALIZATION}execution resource retrieval fa
 
 
 def secret_errors(task: Task) -> Iterator[str | None]:
-    """Yield for each secret why it cannot be had, or None."""
+    """Yield for each secret why it cannot be read, or None if it can."""
     for definition in task.launch.definition.container_definitions:
         for entry in definition.get("secrets") or []:
             yield _secret_error(task, entry["valueFrom"])
@@ -84,12 +84,12 @@ def _parameter_store_error(task: Task, reference: secrets.SecretReference) -> st
 
 
 def _full_arn(reference: secrets.SecretReference) -> str:
-    """The secret's own ARN, with the six characters that its reference may lack."""
+    """Return the ARN of the secret with the six-character suffix, which its reference may lack."""
     return secrets.full_arn(reference) or reference.arn
 
 
 def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
-    """Why the customer's key does not decrypt the secret: role and key policy must both let the execution role.
+    """Return why the KMS key does not decrypt the secret, or None. The role and the key policy must both allow it.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
     """

@@ -1,4 +1,4 @@
-"""How a service deployment advances through its lifecycle stages."""
+"""Advances a service deployment through its lifecycle stages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.local.live import live
 
 @dataclass(frozen=True, kw_only=True)
 class AdvanceResult:
-    """`has_moved`: to another stage, or to a failure; `wake_at` is when to try again, None for at the next change."""
+    """`has_moved` is True after a change of stage or a failure. `wake_at` is when to try again; None means at the next change."""
 
     has_moved: bool = False
     wake_at: float | None = None
@@ -74,7 +74,7 @@ def _fail_shift(service: Service, *, cause: str) -> None:
     if deployment.record.status == "IN_PROGRESS":
         fail_deployment(service, traffic_failure(cause))
         return
-    # Both go on, since either may have traffic; what served before is what the next deployment goes back to.
+    # Both revisions keep running, since either may have traffic. The next deployment rolls back to this one.
     deployment.set_rollout_state("COMPLETED", reason=f"ECS deployment traffic shift: {cause}.")
     deployment.record.end("ROLLBACK_FAILED", reason=f"Traffic could not be shifted back: {cause}.")
     service.completed = deployment

@@ -1,4 +1,4 @@
-"""The CloudWatch alarms that a service's deployments watch.
+"""The CloudWatch alarms that the deployments of a service monitor.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
 """

@@ -1,4 +1,4 @@
-"""Counts the tasks of a service's deployments, and of the service deployment that is under way."""
+"""Counts the tasks of a service's deployments and of its current service deployment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def count_tasks(service: Service, tasks: Iterable[Task]) -> None:
 
 
 def _count_source_revisions(service: Service) -> None:
-    """Where traffic is shifted, the revisions that a service deployment replaces are described as they are, not as they were."""
+    """Strategies that shift traffic report the current counts of source revisions, not those at the start."""
     record = service.primary.record
     if record.has_ended or record.configuration["strategy"] == stages.ROLLING:
         return

@@ -1,4 +1,4 @@
-"""Why a service deployment fails: a requested rollback, a lifecycle hook, the circuit breaker, the alarms, the traffic."""
+"""Detects failed service deployments: requested rollback, lifecycle hook, circuit breaker, alarms, traffic shift."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentFailure:
-    """`source` is what detected it, `cause` completes the reason of the service deployment ("… because …").
+    """`source` is what detected the failure. `cause` completes the status reason of the service deployment ("… because …").
 
-    `event` is the reason in the service's event, None without an event; `state_reason` that of the deployment's rollout state.
-    `monitor` is the one that is triggered.
+    `event` is the reason in the service event; None adds no event. `state_reason` becomes `rolloutStateReason` of the deployment.
+    `monitor` is the monitor to mark as TRIGGERED.
     """
 
     source: str
@@ -28,7 +28,7 @@ class DeploymentFailure:
 
 
 def detect_failure(service: Service, *, world: SchedulerWorld) -> DeploymentFailure | None:
-    """Return why the service deployment that is under way has failed, None if it has not."""
+    """Return why the current service deployment has failed, or None."""
     deployment = service.primary
     if deployment.record.status == "ROLLBACK_REQUESTED":
         return DeploymentFailure(

@@ -1,4 +1,4 @@
-"""The Lambda hooks of deployments: asks the functions that are due, and notes what they say.
+"""Invokes the Lambda functions of lifecycle hooks when they are due, and records their results.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/lambda-lifecycle-hooks.html
 """
@@ -34,7 +34,7 @@ class _DueHook:
 
 
 class HookInvoker:
-    """A part of the runtime. `exclusive` is the lock of the calls, `services` finds what may have hooks."""
+    """A background part of the local AWS. `exclusive` is the lock of the API calls; `services` lists the services."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class HookInvoker:
                 await self._due.wait()
 
     def _invoke_due(self) -> float | None:
-        """Begin to ask what is due; return when the next one is."""
+        """Start the invocations that are due. Return when the next one is."""
         with self._exclusive():
             for due in _due(self._services(), now=time.time()):
                 invocation = asyncio.create_task(self._invoke(due))
@@ -87,7 +87,7 @@ class HookInvoker:
         return min(waiting, default=None)
 
     async def _invoke(self, due: _DueHook) -> None:
-        """Nothing that a function does, or that is wrong with it, stops the others."""
+        """Invoke one function. Any error fails only its own hook."""
         try:
             answer = await self._call_function(due)
         except Exception as error:  # noqa: BLE001  (reported as the hook's failure)
@@ -107,7 +107,7 @@ class HookInvoker:
 
 
 def _callable_function(hook: LifecycleHook) -> Function | str:
-    """Return the function, or why it cannot be called."""
+    """Return the function, or the reason why it cannot be invoked."""
     role_arn = str(hook.configuration.get("roleArn") or "")
     try:
         refusal = roles.invocation_refusal(role_arn, function_arn=hook.target_arn)
@@ -156,7 +156,7 @@ def _event(service: Service, record: ServiceDeployment, hook: LifecycleHook) -> 
 def _weights(
     record: ServiceDeployment, hook: LifecycleHook, *, at: str, share: float | None
 ) -> dict[str, float]:
-    """Return the weights to which a stage shifts traffic, `share` of it to the new revision."""
+    """Return the traffic weights by service revision if the hook is at stage `at`; the new revision gets `share` per cent."""
     if hook.stage != at or share is None:
         return {}
     old = {arn: _WHOLE - share for arn, _ in record.sources[:1]}

@@ -1,4 +1,4 @@
-"""What one pass of the scheduler observes: the tasks of a service and their health."""
+"""The tasks of a service and their health, as one pass of the scheduler observes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TargetHealths = Mapping[tuple[str, str, int], TargetHealth]  # by target group,
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """`now` is in seconds since the epoch; `health` has the tasks that count, in the order of `tasks`."""
+    """`now` is in seconds since the epoch. `health` contains the tasks that the scheduler counts, in the order of `tasks`."""
 
     now: float
     tasks: Mapping[str, Task]
@@ -34,7 +34,6 @@ class Observation:
 
     @property
     def views(self) -> list[TaskView]:
-        """The tasks that count."""
         return [
             TaskView(
                 id=task_id,
@@ -48,7 +47,7 @@ class Observation:
 
     @property
     def wake_at(self) -> float | None:
-        """When the health of a task next changes by itself."""
+        """The time at which the health of a task next changes without an event."""
         return earliest((health.until for health in self.health.values()), after=self.now)
 
     def healthy_count(self, deployment: Deployment) -> int:
@@ -58,10 +57,7 @@ class Observation:
         )
 
     def is_settled(self, service: Service) -> bool:
-        """Return whether the desired tasks of the primary deployment are healthy, and there are no others.
-
-        Tasks of its own that drain make no difference.
-        """
+        """Return whether exactly the desired tasks run, all healthy and of the primary deployment. Its draining tasks are ignored."""
         primary = service.primary
         remaining = [
             task
@@ -77,7 +73,7 @@ class Observation:
     def with_started(self, tasks: Iterable[Task]) -> Observation:
         started = {task.id: task for task in tasks}
         observation = dataclasses.replace(self, tasks={**self.tasks, **started})
-        return observation._with_condition(TaskCondition.PENDING, started)  # noqa: SLF001  another of this class
+        return observation._with_condition(TaskCondition.PENDING, started)  # noqa: SLF001  same class
 
     def _with_condition(self, condition: TaskCondition, task_ids: Iterable[str]) -> Observation:
         changed = {task_id: TaskHealth(condition=condition) for task_id in task_ids}

@@ -1,4 +1,4 @@
-"""What the deployment strategy decides for a service: pure, from what was observed."""
+"""Plans the starts and stops of tasks: a pure function of the service and the observation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mclass_tf.local.aws.ecs.scheduler.view import ScalingDecision, ServiceView,
 
 
 def plan_scaling(service: Service, observation: Observation, *, blue: Deployment | None) -> ScalingDecision:
-    """Return which tasks to stop and how many to start; `blue` is the deployment that serves beside the primary one."""
+    """Return which tasks to stop and how many to start. `blue` is the deployment that serves beside the primary one."""
     if is_shifting(service) or blue is not None or not service.primary.keeps_tasks:
         return blue_green.decide(_view_with_blue(service, observation, blue=blue))
     return rolling.decide(_view(service, service.primary, observation.views, now=observation.now))
@@ -36,7 +36,7 @@ def _view(service: Service, deployment: Deployment, tasks: Sequence[TaskView], *
 
 
 def _view_with_blue(service: Service, observation: Observation, *, blue: Deployment | None) -> ServiceView:
-    """The primary deployment and the one that serves beside it, each with its own tasks."""
+    """Return a view of the primary deployment that contains the view of `blue`, each with its own tasks."""
     primary, tasks, now = service.primary, observation.views, observation.now
     blue_id = None if blue is None else blue.id
     own = [task for task in tasks if task.deployment_id == primary.id]
@@ -50,7 +50,7 @@ def _view_with_blue(service: Service, observation: Observation, *, blue: Deploym
 
 
 def _may_stop_others(service: Service, *, blue: Deployment | None) -> bool:
-    """Tasks of neither deployment go when no traffic can reach them any more."""
+    """Tasks of other deployments may stop once no traffic can reach them."""
     progress = service.primary.record.progress
     if service.status != "ACTIVE" or progress.is_last:
         return True

@@ -1,4 +1,4 @@
-"""Brings a service nearer to what it is to be: one pass over its tasks, under the lock of the calls."""
+"""Reconciles a service with its desired state: one pass over its tasks, under the lock of the API calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mclass_tf.local.aws.ecs.scheduler.world import LOCAL_WORLD, SchedulerWorld
 
 
 def reconcile(service: Service, *, world: SchedulerWorld = LOCAL_WORLD) -> float | None:
-    """Do what is due; return when (seconds since the epoch) to look again if nothing changes before, None for never."""
+    """Do what is due. Return when to reconcile again without a change (seconds since the epoch), or None for never."""
     if service.status == "INACTIVE":
         return None
     observed = observe(service, world=world)

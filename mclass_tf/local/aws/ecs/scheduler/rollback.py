@@ -1,4 +1,4 @@
-"""What a failure does to a service deployment: it is rolled back, or stopped."""
+"""Rolls back or stops a service deployment that has failed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fail_deployment(service: Service, failure: DeploymentFailure) -> None:
 
 
 def _roll_back(service: Service, failure: DeploymentFailure) -> None:
-    """Return to the deployment that completed last. It keeps its id, and must complete before it can serve so again."""
+    """Make the deployment that completed last primary again. It keeps its id and must complete before the next rollback to it."""
     deployment = service.primary
     record, candidate = deployment.record, service.completed
     if candidate is None or candidate is deployment:

@@ -1,4 +1,4 @@
-"""The ROLLING strategy: new tasks take the place of old ones within the minimum and maximum percent.
+"""The ROLLING strategy: new tasks replace old ones within minimumHealthyPercent and maximumPercent.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html (how unhealthy tasks are replaced)
@@ -22,23 +22,23 @@ _WHOLE = 100
 
 
 def minimum_healthy(desired: int, configuration: Mapping[str, int]) -> int:
-    """Return how many tasks must stay healthy: rounded up, as ECS does."""
+    """Return how many tasks must stay healthy, rounded up as ECS does."""
     return -(-desired * configuration["minimumHealthyPercent"] // _WHOLE)
 
 
 def maximum_running(desired: int, configuration: Mapping[str, int]) -> int:
-    """Return how many tasks may be running or pending: rounded down, as ECS does."""
+    """Return how many tasks may be running or pending, rounded down as ECS does."""
     return desired * configuration["maximumPercent"] // _WHOLE
 
 
 def decide(view: ServiceView) -> ScalingDecision:
-    """Stop what may be stopped at once, then start what may be started.
+    """Stop every task that can stop now, then start as many as allowed.
 
-    A healthy old task is stopped as soon as the minimum holds without it, before its replacement is there too: "the number of
+    An old healthy task stops as soon as the minimum holds without it, even before its replacement runs: "the number of
     running tasks will decrease below the desired count during deployments" (aws/aws-cdk#31705).
     """
     if view.is_failed and view.desired > 0:
-        return ScalingDecision()  # stalled: what serves goes on serving
+        return ScalingDecision()  # stalled: the serving tasks keep serving
     return _RollingUpdate(view).decide()
 
 
@@ -68,12 +68,12 @@ class _RollingUpdate:
     # ---- stops
 
     def _stop_idle_old(self) -> None:
-        """Old tasks that nothing depends on: those that do not serve yet."""
+        """Stop old tasks that do not serve yet."""
         idle = (TaskCondition.PENDING, TaskCondition.STARTING)
         self._stop((task for task in self._old if task.condition in idle), StopCause.SCALING)
 
     def _stop_surplus(self) -> None:
-        """New tasks beyond the desired count, the least useful first; unhealthy ones are another matter."""
+        """Stop new tasks beyond the desired count, those that do not serve yet first. `_stop_unhealthy` handles unhealthy ones."""
         good = [task for task in self._new if task.condition is not TaskCondition.UNHEALTHY]
         surplus = len(good) - self._view.desired
         if surplus <= 0:
@@ -87,7 +87,7 @@ class _RollingUpdate:
         self._stop(chosen, StopCause.SCALING)
 
     def _stop_unhealthy(self) -> None:
-        """Unhealthy tasks go when the minimum holds without them; else when a replacement is there, or no room for one."""
+        """Stop unhealthy tasks if the minimum holds without them, else once they are replaced or block their replacements."""
         unhealthy = sorted(
             (task for task in (*self._old, *self._new) if task.condition is TaskCondition.UNHEALTHY),
             key=lambda task: task.created_at,
@@ -141,7 +141,7 @@ def _count(tasks: Iterable[TaskView], condition: TaskCondition) -> int:
 
 
 def _choose_spread(tasks: Sequence[TaskView], *, count: int) -> list[TaskView]:
-    """Choose tasks to stop such that the others stay spread over the zones; the oldest of a zone first.
+    """Choose the tasks to stop so that the rest stay spread over the zones; the oldest in a zone first.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
     """

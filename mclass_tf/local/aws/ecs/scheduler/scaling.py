@@ -1,4 +1,4 @@
-"""Stops and starts the tasks of a service as its deployment strategy decides."""
+"""Starts and stops the tasks of a service as its deployment strategy decides."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mclass_tf.local.aws.ecs.scheduler.transitions import STOPPED_BY_SCHEDULER
 from mclass_tf.local.aws.ecs.scheduler.view import StopCause, TaskCondition, TaskStop
 from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
-# AWS's seconds until ECS replaces a task that has ended by itself. Not documented; it is what users see.
+# AWS's seconds until ECS replaces a task that stopped unexpectedly. Not documented; observed by users.
 _REPLACED_AFTER = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingResult:
-    """`observation` has the tasks as they are now; `wake_at` is when more of them may be started."""
+    """`observation` is updated with the started and stopped tasks. `wake_at` is when more tasks may start."""
 
     observation: Observation
     wake_at: float | None
@@ -51,7 +51,7 @@ def scale(service: Service, observation: Observation, *, world: SchedulerWorld) 
 
 
 def _choose_deployments(service: Service, *, blue: Deployment | None) -> None:
-    """Have the primary deployment scaled up from its stage SCALE_UP on, blue kept at its size, and the others scaled in."""
+    """Choose which deployments keep tasks: the primary one from SCALE_UP on, and blue. All others are scaled in."""
     primary = service.primary
     primary.keeps_tasks = not (primary.record.progress.is_before_scale_up and primary.is_in_progress)
     for other in service.deployments[1:]:
@@ -62,7 +62,7 @@ def _choose_deployments(service: Service, *, blue: Deployment | None) -> None:
 
 
 def _replacement_time(deployments: list[Deployment], *, now: float, pause: float) -> float | None:
-    """Forget the tasks whose replacements are due; return when the next ones are."""
+    """Drop the stopped tasks whose replacements are due. Return when the next replacement or launch is due."""
     for deployment in deployments:
         deployment.ended_at = [at for at in deployment.ended_at if at + pause > now]
     throttled = [deployment.no_launch_before for deployment in deployments]
@@ -95,7 +95,7 @@ def _stop_tasks(
 
 
 def _record_unhealthy(service: Service, task: Task, *, target: RegisteredTarget | None) -> str:
-    """Tell that the task is unhealthy and count it for the circuit breaker; return its stopped reason."""
+    """Add the event, count the task for the circuit breaker, and return its stopped reason."""
     deployment = service.deployment_of(task)
     if deployment is not None:
         deployment.count_failed_tasks(deployment.failed_tasks + 1)

@@ -1,4 +1,4 @@
-"""The service scheduler: looks after every service when something changes, and when it is time."""
+"""The service scheduler: reconciles every service on changes and when something is due."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mclass_tf.local.live import live
 _log = logging.getLogger("mclass_tf.local")
 
 _TOPICS = frozenset({"alarms", "ecs", "elbv2", "targets"})
-_RETRY_SECONDS = 5.0  # seconds until a service is looked at again that could not be looked after
+_RETRY_SECONDS = 5.0  # real seconds until the next attempt after an error
 
 
 def all_services() -> Iterator[Service]:
-    """Return those of every account and region."""
+    """Yield the services of every account and region."""
     for account in list(ecs_backends.values()):
         for backend in list(account.values()):
             yield from list(backend.services.values())
 
 
 class Scheduler:
-    """A part of the runtime. `exclusive` is the lock of the calls, `runner` starts and stops tasks.
+    """A background part of the local AWS. `exclusive` is the lock of the API calls; `runner` starts and stops tasks.
 
-    `services` finds what is to be looked after, `look` does it and returns when the next look is due.
+    `services` lists the services. `reconcile_service` returns when the next pass over the service is due.
     """
 
     def __init__(
@@ -76,19 +76,18 @@ class Scheduler:
                     await self._due.wait()
 
     def _reconcile_all(self) -> float | None:
-        """Return when the next look is due."""
         with self._exclusive():
             wakes = [self._reconcile_one(service) for service in self._services()]
         return min((wake for wake in wakes if wake is not None), default=None)
 
     def _reconcile_one(self, service: Service) -> float | None:
-        """One service that cannot be looked after does not hold up the others, and is not silent."""
+        """An error in one service does not stop the others, and is reported once."""
         try:
             wake = self._reconcile_service(service)
         except Exception as error:  # noqa: BLE001  reported in the log and in health
             if service.arn not in self._broken:
                 self._broken.add(service.arn)
-                _log.exception("service %s cannot be looked after", service.arn)
+                _log.exception("service %s cannot be reconciled", service.arn)
                 live.problems.append(f"service {service.arn}: {type(error).__name__}: {error}")
             return time.time() + _RETRY_SECONDS
         self._broken.discard(service.arn)

@@ -1,4 +1,4 @@
-"""What a pass completes: a deployment after its bake time, a service in its steady state, the deletion of a service."""
+"""Completes what has settled: baked deployments, services in a steady state, deleted services."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mclass_tf.local.aws.ecs.scheduler.observation import Observation
 from mclass_tf.local.aws.ecs.scheduler.serving import is_shifting
 from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
-# The longest that ECS goes on watching the alarms when everything is in place, unless a bake time is set: "less than 5 minutes".
+# Without a configured bake time, ECS monitors the alarms "less than 5 minutes" after all tasks are healthy.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
 _LONGEST_BAKE = 300.0
 
 
 def settle(service: Service, observation: Observation, *, world: SchedulerWorld) -> float | None:
-    """Return when the bake time ends, None if none has begun."""
+    """Complete what has settled. Return when the bake time ends, or None if it has not begun."""
     count_tasks(service, observation.tasks.values())
     _drop_replaced(service, observation)
     if service.status == "DRAINING":
@@ -33,7 +33,7 @@ def settle(service: Service, observation: Observation, *, world: SchedulerWorld)
 
 
 def _drop_replaced(service: Service, observation: Observation) -> None:
-    """Deployments go with their last task; ECS keeps them to the end where alarms may call them back."""
+    """Drop deployments without tasks. ECS keeps them to the end while alarms can still cause a rollback."""
     primary = service.primary
     with_tasks = {task.deployment_id for task in observation.views}
     is_watching = primary.is_in_progress and primary.record.alarms.status == "MONITORING"
@@ -54,7 +54,7 @@ def _deactivate_if_drained(service: Service, observation: Observation) -> None:
 
 
 def _complete_if_baked(service: Service, *, now: float, world: SchedulerWorld) -> float | None:
-    """Complete the deployment once its bake time is over; return when that is, None before its last stage."""
+    """Complete the deployment after its bake time. Return the end of the bake time, or None before the last stage."""
     deployment, progress = service.primary, service.primary.record.progress
     if not deployment.is_in_progress or not progress.is_last:
         return None
@@ -69,7 +69,7 @@ def _complete_if_baked(service: Service, *, now: float, world: SchedulerWorld) -
 
 
 def _bake_seconds(service: Service, *, world: SchedulerWorld) -> float:
-    """Return how long to watch when everything is in place, in AWS's seconds."""
+    """Return the bake time in AWS's seconds."""
     record = service.primary.record
     if record.status != "IN_PROGRESS":
         return 0.0

@@ -1,4 +1,4 @@
-"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares are recorded."""
+"""Shifts the traffic of a service: rewrites its listener rules and records the traffic shares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHOLE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Route:
-    """A rule with the primary deployment's target group, the other one, and the role to change it with."""
+    """A listener rule, the target group of the primary deployment, the other target group, and the role that modifies the rule."""
 
     rule: str
     own: str
@@ -27,7 +27,7 @@ class _Route:
 
 
 def shift_traffic(step: StageStep, *, service: Service, world: SchedulerWorld) -> None:
-    """Shift traffic as the step says; raise TrafficError."""
+    """Shift traffic as the step says. Raise TrafficError if a rule cannot be modified."""
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):
             if step.wires:
@@ -38,7 +38,7 @@ def shift_traffic(step: StageStep, *, service: Service, world: SchedulerWorld) -
 
 
 def record_shares(service: Service, *, production: float | None, test: float | None) -> None:
-    """Record the shares of the traffic in per cent; None leaves them."""
+    """Record the traffic shares in per cent. None leaves a share unchanged."""
     other = other_deployment(service)
     has_test_rule = any(_routes(service, _TEST))
     for deployment in service.deployments:
@@ -68,7 +68,7 @@ def _routes(service: Service, kind: str) -> Iterator[_Route]:
 
 
 def _wire(route: _Route, *, service: Service, world: SchedulerWorld) -> None:
-    """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
+    """Add the missing target group to the rule, without moving traffic, so that the load balancer checks its targets."""
     weights = world.weights(service.account_id, service.region, route.rule)
     if weights and not {route.own, route.other} <= set(weights):
         _shift(route, _WHOLE if route.own in weights else 0.0, service=service, world=world)

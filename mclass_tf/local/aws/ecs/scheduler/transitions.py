@@ -1,4 +1,4 @@
-"""What has happened to the tasks of a service since the last pass: each is reported once, and counted for the circuit breaker."""
+"""Records what happened to the tasks of a service since the last pass: adds each event once, counts failed tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def record_transitions(service: Service, observation: Observation, *, clock: Clo
 
 
 def _is_first(service: Service, task: Task, transition: str) -> bool:
-    """Return whether the transition has not been recorded for this task, and record it."""
+    """Record the transition of the task. Return whether it is new."""
     seen = service.recorded_transitions.setdefault(task.id, set())
     is_first = transition not in seen
     seen.add(transition)
@@ -76,7 +76,7 @@ def _record_health(service: Service, deployment: Deployment, task: Task, health:
 
 
 def _record_stop(service: Service, deployment: Deployment, task: Task, *, now: float, clock: Clock) -> None:
-    """A task that the scheduler did not stop is replaced; if it ended by its own fault, it counts as a failure."""
+    """Record the stop of a task that the scheduler did not stop: it is replaced, and counts as failed if it caused its own end."""
     if task.desired_status != "STOPPED" or task.stop_code == STOPPED_BY_SCHEDULER:
         return
     if not _is_first(service, task, "ended"):

@@ -1,4 +1,4 @@
-"""What the service scheduler knows of the world outside of ECS: the time, the tasks, the targets' health, the alarms."""
+"""The scheduler's interface to everything outside ECS: clock, task runner, target health, alarms and listener rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.local.live import live
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """`seconds` are AWS's: how long the alarm looks back."""
+    """A CloudWatch alarm. `seconds` is its evaluation range (period times evaluation periods), in AWS's seconds."""
 
     state: str
     seconds: float
@@ -36,10 +36,10 @@ class SchedulerWorld(Protocol):
         """Return the time in seconds since the epoch."""
 
     def targets(self, account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
-        """Return the targets of a group, none where there is no such group."""
+        """Return the targets of a target group; empty if the group does not exist."""
 
     def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
-        """Return those of the alarms that exist."""
+        """Return the alarms by name, without those that do not exist."""
 
     def weights(self, account_id: str, region: str, rule_arn: str) -> Mapping[str, int]:
         """Return the weights of the target groups to which a listener rule forwards."""
@@ -47,11 +47,11 @@ class SchedulerWorld(Protocol):
     def shift(
         self, account_id: str, region: str, rule_arn: str, weights: Mapping[str, int], *, role_arn: str | None
     ) -> None:
-        """Give a listener rule these weights; raises TrafficError."""
+        """Set the weights of a listener rule. Raise TrafficError if that fails."""
 
 
 class LocalWorld:
-    """The world of this local AWS."""
+    """The implementation on the state of this local AWS."""
 
     @property
     def clock(self) -> Clock:

@@ -1,4 +1,4 @@
-"""The containers of one task: started in the order of their dependencies, watched, and ended."""
+"""Starts the containers of a task in dependency order, watches them, and stops them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 
 
 class DependencyError(Exception):
-    """What a container waits for will not come."""
+    """A container dependency cannot be fulfilled. The message is the name of the container depended on."""
 
 
 class ContainerRun:
-    """One container. Its `state` is what ECS describes, and is changed under the lock alone."""
+    """Runs one container. `state` is what ECS describes; change it only under the lock."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class ContainerRun:
 
     @property
     def dependencies(self) -> list[tuple[str, str]]:
-        """By container, the condition that it must fulfil before this one starts."""
+        """The containers this one depends on, each with the condition to fulfil before this one starts."""
         return [
             (entry["containerName"], entry["condition"]) for entry in self.definition.get("dependsOn") or []
         ]
 
     async def start(self, runner: driver.Driver, container: driver.Container) -> None:
-        """Raise driver.StartError. A start that is cancelled comes to its end first: nothing runs unknown."""
+        """Start the container or raise driver.StartError. If cancelled, finish the start first, so that no container runs untracked."""
         starting = asyncio.ensure_future(runner.start(container))
         try:
             running = await asyncio.shield(starting)
@@ -113,7 +113,7 @@ class ContainerRun:
         self._changed()
 
     async def end(self) -> None:
-        """Send SIGTERM, and SIGKILL when stopTimeout is over; return when it has ended."""
+        """Send SIGTERM, then SIGKILL after stopTimeout. Return when the container has exited."""
         if not self.is_alive or self.running is None:
             return
         timeout = self.definition.get("stopTimeout")
@@ -126,14 +126,13 @@ class ContainerRun:
             await self.ended.wait()
 
     async def stop_watching(self) -> None:
-        """Watch no more."""
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
 
 async def wait_for_dependencies(run: ContainerRun, runs: Mapping[str, ContainerRun]) -> None:
-    """Return when every container that this one depends on is as it asks; raise DependencyError when one cannot be.
+    """Return when all dependencies of the container are fulfilled. Raise DependencyError if one cannot be.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
     """
@@ -161,9 +160,9 @@ async def _wait_for_condition(other: ContainerRun, condition: str) -> None:
 
 
 async def end_all(runs: Iterable[ContainerRun]) -> None:
-    """End the containers, each only when those that depend on it have ended, or cannot be ended.
+    """Stop the containers, each after those that depend on it.
 
-    One that cannot be ended keeps the others from nothing; why it cannot is raised after they have ended.
+    A failure to stop one does not keep the others running; it is raised after they have exited.
     """
     entries = list(runs)
     ends: dict[str, asyncio.Task[None]] = {}

@@ -1,4 +1,4 @@
-"""The network interface of a task: in which subnet, under which address.
+"""Creates and deletes the network interface of a task.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
 """
@@ -16,15 +16,15 @@ from moto.ec2.exceptions import InvalidSubnetIdError
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.network import Interface
 
-_RESERVED_BY_AWS = 4  # the first of a subnet's addresses; the last one too
+_RESERVED_BY_AWS = 4  # at the start of a subnet; the last address is reserved, too
 
 
 class NoInterfaceError(Exception):
-    """The interface cannot be made; the message is ECS's."""
+    """The interface cannot be created; the message is worded as ECS words it."""
 
 
 def create(task: Task, *, others: Iterable[Task]) -> Interface:
-    """Make the interface in EC2's state, in the zone that holds the fewest of the group's tasks. Call it under the lock."""
+    """Create the interface in EC2's state, in the zone with the fewest of the `others`. Call it under the lock."""
     network = (task.launch.settings.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
     ec2 = ec2_backends[task.launch.account_id][task.launch.region]
     try:
@@ -44,7 +44,7 @@ def create(task: Task, *, others: Iterable[Task]) -> Interface:
 
 
 def delete(task: Task) -> None:
-    """Take the interface out of EC2's state. Call it under the lock."""
+    """Delete the interface from EC2's state. Call it under the lock."""
     if task.interface is not None:
         ec2_backends[task.launch.account_id][task.launch.region].enis.pop(task.interface.id, None)
 
@@ -74,7 +74,7 @@ def _create_interface(
 
 def _free_address(subnet: Any, *, taken: Collection[str]) -> str | None:
     addresses = ipaddress.IPv4Network(subnet.cidr_block)
-    in_use = {*taken, *subnet._subnet_ips}  # noqa: SLF001  moto's own record of what instances hold
+    in_use = {*taken, *subnet._subnet_ips}  # noqa: SLF001  the addresses that moto has assigned to instances
     return next(
         (
             str(addresses[number])

@@ -1,4 +1,4 @@
-"""The life of one task, from PROVISIONING to STOPPED.
+"""Runs one task from PROVISIONING to STOPPED.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 """
@@ -25,7 +25,7 @@ _EXITED = "EssentialContainerExited"
 
 
 class TaskLifecycle:
-    """Runs one task. `tokens` open the metadata of its containers, by their names."""
+    """Runs one task. `tokens` give access to the metadata, by container name. `others` returns the other tasks of its group."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TaskLifecycle:
     # ---- called under the lock, from any thread
 
     def request_stop(self, *, code: str, reason: str, drain: bool) -> None:
-        """Have the task end. The first who asks says why."""
+        """Ask the task to stop. The first request determines code and reason."""
         if self.task.desired_status == "STOPPED":
             return
         self.task.desired_status = "STOPPED"
@@ -76,17 +76,17 @@ class TaskLifecycle:
             await self._stop.wait()
         except FailedToStartError as failure:
             self._record_failure(failure)
-        except Exception as error:  # noqa: BLE001  a bug here ends the task with its words, not without
+        except Exception as error:  # noqa: BLE001  a bug stops the task and becomes its stopped reason
             self._record_problem(error)
             self._record_failure(FailedToStartError(f"InternalError: {type(error).__name__}: {error}"))
         try:
             await self._finish()
-        except Exception as error:  # noqa: BLE001  the task must not stay for ever
+        except Exception as error:  # noqa: BLE001  the task must still reach STOPPED
             self._record_problem(error)
         await self._deprovision()
 
     def usage(self) -> driver.Usage | None:
-        """What the containers that run use together; None where none does."""
+        """Return the total usage of the running containers; None if none runs."""
         usages = self.usage_by_container().values()
         if not usages:
             return None
@@ -103,20 +103,20 @@ class TaskLifecycle:
         }
 
     async def _run_until_stop(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work, or as much of it as is done when the task is to stop."""
+        """Run the coroutine, but cancel it when the task is asked to stop."""
         working = asyncio.create_task(work)
         waiting = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
-            working.cancel()  # nothing where it is done
+            working.cancel()  # no effect if it has finished
             await asyncio.wait([working, waiting])
         error = None if working.cancelled() else working.exception()
         if error is not None and not self._stop.is_set():
             raise error
 
-    # ---- the way up
+    # ---- start
 
     async def _start(self) -> None:
         startup = Startup(task=self.task, runs=self.runs, tokens=self._tokens, runtime=self._runtime)
@@ -138,7 +138,7 @@ class TaskLifecycle:
         }
         with self._runtime.exclusive():
             if self.task.interface is None or self.task.desired_status == "STOPPED":
-                return  # a container has ended at once
+                return  # a container exited immediately
             self.task.interface = replace(self.task.interface, ports=ports)
             self._runtime.live.interfaces.attach(self.task.interface)
             self.task.is_registered = targets.register(self.task)
@@ -147,12 +147,12 @@ class TaskLifecycle:
         self._runtime.live.changed("elbv2")
         self._runtime.live.changed("ecs")
 
-    # ---- what happens meanwhile
+    # ---- events
 
     def _container_changed(self) -> None:
-        """Note the health of the whole; an essential container that has ended ends the task.
+        """Update the health of the task. Stop the task if an essential container has exited.
 
-        A task whose containers have all run has been RUNNING, however short that was.
+        A task whose containers have all started counts as having been RUNNING, however briefly.
         """
         with self._runtime.exclusive():
             self.task.health_status = container_health.task_health(
@@ -175,7 +175,7 @@ class TaskLifecycle:
         _log.error("task %s has failed", self.task.id, exc_info=error)
         self._runtime.live.problems.append(f"task {self.task.id}: {type(error).__name__}: {error}")
 
-    # ---- the way down
+    # ---- stop
 
     async def _finish(self) -> None:
         self._enter("DEACTIVATING")
@@ -193,7 +193,7 @@ class TaskLifecycle:
                     self._deregister()
             finally:
                 self._enter("STOPPING")
-                await ending  # also where the target cannot be deregistered: nothing may run on
+                await ending  # even if deregistering fails: no container may keep running
         with self._runtime.exclusive():
             self.task.execution_stopped_at = time.time()
 
@@ -212,7 +212,7 @@ class TaskLifecycle:
         self._runtime.live.changed("ecs")
 
     async def _drain(self) -> None:
-        """Wait the whole deregistration delay, as ECS does, unless there is nothing left that could serve."""
+        """Wait for the full deregistration delay, as ECS does, or until an essential container exits."""
         with self._runtime.exclusive():
             delay = targets.deregistration_delay(self.task)
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._runtime.live.clock.sleep(delay))]
@@ -227,7 +227,7 @@ class TaskLifecycle:
         self._enter("DEPROVISIONING")
         for run in self.runs.values():
             await run.stop_watching()
-        self._runtime.logs.flush()  # who has seen that the task is STOPPED finds all that it wrote
+        self._runtime.logs.flush()  # the logs must be complete when the task is STOPPED
         with self._runtime.exclusive():
             for run in self.runs.values():
                 run.state.last_status = "STOPPED"

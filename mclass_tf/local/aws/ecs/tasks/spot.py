@@ -1,4 +1,4 @@
-"""The interruption of a task on Fargate Spot: on AWS it comes when the capacity is wanted back, here when it is asked for.
+"""Interrupts tasks on Fargate Spot: AWS does so when it reclaims capacity, the local AWS on request.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-interruption-errors.html
 """
@@ -12,7 +12,7 @@ _SPOT = "FARGATE_SPOT"
 
 
 def interrupt(*, account_id: str, region: str, task: str) -> Task:
-    """Interrupt the task of that id or ARN; raise ValueError where it cannot be. Call it under the lock."""
+    """Interrupt the task with this id or ARN. Raise ValueError if that is impossible. Call it under the lock."""
     task_id = task.rsplit("/", maxsplit=1)[-1]
     interrupted = next(
         (entry for entry in runner_holder.all(account_id, region) if entry.id == task_id), None

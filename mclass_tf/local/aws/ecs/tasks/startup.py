@@ -1,4 +1,4 @@
-"""What it takes until the containers of a task run: interface, preconditions, images, dependencies."""
+"""Starts the containers of a task: interface, preconditions, image pulls, dependencies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class FailedToStartError(Exception):
-    """Why a task cannot start; `container` is the one at fault."""
+    """A task cannot start. `container` is the name of the container at fault, if any."""
 
     def __init__(self, reason: str, *, container: str | None = None) -> None:
         super().__init__(reason)
@@ -30,7 +30,7 @@ class FailedToStartError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRuntime:
-    """What the lives of tasks need. `exclusive` is the lock of the calls; `url` is where this AWS answers."""
+    """What every task uses. `exclusive` is the lock of the API calls; `url` is the endpoint of the local AWS."""
 
     exclusive: Callable[[], AbstractContextManager[None]]
     driver: driver.Driver
@@ -42,7 +42,7 @@ class TaskRuntime:
 
 @dataclass(frozen=True, kw_only=True)
 class Startup:
-    """The steps to start one task; each raises FailedToStartError. `tokens` open the metadata, by container."""
+    """The steps to start one task. Each raises FailedToStartError. `tokens` give access to the metadata, by container name."""
 
     task: Task
     runs: Mapping[str, containers.ContainerRun]
@@ -52,7 +52,7 @@ class Startup:
     # ---- under the lock
 
     def provision(self, *, others: Iterable[Task]) -> None:
-        """Attach the interface, away from the `others` of the same service."""
+        """Attach an interface, in the zone with the fewest of the `others`."""
         try:
             interface = interfaces.create(self.task, others=others)
         except interfaces.NoInterfaceError as error:
@@ -62,7 +62,7 @@ class Startup:
         self.runtime.live.interfaces.attach(interface)
 
     def prepare(self) -> None:
-        """Look at the preconditions, and make the log streams."""
+        """Check the preconditions and create the log streams."""
         _require(preconditions.startup_error(self.task))
         for destination, options in task_logs.log_destinations(self.task):
             task_logs.create_stream(destination, create_group=options.get("awslogs-create-group") == "true")
@@ -70,7 +70,7 @@ class Startup:
     # ---- in the loop
 
     async def pull(self) -> dict[str, str]:
-        """Pull every image; return the manifests' digests by container."""
+        """Pull every image. Return the manifest digests by container name."""
         with self.runtime.exclusive():
             self.task.pull_started_at = time.time()
         pulled = dict(await _gather(self._pull_one(name) for name in self.runs))
@@ -100,7 +100,7 @@ class Startup:
         return image
 
     async def start_containers(self, pulled: Mapping[str, str]) -> None:
-        """Start every container when its dependencies let it; where one cannot be, start no more."""
+        """Start every container once its dependencies are fulfilled. If one fails, start no more."""
         await _gather(self._start_container(name, manifest_digest=digest) for name, digest in pulled.items())
 
     async def _start_container(self, name: str, *, manifest_digest: str) -> None:
@@ -144,7 +144,7 @@ class Startup:
 
 
 async def _gather(coroutines: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Do them at once; when one fails or this is cancelled, return only after the others have ended too."""
+    """Run the coroutines concurrently. After a failure or cancellation, cancel the rest and wait for them."""
     running = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*running)
@@ -160,4 +160,4 @@ def _require(reason: str | None, *, container: str | None = None) -> None:
 
 
 def _discard(_line: str) -> None:
-    """Without a log driver, or the permission to log, nobody reads it."""
+    """Discard output that has no log driver, or no permission to log."""

@@ -1,4 +1,4 @@
-"""All tasks of the local AWS: started, stopped and looked up."""
+"""Starts, stops and finds the tasks of the local AWS."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _STOPPED_KEPT = 500
 
 
 class TaskManager:
-    """Made in the loop's thread; `run` is a part of the runtime. What takes or gives tasks is called under the lock.
+    """Create it in the thread of the event loop, where `run` runs in the background. Call methods that take or return tasks under the lock.
 
-    `stopped` are tasks of an earlier instance that are still to be seen.
+    `stopped` are tasks of an earlier instance that are still described.
     """
 
     def __init__(
@@ -53,25 +53,25 @@ class TaskManager:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Write the logs until the end; then kill what still runs: nothing is kept."""
+        """Write logs until cancelled, then kill the remaining tasks."""
         try:
             await self._runtime.logs.run()
         finally:
             running = list(self._running.values())
             for lifecycle in running:
                 lifecycle.cancel()
-            await self._runtime.driver.close()  # ends what is being started, which a life waits for
+            await self._runtime.driver.close()  # aborts pending starts, for which the lifecycles wait
             if running:
                 await asyncio.wait(running)
 
     def flush_logs(self) -> None:
-        """Put what the tasks have written into their log streams."""
+        """Write the buffered output of the tasks to their log streams."""
         self._runtime.logs.flush()
 
     # ---- under the lock
 
     def launch(self, launch: Launch) -> Task:
-        """Start a task; it is PROVISIONING."""
+        """Start a task and return it as PROVISIONING."""
         task = self._new_task(launch)
         tokens = {container.name: secrets.token_hex(16) for container in task.containers}
         for container in task.containers:
@@ -88,17 +88,17 @@ class TaskManager:
         return task
 
     def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None:
-        """Stop a task; nothing happens to one that is stopping.
+        """Stop a task, unless it is stopping already.
 
-        `drain` is the service scheduler's way: out of the target groups, the deregistration delay, then SIGTERM. Without it,
-        as StopTask and Spot do, SIGTERM comes first.
+        With `drain`, as the service scheduler does: deregister, wait for the deregistration delay, then SIGTERM. Without it, as
+        StopTask and Spot do: SIGTERM first.
         """
         lifecycle = self._lifecycles.get(task.id)
         if lifecycle is not None:
             lifecycle.request_stop(code=code, reason=reason, drain=drain)
 
     def all(self, account_id: str, region: str) -> list[Task]:
-        """Every task that is not stopped, and those that have stopped within the hour."""
+        """Return the tasks of a region, including those that stopped within the last hour."""
         self._drop_old()
         tasks = [lifecycle.task for lifecycle in self._lifecycles.values()] + list(self._stopped.values())
         return [
@@ -106,7 +106,7 @@ class TaskManager:
         ]
 
     def every(self) -> EveryTask:
-        """Return the tasks of all accounts."""
+        """Return the tasks of all accounts and regions."""
         self._drop_old()
         return EveryTask(
             stopped=list(self._stopped.values()),
@@ -114,17 +114,17 @@ class TaskManager:
         )
 
     def usage(self) -> list[tuple[Task, Usage]]:
-        """What every task uses whose containers run."""
+        """Return the usage of every task with running containers."""
         usages = [(lifecycle.task, lifecycle.usage()) for lifecycle in self._lifecycles.values()]
         return [(task, usage) for task, usage in usages if usage is not None]
 
     def usage_of(self, task: Task) -> Mapping[str, Usage]:
-        """What each container of a task uses that runs."""
+        """Return the usage of the running containers of a task, by name."""
         lifecycle = self._lifecycles.get(task.id)
         return {} if lifecycle is None else lifecycle.usage_by_container()
 
     def by_token(self, token: str) -> tuple[Task, Container] | None:
-        """The container whose metadata the token opens."""
+        """Return the container to whose metadata the token gives access."""
         return self._tokens.get(token)
 
     def _new_task(self, launch: Launch) -> Task:
@@ -156,7 +156,7 @@ class TaskManager:
         )
 
     def _tasks_of_group(self, launch: Launch) -> list[Task]:
-        """The tasks of the same service, or family, that are not stopped."""
+        """Return the tasks of the same group (service or family) that are not stopped."""
         service_key = (launch.cluster_arn, launch.group)
         tasks = (lifecycle.task for lifecycle in self._lifecycles.values())
         return [task for task in tasks if (task.launch.cluster_arn, task.launch.group) == service_key]
