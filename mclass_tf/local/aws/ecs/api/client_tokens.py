@@ -36,10 +36,7 @@ class ClientTokens:
     def find(
         self, cluster_arn: str, token: str, *, request: Mapping[str, Any], clock: Clock
     ) -> Sequence[Task] | None:
-        """Return the tasks of the same earlier request; None for a new token.
-
-        Raise ConflictException if a different request has used the token.
-        """
+        """Return the tasks of the same earlier request, or None. Raise ConflictException if the requests differ."""
         self._drop_expired(clock)
         use = self._uses.get((cluster_arn, token))
         if use is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs.api.backend import EcsBackend
@@ -21,7 +21,7 @@ def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) ->
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
     """
-    cluster = backend.active_cluster(request.get("cluster") or _cluster_in(str(request.get("service"))))
+    cluster = backend.active_cluster(request.get("cluster") or _cluster_of_arn(str(request.get("service"))))
     service = backend.active_service(cluster=cluster, reference=str(request.get("service")))
     statuses = request.get("status") or STATUSES
     for status in statuses:
@@ -96,9 +96,8 @@ def _describe(request: Mapping[str, Any], *, key: str, name: str, known: Mapping
     arns = request.get(key) or []
     if not arns or len(arns) > _MOST_DESCRIBED:
         raise errors.invalid(f"{key} must hold from 1 to {_MOST_DESCRIBED} ARNs.")
-    describe: Callable[[Any], dict[str, Any]] = lambda entry: entry.document()  # noqa: E731
     return {
-        name: [describe(known[arn]) for arn in arns if arn in known],
+        name: [known[arn].document() for arn in arns if arn in known],
         "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known],
     }
 
@@ -119,7 +118,6 @@ def _services(backend: EcsBackend) -> Iterator[Service]:
             yield service
 
 
-def _cluster_in(reference: str) -> str | None:
-    """Return the cluster name in the ARN of a service, if any."""
+def _cluster_of_arn(reference: str) -> str | None:
     parts = reference.partition(":service/")[2].split("/")
     return parts[0] if len(parts) > 1 else None

@@ -105,9 +105,7 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
     text, digest = image.image_manifest, image.image_digest
     manifest = json.loads(text)
     if "manifests" not in manifest:
-        return ResolvedImage(
-            digest=digest, manifest_digest=digest, manifest=text, size_bytes=_layer_bytes(manifest)
-        )
+        return ResolvedImage(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
     chosen = _manifest_for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
     if chosen is None:
         raise UnresolvedImageError(
@@ -118,7 +116,7 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
         digest=digest,
         manifest_digest=chosen.image_digest,
         manifest=chosen.image_manifest,
-        size_bytes=_layer_bytes(json.loads(chosen.image_manifest)),
+        size_bytes=_size(json.loads(chosen.image_manifest)),
     )
 
 
@@ -158,5 +156,5 @@ def _manifest_for_platform(index: Mapping[str, Any], repository: Any, *, archite
     return None
 
 
-def _layer_bytes(manifest: Mapping[str, Any]) -> int:
+def _size(manifest: Mapping[str, Any]) -> int:
     return sum(int(part.get("size", 0)) for part in manifest.get("layers", []))

@@ -85,15 +85,10 @@ def choose_target_groups(
 
     The first revision, and any without an alternate target group, uses `targetGroupArn`.
     """
-    return tuple(
-        _choose_target_group(load_balancer, in_use=in_use, is_shifting=is_shifting)
-        for load_balancer in load_balancers
-    )
+    return tuple(_target_group(entry, in_use=in_use, is_shifting=is_shifting) for entry in load_balancers)
 
 
-def _choose_target_group(
-    load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool
-) -> str:
+def _target_group(load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
     main = str(load_balancer["targetGroupArn"])
     alternate = (load_balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
     if not alternate or (main not in in_use and alternate not in in_use):

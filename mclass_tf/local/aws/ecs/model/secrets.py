@@ -113,9 +113,8 @@ def _read_secret(reference: SecretReference) -> str:
             reference.arn, reference.version_id or None, reference.version_stage or None
         )
     except (ServiceException, JsonRESTError) as error:
-        code = (
-            getattr(error, "error_type", None) or error.code
-        )  # older moto errors have the HTTP status as code
+        # Older moto errors have the HTTP status as code.
+        code = getattr(error, "error_type", None) or error.code
         raise NoSecretError(
             f"unable to retrieve secret from asm: {_fetch_prefix(reference)}operation error Secrets Manager: GetSecretValue, "
             f"https response error StatusCode: 400, {code}: {error.message}"

@@ -173,7 +173,6 @@ class Service:
 
     @property
     def _groups_in_use(self) -> tuple[str, ...]:
-        """The target groups of the revision that serves now."""
         serving = self.completed or (self.primary if self.deployments else None)
         return () if serving is None else serving.revision.target_groups
 

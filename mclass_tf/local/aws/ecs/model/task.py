@@ -80,9 +80,8 @@ class Launch:
         return self._role("taskRoleArn", "task_role_arn")
 
     def _role(self, override: str, attribute: str) -> str | None:
-        role = self.overrides.get(override) or getattr(
-            self.definition, attribute, None
-        )  # moto sets it only if the request does
+        # moto sets the attribute only if the request does.
+        role = self.overrides.get(override) or getattr(self.definition, attribute, None)
         if not role:
             return None
         return str(role) if str(role).startswith("arn:") else f"arn:aws:iam::{self.account_id}:role/{role}"

@@ -21,9 +21,8 @@ from mclass_tf.local.aws.ecs.model.task import Task
 _log = logging.getLogger("mclass_tf.local")
 
 _BATCH_SECONDS = 1.0  # real, not scaled
-_LONGEST_EVENT = (
-    262_144 - 26
-)  # bytes; https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+_LONGEST_EVENT = 262_144 - 26  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)

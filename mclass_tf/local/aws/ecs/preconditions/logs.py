@@ -21,7 +21,7 @@ _NO_GROUP = "ResourceNotFoundException: The specified log group does not exist."
 def log_errors(task: Task) -> Iterator[str | None]:
     """Yield for each container with the awslogs driver why it cannot log, or None if it can."""
     for destination, options in task_logs.log_destinations(task):
-        yield _log_error(task, destination, options=options)
+        yield _error(task, destination, options=options)
 
 
 def may_put_events(task: Task, destination: task_logs.LogDestination) -> bool:
@@ -29,18 +29,16 @@ def may_put_events(task: Task, destination: task_logs.LogDestination) -> bool:
     return roles.denial(task, action="logs:PutLogEvents", resource=_arn(destination)) is None
 
 
-def _log_error(
-    task: Task, destination: task_logs.LogDestination, *, options: Mapping[str, str]
-) -> str | None:
+def _error(task: Task, destination: task_logs.LogDestination, *, options: Mapping[str, str]) -> str | None:
     missing = next((name for name in _REQUIRED if not options.get(name)), None)
     if missing is not None:
-        return f"{messages.LOGGER_ARGUMENTS}unable to get awslogs driver arguments: {missing} is required"
+        return f"{messages.LOGGER_ERROR}unable to get awslogs driver arguments: {missing} is required"
     known = regions.is_known(destination.region)
     blocked = network.blocked(task, service="logs", region=destination.region) if known else None
     if blocked is not None or not known:
         cause = f"there is no region {destination.region}" if blocked is None else blocked.cause
         return (
-            f"{messages.LOGGER_ARGUMENTS}The task cannot find the Amazon CloudWatch log group defined in the task definition. There is "
+            f"{messages.LOGGER_ERROR}The task cannot find the Amazon CloudWatch log group defined in the task definition. There is "
             "a connection issue between the task and Amazon CloudWatch. Check your network configuration. : signal: "
             f"killed{messages.local_cause(cause)}"
         )
@@ -56,7 +54,7 @@ def _log_error(
 
 def _creation_error(resource: str, error: str) -> str:
     return (
-        f"{messages.LOGGER_ARGUMENTS}create stream has been retried 1 times: failed to create Cloudwatch log {resource}: {error}"
+        f"{messages.LOGGER_ERROR}create stream has been retried 1 times: failed to create Cloudwatch log {resource}: {error}"
         ": exit status 1"
     )
 

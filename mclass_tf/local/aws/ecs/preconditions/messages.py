@@ -9,11 +9,11 @@ import uuid
 
 from mclass_tf.local.aws.ecs.preconditions.network import Blockage
 
-RESOURCE_INITIALIZATION = "ResourceInitializationError: unable to pull secrets or registry auth: "
-LOGGER_ARGUMENTS = "ResourceInitializationError: failed to validate logger args: "
+INIT_ERROR = "ResourceInitializationError: unable to pull secrets or registry auth: "
+LOGGER_ERROR = "ResourceInitializationError: failed to validate logger args: "
 
 
-def connection_timeout(operation: str, *, host: str, blocked: Blockage) -> str:
+def timeout(operation: str, *, host: str, blocked: Blockage) -> str:
     """Return the error of the AWS SDK for a connection that timed out."""
     return (
         f"operation error {operation}, exceeded maximum number of attempts, 3, https response error StatusCode: 0, "

@@ -66,11 +66,8 @@ class _NetworkPath:
 
     def _endpoints(self, name: str) -> Iterator[Any]:
         for entry in self.ec2.vpc_end_points.values():
-            is_available = entry.vpc_id == self.interface.vpc_id and entry.state not in {
-                "deleted",
-                "deleting",
-            }
-            if is_available and entry.service_name == name:
+            is_available = entry.state not in {"deleted", "deleting"}
+            if is_available and entry.vpc_id == self.interface.vpc_id and entry.service_name == name:
                 yield entry
 
     def _route_table(self, subnet_id: str) -> Any:

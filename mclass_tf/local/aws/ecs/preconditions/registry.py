@@ -25,9 +25,9 @@ def token_error(task: Task) -> str | None:
     blocked = network.blocked(task, service="ecr.api", region=reference.region)
     if blocked is not None:
         return (
-            f"{messages.RESOURCE_INITIALIZATION}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
+            f"{messages.INIT_ERROR}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
             "the task and Amazon ECR. Check your task network configuration. "
-            + messages.connection_timeout(
+            + messages.timeout(
                 "ECR: GetAuthorizationToken",
                 host=f"api.ecr.{reference.region}.amazonaws.com",
                 blocked=blocked,
@@ -38,7 +38,7 @@ def token_error(task: Task) -> str | None:
         return None
     error = messages.api_error("ECR: GetAuthorizationToken", f"AccessDeniedException: {denial}")
     return (
-        f"{messages.RESOURCE_INITIALIZATION}execution resource retrieval failed: unable to retrieve ecr registry auth: service call has "
+        f"{messages.INIT_ERROR}execution resource retrieval failed: unable to retrieve ecr registry auth: service call has "
         f"been retried 1 time(s): {error}"
     )
 

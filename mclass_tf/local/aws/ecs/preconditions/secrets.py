@@ -14,24 +14,22 @@ from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import messages, network, roles
 from mclass_tf.local.aws.policies import Decision, Request, decide
 
-_RETRIEVAL = f"{messages.RESOURCE_INITIALIZATION}execution resource retrieval failed: "
+_RETRIEVAL = f"{messages.INIT_ERROR}execution resource retrieval failed: "
+_NO_KEY = "AccessDeniedException: Access to KMS is not allowed"
 
 
 def secret_errors(task: Task) -> Iterator[str | None]:
     """Yield for each secret why it cannot be read, or None if it can."""
     for definition in task.launch.definition.container_definitions:
         for entry in definition.get("secrets") or []:
-            yield _secret_error(task, entry["valueFrom"])
+            yield _error(task, entry["valueFrom"])
 
 
-def _secret_error(task: Task, value_from: str) -> str | None:
+def _error(task: Task, value_from: str) -> str | None:
     try:
         reference = secrets.parse(value_from, account_id=task.launch.account_id, region=task.launch.region)
-        reason = (
-            _parameter_store_error(task, reference)
-            if reference.service == "ssm"
-            else _secrets_manager_error(task, reference)
-        )
+        check = _parameter_error if reference.service == "ssm" else _secret_error
+        reason = check(task, reference)
         if reason is None:
             secrets.read(reference)
     except secrets.NoSecretError as error:
@@ -39,15 +37,15 @@ def _secret_error(task: Task, value_from: str) -> str | None:
     return reason
 
 
-def _secrets_manager_error(task: Task, reference: secrets.SecretReference) -> str | None:
+def _secret_error(task: Task, reference: secrets.SecretReference) -> str | None:
     fetching = f"failed to fetch secret {reference.arn} from secrets manager: "
     operation = "Secrets Manager: GetSecretValue"
     blocked = network.blocked(task, service="secretsmanager", region=reference.region)
     if blocked is not None:
         return (
-            f"{messages.RESOURCE_INITIALIZATION}unable to retrieve secret from asm: There is a connection issue between the task and AWS "
+            f"{messages.INIT_ERROR}unable to retrieve secret from asm: There is a connection issue between the task and AWS "
             f"Secrets Manager. Check your task network configuration. {fetching}"
-            + messages.connection_timeout(
+            + messages.timeout(
                 operation, host=f"secretsmanager.{reference.region}.amazonaws.com", blocked=blocked
             )
         )
@@ -61,17 +59,15 @@ def _secrets_manager_error(task: Task, reference: secrets.SecretReference) -> st
     )
 
 
-def _parameter_store_error(task: Task, reference: secrets.SecretReference) -> str | None:
+def _parameter_error(task: Task, reference: secrets.SecretReference) -> str | None:
     operation = "SSM: GetParameters"
     blocked = network.blocked(task, service="ssm", region=reference.region)
     if blocked is not None:
         return (
-            f"{messages.RESOURCE_INITIALIZATION}unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems "
+            f"{messages.INIT_ERROR}unable to retrieve secrets from ssm: The task cannot pull secrets from AWS Systems "
             "Manager. There is a connection issue between the task and AWS Systems Manager Parameter Store. Check your "
             "task network configuration. "
-            + messages.connection_timeout(
-                operation, host=f"ssm.{reference.region}.amazonaws.com", blocked=blocked
-            )
+            + messages.timeout(operation, host=f"ssm.{reference.region}.amazonaws.com", blocked=blocked)
         )
     denial = roles.denial(task, action="ssm:GetParameters", resource=reference.arn)
     error = f"AccessDeniedException: {denial}" if denial else _key_error(task, reference)
@@ -84,7 +80,6 @@ def _parameter_store_error(task: Task, reference: secrets.SecretReference) -> st
 
 
 def _full_arn(reference: secrets.SecretReference) -> str:
-    """Return the ARN of the secret with the six-character suffix, which its reference may lack."""
     return secrets.full_arn(reference) or reference.arn
 
 
@@ -98,7 +93,7 @@ def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
         return None
     key = kms.usable_key(account_id=reference.account_id, region=reference.region, reference=named)
     if key is None:
-        return f"AccessDeniedException: Access to KMS is not allowed{messages.local_cause(f'the key {named} is not there')}"
+        return f"{_NO_KEY}{messages.local_cause(f'the key {named} is not there')}"
     denial = roles.denial(
         task,
         action="kms:Decrypt",
@@ -107,11 +102,7 @@ def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
     )
     if denial is None and not _key_policy_allows(task, key):
         denial = f"the policy of {key.arn} does not let {task.launch.execution_role_arn} decrypt"
-    return (
-        f"AccessDeniedException: Access to KMS is not allowed{messages.local_cause(denial)}"
-        if denial
-        else None
-    )
+    return f"{_NO_KEY}{messages.local_cause(denial)}" if denial else None
 
 
 def _key_policy_allows(task: Task, key: Any) -> bool:

@@ -40,7 +40,7 @@ class TaskState:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskHealth:
-    """`until` is when the condition changes without an event. `target` is the unhealthy target; None for a container health check."""
+    """`until`: when the condition changes without an event. `target`: the unhealthy target; None for a container health check."""
 
     condition: TaskCondition
     until: float | None = None

@@ -83,7 +83,7 @@ class HookInvoker:
                 invocation = asyncio.create_task(self._invoke(due))
                 self._invocations.add(invocation)
                 invocation.add_done_callback(self._invocations.discard)
-            waiting = [hook.due_at for _, hook in _running_hooks(self._services()) if hook.due_at is not None]
+            waiting = [hook.due_at for *_, hook in _open_hooks(self._services()) if hook.due_at is not None]
         return min(waiting, default=None)
 
     async def _invoke(self, due: _DueHook) -> None:
@@ -117,17 +117,15 @@ def _callable_function(hook: LifecycleHook) -> Function | str:
     return refusal or functions.runnable(hook.target_arn)
 
 
-def _running_hooks(
-    services: Iterable[Service],
-) -> Iterator[tuple[tuple[Service, ServiceDeployment], LifecycleHook]]:
+def _open_hooks(services: Iterable[Service]) -> Iterator[tuple[Service, ServiceDeployment, LifecycleHook]]:
     for service in services:
         for record in service.records:
             if not record.has_ended:
-                yield from (((service, record), hook) for hook in record.progress.pauses if hook.is_running)
+                yield from ((service, record, hook) for hook in record.progress.pauses if hook.is_running)
 
 
 def _due(services: Iterable[Service], *, now: float) -> Iterator[_DueHook]:
-    for (service, record), hook in _running_hooks(services):
+    for service, record, hook in _open_hooks(services):
         if hook.due_at is not None and hook.due_at <= now:
             hook.due_at = None
             yield _DueHook(hook=hook, event=_event(service, record, hook))

@@ -57,7 +57,7 @@ class Observation:
         )
 
     def is_settled(self, service: Service) -> bool:
-        """Return whether exactly the desired tasks run, all healthy and of the primary deployment. Its draining tasks are ignored."""
+        """Return whether the desired tasks of the primary deployment are healthy and, besides its draining ones, no others run."""
         primary = service.primary
         remaining = [
             task
@@ -100,7 +100,7 @@ def _evaluate_health(
     evaluated = (
         (
             task_id,
-            evaluate_health(_task_state(task, targets=targets), now=now, grace=grace, unchecked=unchecked),
+            evaluate_health(_state(task, targets=targets), now=now, grace=grace, unchecked=unchecked),
         )
         for task_id, task in tasks.items()
     )
@@ -121,7 +121,7 @@ def _target_health(service: Service, tasks: Iterable[Task], *, world: SchedulerW
     }
 
 
-def _task_state(task: Task, *, targets: _TargetHealths) -> TaskState:
+def _state(task: Task, *, targets: _TargetHealths) -> TaskState:
     address = task.interface.private_ip if task.interface is not None else ""
     registered = []
     for entry in task.launch.registrations:

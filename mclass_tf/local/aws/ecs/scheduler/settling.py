@@ -69,7 +69,6 @@ def _complete_if_baked(service: Service, *, now: float, world: SchedulerWorld) -
 
 
 def _bake_seconds(service: Service, *, world: SchedulerWorld) -> float:
-    """Return the bake time in AWS's seconds."""
     record = service.primary.record
     if record.status != "IN_PROGRESS":
         return 0.0

@@ -20,11 +20,8 @@ _OWN_FAULT = ("TaskFailedToStart", "EssentialContainerExited")
 
 
 def record_transitions(service: Service, observation: Observation, *, clock: Clock) -> None:
-    service.recorded_transitions = {
-        task_id: seen
-        for task_id, seen in service.recorded_transitions.items()
-        if task_id in observation.tasks
-    }
+    for task_id in service.recorded_transitions.keys() - observation.tasks.keys():
+        del service.recorded_transitions[task_id]
     _record_registrations(service, observation.tasks.values())
     for task in observation.tasks.values():
         deployment = service.deployment_of(task)

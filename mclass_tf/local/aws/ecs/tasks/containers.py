@@ -63,7 +63,7 @@ class ContainerRun:
         ]
 
     async def start(self, runner: driver.Driver, container: driver.Container) -> None:
-        """Start the container or raise driver.StartError. If cancelled, finish the start first, so that no container runs untracked."""
+        """Start the container or raise driver.StartError. If cancelled, finish the start first: no container may run untracked."""
         starting = asyncio.ensure_future(runner.start(container))
         try:
             running = await asyncio.shield(starting)

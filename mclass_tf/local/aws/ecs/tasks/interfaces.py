@@ -40,7 +40,7 @@ def create(task: Task, *, others: Iterable[Task]) -> Interface:
         )
     in_zone = Counter(other.availability_zone for other in others)
     subnet, address = min(candidates, key=lambda candidate: in_zone[candidate[0].availability_zone])
-    return _create_interface(task, ec2=ec2, subnet=subnet, address=address, network=network)
+    return _create(task, ec2=ec2, subnet=subnet, address=address, network=network)
 
 
 def delete(task: Task) -> None:
@@ -49,9 +49,7 @@ def delete(task: Task) -> None:
         ec2_backends[task.launch.account_id][task.launch.region].enis.pop(task.interface.id, None)
 
 
-def _create_interface(
-    task: Task, *, ec2: Any, subnet: Any, address: str, network: Mapping[str, Any]
-) -> Interface:
+def _create(task: Task, *, ec2: Any, subnet: Any, address: str, network: Mapping[str, Any]) -> Interface:
     created = ec2.create_network_interface(
         subnet,
         address,

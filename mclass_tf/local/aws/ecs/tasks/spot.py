@@ -14,9 +14,8 @@ _SPOT = "FARGATE_SPOT"
 def interrupt(*, account_id: str, region: str, task: str) -> Task:
     """Interrupt the task with this id or ARN. Raise ValueError if that is impossible. Call it under the lock."""
     task_id = task.rsplit("/", maxsplit=1)[-1]
-    interrupted = next(
-        (entry for entry in runner_holder.all(account_id, region) if entry.id == task_id), None
-    )
+    tasks = runner_holder.all(account_id, region)
+    interrupted = next((entry for entry in tasks if entry.id == task_id), None)
     if interrupted is None or runner_holder.runner is None or interrupted.is_stopped:
         raise ValueError(f"no task {task_id} runs in account {account_id}, {region}")
     if interrupted.capacity_provider != _SPOT:

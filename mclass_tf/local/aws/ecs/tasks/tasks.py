@@ -23,9 +23,9 @@ _STOPPED_KEPT = 500
 
 
 class TaskManager:
-    """Create it in the thread of the event loop, where `run` runs in the background. Call methods that take or return tasks under the lock.
+    """Create it in the thread of the event loop, where `run` runs in the background.
 
-    `stopped` are tasks of an earlier instance that are still described.
+    Call methods that take or return tasks under the lock. `stopped` are tasks of an earlier instance that are still described.
     """
 
     def __init__(
@@ -171,9 +171,8 @@ class TaskManager:
     # ---- in the loop
 
     def _start_lifecycle(self, lifecycle: TaskLifecycle) -> None:
-        self._running[lifecycle.task.id] = asyncio.create_task(
-            self._run_to_end(lifecycle), name=f"task {lifecycle.task.id}"
-        )
+        task_id = lifecycle.task.id
+        self._running[task_id] = asyncio.create_task(self._run_to_end(lifecycle), name=f"task {task_id}")
 
     async def _run_to_end(self, lifecycle: TaskLifecycle) -> None:
         await lifecycle.run()
