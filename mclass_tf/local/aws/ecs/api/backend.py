@@ -38,7 +38,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         name = request.get("clusterName") or "default"
         existing = self.clusters.get(name)
         if existing is not None and existing.status == "ACTIVE":
-            return existing  # as ECS does; moto would replace the cluster and lose its settings
+            return existing  # CreateCluster is idempotent; moto would lose the settings
         self._check_cluster(request)
         return super().create_cluster(
             name,

@@ -296,8 +296,8 @@ def rollback_progress(configuration: Mapping[str, Any], *, before: Progress) -> 
             StageStep(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
             StageStep(stage="CLEAN_UP"),
         )
-    options = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
-    return Progress(steps=steps, hooks=options, is_rollback=True, pauses=before.pauses)
+    hooks = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
+    return Progress(steps=steps, hooks=hooks, is_rollback=True, pauses=before.pauses)
 
 
 _BAKING = StageStep(stage="BAKE_TIME")  # its length also depends on alarms: see scheduler/settling.py

@@ -97,7 +97,7 @@ class _RollingUpdate:
             return
         coming = _count(self._new, TaskCondition.PENDING) + _count(self._new, TaskCondition.STARTING)
         surplus = len(self._new) - self._view.desired if coming == 0 else 0
-        while unhealthy and (surplus > 0 or self._is_full()):
+        while unhealthy and (surplus > 0 or self._lacks_capacity()):
             self._stop([unhealthy.pop(0)], StopCause.HEALTH)
             surplus -= 1
 
@@ -118,7 +118,7 @@ class _RollingUpdate:
         good = [task for task in self._remaining(self._new) if task.condition is not TaskCondition.UNHEALTHY]
         return self._view.desired - len(good) - self._view.held
 
-    def _is_full(self) -> bool:
+    def _lacks_capacity(self) -> bool:
         return self._view.may_launch and self._needed() > 0 and self._capacity_left() <= 0
 
     def _startable(self) -> int:
@@ -131,7 +131,7 @@ class _RollingUpdate:
 
     def _is_stuck(self, start: int) -> bool:
         settled = all(task.condition is TaskCondition.HEALTHY for task in self._view.tasks)
-        return bool(self._is_full() and start == 0 and not self._stops and self._old and settled)
+        return bool(self._lacks_capacity() and start == 0 and not self._stops and self._old and settled)
 
 
 def _count(tasks: Iterable[TaskView], condition: TaskCondition) -> int:

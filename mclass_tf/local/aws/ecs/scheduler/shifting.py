@@ -31,7 +31,7 @@ def shift_traffic(step: StageStep, *, service: Service, world: SchedulerWorld) -
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):
             if step.wires:
-                _wire(route, service=service, world=world)
+                _add_missing_group(route, service=service, world=world)
             if share is not None:
                 _shift(route, share, service=service, world=world)
     record_shares(service, production=step.production, test=step.test)
@@ -67,7 +67,7 @@ def _routes(service: Service, kind: str) -> Iterator[_Route]:
             )
 
 
-def _wire(route: _Route, *, service: Service, world: SchedulerWorld) -> None:
+def _add_missing_group(route: _Route, *, service: Service, world: SchedulerWorld) -> None:
     """Add the missing target group to the rule, without moving traffic, so that the load balancer checks its targets."""
     weights = world.weights(service.account_id, service.region, route.rule)
     if weights and not {route.own, route.other} <= set(weights):
