@@ -33,7 +33,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- clusters
 
-    def create(self, request: Mapping[str, Any]) -> Any:
+    def create_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.CREATE_CLUSTER)
         name = request.get("clusterName") or "default"
         existing = self.clusters.get(name)
@@ -49,7 +49,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             request.get("defaultCapacityProviderStrategy") or [],
         )
 
-    def update(self, request: Mapping[str, Any]) -> Any:
+    def update_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
         self.active_cluster(request.get("cluster"))
         self._check_cluster(request)
@@ -57,7 +57,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             request.get("cluster"), request.get("settings"), request.get("configuration"), None
         )
 
-    def put_providers(self, request: Mapping[str, Any]) -> Any:
+    def put_cluster_providers(self, request: Mapping[str, Any]) -> Any:
         cluster = self.active_cluster(request.get("cluster"))
         self._check_cluster(request)
         kept = set(request.get("capacityProviders") or [])
@@ -118,7 +118,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- task definitions
 
-    def register(self, request: Mapping[str, Any]) -> Any:
+    def register_task_definition_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.REGISTER_TASK_DEFINITION)
         task_definition.check_task_definition(request, account_id=self.account_id)
         registered = super().register_task_definition(
@@ -197,7 +197,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         settings["taskDefinition"] = definition.arn
         if not settings["launchType"] and not settings["capacityProviderStrategy"]:
             settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
-        self._check(settings, cluster=cluster, definition=definition)
+        self._check_service(settings, cluster=cluster, definition=definition)
         created = service.Service(
             name=name,
             arn=f"arn:aws:ecs:{self.region_name}:{self.account_id}:service/{cluster.name}/{name}",
@@ -230,7 +230,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         )
         if changes.get("capacityProviderStrategy"):
             changes["launchType"] = None
-        self._check({**current.settings, **changes}, cluster=cluster, definition=definition)
+        self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current
@@ -288,7 +288,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             if task.launch.cluster_arn == cluster.arn
         ]
 
-    def _check(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
+    def _check_service(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
         check_service(
             settings,
             cluster=cluster,

@@ -38,13 +38,13 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return backend
 
     def create_cluster(self) -> Any:
-        return ActionResult({"cluster": self._backend.create(self._request)})
+        return ActionResult({"cluster": self._backend.create_cluster_from(self._request)})
 
     def update_cluster(self) -> Any:
-        return ActionResult({"cluster": self._backend.update(self._request)})
+        return ActionResult({"cluster": self._backend.update_cluster_from(self._request)})
 
     def put_cluster_capacity_providers(self) -> Any:
-        return ActionResult({"cluster": self._backend.put_providers(self._request)})
+        return ActionResult({"cluster": self._backend.put_cluster_providers(self._request)})
 
     def describe_capacity_providers(self) -> str:
         """Describe the Fargate providers, which AWS predefines. moto knows only created ones."""
@@ -63,7 +63,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return self._json({"capacityProviders": providers, "failures": failures})
 
     def register_task_definition(self) -> Any:
-        registered = self._backend.register(self._request)
+        registered = self._backend.register_task_definition_from(self._request)
         return ActionResult({"taskDefinition": registered, "tags": registered.tags})
 
     def create_service(self) -> str:
