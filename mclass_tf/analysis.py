@@ -1,4 +1,4 @@
-"""How the new version is judged against the old one while it has production traffic; pure."""
+"""The analysis: judge the new version against the old one under production traffic. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MIN_REQUESTS = (1, 1_000_000_000)
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 
-_Z = 1.959963984540054  # of the normal distribution, 95 % lie within so many standard deviations
-_FEWEST_ERRORS = 5  # before there are as many requests as are asked for, fewer errors may be chance
+_Z = 1.959963984540054  # 95 % of the normal distribution lie within this many standard deviations
+_FEWEST_ERRORS = 5  # with fewer than `min_requests` requests, fewer errors than this may be chance
 _TENTH = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the new version may be worse by before it is rolled back.
+    """How much worse than the old version the new one may be before it is rolled back.
 
-    `max_error_percent`: by so many percentage points more of its answers may be 5xx than of the old version's.
-    `max_latency_ratio`: its 99th percentile may be so many times the old version's; one below `latency_floor_seconds` is
-    never too slow. With fewer than `min_requests` answered the comparison is inconclusive.
+    `max_error_percent`: the new version's share of 5xx responses may exceed the old one's by this many percentage points.
+    `max_latency_ratio`: its 99th percentile may be this many times the old one's. A percentile below `latency_floor_seconds`
+    is never too slow. With fewer than `min_requests` requests, the analysis is inconclusive.
     """
 
     is_on: bool = True
@@ -35,7 +35,7 @@ class Limits:
 
 
 class Answers(Protocol):
-    """What was counted of one version: requests, those of them that failed, the 99th percentile in seconds if known."""
+    """The metrics of one version: requests, failed requests, and 99th percentile of latency in seconds, if known."""
 
     @property
     def requests(self) -> int: ...
@@ -47,19 +47,19 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """`verdict` is PASSED, FAILED or INCONCLUSIVE; `reason` says why, with figures."""
+    """`verdict` is PASSED, FAILED or INCONCLUSIVE. `reason` gives the figures."""
 
     verdict: str
     reason: str
 
 
 def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
-    """Return what the figures prove.
+    """Compare the metrics of both versions.
 
-    FAILED needs evidence: that the new version's share of errors is above what is allowed must hold at the lower end of its
-    95 % confidence interval, and of fewer requests than `min_requests` five must have failed at least; the 99th percentile
-    is compared with enough requests on both sides alone. What has not failed has PASSED with enough requests, and is
-    INCONCLUSIVE with fewer. Where the old version had no requests, none of them is taken to have failed.
+    FAILED needs evidence. The lower end of the 95 % confidence interval of the new version's share of errors must exceed the
+    allowed share. With fewer than `min_requests` requests, at least five must also have failed. The 99th percentiles are only
+    compared if both versions had enough requests. Otherwise the verdict is PASSED with enough requests, and INCONCLUSIVE with
+    fewer. An old version without requests counts as one without errors.
     """
     if _fails_too_often(new, old, limits):
         points = (
@@ -75,7 +75,7 @@ def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
 
 
 def shares(new: Answers, old: Answers) -> str:
-    """Return how much failed of either version: "new 0.2 % of 512 requests failed, old 0.0 % of 9,730"."""
+    """Return the share of errors of both versions: "new 0.2 % of 512 requests failed, old 0.0 % of 9,730"."""
     after = f"{_percent(old)} of {old.requests:,}" if old.requests else "had no requests"
     if not new.requests:
         return f"new had no requests, old {after}"
@@ -97,7 +97,7 @@ def lower_bound(errors: int, requests: int) -> float:
 
 
 def _fails_too_often(new: Answers, old: Answers, limits: Limits) -> bool:
-    # Of an old version that was hardly asked, what is certain to fail counts: one error of one request is no 100 %.
+    # If the old version had few requests, use its lower bound: one error in one request does not prove 100 %.
     before = _share(old) if _is_enough(old, limits) else lower_bound(old.errors, old.requests)
     allowed = before + limits.max_error_percent / 100
     return _is_enough(new, limits) and lower_bound(new.errors, new.requests) > allowed
@@ -144,6 +144,6 @@ def _seconds(value: float | None) -> str:
 
 
 def _percent(side: Answers) -> str:
-    """Return the share that failed; less than a tenth of a per cent is not told as nothing."""
+    """Return the share of errors; a small one must not look like zero."""
     percent = 100 * _share(side)
     return "<0.1 %" if 0 < percent < _TENTH else f"{percent:.1f} %"

@@ -1,4 +1,4 @@
-"""Where a URL of a load balancer really is: on AWS the URL itself, on the local AWS a port of this machine."""
+"""Connect to a URL of a load balancer: on AWS, to the URL itself; on the local AWS, to a port of this machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mclass_tf.trust import Trust
 _NOBODY = Trust()
 _PORTS = {"http": 80, "https": 443}
 _ASK_SECONDS = 10.0
-_BODY_LIMIT = 64 * 1024  # of an answer that is looked into
+_BODY_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where to connect (`host`, `port`) and what to say there: `host_header`, and `server_name` for TLS.
+    """Where to connect (`host`, `port`), the Host header to send, and the `server_name` for TLS.
 
-    `trust` says whom TLS lets answer: nobody, as long as nothing else is said.
+    `trust` determines which certificates TLS accepts: by default none.
     """
 
     scheme: str
@@ -41,14 +41,14 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpAnswer:
-    """What came back; of the body at most 64 KiB."""
+    """An HTTP response; `body` has at most 64 KiB."""
 
     status: int
     body: bytes
 
 
 def resolve(cloud: Cloud, url: str) -> Endpoint:
-    """Return where `url` is; raise EndpointError where nothing on the local AWS has its name and port."""
+    """Return the endpoint of `url`; raise EndpointError if no load balancer of the local AWS listens there."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or _PORTS[parts.scheme]
@@ -75,7 +75,7 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """`port` is the one that AWS would listen on, `host` and `local_port` where it is on this machine."""
+    """`port` is the port on AWS; `host` and `local_port` are its address on this machine."""
 
     port: int
     protocol: str
@@ -123,13 +123,13 @@ def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
 
 
 class UntrustedError(ConnectionError):
-    """What answers shows another certificate than the one that it must show."""
+    """The server shows another certificate than the required one."""
 
 
 def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
-    """GET `path`, over a connection of its own, without following a redirect.
+    """GET `path` over a new connection, without following redirects.
 
-    Raises OSError where nothing answers: UntrustedError where somebody does who need not be the load balancer.
+    Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer.
     """
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
     try:
@@ -148,10 +148,10 @@ def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:
     if endpoint.scheme != "https":
         return _connection(endpoint, seconds=seconds)
     refused = "no certificate is known that it could show"
-    for way in endpoint.trust.ways(endpoint.server_name):
+    for handshake in endpoint.trust.handshakes(endpoint.server_name):
         plain = _connection(endpoint, seconds=seconds)
         try:
-            return way.wrap(plain)
+            return handshake.wrap(plain)
         except ssl.SSLCertVerificationError as error:
             plain.close()
             refused = getattr(error, "verify_message", "") or str(error.strerror)
