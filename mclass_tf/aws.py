@@ -194,7 +194,9 @@ class Aws:
             # A custom endpoint is reached directly, not over the proxy for the internet.
             proxies={} if has_endpoint else None,
         )
-        make: Any = self._session().client  # untyped, since the name is a variable; the properties below have the types
+        make: Any = (
+            self._session().client
+        )  # untyped, since the name is a variable; the properties below have the types
         client = make(
             service,
             endpoint_url=access.endpoint_url,
