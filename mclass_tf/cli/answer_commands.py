@@ -1,4 +1,4 @@
-"""The commands that answer a rollout that is under way: continue, abort."""
+"""The commands that answer a rollout under way: continue, abort."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def continue_rollout(call: Call) -> Outcome:
 
 
 def continued(done: Continued) -> Outcome:
-    """Return the outcome of an answer to a rollout that another command watches."""
+    """Return the outcome of a `continue` for a rollout that another command watches."""
     stage = done.stage.lower().replace("_", " ")
     return Outcome(
         text=f"{done.environment} continues after {stage}; the command that started the release shows the rest",

@@ -1,4 +1,4 @@
-"""The commands on environments: each runs a flow and returns its outcome."""
+"""The commands on environments. Each runs a flow and returns its outcome."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def plan(call: Call) -> Outcome:
 
 
 def _writable(file: Path | None) -> None:
-    """Refuse a file that could not be written before anything takes its time."""
+    """Raise UsageError for an unwritable file before any slow work."""
     if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
 
@@ -155,7 +155,7 @@ def apply(call: Call) -> Outcome:
 
 
 def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
-    """Make the plan that is to be applied, unless there is a saved one that is still of what the files say."""
+    """Make the plan to apply, unless a saved plan is still up to date."""
     old = flows.outdated(session)
     if old is None and flows.has_saved_plan(session):
         return None
@@ -163,7 +163,7 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
         if not call.arguments.yes:
             require_terminal("apply")
         return flows.make_plan(session)
-    # Nobody who has read the old plan has seen the new one: it is applied where somebody is asked, or has agreed beforehand.
+    # The user has only seen the old plan. Apply a new one only if they can be asked, or agreed beforehand.
     if not (call.arguments.yes or sys.stdin.isatty()):
         raise old
     session.report(f"{old.message}: planning anew")
@@ -171,10 +171,10 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
 
 
 def _ask(call: Call, made: Mapping[str, Session]) -> None:
-    """Ask before plans that were made just now are applied; raise ApprovalRefusedError at the first no."""
+    """Ask before new plans are applied; raise ApprovalRefusedError at the first no."""
     for name, session in made.items():
         if not confirm(call, f"Apply this in {name} on {session.cloud.label}?"):
-            # Were the plans kept, the next apply would take them without asking.
+            # The next apply would use saved plans without asking.
             for planned in made.values():
                 flows.discard_plan(planned)
             raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")

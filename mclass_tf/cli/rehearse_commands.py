@@ -1,4 +1,4 @@
-"""The command that rehearses: a release under traffic, or a fault, and its report."""
+"""The command rehearse: a release under traffic, perhaps with a fault, and its report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(call: Call) -> Outcome:
     request.scenario()
     name = _environment(call)
     file = _file(call, name=name, request=request)
-    # A rehearsal is on the local AWS, whether or not that was said.
+    # A rehearsal always runs on the local AWS, with or without --local.
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
     live = live_view()
@@ -63,15 +63,15 @@ def _environment(call: Call) -> str:
 
 
 def _file(call: Call, *, name: str, request: Request) -> Path:
-    """Return where the page goes; refuse a place that cannot be written before anything takes its time."""
-    asked: Path | None = call.arguments.report
+    """Return the path of the report; raise UsageError for an unwritable one before any slow work."""
+    requested: Path | None = call.arguments.report
     scenario = request.fault or (f"without-{request.without}" if request.without else "")
     folder = call.project.home / "rehearsal"
-    if asked is None:
+    if requested is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     origin = f"from-{request.source}" if request.source else ""
     parts = (name, origin, request.strategy, scenario, request.at)
-    file = asked or folder / f"{'-'.join(part for part in parts if part)}.html"
+    file = requested or folder / f"{'-'.join(part for part in parts if part)}.html"
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
     return file
@@ -87,7 +87,7 @@ def _outcome(report: Report, file: Path) -> Outcome:
 
 
 def _error(report: Report) -> MclassError:
-    """Return the error of a rehearsal that did not pass: the release's own where that was to succeed, else the requests'."""
+    """Return the error of a rehearsal that did not pass: the release's if it should have succeeded, else the verdict's."""
     release = report.shown.rehearsal.release
     hint = "the report shows which, and which setting would have prevented it"
     if not report.scenario and release is not None and release.outcome == "failed":

@@ -1,4 +1,4 @@
-"""The commands on what runs: release, rollback, render, status."""
+"""The commands release, rollback, render and status."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def rollback(call: Call) -> Outcome:
 
 
 def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> Outcome:
-    """Return the outcome of what brings an image into service in `session`'s environment."""
+    """Do `work`, which releases an image in `session`'s environment; return its outcome."""
     live = live_view()
     try:
         released = work(report_above_progress(session, live), live)
@@ -65,7 +65,7 @@ def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> O
 
 
 def live_view() -> Live:
-    """Return what shows a rollout on standard error."""
+    """Return the display of a rollout on standard error."""
     return Live(
         sys.stderr,
         width=shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None,
@@ -73,22 +73,18 @@ def live_view() -> Live:
 
 
 def report_above_progress(session: Session, live: Live) -> Session:
-    """Return the session as one whose news comes above the rollout that is shown."""
-    return replace(session, report=partial(_tell_above, live, session.report))
-
-
-def _tell_above(live: Live, tell: Callable[[str], None], text: str) -> None:
-    live.above(text, tell)
+    """Return a session that reports above the displayed rollout."""
+    return replace(session, report=partial(live.above, report=session.report))
 
 
 def not_rolled_out(session: Session, error: RolloutError) -> Outcome:
-    """Return the outcome of a rollout that did not end well."""
+    """Return the outcome of a failed rollout."""
     failed = Outcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**rollout_document(session.environment.name, error), **failed.document})
 
 
 def served(session: Session, released: Released) -> Outcome:
-    """Return the outcome of what serves now."""
+    """Return the outcome of a release that serves, verified or not."""
     document = rollout_document(released.environment, released)
     if released.verification.ok:
         return Outcome(text=_summary(released), document=document)
@@ -103,7 +99,7 @@ def served(session: Session, released: Released) -> Outcome:
 
 
 def rollout_document(environment: str, attempt: Released | RolloutError) -> dict[str, Any]:
-    """Return an attempt as JSON tells it. One that failed has neither times nor a verification."""
+    """Return an attempt for --json. A failed one has neither times nor a verification."""
     times, verification, analysis = {}, {}, attempt.analysis
     if isinstance(attempt, Released):
         report = attempt.verification
@@ -149,7 +145,7 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
 
 
 def ask_what_now(live: Live) -> Choice:
-    """Ask what an interrupt means. Without a terminal, or at a second interrupt, the rollout is left to ECS."""
+    """Ask how to handle an interrupt. Without a terminal, or at a second interrupt, detach."""
     live.keep()
     if not sys.stdin.isatty():
         return Choice.LEAVE
@@ -162,7 +158,7 @@ def ask_what_now(live: Live) -> Choice:
                 return Choice.KEEP
             case "r" | "roll back" | "rollback":
                 return Choice.ROLL_BACK
-        if not answer:  # the terminal has gone
+        if not answer:  # the terminal is closed
             return Choice.LEAVE
 
 
@@ -232,7 +228,7 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
 
 def status_text(state: flows.ServiceStatus) -> str:
     revision = state.task_definition_arn.rsplit("/", 1)[-1]
-    # While a rollout is under way the service names what it brings, which may have no production traffic yet.
+    # During a rollout, the service has the new task definition, which may not get production traffic yet.
     runs = "runs" if state.deployment is None else "will run"
     lines = [
         f"{state.environment} {runs} {state.digest or 'no image yet'} ({revision})",

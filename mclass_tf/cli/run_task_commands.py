@@ -1,4 +1,4 @@
-"""The command that runs another one, once, in the image that serves: `run ENV -- CMD`."""
+"""The command `run ENV -- CMD`: run CMD once, in the image that serves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mclass_tf.cli.outcome import Outcome
 
 def run(call: Call) -> Outcome:
     session = open_environment(call, call.arguments.environment)
-    # With --json standard output is the document's.
+    # With --json, standard output is reserved for the document.
     stream = sys.stderr if call.arguments.json else sys.stdout
     ran = flows.run_command(
         session, call.arguments.argv, show=partial(_show, stream), timeout=call.arguments.timeout
@@ -43,12 +43,12 @@ def run_document(ran: flows.Ran) -> dict[str, Any]:
 
 
 def _why(ran: flows.Ran) -> str:
-    """Return what ECS adds to an exit code, such as that the memory was used up; every task ends with its container."""
+    """Return ECS's reason for the container's exit, such as that it ran out of memory, or ""."""
     reason = ran.finished.container_reason
     return f": {reason}" if reason else ""
 
 
 def _show(stream: TextIO, line: str) -> None:
-    # A reader that has gone (`| head`) stops no work.
+    # A closed pipe (`| head`) must not stop the work.
     with suppress(OSError):
         print(terminal.safe(line), file=stream, flush=True)

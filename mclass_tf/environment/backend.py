@@ -1,4 +1,4 @@
-"""backend.hcl: where the state lies, as far as this package must know it."""
+"""Read backend.hcl: the location of the state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.environment.text import shown
 
 
 def read(file: Path, evaluate: values.Evaluate) -> Backend:
-    """Return the backend; raise ConfigurationError with file, line and key where it is wrong."""
+    """Return the backend; raise ConfigurationError with file, line and key if it is wrong."""
     given = values.read(file, evaluate)
     bucket = _required(given, "bucket")
     if not BUCKET.fullmatch(bucket):

@@ -1,4 +1,4 @@
-"""What environment.toml says of releases and promotions."""
+"""Read the tables [release] and [promotion] of environment.toml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEVERITY = re.compile("|".join((*SEVERITIES[1:], "NONE")))
 
 
 def release(table: Table) -> ReleaseSettings:
-    """Return what `[release]` says."""
+    """Return the settings of `[release]`."""
     default = ReleaseSettings()
     settings = ReleaseSettings(
         stall_after=table.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
@@ -37,7 +37,7 @@ def release(table: Table) -> ReleaseSettings:
         before=_commands(table),
         analysis=_analysis(table.table("analysis")),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return settings
 
 
@@ -59,7 +59,7 @@ def _commands(table: Table) -> tuple[str, ...]:
 
 
 def _strategy(table: Table) -> Strategy:
-    """Return the strategy, within ECS's limits; what another strategy has is refused."""
+    """Return the strategy, within ECS's limits; reject settings of other strategies."""
     usual = Strategy()
     minutes = "whole minutes, from 0 to 1440"
     name = table.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name
@@ -119,7 +119,7 @@ def _analysis(table: Table) -> analysis.Limits:
             "min_requests", analysis.MIN_REQUESTS, "a number of requests from 1", usual.min_requests
         ),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return limits
 
 
@@ -136,12 +136,12 @@ def _hooks(table: Table) -> tuple[Hook, ...]:
         )
         if not hooks[-1].stages:
             raise hook.error("stages", "is missing or empty", stages)
-        hook.nothing_else()
+        hook.reject_unknown_keys()
     return tuple(hooks)
 
 
 def promotion(table: Table) -> PromotionSettings:
-    """Return what `[promotion]` says."""
+    """Return the settings of `[promotion]`."""
     default = PromotionSettings()
     settings = PromotionSettings(
         soak_minutes=table.number("soak_minutes", _SOAK, "minutes, from 0 to 43200") or default.soak_minutes,
@@ -151,5 +151,5 @@ def promotion(table: Table) -> PromotionSettings:
         or default.refuse_findings,
         allow_yes=table.flag("allow_yes", default.allow_yes),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return settings

@@ -1,4 +1,4 @@
-"""A table of environment.toml while it is being read: each value checked, and what nobody asked for refused."""
+"""Read a table of environment.toml: check each value, and reject unknown keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mclass_tf.lines import line_of, parse_toml
 
 
 class Table:
-    """environment.toml while it is being read: remembers which keys were asked for."""
+    """A table of environment.toml. It remembers which keys were read, to reject the others."""
 
     def __init__(self, file: Path, values: Mapping[str, Any]) -> None:
         self.file = file
@@ -46,9 +46,9 @@ class Table:
         value = self.values.get(key)
         if value is None:
             return None
-        # In Python true is a number.
+        # In Python, bool is a subclass of int.
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+        # Division would be inexact: 0.3 / 0.1 is not 3 in floating point.
         if (
             not is_number
             or not bounds[0] <= value <= bounds[1]
@@ -83,7 +83,7 @@ class Table:
         return tuple(value)
 
     def table(self, key: str) -> Table:
-        """Return what stands below `[key]`; nothing where there is no such table."""
+        """Return the table `[key]`, an empty one if it is missing."""
         self._asked.add(key)
         value = self.values.get(key, {})
         if not isinstance(value, dict):
@@ -91,14 +91,14 @@ class Table:
         return Table(self.file, value)
 
     def tables(self, key: str) -> tuple[Table, ...]:
-        """Return what stands below each `[[key]]`."""
+        """Return the tables `[[key]]`."""
         self._asked.add(key)
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             raise self.error(key, f"is {shown(value)}", f"{key} is a list of tables: [[{key}]]")
         return tuple(Table(self.file, each) for each in value)
 
-    def nothing_else(self) -> None:
+    def reject_unknown_keys(self) -> None:
         for key in self.values:
             if key not in self._asked:
                 raise self.error(key, "is not a setting", f"settings: {', '.join(sorted(self._asked))}")
