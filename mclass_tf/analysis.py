@@ -19,7 +19,7 @@ _TENTH = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class AnalysisLimits:
     """How much worse than the old version the new one may be before it is rolled back.
 
     `max_error_percent`: the new version's share of 5xx responses may exceed the old one's by this many percentage points.
@@ -34,7 +34,7 @@ class Limits:
     min_requests: int = 100
 
 
-class Answers(Protocol):
+class VersionMetrics(Protocol):
     """The metrics of one version: requests, failed requests, and 99th percentile of latency in seconds, if known."""
 
     @property
@@ -46,14 +46,14 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judgement:
     """`verdict` is PASSED, FAILED or INCONCLUSIVE. `reason` gives the figures."""
 
     verdict: str
     reason: str
 
 
-def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
+def judge(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> Judgement:
     """Compare the metrics of both versions.
 
     FAILED needs evidence. The lower end of the 95 % confidence interval of the new version's share of errors must exceed the
@@ -65,16 +65,16 @@ def judge(new: Answers, old: Answers, limits: Limits) -> Judged:
         points = (
             f"{limits.max_error_percent:g} percentage point{'' if limits.max_error_percent == 1 else 's'}"
         )
-        return Judged(verdict=FAILED, reason=f"{shares(new, old)}; at most {points} more is allowed")
+        return Judgement(verdict=FAILED, reason=f"{shares(new, old)}; at most {points} more is allowed")
     if _is_too_slow(new, old, limits):
         allowed = f"at most {limits.max_latency_ratio:g} times that is allowed"
-        return Judged(verdict=FAILED, reason=f"{_percentiles(new, old)}; {allowed}")
+        return Judgement(verdict=FAILED, reason=f"{_percentiles(new, old)}; {allowed}")
     if new.requests >= limits.min_requests:
-        return Judged(verdict=PASSED, reason=f"{shares(new, old)}; {_latency(new, old, limits)}")
-    return Judged(verdict=INCONCLUSIVE, reason=_too_few(new, old, limits))
+        return Judgement(verdict=PASSED, reason=f"{shares(new, old)}; {_latency(new, old, limits)}")
+    return Judgement(verdict=INCONCLUSIVE, reason=_too_few(new, old, limits))
 
 
-def shares(new: Answers, old: Answers) -> str:
+def shares(new: VersionMetrics, old: VersionMetrics) -> str:
     """Return the share of errors of both versions: "new 0.2 % of 512 requests failed, old 0.0 % of 9,730"."""
     after = f"{_percent(old)} of {old.requests:,}" if old.requests else "had no requests"
     if not new.requests:
@@ -96,34 +96,34 @@ def lower_bound(errors: int, requests: int) -> float:
     return max(0.0, (middle - reach) / (1 + spread))
 
 
-def _fails_too_often(new: Answers, old: Answers, limits: Limits) -> bool:
+def _fails_too_often(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> bool:
     # If the old version had few requests, use its lower bound: one error in one request does not prove 100 %.
     before = _share(old) if _is_enough(old, limits) else lower_bound(old.errors, old.requests)
     allowed = before + limits.max_error_percent / 100
     return _is_enough(new, limits) and lower_bound(new.errors, new.requests) > allowed
 
 
-def _is_enough(side: Answers, limits: Limits) -> bool:
+def _is_enough(side: VersionMetrics, limits: AnalysisLimits) -> bool:
     return side.requests >= limits.min_requests or side.errors >= _FEWEST_ERRORS
 
 
-def _is_too_slow(new: Answers, old: Answers, limits: Limits) -> bool:
+def _is_too_slow(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> bool:
     if new.p99 is None or old.p99 is None or min(new.requests, old.requests) < limits.min_requests:
         return False
     return new.p99 > limits.latency_floor_seconds and new.p99 > limits.max_latency_ratio * old.p99
 
 
-def _share(side: Answers) -> float:
+def _share(side: VersionMetrics) -> float:
     return min(side.errors / side.requests, 1.0) if side.requests else 0.0
 
 
-def _too_few(new: Answers, old: Answers, limits: Limits) -> str:
+def _too_few(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> str:
     if not new.requests:
         return "CloudWatch tells of no requests to the new version"
     return f"too little traffic to judge by ({limits.min_requests:,} requests are needed): {shares(new, old)}"
 
 
-def _latency(new: Answers, old: Answers, limits: Limits) -> str:
+def _latency(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> str:
     if new.p99 is None or old.p99 is None:
         return "latency not compared: too little is known of it yet"
     if old.requests < limits.min_requests:
@@ -131,11 +131,11 @@ def _latency(new: Answers, old: Answers, limits: Limits) -> str:
     return _percentiles(new, old)
 
 
-def _percentiles(new: Answers, old: Answers) -> str:
+def _percentiles(new: VersionMetrics, old: VersionMetrics) -> str:
     return f"99th percentile: new {_seconds(new.p99)}, old {_seconds(old.p99)}"
 
 
-def _requests(side: Answers) -> str:
+def _requests(side: VersionMetrics) -> str:
     return f"{side.requests:,} request{'' if side.requests == 1 else 's'}"
 
 
@@ -143,7 +143,7 @@ def _seconds(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f} s"
 
 
-def _percent(side: Answers) -> str:
+def _percent(side: VersionMetrics) -> str:
     """Return the share of errors; a small one must not look like zero."""
     percent = 100 * _share(side)
     return "<0.1 %" if 0 < percent < _TENTH else f"{percent:.1f} %"

@@ -46,7 +46,7 @@ class _Page:
     is_cut: bool
 
 
-class Names:
+class AttemptNames:
     """Lists names below prefixes of one bucket."""
 
     def __init__(self, s3: Any, bucket: str, *, now: Callable[[], dt.datetime]) -> None:

@@ -7,7 +7,7 @@ If a response gets lost, the client retries a write that was already stored, and
 after a failed condition the writer first reads who holds the lease.
 
 A holder on a machine that slept may have lost the lease without noticing. So it reads the lease again before each call that
-changes the service (`Held.require`), and stops if the lease is no longer its own.
+changes the service (`HeldLease.require`), and stops if the lease is no longer its own.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -105,9 +105,9 @@ class Lease:
         return current.holder
 
     @contextmanager
-    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[Held]:
+    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[HeldLease]:
         """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it."""
-        held = Held(self, holder, etag=self._take(holder))
+        held = HeldLease(self, holder, etag=self._take(holder))
         over = threading.Event()
 
         def renew() -> None:
@@ -221,7 +221,7 @@ class Lease:
         return str(answer["ETag"])
 
 
-class Held:
+class HeldLease:
     """A lease that this process holds."""
 
     def __init__(self, lease: Lease, holder: Holder, *, etag: str) -> None:

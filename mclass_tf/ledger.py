@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mclass_tf import attempt_names, stored
-from mclass_tf.attempt_names import Names
+from mclass_tf.attempt_names import AttemptNames
 from mclass_tf.aws import Aws, error_code, error_message
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, Hint, LedgerError
@@ -69,7 +69,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class AttemptStart:
     """What is known of an attempt before it changes anything. `command` is "release", "rollback" or "promote".
 
     `digest` is the image's, `revision` the image's git revision, `commit` the project's; "" if unknown. `plan_sha256` and
@@ -112,7 +112,7 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smoke:
+class SmokeResult:
     """The smoke test of one path. `problem` is "" if the new version answered well."""
 
     path: str
@@ -129,7 +129,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class VersionCounts:
     """The load balancer's metrics of one version: requests, 5xx responses, and 99th percentile of latency in seconds."""
 
     requests: int
@@ -146,17 +146,17 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class AnalysisResult:
     """The result of an analysis. `verdict` is "passed", "failed" or "inconclusive"."""
 
     verdict: str
     reason: str
-    new: Answered
-    old: Answered
+    new: VersionCounts
+    old: VersionCounts
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOff:
+class OneOffResult:
     """A command that ran in the new version before the rollout. `exit_code` is None if it never started."""
 
     command: str
@@ -165,7 +165,7 @@ class OneOff:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class AttemptEnd:
     """How an attempt ended. `is_verified`: the image served, and every check of `verify` passed.
 
     `smoke` is empty without a smoke test, and `analysis` is None without an analysis. `traffic` is None without a rollout, or
@@ -180,10 +180,10 @@ class Ended:
     is_verified: bool
     state_serial: int
     events: tuple[Event, ...] = ()
-    smoke: tuple[Smoke, ...] = ()
-    before: tuple[OneOff, ...] = ()
+    smoke: tuple[SmokeResult, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
 
@@ -197,7 +197,7 @@ def _require_time(text: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unreadable:
+class UnreadableRecord:
     """An attempt with an object that is damaged or foreign. `at` is S3's time of that object."""
 
     name: str
@@ -211,8 +211,8 @@ class Record:
     """One attempt. `ended` is None if it was cut off or is under way. Old records have no steps."""
 
     name: str
-    begun: Begun
-    ended: Ended | None
+    begun: AttemptStart
+    ended: AttemptEnd | None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -231,10 +231,10 @@ class Record:
         return self.ended is not None and self.ended.outcome != CUT_OFF
 
     @property
-    def ran(self) -> tuple[OneOff, ...]:
+    def ran(self) -> tuple[OneOffResult, ...]:
         """Return the commands that ran before the rollout, with their exit codes."""
         details = (step.details for step in self.steps if step.what == BEFORE)
-        return tuple(msgspec.convert(each, OneOff) for each in details)
+        return tuple(msgspec.convert(each, OneOffResult) for each in details)
 
     def last(self, what: str) -> Step | None:
         """Return the last step of the kind `what`."""
@@ -264,13 +264,13 @@ class Ledger:
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._s3 = aws.s3
-        self._names = Names(aws.s3, backend.bucket, now=aws.now)
+        self._names = AttemptNames(aws.s3, backend.bucket, now=aws.now)
         self._report = report
         self._bucket = backend.bucket
         folder = backend.key.rpartition("/")[0]
         self._prefix = "/".join(filter(None, [folder, "releases", environment])) + "/"
 
-    def begin(self, begun: Begun) -> str:
+    def begin(self, begun: AttemptStart) -> str:
         """Record the start of an attempt; return its name."""
         name = f"{attempt_names.stamp(dt.datetime.fromisoformat(begun.at))}-{secrets.token_hex(4)}"
         self._write(name, "started", asdict(begun))
@@ -281,7 +281,7 @@ class Ledger:
         """Record a step; `number` counts from 1."""
         self._write(name, f"step-{number:02d}", asdict(step))
 
-    def end(self, name: str, ended: Ended) -> None:
+    def end(self, name: str, ended: AttemptEnd) -> None:
         """Record the end of an attempt."""
         self._write(name, "ended", asdict(ended))
 
@@ -300,7 +300,7 @@ class Ledger:
         """Yield the readable ones of the latest `most` attempts. The others are reported, and prove nothing."""
         return self._readable(self.all_latest_first(most=most))
 
-    def all_latest_first(self, *, most: int) -> Iterator[Record | Unreadable]:
+    def all_latest_first(self, *, most: int) -> Iterator[Record | UnreadableRecord]:
         """Yield the latest `most` attempts. The first is read alone, the others in batches, each when it is needed."""
         return self._read_all(islice(self._names.latest_first(self._prefix), most))
 
@@ -344,14 +344,14 @@ class Ledger:
                 f"attempts have followed, `rollback --to {digest}` does not see this one"
             )
 
-    def _readable(self, attempts: Iterable[Record | Unreadable]) -> Iterator[Record]:
+    def _readable(self, attempts: Iterable[Record | UnreadableRecord]) -> Iterator[Record]:
         for each in attempts:
             if isinstance(each, Record):
                 yield each
             else:
                 self._report(f"an attempt is left out: {each.url} cannot be read: {each.reason}")
 
-    def _read_all(self, names: Iterable[str]) -> Iterator[Record | Unreadable]:
+    def _read_all(self, names: Iterable[str]) -> Iterator[Record | UnreadableRecord]:
         names, at_once = iter(names), 1
         while batch := list(islice(names, at_once)):
             # One by one, a long search would wait for the network a hundred times.
@@ -360,17 +360,17 @@ class Ledger:
             yield from (record for record in records if record is not None)
             at_once = _AT_ONCE
 
-    def _attempt(self, name: str) -> Record | Unreadable | None:
+    def _attempt(self, name: str) -> Record | UnreadableRecord | None:
         try:
             return self._record(name)
         except DamagedObjectError as error:
             key = error.url.removeprefix(f"s3://{self._bucket}/")
             at = self._s3.head_object(Bucket=self._bucket, Key=key)["LastModified"]
-            return Unreadable(name=name, at=at, url=error.url, reason=error.reason)
+            return UnreadableRecord(name=name, at=at, url=error.url, reason=error.reason)
 
     def _record(self, name: str) -> Record | None:
         """Return an attempt, None if it does not exist; raise DamagedObjectError if one of its objects cannot be read."""
-        begun, ended = self._read(name, "started", Begun), self._read(name, "ended", Ended)
+        begun, ended = self._read(name, "started", AttemptStart), self._read(name, "ended", AttemptEnd)
         if begun is None:
             return None
         steps = tuple(self._steps(name)) if ended is None else ended.steps
@@ -453,7 +453,7 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
     return stack
 
 
-def _planned(begun: Begun, step: Step) -> Begun:
+def _planned(begun: AttemptStart, step: Step) -> AttemptStart:
     """Return `begun` with the details of its step PLANNED."""
     return replace(
         begun,

@@ -40,7 +40,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpAnswer:
+class HttpResponse:
     """An HTTP response; `body` has at most 64 KiB."""
 
     status: int
@@ -74,7 +74,7 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listener:
+class LocalListener:
     """`port` is the port on AWS; `host` and `local_port` are its address on this machine."""
 
     port: int
@@ -84,15 +84,15 @@ class Listener:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadBalancer:
+class LocalLoadBalancer:
     name: str
     dns_name: str
     account_id: str
-    listeners: tuple[Listener, ...]
+    listeners: tuple[LocalListener, ...]
     certificates: tuple[str, ...]
 
 
-def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
+def load_balancers(cloud: Cloud) -> tuple[LocalLoadBalancer, ...]:
     """Return the load balancers of the local AWS, of all accounts."""
     try:
         document = ask(f"{cloud.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS, key=cloud.key)
@@ -102,12 +102,12 @@ def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
             hint=Hint("look at its log; ", ("local", "status"), " says where"),
         ) from None
     return tuple(
-        LoadBalancer(
+        LocalLoadBalancer(
             name=item["name"],
             dns_name=item["dns_name"],
             account_id=item["account_id"],
             listeners=tuple(
-                Listener(
+                LocalListener(
                     port=int(listener["port"]),
                     protocol=listener["protocol"],
                     host=listener["host"],
@@ -126,7 +126,7 @@ class UntrustedError(ConnectionError):
     """The server shows another certificate than the required one."""
 
 
-def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
+def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpResponse:
     """GET `path` over a new connection, without following redirects.
 
     Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer.
@@ -137,7 +137,7 @@ def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
         headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
         connection.request("GET", path or "/", headers=headers)
         answer = connection.getresponse()
-        return HttpAnswer(status=answer.status, body=answer.read(_BODY_LIMIT))
+        return HttpResponse(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:
         raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
     finally:

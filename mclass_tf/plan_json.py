@@ -66,34 +66,34 @@ class _State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class _ConfigurationResource:
     address: str
     expressions: Mapping[str, Any] = field(default_factory=dict)
     provisioners: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Called:
-    resources: list[_Block] = field(default_factory=list)
-    module_calls: Mapping[str, _Call] = field(default_factory=dict)
+class _ModuleConfiguration:
+    resources: list[_ConfigurationResource] = field(default_factory=list)
+    module_calls: Mapping[str, _ModuleCall] = field(default_factory=dict)
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Call:
+class _ModuleCall:
     source: str = ""
-    module: _Called = field(default_factory=_Called)
+    module: _ModuleConfiguration = field(default_factory=_ModuleConfiguration)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Provider:
+class _ProviderConfiguration:
     expressions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Configuration:
-    root_module: _Called = field(default_factory=_Called)
-    provider_config: Mapping[str, _Provider] = field(default_factory=dict)
+    root_module: _ModuleConfiguration = field(default_factory=_ModuleConfiguration)
+    provider_config: Mapping[str, _ProviderConfiguration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -227,7 +227,7 @@ class ServiceDeployment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Revision:
+class ServiceRevision:
     """A service revision. `target_group_arns` are the target groups of its tasks, empty if ECS does not say.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.html
@@ -238,7 +238,7 @@ class Revision:
     created_at: dt.datetime | None = None
 
     @classmethod
-    def parse(cls, item: Mapping[str, Any]) -> Revision:
+    def parse(cls, item: Mapping[str, Any]) -> ServiceRevision:
         # `loadBalancers` is the service's: its two target groups swap at every shift.
         resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
         return cls(
@@ -374,9 +374,9 @@ class Ecs:
         """Return the task definition ARN of a service revision."""
         return self.revision(arn).task_definition_arn
 
-    def revision(self, arn: str) -> Revision:
+    def revision(self, arn: str) -> ServiceRevision:
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return Revision.parse(response["serviceRevisions"][0])
+        return ServiceRevision.parse(response["serviceRevisions"][0])
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks with desired status RUNNING, or the tasks that stopped in about the last hour."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from mclass_tf import environment, terminal
-from mclass_tf.cli.outcome import Outcome, together, unexpected
+from mclass_tf.cli.outcome import CommandOutcome, together, unexpected
 from mclass_tf.errors import ConfigurationError, MclassError, UsageError
 from mclass_tf.session import Project, Session, open_session
 from mclass_tf.system import process
@@ -86,20 +86,20 @@ def engine() -> Engine:
     return find_engine(os.environ, run=process.run)
 
 
-def each(call: Call, work: Callable[[str], Outcome]) -> Outcome:
+def each(call: Call, work: Callable[[str], CommandOutcome]) -> CommandOutcome:
     """Do `work` for each requested environment, at most --jobs at a time. A failure does not stop the others."""
     names = call.names
     if len(names) == 1:
         return work(names[0])
     use_local = call.arguments.local
 
-    def caught(name: str) -> Outcome:
+    def caught(name: str) -> CommandOutcome:
         try:
             return work(name)
         except MclassError as error:
-            return Outcome.failed(error, use_local=use_local)
+            return CommandOutcome.failed(error, use_local=use_local)
         except Exception as error:  # noqa: BLE001  (a bug in one environment must not hide the others)
-            return Outcome.failed(unexpected(error), use_local=use_local)
+            return CommandOutcome.failed(unexpected(error), use_local=use_local)
 
     with ThreadPoolExecutor(max_workers=min(call.arguments.jobs, len(names))) as pool:
         return together(dict(zip(names, pool.map(caught, names), strict=True)))

@@ -14,7 +14,7 @@ from mclass_tf.errors import UsageError
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
-    from mclass_tf.cli.outcome import Outcome
+    from mclass_tf.cli.outcome import CommandOutcome
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,12 +114,12 @@ def _add_argument(target: argparse._ActionsContainer, argument: Argument) -> Non
     target.add_argument(argument.name, help=argument.help, **present)
 
 
-def _lazy(name: str) -> Callable[[Call], Outcome]:
+def _lazy(name: str) -> Callable[[Call], CommandOutcome]:
     """Return a function that imports and calls the command `name`, "module.function" of this package."""
 
-    def run(call: Call) -> Outcome:
+    def run(call: Call) -> CommandOutcome:
         module, _, function = name.partition(".")
-        command: Callable[[Call], Outcome] = getattr(
+        command: Callable[[Call], CommandOutcome] = getattr(
             importlib.import_module(f"mclass_tf.cli.{module}"), function
         )
         return command(call)

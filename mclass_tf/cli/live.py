@@ -16,7 +16,7 @@ _MINUTE = 60
 _UP_AND_CLEAR = "\x1b[1A\x1b[2K"
 
 
-class Live:
+class RolloutDisplay:
     """Shows each view of a rollout. `width` is that of the terminal, None without one."""
 
     def __init__(self, stream: TextIO, *, width: int | None) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from mclass_tf import cloud, environment, flows, load_balancer_endpoint, local
 from mclass_tf.cli import shell
 from mclass_tf.cli.call import Call, engine
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, Hint, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 from mclass_tf.terraform import commands
 
 
-def up(call: Call) -> Outcome:
+def up(call: Call) -> CommandOutcome:
     arguments = call.arguments
     running = cloud.start_local(
         call.project.home,
@@ -35,7 +35,7 @@ def up(call: Call) -> Outcome:
             # The local AWS still serves the other environments. Commands on this one will report the error again.
             call.reporter.line(f"{name} is not ready: {error}")
     text = f"the local AWS is up at {running.url} (pid {running.pid})\n" + _HOW_TO_ENTER
-    return Outcome(text=text, document={"up": True, **running.document})
+    return CommandOutcome(text=text, document={"up": True, **running.document})
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -43,30 +43,30 @@ _SHOWN = 80  # characters of an invalid digest
 _HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"'
 
 
-def down(call: Call) -> Outcome:
+def down(call: Call) -> CommandOutcome:
     try:
         stopped = local.down(home=cloud.local_home(call.project.home))
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
-    return Outcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
+    return CommandOutcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
 
 
-def save(call: Call) -> Outcome:
+def save(call: Call) -> CommandOutcome:
     path: Path = call.arguments.file
     try:
         size = local.save(home=cloud.local_home(call.project.home), path=path.absolute())
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = f"saved to {path} ({size / 1e6:.1f} MB)\nstart from it: python -m mclass_tf local up --from {shlex.quote(str(path))}"
-    return Outcome(text=text, document={"file": str(path), "bytes": size})
+    return CommandOutcome(text=text, document={"file": str(path), "bytes": size})
 
 
-def status(call: Call) -> Outcome:
+def status(call: Call) -> CommandOutcome:
     home = cloud.local_home(call.project.home)
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
-        return Outcome(text="the local AWS is not up", document={"up": False})
+        return CommandOutcome(text="the local AWS is not up", document={"up": False})
     balancers, problems = _load_balancers(running), local.problems(running)
     lines = [
         f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
@@ -81,10 +81,10 @@ def status(call: Call) -> Outcome:
         "problems": problems,
         "load_balancers": [asdict(b) for b in balancers],
     }
-    return Outcome(text="\n".join(lines), document=document)
+    return CommandOutcome(text="\n".join(lines), document=document)
 
 
-def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.LoadBalancer, ...]:
+def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.LocalLoadBalancer, ...]:
     try:
         return load_balancer_endpoint.load_balancers(cloud.of_local(running))
     except EndpointError:
@@ -92,7 +92,7 @@ def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.Loa
 
 
 def _listener_line(
-    balancer: load_balancer_endpoint.LoadBalancer, listener: load_balancer_endpoint.Listener
+    balancer: load_balancer_endpoint.LocalLoadBalancer, listener: load_balancer_endpoint.LocalListener
 ) -> str:
     scheme = listener.protocol.lower()
     return (
@@ -107,7 +107,7 @@ _UNSET = (
 )
 
 
-def env(call: Call) -> Outcome:
+def env(call: Call) -> CommandOutcome:
     session = _open_local(call, call.arguments.environment)
     variables = {**_shell_variables(session), **_registry_variables(session)}
     stray = {key for key in os.environ if key.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
@@ -116,7 +116,7 @@ def env(call: Call) -> Outcome:
         f"unset {' '.join(unset)}",
         *(f"export {k}={shell.quote(v)}" for k, v in sorted(variables.items())),
     ]
-    return Outcome(text="\n".join(lines), document=variables, is_exact=True)
+    return CommandOutcome(text="\n".join(lines), document=variables, is_exact=True)
 
 
 def _registry_variables(session: Session) -> dict[str, str]:

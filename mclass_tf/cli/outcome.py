@@ -15,7 +15,7 @@ from mclass_tf.system import machine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CommandOutcome:
     """The outcome of a command: `text` for people, `document` for --json, `problem` for standard error.
 
     `is_exact` text is for a program, such as a shell, and is printed unchanged.
@@ -30,7 +30,7 @@ class Outcome:
     @classmethod
     def failed(
         cls, error: MclassError, *, use_local: bool, document: Mapping[str, Any] | None = None, text: str = ""
-    ) -> Outcome:
+    ) -> CommandOutcome:
         """Return the outcome of a command that failed with `error`; a `document` replaces the description of the error."""
         hint = _spelled_out(error.hint, use_local=use_local)
         shown = {
@@ -71,7 +71,7 @@ def _spelled_out(hint: Hint, *, use_local: bool) -> Hint:
     return Hint(*(piece if isinstance(piece, str) else command_line(piece) for piece in hint.pieces))
 
 
-def together(outcomes: Mapping[str, Outcome]) -> Outcome:
+def together(outcomes: Mapping[str, CommandOutcome]) -> CommandOutcome:
     """Join the outcomes of several environments; the exit code is the highest."""
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.exit_code}
     problems = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
@@ -79,7 +79,7 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     flags = [o.document["has_changes"] for o in outcomes.values() if "has_changes" in o.document]
     if flags:
         document["has_changes"] = any(flags)
-    return Outcome(
+    return CommandOutcome(
         text="\n\n".join(o.text for o in outcomes.values() if o.text),
         document=document,
         problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *problems])
@@ -89,7 +89,7 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     )
 
 
-def show_result(outcome: Outcome, *, as_json: bool) -> None:
+def show_result(outcome: CommandOutcome, *, as_json: bool) -> None:
     """Print the JSON document or the text on standard output."""
     if as_json:
         print(terminal.json_text(outcome.document, encoding=sys.stdout.encoding))
@@ -98,7 +98,7 @@ def show_result(outcome: Outcome, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def show_problem(outcome: Outcome) -> None:
+def show_problem(outcome: CommandOutcome) -> None:
     """Print the problem, if any, on standard error."""
     if outcome.problem:
         print(terminal.safe(f"error: {outcome.problem}"), file=sys.stderr)

@@ -11,8 +11,8 @@ from typing import Any
 
 from mclass_tf import environment, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, engine, open_environment, require_terminal
-from mclass_tf.cli.live import Live
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.live import RolloutDisplay
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
 from mclass_tf.errors import PromotionRefusedError, RefusedError, UsageError
 from mclass_tf.flows import Difference, Past, Released, Shown
@@ -22,7 +22,7 @@ _WIDEST = 40
 _SHORT = 19  # of a digest: sha256: and twelve digits
 
 
-def promote(call: Call) -> Outcome:
+def promote(call: Call) -> CommandOutcome:
     names = path(call.arguments.path)
     try:
         _require_answer(call, names[1])
@@ -31,7 +31,7 @@ def promote(call: Call) -> Outcome:
     source, session = (_open(call, name) for name in names)
     promoted: list[flows.Promoted] = []
 
-    def work(target: Session, live: Live) -> Released:
+    def work(target: Session, live: RolloutDisplay) -> Released:
         done = flows.promote(
             source,
             target,
@@ -73,9 +73,9 @@ def _require_answer(call: Call, name: str) -> None:
     require_terminal("promote", hint=f"run it at a terminal: `allow_yes = false` in {settings}")
 
 
-def _refused(name: str, error: RefusedError, *, use_local: bool) -> Outcome:
+def _refused(name: str, error: RefusedError, *, use_local: bool) -> CommandOutcome:
     """Return the outcome of a promotion that was refused."""
-    failed = Outcome.failed(error, use_local=use_local)
+    failed = CommandOutcome.failed(error, use_local=use_local)
     # A held lease has another attempt's digest, and the other refusals have none.
     digest = error.digest if isinstance(error, PromotionRefusedError) else ""
     refusal = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
@@ -142,10 +142,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(terminal.padded, row, widths)).rstrip() for row in rows]
 
 
-def history(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def history(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         attempts = flows.history(open_environment(call, name), limit=call.arguments.limit)
-        return Outcome(text=history_text(name, attempts), document=history_document(name, attempts))
+        return CommandOutcome(text=history_text(name, attempts), document=history_document(name, attempts))
 
     return each(call, one)
 

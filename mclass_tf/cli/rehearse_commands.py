@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mclass_tf import environment
 from mclass_tf.cli.call import Call, engine
-from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import live_view, report_above_progress
+from mclass_tf.cli.outcome import CommandOutcome
+from mclass_tf.cli.release_commands import report_above_progress, rollout_display
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse.rehearse import rehearse
 from mclass_tf.flows.rehearse.request import Request
@@ -21,7 +21,7 @@ from mclass_tf.session import Session, open_session
 _DEFAULT = "dev"
 
 
-def run(call: Call) -> Outcome:
+def run(call: Call) -> CommandOutcome:
     arguments = call.arguments
     request = Request(
         rate=arguments.rate,
@@ -41,7 +41,7 @@ def run(call: Call) -> Outcome:
     # A rehearsal always runs on the local AWS, with or without --local.
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
-    live = live_view()
+    live = rollout_display()
     report = rehearse(report_above_progress(session, live), request, show=live.show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
@@ -77,13 +77,13 @@ def _file(call: Call, *, name: str, request: Request) -> Path:
     return file
 
 
-def _outcome(report: Report, file: Path) -> Outcome:
+def _outcome(report: Report, file: Path) -> CommandOutcome:
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     text = f"{summary.render(report, width=width)}\n\nreport: {file.absolute()}"
     content = {**document(report), "report": str(file.absolute())}
     if report.outcome == PASSED:
-        return Outcome(text=text, document=content)
-    return Outcome.failed(_error(report), use_local=True, document=content, text=text)
+        return CommandOutcome(text=text, document=content)
+    return CommandOutcome.failed(_error(report), use_local=True, document=content, text=text)
 
 
 def _error(report: Report) -> MclassError:

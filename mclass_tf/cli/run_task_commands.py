@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 from mclass_tf import flows, terminal
 from mclass_tf.cli.call import Call, open_environment
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 
 
-def run(call: Call) -> Outcome:
+def run(call: Call) -> CommandOutcome:
     session = open_environment(call, call.arguments.environment)
     # With --json, standard output is reserved for the document.
     stream = sys.stderr if call.arguments.json else sys.stdout
@@ -25,8 +25,8 @@ def run(call: Call) -> Outcome:
     if error is None:
         exit_code = ran.finished.exit_code or 0
         session.report(f"the command exited with {exit_code}{_why(ran)}")
-        return Outcome(document=document, exit_code=exit_code)
-    failed = Outcome.failed(error, use_local=session.cloud.is_local)
+        return CommandOutcome(document=document, exit_code=exit_code)
+    failed = CommandOutcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document})
 
 

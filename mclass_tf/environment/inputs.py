@@ -11,7 +11,7 @@ from typing import Final
 from mclass_tf.environment import values
 from mclass_tf.environment.model import SETTINGS, VARIABLES
 from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE, CERTIFICATE
-from mclass_tf.environment.table import Table
+from mclass_tf.environment.table import SettingsTable
 from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, EngineError
 from mclass_tf.hcl import module, types
@@ -34,7 +34,7 @@ _READ_HERE: Final = {
 _LOADED: Final = re.compile(r"(terraform|.*\.auto)\.tfvars(\.json)?")
 
 
-def read(file: Path, *, root: Path, settings: Table, evaluate: values.Evaluate) -> values.Values:
+def read(file: Path, *, root: Path, settings: SettingsTable, evaluate: values.Evaluate) -> values.Values:
     """Return the inputs in `file` for the module in `root`; raise ConfigurationError with file, line and key.
 
     It rejects what Terraform would drop with a warning or silently: an undeclared variable, and an attribute that its type
@@ -77,7 +77,7 @@ def _require_declared(inputs: values.Values, declared: module.Module) -> None:
         )
 
 
-def _require_one_owner(inputs: values.Values, settings: Table) -> None:
+def _require_one_owner(inputs: values.Values, settings: SettingsTable) -> None:
     for name in inputs:
         if name in settings.values or name in OWNED_BY_SETTINGS:
             raise inputs.error(

@@ -8,7 +8,7 @@ from pathlib import Path
 from mclass_tf.environment import backend, inputs, settings, values
 from mclass_tf.environment.model import BACKEND, SETTINGS, VARIABLES, Environment
 from mclass_tf.environment.patterns import ACCOUNT, NAME, REGION, ROLE
-from mclass_tf.environment.table import Table
+from mclass_tf.environment.table import SettingsTable
 from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, MclassError, UnknownEnvironmentError
 
@@ -26,7 +26,7 @@ def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without
     """
     known = names(project)
     directory = _directory(project, name, known)
-    table = Table.read(directory / SETTINGS)
+    table = SettingsTable.read(directory / SETTINGS)
     variables = inputs.read(
         directory / VARIABLES, root=project / "terraform", settings=table, evaluate=evaluate
     )
@@ -67,7 +67,9 @@ def _directory(project: Path, name: str, known: Sequence[str]) -> Path:
     return directory
 
 
-def _require_promotion_from_another(environment: Environment, table: Table, known: Sequence[str]) -> None:
+def _require_promotion_from_another(
+    environment: Environment, table: SettingsTable, known: Sequence[str]
+) -> None:
     source = environment.promotes_from
     if source is not None and (source not in known or source == environment.name):
         others = ", ".join(name for name in known if name != environment.name) or "none"

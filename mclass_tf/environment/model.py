@@ -45,7 +45,7 @@ class ReleaseSettings:
     strategy: Strategy = field(default_factory=Strategy)
     smoke: tuple[str, ...] | None = None
     before: tuple[str, ...] = ()
-    analysis: analysis.Limits = field(default_factory=analysis.Limits)
+    analysis: analysis.AnalysisLimits = field(default_factory=analysis.AnalysisLimits)
 
 
 @dataclass(frozen=True, kw_only=True)

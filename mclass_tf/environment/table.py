@@ -12,7 +12,7 @@ from mclass_tf.errors import ConfigurationError
 from mclass_tf.lines import line_of, parse_toml
 
 
-class Table:
+class SettingsTable:
     """A table of environment.toml. It remembers which keys were read, to reject the others."""
 
     def __init__(self, file: Path, values: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ class Table:
         self._asked: set[str] = set()
 
     @classmethod
-    def read(cls, file: Path) -> Table:
+    def read(cls, file: Path) -> SettingsTable:
         return cls(file, parse_toml(read_text(file), file=file))
 
     def required(self, key: str, pattern: re.Pattern[str], rule: str) -> str:
@@ -72,7 +72,7 @@ class Table:
         value = self.number(key, bounds, rule, decimals=0)
         return default if value is None else int(value)
 
-    def texts(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
+    def strings(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
         self._asked.add(key)
         value = self.values.get(key)
         if value is None:
@@ -82,21 +82,21 @@ class Table:
             raise self.error(key, f"is {shown(value)}", f"{key} is a list of {rule}")
         return tuple(value)
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> SettingsTable:
         """Return the table `[key]`, an empty one if it is missing."""
         self._asked.add(key)
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise self.error(key, f"is {shown(value)}", f"{key} is a table: [{key}]")
-        return Table(self.file, value)
+        return SettingsTable(self.file, value)
 
-    def tables(self, key: str) -> tuple[Table, ...]:
+    def tables(self, key: str) -> tuple[SettingsTable, ...]:
         """Return the tables `[[key]]`."""
         self._asked.add(key)
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             raise self.error(key, f"is {shown(value)}", f"{key} is a list of tables: [[{key}]]")
-        return tuple(Table(self.file, each) for each in value)
+        return tuple(SettingsTable(self.file, each) for each in value)
 
     def reject_unknown_keys(self) -> None:
         for key in self.values:

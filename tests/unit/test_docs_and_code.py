@@ -15,7 +15,7 @@ import pytest
 from mclass_tf import environment, errors
 from mclass_tf.cli.commands import plan_document
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.gates import Decision
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import Plan, SavedPlan
@@ -206,7 +206,7 @@ def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
 
 
 def test_the_guides_list_the_keys_of_an_error(guide: str) -> None:
-    document = Outcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
+    document = CommandOutcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
 
     assert f"`error` (`{'`, `'.join(document['error'])}`)" in guide
 

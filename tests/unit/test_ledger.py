@@ -14,20 +14,20 @@ from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, LedgerError
 from mclass_tf.ledger import (
-    Begun,
-    Ended,
+    AttemptEnd,
+    AttemptStart,
     Event,
     GateVerdict,
     Ledger,
     Record,
     Step,
-    Unreadable,
+    UnreadableRecord,
     proven_releases,
 )
 from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
 
-BEGUN = Begun(
+BEGUN = AttemptStart(
     command="release",
     environment="dev",
     who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -40,7 +40,7 @@ BEGUN = Begun(
     plan_sha256="b" * 64,
     gates=(GateVerdict(gate="checkov", passed=True, checked=118, waived=18),),
 )
-ENDED = Ended(
+ENDED = AttemptEnd(
     at="2026-11-23T05:32:13.925+00:00",
     outcome="released",
     cause="",
@@ -147,7 +147,7 @@ def test_the_latest_attempt_comes_first(s3: FakeS3) -> None:
         "2026-11-30T23:59:59.999+09:00",
     ]
     for at in times:
-        book.begin(Begun(**{**BEGUN.__dict__, "at": at}))
+        book.begin(AttemptStart(**{**BEGUN.__dict__, "at": at}))
 
     assert [record.begun.at for record in book.latest_first(most=50)] == [times[1], times[2], times[0]]
 
@@ -156,7 +156,7 @@ def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(
     book = ledger(s3)
     times = [f"2026-11-23T05:{minute:02d}:00.000+00:00" for minute in range(20)]
     for at in times:
-        book.end(book.begin(Begun(**{**BEGUN.__dict__, "at": at})), ENDED)
+        book.end(book.begin(AttemptStart(**{**BEGUN.__dict__, "at": at})), ENDED)
 
     assert [record.begun.at for record in book.latest_first(most=50)] == times[::-1]
     s3.calls.clear()
@@ -184,8 +184,8 @@ def test_a_bucket_that_takes_no_writes_is_told_with_the_permission(s3: FakeS3) -
 
 
 def record(command: str, revision: int, *, verified: bool = True) -> Record:
-    begun = Begun(**{**BEGUN.__dict__, "command": command})
-    ended = Ended(**{**ENDED.__dict__, "task_definition_arn": str(revision), "is_verified": verified})
+    begun = AttemptStart(**{**BEGUN.__dict__, "command": command})
+    ended = AttemptEnd(**{**ENDED.__dict__, "task_definition_arn": str(revision), "is_verified": verified})
     return Record(name=f"{command} {revision}", begun=begun, ended=ended)
 
 
@@ -316,7 +316,7 @@ def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
 
     assert [each.name for each in found] == names[::-1]
     damaged = found[1]
-    assert isinstance(damaged, Unreadable)
+    assert isinstance(damaged, UnreadableRecord)
     assert (damaged.at, damaged.url) == (s3.now, f"s3://state/{key}")
     assert damaged.reason
     assert [each.name for each in book.latest_first(most=50)] == [names[2], names[0]]
@@ -334,5 +334,5 @@ def test_details_of_a_step_that_are_not_what_they_must_be_make_it_unreadable(s3:
 
     (found,) = book.all_latest_first(most=50)
 
-    assert isinstance(found, Unreadable)
+    assert isinstance(found, UnreadableRecord)
     assert "its steps" in found.reason
