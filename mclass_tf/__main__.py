@@ -24,16 +24,14 @@ def _exclude_working_directory() -> None:
     Keep it if it contains this package.
     """
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # pathlib is not imported yet
-    sys.path[:] = [place for place in sys.path if not _is_here(place) or _is_same(place, package)]
+    sys.path[:] = [
+        folder for folder in sys.path if not _is_same(folder, os.curdir) or _is_same(folder, package)
+    ]
 
 
-def _is_here(place: str) -> bool:
-    return _is_same(place, os.curdir)
-
-
-def _is_same(one: str, other: str) -> bool:
+def _is_same(folder: str, other: str) -> bool:
     try:
-        return os.path.samefile(one or os.curdir, other)  # noqa: PTH121
+        return os.path.samefile(folder or os.curdir, other)  # noqa: PTH121
     except OSError:
         return False
 

@@ -262,8 +262,8 @@ class Diagnostic:
     address: str
 
     def __str__(self) -> str:
-        place = ", ".join(part for part in (self.where, self.address) if part)
-        head = f"{self.summary} ({place})" if place else self.summary
+        location = ", ".join(part for part in (self.where, self.address) if part)
+        head = f"{self.summary} ({location})" if location else self.summary
         return f"{head}\n{self.detail}" if self.detail else head
 
 

@@ -158,8 +158,8 @@ def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:
         except BaseException:
             plain.close()
             raise
-    unread = endpoint.trust.domain and not endpoint.trust.certificates
-    allow = "; who may read the certificate (acm:GetCertificate) needs no authority" if unread else ""
+    is_unreadable = endpoint.trust.domain and not endpoint.trust.certificates
+    allow = "; who may read the certificate (acm:GetCertificate) needs no authority" if is_unreadable else ""
     raise UntrustedError(
         f"what answers at {endpoint.address} does not show the certificate {endpoint.trust.name}: {refused}{allow}"
     )

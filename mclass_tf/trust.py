@@ -67,17 +67,17 @@ def trust_in(acm: Any, arn: str, *, report: Callable[[str], None]) -> Trust:
     If the certificate cannot be read (acm:GetCertificate), use its domain (acm:DescribeCertificate), for which a trusted
     authority must vouch. Raise EndpointError if neither can be read: then nothing is trusted.
     """
-    certificate, unread = _read(lambda: str(acm.get_certificate(CertificateArn=arn)["Certificate"]))
-    domain, unknown = _read(
+    certificate, refusal = _read(lambda: str(acm.get_certificate(CertificateArn=arn)["Certificate"]))
+    domain, domain_refusal = _read(
         lambda: str(acm.describe_certificate(CertificateArn=arn)["Certificate"].get("DomainName") or "")
     )
     if not certificate and not domain:
         raise EndpointError(
-            f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {unread or unknown}",
+            f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {refusal or domain_refusal}",
             hint="allow acm:GetCertificate on it, or at least acm:DescribeCertificate; nothing is asked meanwhile",
         )
     if not certificate:
-        report(f"the certificate {arn} cannot be read ({unread}): an authority must vouch for {domain}")
+        report(f"the certificate {arn} cannot be read ({refusal}): an authority must vouch for {domain}")
     return Trust(
         name=arn,
         certificates=(certificate,) if certificate else (),

@@ -33,10 +33,6 @@ class Argument:
     is_flag: bool = False
     is_repeatable: bool = False
 
-    @property
-    def is_option(self) -> bool:
-        return self.name.startswith("--")
-
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf:

@@ -186,13 +186,13 @@ def output(call: Call) -> CommandOutcome:
     def one(name: str) -> CommandOutcome:
         state = flows.applied_state(open_environment(call, name))
         outputs = state.outputs
-        asked = call.arguments.name
-        if asked is not None:
-            if asked not in outputs:
+        requested = call.arguments.name
+        if requested is not None:
+            if requested not in outputs:
                 raise UsageError(
-                    f"{name} has no output {asked!r}", hint=f"outputs: {', '.join(sorted(outputs))}"
+                    f"{name} has no output {requested!r}", hint=f"outputs: {', '.join(sorted(outputs))}"
                 )
-            return CommandOutcome(text=_plain(outputs[asked]), document={asked: outputs[asked]})
+            return CommandOutcome(text=_plain(outputs[requested]), document={requested: outputs[requested]})
         width = max(map(terminal.width, outputs))
         text = "\n".join(
             f"{terminal.padded(key, width)}  {'(sensitive)' if key in state.sensitive else terminal.inline(_plain(value))}"

@@ -69,11 +69,13 @@ def _require_declared(inputs: values.Values, declared: module.Module) -> None:
     for name in inputs:
         if name in declared.variables or name in OWNED_BY_SETTINGS:
             continue
-        near = difflib.get_close_matches(name, declared.variables, n=1)
+        similar = difflib.get_close_matches(name, declared.variables, n=1)
         raise inputs.error(
             name,
             f"is no variable of {declared.folder.name}/",
-            f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(declared.variables))}",
+            f"did you mean {similar[0]}?"
+            if similar
+            else f"variables: {', '.join(sorted(declared.variables))}",
         )
 
 

@@ -13,11 +13,11 @@ from mclass_tf.hcl.expression import Expression, Reference
 
 def unknown_error(file: Path, unknown: types.UnknownAttribute) -> ConfigurationError:
     key = f"{unknown.path}.{unknown.name}"
-    near = difflib.get_close_matches(unknown.name, unknown.known, n=1)
+    similar = difflib.get_close_matches(unknown.name, unknown.known, n=1)
     known = ", ".join(sorted(unknown.known)) or "none"
     return ConfigurationError(
         f"{key} is no attribute of {unknown.path}: Terraform would drop it without a word",
-        hint=f"did you mean {near[0]}?" if near else f"attributes: {known}",
+        hint=f"did you mean {similar[0]}?" if similar else f"attributes: {known}",
         file=file,
         line=unknown.line,
         key=key,

@@ -108,9 +108,9 @@ def failure(
 
 
 def _diagnostic(body: Mapping[str, Any]) -> Diagnostic:
-    place = body.get("range") or {}
-    line = (place.get("start") or {}).get("line")
-    where = f"{place['filename']}:{line}" if place.get("filename") else ""
+    source = body.get("range") or {}
+    line = (source.get("start") or {}).get("line")
+    where = f"{source['filename']}:{line}" if source.get("filename") else ""
     return Diagnostic(
         severity=str(body.get("severity", "error")),
         summary=str(body.get("summary", "")),

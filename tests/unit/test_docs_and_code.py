@@ -176,7 +176,7 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
     folder = Path(environment.__file__).parent
     source = "".join((folder / name).read_text(encoding="utf-8") for name in ("loading.py", "settings.py"))
     read = set(
-        re.findall(r'table\.(?:required|optional|number|real|flag|whole_number|texts)\(\s*"(\w+)"', source)
+        re.findall(r'table\.(?:required|optional|number|real|flag|whole_number|strings)\(\s*"(\w+)"', source)
     )
 
     assert {name.strip("`") for name in settings} == read

@@ -1,4 +1,4 @@
-"""A rollout as a person sees it: redrawn on a terminal, a line for each change elsewhere."""
+"""The display of a rollout: redrawn on a terminal, else one line for each change."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_without_a_terminal_the_clock_alone_is_no_change() -> None:
     assert shown(VIEW, replace(VIEW, elapsed=4.0), width=None).count("\n") == 1
 
 
-def test_an_event_is_told_as_ecs_says_it() -> None:
+def test_an_event_has_ecss_own_words() -> None:
     text = shown(replace(VIEW, events=(event(1, "(service mclass-service) has begun."),)), width=None)
 
     assert text.startswith("01:02:04  (service mclass-service) has begun.\n")
 
 
-def test_what_stands_in_the_way_is_told() -> None:
+def test_an_obstacle_is_shown() -> None:
     for width in (None, 200):
         assert "Rate exceeded" in shown(
             replace(VIEW, notice="AWS does not answer: Rate exceeded"), width=width
