@@ -95,7 +95,6 @@ def _install(session: nox.Session, lock: str, *, python: str = "", only: str = "
 
 
 def _entries(lock: str) -> Iterator[str]:
-    """Yield each requirement of a lock file, with its digests."""
     return (f"{entry}\n" for entry in re.split(r"\n(?! )", lock) if entry and not entry.startswith("#"))
 
 
@@ -172,7 +171,6 @@ def _up(session: nox.Session, snapshot: Path | None) -> None:
 
 
 def _nothing_to_do(session: nox.Session) -> None:
-    """Plan again; fail if the plan has changes."""
     command = (_python(session), "-m", "mclass_tf", "plan", "--all", "--local", "--json")
     answer = json.loads(str(session.run(*command, external=True, silent=True, stderr=None)))
     if answer["has_changes"]:

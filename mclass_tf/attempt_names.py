@@ -47,7 +47,7 @@ class _Page:
 
 
 class AttemptNames:
-    """Lists names below prefixes of one bucket."""
+    """Lists attempt names below prefixes of one bucket."""
 
     def __init__(self, s3: Any, bucket: str, *, now: Callable[[], dt.datetime]) -> None:
         self._s3 = s3

@@ -127,7 +127,6 @@ class Lease:
                 held.give_back()
 
     def _take(self, holder: Holder) -> str:
-        """Take the lease; return its ETag."""
         current: _StoredLease | None = None
         for _ in range(_TRIES):
             condition = {"IfNoneMatch": "*"} if current is None else {"IfMatch": current.etag}
@@ -259,7 +258,6 @@ class HeldLease:
 
 
 def _who_has(current: _StoredLease | None) -> str:
-    """Return who has taken the lost lease, in words."""
     if current is None:
         return "somebody has removed it"
     held = current.holder

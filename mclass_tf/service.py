@@ -537,7 +537,6 @@ def _target_groups(balancers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _address(task: Mapping[str, Any]) -> str:
-    """Return the private address of the task's network interface."""
     details = (
         detail
         for attachment in task.get("attachments", ())

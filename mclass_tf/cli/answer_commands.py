@@ -37,7 +37,7 @@ def continue_rollout(call: Call) -> CommandOutcome:
 
 
 def continued(done: Continued) -> CommandOutcome:
-    """Return the outcome of a `continue` for a rollout that another command watches."""
+    """Return the outcome of `continue` for a rollout that another command watches."""
     stage = done.stage.lower().replace("_", " ")
     return CommandOutcome(
         text=f"{done.environment} continues after {stage}; the command that started the release shows the rest",

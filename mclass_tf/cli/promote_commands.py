@@ -74,7 +74,6 @@ def _require_answer(call: Call, name: str) -> None:
 
 
 def _refused(name: str, error: RefusedError, *, use_local: bool) -> CommandOutcome:
-    """Return the outcome of a promotion that was refused."""
     failed = CommandOutcome.failed(error, use_local=use_local)
     # A held lease has another attempt's digest, and the other refusals have none.
     digest = error.digest if isinstance(error, PromotionRefusedError) else ""

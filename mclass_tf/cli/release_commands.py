@@ -65,7 +65,6 @@ def rolled_out(session: Session, work: Callable[[Session, RolloutDisplay], Relea
 
 
 def rollout_display() -> RolloutDisplay:
-    """Return the display of a rollout on standard error."""
     return RolloutDisplay(
         sys.stderr,
         width=shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None,
@@ -78,7 +77,6 @@ def report_above_progress(session: Session, live: RolloutDisplay) -> Session:
 
 
 def not_rolled_out(session: Session, error: RolloutError) -> CommandOutcome:
-    """Return the outcome of a failed rollout."""
     failed = CommandOutcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**rollout_document(session.environment.name, error), **failed.document})
 

@@ -59,7 +59,6 @@ def _commands(table: SettingsTable) -> tuple[str, ...]:
 
 
 def _strategy(table: SettingsTable) -> Strategy:
-    """Return the strategy, within ECS's limits; reject settings of other strategies."""
     usual = Strategy()
     minutes = "whole minutes, from 0 to 1440"
     name = table.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name

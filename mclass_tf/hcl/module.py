@@ -40,7 +40,7 @@ class ModuleCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """`name = value` in `locals`."""
+    """A local value."""
 
     value: Expression
     file: Path

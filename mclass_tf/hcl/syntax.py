@@ -180,7 +180,6 @@ class _TreeReader:
         return self.text(node) if node.type == "identifier" else self._unquoted(node) or ""
 
     def expression(self, node: Node, depth: int = 0) -> Expression:
-        """Return the expression of a node of type `expression`."""
         inner = _named(node)
         if [each.type for each in inner] == ["variable_expr", "get_attr"]:
             return Reference(line=_line(node), name=self.text(node))
@@ -266,7 +265,6 @@ class _TreeReader:
         return self._key(key), _line(key), self.expression(value, depth)
 
     def _key(self, node: Node) -> str | None:
-        """Return the name of a key, None for a computed one."""
         is_word = re.fullmatch(r"[^\W\d][\w-]*", self.text(node)) is not None
         if is_word:  # also true, false and null
             return _nfc(self.text(node))

@@ -153,7 +153,7 @@ def end_left_behind(*, group: int) -> None:
 
 
 def _modules(root: Path, data: Path) -> list[Path]:
-    """Return the folders of all modules. Terraform lists them at `init` if the root calls any."""
+    # Terraform lists the modules at `init` if the root calls any.
     listing = data / "modules" / "modules.json"
     if not listing.is_file():
         return [root]
