@@ -124,7 +124,7 @@ class Lease:
             over.set()
             renewal.join()
             with suppress(Exception):  # the lease expires anyway; an error here must not hide one from inside
-                held.give_back()
+                held.free()
 
     def _take(self, holder: Holder) -> str:
         current: _StoredLease | None = None
@@ -143,7 +143,7 @@ class Lease:
                 return current.etag  # the write was stored, and its response got lost
             if current is not None and not current.is_free:
                 break
-        raise self._held_by(current)
+        raise self._held_error(current)
 
     def _rewrite(self, holder: Holder, *, etag: str) -> str:
         """Overwrite our own lease; return its ETag. Raise ClientError if somebody else has it."""
@@ -158,7 +158,7 @@ class Lease:
             return current.etag
         return self._write(holder, condition={"IfMatch": current.etag})
 
-    def _held_by(self, current: _StoredLease | None) -> LeaseHeldError:
+    def _held_error(self, current: _StoredLease | None) -> LeaseHeldError:
         name = self._environment
         if current is None:
             return LeaseHeldError(f"others take the lease on {name} all the time", hint="try again")
@@ -186,10 +186,10 @@ class Lease:
             digest=held.digest,
         )
 
-    def _lost(self, current: _StoredLease | None) -> LeaseLostError:
+    def _lost_error(self, current: _StoredLease | None) -> LeaseLostError:
         name = self._environment
         return LeaseLostError(
-            f"this command has lost the lease on {name} and has stopped: {_who_has(current)}",
+            f"this command has lost the lease on {name} and has stopped: {_describe_taker(current)}",
             hint=Hint(
                 ("status", name),
                 " shows what runs and what is under way; ",
@@ -232,7 +232,7 @@ class HeldLease:
     def renew(self) -> None:
         self._write(self._holder)
 
-    def give_back(self) -> None:
+    def free(self) -> None:
         self._write(replace(self._holder, is_held=False))
 
     def require(self) -> None:
@@ -242,7 +242,7 @@ class HeldLease:
         """
         current = self._lease._read()  # noqa: SLF001  (one module)
         if current is None or not current.is_of(self._holder):
-            raise self._lease._lost(current)  # noqa: SLF001
+            raise self._lease._lost_error(current)  # noqa: SLF001
         if current.age < LIFETIME / 2:
             return
         try:
@@ -250,14 +250,14 @@ class HeldLease:
         except self._lease._s3.exceptions.ClientError as error:  # noqa: SLF001
             if error_code(error) not in _LOST:
                 raise
-            raise self._lease._lost(self._lease._read()) from None  # noqa: SLF001
+            raise self._lease._lost_error(self._lease._read()) from None  # noqa: SLF001
 
     def _write(self, holder: Holder) -> None:
         with self._writing:
             self._etag = self._lease._rewrite(holder, etag=self._etag)  # noqa: SLF001
 
 
-def _who_has(current: _StoredLease | None) -> str:
+def _describe_taker(current: _StoredLease | None) -> str:
     if current is None:
         return "somebody has removed it"
     held = current.holder

@@ -45,7 +45,7 @@ _OUR_VARIABLE = re.compile(r"\bMCLASS_TF_[A-Z_]+\b")
 
 @cache
 def phrases() -> frozenset[str]:
-    """Return what the texts of the code say literally, between the values that are put into them: two words at least."""
+    """Return the literal parts of the strings in the code, of at least two words."""
     texts = {
         node.value.strip()
         for source in ROOT.glob("mclass_tf/**/*.py")
@@ -74,7 +74,7 @@ def blocks(text: str) -> list[str]:
 
 
 def headings(text: str) -> list[str]:
-    """Return the level of each heading of a text, as its number signs."""
+    """Return the level of each heading, as number signs."""
     return _HEADING.findall(_BLOCK.sub("", text))
 
 
