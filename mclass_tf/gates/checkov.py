@@ -18,7 +18,7 @@ from mclass_tf.gates import config, fixes, kept, waivers
 from mclass_tf.gates.document import addresses, for_scanner, to_json, unreadable_containers
 from mclass_tf.gates.gate import Subject
 from mclass_tf.gates.kept import Kept
-from mclass_tf.gates.places import Place, places
+from mclass_tf.gates.places import SourceLocation, places
 from mclass_tf.gates.scan import CHECKS, Result, Scan
 from mclass_tf.gates.scanner import Scanner, ScannerError
 from mclass_tf.gates.serial import Serial
@@ -136,7 +136,7 @@ class CheckovGate:
             scans.write(key, made)
         return made
 
-    def _finding(self, result: Result, project: Path, known: Mapping[str, Place]) -> Finding:
+    def _finding(self, result: Result, project: Path, known: Mapping[str, SourceLocation]) -> Finding:
         place = known.get(without_index(result.resource)) or result.place
         inside = place is not None and place.file.is_relative_to(project)
         return Finding(
