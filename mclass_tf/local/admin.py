@@ -137,7 +137,7 @@ class Admin:
             status=int(body.get("status", HTTPStatus.BAD_REQUEST)),
             seconds=float(body["seconds"]),
         )
-        self._aws.troubles.put(trouble)
+        self._aws.injected_errors.put(trouble)
         return json_reply(HTTPStatus.OK, dataclasses.asdict(trouble))
 
     def _put_snapshot(self, _body: Any) -> Reply:

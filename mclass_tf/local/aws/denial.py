@@ -1,4 +1,4 @@
-"""Why a caller is not let in, in the words and codes that each kind of service has for it.
+"""Errors for denied callers, with the codes and messages of each kind of service.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -17,21 +17,21 @@ from mclass_tf.local.http.server import Reply
 
 
 class Fault(Enum):
-    """What is wrong with the caller."""
+    """Why a caller is denied, as the log says it."""
 
-    EXPIRED = "the session has ended"
-    FORBIDDEN = "the caller may not do it"
-    MALFORMED = "the signature cannot be read"
-    MECHANISM = "it is signed in another way than by version 4"
-    MISSING = "there is no signature"
+    EXPIRED = "the session has expired"
+    FORBIDDEN = "the caller is not authorized"
+    MALFORMED = "the signature is malformed"
+    MECHANISM = "the request is not signed with Signature Version 4"
+    MISSING = "the request is not signed"
     OUTDATED = "the presigned URL has expired"
-    SIGNATURE = "the signature is not that of the key"
-    WRONG_TOKEN = "the session token is not that of the key"  # noqa: S105
-    UNKNOWN = "nobody was given the key"
+    SIGNATURE = "the signature does not match the key"
+    WRONG_TOKEN = "the session token does not belong to the key"  # noqa: S105
+    UNKNOWN = "the key is unknown"
 
 
 class ForbiddenError(Exception):
-    """The caller may not make the call; the message is IAM's."""
+    """The caller is not authorized to make the call. The message is IAM's."""
 
 
 _FORBIDDEN, _UNAUTHORIZED, _BAD = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST
@@ -95,7 +95,7 @@ _JSON = {
 
 
 def deny(call: Call, fault: Fault, *, detail: str = "") -> Reply:
-    """Return AWS's error; `detail` is AWS's own message where that says more."""
+    """Return AWS's error. `detail` replaces the generic message."""
     code, message, status = _error(call, fault)
     hint = _HINT if fault in {Fault.MISSING, Fault.UNKNOWN, Fault.EXPIRED} else ""
     return refuse(call, code=code, message=f"{detail or message}{hint}", status=status)

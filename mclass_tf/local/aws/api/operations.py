@@ -1,4 +1,4 @@
-"""Names REST calls by their operation, and says which operations are not modelled although moto lets them by."""
+"""Names the operations of S3 calls, and lists the operations that are not modelled although moto accepts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mclass_tf.local.aws.calls import Call, Protocol
 
 
 def named(call: Call, environ: dict[str, Any]) -> Call:
-    """Return the call with the API's name for its operation, which S3 does not state in a request."""
+    """Return the call with the API's name of its operation, which S3 requests do not contain."""
     if call.service != "s3" or call.protocol is not Protocol.REST_XML:
         return call
     try:
@@ -24,7 +24,7 @@ def named(call: Call, environ: dict[str, Any]) -> Call:
 
 
 def refusal(call: Call) -> str | None:
-    """Return why the call must be refused before moto sees it, or None."""
+    """Return why the call must be refused before it reaches moto, or None."""
     if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
         return "this part of S3 is not there"
     if call.service == "lambda" and _INVOCATION.fullmatch(call.operation):
@@ -84,8 +84,8 @@ _REFUSED = {
     "sts:GetSessionToken": _NO_SESSION,
 }
 
-# moto falls through to the plain call when it does not know a sub-resource: it takes
-# `DELETE /bucket?inventory` for DeleteBucket, and answers `GET /bucket?analytics` with a list of objects.
+# moto ignores unknown sub-resources: it handles `DELETE /bucket?inventory` as DeleteBucket, and answers
+# `GET /bucket?analytics` with a list of objects.
 S3_MODELLED = frozenset(
     [
         "AbortMultipartUpload",

@@ -1,6 +1,6 @@
-"""Whether packets of a load balancer get to a target: security groups and network ACLs on the way.
+"""Decides whether a load balancer can reach a target through security groups and network ACLs.
 
-Both ends are in one VPC, whose local route always exists.
+Both are in the same VPC, so a local route always exists.
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
 """
 
@@ -16,12 +16,12 @@ from mclass_tf.local.network import Interface
 
 _TCP = {"tcp", "6", "-1"}
 _ANY_PROTOCOL = "-1"
-_EPHEMERAL = (1024, 65535)  # what the nodes of a load balancer send from
+_EPHEMERAL = (1024, 65535)  # source ports of the load balancer's nodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule of a security group. Whom it lets in or out: a range, a prefix list's ranges, or the members of a group."""
+    """A rule of a security group. The peers are CIDR ranges (also those of a prefix list) or the members of a group."""
 
     protocol: str
     ports: tuple[int, int] | None = None
@@ -31,7 +31,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One entry of a network ACL, in one direction. The lowest number that matches decides."""
+    """An entry of a network ACL, in one direction. The matching entry with the lowest number decides."""
 
     number: int
     protocol: str
@@ -42,14 +42,14 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """One end of a connection: the range that its address is in, and the security groups that it has."""
+    """One end of a connection: the range that contains its address, and its security groups."""
 
     range: IPv4Network
     group_ids: frozenset[str] = frozenset()
 
 
 def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
-    """Return whether some rule lets TCP through on that port, from or to all of the other end's range."""
+    """Return whether a rule allows TCP on the port from or to the whole range of the other end."""
     return any(_rule_allows(rule, other=other, port=port) for rule in rules)
 
 
@@ -64,24 +64,24 @@ def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
 
 
 def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
-    """Return whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
+    """Return whether a network ACL allows TCP on all of the ports from or to the whole range of the other end.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
     """
     for entry in sorted(entries, key=lambda entry: entry.number):
         if entry.protocol not in _TCP:
             continue
-        whole = IPv4Network(entry.range, strict=False)
-        on = None if entry.protocol == _ANY_PROTOCOL else entry.ports
-        if entry.is_allow and other.subnet_of(whole) and (on is None or _covers(on, ports)):
+        network = IPv4Network(entry.range, strict=False)
+        entry_ports = None if entry.protocol == _ANY_PROTOCOL else entry.ports
+        if entry.is_allow and other.subnet_of(network) and (entry_ports is None or _covers(entry_ports, ports)):
             return True
-        if not entry.is_allow and other.overlaps(whole) and (on is None or _overlaps(on, ports)):
+        if not entry.is_allow and other.overlaps(network) and (entry_ports is None or _overlaps(entry_ports, ports)):
             return False
     return False
 
 
 def _covers(wide: tuple[int, int] | None, narrow: tuple[int, int]) -> bool:
-    # EC2 takes -1 for all ports.
+    # In EC2, -1 means all ports.
     return wide is not None and (wide == (-1, -1) or (wide[0] <= narrow[0] and narrow[1] <= wide[1]))
 
 
@@ -89,11 +89,11 @@ def _overlaps(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one == (-1, -1) or (one[0] <= other[1] and other[0] <= one[1])
 
 
-# ---- of moto's objects
+# ---- from moto's objects
 
 
 def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, int] | None:
-    """Return where a target answers on this machine, or None where the load balancer's packets get no answer."""
+    """Return the address of a target on this machine, or None if the load balancer cannot reach it."""
     interface = live.interfaces.find(vpc_id=load_balancer.vpc_id, private_ip=ip)
     if interface is None or port not in interface.ports:
         return None
@@ -113,18 +113,18 @@ def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface,
     if not rules_allow(rules_of(ec2, task.group_ids, egress=False), other=node, port=port):
         return False
     if subnet.id == interface.subnet_id:
-        return True  # an ACL sees only what enters or leaves its subnet
-    there, back = (port, port), _EPHEMERAL
+        return True  # an ACL filters only traffic that enters or leaves its subnet
+    request, response = (port, port), _EPHEMERAL
     return (
-        entries_allow(entries_of(ec2, subnet.id, egress=True), other=task.range, ports=there)
-        and entries_allow(entries_of(ec2, interface.subnet_id, egress=False), other=node.range, ports=there)
-        and entries_allow(entries_of(ec2, interface.subnet_id, egress=True), other=node.range, ports=back)
-        and entries_allow(entries_of(ec2, subnet.id, egress=False), other=task.range, ports=back)
+        entries_allow(entries_of(ec2, subnet.id, egress=True), other=task.range, ports=request)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=False), other=node.range, ports=request)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=True), other=node.range, ports=response)
+        and entries_allow(entries_of(ec2, subnet.id, egress=False), other=task.range, ports=response)
     )
 
 
 def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
-    """Yield the rules of the groups that are there, in one direction."""
+    """Yield the rules of the existing groups, in one direction."""
     for group_id in group_ids:
         group = ec2.get_security_group_from_id(group_id)
         if group is None:
@@ -149,13 +149,13 @@ def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
     prefix_list = ec2.managed_prefix_lists.get(prefix_list_id)
     if prefix_list is None:
         return []
-    latest = [*prefix_list.entries.values()][-1:]  # moto gives AWS's own lists no version
+    latest = [*prefix_list.entries.values()][-1:]  # in moto, AWS-managed lists have no version
     entries = prefix_list.entries.get(prefix_list.version) or (latest[0] if latest else [])
     return [entry["Cidr"] for entry in entries]
 
 
 def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
-    """Return the entries of the subnet's network ACL; moto gives every subnet one."""
+    """Yield the entries of the subnet's network ACL, in one direction. In moto, every subnet has an ACL."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
             continue

@@ -1,4 +1,4 @@
-"""Makes the snapshot for the load balancers' process out of what the calls of AWS have left, in all accounts and regions."""
+"""Builds the snapshot for the load balancer process from the backends of all accounts and regions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mclass_tf.local.live import live
 
 @dataclass(frozen=True, kw_only=True)
 class Owned:
-    """A load balancer with whose it is."""
+    """A load balancer with its account, region and backend."""
 
     account_id: str
     region: str
@@ -36,14 +36,14 @@ class Owned:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """`next_end`: when (seconds since the epoch) the next target will have drained, and another snapshot is due."""
+    """`next_end`: when (seconds since the epoch) the next target finishes draining and another snapshot is due."""
 
     snapshot: Snapshot
     next_end: float | None
 
 
 def load_balancers() -> Iterator[Owned]:
-    """Return every load balancer. Call it under the lock of the calls."""
+    """Yield every load balancer. Call it under the API lock."""
     for account_id, regions in list(elbv2_backends.items()):
         for region, backend in list(regions.items()):
             for load_balancer in list(backend.load_balancers.values()):
@@ -53,7 +53,7 @@ def load_balancers() -> Iterator[Owned]:
 
 
 def build(version: int) -> Built:
-    """Return the snapshot as of now. Call it under the lock of the calls."""
+    """Return a snapshot of the current state. Call it under the API lock."""
     owned_balancers = list(load_balancers())
     groups = [
         (owned, group)
@@ -72,7 +72,7 @@ def build(version: int) -> Built:
 
 
 def certificate(owned: Owned, arn: str) -> tuple[str, str]:
-    """Return a certificate of ACM or IAM and its private key, as PEM texts."""
+    """Return a certificate of ACM or IAM and its private key, in PEM format."""
     managed = acm_backends[owned.account_id][owned.region]._certificates.get(arn)  # noqa: SLF001
     if managed is not None:
         return _text(managed.cert), _text(managed.key)
