@@ -183,7 +183,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"failures": failures})
 
 
-def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:
+def _load_balancer(owned: snapshot.OwnedLoadBalancer, listening: Mapping[str, Listening]) -> dict[str, Any]:
     entry = owned.load_balancer
     certificates = {
         snapshot.certificate(owned, listener.certificate)[0]

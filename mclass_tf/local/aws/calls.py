@@ -79,7 +79,6 @@ def identify(environ: dict[str, Any]) -> Call:
 
 
 def _scope(environ: dict[str, Any]) -> tuple[str, str]:
-    """Return service and region of the signature, from the header or a presigned URL."""
     signed = environ.get("HTTP_AUTHORIZATION", "")
     if not signed and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
         signed = unquote(environ["QUERY_STRING"].replace("X-Amz-Credential=", "Credential="))

@@ -46,7 +46,8 @@ class _Context(SimpleNamespace):
 
 
 def _refuse_remote_address(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _CONNECTION_EVENTS and isinstance(arguments[1], tuple) and not _is_loopback(str(arguments[1][0])):
+    is_connection = event in _CONNECTION_EVENTS and isinstance(arguments[1], tuple)
+    if is_connection and not _is_loopback(str(arguments[1][0])):
         raise PermissionError(f"[local AWS] functions reach this machine alone, not {arguments[1][0]}")
 
 

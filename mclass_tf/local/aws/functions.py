@@ -57,7 +57,7 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class FunctionResult:
     """The result of an invocation: the returned `value`, or an `error` if there is none, and the function's `output`."""
 
     value: Any = None
@@ -158,14 +158,14 @@ class Functions:
         self._folder.mkdir(mode=0o700, parents=True)
         self._nursery = Nursery()
 
-    async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> Answer:
+    async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> FunctionResult:
         """Run the function until its process exits, and return the result."""
         folder = self._folder / uuid.uuid4().hex
         try:
             await in_thread(_prepare, folder, function, event)
             return await self._run(function, folder, variables)
         except (OSError, ValueError, zipfile.BadZipFile, ExecError) as error:
-            return Answer(error=f"{function.name} cannot be run: {error}")
+            return FunctionResult(error=f"{function.name} cannot be run: {error}")
         finally:
             await asyncio.to_thread(remove, folder)
 
@@ -173,7 +173,7 @@ class Functions:
         await self._nursery.close()
         await asyncio.to_thread(remove, self._folder)
 
-    async def _run(self, function: Function, folder: Path, variables: Mapping[str, str]) -> Answer:
+    async def _run(self, function: Function, folder: Path, variables: Mapping[str, str]) -> FunctionResult:
         output = Tail(_MAX_OUTPUT)
         # -I isolates it from the user's variables. The installed packages, such as boto3, are available, as in Lambda.
         argv = (sys.executable, "-I", str(_RUNTIME), str(folder / "code"), function.handler, str(folder))
@@ -191,7 +191,9 @@ class Functions:
             async with asyncio.timeout(function.timeout):
                 status = await child.wait()
         except TimeoutError:
-            return Answer(error=f"Task timed out after {function.timeout:.2f} seconds", output=output.text)
+            return FunctionResult(
+                error=f"Task timed out after {function.timeout:.2f} seconds", output=output.text
+            )
         finally:
             child.kill()
             await child.wait()
@@ -240,14 +242,14 @@ def _prepare(folder: Path, function: Function, event: Any) -> None:
         (folder / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _answer(folder: Path, *, status: int, output: str) -> Answer:
+def _answer(folder: Path, *, status: int, output: str) -> FunctionResult:
     file = folder / "answer.json"
     if not file.is_file():
-        return Answer(error=f"Runtime exited with status {status}", output=output)
+        return FunctionResult(error=f"Runtime exited with status {status}", output=output)
     if file.stat().st_size > _MAX_RESPONSE:
-        return Answer(error="Response payload size exceeded the maximum of 6 MB", output=output)
+        return FunctionResult(error="Response payload size exceeded the maximum of 6 MB", output=output)
     document = documents.parse_object(file.read_bytes())
     error = str(document.get("error") or "")
-    return Answer(
+    return FunctionResult(
         value=document.get("value"), error=error, output=f"{output}\n[ERROR] {error}" if error else output
     )

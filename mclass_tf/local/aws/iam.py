@@ -62,7 +62,6 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
         super().delete_server_certificate(name)
 
     def _load(self, policy_arn: str) -> None:
-        """Load a policy if its ARN is that of an AWS managed policy."""
         if _AWS_POLICY not in policy_arn or policy_arn in self.managed_policies:
             return
         name = policy_arn.rsplit("/", 1)[-1]

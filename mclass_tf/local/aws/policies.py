@@ -20,7 +20,7 @@ class NotModelledError(Exception):
     """A policy contains an element that is not evaluated here."""
 
 
-class Decision(Enum):
+class IamDecision(Enum):
     """How policies decide on a request."""
 
     ALLOWED = "allowed"
@@ -29,7 +29,7 @@ class Decision(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class IamRequest:
     """A request to authorize. `principals` are the names by which a resource-based policy may identify the caller."""
 
     action: str
@@ -38,7 +38,7 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def decide(documents: Iterable[str], request: Request) -> Decision:
+def decide(documents: Iterable[str], request: IamRequest) -> IamDecision:
     """Return the decision of the policies (JSON texts) together; may raise NotModelledError."""
     effects = {
         statement.get("Effect")
@@ -47,8 +47,8 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
         if _applies(statement, request)
     }
     if "Deny" in effects:
-        return Decision.DENIED
-    return Decision.ALLOWED if "Allow" in effects else Decision.NOT_ALLOWED
+        return IamDecision.DENIED
+    return IamDecision.ALLOWED if "Allow" in effects else IamDecision.NOT_ALLOWED
 
 
 def may_allow(documents: Iterable[str], *, action: str, resource: str | None) -> bool:
@@ -86,11 +86,15 @@ def statements(document: str) -> list[Mapping[str, Any]]:
     return [statement for statement in entries if isinstance(statement, Mapping)]
 
 
-def _applies(statement: Mapping[str, Any], request: Request) -> bool:
+def _applies(statement: Mapping[str, Any], request: IamRequest) -> bool:
     return (
-        _element_applies(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
+        _element_applies(
+            statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower())
+        )
         and _element_applies(statement, "Resource", lambda pattern: matches(pattern, request.resource))
-        and _element_applies(statement, "Principal", lambda entry: entry == "*" or entry in request.principals)
+        and _element_applies(
+            statement, "Principal", lambda entry: entry == "*" or entry in request.principals
+        )
         and all(
             _holds(operator, key, _listed(expected), request.context)
             for operator, keys in (statement.get("Condition") or {}).items()

@@ -54,7 +54,6 @@ def replaced(owner: Any, name: str, derive: Callable[[_Function], _Function]) ->
 
 
 def _parameters(function: _Function) -> list[str]:
-    """Return the parameters without their types, such as `*`, `a` and `b=None`."""
     signature = inspect.signature(function)
     untyped = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
     return str(inspect.Signature(untyped))[1:-1].split(", ")

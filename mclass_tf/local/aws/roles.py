@@ -7,7 +7,7 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.utilities.utils import get_partition
 
-from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide, may_allow
 
 _ACCOUNT = 4
 _ARN_PARTS = 6
@@ -22,13 +22,13 @@ def find(role_arn: str) -> Any:
     return next((role for role in backend.roles.values() if role.arn == role_arn), None)
 
 
-def trusts(role: Any, request: Request) -> bool:
+def trusts(role: Any, request: IamRequest) -> bool:
     """Return whether the role's trust policy allows the request, an `sts:AssumeRole`."""
-    return decide([role.assume_role_policy_document], request) is Decision.ALLOWED
+    return decide([role.assume_role_policy_document], request) is IamDecision.ALLOWED
 
 
-def permits(role: Any, request: Request) -> bool:
-    return all(decide(documents, request) is Decision.ALLOWED for _, documents in policies_by_kind(role))
+def permits(role: Any, request: IamRequest) -> bool:
+    return all(decide(documents, request) is IamDecision.ALLOWED for _, documents in policies_by_kind(role))
 
 
 def may_permit(role_arn: str, *, action: str, resource: str | None) -> bool:
@@ -36,12 +36,13 @@ def may_permit(role_arn: str, *, action: str, resource: str | None) -> bool:
     role = find(role_arn)
     if role is None:
         return False
-    return all(may_allow(documents, action=action, resource=resource) for _, documents in policies_by_kind(role))
+    policies = (documents for _, documents in policies_by_kind(role))
+    return all(may_allow(documents, action=action, resource=resource) for documents in policies)
 
 
 def policies_by_kind(role: Any) -> list[tuple[str, list[str]]]:
     """Return the role's policy documents by kind, as IAM names the kinds. Every kind must allow an action."""
-    identity_based = [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+    identity_based = [*role.policies.values(), *map(_document, role.managed_policies.values())]
     boundary = _boundary(role)
     return [
         ("identity-based policy", identity_based),

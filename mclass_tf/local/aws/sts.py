@@ -58,7 +58,9 @@ class Sessions:
         now = self._clock()
         with self._lock:
             known = self._sessions.items()
-            self._sessions = {key: entry for key, entry in known if entry.expires_at + _KEPT_AFTER_EXPIRY > now}
+            self._sessions = {
+                key: entry for key, entry in known if entry.expires_at + _KEPT_AFTER_EXPIRY > now
+            }
             self._sessions[access_key_id] = session
 
     def find(self, access_key_id: str) -> RoleSession | None:
@@ -137,14 +139,14 @@ def _trusts(role_arn: str, *, caller: RoleSession) -> bool:
     if role is None:
         return False
     root = f"arn:aws:iam::{caller.account_id}:root"
-    request = policies.Request(
+    request = policies.IamRequest(
         action="sts:AssumeRole", resource=role_arn, principals=(caller.role_arn, root, caller.account_id)
     )
     try:
         decision = policies.decide([role.assume_role_policy_document], request)
     except policies.NotModelledError:
         return False
-    return decision is policies.Decision.ALLOWED
+    return decision is policies.IamDecision.ALLOWED
 
 
 def install() -> None:

@@ -121,10 +121,10 @@ def test_a_batch_that_cloudwatch_refuses_is_refused(
 
 
 def test_the_lines_of_an_access_log_are_written_when_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_logs, "_BYTES_KEPT", 10_000)
+    monkeypatch.setattr(access_logs, "_MAX_BUFFER_BYTES", 10_000)
     monkeypatch.setattr(
         access_logs,
-        "_place",
+        "_destination",
         lambda _arn: access_logs.LogDestination(
             account_id="1", region=REGION, bucket="b", prefix="", load_balancer="app/x/1"
         ),

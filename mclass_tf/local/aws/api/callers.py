@@ -17,7 +17,7 @@ from moto.iam.models import iam_backends
 from mclass_tf.local.access import signature
 from mclass_tf.local.access.key import Key
 from mclass_tf.local.access.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
-from mclass_tf.local.aws.denial import Fault
+from mclass_tf.local.aws.denial import Denial
 from mclass_tf.local.aws.sts import Sessions
 
 _ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
@@ -30,9 +30,9 @@ _HOST = "127.0.0.1"
 class UnknownCallerError(Exception):
     """The caller is not authenticated. `detail` is AWS's message about a malformed signature."""
 
-    def __init__(self, fault: Fault, *, detail: str = "") -> None:
-        super().__init__(fault.value)
-        self.fault = fault
+    def __init__(self, reason: Denial, *, detail: str = "") -> None:
+        super().__init__(reason.value)
+        self.reason = reason
         self.detail = detail
 
 
@@ -60,7 +60,7 @@ class Callers:
         """Return who signed the request, and make moto use that account; may raise UnknownCallerError."""
         signed = _read(environ)
         if signed is None:
-            raise UnknownCallerError(Fault.MISSING)
+            raise UnknownCallerError(Denial.MISSING)
         caller = self._caller(signed)
         self._check(signed, caller, environ)
         environ[_ACCOUNT_HEADER] = caller.account_id
@@ -94,28 +94,28 @@ class Callers:
             )
         user = _key_of_user(signed.access_key_id)
         if user is None:
-            raise UnknownCallerError(Fault.UNKNOWN)
+            raise UnknownCallerError(Denial.UNKNOWN)
         return user
 
     def _check(self, signed: Signature, caller: Caller, environ: Mapping[str, Any]) -> None:
         if not hmac.compare_digest(signed.token.encode(), caller.token.encode()):
-            raise UnknownCallerError(Fault.WRONG_TOKEN if caller.token else Fault.UNKNOWN)
+            raise UnknownCallerError(Denial.WRONG_TOKEN if caller.token else Denial.UNKNOWN)
         if not signed.matches(environ, secret=caller.secret_access_key):
-            raise UnknownCallerError(Fault.SIGNATURE)
+            raise UnknownCallerError(Denial.SIGNATURE)
         now = self._clock()
         if caller.expires_at is not None and caller.expires_at <= now:
-            raise UnknownCallerError(Fault.EXPIRED)
+            raise UnknownCallerError(Denial.EXPIRED)
         if signed.expires_at is not None and signed.expires_at <= now:
-            raise UnknownCallerError(Fault.OUTDATED)
+            raise UnknownCallerError(Denial.OUTDATED)
 
 
 def _read(environ: Mapping[str, Any]) -> Signature | None:
     try:
         return signature.read(environ)
     except MalformedSignatureError as error:
-        raise UnknownCallerError(Fault.MALFORMED, detail=str(error)) from None
+        raise UnknownCallerError(Denial.MALFORMED, detail=str(error)) from None
     except UnsupportedMechanismError:
-        raise UnknownCallerError(Fault.MECHANISM) from None
+        raise UnknownCallerError(Denial.MECHANISM) from None
 
 
 def _key_of_user(access_key_id: str) -> Caller | None:

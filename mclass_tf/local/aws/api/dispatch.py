@@ -25,7 +25,7 @@ from mclass_tf.local.aws.api import bodies, operations, task_permissions
 from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
 from mclass_tf.local.aws.api.injected_errors import InjectedErrors
 from mclass_tf.local.aws.calls import Call, identify
-from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
+from mclass_tf.local.aws.denial import Denial, ForbiddenError, deny
 from mclass_tf.local.aws.refusal import refuse, unexpected, unsupported
 from mclass_tf.local.http.server import TOO_LARGE, Reply
 
@@ -81,7 +81,7 @@ class AwsApi:
     def bar(self, environ: dict[str, Any]) -> Reply | None:
         """Return the refusal of a request whose headers name an unknown key, or None."""
         call = identify(environ)
-        return None if self._callers.is_known(environ) else deny(call, Fault.UNKNOWN)
+        return None if self._callers.is_known(environ) else deny(call, Denial.UNKNOWN)
 
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply:
         """Answer a call. With `task_id`, accept only calls with that task's role.
@@ -95,10 +95,10 @@ class AwsApi:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
             _log.warning("refused %s: %s", call.name, error)
-            return deny(call, error.fault, detail=error.detail)
+            return deny(call, error.reason, detail=error.detail)
         if task_id not in {None, caller.task_id}:
             _log.warning("refused %s: it comes from a container, and not in the name of its task", call.name)
-            return deny(call, Fault.FORBIDDEN, detail=_WRONG_TASK)
+            return deny(call, Denial.FORBIDDEN, detail=_WRONG_TASK)
         refusal = bodies.inflate(call, environ, most=largest_body(environ))
         return refusal or self._answer_authenticated(caller, environ)
 
@@ -125,7 +125,7 @@ class AwsApi:
             return self._answer_modelled(call, environ)
         except ForbiddenError as error:
             _log.warning("refused %s: %s", call.name, error)
-            return deny(call, Fault.FORBIDDEN, detail=str(error))
+            return deny(call, Denial.FORBIDDEN, detail=str(error))
 
     def _answer_modelled(self, call: Call, environ: dict[str, Any]) -> Reply:
         reason = operations.refusal(call)
@@ -219,7 +219,6 @@ def _run(app: Flask, environ: dict[str, Any]) -> Reply:
 
 
 def _never_retried(call: Call, reply: Reply) -> Reply:
-    """Return the reply, or a 4xx instead of a 5xx."""
     if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return reply
     _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])

@@ -28,7 +28,21 @@ _READS = re.compile(
 )
 # Services whose data this machine never executes.
 _DATA_SERVICES = frozenset(
-    "dynamodb events firehose kinesis kms logs monitoring s3 secretsmanager sns sqs ssm xray".split()
+    [
+        "dynamodb",
+        "events",
+        "firehose",
+        "kinesis",
+        "kms",
+        "logs",
+        "monitoring",
+        "s3",
+        "secretsmanager",
+        "sns",
+        "sqs",
+        "ssm",
+        "xray",
+    ]
 )
 _ACTION_PREFIXES = {"monitoring": "cloudwatch"}  # by signing name, if they differ
 # Operations of S3 whose permission has a different name: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html

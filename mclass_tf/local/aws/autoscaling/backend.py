@@ -14,7 +14,14 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Last, Reading, ScalingDecision, decide
+from mclass_tf.local.aws.autoscaling.decide import (
+    COOLDOWN,
+    Capacity,
+    LastActivity,
+    Reading,
+    ScalingDecision,
+    decide,
+)
 from mclass_tf.local.aws.autoscaling.tracking_alarms import REQUESTS, Policy
 from mclass_tf.local.live import live
 
@@ -47,8 +54,8 @@ class Activity:
 
     @property
     def status_message(self) -> str:
-        is_waiting = self.ended_at is None
-        progress = "Waiting for change to be fulfilled by ecs." if is_waiting else "Change successfully fulfilled by ecs."
+        waiting, done = "Waiting for change to be fulfilled by ecs.", "Change successfully fulfilled by ecs."
+        progress = waiting if self.ended_at is None else done
         return f"Successfully set desired count to {self.capacity}. {progress}"
 
 
@@ -230,14 +237,14 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
             if policy.resource_id == resource_id and policy.policy_type == "TargetTrackingScaling":
                 yield policy
 
-    def _last(self, resource_id: str, *, is_out: bool, now: float) -> Last:
-        """Return the last activity of a policy in that direction."""
+    def _last(self, resource_id: str, *, is_out: bool, now: float) -> LastActivity:
         for activity in reversed(self.activities):
             if activity.resource_id != resource_id or not activity.cause.startswith("monitor alarm"):
                 continue
             if (activity.capacity > activity.before) == is_out:
-                return Last(ago=(now - activity.started_at) * live.clock.speed, before=activity.before)
-        return Last()
+                ago = (now - activity.started_at) * live.clock.speed
+                return LastActivity(ago=ago, before=activity.before)
+        return LastActivity()
 
 
 def is_policy(action: str) -> bool:

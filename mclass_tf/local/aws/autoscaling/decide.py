@@ -38,7 +38,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Last:
+class LastActivity:
     """The last activity in one direction: how long `ago` in simulated seconds, and the capacity `before` it."""
 
     ago: float = math.inf
@@ -67,7 +67,7 @@ class ScalingDecision:
 
 
 def decide(
-    capacity: Capacity, readings: Sequence[Reading], *, last_out: Last, last_in: Last
+    capacity: Capacity, readings: Sequence[Reading], *, last_out: LastActivity, last_in: LastActivity
 ) -> ScalingDecision | None:
     """Return the new capacity, or None to leave it.
 
@@ -82,7 +82,9 @@ def decide(
     return _scale_in(capacity, lows, last=last_in)
 
 
-def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
+def _scale_out(
+    capacity: Capacity, readings: Sequence[Reading], *, last: LastActivity
+) -> ScalingDecision | None:
     """During the cooldown, the capacity that the last scale-out added counts towards this one."""
     if not capacity.can_scale_out:
         return None
@@ -98,7 +100,9 @@ def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -
     return ScalingDecision(capacity=target, policy=most.policy, alarm=most.high)
 
 
-def _scale_in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
+def _scale_in(
+    capacity: Capacity, readings: Sequence[Reading], *, last: LastActivity
+) -> ScalingDecision | None:
     if not capacity.can_scale_in or capacity.is_deploying:
         return None
     if any(last.ago < reading.scale_in_cooldown for reading in readings):

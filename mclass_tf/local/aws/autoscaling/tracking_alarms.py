@@ -91,8 +91,8 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
         if custom.get("Metrics"):
             return {"metric_data_queries": [_query(entry) for entry in custom["Metrics"]]}
         dimensions = {entry["Name"]: entry["Value"] for entry in custom.get("Dimensions") or []}
-        metric = _simple(custom["Namespace"], custom["MetricName"], custom["Statistic"], dimensions)
-        return {**metric, "unit": custom.get("Unit")}
+        settings = _simple(custom["Namespace"], custom["MetricName"], custom["Statistic"], dimensions)
+        return {**settings, "unit": custom.get("Unit")}
 
 
 def _simple(namespace: str, name: str, statistic: str, dimensions: Mapping[str, str]) -> dict[str, Any]:

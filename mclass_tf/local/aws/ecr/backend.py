@@ -48,7 +48,7 @@ _INDEXES = frozenset(
 )
 
 
-class TagTakenError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class TagExistsError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageTagAlreadyExistsException"
 
     def __init__(self, *, tag: str, repository: str) -> None:
@@ -70,11 +70,11 @@ class MissingImagesError(ServiceException):  # type: ignore[misc]  # moto is not
     code = "ReferencedImagesNotFoundException"
 
 
-class DigestDiffersError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class DigestMismatchError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageDigestDoesNotMatchException"
 
 
-class AlreadyThereError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class ImageExistsError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageAlreadyExistsException"
 
 
@@ -175,15 +175,15 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         repository = self._get_repository(repository_name)
         computed = digest_of(image_manifest)
         if digest is not None and digest != computed:
-            raise DigestDiffersError(
+            raise DigestMismatchError(
                 f"The specified image digest '{digest}' does not match the digest '{computed}' that is computed for the image."
             )
         known = next((image for image in repository.images if image.image_digest == computed), None)
         holder = next((image for image in repository.images if image_tag in image.image_tags), None)
         if holder is not None and _is_immutable(repository, str(image_tag)):
-            raise TagTakenError(tag=str(image_tag), repository=repository_name)
+            raise TagExistsError(tag=str(image_tag), repository=repository_name)
         if known is not None and (image_tag is None or known is holder):
-            raise AlreadyThereError(
+            raise ImageExistsError(
                 f"Image with digest '{computed}' and tag '{image_tag}' already exists in the repository with name "
                 f"'{repository_name}' in registry with id '{self.account_id}'"
             )

@@ -114,7 +114,6 @@ def key_of(destination: LogDestination, *, at: float) -> str:
 
 
 def _destination(load_balancer_arn: str) -> LogDestination | None:
-    """Return the load balancer's log destination, or None if access logs are disabled."""
     parts = load_balancer_arn.split(":")
     account_id, region = parts[4], parts[3]
     balancer = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)

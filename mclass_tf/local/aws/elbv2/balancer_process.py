@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from mclass_tf.local.aws.elbv2 import snapshot
-from mclass_tf.local.aws.elbv2.snapshot import Built
+from mclass_tf.local.aws.elbv2.snapshot import BuiltSnapshot
 from mclass_tf.local.balancer.report import Applied, Report, from_json
 from mclass_tf.local.balancer.snapshot import Snapshot
 from mclass_tf.local.live import live
@@ -47,7 +47,7 @@ class Balancer:
         *,
         exclusive: Callable[[], AbstractContextManager[None]],
         take: Callable[[Report], None],
-        build: Callable[[int], Built] = snapshot.build,
+        build: Callable[[int], BuiltSnapshot] = snapshot.build,
         command: Sequence[str] = COMMAND,
         after: Callable[[], Awaitable[None]] = _no_delay,
     ) -> None:
@@ -121,7 +121,6 @@ class Balancer:
         return child.returncode or 0
 
     async def _send_snapshots(self, pipe: asyncio.StreamWriter) -> None:
-        """Send a snapshot whenever it differs from the last one."""
         sent: Snapshot | None = None
         await self._after()
         with contextlib.suppress(ConnectionError):  # the child has exited; `_take_reports` detects it, too
@@ -135,8 +134,8 @@ class Balancer:
                     await pipe.drain()
                 await self._await_change(built)
 
-    def _try_to_build(self) -> Built | None:
-        """Return a snapshot, or None if that fails: the previous one stays in force until the next change."""
+    def _try_to_build(self) -> BuiltSnapshot | None:
+        """Return a snapshot, or None on failure. Then the previous one stays in force until the next change."""
         try:
             with self._exclusive():
                 return self._build(0)
@@ -148,7 +147,7 @@ class Balancer:
             )
             return None
 
-    async def _await_change(self, built: Built | None) -> None:
+    async def _await_change(self, built: BuiltSnapshot | None) -> None:
         """Wait for a change, or until the next draining target is removed."""
         if built is None or built.next_end is None:
             await self._due.wait()

@@ -20,7 +20,7 @@ _EPHEMERAL = (1024, 65535)  # source ports of the load balancer's nodes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class GroupRule:
     """A rule of a security group. The peers are CIDR ranges (also those of a prefix list) or the members of a group."""
 
     protocol: str
@@ -30,7 +30,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AclEntry:
     """An entry of a network ACL, in one direction. The matching entry with the lowest number decides."""
 
     number: int
@@ -41,19 +41,19 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class Peer:
     """One end of a connection: the range that contains its address, and its security groups."""
 
     range: IPv4Network
     group_ids: frozenset[str] = frozenset()
 
 
-def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
+def rules_allow(rules: Iterable[GroupRule], *, other: Peer, port: int) -> bool:
     """Return whether a rule allows TCP on the port from or to the whole range of the other end."""
     return any(_rule_allows(rule, other=other, port=port) for rule in rules)
 
 
-def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
+def _rule_allows(rule: GroupRule, *, other: Peer, port: int) -> bool:
     if rule.protocol not in _TCP:
         return False
     if rule.protocol != _ANY_PROTOCOL and not _covers(rule.ports, (port, port)):
@@ -63,7 +63,7 @@ def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
     return any(other.range.subnet_of(IPv4Network(entry, strict=False)) for entry in rule.ranges)
 
 
-def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
+def entries_allow(entries: Iterable[AclEntry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
     """Return whether a network ACL allows TCP on all of the ports from or to the whole range of the other end.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
@@ -72,10 +72,10 @@ def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[
         if entry.protocol not in _TCP:
             continue
         network = IPv4Network(entry.range, strict=False)
-        entry_ports = None if entry.protocol == _ANY_PROTOCOL else entry.ports
-        if entry.is_allow and other.subnet_of(network) and (entry_ports is None or _covers(entry_ports, ports)):
+        own = None if entry.protocol == _ANY_PROTOCOL else entry.ports
+        if entry.is_allow and other.subnet_of(network) and (own is None or _covers(own, ports)):
             return True
-        if not entry.is_allow and other.overlaps(network) and (entry_ports is None or _overlaps(entry_ports, ports)):
+        if not entry.is_allow and other.overlaps(network) and (own is None or _overlaps(own, ports)):
             return False
     return False
 
@@ -106,8 +106,9 @@ def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, i
 
 
 def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface, port: int) -> bool:
-    node = End(range=IPv4Network(subnet.cidr_block), group_ids=frozenset(load_balancer.security_groups or ()))
-    task = End(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
+    node_groups = frozenset(load_balancer.security_groups or ())
+    node = Peer(range=IPv4Network(subnet.cidr_block), group_ids=node_groups)
+    task = Peer(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
     if not rules_allow(rules_of(ec2, node.group_ids, egress=True), other=task, port=port):
         return False
     if not rules_allow(rules_of(ec2, task.group_ids, egress=False), other=node, port=port):
@@ -123,14 +124,14 @@ def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface,
     )
 
 
-def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
+def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[GroupRule]:
     """Yield the rules of the existing groups, in one direction."""
     for group_id in group_ids:
         group = ec2.get_security_group_from_id(group_id)
         if group is None:
             continue
         for rule in group.egress_rules if egress else group.ingress_rules:
-            yield Rule(
+            yield GroupRule(
                 protocol=str(rule.ip_protocol),
                 ports=None if rule.from_port is None else (int(rule.from_port), int(rule.to_port)),
                 ranges=_ranges(ec2, rule),
@@ -154,14 +155,14 @@ def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
     return [entry["Cidr"] for entry in entries]
 
 
-def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
+def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[AclEntry]:
     """Yield the entries of the subnet's network ACL, in one direction. In moto, every subnet has an ACL."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
             continue
         for entry in acl.network_acl_entries:
             if _is_true(entry.egress) == egress and entry.cidr_block:
-                yield Entry(
+                yield AclEntry(
                     number=int(entry.rule_number),
                     protocol=str(entry.protocol),
                     is_allow=entry.rule_action == "allow",

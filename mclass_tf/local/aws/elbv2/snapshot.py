@@ -25,7 +25,7 @@ from mclass_tf.local.live import live
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owned:
+class OwnedLoadBalancer:
     """A load balancer with its account, region and backend."""
 
     account_id: str
@@ -35,24 +35,24 @@ class Owned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class BuiltSnapshot:
     """`next_end`: when (seconds since the epoch) the next target finishes draining and another snapshot is due."""
 
     snapshot: Snapshot
     next_end: float | None
 
 
-def load_balancers() -> Iterator[Owned]:
+def load_balancers() -> Iterator[OwnedLoadBalancer]:
     """Yield every load balancer. Call it under the API lock."""
     for account_id, regions in list(elbv2_backends.items()):
         for region, backend in list(regions.items()):
             for load_balancer in list(backend.load_balancers.values()):
-                yield Owned(
+                yield OwnedLoadBalancer(
                     account_id=account_id, region=region, load_balancer=load_balancer, backend=backend
                 )
 
 
-def build(version: int) -> Built:
+def build(version: int) -> BuiltSnapshot:
     """Return a snapshot of the current state. Call it under the API lock."""
     owned_balancers = list(load_balancers())
     groups = [
@@ -68,10 +68,12 @@ def build(version: int) -> Built:
         load_balancers=tuple(_load_balancer(owned) for owned in owned_balancers),
         target_groups=tuple(_target_group(owned, group) for owned, group in groups),
     )
-    return Built(snapshot=snapshot, next_end=min((end for end in ends if end is not None), default=None))
+    return BuiltSnapshot(
+        snapshot=snapshot, next_end=min((end for end in ends if end is not None), default=None)
+    )
 
 
-def certificate(owned: Owned, arn: str) -> tuple[str, str]:
+def certificate(owned: OwnedLoadBalancer, arn: str) -> tuple[str, str]:
     """Return a certificate of ACM or IAM and its private key, in PEM format."""
     managed = acm_backends[owned.account_id][owned.region]._certificates.get(arn)  # noqa: SLF001
     if managed is not None:
@@ -80,7 +82,7 @@ def certificate(owned: Owned, arn: str) -> tuple[str, str]:
     return _text(uploaded.cert_body), _text(uploaded.private_key)
 
 
-def _load_balancer(owned: Owned) -> LoadBalancer:
+def _load_balancer(owned: OwnedLoadBalancer) -> LoadBalancer:
     balancer = owned.load_balancer
     return LoadBalancer(
         arn=balancer.arn,
@@ -91,7 +93,7 @@ def _load_balancer(owned: Owned) -> LoadBalancer:
     )
 
 
-def _listener(owned: Owned, listener: Any) -> Listener:
+def _listener(owned: OwnedLoadBalancer, listener: Any) -> Listener:
     pair = certificate(owned, listener.certificate) if listener.protocol == "HTTPS" else (None, None)
     return Listener(
         arn=listener.arn,
@@ -116,7 +118,7 @@ def _rule(rule: Any) -> Rule:
     )
 
 
-def _target_group(owned: Owned, group: Any) -> TargetGroup:
+def _target_group(owned: OwnedLoadBalancer, group: Any) -> TargetGroup:
     return TargetGroup(
         arn=group.arn,
         name=group.name,
@@ -136,7 +138,7 @@ def _target_group(owned: Owned, group: Any) -> TargetGroup:
     )
 
 
-def _targets(owned: Owned, group: Any) -> Iterator[Target]:
+def _targets(owned: OwnedLoadBalancer, group: Any) -> Iterator[Target]:
     ec2 = ec2_backends[owned.account_id][owned.region]
     for entry in owned.backend.target_health(group.arn):
         if entry.state != "unused":

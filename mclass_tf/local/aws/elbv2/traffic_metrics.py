@@ -19,7 +19,7 @@ from moto.elbv2.models import elbv2_backends
 
 from mclass_tf.local.aws.cloudwatch.metrics import Metric, Stats, dimensions
 from mclass_tf.local.aws.elbv2 import snapshot
-from mclass_tf.local.aws.elbv2.snapshot import Owned
+from mclass_tf.local.aws.elbv2.snapshot import OwnedLoadBalancer
 from mclass_tf.local.balancer.report import Metrics
 
 NAMESPACE = "AWS/ApplicationELB"
@@ -100,7 +100,7 @@ def record_hosts(*, now: int) -> None:
                 add("UnHealthyHostCount", scope, at=now, stats=_one(unhealthy), unit="Count")
 
 
-def _hosts(owned: Owned, group: Any) -> Iterator[tuple[Mapping[str, str], int, int]]:
+def _hosts(owned: OwnedLoadBalancer, group: Any) -> Iterator[tuple[Mapping[str, str], int, int]]:
     """Yield dimensions, healthy and unhealthy hosts, for the whole group and for each zone."""
     scope = {"LoadBalancer": _suffix(owned.load_balancer.arn), "TargetGroup": _suffix(group.arn)}
     zones: dict[str, Counter[str]] = {

@@ -7,18 +7,21 @@ import math
 
 import pytest
 
-from mclass_tf.local.aws.autoscaling.decide import Capacity, Last, Reading, ScalingDecision, decide
+from mclass_tf.local.aws.autoscaling.decide import Capacity, LastActivity, Reading, ScalingDecision, decide
 
 _CAPACITY = Capacity(current=4, lowest=2, highest=10)
 _QUIET = Reading(policy="cpu", target=50, value=48)
 _HIGH = dataclasses.replace(_QUIET, value=80, high="cpu-high")
 _LOW = dataclasses.replace(_QUIET, value=20, low="cpu-low")
 _OTHER_LOW = Reading(policy="requests", target=100, value=60, low="requests-low")
-_NEVER = Last()
+_NEVER = LastActivity()
 
 
 def _decide(
-    *readings: Reading, capacity: Capacity = _CAPACITY, last_out: Last = _NEVER, last_in: Last = _NEVER
+    *readings: Reading,
+    capacity: Capacity = _CAPACITY,
+    last_out: LastActivity = _NEVER,
+    last_in: LastActivity = _NEVER,
 ) -> int | None:
     found = decide(capacity, readings, last_out=last_out, last_in=last_in)
     return None if found is None else found.capacity
@@ -36,7 +39,7 @@ def _decide(
         pytest.param([dataclasses.replace(_LOW, value=0)], 2, id="in to the minimum"),
         pytest.param([_LOW, _OTHER_LOW], 3, id="all want less: the one that wants least less"),
         pytest.param([_LOW, dataclasses.replace(_QUIET, policy="memory")], None, id="not all want less"),
-        pytest.param([_LOW, Reading(policy="memory", target=50, value=None)], None, id="one knows nothing"),
+        pytest.param([_LOW, Reading(policy="memory", target=50, value=None)], None, id="one without data"),
         pytest.param(
             [_LOW, dataclasses.replace(_QUIET, policy="memory", can_scale_in=False)],
             2,
@@ -63,20 +66,20 @@ def test_the_decision_names_its_cause() -> None:
 
 def test_during_the_cooldown_what_was_added_counts_as_part_of_what_is_added() -> None:
     grown = dataclasses.replace(_CAPACITY, current=7)
-    cooling = Last(ago=299, before=4)
+    cooling = LastActivity(ago=299, before=4)
     assert _decide(_HIGH, capacity=grown, last_out=cooling) is None
     assert _decide(dataclasses.replace(_HIGH, value=100), capacity=grown, last_out=cooling) == 8
-    assert _decide(_HIGH, capacity=grown, last_out=Last(ago=300, before=4)) == 10
+    assert _decide(_HIGH, capacity=grown, last_out=LastActivity(ago=300, before=4)) == 10
 
 
 def test_nothing_scales_in_during_the_cooldown_of_scaling_in() -> None:
-    assert _decide(_LOW, last_in=Last(ago=299, before=8)) is None
-    assert _decide(_LOW, last_in=Last(ago=300, before=8)) == 2
-    assert _decide(_LOW, last_out=Last(ago=1, before=2)) == 2
+    assert _decide(_LOW, last_in=LastActivity(ago=299, before=8)) is None
+    assert _decide(_LOW, last_in=LastActivity(ago=300, before=8)) == 2
+    assert _decide(_LOW, last_out=LastActivity(ago=1, before=2)) == 2
 
 
 def test_scaling_out_does_not_wait_for_the_cooldown_of_scaling_in() -> None:
-    assert _decide(_HIGH, last_in=Last(ago=1, before=8)) == 7
+    assert _decide(_HIGH, last_in=LastActivity(ago=1, before=8)) == 7
 
 
 def test_nothing_scales_in_while_a_deployment_is_in_progress() -> None:

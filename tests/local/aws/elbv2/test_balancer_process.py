@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.aws.elbv2.balancer_process import COMMAND, Balancer
-from mclass_tf.local.aws.elbv2.snapshot import Built
+from mclass_tf.local.aws.elbv2.snapshot import BuiltSnapshot
 from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
 from mclass_tf.local.live import live
@@ -36,7 +36,7 @@ class State:
     reports: list[Report] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def build(self, version: int) -> Built:
+    def build(self, version: int) -> BuiltSnapshot:
         assert self.lock.locked()
         if self.fault is not None:
             raise AttributeError(self.fault)
@@ -49,7 +49,7 @@ class State:
             targets=self.targets,
         )
         snapshot = Snapshot(version=version, speed=self.speed, load_balancers=(), target_groups=(group,))
-        return Built(snapshot=snapshot, next_end=self.next_end)
+        return BuiltSnapshot(snapshot=snapshot, next_end=self.next_end)
 
     def take(self, report: Report) -> None:
         assert self.lock.locked()

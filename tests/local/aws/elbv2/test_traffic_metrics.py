@@ -165,7 +165,7 @@ def test_hosts_are_counted_by_health_and_zone(world: ElbWorld) -> None:
         Health(target_group_arn=world.group, ip="10.0.1.8", port=3000, state="unhealthy")
     )
     with in_process.aws().exclusive():
-        traffic_metrics.tell_hosts(now=_NOW + 10)
+        traffic_metrics.record_hosts(now=_NOW + 10)
     by_zone = {**both, "AvailabilityZone": f"{in_process.REGION}c"}
     counted = {
         (name, len(place)): _statistic(world.account_id, name, place, "Maximum")
@@ -183,7 +183,7 @@ def test_hosts_are_counted_by_health_and_zone(world: ElbWorld) -> None:
 def test_no_requests_are_zero_and_not_unknown(world: ElbWorld) -> None:
     load_balancer, group, _ = _places(world)
     with in_process.aws().exclusive():
-        traffic_metrics.tell_hosts(now=_NOW + 10)
+        traffic_metrics.record_hosts(now=_NOW + 10)
     assert _statistic(world.account_id, "RequestCount", load_balancer) == 0
     assert _statistic(world.account_id, "RequestCountPerTarget", group) == 0
     assert _statistic(world.account_id, "HTTPCode_Target_5XX_Count", load_balancer) is None

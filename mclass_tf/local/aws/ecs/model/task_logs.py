@@ -75,14 +75,14 @@ class TaskLogs:
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
-        self._waiting: dict[Destination, kept_events.Waiting] = {}
+        self._waiting: dict[Destination, kept_events.PendingEvents] = {}
         self._lost: set[Destination] = set()
 
     def writer(self, place: Destination) -> Callable[[str], None]:
         """What takes the lines of one container."""
 
         def write(line: str) -> None:
-            waiting = self._waiting.setdefault(place, kept_events.Waiting())
+            waiting = self._waiting.setdefault(place, kept_events.PendingEvents())
             now = int(time.time() * 1000)
             waiting.extend({"timestamp": now, "message": piece} for piece in _pieces(line))
 

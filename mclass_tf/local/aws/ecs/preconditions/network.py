@@ -13,7 +13,7 @@ from typing import Any
 from moto.ec2 import ec2_backends
 
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.elbv2.reachability import End, entries_allow, entries_of, rules_allow, rules_of
+from mclass_tf.local.aws.elbv2.reachability import Peer, entries_allow, entries_of, rules_allow, rules_of
 from mclass_tf.local.network import Interface
 
 _HTTPS = 443
@@ -86,7 +86,7 @@ class _Way:
     def to_endpoint(self, endpoint: Any) -> Blocked | None:
         groups = frozenset(endpoint.security_group_ids)
         for subnet_id in endpoint.subnet_ids or []:
-            there = End(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
+            there = Peer(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
             address = str(there.range[10])
             if not rules_allow(self._egress(), other=there, port=_HTTPS):
                 return Blocked(
@@ -110,7 +110,7 @@ class _Way:
         prefixes = self.ec2.managed_prefix_lists.get(endpoint.destination_prefix_list_id)
         entries: list[dict[str, str]] = [] if prefixes is None else next(iter(prefixes.entries.values()), [])
         there = IPv4Network(entries[0]["Cidr"]) if entries else _ANYWHERE
-        if not rules_allow(self._egress(), other=End(range=there), port=_HTTPS):
+        if not rules_allow(self._egress(), other=Peer(range=there), port=_HTTPS):
             return Blocked(
                 address=str(there[10]),
                 cause=f"no egress rule of {self._groups()} leads to {endpoint.destination_prefix_list_id}",
@@ -124,7 +124,7 @@ class _Way:
 
     def to_internet(self, service: str) -> Blocked | None:
         cause = self._no_route(service)
-        if cause is None and not rules_allow(self._egress(), other=End(range=_ANYWHERE), port=_HTTPS):
+        if cause is None and not rules_allow(self._egress(), other=Peer(range=_ANYWHERE), port=_HTTPS):
             cause = f"no egress rule of {self._groups()} allows HTTPS to anywhere"
         if cause is None and not self._acl_allows(self.interface.subnet_id, _ANYWHERE):
             cause = f"the network ACL of {self.interface.subnet_id} is in the way"
@@ -170,8 +170,8 @@ class _Way:
 
     # ---- security groups and network ACLs
 
-    def _here(self) -> End:
-        return End(
+    def _here(self) -> Peer:
+        return Peer(
             range=IPv4Network(self.interface.private_ip),
             group_ids=frozenset(self.interface.security_group_ids),
         )
