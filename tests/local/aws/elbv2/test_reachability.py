@@ -1,4 +1,4 @@
-"""Whether packets of a load balancer get to a target, decided from security groups and network ACLs."""
+"""Whether a load balancer can reach a target through security groups and network ACLs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _HTTP = (3000, 3000)
         pytest.param(GroupRule(protocol="tcp", ports=_HTTP), False, id="IPv6 alone"),
     ],
 )
-def test_a_security_group_lets_in_whom_a_rule_names(rule: GroupRule, *, is_open: bool) -> None:
+def test_a_security_group_allows_the_peers_of_its_rules(rule: GroupRule, *, is_open: bool) -> None:
     assert rules_allow([rule], other=_NODE, port=3000) is is_open
 
 
-def test_without_rules_nothing_passes() -> None:
+def test_without_rules_nothing_is_allowed() -> None:
     assert rules_allow([], other=_NODE, port=3000) is False
 
 
@@ -90,7 +90,7 @@ _DENY_ALL = AclEntry(number=32767, protocol="-1", is_allow=False, range=_ALL)
         pytest.param([], False, id="nothing at all"),
     ],
 )
-def test_the_lowest_entry_of_a_network_acl_that_matches_decides(
+def test_the_lowest_matching_entry_of_a_network_acl_decides(
     entries: list[AclEntry], *, is_open: bool
 ) -> None:
     assert entries_allow(entries, other=_NODE.range, ports=_HTTP) is is_open
