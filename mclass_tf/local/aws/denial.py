@@ -37,6 +37,7 @@ class ForbiddenError(Exception):
 _FORBIDDEN, _UNAUTHORIZED, _BAD = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST
 _INVALID = "The security token included in the request is invalid."
 _ENDED = "The security token included in the request is expired"
+_INCOMPLETE = "The request signature does not conform to AWS standards"
 _DIFFERS = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 _UNVALIDATED = "AWS was not able to validate the provided access credentials"
 _V4 = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
@@ -70,11 +71,7 @@ _EC2 = {
 _QUERY = {
     Denial.EXPIRED: ("ExpiredToken", _ENDED, _FORBIDDEN),
     Denial.FORBIDDEN: ("AccessDenied", "The caller is not authorized to perform this action", _FORBIDDEN),
-    Denial.MALFORMED: (
-        "IncompleteSignature",
-        "The request signature does not conform to AWS standards",
-        _BAD,
-    ),
+    Denial.MALFORMED: ("IncompleteSignature", _INCOMPLETE, _BAD),
     Denial.MECHANISM: ("IncompleteSignature", _V4, _BAD),
     Denial.MISSING: ("MissingAuthenticationToken", "Request is missing Authentication Token", _FORBIDDEN),
     Denial.OUTDATED: ("SignatureDoesNotMatch", "Signature expired", _FORBIDDEN),
@@ -85,10 +82,7 @@ _QUERY = {
 _JSON = {
     Denial.EXPIRED: ("ExpiredTokenException", _ENDED),
     Denial.FORBIDDEN: ("AccessDeniedException", "The caller is not authorized to perform this action"),
-    Denial.MALFORMED: (
-        "IncompleteSignatureException",
-        "The request signature does not conform to AWS standards",
-    ),
+    Denial.MALFORMED: ("IncompleteSignatureException", _INCOMPLETE),
     Denial.MECHANISM: ("IncompleteSignatureException", _V4),
     Denial.MISSING: ("MissingAuthenticationTokenException", "Missing Authentication Token"),
     Denial.OUTDATED: ("InvalidSignatureException", "Signature expired"),

@@ -70,10 +70,10 @@ def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | Non
     is_denial = statement.get("Effect") == "Deny"
     if is_denial and statement.get("Condition"):
         return False
-    if not _element_applies(statement, "Action", lambda pattern: matches(pattern.lower(), action.lower())):
+    if not _covers(statement, "Action", lambda pattern: matches(pattern.lower(), action.lower())):
         return False
     if resource is not None:
-        return _element_applies(statement, "Resource", lambda pattern: matches(pattern, resource))
+        return _covers(statement, "Resource", lambda pattern: matches(pattern, resource))
     return not is_denial or "*" in named(statement.get("Resource"))
 
 
@@ -88,13 +88,9 @@ def statements(document: str) -> list[Mapping[str, Any]]:
 
 def _applies(statement: Mapping[str, Any], request: IamRequest) -> bool:
     return (
-        _element_applies(
-            statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower())
-        )
-        and _element_applies(statement, "Resource", lambda pattern: matches(pattern, request.resource))
-        and _element_applies(
-            statement, "Principal", lambda entry: entry == "*" or entry in request.principals
-        )
+        _covers(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
+        and _covers(statement, "Resource", lambda pattern: matches(pattern, request.resource))
+        and _covers(statement, "Principal", lambda entry: entry == "*" or entry in request.principals)
         and all(
             _holds(operator, key, _listed(expected), request.context)
             for operator, keys in (statement.get("Condition") or {}).items()
@@ -103,8 +99,8 @@ def _applies(statement: Mapping[str, Any], request: IamRequest) -> bool:
     )
 
 
-def _element_applies(statement: Mapping[str, Any], element: str, is_match: Callable[[str], bool]) -> bool:
-    """Return whether an element of the statement applies. An absent one (usually the principal) applies to all requests."""
+def _covers(statement: Mapping[str, Any], element: str, is_match: Callable[[str], bool]) -> bool:
+    """Return whether an element of the statement matches. An absent one (usually the principal) matches everything."""
     if f"Not{element}" in statement:
         return not any(is_match(entry) for entry in named(statement[f"Not{element}"]))
     return element not in statement or any(is_match(entry) for entry in named(statement[element]))

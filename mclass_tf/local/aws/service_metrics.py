@@ -1,4 +1,4 @@
-"""The metrics of ECS services, AWS/ECS: the tasks' use of their reserved CPU and memory, for scaling.
+"""The metrics of ECS services, AWS/ECS: the tasks' use of their reserved CPU and memory. modules/ecs-service scales by them.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service_utilization.html
 """

@@ -26,7 +26,7 @@ NAMESPACE = "AWS/ApplicationELB"
 
 _REPORT_DELAY = 3  # seconds after which all traffic of a second has been reported
 _RESPONSE_TIME = "TargetResponseTime"
-# AWS has these metrics for each target group, too; the others only for the load balancer.
+# AWS has these metrics for each target group, too, and the others only for the load balancer.
 _TARGET_GROUP_METRICS = (
     "HTTPCode_Target_",
     "RequestCount",
