@@ -41,7 +41,7 @@ _INCOMPLETE = "The request signature does not conform to AWS standards"
 _DIFFERS = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 _UNVALIDATED = "AWS was not able to validate the provided access credentials"
 _V4 = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
-_HINT = ' [local AWS: its keys are those of its home folder; enter it by eval "$(python -m mclass_tf local env ENV)"]'
+_HINT = ' [local AWS: its keys are in its home folder; load them with eval "$(python -m mclass_tf local env ENV)"]'
 
 _S3 = {
     Denial.EXPIRED: ("ExpiredToken", "The provided token has expired.", _BAD),

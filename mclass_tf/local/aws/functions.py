@@ -143,9 +143,7 @@ def install() -> None:
 
 def _refuse_invocation(function: Any, *_: Any, **__: Any) -> Any:
     """Refuse invocations by events of other services, for which moto would start Docker. Only deployments invoke functions."""
-    raise NotImplementedError(
-        f"the local AWS runs {function.function_arn} where a deployment asks it, and nowhere else"
-    )
+    raise NotImplementedError(f"the local AWS runs {function.function_arn} only if a deployment invokes it")
 
 
 class Functions:

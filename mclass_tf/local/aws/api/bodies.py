@@ -49,7 +49,7 @@ def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
         with gzip.GzipFile(fileobj=environ["wsgi.input"], mode="rb") as packed:
             body = packed.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        return refuse(call, code="SerializationException", message=f"The body is no gzip: {error}")
+        return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
     if len(body) > most:
         return too_large(call, most=most)
     del environ["HTTP_CONTENT_ENCODING"]

@@ -32,7 +32,7 @@ from mclass_tf.local.http.server import TOO_LARGE, Reply
 _log = logging.getLogger("mclass_tf.local")
 
 _LOCK_TIMEOUT = 50.0  # seconds; less than the 60 s after which SDKs time out
-_WRONG_TASK = "A container calls the local AWS in the name of its own task's role alone"
+_WRONG_TASK = "A container may call the local AWS only with the role of its own task"
 _MAX_BODY = 16 * 1024 * 1024
 # moto holds bodies in memory. Lambda: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html . S3: AWS accepts
 # 5 GiB, but the local AWS stores only states, artifacts and logs.
@@ -97,7 +97,7 @@ class AwsApi:
             _log.warning("refused %s: %s", call.name, error)
             return deny(call, error.reason, detail=error.detail)
         if task_id not in {None, caller.task_id}:
-            _log.warning("refused %s: it comes from a container, and not in the name of its task", call.name)
+            _log.warning("refused %s: it comes from a container, but not with its task's role", call.name)
             return deny(call, Denial.FORBIDDEN, detail=_WRONG_TASK)
         refusal = bodies.inflate(call, environ, most=largest_body(environ))
         return refusal or self._answer_authenticated(caller, environ)
@@ -109,7 +109,7 @@ class AwsApi:
             return injected
         started = time.perf_counter()
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
-            return unexpected(call, error="another call has not come to its end")
+            return unexpected(call, error="another call has not ended")
         try:
             reply = self._answer(call, environ, caller=caller)
         finally:
@@ -130,7 +130,7 @@ class AwsApi:
     def _answer_modelled(self, call: Call, environ: dict[str, Any]) -> Reply:
         reason = operations.refusal(call)
         if str(environ["PATH_INFO"]).startswith(_MOTO_API):
-            reason = "it is no call of AWS"
+            reason = "it is not a call of AWS"
         if reason is not None:
             return self._refuse(call, detail=reason)
         return bodies.check(call, environ) or self._answer_checked(call, environ)
@@ -141,7 +141,7 @@ class AwsApi:
         except ForbiddenError:
             raise
         except UnknownServiceError:
-            return self._refuse(call, detail="nothing of this service is modelled")
+            return self._refuse(call, detail="the service is not modelled")
         except NotImplementedError as error:
             return self._refuse(call, detail=str(error))
         except RecursionError:  # forms, XML and CBOR are parsed recursively

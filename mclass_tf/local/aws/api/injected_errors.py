@@ -33,7 +33,7 @@ class InjectedError:
     def __post_init__(self) -> None:
         for name in (self.service, self.code):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name[:64]!r} is no name of a service or of an error")
+                raise ValueError(f"{name[:64]!r} is not a name of a service or an error")
         if not HTTPStatus.BAD_REQUEST <= self.status <= 599:  # noqa: PLR2004
             raise ValueError(f"status must be from 400 to 599, not {self.status}")
         if not 0 <= self.seconds <= _MAX_SECONDS:

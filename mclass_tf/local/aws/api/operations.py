@@ -26,7 +26,7 @@ def named(call: Call, environ: dict[str, Any]) -> Call:
 def refusal(call: Call) -> str | None:
     """Return why the call must be refused before it reaches moto, or None."""
     if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
-        return "this part of S3 is not there"
+        return "this part of S3 is not modelled"
     if call.service == "lambda" and _INVOCATION.fullmatch(call.operation):
         return "functions run where deployments of services ask them, and nowhere else"
     return _REFUSED.get(call.name)
@@ -41,9 +41,9 @@ _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
 _FARGATE_ONLY = "tasks run on Fargate only"
 
-_NO_PROVIDER = "no identity provider is known, so that any token would do; AssumeRole gives a session"
+_NO_PROVIDER = "there are no identity providers, so no token can be verified; use AssumeRole for a session"
 
-_NO_SESSION = "AssumeRole gives a session of any role"
+_NO_SESSION = "use AssumeRole for a session of any role"
 
 _REFUSED = {
     "ecs:StartTask": "there are no container instances; RunTask starts a task on Fargate",

@@ -87,9 +87,9 @@ class Balancer:
             status = await self._run_once()
             live.traffic.forget_listening()
             live.problems.append(  # every time: the number of restarts is informative
-                f"the load balancers' process ended with status {status}; it was started again"
+                f"the load balancer process ended with status {status}; it was started again"
             )
-            _log.error("the load balancers' process ended with status %d", status)
+            _log.error("the load balancer process ended with status %d", status)
             pause = _FIRST_PAUSE if time.monotonic() - started > _STABLE_AFTER else pause
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -140,11 +140,9 @@ class Balancer:
             with self._exclusive():
                 return self._build(0)
         except Exception as error:  # noqa: BLE001  reported, and tried again
-            _log.exception("no snapshot for the load balancers' process")
-            _report_problem(
-                "what the load balancers are to do cannot be made out, they go on as before: "
-                f"{type(error).__name__}: {error}"
-            )
+            _log.exception("no snapshot for the load balancer process")
+            problem = "the load balancers keep their previous configuration, because their snapshot failed"
+            _report_problem(f"{problem}: {type(error).__name__}: {error}")
             return None
 
     async def _await_change(self, built: BuiltSnapshot | None) -> None:
@@ -175,7 +173,7 @@ async def _forward_log(pipe: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stderr.write(text)
         if error := _ERROR.match(text):
-            _report_problem(f"the load balancers' process: {error[1]}")
+            _report_problem(f"the load balancer process: {error[1]}")
 
 
 def _report_problem(problem: str) -> None:

@@ -143,7 +143,7 @@ def test_it_is_restarted_when_it_dies_and_receives_everything_again(state: State
     first, second = state.sent()
     assert first.target_groups == second.target_groups
     assert list(live.problems)[before:] == [
-        "the load balancers' process ended with status 7; it was started again"
+        "the load balancer process ended with status 7; it was started again"
     ]
 
 
@@ -164,7 +164,7 @@ def test_if_a_snapshot_fails_the_previous_one_stays_in_force(state: State) -> No
 
     asyncio.run(scenario())
     assert list(live.problems)[before:] == [
-        "what the load balancers are to do cannot be made out, they go on as before: AttributeError: no certificate"
+        "the load balancers keep their previous configuration, because their snapshot failed: AttributeError: no certificate"
     ]
     assert [snapshot.speed for snapshot in state.sent()] == [1.0, 10.0]
 
@@ -185,7 +185,7 @@ def test_an_error_in_the_log_of_the_process_is_reported_once(
     asyncio.run(scenario())
     (problem,) = list(live.problems)[before:]
     assert problem == (
-        "the load balancers' process: The attributes of arn:group are not in force: "
+        "the load balancer process: The attributes of arn:group are not in force: "
         "slow_start.duration_seconds is no number: 'abc'"
     )
     assert capsys.readouterr().err.count("slow_start.duration_seconds is no number") == 2

@@ -52,10 +52,10 @@ def test_rules_are_in_the_order_of_their_priority(world: ElbWorld) -> None:
     listener = world.forward()
     for priority in (100, 20, 3):
         _rule(world, listener, priority=priority, path=f"/{priority}/*")
-    (listener,) = world.load_balancer().listeners
-    assert [rule.priority for rule in listener.rules] == [3, 20, 100, None]
-    assert listener.rules[0].conditions[0]["PathPatternConfig"] == {"Values": ["/3/*"]}
-    assert (listener.port, listener.protocol, listener.certificate) == (80, "HTTP", None)
+    (entry,) = world.load_balancer().listeners
+    assert [rule.priority for rule in entry.rules] == [3, 20, 100, None]
+    assert entry.rules[0].conditions[0]["PathPatternConfig"] == {"Values": ["/3/*"]}
+    assert (entry.port, entry.protocol, entry.certificate) == (80, "HTTP", None)
 
 
 def test_changed_weights_are_announced_at_once(world: ElbWorld, topics: list[str]) -> None:
