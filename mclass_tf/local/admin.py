@@ -137,7 +137,7 @@ class Admin:
             status=int(body.get("status", HTTPStatus.BAD_REQUEST)),
             seconds=float(body["seconds"]),
         )
-        self._aws.troubles.put(trouble)
+        self._aws.injected_errors.put(trouble)
         return json_reply(HTTPStatus.OK, dataclasses.asdict(trouble))
 
     def _put_snapshot(self, _body: Any) -> Reply:
@@ -183,7 +183,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"failures": failures})
 
 
-def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:
+def _load_balancer(owned: snapshot.OwnedLoadBalancer, listening: Mapping[str, Listening]) -> dict[str, Any]:
     entry = owned.load_balancer
     certificates = {
         snapshot.certificate(owned, listener.certificate)[0]

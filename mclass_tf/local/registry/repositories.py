@@ -15,10 +15,10 @@ from mclass_tf.local.registry.refusal import RefusedError, denied, no_repository
 from mclass_tf.local.registry.request import ACTIONS, DIGEST, Request, action_of
 
 _CODES = {
-    ecr.TagTakenError.code: "TAG_INVALID",
+    ecr.TagExistsError.code: "TAG_INVALID",
     ecr.MissingLayersError.code: "MANIFEST_BLOB_UNKNOWN",
     ecr.MissingImagesError.code: "MANIFEST_BLOB_UNKNOWN",
-    ecr.DigestDiffersError.code: "DIGEST_INVALID",
+    ecr.DigestMismatchError.code: "DIGEST_INVALID",
 }
 
 
@@ -65,7 +65,7 @@ class Repositories:
                 image_manifest_mediatype=media_type,
                 digest=request.reference if by_digest else None,
             )
-        except ecr.AlreadyThereError:
+        except ecr.ImageExistsError:
             pass  # a client that pushes again what is there has what it wants
         except ServiceException as error:
             code = _CODES.get(error.code, "MANIFEST_INVALID")

@@ -305,7 +305,7 @@ def test_a_function_that_is_cancelled_while_it_is_laid_out_leaves_no_folder(
         going_on.wait(PATIENCE)
         place.mkdir()
 
-    monkeypatch.setattr(functions, "_lay_out", lay_out)
+    monkeypatch.setattr(functions, "_prepare", lay_out)
 
     async def run() -> None:
         runner = functions.Functions(home=tmp_path, url="http://127.0.0.1:9")

@@ -76,14 +76,14 @@ class TaskLogs:
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
-        self._waiting: dict[LogDestination, kept_events.Waiting] = {}
+        self._waiting: dict[LogDestination, kept_events.PendingEvents] = {}
         self._lost: set[LogDestination] = set()
 
     def writer(self, destination: LogDestination) -> Callable[[str], None]:
         """Return a function that buffers the lines of one container."""
 
         def write(line: str) -> None:
-            waiting = self._waiting.setdefault(destination, kept_events.Waiting())
+            waiting = self._waiting.setdefault(destination, kept_events.PendingEvents())
             now = int(time.time() * 1000)
             waiting.extend({"timestamp": now, "message": piece} for piece in _pieces(line))
 

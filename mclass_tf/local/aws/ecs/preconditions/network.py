@@ -13,7 +13,7 @@ from typing import Any
 from moto.ec2 import ec2_backends
 
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.elbv2.reachability import End, entries_allow, entries_of, rules_allow, rules_of
+from mclass_tf.local.aws.elbv2.reachability import Peer, entries_allow, entries_of, rules_allow, rules_of
 from mclass_tf.local.network import Interface
 
 _HTTPS = 443
@@ -86,14 +86,14 @@ class _NetworkPath:
     def to_endpoint(self, endpoint: Any) -> Blockage | None:
         groups = frozenset(endpoint.security_group_ids)
         for subnet_id in endpoint.subnet_ids or []:
-            destination = End(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
+            destination = Peer(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
             address = str(destination.range[10])
             if not rules_allow(self._egress(), other=destination, port=_HTTPS):
                 return Blockage(
                     address=address, cause=f"no egress rule of {self._group_names()} leads to {endpoint.id}"
                 )
             ingress = rules_of(self.ec2, groups, egress=False)
-            if not rules_allow(ingress, other=self._own_end(), port=_HTTPS):
+            if not rules_allow(ingress, other=self._own_peer(), port=_HTTPS):
                 return Blockage(
                     address=address,
                     cause=f"no ingress rule of {', '.join(sorted(groups))}, the security group of {endpoint.id}, "
@@ -110,7 +110,7 @@ class _NetworkPath:
         prefixes = self.ec2.managed_prefix_lists.get(endpoint.destination_prefix_list_id)
         entries: list[dict[str, str]] = [] if prefixes is None else next(iter(prefixes.entries.values()), [])
         destination = IPv4Network(entries[0]["Cidr"]) if entries else _ANYWHERE
-        if not rules_allow(self._egress(), other=End(range=destination), port=_HTTPS):
+        if not rules_allow(self._egress(), other=Peer(range=destination), port=_HTTPS):
             return Blockage(
                 address=str(destination[10]),
                 cause=f"no egress rule of {self._group_names()} leads to {endpoint.destination_prefix_list_id}",
@@ -124,7 +124,7 @@ class _NetworkPath:
 
     def to_internet(self, service: str) -> Blockage | None:
         cause = self._no_route(service)
-        if cause is None and not rules_allow(self._egress(), other=End(range=_ANYWHERE), port=_HTTPS):
+        if cause is None and not rules_allow(self._egress(), other=Peer(range=_ANYWHERE), port=_HTTPS):
             cause = f"no egress rule of {self._group_names()} allows HTTPS to anywhere"
         if cause is None and not self._acl_allows(self.interface.subnet_id, _ANYWHERE):
             cause = f"the network ACL of {self.interface.subnet_id} is in the way"
@@ -170,8 +170,8 @@ class _NetworkPath:
 
     # ---- security groups and network ACLs
 
-    def _own_end(self) -> End:
-        return End(
+    def _own_peer(self) -> Peer:
+        return Peer(
             range=IPv4Network(self.interface.private_ip),
             group_ids=frozenset(self.interface.security_group_ids),
         )
@@ -192,7 +192,7 @@ class _NetworkPath:
 
     def _acls_allow(self, subnet_id: str, other: IPv4Network) -> bool:
         """Both subnets' ACLs, between the task and an interface in the other subnet."""
-        here = self._own_end().range
+        here = self._own_peer().range
         into = entries_of(self.ec2, subnet_id, egress=False)
         back = entries_of(self.ec2, subnet_id, egress=True)
         return (

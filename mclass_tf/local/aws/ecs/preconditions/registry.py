@@ -11,7 +11,7 @@ from moto.ecr.models import ecr_backends
 from mclass_tf.local.aws.ecs.model import images
 from mclass_tf.local.aws.ecs.model.task import Container, Task
 from mclass_tf.local.aws.ecs.preconditions import messages, network, roles
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
 _TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  an action, no secret
 _PULL = "CannotPullContainerError: "
@@ -98,18 +98,18 @@ def _denial(task: Task, reference: images.ImageReference, *, action: str) -> str
         return denial
     account_id = task.launch.account_id
     role_arn = task.launch.execution_role_arn or ""
-    request = Request(
+    request = IamRequest(
         action=action,
         resource=reference.repository_arn,
         principals=(account_id, f"arn:aws:iam::{account_id}:root", role_arn, roles.caller(task)),
     )
     decision = decide([repository.policy] if repository.policy else [], request)
-    if decision is Decision.ALLOWED or (
-        decision is Decision.NOT_ALLOWED and reference.account_id == account_id
+    if decision is IamDecision.ALLOWED or (
+        decision is IamDecision.NOT_ALLOWED and reference.account_id == account_id
     ):
         return None
     cause = "with an explicit deny in a resource-based policy"
-    if decision is Decision.NOT_ALLOWED:
+    if decision is IamDecision.NOT_ALLOWED:
         cause = f"because no resource-based policy allows the {action} action"
     return (
         f"User: {roles.caller(task)} is not authorized to perform: {action} on resource: "

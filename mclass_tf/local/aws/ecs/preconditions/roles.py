@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mclass_tf.local.aws import roles
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
 _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
@@ -19,7 +19,7 @@ def assume_role_error(task: Task, role_arn: str) -> str | None:
     """
     role = roles.find(role_arn)
     launch = task.launch
-    request = Request(
+    request = IamRequest(
         action="sts:AssumeRole",
         principals=(_SERVICE,),
         context={
@@ -47,10 +47,10 @@ def denial(
     role = roles.find(role_arn) if role_arn else None
     if role is None:
         return f"User: {caller(task)} is not authorized to perform: {action} on resource: {resource}"
-    request = Request(action=action, resource=resource, context=context or {})
-    for kind, documents in roles.limits(role):
+    request = IamRequest(action=action, resource=resource, context=context or {})
+    for kind, documents in roles.policies_by_kind(role):
         decision = decide(documents, request)
-        if decision is not Decision.ALLOWED:
+        if decision is not IamDecision.ALLOWED:
             return _access_denied(task, request, decision, kind)
     return None
 
@@ -61,7 +61,7 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
     """
     role = roles.find(role_arn)
-    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    trust = IamRequest(action="sts:AssumeRole", principals=(_ECS,))
     if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for this service"
     needed = [
@@ -73,7 +73,7 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
         ),
     ]
     for action, resource in needed:
-        if not roles.permits(role, Request(action=action, resource=resource)):
+        if not roles.permits(role, IamRequest(action=action, resource=resource)):
             return f"{role_arn} is not authorized to perform: {action} on resource: {resource}"
     return None
 
@@ -84,11 +84,11 @@ def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-permissions.html
     """
     role = roles.find(role_arn)
-    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    trust = IamRequest(action="sts:AssumeRole", principals=(_ECS,))
     if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for a lifecycle hook"
     action = "lambda:InvokeFunction"
-    if not roles.permits(role, Request(action=action, resource=function_arn)):
+    if not roles.permits(role, IamRequest(action=action, resource=function_arn)):
         return f"{role_arn} is not authorized to perform: {action} on resource: {function_arn}"
     return None
 
@@ -99,10 +99,10 @@ def caller(task: Task) -> str:
     return f"arn:aws:sts::{task.launch.account_id}:assumed-role/{name}/{task.id}"
 
 
-def _access_denied(task: Task, request: Request, decision: Decision, kind: str) -> str:
+def _access_denied(task: Task, request: IamRequest, decision: IamDecision, kind: str) -> str:
     cause = (
         f"with an explicit deny in {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-        if decision is Decision.DENIED
+        if decision is IamDecision.DENIED
         else f"because no {kind} allows the {request.action} action"
     )
     return f"User: {caller(task)} is not authorized to perform: {request.action} on resource: {request.resource} {cause}"

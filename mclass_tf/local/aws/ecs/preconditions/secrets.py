@@ -12,7 +12,7 @@ from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.ecs.model import secrets
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.preconditions import messages, network, roles
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
 _RETRIEVAL = f"{messages.INIT_ERROR}execution resource retrieval failed: "
 _NO_KEY = "AccessDeniedException: Access to KMS is not allowed"
@@ -108,5 +108,5 @@ def _key_error(task: Task, reference: secrets.SecretReference) -> str | None:
 def _key_policy_allows(task: Task, key: Any) -> bool:
     account_id = task.launch.account_id
     principals = (account_id, f"arn:aws:iam::{account_id}:root", task.launch.execution_role_arn or "")
-    request = Request(action="kms:Decrypt", resource="*", principals=principals)
-    return decide([key.policy], request) is Decision.ALLOWED
+    request = IamRequest(action="kms:Decrypt", resource="*", principals=principals)
+    return decide([key.policy], request) is IamDecision.ALLOWED

@@ -19,7 +19,7 @@ from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
 from mclass_tf.local.aws.ecs.model.stages import LifecycleHook
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
-from mclass_tf.local.aws.functions import Answer, Function, Functions
+from mclass_tf.local.aws.functions import Function, FunctionResult, Functions
 from mclass_tf.local.aws.policies import NotModelledError
 from mclass_tf.local.live import live
 
@@ -91,18 +91,18 @@ class HookInvoker:
         try:
             answer = await self._call_function(due)
         except Exception as error:  # noqa: BLE001  (reported as the hook's failure)
-            answer = Answer(error=f"{type(error).__name__}: {error}")
+            answer = FunctionResult(error=f"{type(error).__name__}: {error}")
         with self._exclusive():
             functions.keep_output(due.hook.target_arn, answer.output)
             due.hook.record_result(answer.value, error=answer.error, now=time.time(), real=live.clock.real)
         live.changed("ecs")
 
-    async def _call_function(self, due: _DueHook) -> Answer:
+    async def _call_function(self, due: _DueHook) -> FunctionResult:
         with self._exclusive():
             function = _callable_function(due.hook)
             variables = functions.credentials(function) if isinstance(function, Function) else {}
         if isinstance(function, str):
-            return Answer(error=function)
+            return FunctionResult(error=function)
         return await self._runner.call(function, due.event, variables=variables)
 
 
