@@ -17,7 +17,7 @@ import psutil
 from benchmarks.figure import Figure, Result
 from benchmarks.stage import stage
 from mclass_tf.local.containers.addresses import Addresses
-from mclass_tf.local.containers.driver import Container, Running
+from mclass_tf.local.containers.driver import ContainerSpec, RunningContainer
 from mclass_tf.local.containers.process import ProcessDriver
 
 LIMIT = 1.5  # times the start by hand
@@ -132,8 +132,8 @@ async def _task(driver: ProcessDriver, image: _Image) -> AsyncIterator[tuple[str
         await running.wait()
 
 
-async def _start(driver: ProcessDriver, image: _Image) -> Running:
-    container = Container(
+async def _start(driver: ProcessDriver, image: _Image) -> RunningContainer:
+    container = ContainerSpec(
         name="web",
         task_id="benchmark",
         manifest_digest=image.digest,
@@ -177,7 +177,7 @@ async def _memory(driver: ProcessDriver, image: _Image) -> float:
         for one in running:
             await _answered(one.addresses[_PORT])
         grown = me.memory_info().rss - before
-        own = sum(child.memory_info().rss for child in me.children() if "warden.py" in child.cmdline()[-1])
+        own = sum(child.memory_info().rss for child in me.children() if "reaper.py" in child.cmdline()[-1])
     finally:
         for one in running:
             await one.kill()

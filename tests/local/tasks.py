@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, Door, Driver, Running
+from mclass_tf.local.containers.driver import (
+    MOST_PROCESSES,
+    ContainerSpec,
+    Driver,
+    RunningContainer,
+    TaskServer,
+)
 from mclass_tf.local.containers.process import ProcessDriver
 from tests.local.images import Blobs
 
 PATIENCE = 60  # seconds until a test gives up on what it waits for
 
 
-def no_door(_listener: socket.socket, _task_id: str) -> Door:
+def no_task_server(_listener: socket.socket, _task_id: str) -> TaskServer:
     """For drivers whose containers need no local AWS."""
     raise AssertionError("nothing is to be reached")
 
@@ -71,26 +77,26 @@ class Stage:
 
     def container(
         self, digest: str, output: Callable[[str], None], *, env: Mapping[str, str] | None = None, **more: Any
-    ) -> Container:
-        return Container(
+    ) -> ContainerSpec:
+        return ContainerSpec(
             name="web", task_id="t", manifest_digest=digest, environment=env or {}, output=output, **more
         )
 
-    async def start(self, digest: str, **more: Any) -> tuple[Running, Output]:
+    async def start(self, digest: str, **more: Any) -> tuple[RunningContainer, Output]:
         output = Output()
         return await self.driver.start(self.container(digest, output, **more)), output
 
-    async def script(self, text: str, **more: Any) -> tuple[Running, Output]:
+    async def script(self, text: str, **more: Any) -> tuple[RunningContainer, Output]:
         """Run a script of Python."""
         return await self.start(self.blobs.make(), command=("-c", text), **more)
 
 
 @asynccontextmanager
-async def processes(folder: Path, *, most: int = MOST_PROCESSES) -> AsyncIterator[Stage]:
+async def processes(folder: Path, *, max_processes: int = MOST_PROCESSES) -> AsyncIterator[Stage]:
     """A driver of processes below `folder`, closed at the end."""
     blobs = Blobs(folder / "blobs")
     blobs.folder.mkdir()
-    driver = ProcessDriver(home=folder, images=blobs, most=most)
+    driver = ProcessDriver(home=folder, images=blobs, max_processes=max_processes)
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:
@@ -98,7 +104,7 @@ async def processes(folder: Path, *, most: int = MOST_PROCESSES) -> AsyncIterato
             await driver.close()
 
 
-async def ended(running: Running) -> tuple[int, bool]:
+async def ended(running: RunningContainer) -> tuple[int, bool]:
     """Wait for the end; return the exit code and whether it was for its memory."""
     async with asyncio.timeout(PATIENCE):
         found = await running.wait()

@@ -24,7 +24,7 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from mclass_tf.local import documents
 from mclass_tf.local.aws import regions, sts
-from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
+from mclass_tf.local.containers.child_processes import ChildProcesses, ExecError, Program
 from mclass_tf.local.containers.output import Tail
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.unpack import remove
@@ -156,7 +156,7 @@ class Functions:
         self._url = url
         remove(self._folder)
         self._folder.mkdir(mode=0o700, parents=True)
-        self._nursery = Nursery()
+        self._child_processes = ChildProcesses()
 
     async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> Answer:
         """Return what the function answers; its process has ended then."""
@@ -170,21 +170,21 @@ class Functions:
             await asyncio.to_thread(remove, place)
 
     async def close(self) -> None:
-        await self._nursery.close()
+        await self._child_processes.close()
         await asyncio.to_thread(remove, self._folder)
 
     async def _run(self, function: Function, place: Path, variables: Mapping[str, str]) -> Answer:
         output = Tail(_OUTPUT)
         # Isolated from the caller's variables; the packages that are installed here are there, boto3 among them, as in Lambda.
         argv = (sys.executable, "-I", str(_RUNTIME), str(place / "code"), function.handler, str(place))
-        child = await self._nursery.start(
+        child = await self._child_processes.start(
             Program(
                 argv=argv,
                 cwd=place / "code",
                 env={**self._environment(function, place), **variables},
                 stdout=output.take,
                 stderr=output.take,
-                is_whole=True,
+                is_supervised=True,
             )
         )
         try:

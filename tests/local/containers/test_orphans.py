@@ -83,11 +83,11 @@ def test_a_task_and_what_it_started_die_with_the_server_that_is_killed(tmp_path:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel knows of no parent's death")
 def test_the_task_dies_also_where_the_warden_was_killed_before(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
-        wardens = [
-            child for child in psutil.Process(running.pid).children() if "warden.py" in child.cmdline()[-1]
+        reapers = [
+            child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]
         ]
-        assert len(wardens) == 1
-        for process in (wardens[0].pid, running.pid):
+        assert len(reapers) == 1
+        for process in (reapers[0].pid, running.pid):
             os.kill(process, signal.SIGKILL)
         running.wait()
         assert_gone(pids[:1])  # of its child nobody is left to know
@@ -95,14 +95,14 @@ def test_the_task_dies_also_where_the_warden_was_killed_before(tmp_path: Path) -
 
 def test_a_warden_heeds_no_signal_that_is_meant_for_the_server(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
-        (warden,) = [
-            child for child in psutil.Process(running.pid).children() if "warden.py" in child.cmdline()[-1]
+        (reaper,) = [
+            child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]
         ]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            warden.send_signal(number)
+            reaper.send_signal(number)
         running.kill()
         running.wait()
-        assert_gone([*pids, warden.pid])
+        assert_gone([*pids, reaper.pid])
 
 
 def test_what_an_earlier_instance_left_is_removed(tmp_path: Path) -> None:

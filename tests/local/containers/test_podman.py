@@ -20,8 +20,13 @@ from typing import Any
 import psutil
 import pytest
 
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, MOST_PROCESSES, Running, StartError
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import (
+    CHECK_TIMED_OUT,
+    MOST_PROCESSES,
+    ContainerStartError,
+    RunningContainer,
+)
 from mclass_tf.local.http.server import Reply, Server
 from tests.commands import ROOT
 from tests.image.base_image import archive
@@ -72,7 +77,9 @@ def digest(blobs: Blobs) -> str:
 async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterator[Stage]:
     before = {name: os.environ.get(name) for name in podman.env}
     os.environ.update(podman.env)
-    driver = Drivers(home=folder, images=blobs, instance_id=folder.name, url=_URL, open_door=_open_door)
+    driver = DelegatingDriver(
+        home=folder, images=blobs, instance_id=folder.name, url=_URL, open_task_server=_open_task_server
+    )
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:
@@ -82,7 +89,7 @@ async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterato
             os.environ.update({} if value is None else {name: value})
 
 
-async def killed(running: Running) -> tuple[int, bool]:
+async def killed(running: RunningContainer) -> tuple[int, bool]:
     await running.kill()
     return await ended(running)
 
@@ -90,16 +97,16 @@ async def killed(running: Running) -> tuple[int, bool]:
 _URL = "http://127.0.0.1:9"  # of the local AWS, which answers containers by their doors alone
 
 
-def _open_door(listener: socket.socket, task_id: str) -> Server:
+def _open_task_server(listener: socket.socket, task_id: str) -> Server:
     """A local AWS that has a task metadata endpoint and no more."""
 
     def answer(environ: dict[str, Any]) -> Reply:
         name = f"{environ['HTTP_HOST'].partition(':')[0]}-{task_id}{environ['PATH_INFO'].replace('/', '-')}"
         return Reply(status=200, body=json.dumps({"TaskARN": f"arn:aws:ecs:r:1:task/c/{name}"}).encode())
 
-    door = Server(listener=listener, app=answer)
-    door.timeout = 0
-    return door
+    task_server = Server(listener=listener, app=answer)
+    task_server.timeout = 0
+    return task_server
 
 
 def test_the_app_runs_as_the_task_definition_has_it(
@@ -164,7 +171,9 @@ def test_it_ends_as_it_should(tmp_path: Path, blobs: Blobs, digest: str, podman:
             assert await ended(running) == (7, False)
             assert sorted(output.lines) == ["err", "out"]
 
-            with pytest.raises(StartError, match='exec: "no-such-program": executable file not found'):
+            with pytest.raises(
+                ContainerStartError, match='exec: "no-such-program": executable file not found'
+            ):
                 await stage.start(digest, entry_point=("no-such-program",))
 
     asyncio.run(run())
@@ -218,8 +227,8 @@ import asyncio, sys
 from pathlib import Path
 from tests.local.images import Blobs
 from tests.local.tasks import Output
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import ContainerSpec
 
 class Server:
 
@@ -234,8 +243,8 @@ class Server:
 
 async def main(home, blobs, digest):
     images = Blobs(Path(blobs))
-    driver = Drivers(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", open_door=Server)
-    container = Container(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
+    driver = DelegatingDriver(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", open_task_server=Server)
+    container = ContainerSpec(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
     running = await driver.start(container)
     print("up", flush=True)
     await running.wait()
@@ -349,7 +358,7 @@ def test_a_path_of_a_mount_is_no_way_to_this_machine(
     async def run() -> None:
         async with containers(tmp_path, blobs, podman) as stage:
             for path in (f"{tmp_path}:/host", "/etc:/host:rw", "relative"):
-                with pytest.raises(StartError, match="mount"):
+                with pytest.raises(ContainerStartError, match="mount"):
                     await stage.start(digest, writable_paths=[path])
         assert podman("ps", "--all", "--quiet") == ""
 

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.driver import MOST_PROCESSES, ContainerSpec, ContainerStartError
 from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.variables import VariableError, Variables
 
 ENGINE = ContainerEngine(name="podman", path="/usr/bin/podman", home="h", instance_id="i")
 
 
-def container(**more: object) -> Container:
-    return Container(
+def container(**more: object) -> ContainerSpec:
+    return ContainerSpec(
         name="web", task_id="t", manifest_digest="sha256:0", environment={}, output=print, **more  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def create(variables: Variables, of: Container | None = None) -> tuple[str, ...]:
+def create(variables: Variables, of: ContainerSpec | None = None) -> tuple[str, ...]:
     return ENGINE.create(
         of or container(), name="n", variables=variables, variables_file="/home/x.env", hosts={}
     )
@@ -71,7 +71,7 @@ def test_a_name_that_would_mean_something_else_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("path", ["/etc:/host", "/etc:/host:rw", ":", "relative", "", "/a:Z"])
 def test_a_mount_of_this_machine_is_refused(path: str) -> None:
-    with pytest.raises(StartError, match="mount"):
+    with pytest.raises(ContainerStartError, match="mount"):
         create(Variables.of({}), container(writable_paths=[path]))
 
 

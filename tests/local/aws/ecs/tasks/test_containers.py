@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, ContainerSpec
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import REGION
@@ -181,9 +181,9 @@ def test_nothing_is_checked_of_a_container_that_has_ended(tmp_path: Path) -> Non
 # ---- what it is started with
 
 
-def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> Container:
+def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> ContainerSpec:
     """What the driver was told of the first container."""
-    told: list[Container] = []
+    told: list[ContainerSpec] = []
 
     async def scenario(world: World) -> None:
         _, container = await world.running(

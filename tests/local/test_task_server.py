@@ -22,10 +22,10 @@ from botocore.exceptions import ClientError
 from mclass_tf.local.access.registry_tokens import Principal
 from mclass_tf.local.aws import sts
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.containers.relay import Relay
-from mclass_tf.local.door import Doors
+from mclass_tf.local.containers.gateway_listener import GatewayListener
 from mclass_tf.local.http.server import Server
 from mclass_tf.local.metadata import Metadata
+from mclass_tf.local.task_server import TaskServers
 from tests.callers import owner, signed
 from tests.local import in_process, task_world
 from tests.local.fake_driver import FakeContainer
@@ -76,12 +76,12 @@ async def entered(world: World, *, policy: str = _EVERYTHING) -> AsyncIterator[I
     task, container = await world.running(definition={"taskRoleArn": role})
     metadata = Metadata(exclusive=in_process.aws().exclusive)
     metadata.source = world.tasks
-    doors = Doors(aws=in_process.aws(), metadata=metadata)
-    relay = Relay("127.0.0.1", task_id=task.id, open_door=doors.open)
+    servers = TaskServers(aws=in_process.aws(), metadata=metadata)
+    listener = GatewayListener("127.0.0.1", task_id=task.id, open_task_server=servers.open)
     try:
-        yield Inside(url=f"http://127.0.0.1:{relay.port}", container=container, role_arn=role)
+        yield Inside(url=f"http://127.0.0.1:{listener.port}", container=container, role_arn=role)
     finally:
-        relay.close()
+        listener.close()
 
 
 def play(folder: Path, scenario: Callable[[Inside], None], *, policy: str = _EVERYTHING) -> None:
@@ -314,9 +314,9 @@ def test_a_host_name_opens_no_other_bucket_and_no_other_service(tmp_path: Path, 
 def test_a_listener_that_is_closed_is_no_door() -> None:
     """The server of a door has no thread that would wait for connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        door = Doors(aws=in_process.aws(), metadata=Metadata(exclusive=in_process.aws().exclusive)).open(
-            listener, "t"
-        )
-        assert isinstance(door, Server)
-        door.server_close()
+        task_server = TaskServers(
+            aws=in_process.aws(), metadata=Metadata(exclusive=in_process.aws().exclusive)
+        ).open(listener, "t")
+        assert isinstance(task_server, Server)
+        task_server.server_close()
         assert listener.fileno() == -1
