@@ -1,4 +1,4 @@
-"""How many requests a second the local load balancer carries, against Caddy; and how much later answers come through it."""
+"""Throughput of the local load balancer compared with Caddy, and the latency that it adds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ http://127.0.0.1:{port} {{
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Where the load balancers are to be found."""
+    """The ports of the load balancers."""
 
     port: int
     pid: int
@@ -134,7 +134,7 @@ def _process(
 
 @contextmanager
 def target() -> Iterator[int]:
-    """Enter with the port of one running target."""
+    """Yield the port of a running target."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number, port = listener.fileno(), listener.getsockname()[1]
         argv = (sys.executable, "-m", "benchmarks.app_bare", str(number))
@@ -168,7 +168,7 @@ def _caddy_program() -> str:
 
 @contextmanager
 def serving(targets: Sequence[int]) -> Iterator[Serving]:
-    """Enter with load balancers that run before the targets on these ports."""
+    """Run load balancers for targets on these ports."""
     argv = (sys.executable, "-m", "mclass_tf.local.balancer")
     with _process(argv, env=os.environ) as started:
         assert started.stdin is not None
@@ -183,7 +183,7 @@ def serving(targets: Sequence[int]) -> Iterator[Serving]:
 
 
 def _read(reports: IO[bytes]) -> None:
-    """Take what it reports, as the control plane does."""
+    """Read its reports, as the control plane does."""
     with suppress(ValueError, OSError):  # closed at the end
         for _ in reports:
             pass

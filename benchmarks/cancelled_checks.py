@@ -15,7 +15,7 @@ from pathlib import Path
 from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, RunningContainer
 from tests.local.tasks import processes
 
-SECONDS = 10.0  # that it idles for
+SECONDS = 10.0  # of idling
 _SETTLED = 3.0  # seconds from the last start to the first of these
 _TOO_SHORT = 0.001
 _COMMAND = ("CMD", "sleep", "100000")

@@ -1,4 +1,4 @@
-"""What a thousand slow and hostile clients do to the requests of good ones, and to the memory of the load balancers' process."""
+"""Effect of a thousand slow and hostile clients on the requests of others, and on the memory of the load balancer process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from benchmarks.stage import PROJECT
 GROWTH = 64.0  # MB that the process may grow by
 _HOSTILE = 1000  # requests, all at once
 _RATE, _SECONDS = 200, 20
-_WARM = 3  # seconds without any of them before
+_WARM = 3  # seconds without attackers before
 _PATH = "/version"
-_SAMPLE = 0.1  # seconds from one look at the memory to the next
+_SAMPLE = 0.1  # seconds between memory samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """What was seen in a round; sizes in MB, times in ms."""
+    """The measurements of a round: sizes in MB, times in ms."""
 
     before: float
     peak: float
@@ -92,7 +92,7 @@ def _ask(port: int, seconds: int) -> dict[str, Any]:
 
 @contextmanager
 def _attackers(port: int) -> Iterator[None]:
-    """Enter while they attack; the slow ones do until the end."""
+    """Run the attackers; the slow ones attack until the end."""
     argv = (sys.executable, "-m", "tests.local.hostile_clients", str(port), str(_HOSTILE), str(_SECONDS))
     started = subprocess.Popen(argv, cwd=PROJECT)
     try:
@@ -104,7 +104,7 @@ def _attackers(port: int) -> Iterator[None]:
 
 @contextmanager
 def _memory(pid: int) -> Iterator[list[float]]:
-    """Enter with what the process's memory was, in MB, and is from now on."""
+    """Yield samples of the process's memory in MB, which grow while it runs."""
     process = psutil.Process(pid)
     found = [process.memory_info().rss / 1e6]
     ended = threading.Event()

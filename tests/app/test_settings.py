@@ -10,7 +10,7 @@ import pytest
 
 from app.requests import Requests
 from app.server import _config
-from app.settings import Faults, Settings, SettingsError, load, there
+from app.settings import Faults, Settings, SettingsError, load, settings_of_task
 from tests.app.service import ROOT, Start
 
 
@@ -159,7 +159,7 @@ def test_the_host_is_an_address_of_either_kind(host: str) -> None:
 )
 def test_faults_may_be_for_the_tasks_of_one_cluster_alone(arn: str | None, rate: float) -> None:
     asked = load({"MCLASS_FAULT_ERROR_RATE": "1", "MCLASS_FAULT_ONLY_IN": "222222222222:task/mclass-cluster"})
-    found = there(asked, task_arn=arn)
+    found = settings_of_task(asked, task_arn=arn)
 
     assert found.faults.error_rate == rate
     assert found.asked_faults == (("MCLASS_FAULT_ERROR_RATE",) if rate else ())

@@ -9,7 +9,7 @@ from mclass_tf.local.containers.driver import ContainerSpec, ContainerStartError
 
 
 class FakeContainer:
-    """It ends with 143 on SIGTERM, unless it is told to ignore that; every check succeeds until told otherwise."""
+    """Ends with 143 on SIGTERM, unless configured to ignore it. Checks succeed by default."""
 
     def __init__(self, container: ContainerSpec) -> None:
         self.container = container
@@ -51,7 +51,7 @@ class FakeContainer:
 
 
 class FakeDriver:
-    """Starts fake containers. `pull_gate` and `start_gate` hold it up until they are set."""
+    """Starts fake containers. `pull_gate` and `start_gate` block it until they are set."""
 
     name = "fake"
 

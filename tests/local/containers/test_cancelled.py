@@ -1,4 +1,4 @@
-"""A start that is given up, or fails, leaves nothing behind: no process, no descriptor, no reader, no folder, no address."""
+"""A cancelled or failed start leaves nothing behind: no process, descriptor, reader, folder or address."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEVER_READY = "import time; time.sleep(1000)"
 
 
 def dropped(_piece: bytes) -> None:
-    """Take output that nobody reads."""
+    """Discard output."""
 
 
 def program(folder: Path, *arguments: str) -> Program:
@@ -38,7 +38,7 @@ def program(folder: Path, *arguments: str) -> Program:
 
 
 def never_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no child becomes its program."""
+    """Prevent children from executing their programs."""
     place = folder / "launchers"
     place.mkdir()
     shutil.copy(child_processes._HERE / "reaper.py", place)
@@ -61,7 +61,7 @@ def _command(process: psutil.Process) -> str:
 
 
 async def cancelled(start: asyncio.Task[object]) -> None:
-    """Cancel it once its child is there, and wait for its end."""
+    """Cancel the start once its child exists, and wait for its end."""
     async with asyncio.timeout(PATIENCE):
         while not launchers():  # noqa: ASYNC110  nobody else could set an event
             await asyncio.sleep(0.01)
@@ -88,7 +88,7 @@ def test_a_cancelled_start_has_ended_its_process_and_closed_its_pipes(
 
 
 class Turns(selectors.DefaultSelector):
-    """Counts the turns of the loop that waits on it."""
+    """Counts the iterations of the event loop."""
 
     def __init__(self) -> None:
         super().__init__()

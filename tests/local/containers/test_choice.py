@@ -1,4 +1,4 @@
-"""What runs a container is chosen by its image, or as the user wants it."""
+"""The driver is chosen by the image, or by the user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 @pytest.fixture
 def without_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH on which there is neither podman nor docker."""
+    """A PATH without podman and docker."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -1,4 +1,4 @@
-"""The door of a container: open while it runs, on a port of its own, and closed with all that came through it."""
+"""A container's listener is open while it runs, on its own port, and closes with all of its connections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def listener_for(task_id: str) -> Iterator[GatewayListener]:
 
 
 async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
-    """Ask on a connection that stays open; return it with the last line of the answer."""
+    """Send a request on a connection that stays open; return the connection and the last line of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /path HTTP/1.1\r\nHost: aws.localhost\r\n\r\n")
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

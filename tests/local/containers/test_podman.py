@@ -55,7 +55,7 @@ def blobs(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Blobs:
 
 @pytest.fixture(scope="module")
 def digest(blobs: Blobs) -> str:
-    """The app over an operating system, as an image of the Dockerfile has it, made without a build of a minute."""
+    """The app on an operating system, like an image of the Dockerfile, but without its slow build."""
     image = app_image()
     blobs.take(image)
     manifest = json.loads(blobs.blob(image.digest).read_bytes())
@@ -94,11 +94,11 @@ async def killed(running: RunningContainer) -> tuple[int, bool]:
     return await ended(running)
 
 
-_URL = "http://127.0.0.1:9"  # of the local AWS, which answers containers by their doors alone
+_URL = "http://127.0.0.1:9"  # of the local AWS, which containers reach only through their own listeners
 
 
 def _open_task_server(listener: socket.socket, task_id: str) -> Server:
-    """A local AWS that has a task metadata endpoint and no more."""
+    """A local AWS with only a task metadata endpoint."""
 
     def answer(environ: dict[str, Any]) -> Reply:
         name = f"{environ['HTTP_HOST'].partition(':')[0]}-{task_id}{environ['PATH_INFO'].replace('/', '-')}"
@@ -180,7 +180,7 @@ def test_it_ends_as_it_should(tmp_path: Path, blobs: Blobs, digest: str, podman:
 
 
 def _showing(blobs: Blobs, digest: str) -> str:
-    """The image with an entry point and a command that print what they are given."""
+    """The image with an entry point and a command that print their arguments."""
     manifest = json.loads(blobs.blob(digest).read_bytes())
     config = json.loads(blobs.blob(manifest["config"]["digest"]).read_bytes())
     config["config"].update(Entrypoint=["echo", "entry"], Cmd=["image's"])
@@ -311,7 +311,7 @@ _SECRETS = {
 def test_variables_reach_a_container_as_they_are_and_no_command_line(
     tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
 ) -> None:
-    """What podman heeds itself among them."""
+    """Including variables that configure podman itself."""
     code = "import json, os; print(json.dumps(dict(os.environ)), flush=True); import time; time.sleep(1000)"
 
     async def run() -> None:
@@ -331,7 +331,7 @@ def test_variables_reach_a_container_as_they_are_and_no_command_line(
 
 
 def _command_lines() -> Callable[[], list[str]]:
-    """Look at every command line of this machine until told to stop; return what was seen then."""
+    """Collect all command lines of this machine until stopped."""
     seen: set[str] = set()
     over = threading.Event()
 

@@ -293,7 +293,7 @@ def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) ->
                 assert psutil.pid_exists(pid)
                 await getattr(running, how)()
             assert await ended(running) == ({"exit": 0, "terminate": 3, "kill": 137}[how], False)
-            assert not psutil.pid_exists(pid)  # it was gone before the container had ended
+            assert not psutil.pid_exists(pid)  # it ended before the container
 
     asyncio.run(run())
 
@@ -336,10 +336,10 @@ def test_a_container_that_forks_without_end_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="root alone becomes somebody else")
 def test_a_user_has_so_many_processes_more_because_of_a_container(tmp_path: Path) -> None:
-    """Which holds at once, unlike what is measured."""
+    """The kernel's limit applies at once, unlike measurements."""
     script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo started"
     reading, writing = os.pipe()
-    # Somebody else cannot read what root's Python imports: it is imported before.
+    # Another user cannot read the modules of root's Python, so import them first.
     imports = "import __future__, collections.abc, contextlib, ctypes, os, pathlib, resource, signal, sys"
     code = f"{imports}; os.setuid(61234); exec(sys.argv.pop(1))"
     argv = (sys.executable, "-I", "-S", "-c", code, Path(supervisor.__file__).read_text())

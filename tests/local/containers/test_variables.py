@@ -1,4 +1,4 @@
-"""How the variables of a container are handed to podman and docker: in a file, and past what these programs heed themselves."""
+"""A container's variables are passed to podman and docker in a file, without affecting these programs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_name_that_only_begins_like_one_is_as_any_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "*", "A*", "A B", "A=B", "#A", "A\nB=C", "A\0", "A\ud800"])
 def test_a_name_that_would_mean_something_else_is_refused(name: str) -> None:
-    """`A*` stands for every variable of podman's own whose name begins so."""
+    """`A*` stands for all of podman's own variables with this prefix."""
     with pytest.raises(VariableError, match="a name or a value that none can have"):
         Variables.of({name: "value"})
 

@@ -11,7 +11,7 @@ import pytest
 
 from mclass_tf.errors import CorruptedImageError
 from mclass_tf.image import Image, Images, Revision
-from mclass_tf.image.builtin import Builtin
+from mclass_tf.image.builtin import BuiltinBuilder
 from mclass_tf.image.layout import Descriptor
 from mclass_tf.system.process import Command, Completed
 
@@ -36,7 +36,9 @@ class Project:
         def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
             return Completed(status=0, stdout="", stderr="", interrupted=False)
 
-        maker = Builtin(project=self.folder, images=self.images, env={}, run=run, report=self.made.append)
+        maker = BuiltinBuilder(
+            project=self.folder, images=self.images, env={}, run=run, report=self.made.append
+        )
         with self.images.draft() as draft:
             layout = draft / "layout"
             layout.mkdir()
