@@ -37,7 +37,7 @@ class Application:
             url=record.url,
             metadata=metadata,
             instance=self._instance,
-            open_task_server=TaskServers(aws=aws, metadata=metadata).open,
+            serve_task=TaskServers(aws=aws, metadata=metadata).open,
             driver=record.tasks,
         )
         self._admin = admin.Admin(

@@ -19,7 +19,7 @@ from mclass_tf.local.aws.elbv2.traffic_metrics import TrafficMetrics
 from mclass_tf.local.aws.functions import Functions
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
 from mclass_tf.local.containers.choice import DelegatingDriver
-from mclass_tf.local.containers.driver import OpenTaskServer
+from mclass_tf.local.containers.driver import ServeTask
 from mclass_tf.local.event_loop import Part
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.registry.store import Store, Uploads
@@ -37,7 +37,7 @@ class PartDependencies:
     url: str
     metadata: Metadata
     instance: Instance
-    open_task_server: OpenTaskServer
+    serve_task: ServeTask
     driver: str = ""
 
 
@@ -50,7 +50,7 @@ def build(dependencies: PartDependencies) -> Mapping[str, Part]:
         kind=dependencies.driver or None,
         instance_id=dependencies.instance_id,
         url=dependencies.url,
-        open_task_server=dependencies.open_task_server,
+        serve_task=dependencies.serve_task,
     )
     tasks = Tasks(
         exclusive=exclusive,

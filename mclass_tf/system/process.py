@@ -252,9 +252,7 @@ def _followed(
     with file.open("rb", buffering=0) as stream:
         has_ended = False
         while not has_ended:
-            has_ended = _ends_within(
-                child, _POLL_SECONDS
-            )  # before the file is read to its end, so that nothing comes after
+            has_ended = _ends_within(child, _POLL_SECONDS)  # checked before reading, so that nothing is missed
             while chunk := stream.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:

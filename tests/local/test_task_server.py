@@ -77,7 +77,7 @@ async def entered(world: World, *, policy: str = _EVERYTHING) -> AsyncIterator[I
     metadata = Metadata(exclusive=in_process.aws().exclusive)
     metadata.source = world.tasks
     servers = TaskServers(aws=in_process.aws(), metadata=metadata)
-    listener = GatewayListener("127.0.0.1", task_id=task.id, open_task_server=servers.open)
+    listener = GatewayListener("127.0.0.1", task_id=task.id, serve_task=servers.open)
     try:
         yield Inside(url=f"http://127.0.0.1:{listener.port}", container=container, role_arn=role)
     finally:

@@ -156,7 +156,7 @@ class Functions:
         self._url = url
         remove(self._folder)
         self._folder.mkdir(mode=0o700, parents=True)
-        self._child_processes = ChildProcesses()
+        self._children = ChildProcesses()
 
     async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> Answer:
         """Return what the function answers; its process has ended then."""
@@ -170,14 +170,14 @@ class Functions:
             await asyncio.to_thread(remove, place)
 
     async def close(self) -> None:
-        await self._child_processes.close()
+        await self._children.close()
         await asyncio.to_thread(remove, self._folder)
 
     async def _run(self, function: Function, place: Path, variables: Mapping[str, str]) -> Answer:
         output = Tail(_OUTPUT)
         # Isolated from the caller's variables; the packages that are installed here are there, boto3 among them, as in Lambda.
         argv = (sys.executable, "-I", str(_RUNTIME), str(place / "code"), function.handler, str(place))
-        child = await self._child_processes.start(
+        child = await self._children.start(
             Program(
                 argv=argv,
                 cwd=place / "code",

@@ -13,8 +13,8 @@ from mclass_tf.local.containers.driver import (
     ContainerStartError,
     Driver,
     Images,
-    OpenTaskServer,
     RunningContainer,
+    ServeTask,
 )
 from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image, read
@@ -29,7 +29,7 @@ class DelegatingDriver:
     """Delegates to the driver for the image: processes for images of the built-in builder, podman or docker for all others.
 
     `kind` is "process", "podman" or "docker"; None chooses by the image. `url` is the endpoint of the local AWS, and
-    `open_task_server` makes it reachable from a container.
+    `serve_task` makes it reachable from a container.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DelegatingDriver:
         kind: str | None = None,
         instance_id: str,
         url: str,
-        open_task_server: OpenTaskServer,
+        serve_task: ServeTask,
     ) -> None:
         self.name = kind or "automatic"
         self._home = home
@@ -48,9 +48,9 @@ class DelegatingDriver:
         self._kind = kind or ""
         self._instance_id = instance_id
         self._url = url
-        self._open_task_server = open_task_server
+        self._serve_task = serve_task
         self._process = ProcessDriver(home=home, images=images)
-        self._child_processes = ChildProcesses()
+        self._children = ChildProcesses()
         self._containers: ContainerDriver | None = None
         self._choosing = asyncio.Lock()
         self._read: dict[str, Image] = {}
@@ -68,7 +68,7 @@ class DelegatingDriver:
         return await driver.start(container)
 
     async def close(self) -> None:
-        await self._child_processes.close()  # first, so that no further engine is probed
+        await self._children.close()  # first, so that no further engine is probed
         if self._containers is not None:
             await self._containers.close()
         await self._process.close()
@@ -99,11 +99,7 @@ class DelegatingDriver:
                 engine = ContainerEngine(name=name, path=path, home=home, instance_id=self._instance_id)
                 folder = self._home / "tasks" / name
                 self._containers = ContainerDriver(
-                    engine,
-                    folder=folder,
-                    images=self._images,
-                    url=self._url,
-                    open_task_server=self._open_task_server,
+                    engine, folder=folder, images=self._images, url=self._url, serve_task=self._serve_task
                 )
                 return self._containers
             problems.append(f"{name}: {problem}")
@@ -115,7 +111,7 @@ class DelegatingDriver:
         """Return why the engine does not work, or None if it does. docker asks its daemon, podman its storage."""
         probe = (path, "version", "--format", "{{.Server.Version}}") if name == "docker" else (path, "info")
         try:
-            await Commands(self._child_processes, cwd=self._home).must(probe)
+            await Commands(self._children, cwd=self._home).must(probe)
         except (CommandError, ExecError) as error:
             return str(error)
         return None

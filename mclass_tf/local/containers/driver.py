@@ -108,7 +108,7 @@ class TaskServer(Protocol):
         """Close the socket and all connections accepted from it."""
 
 
-OpenTaskServer = Callable[[socket.socket, str], TaskServer]
+ServeTask = Callable[[socket.socket, str], TaskServer]
 """Serves the local AWS to the task with this id on a listening socket."""
 
 

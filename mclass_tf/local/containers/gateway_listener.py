@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from mclass_tf.local.containers.driver import OpenTaskServer, TaskServer
+from mclass_tf.local.containers.driver import ServeTask, TaskServer
 
 
 class GatewayListener:
     """Listens until it is closed. Create and close it in the event loop."""
 
-    def __init__(self, gateway: str, *, task_id: str, open_task_server: OpenTaskServer) -> None:
+    def __init__(self, gateway: str, *, task_id: str, serve_task: ServeTask) -> None:
         """`gateway` is this machine's address on the container network. Raises OSError."""
         self.gateway = gateway
         self._loop = asyncio.get_running_loop()
         self._listener = _listening(gateway)
-        self._task_server: TaskServer = open_task_server(self._listener, task_id)
+        self._task_server: TaskServer = serve_task(self._listener, task_id)
         self._loop.add_reader(self._listener.fileno(), self._task_server.handle_request)
 
     @property

@@ -24,9 +24,9 @@ from mclass_tf.local.containers.driver import (
     ContainerStartError,
     Exit,
     Images,
-    OpenTaskServer,
     PullError,
     RunningContainer,
+    ServeTask,
     Usage,
     check_argv,
 )
@@ -57,22 +57,16 @@ class ContainerDriver:
     """
 
     def __init__(
-        self,
-        engine: ContainerEngine,
-        *,
-        folder: Path,
-        images: Images,
-        url: str,
-        open_task_server: OpenTaskServer,
+        self, engine: ContainerEngine, *, folder: Path, images: Images, url: str, serve_task: ServeTask
     ) -> None:
         self.name = engine.name
         self._engine = engine
         self._folder = folder
         self._images = images
         self._url = url
-        self._open_task_server = open_task_server
-        self._child_processes = ChildProcesses()
-        self._commands = Commands(self._child_processes, cwd=folder)
+        self._serve_task = serve_task
+        self._children = ChildProcesses()
+        self._commands = Commands(self._children, cwd=folder)
         self._loads: dict[str, asyncio.Task[Image]] = {}
         self._ready: asyncio.Task[str | None] | None = None
         self._running: set[_Container] = set()
@@ -98,7 +92,7 @@ class ContainerDriver:
         )
         try:
             await self._create(container, name=name, listener=listener)
-            await running.start(self._child_processes)
+            await running.start(self._children)
         except BaseException as error:
             if listener is not None:
                 listener.close()
@@ -114,9 +108,7 @@ class ContainerDriver:
         if gateway is None:
             return None
         try:
-            return GatewayListener(
-                gateway, task_id=container.task_id, open_task_server=self._open_task_server
-            )
+            return GatewayListener(gateway, task_id=container.task_id, serve_task=self._serve_task)
         except OSError as error:
             raise ContainerStartError(f"no port of {gateway} can be had: {error.strerror}") from None
 
@@ -147,7 +139,7 @@ class ContainerDriver:
             await self._remove_leftovers()
             for running in tuple(self._running):
                 await running.wait()
-        await self._child_processes.close()
+        await self._children.close()
 
     async def _loaded(self, digest: str) -> Image:
         load = self._loads.get(digest)
@@ -178,7 +170,7 @@ class ContainerDriver:
     async def _prepare(self) -> str | None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._remove_leftovers()
-        self._child_processes.at_the_end(self._engine.remove_all())
+        self._children.at_the_end(self._engine.remove_all())
         if sys.platform != "linux":
             return None
         try:
@@ -236,11 +228,11 @@ class _Container:
     def addresses(self) -> Mapping[int, tuple[str, int]]:
         return self._addresses
 
-    async def start(self, child_processes: ChildProcesses) -> None:
+    async def start(self, children: ChildProcesses) -> None:
         """Start the container; raise CommandError with the engine's message."""
         out, err = self._lines
         program = self._commands.program(self._engine.start(self._name), stdout=out.take, stderr=err.take)
-        self._client = await child_processes.start(program)
+        self._client = await children.start(program)
         while True:
             is_running = self._client.is_running
             inspected = await self._inspect()
@@ -354,7 +346,7 @@ class CommandError(Exception):
 class Commands:
     """Runs commands of podman or docker, which are killed if this process dies."""
 
-    child_processes: ChildProcesses
+    children: ChildProcesses
     cwd: Path
 
     def program(
@@ -384,7 +376,7 @@ class Commands:
         return await self._wait(self.program(argv, stdout=tail.take, stderr=tail.take)), tail.text
 
     async def _wait(self, program: Program) -> int:
-        child = await self.child_processes.start(program)
+        child = await self.children.start(program)
         try:
             return await child.wait()
         finally:

@@ -54,7 +54,7 @@ class ProcessDriver:
         remove(self._folder)
         for name in ("images", "running"):
             (self._folder / name).mkdir(mode=0o700, parents=True)
-        self._child_processes = ChildProcesses()
+        self._children = ChildProcesses()
         self._addresses = Addresses()
         self._pulls: dict[str, asyncio.Task[Image]] = {}
         self._python: asyncio.Task[Path] | None = None
@@ -93,7 +93,7 @@ class ProcessDriver:
 
     async def close(self) -> None:
         self._is_closed = True
-        await self._child_processes.close()
+        await self._children.close()
         for running in tuple(self._running):
             await running.wait()
         for task in (self._measuring, self._python, *self._pulls.values()):
@@ -146,12 +146,12 @@ class ProcessDriver:
             lines = [Lines(spec.container.output) for _ in range(2)]
             out, err = lines
             program = spec.program(spec.argv, stdout=out.take, stderr=err.take)
-            child = await self._child_processes.start(program)
+            child = await self._children.start(program)
         except ExecError as error:
             raise ContainerStartError(cannot_execute(spec.argv[0], str(error))) from None
         except OSError as error:
             raise ContainerStartError(f"{spec.work_folder} cannot be made: {error.strerror}") from None
-        process = _Process(child=child, spec=spec, child_processes=self._child_processes)
+        process = _Process(child=child, spec=spec, children=self._children)
         self._running.add(process)
         process.follow(lines, self._ended)
         if self._measuring is None or self._measuring.done():
@@ -184,10 +184,10 @@ class ProcessDriver:
 class _Process:
     """A container that runs as a process."""
 
-    def __init__(self, *, child: Child, spec: ProcessSpec, child_processes: ChildProcesses) -> None:
+    def __init__(self, *, child: Child, spec: ProcessSpec, children: ChildProcesses) -> None:
         self.spec = spec
         self._child = child
-        self._child_processes = child_processes
+        self._children = children
         self._is_out_of_memory = False
         self._checks: set[Child] = set()
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -248,7 +248,7 @@ class _Process:
         program = replace(
             self.spec.program(argv, stdout=tail.take, stderr=tail.take), is_direct=True, is_supervised=False
         )
-        check = await self._child_processes.start(program)
+        check = await self._children.start(program)
         self._checks.add(check)
         try:
             if not self._child.is_running:

@@ -279,7 +279,7 @@ def test_an_engine_that_is_found_while_the_driver_closes_is_not_used(
             images=blobs,
             instance_id="one",
             url="http://127.0.0.1:9",
-            open_task_server=no_task_server,
+            serve_task=no_task_server,
         )
         real = blobs.make(layer(Entry(name="bin/sh")), labels={})
         pull = asyncio.create_task(drivers.pull(real))

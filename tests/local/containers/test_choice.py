@@ -41,7 +41,7 @@ async def start(home: Path, blobs: Blobs, digest: str, *, kind: str | None) -> O
         kind=kind,
         instance_id="one",
         url="http://127.0.0.1:9",
-        open_task_server=no_task_server,
+        serve_task=no_task_server,
     )
     output = Output()
     container = ContainerSpec(

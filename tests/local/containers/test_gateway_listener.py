@@ -21,7 +21,7 @@ def listening() -> set[int]:
     return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
-def open_task_server(listener: socket.socket, task_id: str) -> Server:
+def serve_task(listener: socket.socket, task_id: str) -> Server:
     def answer(environ: dict[str, Any]) -> Reply:
         return Reply(status=200, body=f"{task_id} {environ['PATH_INFO']}".encode())
 
@@ -32,7 +32,7 @@ def open_task_server(listener: socket.socket, task_id: str) -> Server:
 
 @contextmanager
 def listener_for(task_id: str) -> Iterator[GatewayListener]:
-    listener = GatewayListener("127.0.0.1", task_id=task_id, open_task_server=open_task_server)
+    listener = GatewayListener("127.0.0.1", task_id=task_id, serve_task=serve_task)
     try:
         yield listener
     finally:
@@ -92,7 +92,7 @@ def test_a_port_that_cannot_be_had_leaves_nothing_open() -> None:
     async def run() -> None:
         before = listening()
         with pytest.raises(OSError, match=r"."):
-            GatewayListener("256.0.0.1", task_id="one", open_task_server=open_task_server)
+            GatewayListener("256.0.0.1", task_id="one", serve_task=serve_task)
         assert listening() == before
 
     asyncio.run(run())

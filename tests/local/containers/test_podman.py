@@ -78,7 +78,7 @@ async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterato
     before = {name: os.environ.get(name) for name in podman.env}
     os.environ.update(podman.env)
     driver = DelegatingDriver(
-        home=folder, images=blobs, instance_id=folder.name, url=_URL, open_task_server=_open_task_server
+        home=folder, images=blobs, instance_id=folder.name, url=_URL, serve_task=_serve_task
     )
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
@@ -97,7 +97,7 @@ async def killed(running: RunningContainer) -> tuple[int, bool]:
 _URL = "http://127.0.0.1:9"  # of the local AWS, which containers reach only through their own listeners
 
 
-def _open_task_server(listener: socket.socket, task_id: str) -> Server:
+def _serve_task(listener: socket.socket, task_id: str) -> Server:
     """A local AWS with only a task metadata endpoint."""
 
     def answer(environ: dict[str, Any]) -> Reply:
@@ -243,7 +243,7 @@ class Server:
 
 async def main(home, blobs, digest):
     images = Blobs(Path(blobs))
-    driver = DelegatingDriver(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", open_task_server=Server)
+    driver = DelegatingDriver(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", serve_task=Server)
     container = ContainerSpec(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
     running = await driver.start(container)
     print("up", flush=True)
