@@ -23,15 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mclass_tf.errors import BuilderError
-from mclass_tf.image.layout import (
-    BUILDER,
-    MANIFEST,
-    REVISION,
-    Descriptor,
-    Images,
-    blob_path,
-    digest_of_file,
-)
+from mclass_tf.image.layout import BUILDER, MANIFEST, REVISION, Descriptor, Images, blob_path, digest_of_file
 from mclass_tf.system.process import Command, Runner
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -268,10 +260,7 @@ def _configuration(
             "WorkingDir": "/srv",
         },
         "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-        "history": [
-            {"created_by": "mclass-tf: dependencies"},
-            {"created_by": "mclass-tf: app"},
-        ],
+        "history": [{"created_by": "mclass-tf: dependencies"}, {"created_by": "mclass-tf: app"}],
     }
 
 

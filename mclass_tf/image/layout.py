@@ -26,10 +26,7 @@ from mclass_tf.system import machine
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEXES = frozenset(
-    [
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    ]
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]
 )
 BUILDER = "mclass-tf.builder"
 """Manifest annotation and configuration label that name our builder."""
@@ -136,10 +133,7 @@ class Images:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manifest = _only_manifest(layout)
         notes = {_TAG: tag or revision.tag(manifest.digest), REVISION: revision.name, BUILDER: builder}
-        index = {
-            "schemaVersion": 2,
-            "manifests": [{**manifest.to_json(), "annotations": notes}],
-        }
+        index = {"schemaVersion": 2, "manifests": [{**manifest.to_json(), "annotations": notes}]}
         (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
         name = manifest.digest.removeprefix("sha256:")
         kept = replace(_read(layout), folder=self.folder / name)
@@ -276,8 +270,7 @@ def _only_manifest(layout: Path) -> Descriptor:
         ]
         if len(images) != 1:
             raise BuilderError(
-                f"the builder made {len(images)} images where one was expected",
-                hint="build for one platform",
+                f"the builder made {len(images)} images where one was expected", hint="build for one platform"
             )
         if images[0].media_type not in _INDEXES:
             return Descriptor.of(images[0])

@@ -174,11 +174,7 @@ class Registry:
 
     def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> PushResult:
         return PushResult(
-            digest=image.digest,
-            repository=self._repository,
-            tag=tag,
-            sent=sent,
-            changed=changed,
+            digest=image.digest, repository=self._repository, tag=tag, sent=sent, changed=changed
         )
 
     def _refuse_taken(self, tag: str, there: str) -> None:

@@ -41,10 +41,7 @@ class Application:
             driver=record.tasks,
         )
         self._admin = admin.Admin(
-            record=record,
-            aws=aws,
-            problems=lambda: self._runtime.problems,
-            save=self._instance.save,
+            record=record, aws=aws, problems=lambda: self._runtime.problems, save=self._instance.save
         )
         self._runtime = Runtime(lambda: parts.build(dependencies))
         self._handlers: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (

@@ -78,8 +78,7 @@ def up(
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
         raise StartError(
-            f"a speed of {speed:g} is not possible",
-            hint=f"choose one from {SLOWEST:g} to {FASTEST:g}",
+            f"a speed of {speed:g} is not possible", hint=f"choose one from {SLOWEST:g} to {FASTEST:g}"
         )
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)

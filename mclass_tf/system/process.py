@@ -212,10 +212,7 @@ def _run_in_pipes(command: Command, on_stdout: Callable[[str], None] | None) -> 
             if pipe is not None:
                 pipe.close()
     return Completed(
-        status=status,
-        stdout="".join(stdout),
-        stderr="".join(stderr),
-        interrupted=_interrupts.finish(child),
+        status=status, stdout="".join(stdout), stderr="".join(stderr), interrupted=_interrupts.finish(child)
     )
 
 
@@ -252,7 +249,7 @@ def _followed(
     with file.open("rb", buffering=0) as stream:
         has_ended = False
         while not has_ended:
-            has_ended = _ends_within(child, _POLL_SECONDS)  # checked before reading, so that nothing is missed
+            has_ended = _ends_within(child, _POLL_SECONDS)  # before reading, so that nothing is missed
             while chunk := stream.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:

@@ -18,7 +18,8 @@ from mclass_tf.local.containers.driver import MOST_PROCESSES
 from mclass_tf.local.containers.output import Pipe, Tail, finish
 
 _HERE = Path(__file__).parent
-_ISOLATED = (sys.executable, "-I", "-S")  # without the caller's variables and installed packages, to start fast
+# Without the caller's variables and installed packages, to start fast.
+_ISOLATED = (sys.executable, "-I", "-S")
 _REASON = 500  # bytes
 _PATIENCE = 2.0  # seconds to wait for the end of output that a process outside of the group still holds open
 _FATAL = 128  # a shell's status for the end by signal N is 128 + N
