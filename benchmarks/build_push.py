@@ -74,7 +74,7 @@ def _mclass_tf(made: Stage, project: Path, *arguments: str) -> Done:
 
 
 def _skopeo(made: Stage, layout: str, *, tag: str) -> Took:
-    """Push with skopeo, which reads the token of the repository's account from its own file."""
+    """Push with skopeo, which reads the repository's token from its own file."""
     env = made.shell("dev")
     file = made.folder / "auth.json"
     address = env["MCLASS_TF_LOCAL_REGISTRY"]

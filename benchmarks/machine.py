@@ -31,9 +31,9 @@ def load() -> str:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")  # Linux only
-    found = told.is_file() and re.search(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only
+    match = cpuinfo.is_file() and re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+    return match[1] if match else platform.machine()
 
 
 def _terraform() -> str:

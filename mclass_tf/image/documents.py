@@ -58,7 +58,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     config: RuntimeConfig | None = None
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def manifest(data: bytes) -> Manifest:
@@ -85,7 +85,7 @@ def read(path: Path) -> bytes:
     return data
 
 
-def _parse(data: bytes, kind: type[T]) -> T:
+def _parse(data: bytes, kind: type[_T]) -> _T:
     if len(data) > LARGEST:
         raise MalformedError(f"it has more than {LARGEST >> 20} MiB")
     try:

@@ -14,8 +14,8 @@ class Inputs:
     """The inputs of a build.
 
     `tag` None means the revision, plus a part of the digest if files differ from the commit. `arguments` and `contexts` are build
-    arguments and contexts of the Dockerfile. `variables` are for the built-in builder: additional environment variables in the image's
-    configuration, and so in its digest.
+    arguments and contexts of the Dockerfile. `variables` are for the built-in builder: additional environment variables in the
+    image's configuration, and so in its digest.
     """
 
     project: Path

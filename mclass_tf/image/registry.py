@@ -76,7 +76,7 @@ class Registry:
         if there == image.digest:
             return self._pushed(image, tag=tag, sent=0, changed=False)
         if there is not None:
-            self._refuse_taken(tag, there)
+            self._refuse_taken_tag(tag, there)
         missing = self.missing(image.blobs)
         for blob in missing:
             image.verify(blob)
@@ -91,7 +91,7 @@ class Registry:
         """Return whether the tag names that image; raise TagTakenError if it names another."""
         there = self._digest_of(tag)
         if there not in (None, digest):
-            self._refuse_taken(tag, str(there))
+            self._refuse_taken_tag(tag, str(there))
         return there is not None
 
     def missing(self, blobs: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
@@ -110,7 +110,7 @@ class Registry:
             "GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS}
         )
         if answer.status_code == HTTPStatus.NOT_FOUND and refusal_of(answer).code != "NAME_UNKNOWN":
-            raise self._gone(digest)
+            raise self._missing_image(digest)
         self._connection.check(answer, HTTPStatus.OK, doing="pull from")
         media_type = self._connection.header(answer, "Content-Type").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, data=answer.content)
@@ -141,7 +141,7 @@ class Registry:
             if answer.status_code in BUSY:
                 raise BrokenOffError(f"{answer.status_code} {answer.reason}")
             if answer.status_code == HTTPStatus.NOT_FOUND:
-                raise self._gone(blob.digest)
+                raise self._missing_image(blob.digest)
             if answer.status_code != HTTPStatus.OK:
                 self._connection.check(read_answer(answer), HTTPStatus.OK, doing="pull from")
             try:
@@ -162,7 +162,7 @@ class Registry:
                 ) from None
         return f"sha256:{seen.hexdigest()}"
 
-    def _gone(self, digest: str) -> NoImageError:
+    def _missing_image(self, digest: str) -> NoImageError:
         return NoImageError(
             f"the repository {self._repository} of {self._environment} does not have {digest}",
             hint=Hint(
@@ -177,7 +177,7 @@ class Registry:
             digest=image.digest, repository=self._repository, tag=tag, sent=sent, changed=changed
         )
 
-    def _refuse_taken(self, tag: str, there: str) -> None:
+    def _refuse_taken_tag(self, tag: str, there: str) -> None:
         raise TagTakenError(
             f"the tag {tag} of {self._repository} names another image already: {there}",
             hint="tags are immutable: commit what has changed and build again, or name the image with --tag TAG",

@@ -77,7 +77,7 @@ class Admin:
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return json_reply(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
-        return _answered(route, environ)
+        return _call_route(route, environ)
 
     def _health(self, _body: Any) -> Reply:
         health = {
@@ -210,7 +210,7 @@ def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) ->
     }
 
 
-def _answered(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Reply:
+def _call_route(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Reply:
     """Call a route with the query and the body of a request; refuse malformed input."""
     if TOO_LARGE in environ:
         error = f"the body has more than {LARGEST_BODY} bytes"

@@ -60,7 +60,7 @@ class Application:
         raise AssertionError("the last handler answers everything")
 
     def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Return the refusal of an unauthorized request, before its body is read and could fill the disk; None if it is authorized."""
+        """Refuse an unauthorized request before its body is read, which could fill the disk; None if authorized."""
         path = str(environ["PATH_INFO"])
         if path.startswith("/v2/"):
             return self._registry.bar(environ)

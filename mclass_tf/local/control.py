@@ -93,7 +93,7 @@ def up(
             return _reuse(running, speed=speed, tasks=tasks)
         _require_none(home)
         _require_dependencies()
-        with _archive(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
+        with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
             settings = _settings(speed=speed, tasks=tasks, archive=archive)
@@ -207,7 +207,7 @@ def _refusal(error: HTTPError) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | None, IO[bytes] | None]]:
+def _open_snapshot(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | None, IO[bytes] | None]]:
     if snapshot is None:
         yield None, None
         return
@@ -249,10 +249,10 @@ def _is_alive(home: Path, record: LocalAws | None) -> bool:
     """Return whether the recorded server process lives, even if hung. Without a record: whether any server lives."""
     if record is not None and is_instance(pid=record.pid, instance_id=record.instance_id):
         return True
-    return _is_held(home / _ALIVE)
+    return _is_locked(home / _ALIVE)
 
 
-def _is_held(file: Path) -> bool:
+def _is_locked(file: Path) -> bool:
     """Return whether a server holds the lock that it keeps for life."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
@@ -299,7 +299,7 @@ def _stop_recorded(home: Path) -> LocalAws | None:
     if alive and record is None:
         raise StopError(_UNRECORDED, hint=_manual_stop(home))
     try:
-        is_stopped = record is None or not alive or _stopped(home, record)
+        is_stopped = record is None or not alive or _stop_process(home, record)
     except PermissionError:
         raise StopError(
             f"the local AWS of {home} belongs to another user, and was not stopped",
@@ -314,7 +314,7 @@ def _stop_recorded(home: Path) -> LocalAws | None:
     return record if alive else None
 
 
-def _stopped(home: Path, record: LocalAws) -> bool:
+def _stop_process(home: Path, record: LocalAws) -> bool:
     if can_tell():
         return stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
     # Without /proc, only its own answer identifies the process.
@@ -323,9 +323,9 @@ def _stopped(home: Path, record: LocalAws) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    while _is_held(home / _ALIVE) and time.monotonic() < deadline:
+    while _is_locked(home / _ALIVE) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not _is_held(home / _ALIVE)
+    return not _is_locked(home / _ALIVE)
 
 
 def _forget_dead(home: Path) -> None:
@@ -357,13 +357,13 @@ def _listening_socket(port: int | None) -> socket.socket:
     """Bind the socket here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
     if port is None:
         try:
-            return _bound(DEFAULT_PORT)
+            return _bind(DEFAULT_PORT)
         except PortInUseError:
-            return _bound(0)
-    return _bound(port)
+            return _bind(0)
+    return _bind(port)
 
 
-def _bound(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -456,8 +456,8 @@ _NEEDED = re.compile(
     r"|XDG_\w+|CONTAINERS_\w+|CONTAINER_(CONNECTION|HOST|SSHKEY)|DOCKER_\w+|STORAGE_(DRIVER|OPTS)|REGISTRY_AUTH_FILE"
     r"|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
 )
-"""Environment variables that the server inherits from `local up`. It does not inherit others, such as secrets of the shell, because it
-outlives the shell, and /proc/PID/environ shows them."""
+"""Environment variables that the server inherits from `local up`. It does not inherit others, such as secrets of the shell, because
+it outlives the shell, and /proc/PID/environ shows them."""
 
 
 def _child_environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Serves the local AWS to a container: only what concerns its own task.
 
-A container cannot reach loopback, so it has its own port (`containers/gateway_listener.py`). The port is open to other containers and
-users of this machine, but they have neither the tokens nor the credentials of the task.
+A container cannot reach loopback, so it has its own port (`containers/gateway_listener.py`). Other containers and users of this
+machine can connect to it, but have neither the tokens nor the credentials of the task.
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """The result of a command. `status` is the exit status (negative: killed by that signal), `interrupted` whether an interrupt was
-    forwarded.
+    """The result of a command. `status` is the exit status (negative: killed by that signal).
 
-    `group` is its process group, in which it may have left processes behind; 0 if it had none.
+    `interrupted` says whether an interrupt was forwarded. `group` is its process group, in which it may have left processes
+    behind; 0 if it had none.
     """
 
     status: int
@@ -226,7 +226,7 @@ def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str]
             raise
     try:
         folder.note(child.pid)
-        stdout = "".join(_followed(folder.stdout, child, on_stdout))
+        stdout = "".join(_follow_file(folder.stdout, child, on_stdout))
     except BaseException:
         _interrupts.interrupt(child)
         child.wait()
@@ -241,7 +241,7 @@ def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str]
     )
 
 
-def _followed(
+def _follow_file(
     file: Path, child: subprocess.Popen[str], on_line: Callable[[str], None] | None
 ) -> Iterator[str]:
     """Yield the lines of the file as the child writes them, until it has ended."""
@@ -253,12 +253,12 @@ def _followed(
             while chunk := stream.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield _decoded(line + b"\n", on_line)
+                    yield _pass_line(line + b"\n", on_line)
     if rest:
-        yield _decoded(rest, on_line)
+        yield _pass_line(rest, on_line)
 
 
-def _decoded(line: bytes, on_line: Callable[[str], None] | None) -> str:
+def _pass_line(line: bytes, on_line: Callable[[str], None] | None) -> str:
     """Return the line as text, after passing it to `on_line` without its newline."""
     text = line.decode("utf-8", errors="replace")
     if on_line is not None:

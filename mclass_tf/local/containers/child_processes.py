@@ -110,7 +110,7 @@ class Child:
             # Until its status is collected, no other process or group can get its id.
             if self.supervisor is None:
                 self._kill_group()
-            self._reaped(*os.wait4(self._process.pid, 0)[1:])
+            self._record_exit(*os.wait4(self._process.pid, 0)[1:])
 
         self._loop.add_reader(descriptor, ended)
 
@@ -119,9 +119,9 @@ class Child:
         if self.supervisor is None:
             self._kill_group()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(self._reaped, status, usage)
+            self._loop.call_soon_threadsafe(self._record_exit, status, usage)
 
-    def _reaped(self, status: int, usage: object) -> None:
+    def _record_exit(self, status: int, usage: object) -> None:
         self.cpu_seconds = getattr(usage, "ru_utime", 0.0) + getattr(usage, "ru_stime", 0.0)
         code = os.waitstatus_to_exitcode(status)
         if self.supervisor not in {None, self.pid} and code < 0:
@@ -145,7 +145,7 @@ class ChildProcesses:
             raise ExecError("the local AWS is going down")
         refusal = Tail(_REASON)
         try:
-            child, report = self._forked(program, refusal)
+            child, report = self._fork_with_report(program, refusal)
         except OSError as error:
             raise ExecError(str(error.strerror or error)) from None
         try:
@@ -165,7 +165,7 @@ class ChildProcesses:
                 self._notify_reaper(f"+{child.pid}")
         return child
 
-    def at_the_end(self, argv: tuple[str, ...]) -> None:
+    def run_at_exit(self, argv: tuple[str, ...]) -> None:
         """Register a command that runs after `close`, or when this process is gone."""
         self._notify_reaper(f"!{json.dumps(argv)}")
 
@@ -181,7 +181,7 @@ class ChildProcesses:
             await asyncio.to_thread(self._reaper.wait)
             self._reaper = None
 
-    def _forked(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
+    def _fork_with_report(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
         """Return the child and its report pipe, which ends when the program is executed or its error is written."""
         reading, writing = os.pipe()
         try:
@@ -194,7 +194,7 @@ class ChildProcesses:
         return child, Pipe(reading, refusal.take)
 
     def _fork(self, program: Program, *, report: int) -> Child:
-        self._require_reaper()  # before there is a child to register
+        self._ensure_reaper()  # before there is a child to register
         with _pipe() as (out, child_out), _pipe() as (err, child_err):
             process = subprocess.Popen(
                 _command(program, report=report),
@@ -222,13 +222,13 @@ class ChildProcesses:
         for pid in {child.pid, child.supervisor or child.pid}:
             self._notify_reaper(f"-{pid}")
 
-    def _require_reaper(self) -> subprocess.Popen[bytes]:
+    def _ensure_reaper(self) -> subprocess.Popen[bytes]:
         if self._reaper is None:
             self._reaper = _start_reaper()
         return self._reaper
 
     def _notify_reaper(self, line: str) -> None:
-        reaper = self._require_reaper()
+        reaper = self._ensure_reaper()
         if reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 reaper.stdin.write(f"{line}\n".encode())

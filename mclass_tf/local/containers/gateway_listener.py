@@ -1,7 +1,7 @@
 """Gives a container access to the local AWS: a port on the gateway address of its network, open while it runs.
 
-The local AWS listens on loopback, which a container cannot reach. Requests to this port are answered only for the container's own task
-(`task_server.py`). It gives no access to other ports, or with the rights of this machine's user.
+The local AWS listens on loopback, which a container cannot reach. Requests to this port are answered only for the container's own
+task (`task_server.py`). It gives no access to other ports, or with the rights of this machine's user.
 """
 
 from __future__ import annotations

@@ -73,13 +73,13 @@ class ContainerDriver:
         self._is_closed = False
 
     async def pull(self, manifest_digest: str) -> None:
-        await self._loaded(manifest_digest)
+        await self._ensure_loaded(manifest_digest)
 
     async def start(self, container: ContainerSpec) -> RunningContainer:
         if self._is_closed:
             raise ContainerStartError("the local AWS is going down")
-        image = await self._loaded(container.manifest_digest)
-        gateway = await self._prepared()
+        image = await self._ensure_loaded(container.manifest_digest)
+        gateway = await self._ensure_prepared()
         name = f"mclass-tf-{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"
         listener = self._listen(gateway, container)
         running = _Container(
@@ -141,14 +141,14 @@ class ContainerDriver:
                 await running.wait()
         await self._children.close()
 
-    async def _loaded(self, digest: str) -> Image:
+    async def _ensure_loaded(self, digest: str) -> Image:
         load = self._loads.get(digest)
         if load is None or (load.done() and (load.cancelled() or load.exception() is not None)):
             load = self._loads[digest] = asyncio.create_task(self._load(digest))
         return await asyncio.shield(load)
 
     async def _load(self, digest: str) -> Image:
-        await self._prepared()
+        await self._ensure_prepared()
         image = await asyncio.to_thread(read, self._images, digest)
         path = self._folder / f"{digest.removeprefix('sha256:')}.tar"
         try:
@@ -161,7 +161,7 @@ class ContainerDriver:
             path.unlink(missing_ok=True)
         return image
 
-    async def _prepared(self) -> str | None:
+    async def _ensure_prepared(self) -> str | None:
         """Once, remove leftovers of earlier instances, and return the address at which containers reach this machine."""
         if self._ready is None:
             self._ready = asyncio.create_task(self._prepare())
@@ -170,7 +170,7 @@ class ContainerDriver:
     async def _prepare(self) -> str | None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._remove_leftovers()
-        self._children.at_the_end(self._engine.remove_all())
+        self._children.run_at_exit(self._engine.remove_all())
         if sys.platform != "linux":
             return None
         try:

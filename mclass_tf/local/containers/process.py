@@ -63,12 +63,12 @@ class ProcessDriver:
         self._is_closed = False
 
     async def pull(self, manifest_digest: str) -> None:
-        await self._pulled(manifest_digest)
+        await self._ensure_pulled(manifest_digest)
 
     async def start(self, container: ContainerSpec) -> RunningContainer:
         if self._is_closed:
             raise ContainerStartError("the local AWS is going down")
-        image = await self._pulled(container.manifest_digest)
+        image = await self._ensure_pulled(container.manifest_digest)
         _check(image)
         python = await self._interpreter()
         try:
@@ -102,7 +102,7 @@ class ProcessDriver:
                 await asyncio.wait([task])
         await asyncio.to_thread(remove, self._folder)
 
-    async def _pulled(self, digest: str) -> Image:
+    async def _ensure_pulled(self, digest: str) -> Image:
         """Unpack the image once. Retry if that failed."""
         pull = self._pulls.get(digest)
         if pull is None or (pull.done() and (pull.cancelled() or pull.exception() is not None)):
@@ -223,7 +223,7 @@ class _Process:
             self._child.kill()
 
     def kill_for_processes(self) -> None:
-        """In a container, fork would fail at the limit. Here the kernel's limit counts all processes of the user, and spares root."""
+        """In a container, fork would fail at the limit. Here the limit counts all processes of the user, and spares root."""
         if self._child.is_running:
             self.spec.container.output(
                 f"[local AWS] killed: a container has at most {self.spec.max_processes} processes"

@@ -1,9 +1,9 @@
 """A script that cleans up after its parent process, however that process ended.
 
-It reads lines: `+GROUP` adds a process group, `~PID` a supervisor, `!["program", …]` a command; `-ID` removes a group or supervisor that
-has ended. At the end of its input, when the parent is gone, it terminates the supervisors, kills the groups, and runs the commands, which
-remove what is nobody's child, such as containers. On Linux the kernel kills the direct children of a dead parent (`launcher`). Only this
-script kills their descendants, and any child on macOS.
+It reads lines: `+GROUP` adds a process group, `~PID` a supervisor, `!["program", …]` a command; `-ID` removes a group or supervisor
+that has ended. At the end of its input, when the parent is gone, it terminates the supervisors, kills the groups, and runs the
+commands, which remove what is nobody's child, such as containers. On Linux the kernel kills the direct children of a dead parent
+(`launcher`). Only this script kills their descendants, and any child on macOS.
 """
 
 from __future__ import annotations

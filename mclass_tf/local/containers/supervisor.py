@@ -1,9 +1,9 @@
 """A script that runs a program and kills all of its descendants at its end: `PARENT FD MAX_PROCESSES PROGRAM ARGUMENTS…`.
 
 A descendant can leave its process group and session, and outlive its parent. The kernel then reparents it to this process
-(PR_SET_CHILD_SUBREAPER, Linux only). When the program ends, when this process gets SIGTERM, or when PARENT dies, this process kills all
-remaining descendants. It writes the program's process id to FD, followed by the error if the program cannot be executed. It exits with
-the program's status, as in a shell. The user may have MAX_PROCESSES more processes and threads than at the start; this does not limit root.
+(PR_SET_CHILD_SUBREAPER, Linux only). When the program ends, when this process gets SIGTERM, or when PARENT dies, this process kills
+all remaining descendants. It writes the program's process id to FD, followed by the error if the program cannot be executed. It exits
+with the program's status, as in a shell. The user may have MAX_PROCESSES more processes and threads than now; root has no limit.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def main(parent: str, descriptor: str, max_processes: str, program: str, *argume
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # until there is a child to kill
     pid = os.fork()
     if pid == 0:
-        _become(report, int(max_processes), (program, *arguments))
+        _execute(report, int(max_processes), (program, *arguments))
     signal.signal(signal.SIGTERM, lambda *_: _kill(pid))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
     _close_output()
-    os._exit(_status(_ended(pid)))
+    os._exit(_status(_wait_for_end(pid)))
 
 
-def _become(report: int, max_processes: int, argv: tuple[str, ...]) -> None:
+def _execute(report: int, max_processes: int, argv: tuple[str, ...]) -> None:
     """Execute the program, in the single-threaded fork, as a session leader with default signal handling, as in a container."""
     os.write(report, f"{os.getpid()}\n".encode())
     try:
         if _IS_LINUX:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        _limit(max_processes)
+        _limit_processes(max_processes)
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP stay as they are
                 signal.signal(number, signal.SIG_DFL)
@@ -61,7 +61,7 @@ def _become(report: int, max_processes: int, argv: tuple[str, ...]) -> None:
     os._exit(1)
 
 
-def _limit(max_processes: int) -> None:
+def _limit_processes(max_processes: int) -> None:
     """Allow `max_processes` more processes than the user has now: the kernel counts all processes of the user."""
     if not _IS_LINUX or os.getuid() == 0:
         return
@@ -104,7 +104,7 @@ def _close_output() -> None:
         os.dup2(nothing, descriptor)
 
 
-def _ended(pid: int) -> int:
+def _wait_for_end(pid: int) -> int:
     """Wait for the program, kill its remaining descendants, and return its wait status."""
     if not hasattr(os, "waitid"):  # macOS has no subreaper: only the process group is known
         status = os.waitpid(pid, 0)[1]
@@ -112,11 +112,11 @@ def _ended(pid: int) -> int:
         return status
     _wait_for(pid)
     _kill_group(pid)
-    _end_all(but=pid)
+    _kill_all(spared_pid=pid)
     status = os.waitpid(pid, 0)[1]
     with contextlib.suppress(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-        _end_all(but=pid)  # a process was reparented to us meanwhile
+        _kill_all(spared_pid=pid)  # a process was reparented to us meanwhile
     return status
 
 
@@ -133,13 +133,13 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _end_all(*, but: int) -> None:
-    """Kill all descendants except `but`, and wait for them. They are stopped first, so that none can fork meanwhile.
+def _kill_all(*, spared_pid: int) -> None:
+    """Kill all descendants except `spared_pid`, and wait for them. They are stopped first, so that none can fork meanwhile.
 
     A descendant that became another user's cannot be killed and is left.
     """
-    spared = {but}
-    while left := _stopped(spared):
+    spared = {spared_pid}
+    while left := _stop_all(spared):
         killed = {pid for pid in left if _kill(pid)}
         spared |= left - killed
         for pid in killed:
@@ -147,9 +147,9 @@ def _end_all(*, but: int) -> None:
                 os.waitpid(pid, 0)
 
 
-def _stopped(spared: set[int]) -> set[int]:
+def _stop_all(spared: set[int]) -> set[int]:
     stopped: set[int] = set()
-    while new := _below(os.getpid()) - spared - stopped:
+    while new := _descendants(os.getpid()) - spared - stopped:
         for pid in new:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGSTOP)
@@ -157,7 +157,7 @@ def _stopped(spared: set[int]) -> set[int]:
     return stopped
 
 
-def _below(root: int) -> set[int]:
+def _descendants(root: int) -> set[int]:
     children = _children if os.path.exists(f"{_PROC}/self/task/{root}/children") else _children_by_parent()  # noqa: PTH110
     descendants: set[int] = set()
     waiting = [root]

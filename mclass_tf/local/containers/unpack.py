@@ -52,7 +52,7 @@ def unpack(image: Image, *, images: Images, root: Path, largest: int = LARGEST) 
     """Unpack into `root`, an empty folder, and make everything in it read-only; raise PullError."""
     tree, headers = _Tree(root=root, left=largest), _Headers()
     for layer in image.layers:
-        with _explained(layer), _opened(layer, images=images, headers=headers) as archive:
+        with _naming_layer(layer), _open_layer(layer, images=images, headers=headers) as archive:
             tree.apply(archive)
     _protect(root)
 
@@ -111,7 +111,7 @@ class _Tree:
         self._root = str(root)
         self._left = left
         self._entries_left = MOST_ENTRIES
-        # Caches: where folders of the layers are, by name, and which exist. Cleared when a link is added, or a link or folder removed.
+        # Caches of resolved and of existing folders. Cleared when a link is added, or a link or folder removed.
         self._resolved: dict[str, str] = {}
         self._made: set[str] = set()
         self._added: set[str] = set()
@@ -189,7 +189,7 @@ class _Tree:
             os.makedirs(path, exist_ok=True)  # noqa: PTH103
         elif entry.issym():
             os.symlink(self._relative(entry.linkname, path), path)  # noqa: PTH211
-            self._forget()
+            self._clear_caches()
         elif entry.islnk():
             self._link(entry, path)
         elif entry.isreg():
@@ -224,9 +224,9 @@ class _Tree:
         else:
             os.unlink(path)  # noqa: PTH108
         if not stat.S_ISREG(mode):
-            self._forget()
+            self._clear_caches()
 
-    def _forget(self) -> None:
+    def _clear_caches(self) -> None:
         self._resolved.clear()
         self._made.clear()
 
@@ -341,7 +341,7 @@ class _Hashing:
 
 
 @contextlib.contextmanager
-def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Archive]:
+def _open_layer(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Archive]:
     """Yield the layer's entries. On exit, verify the digest of the layer."""
     if layer.media_type not in _PLAIN | _GZIP:
         kind = layer.media_type.rpartition("+")[2] if "+" in layer.media_type else layer.media_type
@@ -361,7 +361,7 @@ def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Arc
 
 
 @contextlib.contextmanager
-def _explained(layer: Layer) -> Iterator[None]:
+def _naming_layer(layer: Layer) -> Iterator[None]:
     """Turn errors into PullErrors that name the layer."""
     try:
         yield

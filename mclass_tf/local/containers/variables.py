@@ -1,8 +1,8 @@
 """Passes a container's environment variables to podman or docker without command lines or these programs' own environment.
 
 Every user of the machine can read a command line. Variables in podman's own environment, such as `HOME`, `CONTAINERS_CONF` or
-`LD_PRELOAD`, change what podman and its children do. So the variables are in a file. A file cannot contain multi-line values: only those
-are inherited by name.
+`LD_PRELOAD`, change what podman and its children do. So the variables are in a file. A file cannot contain multi-line values: only
+those are inherited by name.
 """
 
 from __future__ import annotations

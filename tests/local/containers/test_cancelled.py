@@ -77,7 +77,7 @@ def test_a_cancelled_start_has_ended_its_process_and_closed_its_pipes(
 
     async def run() -> None:
         one = ChildProcesses()
-        one.at_the_end(("true",))  # starts the reaper
+        one.run_at_exit(("true",))  # starts the reaper
         before = psutil.Process().num_fds()
         await cancelled(asyncio.create_task(one.start(program(tmp_path))))
         assert launchers() == []
@@ -121,7 +121,7 @@ def test_a_cancelled_start_leaves_no_reader_that_spins(
         assert runner.run(run()) < 10
 
 
-def test_a_child_that_no_warden_could_be_told_of_is_not_started(
+def test_a_child_is_not_started_if_the_reaper_cannot_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

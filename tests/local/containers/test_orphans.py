@@ -81,7 +81,7 @@ def test_a_task_and_what_it_started_die_with_the_server_that_is_killed(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel knows of no parent's death")
-def test_the_task_dies_also_where_the_warden_was_killed_before(tmp_path: Path) -> None:
+def test_the_task_dies_even_if_the_reaper_was_killed_before(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
         reapers = [
             child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]
@@ -93,7 +93,7 @@ def test_the_task_dies_also_where_the_warden_was_killed_before(tmp_path: Path) -
         assert_gone(pids[:1])  # nobody is left to find its child
 
 
-def test_a_warden_heeds_no_signal_that_is_meant_for_the_server(tmp_path: Path) -> None:
+def test_the_reaper_ignores_signals_that_are_meant_for_the_server(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
         (reaper,) = [
             child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]

@@ -302,7 +302,7 @@ def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) ->
 def test_children_are_found_with_and_without_the_kernel_s_list_of_them() -> None:
     with subprocess.Popen(["sleep", "1000"]) as child:
         assert child.pid in supervisor._children_by_parent()(os.getpid())
-        assert child.pid in supervisor._below(os.getpid())
+        assert child.pid in supervisor._descendants(os.getpid())
         child.kill()
 
 
