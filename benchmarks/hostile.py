@@ -38,36 +38,36 @@ class Attacked:
 
 
 def measure(rounds: int) -> Result:
-    found = [_round() for _ in range(rounds)]
-    asked = sum(each.good["asked"] for each in found)
+    attacks = [_round() for _ in range(rounds)]
+    requests = sum(each.good["asked"] for each in attacks)
     return Result(
         benchmark="hostile",
         figures=(
             Figure(
                 name=f"{_RATE}/s beside {_HOSTILE:,} hostile clients: requests that failed",
-                value=sum(each.good["failed"] for each in found),
+                value=sum(each.good["failed"] for each in attacks),
                 unit="",
                 limit=0,
-                note=f"of {asked:,}",
+                note=f"of {requests:,}",
             ),
             Figure(
                 name="the load balancers' process: growth of its memory under them",
-                value=max(each.peak - each.before for each in found),
+                value=max(each.peak - each.before for each in attacks),
                 unit="MB",
                 limit=GROWTH,
-                note=f"from {median(each.before for each in found):.0f} MB, the highest of {len(found)} rounds",
+                note=f"from {median(each.before for each in attacks):.0f} MB, the highest of {len(attacks)} rounds",
             ),
             Figure(
                 name=f"median at {_RATE}/s beside them",
-                value=median(each.good["median"] for each in found),
+                value=median(each.good["median"] for each in attacks),
                 unit="ms",
             ),
         ),
         runs={
-            "failed": [float(each.good["failed"]) for each in found],
-            "growth in MB": [each.peak - each.before for each in found],
-            "median in ms": [each.good["median"] for each in found],
-            "p99 in ms": [each.good["p99"] for each in found],
+            "failed": [float(each.good["failed"]) for each in attacks],
+            "growth in MB": [each.peak - each.before for each in attacks],
+            "median in ms": [each.good["median"] for each in attacks],
+            "p99 in ms": [each.good["p99"] for each in attacks],
         },
     )
 
@@ -86,8 +86,8 @@ def _round() -> Attacked:
 
 def _ask(port: int, seconds: int) -> dict[str, Any]:
     argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(seconds))
-    found: dict[str, Any] = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
-    return found
+    result: dict[str, Any] = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    return result
 
 
 @contextmanager
@@ -106,17 +106,17 @@ def _attackers(port: int) -> Iterator[None]:
 def _memory(pid: int) -> Iterator[list[float]]:
     """Yield samples of the process's memory in MB, which grow while it runs."""
     process = psutil.Process(pid)
-    found = [process.memory_info().rss / 1e6]
+    samples = [process.memory_info().rss / 1e6]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_SAMPLE):
-            found.append(process.memory_info().rss / 1e6)
+            samples.append(process.memory_info().rss / 1e6)
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield found
+        yield samples
     finally:
         ended.set()
         looking.join()

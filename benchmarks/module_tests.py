@@ -29,7 +29,7 @@ def measure(rounds: int) -> Result:
                 run(("terraform", "test"), folder=module, env=env).took for _ in range(rounds)
             ]
     each = {name: typical(runs).wall for name, runs in tests.items()}
-    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in each.items())
+    note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in each.items())
     initialised = sum(took.wall for took in inits)
     return Result(
         benchmark="module-tests",
@@ -39,7 +39,7 @@ def measure(rounds: int) -> Result:
                 value=sum(each.values()),
                 unit="s",
                 limit=LIMIT,
-                note=told,
+                note=note,
             ),
             Figure(name="their `terraform init`, once", value=initialised, unit="s"),
         ),

@@ -147,10 +147,10 @@ class Connection:
             return
         refusal = refusal_of(answer)
         code, message = refusal.code, refusal.message
-        what = f"the registry refused to {doing} {self._repository}: {message}"
+        failed = f"the registry refused to {doing} {self._repository}: {message}"
         if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise LoginRefusedError(
-                what, hint="the token has expired or may not do this: sign in and try again"
+                failed, hint="the token has expired or may not do this: sign in and try again"
             )
         if code == "NAME_UNKNOWN":
             raise RepositoryMissingError(
@@ -159,15 +159,15 @@ class Connection:
             )
         if code == TAKEN:
             raise TagTakenError(
-                what, hint="tags are immutable: build again, or name the image with --tag TAG"
+                failed, hint="tags are immutable: build again, or name the image with --tag TAG"
             )
         if code == "DIGEST_INVALID":
-            raise CorruptedImageError(what, hint="the blob was damaged on its way: push again")
+            raise CorruptedImageError(failed, hint="the blob was damaged on its way: push again")
         if answer.status_code == HTTPStatus.INSUFFICIENT_STORAGE:
             raise DiskFullError(
-                what, hint="free some space where the registry keeps its blobs, then push again"
+                failed, hint="free some space where the registry keeps its blobs, then push again"
             )
-        raise RegistryError(f"{what} ({answer.status_code} {code})".strip(), hint="push again")
+        raise RegistryError(f"{failed} ({answer.status_code} {code})".strip(), hint="push again")
 
 
 def _client(login: Login) -> Any:

@@ -1,4 +1,4 @@
-"""Settings are read from the environment, judged at start, and agree with the modules that deploy the service."""
+"""Settings are read from environment variables, validated at start, and match the modules that deploy the service."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_fault_that_is_told_to_be_off_is_not_asked_for() -> None:
     off = {"MCLASS_FAULT_EXIT_ON_SIGTERM": "false", "MCLASS_FAULT_ERROR_RATE": "0.0"}
 
     assert load(off) == Settings()
-    # 0 is at once, here.
+    # Here 0 means at once.
     assert load({**off, "MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}).asked_faults == (
         "MCLASS_FAULT_CRASH_AFTER_SECONDS",
     )

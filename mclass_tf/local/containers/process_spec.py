@@ -43,17 +43,17 @@ class ProcessSpec:
     @property
     def argv(self) -> tuple[str, ...]:
         """Return the command with its program resolved. As in docker, an entry point override drops the image's command."""
-        given = self._entry_point
-        entry_point = self.image.entry_point if given is None else given
-        own = self.image.command if given is None else ()
+        override = self._entry_point
+        entry_point = self.image.entry_point if override is None else override
+        own = self.image.command if override is None else ()
         command = own if self.container.command is None else self.container.command
         return self.resolved((*entry_point, *command))
 
     @property
     def _entry_point(self) -> Sequence[str] | None:
         """Return the entry point override. As in Docker, [""] clears the entry point."""
-        given = self.container.entry_point
-        return () if given is not None and tuple(given) == ("",) else given
+        override = self.container.entry_point
+        return () if override is not None and tuple(override) == ("",) else override
 
     def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
         """Return the command with the path of its program; raise ContainerStartError."""

@@ -1,4 +1,4 @@
-"""What is damaged of the images that are kept is told, and is whole again when they are built again."""
+"""Damage of stored images is reported, and a new build repairs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REVISION = Revision(name="a" * 40)
 
 
 class Project:
-    """An app without a dependency; nothing is run to install or compile it."""
+    """An app without dependencies; no command installs or compiles it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ def lose_layer(image: Image) -> None:
 
 
 def lose_most(image: Image) -> None:
-    """As a kill in the middle of its removal does."""
+    """As after a kill during its removal."""
     shutil.rmtree(image.folder / "blobs")
 
 
