@@ -69,11 +69,11 @@ class Application:
         return self._aws.bar(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Return the file to stream a request's body into; None to read the body into memory."""
+        """Return where to stream the body of a request; None unless a handler wants to stream it."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
 
     def largest_body(self, environ: dict[str, Any]) -> int:
-        """Return the largest body, in bytes, that is read into memory."""
+        """Return the largest allowed body in bytes, if `sink` does not take it."""
         path = str(environ["PATH_INFO"])
         if path.startswith(admin.PREFIX):
             return admin.LARGEST_BODY
