@@ -58,7 +58,7 @@ def build_image(
     )
 
 
-def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.Pushed:
+def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.PushResult:
     """Push an image that was built here, by default the last one, to the environment's repository."""
     images = image.Images(session.project.home / "images")
     built = images.latest() if digest is None else images.read(digest)

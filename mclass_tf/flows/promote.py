@@ -140,7 +140,7 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
 @contextmanager
 def _copying(
     origin: Deployer, deployer: Deployer, source_image: ProvenImage
-) -> Iterator[Future[image.Copied]]:
+) -> Iterator[Future[image.CopyResult]]:
     """Copy the image in the background; what fails inside ends it before its next blob."""
     session = deployer.session
     session.report(
@@ -148,18 +148,18 @@ def _copying(
     )
     over = threading.Event()
 
-    def go_on() -> None:
+    def before_blob() -> None:
         if over.is_set():
             raise InterruptedByUserError("the image was not copied", hint="promote again")
 
-    def copy() -> image.Copied:
+    def copy() -> image.CopyResult:
         return image.copy(
             _registry(origin),
             _registry(deployer),
             digest=source_image.digest,
             tags=source_image.tags,
             folder=session.project.home,
-            go_on=go_on,
+            before_blob=before_blob,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="copy") as pool:

@@ -90,5 +90,5 @@ class Instrument:
 
 
 def _is_keeper(command: Sequence[str]) -> bool:
-    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/containers/keeper.py)."""
-    return any(word.endswith("/containers/keeper.py") for word in command)
+    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/containers/supervisor.py)."""
+    return any(word.endswith("/containers/supervisor.py") for word in command)

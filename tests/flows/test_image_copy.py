@@ -113,7 +113,7 @@ def test_a_copy_that_is_given_up_publishes_nothing(dev: Account, prod: Account, 
     dev.repository().push(built, tag="v1")
     asked: list[bool] = []
 
-    def go_on() -> None:
+    def before_blob() -> None:
         asked.append(True)
         if len(asked) > 1:
             raise InterruptedByUserError("given up", hint="again")
@@ -125,7 +125,7 @@ def test_a_copy_that_is_given_up_publishes_nothing(dev: Account, prod: Account, 
             digest=built.digest,
             tags=["v1"],
             folder=tmp_path,
-            go_on=go_on,
+            before_blob=before_blob,
         )
 
     assert prod.there() == {}

@@ -1,4 +1,4 @@
-"""What lives between the calls: it is started, ended, and never fails in silence."""
+"""Background parts are started, stopped, and never fail silently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mclass_tf.local.live import live
 
 @dataclass
 class Part:
-    """Runs until it is cancelled, or fails as it is told to."""
+    """Runs until it is cancelled, or fails on demand."""
 
     name: str
     ended: list[str]
@@ -86,7 +86,7 @@ class _Nobody:
 
 
 class Looks:
-    """Stands for the look at a service: notes when, waits for a number of them, and says when the next is due."""
+    """Stands for the visit of a service: records visits, waits for a number of them, and returns when the next is due."""
 
     def __init__(self, *, pauses: tuple[float, ...] = (), error: Exception | None = None) -> None:
         self.at: list[float] = []
@@ -111,7 +111,7 @@ class Looks:
 def _run(
     *, count: int, topic: str | None = None, pauses: tuple[float, ...] = (), error: Exception | None = None
 ) -> Looks:
-    """Have one service looked after until it was so often; say in between that something has changed."""
+    """Visit a service a number of times, and announce changes in between."""
 
     async def run() -> Looks:
         looks = Looks(pauses=pauses, error=error)

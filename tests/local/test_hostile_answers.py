@@ -1,4 +1,4 @@
-"""What lies in the home folder, and what answers on the port of the local AWS, may be somebody else's."""
+"""Files in the home folder and answers on the port of the local AWS are not trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns of `*` and `?` mean what they say, and matching one takes a time that nobody can make long."""
+"""Patterns of `*` and `?` match correctly, in a time that no pattern can blow up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = 2.0  # for what takes milliseconds; with a try for every way to match
 
 
 def _naive(pattern: str, text: str) -> bool:
-    """Tell it by the definition: every character of the pattern against every rest of the text."""
+    """Match by definition: every character of the pattern against every rest of the text."""
     if not pattern:
         return not text
     if pattern[0] == "*":

@@ -24,7 +24,7 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from mclass_tf.local import documents
 from mclass_tf.local.aws import regions, sts
-from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
+from mclass_tf.local.containers.child_processes import ChildProcesses, ExecError, Program
 from mclass_tf.local.containers.output import Tail
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.unpack import remove
@@ -154,7 +154,7 @@ class Functions:
         self._url = url
         remove(self._folder)
         self._folder.mkdir(mode=0o700, parents=True)
-        self._nursery = Nursery()
+        self._children = ChildProcesses()
 
     async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> FunctionResult:
         """Run the function until its process exits, and return the result."""
@@ -168,21 +168,21 @@ class Functions:
             await asyncio.to_thread(remove, folder)
 
     async def close(self) -> None:
-        await self._nursery.close()
+        await self._children.close()
         await asyncio.to_thread(remove, self._folder)
 
     async def _run(self, function: Function, folder: Path, variables: Mapping[str, str]) -> FunctionResult:
         output = Tail(_MAX_OUTPUT)
         # -I isolates it from the user's variables. The installed packages, such as boto3, are available, as in Lambda.
         argv = (sys.executable, "-I", str(_RUNTIME), str(folder / "code"), function.handler, str(folder))
-        child = await self._nursery.start(
+        child = await self._children.start(
             Program(
                 argv=argv,
                 cwd=folder / "code",
                 env={**self._environment(function, folder), **variables},
                 stdout=output.take,
                 stderr=output.take,
-                is_whole=True,
+                is_supervised=True,
             )
         )
         try:

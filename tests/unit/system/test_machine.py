@@ -1,4 +1,4 @@
-"""What the machine is short of is told as such, however a library wraps it; and an apply that would run short is not begun."""
+"""A lack of resources is reported even if a library wraps its error, and prevents an apply from starting."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOLD = [
 
 
 def endpoint(cause: OSError) -> EndpointConnectionError:
-    """An endpoint that botocore could not reach, as it says so: the cause is the one before the one before."""
+    """The error of botocore for an unreachable endpoint, whose cause is two exceptions deep."""
     try:
         try:
             raise cause

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.clock import Clock
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Running
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, RunningContainer
 
 HEALTHY, UNHEALTHY, UNKNOWN = "HEALTHY", "UNHEALTHY", "UNKNOWN"
 _OUTPUT_KEPT = 4096
@@ -53,7 +53,11 @@ def parse_health_check(definition: Mapping[str, Any]) -> ContainerHealthCheck | 
 
 
 async def watch(
-    check: ContainerHealthCheck, *, running: Running, clock: Clock, report: Callable[[CheckResult], None]
+    check: ContainerHealthCheck,
+    *,
+    running: RunningContainer,
+    clock: Clock,
+    report: Callable[[CheckResult], None],
 ) -> None:
     """Check forever and report each result.
 
@@ -83,6 +87,6 @@ def task_health(containers: Iterable[tuple[bool, ContainerHealthCheck | None, st
     return HEALTHY if statuses == {HEALTHY} else UNKNOWN
 
 
-async def _run(check: ContainerHealthCheck, running: Running) -> tuple[int, str]:
+async def _run(check: ContainerHealthCheck, running: RunningContainer) -> tuple[int, str]:
     code, output = await running.run_check(check.command, seconds=check.timeout)
     return code, output or _TIMED_OUT.format(check.timeout) if code == CHECK_TIMED_OUT else output

@@ -38,7 +38,7 @@ class ContainerRun:
         self.definition = definition
         self.state = state
         self.check = container_health.parse_health_check(definition)
-        self.running: driver.Running | None = None
+        self.running: driver.RunningContainer | None = None
         self.started = asyncio.Event()
         self.healthy = asyncio.Event()
         self.ended = asyncio.Event()
@@ -62,18 +62,18 @@ class ContainerRun:
             (entry["containerName"], entry["condition"]) for entry in self.definition.get("dependsOn") or []
         ]
 
-    async def start(self, runner: driver.Driver, container: driver.Container) -> None:
-        """Start the container or raise driver.StartError. If cancelled, finish the start first: no container may run untracked."""
+    async def start(self, runner: driver.Driver, container: driver.ContainerSpec) -> None:
+        """Start the container or raise driver.ContainerStartError. If cancelled, finish the start first: no container may run untracked."""
         starting = asyncio.ensure_future(runner.start(container))
         try:
             running = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            with contextlib.suppress(driver.StartError):
+            with contextlib.suppress(driver.ContainerStartError):
                 self._has_started(await starting)
             raise
         self._has_started(running)
 
-    def _has_started(self, running: driver.Running) -> None:
+    def _has_started(self, running: driver.RunningContainer) -> None:
         self.running = running
         with self._exclusive():
             self.state.last_status = "RUNNING"
@@ -87,7 +87,7 @@ class ContainerRun:
         self.started.set()
         self._changed()
 
-    async def _watch_end(self, running: driver.Running) -> None:
+    async def _watch_end(self, running: driver.RunningContainer) -> None:
         exit_status = await running.wait()
         with self._exclusive():
             self.state.last_status = "STOPPED"

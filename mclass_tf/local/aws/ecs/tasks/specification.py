@@ -7,7 +7,7 @@ from typing import Any
 
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.ecs.tasks import variables
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.driver import ContainerSpec
 
 _STORAGE_GIB = 20  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
 
@@ -20,11 +20,11 @@ def driver_container(
     output: Callable[[str], None],
     url: str,
     token: str,
-) -> Container:
+) -> ContainerSpec:
     """Return what the driver starts. Raise secrets.NoSecretError. This reads moto's state: call it under the lock."""
     launch = task.launch
     override = override_of(launch, definition["name"])
-    return Container(
+    return ContainerSpec(
         name=definition["name"],
         task_id=task.id,
         manifest_digest=manifest_digest,

@@ -119,10 +119,10 @@ class Startup:
                 f"TaskDependencyError: container {name} depends on container {error}, which is not as it asks",
                 container=name,
             ) from error
-        except driver.StartError as error:
+        except driver.ContainerStartError as error:
             raise FailedToStartError(f"CannotStartContainerError: {error}", container=name) from error
 
-    def _specification(self, run: containers.ContainerRun, *, manifest_digest: str) -> driver.Container:
+    def _specification(self, run: containers.ContainerRun, *, manifest_digest: str) -> driver.ContainerSpec:
         run.state.runtime_id = f"{self.task.id}-{int(time.time() * 1000) % 10**10:010d}"
         return specification.driver_container(
             self.task,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.aws.ecs.tasks import targets
-from mclass_tf.local.containers.driver import PullError, StartError
+from mclass_tf.local.containers.driver import ContainerStartError, PullError
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer, FakeDriver
 from tests.local.task_world import World, until
@@ -98,7 +98,7 @@ class Slow(FakeDriver):
         await self.start_gate.wait()
         await asyncio.sleep(0.05)
         self.has_ended = True
-        raise StartError("the local AWS is going down")
+        raise ContainerStartError("the local AWS is going down")
 
     async def close(self) -> None:
         self.start_gate.set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, ContainerSpec
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import REGION
@@ -181,9 +181,9 @@ def test_an_exited_container_is_not_checked(tmp_path: Path) -> None:
 # ---- what it is started with
 
 
-def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> Container:
+def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> ContainerSpec:
     """Return the settings with which the driver starts the first container."""
-    told: list[Container] = []
+    told: list[ContainerSpec] = []
 
     async def scenario(world: World) -> None:
         _, container = await world.running(
