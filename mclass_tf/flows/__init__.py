@@ -1,4 +1,4 @@
-"""The verbs: each a short list of steps that hands the next one a frozen value."""
+"""The commands: each a short list of steps that pass frozen values on."""
 
 from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_left_pauses
 from mclass_tf.flows.deployer.deploy import OnInterrupt, Show

@@ -1,4 +1,4 @@
-"""The verb that brings an image to the users: plan, gates, apply, roll out, watch, verify, record."""
+"""`release`: plan, judge, apply, roll out, watch, verify and record."""
 
 from __future__ import annotations
 
@@ -43,12 +43,10 @@ RELEASED, UNCHANGED = "released", "unchanged"
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """What a release or a rollback came to. `outcome` is "released", "unchanged" or "rolled back".
+    """The result of a release or rollback. `outcome` is "released", "unchanged" or "rolled back".
 
-    `analysis` is how the versions compared under traffic, None where they were not compared.
-
-    It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
-    (s3://…).
+    The new version serves. `verification` reports whether the environment matches its outputs. `record` is the URL of the
+    ledger's record (s3://…). `analysis` compares the versions under traffic, None if they were not compared.
     """
 
     environment: str
@@ -67,10 +65,10 @@ class Released:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseRequest:
-    """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's.
+    """The image to release and the command that asked for it. `revision` is "" if unknown.
 
-    `resumes` is the record of the attempt that was cut off, where this one goes on with it, and `ran` the commands before
-    the rollout that have run in it.
+    `promoted_from` is the origin of a promotion. `resumes` is the record of the cut-off attempt that this one resumes, and
+    `ran` the commands before the rollout that already ran in it.
     """
 
     digest: str
@@ -102,12 +100,13 @@ def release(
     pause_at: tuple[str, ...] = (),
     before_update: BeforeUpdate = dict,
 ) -> Released:
-    """Release an image, by default the one that was built last, and return when it serves.
+    """Release an image, by default the latest one built, and return when it serves.
 
-    At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how
-    many seconds nothing may move; None takes the environment's. `before_update` is called just before UpdateService. Raises
-    RolloutError and its kin (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where
-    somebody is at work there, DeploymentInProgressError (5) where somebody else's deployment is not over.
+    The rollout pauses at the stages of `pause_at`. `stall_after` is the number of seconds without progress that counts as a
+    stall; None uses the environment's setting. `before_update` is called just before UpdateService. Raises UsageError (exit 2)
+    if the rollout cannot pause at a stage, NoImageError (3) if the repository lacks the image, LeaseHeldError (5) if another
+    command is at work in the environment, DeploymentInProgressError (5) if somebody else's deployment is under way, and
+    RolloutError or a subclass (6).
     """
     request = ReleaseRequest(digest=digest or image.Images(session.project.home / "images").latest().digest)
     outputs = verify.Outputs.parse(applied_state(session).outputs)
@@ -128,9 +127,9 @@ def plan_apply_and_roll_out(
     show_plan: Callable[[Planned], None],
     arrive: Callable[[], object] = lambda: None,
 ) -> Released:
-    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease of a service that is free.
+    """Plan, judge, apply and roll out an image. The caller holds the lease, and the service is free.
 
-    Where the image is still on its way, `arrive` returns when it is there, or raises; nothing was changed then.
+    `arrive` blocks until the image is in the repository. If it raises, nothing was changed.
     """
     session, outputs = deployer.session, deployer.outputs
     before = deployer.service()
@@ -150,9 +149,9 @@ def plan_apply_and_roll_out(
             deployer.require_lease()  # a question may have been open for a night
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
-                deployer.pauses.drop()  # of a release that died: the apply may start a deployment
+                deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
             apply_within(session)
-            held.close()  # from here on it is ECS that works
+            held.close()  # from here on, only ECS is used
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
@@ -160,7 +159,6 @@ def plan_apply_and_roll_out(
 def _plan(
     session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
 ) -> Planned:
-    """Return the plan, which the gates have approved, of an image that is there."""
     attempt.reach(PLANNING)
     planned = plan_within(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
@@ -170,7 +168,7 @@ def _plan(
     try:
         arrive()
     except BaseException:
-        discard_plan_within(session)  # it would run what is not there
+        discard_plan_within(session)  # it would run a missing image
         raise
     return planned
 
@@ -194,7 +192,7 @@ def _first_record(
 def _roll_out(
     planner: Deployer, attempt: Attempt, watching: Watching, *, before: Service
 ) -> verify.VerifyReport:
-    """Bring what was applied into service, if it is not there."""
+    """Bring the applied task definition into service unless it serves already."""
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
     service, current = deployer.service(), deployer.ongoing()
@@ -215,7 +213,7 @@ def _roll_out(
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
-    """Raise ServesWorseError where what serves did worse than what was before it: to ask again does not make it better."""
+    """Raise ServesWorseError if the analysis of this task definition failed and it serves all the same."""
     records = ledger_of(deployer.session).latest_first(most=LOOKED_BACK)
     ends = (record.ended for record in records if record.ended is not None)
     last = next((end for end in ends if end.task_definition_arn == task_definition_arn), None)
@@ -226,7 +224,7 @@ def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
 def finish(
     deployer: Deployer, ours: Started, watching: Watching, attempt: Attempt, *, back_to: int | None
 ) -> verify.VerifyReport:
-    """Follow a rollout to its end, and prove what serves; raise RolloutError where it did not succeed."""
+    """Follow a rollout to its end and prove the new version; raise RolloutError if the rollout did not succeed."""
     end = deployer.follow(ours, watching, attempt, back_to=back_to)
     if end.outcome is Outcome.SUCCEEDED:
         end = _still_in_force(deployer, end, ours)
@@ -238,7 +236,7 @@ def finish(
 
 
 def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
-    """Return the end, another one where somebody has deployed something else since: a rollout may have been over for long."""
+    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago."""
     primary = end.last.service.primary
     if primary is None or primary.task_definition_arn == ours.task_definition_arn:
         return end
@@ -260,7 +258,7 @@ def start_or_adopt(
     before: Service,
     pause_at: tuple[str, ...] = (),
 ) -> tuple[Started, int | None]:
-    """Start the rollout, or adopt the one that is under way; return the count to go back to should it fail, if any."""
+    """Start or adopt the rollout. Return it with the desired count to restore if it fails, None for no change."""
     arn = deployer.outputs.task_definition_arn
     if current is not None and is_adopted(deployer, current, before=before):
         started = deployer.adopt(current.arn, task_definition_arn=arn)
@@ -273,13 +271,13 @@ def start_or_adopt(
 
 
 def is_adopted(deployer: Deployer, current: ServiceDeployment | None, *, before: Service) -> bool:
-    """Tell whether the deployment that is under way brings in what was applied; raise DeploymentInProgressError where it is not ours."""
+    """Return whether the deployment under way brings what was applied; raise DeploymentInProgressError if it is not ours."""
     if current is None:
         return False
     revision = deployer.task_definition_of(current)
     if revision == deployer.outputs.task_definition_arn and current.status not in ROLLING_BACK:
         return True
-    # What the service ran before, deployed anew, is the apply's own doing: it changed the service in place.
+    # An apply that changes the service in place makes ECS redeploy the old task definition.
     if revision != before.task_definition_arn:
         raise _not_free(deployer, current, revision)
     return False
@@ -288,7 +286,7 @@ def is_adopted(deployer: Deployer, current: ServiceDeployment | None, *, before:
 def _settings(
     deployer: Deployer, service: Service, *, is_first: bool, pause_at: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return what the strategy asks for. The first release is a rolling one: there is no traffic to shift yet."""
+    """Return the strategy's settings. The first release is rolling, as there is no traffic to shift yet."""
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
@@ -302,7 +300,7 @@ def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeploy
 
 
 def runs(service: Service, task_definition_arn: str) -> bool:
-    """Tell whether the service has come to run that task definition, and runs any tasks at all."""
+    """Return whether the service runs at least one task, and its rollout of that task definition is complete."""
     primary = service.primary
     return (
         primary is not None
@@ -313,7 +311,7 @@ def runs(service: Service, task_definition_arn: str) -> bool:
 
 
 def require_free(deployer: Deployer, digest: str) -> None:
-    """Refuse to interfere with somebody else's deployment; one of the same image is adopted."""
+    """Raise DeploymentInProgressError if a deployment is under way that a release of `digest` could not adopt."""
     current = deployer.ongoing()
     if current is None:
         return
@@ -342,7 +340,7 @@ def _ask(session: Session, confirm: Confirm, request: ReleaseRequest) -> None:
 
 
 def require_pushed(session: Session, outputs: verify.Outputs, digest: str) -> None:
-    """Raise NoImageError where the environment's repository does not have the image."""
+    """Raise NoImageError if the environment's repository does not contain the image."""
     name = session.environment.name
     try:
         session.aws.ecr.describe_images(

@@ -1,4 +1,4 @@
-"""The verb that goes back: to the previous proven release, or to the one that is named. It needs no Terraform."""
+"""`rollback`: returns to the previous proven release, or to a named one. It needs no Terraform."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 ROLLED_BACK = "rolled back"
-# An answer to a pause that came too late, or after somebody else's.
+# ECS's errors for an answer to a pause that came too late, or after somebody else's.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
 TAKES_NO_ANSWER = (
     "ClientException",
@@ -32,7 +32,7 @@ TAKES_NO_ANSWER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What is to run again."""
+    """The earlier version that a rollback returns to."""
 
     task_definition_arn: str
     digest: str
@@ -46,12 +46,11 @@ def rollback(
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
-    """Go back, and return when what ran before serves again.
+    """Roll back, and return when the earlier version serves again.
 
-    `to` is a digest, or a task definition (FAMILY:REVISION or ARN). Without it: a deployment that is under way is taken
-    back by ECS; else the service returns to the release that was proven before the one in force. Raises
-    DeploymentInProgressError (5) where a rollback is under way already, ReleaseMissingError (3) where there is nothing to go
-    back to, RolloutError and its kin (6).
+    `to` is a digest or a task definition (FAMILY:REVISION or ARN). Without it, ECS rolls back a deployment that is under way;
+    otherwise the service returns to the release proven before the one in force. Raises DeploymentInProgressError (5) if a
+    rollback is under way already, ReleaseMissingError (3) if there is nothing to return to, RolloutError or a subclass (6).
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
@@ -60,7 +59,7 @@ def rollback(
     if current is not None and to is None:
         _require_forward(deployer, current)
         return roll_back_deployment(deployer, current, watching)
-    # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
+    # Undoing a deployment under way needs no lease; returning to another version does.
     with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
         goal = _named(deployer, to) if to is not None else _previous(deployer, service)
@@ -68,10 +67,10 @@ def rollback(
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
-    """Refuse to take a rollback back: a second one, meant as the first, would bring in again what was withdrawn."""
+    """Refuse to undo a rollback: a repeated `rollback` would bring the withdrawn version back."""
     session, name = deployer.session, deployer.session.environment.name
     if current.status in ROLLING_BACK:
-        return  # ECS's own, which is followed to its end
+        return  # ECS's own rollback, which is followed to its end
     holder = lease_of(session).holder()
     started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
     is_back = "rollback" in (*started_by, holder.command if holder else "")
@@ -94,7 +93,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
 
 
 def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool:
-    """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
+    """Return whether the last attempt is a rollback that died between starting this deployment and recording it."""
     last = next(ledger_of(deployer.session).latest_first(most=LOOKED_BACK), None)
     if last is None or last.is_over or last.begun.command != "rollback":
         return False
@@ -103,7 +102,7 @@ def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool
 
 
 def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> Released:
-    """Go on with a rollback that was cut off, from where the service is by now, for a caller who holds the lease."""
+    """Resume a cut-off rollback from the present state of the service. The caller holds the lease."""
     url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
     current, service = deployer.ongoing(), deployer.service()
     brings = "" if current is None else _digest(deployer, deployer.task_definition_of(current))
@@ -131,7 +130,7 @@ def roll_back_deployment(
     command: str = "rollback",
     resumes: str = "",
 ) -> Released:
-    """Let ECS undo the deployment that is under way; return when what ran before serves again."""
+    """Have ECS undo the deployment under way; return when the old version serves again."""
     session = deployer.session
     undone = deployer.task_definition_of(current)
     from_nothing = deployer.replaces_only_placeholder(current)
@@ -151,9 +150,9 @@ def roll_back_deployment(
 
 
 def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
-    """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
+    """Ask ECS to undo the deployment. One that has just ended cannot be undone; its end shows that.
 
-    One that waits is answered: so ECS tells later that somebody wanted it back.
+    A pause is answered with a rollback, so that ECS records that a user asked for it.
     """
     for hook in deployer.describe_service_deployment(current).pauses:
         try:
@@ -171,7 +170,6 @@ def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
 
 
 def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
-    """Raise what tells why a deployment was not taken back."""
     if end.outcome is Outcome.SUCCEEDED:
         name = deployer.session.environment.name
         raise RolloutError(
@@ -185,7 +183,7 @@ def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, und
 def _return_to(
     deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
 ) -> Released:
-    """Point the service at what it is to run again; where ECS is at that already, follow it."""
+    """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
     _require_usable(deployer, goal)
     strategy = rollback_strategy(session, service)
@@ -217,7 +215,6 @@ def _start_or_adopt(
     service: Service,
     strategy: Strategy,
 ) -> Started:
-    """Start what returns to the goal; adopt it where it is under way."""
     arn = goal.task_definition_arn
     if (
         current is not None
@@ -235,7 +232,7 @@ def _start_or_adopt(
 
 
 def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
-    """Prove what runs again. Where nothing has ever run, nothing is there to prove, nor to return to later."""
+    """Prove the version that runs again. If nothing ran before, only verify: there is no version to prove."""
     attempt.outcome = ROLLED_BACK
     if not is_empty:
         return deployer.prove(attempt, digest=attempt.digest)
@@ -244,7 +241,6 @@ def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.Ve
 
 
 def _previous(deployer: Deployer, service: Service) -> Goal:
-    """Return the proven release before the one that runs."""
     name = deployer.session.environment.name
     looked_at = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
     stack = proven_releases(looked_at[::-1])
@@ -263,7 +259,7 @@ def _any_revision(name: str) -> Hint:
 
 
 def _named(deployer: Deployer, to: str) -> Goal:
-    """Return what `to` names: the latest proven release of a digest, or a revision of the environment's own family."""
+    """Return the latest proven release of a digest, or a task definition revision of the service's family."""
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
         records = ledger_of(deployer.session).of_image(to)
@@ -286,7 +282,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
 
 
 def _require_usable(deployer: Deployer, goal: Goal) -> None:
-    """Raise ReleaseMissingError where ECS could not start what is to run again."""
+    """Raise ReleaseMissingError if ECS could not start the earlier version."""
     name = goal.task_definition_arn.rsplit("/", 1)[-1]
     status = deployer.task_definition(goal.task_definition_arn).get("status")
     if status != "ACTIVE":

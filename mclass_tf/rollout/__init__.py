@@ -1,4 +1,4 @@
-"""A rollout: one service deployment started, watched to its end, and explained where it did not end well."""
+"""A rollout: one service deployment, started, watched to its end, and explained if it failed."""
 
 from mclass_tf.rollout.cause import Cause, explain, explain_task
 from mclass_tf.rollout.client import Client, Patience

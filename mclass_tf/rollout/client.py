@@ -1,4 +1,4 @@
-"""What a rollout asks of ECS, and how long it bears with it when it does not answer."""
+"""The ECS calls of a rollout, and their retries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mclass_tf.system import machine
 
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds in which AWS may fail to answer before a rollout is given up
+PATIENCE = 30.0  # seconds of failed calls after which a rollout is given up
 _SHORTEST, _LONGEST = 0.5, 5.0
 
 
 class Client(Protocol):
-    """One service; see `service.Ecs`."""
+    """The ECS calls on one service; see `service.Ecs`."""
 
     def service(self) -> Service: ...
     def service_deployments(self) -> Sequence[ServiceDeployment]: ...
@@ -41,14 +41,14 @@ class Client(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Asks again, more and more slowly, as long as AWS is throttling or in trouble, and tells so."""
+    """Retries calls with backoff while AWS throttles or fails transiently, and reports it."""
 
     tell: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], object] = time.sleep
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns; raise RolloutError where AWS has not answered for `PATIENCE` seconds."""
+        """Return the result of `call`; raise RolloutError if AWS has not answered for `PATIENCE` seconds."""
         began = self.clock()
         pause = _SHORTEST
         while True:

@@ -1,4 +1,4 @@
-"""Follows a rollout to its end, showing what changes, and does what its user decides when interrupted."""
+"""Follows a rollout to its end, shows its changes, and carries out the user's choice after an interrupt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mclass_tf.service import HookState, ServiceDeployment
 
 
 class Choice(enum.Enum):
-    """What is to become of a rollout whose command was interrupted. LEAVE: ECS goes on by itself, and the command ends."""
+    """What to do with a rollout after an interrupt. DETACH: the command ends, and ECS continues the rollout."""
 
     KEEP = "keep going"
     ROLL_BACK = "roll back"
@@ -23,9 +23,9 @@ class Choice(enum.Enum):
 
 
 class Interruption(Protocol):
-    """`wait` returns True as soon as the user has interrupted, else False when the seconds are over.
+    """`wait` returns True as soon as the user interrupts, else False after the seconds.
 
-    `is_final`: this process is to end, and nobody can be asked.
+    `is_final`: this process must end, and nobody can be asked.
     """
 
     @property
@@ -36,10 +36,10 @@ class Interruption(Protocol):
 
 
 OnPause = Callable[[str, HookState], bool | None]
-"""Is asked about a hook that waits at a stage: to go on (True), to roll back (False), or to leave the answer to others."""
+"""Decides on a hook that waits at a stage: continue (True), roll back (False), or leave it unanswered (None)."""
 
 
-def _leave(_stage: str, _hook: HookState) -> None:
+def _leave_unanswered(_stage: str, _hook: HookState) -> None:
     return None
 
 
@@ -52,14 +52,14 @@ def follow(
     on_interrupt: Callable[[], Choice],
     patience: Patience,
     back_to: int | None = None,
-    on_pause: OnPause = _leave,
+    on_pause: OnPause = _leave_unanswered,
     on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
 ) -> End | None:
-    """Return the end of the rollout; None where the user leaves it to ECS.
+    """Return the end of the rollout; None if the user detaches.
 
-    `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
-    it would roll back to cannot start. `on_pause` is asked once for each hook that waits. `on_look` is told of the service deployment at every
-    look; where it says True, ECS is told to roll back until it does.
+    `back_to` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
+    `on_pause` is called once for each waiting hook. `on_look` gets the service deployment at every look; while it returns True,
+    ECS is asked to roll back until it accepts.
     """
     asked: set[str] = set()
     refusal: str | None = None
@@ -70,10 +70,10 @@ def follow(
         if back_to is not None and watch.is_rolling_back:
             count, back_to = back_to, None
             _set_desired_count(client, count, patience=patience)
-        is_to_go = watch.deployment is not None and on_look(watch.deployment)
+        must_roll_back = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
             return watch.end
-        if is_to_go and refusal != "" and not watch.is_rolling_back:
+        if must_roll_back and refusal != "" and not watch.is_rolling_back:
             refusal = _roll_back(client, watch, patience=patience, reported=refusal)
         _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
@@ -98,7 +98,7 @@ def _answer_pauses(
     *,
     patience: Patience,
 ) -> None:
-    """Answer each pause that was not asked about yet."""
+    """Answer each new pause."""
     for hook in watch.pauses:
         if hook.id in asked:
             continue
@@ -109,22 +109,22 @@ def _answer_pauses(
 
 
 def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
-    """Answer a pause; where ECS takes no answer any more, say so and go on watching."""
+    """Answer a pause; if ECS no longer accepts an answer, report that and keep watching."""
     try:
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (timed out meanwhile, or answered by somebody else)
+    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else answered it)
         patience.tell(f"ECS does not take the answer: {error_message(error)}")
 
 
 def _roll_back(client: Client, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
-    """Tell ECS to roll back; where it will not, say why, unless that was `told`, and go on watching. "" where it does."""
+    """Ask ECS to roll back; return "" or the reason of its refusal, reported unless it equals `reported`."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
+    except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment continues)
         refusal = error_message(error) or type(error).__name__
         if refusal != reported:
             patience.tell(f"ECS does not roll it back: {refusal}")

@@ -1,4 +1,4 @@
-"""Makes sure, once ECS says that it is done, that the revision which was released is the one that serves."""
+"""Checks, after ECS reports success, that only the released revision serves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mclass_tf.errors import Hint, NotServingError
 from mclass_tf.rollout.client import Client, Patience
 from mclass_tf.service import Service, Task
 
-_SETTLED_WITHIN = 10.0  # seconds in which what ECS answers to different calls becomes consistent
+_SETTLED_WITHIN = 10.0  # seconds within which the answers of different ECS calls become consistent
 _PAUSE = 0.5
 
 
@@ -23,7 +23,7 @@ def require_alone(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
 ) -> tuple[Task, ...]:
-    """Return the tasks that run, all of `task_definition_arn`; raise NotServingError where others do, or too few."""
+    """Return the running tasks; raise NotServingError if too few run, or any are not of `task_definition_arn`."""
     began = clock()
     while True:
         service = patience(client.service)
@@ -68,7 +68,7 @@ def _of_tasks(
 
 
 def _of_targets(tasks: tuple[Task, ...], states: dict[str, str], service: Service) -> Iterator[str]:
-    """Yield what the load balancer sends requests to that is none of the tasks, and which of them it does not reach."""
+    """Yield healthy targets that are none of the tasks, and the lack of any healthy target."""
     if not service.target_group_arns:
         return
     addresses = {task.address for task in tasks}

@@ -1,4 +1,4 @@
-"""Looks at one service deployment until it is over, whatever the service does besides."""
+"""Watches one service deployment until it ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The end of a rollout, with all that was read last; `by` is the service deployment that has superseded it."""
+    """The end of a rollout, with the last reading; `by` is the service deployment that superseded it."""
 
     outcome: Outcome
     last: Snapshot
@@ -49,7 +49,7 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class _Progress:
-    """What only grows while a rollout gets on. Its failures count: the circuit breaker decides by them."""
+    """Counts that only grow while a rollout progresses. Failures count, too: they lead to the circuit breaker."""
 
     status: str
     stage: str
@@ -60,10 +60,10 @@ class _Progress:
 
 
 class Watch:
-    """`look` reads once and returns what has changed; `end` is set when there is no more to see.
+    """Watches one rollout. `look` reads once and returns a changed view; `end` is set at the end.
 
-    `speed`: how many times as fast as AWS's the time of the control plane goes. `analysis` is what each view tells of how
-    the versions compare; who compares them sets it.
+    `speed` is the speed of the control plane's clock, 1 on AWS. `analysis` is the summary for each view, which the analyst
+    sets.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Watch:
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
-        """Return the hooks that wait for an answer, in a rollout that goes forward."""
+        """The hooks that wait for an answer, unless the rollout is rolling back."""
         return () if self._deployment is None else self._deployment.pauses
 
     @property
     def deployment(self) -> ServiceDeployment | None:
-        """Return the service deployment as it was read last."""
+        """The service deployment as read last."""
         return self._deployment
 
     @property
@@ -112,9 +112,9 @@ class Watch:
         return self._started.service_deployment_arn
 
     def look(self) -> View | None:
-        """Return the rollout as it is now where that differs from what was returned last, else None.
+        """Return the rollout if it changed since the last call, else None.
 
-        Raises RolloutError where AWS has not answered for half a minute.
+        Raises RolloutError if AWS has not answered for half a minute.
         """
         try:
             snapshot = self._read()
@@ -154,7 +154,7 @@ class Watch:
         return self._clock() - self._started.at
 
     def _left(self, deployment: ServiceDeployment) -> float | None:
-        """Return for how many seconds of AWS's it bakes yet; None where it does not, or began to before it was watched."""
+        """Return the rest of the bake time in seconds of AWS's clock; None if it does not bake, or its start was not seen."""
         at = (deployment.stage, deployment.production)
         if at != self._at:
             self._at_since = None if self._at is None else self._clock()
@@ -177,7 +177,7 @@ class Watch:
         )
 
     def _successor(self, snapshot: Snapshot) -> ServiceDeployment | None:
-        """Return the later service deployment that has taken this one's place, if one has."""
+        """Return the later service deployment that superseded this one, if any."""
         own, primary = snapshot.deployment, snapshot.service.primary
         displaced = primary is not None and primary.task_definition_arn != self._started.task_definition_arn
         stopped = own.status in ("STOPPED", "STOP_REQUESTED")
@@ -206,7 +206,7 @@ class Watch:
             gone=-sum(each.running for each in tasks if not each.is_new),
             failures=deployment.failures,
         )
-        # To wait for an answer is no stall: ECS ends that by itself.
+        # Waiting for an answer is not a stall: ECS ends a pause at its timeout.
         if best is None or deployment.pauses or (now.status, now.stage) != (best.status, best.stage):
             self._progress, self._progress_at = now, self._clock()
             return False

@@ -1,4 +1,4 @@
-"""Brings one task definition into service: started or adopted, followed to its end, proven."""
+"""Brings one task definition into service: starts or adopts a rollout, follows it to its end, and proves it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
 
 Show = Callable[[View], None]
-"""Takes every change of a rollout."""
+"""Shows each change of a rollout."""
 
 OnInterrupt = Callable[[], Choice]
-"""Asks what an interrupt means; called once for each. A further one while it asks means LEAVE."""
+"""Asks the user what to do; called once per interrupt. A second interrupt while it asks means DETACH."""
 
-# Starting an image, and what ECS itself takes for a step, on top of the service's own grace period.
+# Time to start an image, and for ECS to take a step. The service's own grace period is added.
 _STALL_SECONDS = 900.0
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
-    """How a rollout is watched. `stall_after` None takes the environment's, or goes by the service's own times.
+    """How a rollout is watched. `stall_after` None uses the environment's setting, or else the service's grace period.
 
-    `pause_at` are the stages at which it waits for its user's answer.
+    `pause_at` are the stages at which the rollout waits for the user's answer.
     """
 
     show: Show
@@ -50,15 +50,14 @@ class Watching:
 
 
 def _no_lease() -> None:
-    """Stand for the lease of who holds none."""
+    """Stand in for a lease where none is held."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployer:
-    """The service of one environment, and what was applied there.
+    """The service of one environment, and the applied outputs.
 
-    `lease` raises LeaseLostError where one was held and is lost. `before_update` is called just before what is released is
-    rolled out.
+    `lease` raises LeaseLostError if a held lease is lost. `before_update` is called just before UpdateService starts a release.
     """
 
     session: Session
@@ -85,20 +84,20 @@ class Deployer:
 
     @contextmanager
     def holding_lease(self, *, command: str, digest: str) -> Iterator[Deployer]:
-        """Keep others off the service meanwhile; yield a deployer that changes nothing any more once the lease is lost.
+        """Hold the lease of the environment; yield a deployer that makes no change once the lease is lost.
 
-        Raise LeaseHeldError where somebody is at work there. What changes something raises LeaseLostError where it was lost.
+        Raises LeaseHeldError if another command holds it. The yielded deployer's changes raise LeaseLostError once it is lost.
         """
         with holding_lease(self.session, command=command, digest=digest) as held:
             yield replace(self, ecs=self.ecs.guarded(held.require), lease=held.require)
 
     def with_outputs(self, outputs: verify.Outputs) -> Deployer:
-        """Return the deployer of what was applied since, under the same lease."""
+        """Return a deployer of newer outputs, under the same lease."""
         anew = Deployer.of(self.session, outputs, before_update=self.before_update)
         return replace(anew, ecs=anew.ecs.guarded(self.lease), lease=self.lease)
 
     def require_lease(self) -> None:
-        """Raise LeaseLostError where the lease that this deployer works under is lost, before what ECS is not asked for."""
+        """Raise LeaseLostError if the lease is lost. Needed before changes that do not go through `ecs`."""
         self.patience(self.lease)
 
     @property
@@ -109,19 +108,19 @@ class Deployer:
         return self.patience(self.ecs.service)
 
     def ongoing(self) -> ServiceDeployment | None:
-        """Return the service deployment that is not over, None where the service is at rest."""
+        """Return the service deployment under way, None if the service is at rest."""
         return self.patience(lambda: rollout.ongoing(self.ecs))
 
     def describe_service_deployment(self, deployment: ServiceDeployment) -> ServiceDeployment:
-        """Return a service deployment with all its fields, which a listed one has not."""
+        """Return a service deployment with all its fields; a listed one lacks some."""
         return self.patience(lambda: self.ecs.service_deployment(deployment.arn))
 
     def task_definition_of(self, deployment: ServiceDeployment) -> str:
-        """Return what a service deployment brings into service."""
+        """Return the task definition that a service deployment brings into service."""
         return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
 
     def replaces_only_placeholder(self, deployment: ServiceDeployment) -> bool:
-        """Tell whether all that ran before is what stands for an image until there is one, and cannot start."""
+        """Return whether only the placeholder image ran before, which cannot start."""
         sources = self.sources_of(deployment)
         return all(self.image_of(source).endswith(verify.PLACEHOLDER) for source in sources)
 
@@ -131,7 +130,6 @@ class Deployer:
         return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
 
     def task_definition(self, name: str) -> Mapping[str, Any]:
-        """Return a task definition as ECS describes it."""
         return self.patience(lambda: self.ecs.task_definition(name))
 
     def image_of(self, task_definition: str) -> str:
@@ -147,12 +145,12 @@ class Deployer:
     def settings(
         self, service: Service, strategy: Strategy, *, is_tested: bool, pause_at: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Return what UpdateService is told of a strategy; `is_tested`: the new version is asked before it gets traffic."""
+        """Return the settings of UpdateService for a strategy; `is_tested` adds the pause of the smoke test."""
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
         return order_settings(self.session, self.outputs, service, strategy, pauses=stages)
 
     def wire(self, service: Service, watching: Watching, attempt: Attempt) -> None:
-        """Tell the service of both target groups, by a rolling deployment of what it runs, as ECS wants it done first."""
+        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic."""
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
@@ -168,7 +166,7 @@ class Deployer:
     def _on_look(
         self, attempt: Attempt, watch: Watch, analyst: Analyst, deployment: ServiceDeployment
     ) -> bool:
-        """Note how far it is, and how the versions compare; tell whether it is to be taken back."""
+        """Record the stage and compare the versions; return whether the rollout must be rolled back."""
         attempt.note_stage(deployment)
         before = attempt.analysis
         is_worse = analyst.look(deployment)
@@ -179,7 +177,7 @@ class Deployer:
         return is_worse
 
     def adopt(self, arn: str, *, task_definition_arn: str) -> Started:
-        """Return a service deployment that is under way already as if it had been started here."""
+        """Return a service deployment under way as if this command had started it."""
         seen = frozenset(event.id for event in self.service().events)
         return Started(
             service_deployment_arn=arn,
@@ -198,9 +196,9 @@ class Deployer:
         back_to: int | None,
         is_compared: bool = True,
     ) -> End:
-        """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS.
+        """Return the end of the rollout, good or bad; raise InterruptedByUserError if the user detached.
 
-        `is_compared`: where ECS shifts traffic, the new version is taken back when it does worse than the old one.
+        `is_compared`: if ECS shifts traffic, roll back a new version that does worse than the old one.
         """
         attempt.task_definition_arn = started.task_definition_arn
         attempt.service_deployment_arn = started.service_deployment_arn
@@ -225,7 +223,7 @@ class Deployer:
         back_to: int | None,
         is_compared: bool,
     ) -> End | None:
-        """Return the end of the rollout; None where it is left to ECS."""
+        """Return the end of the rollout; None if the user detached."""
         pace, pauses = pace_of(self.session.cloud), self.pauses
         watch = Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
@@ -245,7 +243,7 @@ class Deployer:
                     on_look=partial(self._on_look, attempt, watch, analyst),
                 )
         except KeyboardInterrupt:
-            return None  # a second one, while the first was asked about
+            return None  # a second interrupt, while asking about the first
         finally:
             attempt.events = tuple(watch.events)
             attempt.traffic = traffic_since(self.session, self.outputs, began, pace=pace)
@@ -259,9 +257,9 @@ class Deployer:
         back_to: int | None,
         attempt: Attempt | None = None,
     ) -> None:
-        """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks.
+        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `back_to`.
 
-        `attempt` tells what the smoke test, or the comparison under traffic, has found, which is the cause then.
+        A failed smoke test or analysis of `attempt` is the cause, if there is one.
         """
         failure = failure_of(attempt.analysis) if attempt is not None else ""
         problem = first_problem(attempt.smoke) if attempt is not None else ""
@@ -277,11 +275,11 @@ class Deployer:
             raise messages.analysis_failed(failure, environment=name, log_group=log_group)
         if end.outcome is Outcome.SUPERSEDED:
             raise self._superseded(end)
-        error = self._explained(end, _stall_after(self, watching), task_definition_arn)
-        raise error if back_to is None else self._put_back(error, back_to)
+        error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
+        raise error if back_to is None else self._with_restored_count(error, back_to)
 
-    def _put_back(self, error: RolloutError, count: int) -> RolloutError:
-        """Set the service back to a number of tasks; return the error with what became of that."""
+    def _with_restored_count(self, error: RolloutError, count: int) -> RolloutError:
+        """Restore the desired count; return the error extended by the result."""
         result = f"the service is back at {count} tasks"
         try:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=count))
@@ -290,7 +288,7 @@ class Deployer:
         return type(error)(f"{error.message}; {result}", hint=error.hint, cause=error.cause)
 
     def prove(self, attempt: Attempt, *, digest: str) -> verify.VerifyReport:
-        """Make sure that the released revision alone serves, and that the environment is as its outputs say."""
+        """Raise NotServingError unless only the released revision serves; verify the environment."""
         session = self.session
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
@@ -307,8 +305,8 @@ class Deployer:
         attempt.is_verified = report.ok
         return report
 
-    def _explained(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
-        """Return the error of an end, with its cause as ECS and the stopped tasks tell it."""
+    def _unsuccessful(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
+        """Return the error of an unsuccessful end, with the cause from ECS and the stopped tasks."""
         name, last = self.session.environment.name, end.last
         stopped = self.patience(lambda: self.ecs.tasks(stopped=True))
         cause = rollout.explain(
@@ -330,9 +328,9 @@ class Deployer:
 
 
 def _stall_after(deployer: Deployer, watching: Watching) -> float:
-    """Return for how many seconds nothing may move."""
+    """Return the number of seconds without progress that counts as a stall."""
     settings = deployer.session.environment.release
     chosen = watching.stall_after or settings.stall_after
-    # What ECS waits on purpose is no stall.
+    # ECS's intended waits, such as bake time, are not stalls.
     waiting = settings.strategy.longest_wait * _MINUTE
     return (chosen or _STALL_SECONDS + deployer.service().grace_period) + waiting

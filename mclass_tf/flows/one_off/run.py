@@ -1,4 +1,4 @@
-"""The verb that runs a command once, on Fargate, as the service's own tasks run: same image, network, roles and secrets."""
+"""`run`: runs a command once on Fargate, with the image, network, roles and secrets of the service's tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STARTED_BY = "mclass-tf/run"  # ECS takes letters, digits, - / and _
 
 @dataclass(frozen=True, kw_only=True)
 class OneOffCommand:
-    """What is to run: program and arguments; `timeout` in seconds from the start of the task, None for ever."""
+    """A program and its arguments. `timeout` is in seconds from the start of the task, None for no limit."""
 
     argv: tuple[str, ...]
     started_by: str = STARTED_BY
@@ -34,7 +34,7 @@ class OneOffCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """A command that was run in what serves; `digest` is the image's."""
+    """A command that ran in the serving image, `digest`."""
 
     environment: str
     digest: str
@@ -44,7 +44,7 @@ class Ran:
 def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None) -> Ran:
     """Run a command in the image that serves, and return when its task has stopped.
 
-    `timeout` is in seconds, from the start of the task. Raises ReleaseMissingError (exit 3) where nothing was released.
+    `timeout` is in seconds from the start of the task. Raises ReleaseMissingError (exit 3) if nothing was released.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     arn = _serving_task_definition(deployer)
@@ -61,18 +61,18 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
 
 
 def _serving_task_definition(deployer: Deployer) -> str:
-    """Return the task definition that serves: in mid-rollout the one from before, which is proven."""
+    """Return the task definition that serves; during a rollout, that of the old version, which is proven."""
     current = deployer.ongoing()
     sources = deployer.sources_of(current) if current is not None else ()
     return sources[0] if sources else deployer.service().task_definition_arn
 
 
 def run_in(deployer: Deployer, task_definition_arn: str, command: OneOffCommand, *, show: Line) -> Finished:
-    """Run a command in a one-off revision of a task definition, which is deregistered in the end, whatever happens.
+    """Run a command in a one-off task definition, which is deregistered at the end in any case.
 
-    RunTask's overrides leave the image's ENTRYPOINT in place: only a task definition replaces it.
+    RunTask's overrides cannot replace the image's ENTRYPOINT; only a task definition can.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerOverride.html
-    An interrupt stops the task. Raises RolloutError where AWS does not answer any more.
+    An interrupt stops the task. Raises RolloutError if AWS no longer answers.
     """
     with deferred_interrupts() as interruption:
         described = deployer.patience(lambda: deployer.ecs.task_definition(task_definition_arn))
@@ -98,7 +98,6 @@ def _run(
     interruption: Interruption,
     show: Line,
 ) -> Finished:
-    """Start the task and follow it to its end."""
     try:
         task = _start_task(deployer, revision, started_by=command.started_by)
     except Exception as error:
@@ -113,7 +112,7 @@ def _run(
 
 def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
     placement = deployer.patience(deployer.ecs.placement)
-    # Asked again with the same token, ECS starts no second task.
+    # A retry with the same token starts no second task.
     # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
     request = {
         "taskDefinition": revision,
@@ -128,7 +127,7 @@ def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
 
 
 def _refused(deployer: Deployer, error: Exception) -> Finished | None:
-    """Return what came of a task that ECS does not take; None where the error is another one."""
+    """Return the result of a task that ECS refuses to start; None for any other error."""
     if isinstance(error, OneOffError):
         return Finished(error=error)
     if error_code(error):
@@ -154,7 +153,7 @@ def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stre
 
 
 def deregister(deployer: Deployer, revision: str) -> None:
-    """Leave nothing behind that could be started; what cannot be cleaned up is told, and hides nothing."""
+    """Deregister the one-off task definition. A failure is reported, and hides no other error."""
     try:
         deployer.patience(lambda: deployer.ecs.deregister(revision))
     except Exception as error:  # noqa: BLE001  (how the task ended matters more)
