@@ -14,7 +14,7 @@ from mclass_tf.cli.call import Call, confirm, each, open_environment, require_te
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import Hint, RolloutError, VerificationError
-from mclass_tf.flows import Choice, Planned, Released
+from mclass_tf.flows import InterruptChoice, Planned, Released
 from mclass_tf.gates import table
 from mclass_tf.ledger import Compared
 from mclass_tf.service import ServiceDeployment
@@ -148,22 +148,22 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
     call.reporter.block(f"{words}\n\n{verdicts}")
 
 
-def ask_what_now(live: Live) -> Choice:
+def ask_what_now(live: Live) -> InterruptChoice:
     """Ask what an interrupt means. Without a terminal, or at a second interrupt, the rollout is left to ECS."""
     live.keep()
     if not sys.stdin.isatty():
-        return Choice.LEAVE
+        return InterruptChoice.DETACH
     while True:
         question = "Keep going (k), or roll back (r)? Ctrl-C leaves it to ECS. "
         print(f"\n{question}", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         match answer.strip().lower():
             case "k" | "keep":
-                return Choice.KEEP
+                return InterruptChoice.KEEP
             case "r" | "roll back" | "rollback":
-                return Choice.ROLL_BACK
+                return InterruptChoice.ROLL_BACK
         if not answer:  # the terminal has gone
-            return Choice.LEAVE
+            return InterruptChoice.DETACH
 
 
 def render(call: Call) -> Outcome:
@@ -200,7 +200,7 @@ def status_document(state: flows.ServiceStatus) -> dict[str, Any]:
     }
 
 
-def _attempt_document(unended: flows.Past) -> dict[str, Any]:
+def _attempt_document(unended: flows.PastAttempt) -> dict[str, Any]:
     return {
         "at": unended.at.isoformat(),
         "kind": unended.kind,
@@ -252,7 +252,7 @@ def status_text(state: flows.ServiceStatus) -> str:
     return "\n".join(map(terminal.inline, lines))
 
 
-def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
+def _attempt_text(environment: str, unended: flows.PastAttempt) -> list[str]:
     where = f" at {unended.step}" if unended.step else ""
     what = f"{unended.kind} of {unended.digest[:_SHORT]}" if unended.digest else unended.kind
     lines = [f"  attempt  {what} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"]

@@ -16,8 +16,8 @@ from mclass_tf.errors import (
     NothingToAnswerError,
     VerificationError,
 )
-from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, recorded, revision_of
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, recorded, revision_of
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
@@ -54,7 +54,7 @@ def continue_rollout(
     (7) if the smoke test fails, which leaves the rollout paused, and RolloutError or a subclass (6) of an adopted rollout.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     waiting = _waiting(deployer)
     task_definition = deployer.task_definition_of(waiting)
     digest = deployer.image_of(task_definition).rpartition("@")[2]
@@ -92,11 +92,11 @@ def abort(
     if current is None:
         raise _nothing_under_way(deployer)
     session.aws.warm()
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     return roll_back_deployment(deployer, current, watching, command="abort")
 
 
-def drop_left_pauses(session: Session) -> None:
+def drop_stale_pauses(session: Session) -> None:
     """Remove the pauses that a dead command left: a deployment that an apply starts would wait at them, unwatched.
 
     A rollout under way keeps its pauses.
@@ -189,7 +189,7 @@ def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
 def _take_over(
     deployer: Deployer,
     waiting: ServiceDeployment,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     digest: str,
     task_definition: str,
@@ -198,7 +198,7 @@ def _take_over(
     session = deployer.session
     session.aws.warm()
     last = next(iter(attempts_on(session, waiting.arn)), None)
-    first_record = begun(
+    first_record = new_record(
         session,
         command="continue",
         digest=digest,
@@ -210,6 +210,6 @@ def _take_over(
         started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
         session.report("its command has gone: watching the rollout in its place")
-        back_to = 0 if deployer.replaces_only_placeholder(waiting) else None
-        report = finish(deployer, started, watching, attempt, back_to=back_to)
+        rollback_count = 0 if deployer.replaces_only_placeholder(waiting) else None
+        report = finish(deployer, started, watching, attempt, rollback_count=rollback_count)
     return result(session, attempt, report)

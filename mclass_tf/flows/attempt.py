@@ -140,7 +140,7 @@ def holding_lease(session: Session, *, command: str, digest: str) -> AbstractCon
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
 
 
-def begun(
+def new_record(
     session: Session,
     *,
     command: str,
@@ -180,9 +180,9 @@ def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict])
 class Writer:
     """Writes steps in order on a background thread. A slow or failing S3 neither delays nor stops the release."""
 
-    def __init__(self, write: Callable[[int, Step], None], *, tell: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[int, Step], None], *, report: Callable[[str], None]) -> None:
         self._write = write
-        self._tell = tell
+        self._report = report
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
@@ -196,14 +196,14 @@ class Writer:
         self._thread.join(_WRITTEN_WITHIN)
 
     def _run(self) -> None:
-        number, is_told = 1, False
+        number, is_reported = 1, False
         while (step := self._steps.get()) is not None:
             try:
                 self._write(number, step)
             except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
-                if not is_told:
-                    is_told = True
-                    self._tell(
+                if not is_reported:
+                    is_reported = True
+                    self._report(
                         f"the ledger does not take what is done meanwhile; the release goes on: {error}"
                     )
             else:
@@ -217,7 +217,7 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     name = ledger.begin(begun)
     if begun.resumes:
         _settle(session, begun, by=ledger.url(name))
-    writer = Writer(partial(ledger.step, name), tell=session.report)
+    writer = Writer(partial(ledger.step, name), report=session.report)
     attempt = Attempt(
         record=ledger.url(name),
         digest=begun.digest,
@@ -267,7 +267,7 @@ def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Recor
     return (record for record in records if record.service_deployment_arn == service_deployment_arn)
 
 
-def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
+def requested_pauses(session: Session, service_deployment_arn: str) -> set[str]:
     """Return the stages at which the attempts on a service deployment asked it to pause."""
     return {
         stage for record in attempts_on(session, service_deployment_arn) for stage in record.begun.pause_at

@@ -9,7 +9,7 @@ from mclass_tf.errors import BeforeFailedError, InterruptedByUserError, MclassEr
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off.definition import family
-from mclass_tf.flows.one_off.follow import Finished, Follower
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower
 from mclass_tf.flows.one_off.run import OneOffCommand, deregister, run_in
 from mclass_tf.ledger import OneOff
 from mclass_tf.system.process import deferred_interrupts
@@ -27,7 +27,7 @@ def remaining_commands(commands: Sequence[str], done: Sequence[OneOff]) -> tuple
     return tuple(commands[number:])
 
 
-def run_before(deployer: Deployer, attempt: Attempt) -> None:
+def run_before_commands(deployer: Deployer, attempt: Attempt) -> None:
     """Run the environment's commands in order, in the task definition of the attempt.
 
     Skip those that succeeded according to `attempt.before`. Raises BeforeFailedError (exit 6) at the first failure.
@@ -73,7 +73,7 @@ def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
     _require_success(deployer, command, finished)
 
 
-def _require_success(deployer: Deployer, command: str, finished: Finished) -> None:
+def _require_success(deployer: Deployer, command: str, finished: FinishedTask) -> None:
     error = finished.error
     if error is not None and not isinstance(error, RolloutError):
         raise error  # an interrupt

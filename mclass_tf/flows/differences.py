@@ -42,14 +42,14 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class EnvironmentSide:
     """One environment: its inputs (terraform.tfvars) and its outputs."""
 
     environment: Environment
     outputs: Mapping[str, Any]
 
 
-def differences(source: Side, target: Side, *, root: Path) -> tuple[Difference, ...]:
+def differences(source: EnvironmentSide, target: EnvironmentSide, *, root: Path) -> tuple[Difference, ...]:
     """Return the differences, inputs before outputs; an output that repeats a difference of the inputs is left out.
 
     The values of inputs that the configuration in `root` declares as sensitive are hidden.

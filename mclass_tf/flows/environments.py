@@ -97,10 +97,10 @@ def init(session: Session) -> None:
 @_with_locked_workspace
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
     """Plan, save and judge. `image` is the digest to release; without it, the image in force stays."""
-    return plan_within(session, image=image)
+    return plan_locked(session, image=image)
 
 
-def look_ahead(session: Session) -> None:
+def find_terraform_in_background(session: Session) -> None:
     """Start to find Terraform in the background, which takes time. An error is ignored here, and recurs in the plan."""
 
     def find() -> None:
@@ -110,7 +110,7 @@ def look_ahead(session: Session) -> None:
     threading.Thread(target=find, name="engine", daemon=True).start()
 
 
-def plan_within(session: Session, *, image: str | None) -> Planned:
+def plan_locked(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does. The caller holds the lock on the working folders."""
     session.engine()  # before the slow start of the gates, so that a missing Terraform is reported at once
     gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
@@ -162,7 +162,7 @@ def apply(session: Session, *, file: Path | None = None, shown: str | None = Non
         _discard(session.workspace.given_plan)
 
 
-def apply_within(session: Session) -> Applied:
+def apply_locked(session: Session) -> Applied:
     """Apply the environment's own saved plan. The caller holds the lock on the working folders."""
     return _apply_approved(session, session.workspace.plan_file)
 
@@ -239,10 +239,10 @@ def _no_plan(session: Session, path: Path) -> PlanRefusedError:
 @_with_locked_workspace
 def discard_plan(session: Session) -> None:
     """Delete the saved plan: the next apply plans again, and asks."""
-    discard_plan_within(session)
+    discard_plan_locked(session)
 
 
-def discard_plan_within(session: Session) -> None:
+def discard_plan_locked(session: Session) -> None:
     """Do what `discard_plan` does. The caller holds the lock on the working folders."""
     _discard(session.workspace.plan_file)
 

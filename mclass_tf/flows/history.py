@@ -12,13 +12,13 @@ from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic,
 from mclass_tf.session import Session
 
 UNDER_WAY, UNREADABLE = "under way", "unreadable"
-UNENDED = (UNDER_WAY, CUT_OFF)
+UNFINISHED = (UNDER_WAY, CUT_OFF)
 _KINDS = {"promote": "promotion"}
 _LOOKED_BACK = 10  # attempts, to find a readable one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
+class PastAttempt:
     """One attempt. `seconds` is None if it has no end; then `outcome` is "under way" or "cut off", and `step` the last step.
 
     An "unreadable" attempt has only the time at which S3 stored it and, as `cause`, which object is damaged and how.
@@ -46,7 +46,7 @@ class Past:
     before: tuple[OneOff, ...] = ()
 
 
-def history(session: Session, *, limit: int) -> tuple[Past, ...]:
+def history(session: Session, *, limit: int) -> tuple[PastAttempt, ...]:
     """Return at most `limit` attempts, latest first, including unreadable ones."""
     ledger = ledger_of(session)
     records = tuple(ledger.all_latest_first(most=limit))
@@ -55,14 +55,14 @@ def history(session: Session, *, limit: int) -> tuple[Past, ...]:
     )
 
 
-def unended(session: Session) -> Past | None:
+def unfinished_attempt(session: Session) -> PastAttempt | None:
     """Return the last readable attempt if it has no end: it is under way, or was cut off."""
     ledger = ledger_of(session)
     records = tuple(islice(ledger.latest_first(most=_LOOKED_BACK), 1))
     if not records:
         return None
     (last,) = summarise(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))
-    return last if last.seconds is None and last.outcome in UNENDED else None
+    return last if last.seconds is None and last.outcome in UNFINISHED else None
 
 
 def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
@@ -73,7 +73,7 @@ def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
 
 def summarise(
     records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool
-) -> tuple[Past, ...]:
+) -> tuple[PastAttempt, ...]:
     """Return the attempts of records. The latest is under way if it has no end and the lease is held; others are cut off."""
     return tuple(
         _past(record, url=url, unended=UNDER_WAY if number == 0 and is_held else CUT_OFF)
@@ -83,8 +83,8 @@ def summarise(
     )
 
 
-def _unreadable(record: Unreadable, *, url: str) -> Past:
-    return Past(
+def _unreadable(record: Unreadable, *, url: str) -> PastAttempt:
+    return PastAttempt(
         at=record.at,
         kind="attempt",
         digest="",
@@ -100,11 +100,11 @@ def _unreadable(record: Unreadable, *, url: str) -> Past:
     )
 
 
-def _past(record: Record, *, url: str, unended: str) -> Past:
+def _past(record: Record, *, url: str, unended: str) -> PastAttempt:
     begun, ended = record.begun, record.ended
     at = dt.datetime.fromisoformat(begun.at)
     outcome = ended.outcome if ended else unended
-    return Past(
+    return PastAttempt(
         at=at,
         kind=_KINDS.get(begun.command, begun.command),
         digest=begun.digest,
@@ -119,7 +119,7 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         task_definition_arn=ended.task_definition_arn if ended else "",
         promoted_from=begun.promoted_from,
         record=url,
-        step=record.at_step if outcome in UNENDED else "",
+        step=record.at_step if outcome in UNFINISHED else "",
         resumes=begun.resumes,
         analysis=ended.analysis if ended else None,
         traffic=ended.traffic if ended else None,

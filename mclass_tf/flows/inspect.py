@@ -10,9 +10,9 @@ from mclass_tf import load_balancer_endpoint, rollout, verify
 from mclass_tf.errors import EndpointError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.history import Past, unended
+from mclass_tf.flows.history import PastAttempt, unfinished_attempt
 from mclass_tf.flows.image_in_force import image_in_force
-from mclass_tf.rollout import Tasks
+from mclass_tf.rollout import DeploymentTasks
 from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
@@ -32,12 +32,12 @@ class ServiceStatus:
     desired: int
     running: int
     pending: int
-    deployments: tuple[Tasks, ...]
+    deployments: tuple[DeploymentTasks, ...]
     targets: Mapping[str, int]
     url: str
     address: str
     deployment: ServiceDeployment | None
-    attempt: Past | None
+    attempt: PastAttempt | None
 
 
 def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def status(session: Session) -> ServiceStatus:
         url=outputs.url,
         address=_address(session, outputs.url),
         deployment=current and deployer.describe_service_deployment(current),
-        attempt=unended(session),
+        attempt=unfinished_attempt(session),
     )
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from mclass_tf import image, verify
 from mclass_tf.errors import Hint, InterruptedByUserError, PromotionRefusedError
-from mclass_tf.flows.attempt import begun, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
-from mclass_tf.flows.differences import Difference, Side, differences
-from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
+from mclass_tf.flows.attempt import new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.differences import Difference, EnvironmentSide, differences
+from mclass_tf.flows.environments import Confirm, Planned, applied_state, find_terraform_in_background
 from mclass_tf.flows.proof import ProvenImage, require_proven_image, serving_digest
 from mclass_tf.flows.release import (
     UNCHANGED,
@@ -38,7 +38,7 @@ def _ignore_differences(_: Sequence[Difference]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class PromotionDisplay:
     """Callbacks that show the differences of the environments, the plan, and each change of the rollout."""
 
     rollout: Show
@@ -60,7 +60,7 @@ def promote(
     session: Session,
     *,
     confirm: Confirm,
-    shown: Shown,
+    shown: PromotionDisplay,
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
     pause_at: tuple[str, ...] = (),
@@ -73,7 +73,7 @@ def promote(
     version still serves.
     """
     require_path(source, session)
-    look_ahead(session)
+    find_terraform_in_background(session)
     states = applied_state(source), applied_state(session)
     origin = Deployer.of(source, verify.Outputs.parse(states[0].outputs))
     outputs = verify.Outputs.parse(states[1].outputs)
@@ -81,7 +81,7 @@ def promote(
     source.aws.warm()
     session.aws.warm()
     digest = serving_digest(origin)
-    watching = Watching(
+    watching = WatchOptions(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
     with deployer.holding_lease(command="promote", digest=digest) as deployer:
@@ -106,15 +106,15 @@ def promote(
 
 def require_path(source: Session, session: Session) -> None:
     """Raise PromotionRefusedError unless the environment's `promotes_from` names the source."""
-    name, goal = source.environment.name, session.environment.name
+    origin, name = source.environment.name, session.environment.name
     allowed = session.environment.promotes_from
-    if allowed == name:
+    if allowed == origin:
         return
     takes = f"takes its releases from {allowed}" if allowed else "takes releases from no environment"
-    usual = Hint("promote from there: ", ("promote", allowed, goal), "; ") if allowed else ""
+    usual = Hint("promote from there: ", ("promote", allowed, name), "; ") if allowed else ""
     raise PromotionRefusedError(
-        f"{goal} {takes}, not from {name}; nothing was changed",
-        hint=Hint(usual, f'promotes_from = "{name}" in environments/{goal}/environment.toml lets it'),
+        f"{name} {takes}, not from {origin}; nothing was changed",
+        hint=Hint(usual, f'promotes_from = "{origin}" in environments/{name}/environment.toml lets it'),
     )
 
 
@@ -129,7 +129,7 @@ def _serving_task_definition(deployer: Deployer, digest: str) -> str:
 def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> Promoted:
     """Prove again an image that already serves."""
     session = deployer.session
-    with recorded(session, begun(session, command="promote", digest=digest)) as attempt:
+    with recorded(session, new_record(session, command="promote", digest=digest)) as attempt:
         attempt.task_definition_arn = task_definition_arn
         attempt.outcome = UNCHANGED
         require_not_worse(deployer, task_definition_arn)
@@ -180,9 +180,9 @@ def _registry(deployer: Deployer) -> image.Registry:
     )
 
 
-def _side(deployer: Deployer, state: State) -> Side:
+def _side(deployer: Deployer, state: State) -> EnvironmentSide:
     """Return the inputs and outputs of an environment. Its image is the one that serves, not the one applied last."""
     serves = deployer.image_of(deployer.service().task_definition_arn).rpartition("@")[2]
     image = {} if serves == verify.PLACEHOLDER else {"image_digest": serves}
     outputs = {name: value for name, value in state.shown.items() if name != "image_digest"}
-    return Side(environment=deployer.session.environment, outputs={**outputs, **image})
+    return EnvironmentSide(environment=deployer.session.environment, outputs={**outputs, **image})

@@ -99,7 +99,7 @@ def serving_digest(deployer: Deployer) -> str:
 
 def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
     try:
-        rollout.require_alone(
+        rollout.require_sole_revision(
             deployer.ecs,
             task_definition_arn=task_definition_arn,
             container=deployer.outputs.container_name,

@@ -18,9 +18,9 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, begun, ledger_of, plan_details, recorded
-from mclass_tf.flows.before import run_before
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details, recorded
+from mclass_tf.flows.before import run_before_commands
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
@@ -28,12 +28,19 @@ from mclass_tf.flows.environments import (
     Confirm,
     Planned,
     applied_state,
-    apply_within,
-    discard_plan_within,
-    plan_within,
+    apply_locked,
+    discard_plan_locked,
+    plan_locked,
 )
 from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
-from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Started
+from mclass_tf.rollout import (
+    BeforeUpdate,
+    InterruptChoice,
+    RolloutEnd,
+    RolloutOutcome,
+    ServiceUpdate,
+    StartedRollout,
+)
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -79,9 +86,9 @@ class ReleaseRequest:
     ran: tuple[OneOff, ...] = ()
 
 
-def detach_on_interrupt() -> Choice:
+def detach_on_interrupt() -> InterruptChoice:
     """Leave an interrupted rollout to ECS."""
-    return Choice.LEAVE
+    return InterruptChoice.DETACH
 
 
 def ignore_plan(_: Planned) -> None:
@@ -112,7 +119,7 @@ def release(
     outputs = verify.Outputs.parse(applied_state(session).outputs)
     deployer = Deployer.of(session, outputs, before_update=before_update)
     require_pushed(session, outputs, request.digest)
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
     with deployer.holding_lease(command=request.command, digest=request.digest) as deployer:
         require_free(deployer, request.digest)
         return plan_apply_and_roll_out(deployer, request, watching, confirm=confirm, show_plan=show_plan)
@@ -121,7 +128,7 @@ def release(
 def plan_apply_and_roll_out(
     deployer: Deployer,
     request: ReleaseRequest,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     confirm: Confirm,
     show_plan: Callable[[Planned], None],
@@ -150,7 +157,7 @@ def plan_apply_and_roll_out(
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
-            apply_within(session)
+            apply_locked(session)
             held.close()  # from here on, only ECS is used
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
@@ -160,7 +167,7 @@ def _plan(
     session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
 ) -> Planned:
     attempt.reach(PLANNING)
-    planned = plan_within(session, image=request.digest)
+    planned = plan_locked(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
     details = plan_details(sha256=saved.sha256, serial=saved.serial, verdicts=decision.verdicts)
     attempt.reach(PLANNED, **details)
@@ -168,7 +175,7 @@ def _plan(
     try:
         arrive()
     except BaseException:
-        discard_plan_within(session)  # it would run a missing image
+        discard_plan_locked(session)  # it would run a missing image
         raise
     return planned
 
@@ -177,7 +184,7 @@ def _first_record(
     session: Session, request: ReleaseRequest, before: Service, pause_at: tuple[str, ...]
 ) -> Begun:
     strategy = session.environment.release.strategy if before.desired else Strategy()
-    return begun(
+    return new_record(
         session,
         command=request.command,
         digest=request.digest,
@@ -190,7 +197,7 @@ def _first_record(
 
 
 def _roll_out(
-    planner: Deployer, attempt: Attempt, watching: Watching, *, before: Service
+    planner: Deployer, attempt: Attempt, watching: WatchOptions, *, before: Service
 ) -> verify.VerifyReport:
     """Bring the applied task definition into service unless it serves already."""
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
@@ -199,15 +206,15 @@ def _roll_out(
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, arn):
         if not is_adopted(deployer, current, before=before):
-            run_before(deployer, attempt)
+            run_before_commands(deployer, attempt)
             service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
-        ours, back_to = start_or_adopt(
+        ours, rollback_count = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
-        return finish(deployer, ours, watching, attempt, back_to=back_to)
+        return finish(deployer, ours, watching, attempt, rollback_count=rollback_count)
     require_not_worse(deployer, arn)
     return _prove(deployer, attempt)
 
@@ -222,27 +229,36 @@ def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
 
 
 def finish(
-    deployer: Deployer, ours: Started, watching: Watching, attempt: Attempt, *, back_to: int | None
+    deployer: Deployer,
+    ours: StartedRollout,
+    watching: WatchOptions,
+    attempt: Attempt,
+    *,
+    rollback_count: int | None,
 ) -> verify.VerifyReport:
     """Follow a rollout to its end and prove the new version; raise RolloutError if the rollout did not succeed."""
-    end = deployer.follow(ours, watching, attempt, back_to=back_to)
-    if end.outcome is Outcome.SUCCEEDED:
+    end = deployer.follow(ours, watching, attempt, rollback_count=rollback_count)
+    if end.outcome is RolloutOutcome.SUCCEEDED:
         end = _still_in_force(deployer, end, ours)
     deployer.require_success(
-        end, watching, task_definition_arn=ours.task_definition_arn, back_to=back_to, attempt=attempt
+        end,
+        watching,
+        task_definition_arn=ours.task_definition_arn,
+        rollback_count=rollback_count,
+        attempt=attempt,
     )
     attempt.outcome = RELEASED
     return _prove(deployer, attempt)
 
 
-def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
+def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -> RolloutEnd:
     """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago."""
     primary = end.last.service.primary
     if primary is None or primary.task_definition_arn == ours.task_definition_arn:
         return end
     listed = deployer.patience(deployer.ecs.service_deployments)
     later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
-    return replace(end, outcome=Outcome.SUPERSEDED, by=later)
+    return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)
 
 
 def _prove(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
@@ -257,7 +273,7 @@ def start_or_adopt(
     service: Service,
     before: Service,
     pause_at: tuple[str, ...] = (),
-) -> tuple[Started, int | None]:
+) -> tuple[StartedRollout, int | None]:
     """Start or adopt the rollout. Return it with the desired count to restore if it fails, None for no change."""
     arn = deployer.outputs.task_definition_arn
     if current is not None and is_adopted(deployer, current, before=before):
@@ -266,7 +282,7 @@ def start_or_adopt(
     is_first = service.desired == 0
     desired = deployer.outputs.desired_count if is_first else None
     settings = _settings(deployer, service, is_first=is_first, pause_at=pause_at)
-    order = Order(task_definition_arn=arn, desired=desired, settings=settings)
+    order = ServiceUpdate(task_definition_arn=arn, desired=desired, settings=settings)
     return deployer.start(order), 0 if is_first else None
 
 
@@ -335,7 +351,7 @@ def _ask(session: Session, confirm: Confirm, request: ReleaseRequest) -> None:
     name, digest, origin = session.environment.name, request.digest, request.promoted_from
     what = f"Release {digest} in" if origin is None else f"Promote {digest} from {origin.environment} to"
     if not confirm(f"{what} {name} on {session.cloud.label}?"):
-        discard_plan_within(session)
+        discard_plan_locked(session)
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 
 

@@ -15,8 +15,8 @@ from mclass_tf.errors import (
     SupersededError,
     UsageError,
 )
-from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.wiring import require_pauses
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.promote import require_path
@@ -63,11 +63,11 @@ def resume(
     deployed something else, and what `release` raises.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
     with deployer.holding_lease(command="release --resume", digest="") as deployer:
         name = session.environment.name
-        record = cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
+        record = resumable_attempt(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
         session.report(f"going on with {_summary(record)}")
         if record.begun.command not in _FORWARD:
@@ -98,7 +98,7 @@ def resume(
         )
 
 
-def cut_off(records: Iterable[Record], *, environment: str) -> Record:
+def resumable_attempt(records: Iterable[Record], *, environment: str) -> Record:
     """Return the attempt to resume from `records`, latest first; raise ReleaseMissingError if there is none.
 
     Attempts that ended before they changed anything do not count: if one of them was to resume another, that is still open.
@@ -148,19 +148,21 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
     )
 
 
-def _adopt(deployer: Deployer, record: Record, current: ServiceDeployment, watching: Watching) -> Released:
+def _adopt(
+    deployer: Deployer, record: Record, current: ServiceDeployment, watching: WatchOptions
+) -> Released:
     """Follow the attempt's deployment to its end, which may be long past."""
     session, arn = deployer.session, deployer.outputs.task_definition_arn
     with recorded(session, _resumed(session, record)) as attempt:
         for ran in _completed_commands(record):
             attempt.note_before(ran)
-        back_to = 0 if deployer.replaces_only_placeholder(current) else None
+        rollback_count = 0 if deployer.replaces_only_placeholder(current) else None
         ours = deployer.adopt(current.arn, task_definition_arn=arn)
-        report = finish(deployer, ours, watching, attempt, back_to=back_to)
+        report = finish(deployer, ours, watching, attempt, rollback_count=rollback_count)
     return result(session, attempt, report)
 
 
-def intruder(record: Record, *, runs: str, applied: str) -> str:
+def foreign_revision(record: Record, *, runs: str, applied: str) -> str:
     """Return the FAMILY:REVISION that somebody else deployed since the attempt began, "" for none.
 
     `runs` is the task definition of the service, `applied` that of the outputs. An attempt that changed nothing yet has no
@@ -176,7 +178,7 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
     """Raise SupersededError if the service runs neither the old nor the new version of the attempt."""
     session, name = deployer.session, deployer.session.environment.name
     runs = deployer.service().task_definition_arn
-    revision = intruder(record, runs=runs, applied=deployer.outputs.task_definition_arn)
+    revision = foreign_revision(record, runs=runs, applied=deployer.outputs.task_definition_arn)
     if not revision:
         return
     with recorded(session, _resumed(session, record)):
@@ -192,7 +194,7 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         )
 
 
-def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) -> None:
+def _await_redeployment(deployer: Deployer, record: Record, watching: WatchOptions) -> None:
     """Wait for a deployment of the old version, which the attempt's apply or wiring may have started."""
     applying, current = record.last(APPLYING), deployer.ongoing()
     if applying is None or current is None:
@@ -203,8 +205,8 @@ def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) 
     deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
     aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
     started = deployer.adopt(current.arn, task_definition_arn=serving)
-    end = deployer.follow(started, watching, aside, back_to=None, is_compared=False)
-    deployer.require_success(end, watching, task_definition_arn=serving, back_to=None)
+    end = deployer.follow(started, watching, aside, rollback_count=None, is_compared=False)
+    deployer.require_success(end, watching, task_definition_arn=serving, rollback_count=None)
 
 
 def _require_image(deployer: Deployer, record: Record) -> None:
@@ -227,7 +229,7 @@ def _require_image(deployer: Deployer, record: Record) -> None:
 
 def _resumed(session: Session, record: Record) -> Begun:
     """Return the first record of an attempt that resumes another without a new plan."""
-    return begun(
+    return new_record(
         session,
         command=record.begun.command,
         digest=record.begun.digest,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
-from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
-from mclass_tf.rollout import End, Order, Outcome, Started
+from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -31,7 +31,7 @@ TAKES_NO_ANSWER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
+class RollbackDestination:
     """The earlier version that a rollback returns to."""
 
     task_definition_arn: str
@@ -53,7 +53,7 @@ def rollback(
     rollback is under way already, ReleaseMissingError (3) if there is nothing to return to, RolloutError or a subclass (6).
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
     current = deployer.ongoing()
     if current is not None and to is None:
@@ -62,8 +62,8 @@ def rollback(
     # Undoing a deployment under way needs no lease; returning to another version does.
     with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
-        goal = _named(deployer, to) if to is not None else _previous(deployer, service)
-        return _return_to(deployer, goal, watching, service=service)
+        destination = _named(deployer, to) if to is not None else _previous(deployer, service)
+        return _return_to(deployer, destination, watching, service=service)
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
@@ -101,7 +101,7 @@ def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool
     return brings == last.begun.digest and current.created_at >= dt.datetime.fromisoformat(last.begun.at)
 
 
-def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> Released:
+def resume_rollback(deployer: Deployer, record: Record, watching: WatchOptions) -> Released:
     """Resume a cut-off rollback from the present state of the service. The caller holds the lease."""
     url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
     current, service = deployer.ongoing(), deployer.service()
@@ -114,18 +114,18 @@ def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> R
             hint=Hint(("status", deployer.session.environment.name), " shows what runs"),
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
-    goal = (
-        Goal(task_definition_arn=service.task_definition_arn, digest=digest)
+    destination = (
+        RollbackDestination(task_definition_arn=service.task_definition_arn, digest=digest)
         if runs_it
         else _named(deployer, digest)
     )
-    return _return_to(deployer, goal, watching, service=service, resumes=url)
+    return _return_to(deployer, destination, watching, service=service, resumes=url)
 
 
 def roll_back_deployment(
     deployer: Deployer,
     current: ServiceDeployment,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     command: str = "rollback",
     resumes: str = "",
@@ -136,14 +136,14 @@ def roll_back_deployment(
     from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
-    with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
+    with recorded(session, new_record(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             request_rollback(deployer, current)
-        back_to = 0 if from_nothing else None
-        end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
+        rollback_count = 0 if from_nothing else None
+        end = deployer.follow(started, watching, attempt, rollback_count=rollback_count, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
-        if end.outcome is not Outcome.ROLLED_BACK:
+        if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
         report = _prove(deployer, attempt, is_empty=from_nothing)
     return result(session, attempt, report)
@@ -169,39 +169,49 @@ def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
             raise
 
 
-def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
-    if end.outcome is Outcome.SUCCEEDED:
+def _raise_not_rolled_back(deployer: Deployer, end: RolloutEnd, watching: WatchOptions, undone: str) -> None:
+    if end.outcome is RolloutOutcome.SUCCEEDED:
         name = deployer.session.environment.name
         raise RolloutError(
             f"the deployment in {name} was over before ECS could take it back: {undone.rsplit('/', 1)[-1]} runs",
             hint=Hint(("rollback", name), " once more returns to the release before it"),
             cause="the deployment was over already",
         )
-    deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
+    deployer.require_success(end, watching, task_definition_arn=undone, rollback_count=None)
 
 
 def _return_to(
-    deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
+    deployer: Deployer,
+    destination: RollbackDestination,
+    watching: WatchOptions,
+    *,
+    service: Service,
+    resumes: str = "",
 ) -> Released:
     """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
-    _require_usable(deployer, goal)
+    _require_usable(deployer, destination)
     strategy = rollback_strategy(session, service)
-    first_record = begun(
-        session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name, resumes=resumes
+    first_record = new_record(
+        session, command="rollback", digest=destination.digest, strategy=strategy.ecs_name, resumes=resumes
     )
     with recorded(session, first_record) as attempt:
-        attempt.task_definition_arn = goal.task_definition_arn
+        attempt.task_definition_arn = destination.task_definition_arn
         current = deployer.ongoing()
-        if runs(service, goal.task_definition_arn) and current is None:
+        if runs(service, destination.task_definition_arn) and current is None:
             attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
-            report = deployer.prove(attempt, digest=goal.digest)
+            report = deployer.prove(attempt, digest=destination.digest)
         else:
-            back_to = None if service.desired else 0
-            started = _start_or_adopt(deployer, goal, current, service=service, strategy=strategy)
-            end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
+            rollback_count = None if service.desired else 0
+            started = _start_or_adopt(deployer, destination, current, service=service, strategy=strategy)
+            end = deployer.follow(
+                started, watching, attempt, rollback_count=rollback_count, is_compared=False
+            )
             deployer.require_success(
-                end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
+                end,
+                watching,
+                task_definition_arn=destination.task_definition_arn,
+                rollback_count=rollback_count,
             )
             report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
@@ -209,13 +219,13 @@ def _return_to(
 
 def _start_or_adopt(
     deployer: Deployer,
-    goal: Goal,
+    destination: RollbackDestination,
     current: ServiceDeployment | None,
     *,
     service: Service,
     strategy: Strategy,
-) -> Started:
-    arn = goal.task_definition_arn
+) -> StartedRollout:
+    arn = destination.task_definition_arn
     if (
         current is not None
         and current.status not in ROLLING_BACK
@@ -223,7 +233,7 @@ def _start_or_adopt(
     ):
         return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
-    order = Order(
+    order = ServiceUpdate(
         task_definition_arn=arn,
         desired=None if service.desired else deployer.outputs.desired_count,
         settings=deployer.settings(service, strategy, is_tested=False),
@@ -240,7 +250,7 @@ def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.Ve
     return verify_environment(deployer.session)
 
 
-def _previous(deployer: Deployer, service: Service) -> Goal:
+def _previous(deployer: Deployer, service: Service) -> RollbackDestination:
     name = deployer.session.environment.name
     looked_at = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
     stack = proven_releases(looked_at[::-1])
@@ -251,14 +261,14 @@ def _previous(deployer: Deployer, service: Service) -> Goal:
             f"there is no proven release of {name} before the one that runs, among its latest {LOOKED_BACK} attempts",
             hint=Hint(("release", name, "--image", "DIGEST"), " releases another; ", _any_revision(name)),
         )
-    return Goal(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
+    return RollbackDestination(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
 
 
 def _any_revision(name: str) -> Hint:
     return Hint(("rollback", name, "--to", "TASK_DEFINITION"), " names any revision")
 
 
-def _named(deployer: Deployer, to: str) -> Goal:
+def _named(deployer: Deployer, to: str) -> RollbackDestination:
     """Return the latest proven release of a digest, or a task definition revision of the service's family."""
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
@@ -269,7 +279,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
                 f"no release of {to} was proven in {name}",
                 hint=Hint("release it: ", ("release", name, "--image", to), "; ", _any_revision(name)),
             )
-        return Goal(task_definition_arn=_task_definition(release), digest=to)
+        return RollbackDestination(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:
@@ -278,23 +288,23 @@ def _named(deployer: Deployer, to: str) -> Goal:
             hint=f"name a revision of it: {family}:REVISION",
         )
     arn = str(described["taskDefinitionArn"])
-    return Goal(task_definition_arn=arn, digest=_digest(deployer, arn))
+    return RollbackDestination(task_definition_arn=arn, digest=_digest(deployer, arn))
 
 
-def _require_usable(deployer: Deployer, goal: Goal) -> None:
+def _require_usable(deployer: Deployer, destination: RollbackDestination) -> None:
     """Raise ReleaseMissingError if ECS could not start the earlier version."""
-    name = goal.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.task_definition(goal.task_definition_arn).get("status")
+    name = destination.task_definition_arn.rsplit("/", 1)[-1]
+    status = deployer.task_definition(destination.task_definition_arn).get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
             hint=Hint(
                 "release the image anew: ",
-                ("release", deployer.session.environment.name, "--image", goal.digest),
+                ("release", deployer.session.environment.name, "--image", destination.digest),
             ),
         )
     try:
-        require_pushed(deployer.session, deployer.outputs, goal.digest)
+        require_pushed(deployer.session, deployer.outputs, destination.digest)
     except NoImageError as error:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",

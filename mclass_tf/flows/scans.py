@@ -27,7 +27,7 @@ _DEEPEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scanned:
+class ScannedImage:
     """An image that may run if a task definition names `digest`. `platform` is set for an image of an index."""
 
     image: str
@@ -46,13 +46,13 @@ def require_clean_scans(
     ecr: Any, *, digest: str, repository: str, environment: str, settings: PromotionSettings
 ) -> None:
     """Raise PromotionRefusedError unless every image that `digest` may resolve to has an acceptable scan."""
-    images = Index(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
+    images = ImageIndex(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
     for each in images:
         require_clean(_scan(ecr, each), each, settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Index:
+class ImageIndex:
     """The content of a digest in a repository: an image, or an index of images and possibly further indexes."""
 
     ecr: Any
@@ -61,7 +61,7 @@ class Index:
     environment: str
     _seen: dict[str, str] = field(default_factory=dict, init=False)
 
-    def images(self) -> tuple[Scanned, ...]:
+    def images(self) -> tuple[ScannedImage, ...]:
         """Return the images that ECS may run, of every platform: a later task may use another platform.
 
         Entries of the platform unknown/unknown are attestations, which no runtime chooses. Raises NoImageError if an image is
@@ -72,7 +72,7 @@ class Index:
             raise self._refused("is an index that names no image that could run")
         return images
 
-    def _images(self, platforms: Mapping[str, str], *, depth: int) -> Iterator[Scanned]:
+    def _images(self, platforms: Mapping[str, str], *, depth: int) -> Iterator[ScannedImage]:
         """Yield the images among the manifests of `platforms`, keyed by digest, and of nested indexes."""
         new = {digest: platform for digest, platform in platforms.items() if digest not in self._seen}
         if not new:
@@ -87,7 +87,7 @@ class Index:
                 inner.update(self._runnable(entries))
             # A manifest with both counts as both: runtimes differ in what they read.
             if entries is None or "layers" in manifest:
-                yield Scanned(
+                yield ScannedImage(
                     image=digest,
                     digest=self.digest,
                     repository=self.repository,
@@ -154,7 +154,9 @@ def _platform(platform: Mapping[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part) or "any platform"
 
 
-def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: PromotionSettings) -> None:
+def require_clean(
+    scan: Mapping[str, Any] | None, image: ScannedImage, *, settings: PromotionSettings
+) -> None:
     """Raise PromotionRefusedError if the scan found too much, failed or is missing. `scan` is ECR's answer or None."""
     status = str(scan["imageScanStatus"]["status"]) if scan else ""
     if status in _SCANNING:
@@ -182,18 +184,18 @@ def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: P
         )
 
 
-def _aws(action: str, image: Scanned) -> str:
+def _aws(action: str, image: ScannedImage) -> str:
     return (
         f"aws ecr {action} --repository-name {shlex.quote(image.repository)} "
         f"--image-id imageDigest={shlex.quote(image.image)}"
     )
 
 
-def _refused(message: str, hint: str, image: Scanned) -> PromotionRefusedError:
+def _refused(message: str, hint: str, image: ScannedImage) -> PromotionRefusedError:
     return PromotionRefusedError(message, hint=hint, digest=image.digest)
 
 
-def _scan(ecr: Any, image: Scanned) -> Mapping[str, Any] | None:
+def _scan(ecr: Any, image: ScannedImage) -> Mapping[str, Any] | None:
     try:
         scan: Mapping[str, Any] = ecr.describe_image_scan_findings(
             repositoryName=image.repository, imageId={"imageDigest": image.image}

@@ -1,31 +1,31 @@
 """A rollout: one service deployment, started, watched to its end, and explained if it failed."""
 
-from mclass_tf.rollout.cause import Cause, explain, explain_task
-from mclass_tf.rollout.client import Client, Patience
-from mclass_tf.rollout.follow import Choice, follow
-from mclass_tf.rollout.serving import require_alone
-from mclass_tf.rollout.start import BeforeUpdate, Order, Started, ongoing, start
-from mclass_tf.rollout.view import Tasks, View, tasks_of
-from mclass_tf.rollout.watch import End, Outcome, Watch
+from mclass_tf.rollout.cause import FailureCause, explain, explain_task
+from mclass_tf.rollout.client import EcsClient, Patience
+from mclass_tf.rollout.follow import InterruptChoice, follow
+from mclass_tf.rollout.serving import require_sole_revision
+from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, ongoing, start
+from mclass_tf.rollout.view import DeploymentTasks, RolloutView, tasks_of
+from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, RolloutWatch
 
 __all__ = [
     "BeforeUpdate",
-    "Cause",
-    "Choice",
-    "Client",
-    "End",
-    "Order",
-    "Outcome",
+    "DeploymentTasks",
+    "EcsClient",
+    "FailureCause",
+    "InterruptChoice",
     "Patience",
-    "Started",
-    "Tasks",
-    "View",
-    "Watch",
+    "RolloutEnd",
+    "RolloutOutcome",
+    "RolloutView",
+    "RolloutWatch",
+    "ServiceUpdate",
+    "StartedRollout",
     "explain",
     "explain_task",
     "follow",
     "ongoing",
-    "require_alone",
+    "require_sole_revision",
     "start",
     "tasks_of",
 ]

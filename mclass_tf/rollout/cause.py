@@ -17,7 +17,7 @@ _LONGEST = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cause:
+class FailureCause:
     """`sentence` is one sentence without a period, `hint` the next step."""
 
     sentence: str
@@ -32,7 +32,7 @@ def explain(
     events: Sequence[ServiceEvent],
     environment: str,
     log_group: str,
-) -> Cause:
+) -> FailureCause:
     """Return the cause. `stopped` are the tasks of the failed revision; the hint's commands name `environment`."""
     sentence = (
         _of_tasks(stopped) or _of_hooks(deployment) or _of_events(events) or _of_ecs(deployment, primary)
@@ -40,16 +40,16 @@ def explain(
     return _with_hint(sentence, environment=environment, logs=f"aws logs tail {log_group} --since 1h")
 
 
-def explain_task(task: Task, *, environment: str, logs: str) -> Cause:
+def explain_task(task: Task, *, environment: str, logs: str) -> FailureCause:
     """Return why one task ended; `logs` is the command that shows its log."""
     return _with_hint(_of_task(task) or "ECS gives no reason", environment=environment, logs=logs)
 
 
-def _with_hint(sentence: str, *, environment: str, logs: str) -> Cause:
+def _with_hint(sentence: str, *, environment: str, logs: str) -> FailureCause:
     function = re.search(r"Lambda hook ([\w-]+)", sentence)
     hints = _hints(environment, logs=logs, function=function[1] if function else "")
     otherwise = f"the log of the tasks may say more: {logs}"
-    return Cause(
+    return FailureCause(
         sentence=sentence,
         hint=next((hint for pattern, hint in hints if re.search(pattern, sentence)), otherwise),
     )

@@ -18,7 +18,7 @@ PATIENCE = 30.0  # seconds of failed calls after which a rollout is given up
 _SHORTEST, _LONGEST = 0.5, 5.0
 
 
-class Client(Protocol):
+class EcsClient(Protocol):
     """The ECS calls on one service; see `service.Ecs`."""
 
     def service(self) -> Service: ...
@@ -43,7 +43,7 @@ class Client(Protocol):
 class Patience:
     """Retries calls with backoff while AWS throttles or fails transiently, and reports it."""
 
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], object] = time.sleep
 
@@ -58,8 +58,8 @@ class Patience:
                 if not is_transient(error):
                     raise
                 if self.clock() - began >= PATIENCE:
-                    raise out_of_patience(error) from None
-                self.tell(trouble(error))
+                    raise no_answer_error(error) from None
+                self.report(retry_message(error))
                 self.wait(pause)
                 pause = next_pause(pause)
 
@@ -68,11 +68,11 @@ def next_pause(pause: float) -> float:
     return min(2 * pause, _LONGEST)
 
 
-def trouble(error: Exception) -> str:
+def retry_message(error: Exception) -> str:
     return f"AWS does not answer, asking again: {error_message(error)}"
 
 
-def out_of_patience(error: Exception) -> RolloutError:
+def no_answer_error(error: Exception) -> RolloutError:
     shortage = machine.shortage(error)
     why = error_message(error) if shortage is None else f"it could not be asked, {shortage.message}"
     return RolloutError(

@@ -8,18 +8,18 @@ from typing import Protocol
 
 from mclass_tf.aws import error_message
 from mclass_tf.errors import LeaseLostError
-from mclass_tf.rollout.client import Client, Patience
-from mclass_tf.rollout.view import View
-from mclass_tf.rollout.watch import End, Watch
+from mclass_tf.rollout.client import EcsClient, Patience
+from mclass_tf.rollout.view import RolloutView
+from mclass_tf.rollout.watch import RolloutEnd, RolloutWatch
 from mclass_tf.service import HookState, ServiceDeployment
 
 
-class Choice(enum.Enum):
+class InterruptChoice(enum.Enum):
     """What to do with a rollout after an interrupt. DETACH: the command ends, and ECS continues the rollout."""
 
     KEEP = "keep going"
     ROLL_BACK = "roll back"
-    LEAVE = "leave"
+    DETACH = "leave"
 
 
 class Interruption(Protocol):
@@ -44,20 +44,20 @@ def _leave_unanswered(_stage: str, _hook: HookState) -> None:
 
 
 def follow(
-    watch: Watch,
-    client: Client,
+    watch: RolloutWatch,
+    client: EcsClient,
     *,
-    show: Callable[[View], None],
+    show: Callable[[RolloutView], None],
     interruption: Interruption,
-    on_interrupt: Callable[[], Choice],
+    on_interrupt: Callable[[], InterruptChoice],
     patience: Patience,
-    back_to: int | None = None,
+    rollback_count: int | None = None,
     on_pause: OnPause = _leave_unanswered,
     on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
-) -> End | None:
+) -> RolloutEnd | None:
     """Return the end of the rollout; None if the user detaches.
 
-    `back_to` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
+    `rollback_count` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
     `on_pause` is called once for each waiting hook. `on_look` gets the service deployment at every look; while it returns True,
     ECS is asked to roll back until it accepts.
     """
@@ -67,8 +67,8 @@ def follow(
         view = watch.look()
         if view is not None:
             show(view)
-        if back_to is not None and watch.is_rolling_back:
-            count, back_to = back_to, None
+        if rollback_count is not None and watch.is_rolling_back:
+            count, rollback_count = rollback_count, None
             _set_desired_count(client, count, patience=patience)
         must_roll_back = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
@@ -78,21 +78,21 @@ def follow(
         _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
-        choice = Choice.LEAVE if interruption.is_final else on_interrupt()
+        choice = InterruptChoice.DETACH if interruption.is_final else on_interrupt()
         interruption.clear()
-        if choice is Choice.LEAVE:
+        if choice is InterruptChoice.DETACH:
             return None
-        if choice is Choice.ROLL_BACK:
+        if choice is InterruptChoice.ROLL_BACK:
             _roll_back(client, watch, patience=patience)
 
 
-def _set_desired_count(client: Client, count: int, *, patience: Patience) -> None:
+def _set_desired_count(client: EcsClient, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
 
 
 def _answer_pauses(
-    client: Client,
-    watch: Watch,
+    client: EcsClient,
+    watch: RolloutWatch,
     asked: set[str],
     on_pause: OnPause,
     *,
@@ -108,17 +108,19 @@ def _answer_pauses(
             _answer(client, watch, hook.id, goes_on=goes_on, patience=patience)
 
 
-def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
+def _answer(client: EcsClient, watch: RolloutWatch, hook: str, *, goes_on: bool, patience: Patience) -> None:
     """Answer a pause; if ECS no longer accepts an answer, report that and keep watching."""
     try:
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
     except LeaseLostError:
         raise
     except Exception as error:  # noqa: BLE001  (it timed out, or somebody else answered it)
-        patience.tell(f"ECS does not take the answer: {error_message(error)}")
+        patience.report(f"ECS does not take the answer: {error_message(error)}")
 
 
-def _roll_back(client: Client, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
+def _roll_back(
+    client: EcsClient, watch: RolloutWatch, *, patience: Patience, reported: str | None = None
+) -> str:
     """Ask ECS to roll back; return "" or the reason of its refusal, reported unless it equals `reported`."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
@@ -127,6 +129,6 @@ def _roll_back(client: Client, watch: Watch, *, patience: Patience, reported: st
     except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment continues)
         refusal = error_message(error) or type(error).__name__
         if refusal != reported:
-            patience.tell(f"ECS does not roll it back: {refusal}")
+            patience.report(f"ECS does not roll it back: {refusal}")
         return refusal
     return ""

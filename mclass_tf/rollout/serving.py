@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from mclass_tf.errors import Hint, NotServingError
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import Service, Task
 
 _SETTLED_WITHIN = 10.0  # seconds within which the answers of different ECS calls become consistent
 _PAUSE = 0.5
 
 
-def require_alone(
-    client: Client,
+def require_sole_revision(
+    client: EcsClient,
     *,
     task_definition_arn: str,
     container: str,

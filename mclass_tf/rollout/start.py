@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.errors import Hint, RolloutError
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import ONGOING, ServiceDeployment
 
 _FOUND_WITHIN = 60.0  # seconds; ECS lists a deployment some time after UpdateService
@@ -20,7 +20,7 @@ BeforeUpdate = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ServiceUpdate:
     """The task definition and desired count for UpdateService; `desired` None keeps the count.
 
     `settings` are further parameters of UpdateService, by their names.
@@ -32,7 +32,7 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Started:
+class StartedRollout:
     """A service deployment under way. `seen` are the ids of earlier service events, `at` is a time of the monotonic clock.
 
     `is_adopted`: it was under way already.
@@ -45,20 +45,20 @@ class Started:
     is_adopted: bool = False
 
 
-def ongoing(client: Client) -> ServiceDeployment | None:
+def ongoing(client: EcsClient) -> ServiceDeployment | None:
     """Return the service deployment under way; None if the service is at rest."""
     return next((each for each in client.service_deployments() if each.status in ONGOING), None)
 
 
 def start(
-    client: Client,
-    order: Order,
+    client: EcsClient,
+    order: ServiceUpdate,
     *,
     patience: Patience,
     before_update: BeforeUpdate = dict,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
-) -> Started:
+) -> StartedRollout:
     """Update the service; return the service deployment that this starts.
 
     Of several new ones, ours is the one whose service revision has our task definition: somebody else may have updated the
@@ -81,7 +81,7 @@ def start(
         # Oldest first: a later one of the same task definition is somebody else's.
         for deployment in reversed(patience(client.service_deployments)):
             if deployment.arn not in known and _runs(client, deployment, order, patience=patience):
-                return Started(
+                return StartedRollout(
                     service_deployment_arn=deployment.arn,
                     task_definition_arn=order.task_definition_arn,
                     seen=frozenset(event.id for event in before.events),
@@ -102,6 +102,8 @@ def _merged(settings: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[st
     return {**settings, **added, **both}
 
 
-def _runs(client: Client, deployment: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
+def _runs(
+    client: EcsClient, deployment: ServiceDeployment, order: ServiceUpdate, *, patience: Patience
+) -> bool:
     revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
     return revision == order.task_definition_arn

@@ -10,7 +10,7 @@ from mclass_tf.service import Service, ServiceDeployment, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tasks:
+class DeploymentTasks:
     """Task counts of one of the service's deployments. `healthy` counts healthy targets, `failed` ECS's failed tasks.
 
     `is_new`: the tasks run the task definition of the rollout.
@@ -26,7 +26,7 @@ class Tasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class RolloutView:
     """A rollout as it is now. `stage` is a short description, `status` ECS's own; `events` are new since the last view.
 
     `production` and `test` are the new version's per cent of that traffic, None if ECS shifts none. `elapsed` is in seconds
@@ -36,7 +36,7 @@ class View:
 
     stage: str
     status: str
-    tasks: tuple[Tasks, ...]
+    tasks: tuple[DeploymentTasks, ...]
     events: tuple[ServiceEvent, ...]
     elapsed: float
     notice: str = ""
@@ -47,7 +47,7 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class RolloutReading:
     """Everything read at one time. `target_states` is keyed by address."""
 
     deployment: ServiceDeployment
@@ -62,10 +62,10 @@ def tasks_of(
     running: Sequence[Task],
     target_states: Mapping[str, str],
     task_definition_arn: str,
-) -> tuple[Tasks, ...]:
+) -> tuple[DeploymentTasks, ...]:
     """Return the tasks of each deployment; those of `task_definition_arn` are marked as new."""
     return tuple(
-        Tasks(
+        DeploymentTasks(
             task_definition_arn=own.task_definition_arn,
             is_new=own.task_definition_arn == task_definition_arn,
             desired=own.desired,
@@ -84,7 +84,7 @@ def _healthy(tasks: Sequence[Task], service: Service, target_states: Mapping[str
     return sum(target_states.get(task.address) == "healthy" for task in tasks)
 
 
-def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
+def stage(deployment: ServiceDeployment, tasks: Sequence[DeploymentTasks]) -> str:
     """Return the stage of the rollout in a few words."""
     if deployment.status != "IN_PROGRESS":
         return _STATUSES.get(deployment.status, _words(deployment.status))
@@ -110,7 +110,7 @@ def baking_minutes(deployment: ServiceDeployment) -> int:
     return deployment.step_minutes if is_share and deployment.stage == "PRODUCTION_TRAFFIC_SHIFT" else 0
 
 
-def _rolling_stage(tasks: Sequence[Tasks]) -> str:
+def _rolling_stage(tasks: Sequence[DeploymentTasks]) -> str:
     """Return the stage of a rolling update, which ECS does not name."""
     new = [each for each in tasks if each.is_new]
     running, healthy = sum(each.running for each in new), sum(each.healthy for each in new)

@@ -10,16 +10,23 @@ from dataclasses import dataclass, replace
 
 from mclass_tf.aws import is_transient
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout.client import PATIENCE, Client, next_pause, out_of_patience, trouble
-from mclass_tf.rollout.start import Started
-from mclass_tf.rollout.view import Snapshot, Tasks, View, baking_minutes, stage, tasks_of
+from mclass_tf.rollout.client import PATIENCE, EcsClient, next_pause, no_answer_error, retry_message
+from mclass_tf.rollout.start import StartedRollout
+from mclass_tf.rollout.view import (
+    DeploymentTasks,
+    RolloutReading,
+    RolloutView,
+    baking_minutes,
+    stage,
+    tasks_of,
+)
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
 PAUSE = 0.5  # seconds between two looks
 _MINUTE = 60.0
 
 
-class Outcome(enum.Enum):
+class RolloutOutcome(enum.Enum):
     """How a rollout ended; only the first is success."""
 
     SUCCEEDED = "succeeded"
@@ -31,19 +38,19 @@ class Outcome(enum.Enum):
 
 
 _OUTCOMES = {
-    "SUCCESSFUL": Outcome.SUCCEEDED,
-    "ROLLBACK_SUCCESSFUL": Outcome.ROLLED_BACK,
-    "ROLLBACK_FAILED": Outcome.ROLLBACK_FAILED,
-    "STOPPED": Outcome.STOPPED,
+    "SUCCESSFUL": RolloutOutcome.SUCCEEDED,
+    "ROLLBACK_SUCCESSFUL": RolloutOutcome.ROLLED_BACK,
+    "ROLLBACK_FAILED": RolloutOutcome.ROLLBACK_FAILED,
+    "STOPPED": RolloutOutcome.STOPPED,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class RolloutEnd:
     """The end of a rollout, with the last reading; `by` is the service deployment that superseded it."""
 
-    outcome: Outcome
-    last: Snapshot
+    outcome: RolloutOutcome
+    last: RolloutReading
     by: ServiceDeployment | None = None
 
 
@@ -59,7 +66,7 @@ class _Progress:
     failures: int
 
 
-class Watch:
+class RolloutWatch:
     """Watches one rollout. `look` reads once and returns a changed view; `end` is set at the end.
 
     `speed` is the speed of the control plane's clock, 1 on AWS. `analysis` is the summary for each view, which the analyst
@@ -68,14 +75,14 @@ class Watch:
 
     def __init__(
         self,
-        client: Client,
-        started: Started,
+        client: EcsClient,
+        started: StartedRollout,
         *,
         stall_after: float,
         speed: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.end: End | None = None
+        self.end: RolloutEnd | None = None
         self.analysis = ""
         self.pause = PAUSE
         self.events: list[ServiceEvent] = []
@@ -87,8 +94,8 @@ class Watch:
         self._at: tuple[str, float | None] | None = None
         self._at_since: float | None = None
         self._seen = set(started.seen)
-        self._shown: View | None = None
-        self._trouble_since: float | None = None
+        self._shown: RolloutView | None = None
+        self._unanswered_since: float | None = None
         self._progress: _Progress | None = None
         self._progress_at = clock()
         self._deployment: ServiceDeployment | None = None
@@ -111,7 +118,7 @@ class Watch:
     def service_deployment_arn(self) -> str:
         return self._started.service_deployment_arn
 
-    def look(self) -> View | None:
+    def look(self) -> RolloutView | None:
         """Return the rollout if it changed since the last call, else None.
 
         Raises RolloutError if AWS has not answered for half a minute.
@@ -122,8 +129,8 @@ class Watch:
         except Exception as error:
             if not is_transient(error):
                 raise
-            return self._troubled(error)
-        self._trouble_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
+            return self._unanswered(error)
+        self._unanswered_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
         tasks = tasks_of(
             snapshot.service,
             running=snapshot.running,
@@ -132,7 +139,7 @@ class Watch:
         )
         self.end = self._evaluate(snapshot, tasks, by)
         return self._changed(
-            View(
+            RolloutView(
                 stage=stage(snapshot.deployment, tasks),
                 status=snapshot.deployment.status,
                 tasks=tasks,
@@ -165,18 +172,18 @@ class Watch:
         gone = (self._clock() - self._at_since) * self._speed
         return float(max(0, math.ceil(minutes * _MINUTE - gone)))
 
-    def _read(self) -> Snapshot:
+    def _read(self) -> RolloutReading:
         client = self._client
         deployment = client.service_deployment(self._started.service_deployment_arn)
         service = client.service()
-        return Snapshot(
+        return RolloutReading(
             deployment=deployment,
             service=service,
             running=tuple(client.tasks()),
             target_states=client.target_states(service.target_group_arns),
         )
 
-    def _successor(self, snapshot: Snapshot) -> ServiceDeployment | None:
+    def _successor(self, snapshot: RolloutReading) -> ServiceDeployment | None:
         """Return the later service deployment that superseded this one, if any."""
         own, primary = snapshot.deployment, snapshot.service.primary
         displaced = primary is not None and primary.task_definition_arn != self._started.task_definition_arn
@@ -187,16 +194,16 @@ class Watch:
         return next((each for each in later if each.arn != own.arn), None)
 
     def _evaluate(
-        self, snapshot: Snapshot, tasks: Sequence[Tasks], by: ServiceDeployment | None
-    ) -> End | None:
+        self, snapshot: RolloutReading, tasks: Sequence[DeploymentTasks], by: ServiceDeployment | None
+    ) -> RolloutEnd | None:
         if by is not None:
-            return End(outcome=Outcome.SUPERSEDED, last=snapshot, by=by)
+            return RolloutEnd(outcome=RolloutOutcome.SUPERSEDED, last=snapshot, by=by)
         outcome = _OUTCOMES.get(snapshot.deployment.status)
         if outcome is None and self._has_stalled(snapshot.deployment, tasks):
-            outcome = Outcome.STALLED
-        return None if outcome is None else End(outcome=outcome, last=snapshot)
+            outcome = RolloutOutcome.STALLED
+        return None if outcome is None else RolloutEnd(outcome=outcome, last=snapshot)
 
-    def _has_stalled(self, deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> bool:
+    def _has_stalled(self, deployment: ServiceDeployment, tasks: Sequence[DeploymentTasks]) -> bool:
         best = self._progress
         now = _Progress(
             status=deployment.status,
@@ -227,16 +234,16 @@ class Watch:
         self.events += new
         return new
 
-    def _troubled(self, error: Exception) -> View | None:
+    def _unanswered(self, error: Exception) -> RolloutView | None:
         now = self._clock()
-        self._trouble_since = now if self._trouble_since is None else self._trouble_since
-        if now - self._trouble_since >= PATIENCE:
-            raise out_of_patience(error) from None
+        self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
+        if now - self._unanswered_since >= PATIENCE:
+            raise no_answer_error(error) from None
         self.pause = next_pause(self.pause)
-        last = self._shown or View(stage="", status="", tasks=(), events=(), elapsed=0.0)
-        return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=trouble(error)))
+        last = self._shown or RolloutView(stage="", status="", tasks=(), events=(), elapsed=0.0)
+        return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=retry_message(error)))
 
-    def _changed(self, view: View) -> View | None:
+    def _changed(self, view: RolloutView) -> RolloutView | None:
         before, self._shown = self._shown, view
         same = before is not None and replace(before, elapsed=view.elapsed, events=()) == view
         return None if same else view

@@ -85,7 +85,7 @@ def pace_of(cloud: Cloud) -> Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class VersionTargets:
     """The target group of one version, and the time since when its metrics belong to that version."""
 
     target_group_arn: str
@@ -93,7 +93,7 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics:
+class CloudWatchMetrics:
     """Reads the metrics of one load balancer and its target groups from CloudWatch.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
@@ -103,7 +103,7 @@ class Metrics:
     load_balancer_arn: str
     period: int
 
-    def read(self, sides: Sequence[Side], *, until: dt.datetime) -> tuple[Answered, ...]:
+    def read(self, sides: Sequence[VersionTargets], *, until: dt.datetime) -> tuple[Answered, ...]:
         """Return the answers of each version, by one call.
 
         A missing metric is 0: CloudWatch gets error counts only if they are not zero.
@@ -128,7 +128,7 @@ class Metrics:
         requests, *errors = (round(sum(points.get(name.lower(), {}).values())) for name in _COUNTED)
         return Traffic(requests=requests, errors=sum(errors))
 
-    def _query(self, side: Side | None, name: str) -> dict[str, Any]:
+    def _query(self, side: VersionTargets | None, name: str) -> dict[str, Any]:
         """Return the query of a metric of one version, or of the whole load balancer if `side` is None."""
         places = {"LoadBalancer": self.load_balancer_arn.partition(":loadbalancer/")[2]}
         if side is not None:
@@ -161,7 +161,9 @@ class Metrics:
             request["NextToken"] = answer["NextToken"]
 
 
-def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, period: int) -> Answered:
+def _answered(
+    points: Mapping[str, Mapping[dt.datetime, float]], side: VersionTargets, period: int
+) -> Answered:
     """Return the answers of a version, from the period in which it begins."""
     begin = _floor(side.since, period)
     own = {
@@ -200,7 +202,7 @@ class Analyst:
 
     limits: Limits
     ecs: Revisions
-    metrics: Metrics
+    metrics: CloudWatchMetrics
     pace: Pace
     groups: Sequence[str]
     report: Callable[[str], None]
@@ -209,7 +211,7 @@ class Analyst:
     comparison: Compared | None = None
     _was_unshifted: bool = False
     _shifted_at: dt.datetime | None = None
-    _sides: tuple[Side, Side] | None = None
+    _sides: tuple[VersionTargets, VersionTargets] | None = None
     _looked_at: float = field(default=float("-inf"))
     _has_ended: bool = False
     _failures: int = 0
@@ -265,7 +267,7 @@ class Analyst:
         judged = judge(new, old, self.limits)
         return Compared(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
 
-    def _find_sides(self, deployment: ServiceDeployment) -> tuple[Side, Side] | None:
+    def _find_sides(self, deployment: ServiceDeployment) -> tuple[VersionTargets, VersionTargets] | None:
         """Return the target groups of the new and the old version, None if ECS does not distinguish them."""
         assert self._shifted_at is not None  # noqa: S101
         green = self.ecs.revision(deployment.target_revision_arn).target_group_arns
@@ -279,8 +281,8 @@ class Analyst:
             each.created_at for each in sources if each.created_at and others[0] in each.target_group_arns
         ]
         return (
-            Side(target_group_arn=green[0], since=self._shifted_at),
-            Side(target_group_arn=others[0], since=min(max(since), self._shifted_at)),
+            VersionTargets(target_group_arn=green[0], since=self._shifted_at),
+            VersionTargets(target_group_arn=others[0], since=min(max(since), self._shifted_at)),
         )
 
     def _report_once(self, problem: str) -> None:
@@ -309,7 +311,7 @@ def analyst_of(
     return Analyst(
         limits=replace(limits, is_on=limits.is_on and is_on),
         ecs=ecs,
-        metrics=Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period),
+        metrics=CloudWatchMetrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period),
         pace=pace,
         groups=tuple(dict.fromkeys(outputs.target_group_arns.values())),
         report=session.report,
@@ -321,7 +323,7 @@ def traffic_since(
     session: Session, outputs: verify.Outputs, since: dt.datetime, *, pace: Pace
 ) -> Traffic | None:
     """Return the traffic of the environment's load balancer since then; None if CloudWatch fails."""
-    metrics = Metrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period)
+    metrics = CloudWatchMetrics(aws=session.aws, load_balancer_arn=outputs.alb_arn, period=pace.period)
     try:
         return metrics.traffic(since=since, until=session.aws.now())
     except Exception as error:  # noqa: BLE001  (a figure for the record must not fail a rollout)

@@ -19,16 +19,26 @@ from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
-from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Patience, Started, View, Watch
+from mclass_tf.rollout import (
+    BeforeUpdate,
+    InterruptChoice,
+    Patience,
+    RolloutEnd,
+    RolloutOutcome,
+    RolloutView,
+    RolloutWatch,
+    ServiceUpdate,
+    StartedRollout,
+)
 from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
 
-Show = Callable[[View], None]
+Show = Callable[[RolloutView], None]
 """Shows each change of a rollout."""
 
-OnInterrupt = Callable[[], Choice]
+OnInterrupt = Callable[[], InterruptChoice]
 """Asks the user what to do; called once per interrupt. A second interrupt while it asks means DETACH."""
 
 # Time to start an image, and for ECS to take a step. The service's own grace period is added.
@@ -37,7 +47,7 @@ _MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching:
+class WatchOptions:
     """How a rollout is watched. `stall_after` None uses the environment's setting, or else the service's grace period.
 
     `pause_at` are the stages at which the rollout waits for the user's answer.
@@ -78,7 +88,7 @@ class Deployer:
                 name=outputs.service_name,
                 environment=session.environment.name,
             ),
-            patience=Patience(tell=session.report),
+            patience=Patience(report=session.report),
             before_update=before_update,
         )
 
@@ -139,7 +149,7 @@ class Deployer:
             (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
         )
 
-    def start(self, order: Order) -> Started:
+    def start(self, order: ServiceUpdate) -> StartedRollout:
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
@@ -149,22 +159,24 @@ class Deployer:
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
         return order_settings(self.session, self.outputs, service, strategy, pauses=stages)
 
-    def wire(self, service: Service, watching: Watching, attempt: Attempt) -> None:
+    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> None:
         """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic."""
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
-        order = Order(
+        order = ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service),
         )
         started = rollout.start(self.ecs, order, patience=self.patience)
-        end = self.follow(started, watching, attempt, back_to=None)
-        self.require_success(end, watching, task_definition_arn=service.task_definition_arn, back_to=None)
+        end = self.follow(started, watching, attempt, rollback_count=None)
+        self.require_success(
+            end, watching, task_definition_arn=service.task_definition_arn, rollback_count=None
+        )
 
     def _on_look(
-        self, attempt: Attempt, watch: Watch, analyst: Analyst, deployment: ServiceDeployment
+        self, attempt: Attempt, watch: RolloutWatch, analyst: Analyst, deployment: ServiceDeployment
     ) -> bool:
         """Record the stage and compare the versions; return whether the rollout must be rolled back."""
         attempt.note_stage(deployment)
@@ -176,10 +188,10 @@ class Deployer:
             self.session.report(f"the new version is worse, ECS is told to roll back: {failure}")
         return is_worse
 
-    def adopt(self, arn: str, *, task_definition_arn: str) -> Started:
+    def adopt(self, arn: str, *, task_definition_arn: str) -> StartedRollout:
         """Return a service deployment under way as if this command had started it."""
         seen = frozenset(event.id for event in self.service().events)
-        return Started(
+        return StartedRollout(
             service_deployment_arn=arn,
             task_definition_arn=task_definition_arn,
             seen=seen,
@@ -189,13 +201,13 @@ class Deployer:
 
     def follow(
         self,
-        started: Started,
-        watching: Watching,
+        started: StartedRollout,
+        watching: WatchOptions,
         attempt: Attempt,
         *,
-        back_to: int | None,
+        rollback_count: int | None,
         is_compared: bool = True,
-    ) -> End:
+    ) -> RolloutEnd:
         """Return the end of the rollout, good or bad; raise InterruptedByUserError if the user detached.
 
         `is_compared`: if ECS shifts traffic, roll back a new version that does worse than the old one.
@@ -207,25 +219,27 @@ class Deployer:
             service_deployment=started.service_deployment_arn,
             task_definition=started.task_definition_arn,
         )
-        end = self._watched_end(started, watching, attempt, back_to=back_to, is_compared=is_compared)
+        end = self._watched_end(
+            started, watching, attempt, rollback_count=rollback_count, is_compared=is_compared
+        )
         if end is None:
             raise messages.detached(self.session.environment.name)
-        if end.outcome not in (Outcome.STALLED, Outcome.SUPERSEDED):
+        if end.outcome not in (RolloutOutcome.STALLED, RolloutOutcome.SUPERSEDED):
             self.pauses.drop_after(end)
         return end
 
     def _watched_end(
         self,
-        started: Started,
-        watching: Watching,
+        started: StartedRollout,
+        watching: WatchOptions,
         attempt: Attempt,
         *,
-        back_to: int | None,
+        rollback_count: int | None,
         is_compared: bool,
-    ) -> End | None:
+    ) -> RolloutEnd | None:
         """Return the end of the rollout; None if the user detached."""
         pace, pauses = pace_of(self.session.cloud), self.pauses
-        watch = Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
+        watch = RolloutWatch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         user_stages = partial(pauses.user_stages, watching.pause_at, started)
         began = self.session.aws.now()
@@ -238,7 +252,7 @@ class Deployer:
                     interruption=interruption,
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
-                    back_to=back_to,
+                    rollback_count=rollback_count,
                     on_pause=partial(pauses.answer, attempt, user_stages),
                     on_look=partial(self._on_look, attempt, watch, analyst),
                 )
@@ -250,33 +264,33 @@ class Deployer:
 
     def require_success(
         self,
-        end: End,
-        watching: Watching,
+        end: RolloutEnd,
+        watching: WatchOptions,
         *,
         task_definition_arn: str,
-        back_to: int | None,
+        rollback_count: int | None,
         attempt: Attempt | None = None,
     ) -> None:
-        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `back_to`.
+        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `rollback_count`.
 
         A failed smoke test or analysis of `attempt` is the cause, if there is one.
         """
         failure = failure_of(attempt.analysis) if attempt is not None else ""
         problem = first_problem(attempt.smoke) if attempt is not None else ""
         name, log_group = self.session.environment.name, self.outputs.log_group_name
-        if end.outcome is Outcome.SUCCEEDED:
+        if end.outcome is RolloutOutcome.SUCCEEDED:
             if failure:
                 cause = f"the new version is worse than the old one: {failure}"
                 raise messages.serves_worse(cause, environment=name)
             return
-        if problem and end.outcome is Outcome.ROLLED_BACK:
+        if problem and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.smoke_test_failed(problem, environment=name, log_group=log_group)
-        if failure and end.outcome is Outcome.ROLLED_BACK:
+        if failure and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.analysis_failed(failure, environment=name, log_group=log_group)
-        if end.outcome is Outcome.SUPERSEDED:
+        if end.outcome is RolloutOutcome.SUPERSEDED:
             raise self._superseded(end)
         error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
-        raise error if back_to is None else self._with_restored_count(error, back_to)
+        raise error if rollback_count is None else self._with_restored_count(error, rollback_count)
 
     def _with_restored_count(self, error: RolloutError, count: int) -> RolloutError:
         """Restore the desired count; return the error extended by the result."""
@@ -292,7 +306,7 @@ class Deployer:
         session = self.session
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
-        tasks = rollout.require_alone(
+        tasks = rollout.require_sole_revision(
             self.ecs,
             task_definition_arn=attempt.task_definition_arn,
             container=self.outputs.container_name,
@@ -305,7 +319,7 @@ class Deployer:
         attempt.is_verified = report.ok
         return report
 
-    def _unsuccessful(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
+    def _unsuccessful(self, end: RolloutEnd, stall_after: float, task_definition_arn: str) -> RolloutError:
         """Return the error of an unsuccessful end, with the cause from ECS and the stopped tasks."""
         name, last = self.session.environment.name, end.last
         stopped = self.patience(lambda: self.ecs.tasks(stopped=True))
@@ -319,7 +333,7 @@ class Deployer:
         )
         return messages.unsuccessful(end.outcome, cause, environment=name, stall_after=stall_after)
 
-    def _superseded(self, end: End) -> RolloutError:
+    def _superseded(self, end: RolloutEnd) -> RolloutError:
         by = end.by
         has_revision = by is not None and by.target_revision_arn
         what = self.task_definition_of(by) if by is not None and has_revision else "another deployment"
@@ -327,7 +341,7 @@ class Deployer:
         return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
 
 
-def _stall_after(deployer: Deployer, watching: Watching) -> float:
+def _stall_after(deployer: Deployer, watching: WatchOptions) -> float:
     """Return the number of seconds without progress that counts as a stall."""
     settings = deployer.session.environment.release
     chosen = watching.stall_after or settings.stall_after

@@ -15,21 +15,23 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.rollout import Cause, Outcome
+from mclass_tf.rollout import FailureCause, RolloutOutcome
 from mclass_tf.service import HookState
 
 _MINUTE = 60.0
 
 
-def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_after: float) -> RolloutError:
+def unsuccessful(
+    outcome: RolloutOutcome, cause: FailureCause, *, environment: str, stall_after: float
+) -> RolloutError:
     """Return the error of an unsuccessful end, except for a superseded rollout."""
     name, why = environment, cause.sentence
     match outcome:
-        case Outcome.ROLLED_BACK:
+        case RolloutOutcome.ROLLED_BACK:
             return RolledBackError(
                 f"the release to {name} failed; ECS rolled it back: {why}", hint=cause.hint, cause=why
             )
-        case Outcome.ROLLBACK_FAILED:
+        case RolloutOutcome.ROLLBACK_FAILED:
             return RolledBackError(
                 f"ECS could not go back to what ran before in {name}: {why}",
                 hint=Hint(
@@ -37,7 +39,7 @@ def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_afte
                 ),
                 cause=why,
             )
-        case Outcome.STALLED:
+        case RolloutOutcome.STALLED:
             return StalledError(
                 f"nothing has moved in {name} for {stall_after:g} s: {why}",
                 hint=Hint(

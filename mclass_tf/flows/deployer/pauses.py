@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
 from mclass_tf.errors import Hint, LeaseLostError
-from mclass_tf.flows.attempt import Attempt, pauses_asked_for
+from mclass_tf.flows.attempt import Attempt, requested_pauses
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
-from mclass_tf.flows.deployer.smoke import ask_new_version, can_be_asked, first_problem
-from mclass_tf.rollout import End, Outcome, Patience, Started
+from mclass_tf.flows.deployer.smoke import first_problem, is_reachable, run_smoke_test
+from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome, StartedRollout
 from mclass_tf.service import Ecs, HookState
 from mclass_tf.session import Session
 from mclass_tf.strategy import PAUSE_STAGES, SMOKE_STAGE, Strategy, has_pauses, without_pauses
@@ -28,7 +28,7 @@ class Pauses:
     @property
     def is_tested(self) -> bool:
         """Whether new versions get a smoke test, and the test listener is reachable."""
-        return self._has_smoke_test and can_be_asked(self.session, self.outputs)
+        return self._has_smoke_test and is_reachable(self.session, self.outputs)
 
     @property
     def _has_smoke_test(self) -> bool:
@@ -38,7 +38,7 @@ class Pauses:
         """Return the stages at which ECS must pause, in its order: the user's, and that of the smoke test."""
         stages = set(pause_at)
         if is_tested and strategy.shifts and self._has_smoke_test:
-            if can_be_asked(self.session, self.outputs):
+            if is_reachable(self.session, self.outputs):
                 stages.add(SMOKE_STAGE)
             else:
                 self.session.report(
@@ -53,12 +53,12 @@ class Pauses:
             return None
         return self.patience(lambda: self.ecs.service_deployment(current.arn)).pause_stages
 
-    def user_stages(self, pause_at: Collection[str], started: Started) -> set[str]:
+    def user_stages(self, pause_at: Collection[str], started: StartedRollout) -> set[str]:
         """Return the stages at which the rollout waits for the user, including those of the attempts that it adopts."""
         stages = set(pause_at)
         if started.is_adopted:
             arn = started.service_deployment_arn
-            stages |= self.patience(lambda: pauses_asked_for(self.session, arn))
+            stages |= self.patience(lambda: requested_pauses(self.session, arn))
         return stages
 
     def answer(
@@ -68,7 +68,7 @@ class Pauses:
         if stage == SMOKE_STAGE:
             is_users = stage in user_stages()
             if self._has_smoke_test and (not is_users or self.is_tested):
-                attempt.smoke = ask_new_version(self.session, self.outputs, revision=attempt.revision)
+                attempt.smoke = run_smoke_test(self.session, self.outputs, revision=attempt.revision)
                 if first_problem(attempt.smoke):
                     return False
                 if not is_users:
@@ -83,12 +83,12 @@ class Pauses:
             settings = {"deploymentConfiguration": without_pauses(service.configuration)}
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
-    def drop_after(self, end: End) -> None:
+    def drop_after(self, end: RolloutEnd) -> None:
         """Remove our pauses. If the lease is lost, do not hide the error of a failed rollout."""
         try:
             self.drop()
         except LeaseLostError as lost:
-            if end.outcome is Outcome.SUCCEEDED:
+            if end.outcome is RolloutOutcome.SUCCEEDED:
                 raise
             self.session.report(f"the pauses of this release stay in the service: {lost.message}")
 

@@ -46,7 +46,7 @@ def require_answers(
     _require_in_a_row(find_problem, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
 
 
-def can_be_asked(session: Session, outputs: verify.Outputs) -> bool:
+def is_reachable(session: Session, outputs: verify.Outputs) -> bool:
     """Return whether the load balancer answers outside the VPC."""
     return not _is_internal(session, outputs)
 
@@ -81,7 +81,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     return tuple(asked)
 
 
-def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
+def run_smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
     """Run the smoke test of a paused rollout. Any error counts as a failed test."""
     session.report("asking the new version on the test listener")
     try:

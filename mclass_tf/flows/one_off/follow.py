@@ -9,7 +9,7 @@ from mclass_tf import rollout
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import InterruptedByUserError, MclassError, OneOffError, RolloutError
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.one_off.log import Stream, TaskLog
+from mclass_tf.flows.one_off.log import LogStream, TaskLog
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Container, Task
 
@@ -26,7 +26,7 @@ _BY_ITSELF = ("", "EssentialContainerExited")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class FinishedTask:
     """The result of a command. `exit_code` is None if the command did not end on its own; `error` then explains why.
 
     `task_arn` is "" if no task started, `log` None if the container does not write to CloudWatch Logs. ECS gives both reasons:
@@ -37,7 +37,7 @@ class Finished:
     exit_code: int | None = None
     stopped_reason: str = ""
     container_reason: str = ""
-    log: Stream | None = None
+    log: LogStream | None = None
     error: MclassError | None = None
 
 
@@ -47,19 +47,19 @@ class Follower:
 
     deployer: Deployer
     task: Task
-    log: Stream | None
+    log: LogStream | None
     show: Line
     timeout: float | None = None
     _reader: TaskLog | None = field(default=None, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_late: bool = field(default=False, init=False)
 
-    def follow(self, interruption: Interruption) -> Finished:
+    def follow(self, interruption: Interruption) -> FinishedTask:
         """Return the result. Raises OneOffError if AWS no longer answers; the task may still run."""
         session = self.deployer.session
         if self.log is not None:
             self._reader = TaskLog(
-                session.aws.logs, self.log, patience=self.deployer.patience, tell=session.report
+                session.aws.logs, self.log, patience=self.deployer.patience, report=session.report
             )
         try:
             self._to_its_end(interruption)
@@ -145,9 +145,9 @@ class Follower:
     def _exit_code(self) -> int | None:
         return self._container.exit_code if self._container is not None else None
 
-    def _finished(self) -> Finished:
+    def _finished(self) -> FinishedTask:
         error = self._error()
-        return Finished(
+        return FinishedTask(
             task_arn=self.task.arn,
             exit_code=self._exit_code if error is None else None,
             stopped_reason=self.task.stopped_reason,

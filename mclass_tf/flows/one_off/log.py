@@ -12,7 +12,7 @@ from mclass_tf.rollout import Patience
 _DRIVER = "awslogs"
 
 
-class Logs(Protocol):
+class LogsClient(Protocol):
     """The part of boto3's CloudWatch Logs client in use."""
 
     def get_log_events(
@@ -26,7 +26,7 @@ class Logs(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class LogStream:
     """The log stream of a container. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
 
     group: str
@@ -38,7 +38,7 @@ class Stream:
         return f"aws logs tail {self.group} --log-stream-names {self.name} --since 1d"
 
 
-def stream_of(container: Mapping[str, Any], *, task_id: str, region: str) -> Stream | None:
+def stream_of(container: Mapping[str, Any], *, task_id: str, region: str) -> LogStream | None:
     """Return the log stream of a container definition; None if it does not log to CloudWatch Logs in `region`."""
     configuration = container.get("logConfiguration") or {}
     options = configuration.get("options") or {}
@@ -46,19 +46,19 @@ def stream_of(container: Mapping[str, Any], *, task_id: str, region: str) -> Str
         return None
     # Fargate requires a prefix.
     prefix = options.get("awslogs-stream-prefix", "")
-    return Stream(group=options.get("awslogs-group", ""), name=f"{prefix}/{container['name']}/{task_id}")
+    return LogStream(group=options.get("awslogs-group", ""), name=f"{prefix}/{container['name']}/{task_id}")
 
 
 class TaskLog:
     """Reads a log stream from its beginning, each line once."""
 
     def __init__(
-        self, logs: Logs, stream: Stream, *, patience: Patience, tell: Callable[[str], None]
+        self, logs: LogsClient, stream: LogStream, *, patience: Patience, report: Callable[[str], None]
     ) -> None:
         self._logs = logs
         self._stream = stream
         self._patience = patience
-        self._tell = tell
+        self._report = report
         self._token = ""
         self._is_refused = False
 
@@ -86,7 +86,7 @@ class TaskLog:
             # The stream is created when the container starts.
             if code != "ResourceNotFoundException":
                 self._is_refused = True
-                self._tell(f"the log {self._stream.name} cannot be read: {error_message(error)}")
+                self._report(f"the log {self._stream.name} cannot be read: {error_message(error)}")
             return None
 
     def _request_page(self) -> Mapping[str, Any]:

@@ -13,8 +13,8 @@ from mclass_tf.errors import Hint, OneOffError, ReleaseMissingError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.one_off.definition import definition
-from mclass_tf.flows.one_off.follow import Finished, Follower, Line
-from mclass_tf.flows.one_off.log import Stream, stream_of
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower, Line
+from mclass_tf.flows.one_off.log import LogStream, stream_of
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Task
 from mclass_tf.session import Session
@@ -33,15 +33,17 @@ class OneOffCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
+class OneOffResult:
     """A command that ran in the serving image, `digest`."""
 
     environment: str
     digest: str
-    finished: Finished
+    finished: FinishedTask
 
 
-def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None) -> Ran:
+def run_command(
+    session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None
+) -> OneOffResult:
     """Run a command in the image that serves, and return when its task has stopped.
 
     `timeout` is in seconds from the start of the task. Raises ReleaseMissingError (exit 3) if nothing was released.
@@ -57,7 +59,7 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
         )
     session.report(f"running {argv[0]} in {digest} ({arn.rsplit('/', 1)[-1]})")
     finished = run_in(deployer, arn, OneOffCommand(argv=tuple(argv), timeout=timeout), show=show)
-    return Ran(environment=name, digest=digest, finished=finished)
+    return OneOffResult(environment=name, digest=digest, finished=finished)
 
 
 def _serving_task_definition(deployer: Deployer) -> str:
@@ -67,7 +69,9 @@ def _serving_task_definition(deployer: Deployer) -> str:
     return sources[0] if sources else deployer.service().task_definition_arn
 
 
-def run_in(deployer: Deployer, task_definition_arn: str, command: OneOffCommand, *, show: Line) -> Finished:
+def run_in(
+    deployer: Deployer, task_definition_arn: str, command: OneOffCommand, *, show: Line
+) -> FinishedTask:
     """Run a command in a one-off task definition, which is deregistered at the end in any case.
 
     RunTask's overrides cannot replace the image's ENTRYPOINT; only a task definition can.
@@ -97,7 +101,7 @@ def _run(
     *,
     interruption: Interruption,
     show: Line,
-) -> Finished:
+) -> FinishedTask:
     try:
         task = _start_task(deployer, revision, started_by=command.started_by)
     except Exception as error:
@@ -126,12 +130,12 @@ def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
     return task
 
 
-def _refused(deployer: Deployer, error: Exception) -> Finished | None:
+def _refused(deployer: Deployer, error: Exception) -> FinishedTask | None:
     """Return the result of a task that ECS refuses to start; None for any other error."""
     if isinstance(error, OneOffError):
-        return Finished(error=error)
+        return FinishedTask(error=error)
     if error_code(error):
-        return Finished(error=_not_started(deployer, error_message(error)))
+        return FinishedTask(error=_not_started(deployer, error_message(error)))
     return None
 
 
@@ -143,7 +147,7 @@ def _not_started(deployer: Deployer, reason: str) -> OneOffError:
     )
 
 
-def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stream | None:
+def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> LogStream | None:
     session, container = deployer.session, deployer.outputs.container_name
     own = next(each for each in document["containerDefinitions"] if each["name"] == container)
     stream = stream_of(own, task_id=task.id, region=session.environment.region)

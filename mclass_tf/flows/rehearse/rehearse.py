@@ -17,10 +17,10 @@ from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.rehearse.kill import require_step
 from mclass_tf.flows.rehearse.load_plan import require_possible
 from mclass_tf.flows.rehearse.releasing import service_of
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.flows.rehearse.run import run
 from mclass_tf.flows.rehearse.scene import Scene, with_release
-from mclass_tf.flows.rehearse.versions import Version, make_version, push_version, revision_of
+from mclass_tf.flows.rehearse.versions import BuiltVersion, make_version, push_version, revision_of
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
@@ -32,7 +32,9 @@ from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 
-def rehearse(session: Session, request: Request, *, show: Show, source: Session | None = None) -> Report:
+def rehearse(
+    session: Session, request: RehearsalRequest, *, show: Show, source: Session | None = None
+) -> Report:
     """Release one version after another on the local AWS under load, and report the results of the requests.
 
     With `source`, each version is first proven in that environment, then promoted. At the end, everything that the scenario
@@ -149,7 +151,7 @@ def _facts(service: ServiceReader, *, speed: float, desired: int) -> Facts:
     )
 
 
-def _versions(scene: Scene) -> tuple[Version, Version]:
+def _versions(scene: Scene) -> tuple[BuiltVersion, BuiltVersion]:
     """Build and push the version that serves first and the one that replaces it; return both."""
     variables = _variables(scene)
     first = scene.session if scene.source is None else scene.source

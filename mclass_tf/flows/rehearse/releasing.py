@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from mclass_tf.errors import ConfigurationError, Hint
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.promote import Shown, promote
+from mclass_tf.flows.promote import PromotionDisplay, promote
 from mclass_tf.flows.rehearse.load_plan import long_ms
 from mclass_tf.flows.rehearse.scene import Scene, with_release
-from mclass_tf.flows.rehearse.versions import Version
+from mclass_tf.flows.rehearse.versions import BuiltVersion
 from mclass_tf.flows.release import Released, release
 from mclass_tf.rehearsal.service_reader import ServiceNames, ServiceReader
 from mclass_tf.rollout import BeforeUpdate
@@ -43,7 +43,7 @@ def service_of(session: Session) -> ServiceReader:
     )
 
 
-def bring_up(scene: Scene, old: Version) -> None:
+def bring_up(scene: Scene, old: BuiltVersion) -> None:
     """Release the old version and wait until the service is steady."""
     session, scenario = scene.session, scene.scenario
     session.report(f"bringing {old.name} into service in {session.environment.name}")
@@ -53,7 +53,7 @@ def bring_up(scene: Scene, old: Version) -> None:
     _wait_until(scene, scene.service.is_steady)
 
 
-def prove_in_source(scene: Scene, source: Session, new: Version) -> None:
+def prove_in_source(scene: Scene, source: Session, new: BuiltVersion) -> None:
     """Release the new version in the source environment of the promotion, and let it serve for its soak time."""
     session = scene.session
     session.report(f"releasing {new.name} in {source.environment.name}, to be promoted from there")
@@ -64,7 +64,7 @@ def prove_in_source(scene: Scene, source: Session, new: Version) -> None:
         time.sleep(scene.soak)
 
 
-def release_new(scene: Scene, version: Version, *, before_update: BeforeUpdate) -> Released:
+def release_new(scene: Scene, version: BuiltVersion, *, before_update: BeforeUpdate) -> Released:
     """Release or promote the new version with the scenario's settings."""
     session = tuned(scene)
     if scene.source is None:
@@ -76,7 +76,7 @@ def release_new(scene: Scene, version: Version, *, before_update: BeforeUpdate) 
         scene.source,
         dataclasses.replace(session, environment=environment),
         confirm=lambda _: True,
-        shown=Shown(rollout=scene.show),
+        shown=PromotionDisplay(rollout=scene.show),
         before_update=before_update,
     ).released
 
@@ -93,7 +93,7 @@ def tuned(scene: Scene) -> Session:
 
 
 def _release(
-    scene: Scene, session: Session, version: Version, *, before_update: BeforeUpdate = dict
+    scene: Scene, session: Session, version: BuiltVersion, *, before_update: BeforeUpdate = dict
 ) -> Released:
     return release(
         session,

@@ -16,7 +16,7 @@ _LONGEST_BEFORE = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RehearsalRequest:
     """What to rehearse. `requests` None: as many as `rate` sends in `seconds`. `speed` is the speed of the local AWS's clock.
 
     `at` is the step at which the fault "killed" kills the command. `source` is the environment that the new version is promoted

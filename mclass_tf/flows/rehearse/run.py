@@ -14,7 +14,7 @@ from mclass_tf.flows.rehearse.load_plan import load_plan
 from mclass_tf.flows.rehearse.releasing import bring_up, prove_in_source, release_new, tuned
 from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE
 from mclass_tf.flows.rehearse.scene import Scene
-from mclass_tf.flows.rehearse.versions import Version
+from mclass_tf.flows.rehearse.versions import BuiltVersion
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.generator import Generator
 from mclass_tf.rehearsal.plan import LoadPlan
@@ -38,7 +38,7 @@ _WARM_UP_SECONDS = 3.0
 _PATIENCE_SECONDS = 24 * 3600.0
 
 
-def run(scene: Scene, *, old: Version, new: Version) -> Run:
+def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Run:
     """Bring the old version into service, then the new one under traffic; judge the results."""
     with scene.fixture as fixture:
         count = scene.outputs["desired_count"]
@@ -52,7 +52,7 @@ def run(scene: Scene, *, old: Version, new: Version) -> Run:
     return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
 
-def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
+def _under_traffic(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Rehearsal:
     """Bring the new version into service under load, and return the observations."""
     plan = load_plan(scene)
     # boto3 clients must not be created in two threads at once.
@@ -79,7 +79,9 @@ class _Observation:
     incidents: tuple[Incident, ...]
 
 
-def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, new: Version) -> _Observation:
+def _observe(
+    scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
+) -> _Observation:
     """Send the whole load, from before the release until after it."""
     # A scenario may need a slower load than requested: keep its duration.
     enough = scene.request.total * plan.rate / scene.request.rate
@@ -144,7 +146,7 @@ def _rehearsal(
 
 
 def _perform(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
+    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
 ) -> tuple[Release | None, Killed | None]:
     """Perform the release, the release with a kill, or the scenario's own event."""
     if scene.request.fault == KILLED:
@@ -156,7 +158,9 @@ def _perform(
     return None, None
 
 
-def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, new: Version) -> Release:
+def _release_new(
+    scene: Scene, load: Generator, stage: Stage, *, old: BuiltVersion, new: BuiltVersion
+) -> Release:
     """Release the new version; a failure is a result, not an error."""
     load.enter("prepare")
     asked_at = began = time.time()
@@ -198,7 +202,7 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
 
 
 def _release_killed(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
+    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
 ) -> tuple[Release, Killed]:
     """Release or promote the new version by a separate command, kill it, and resume the release."""
     name, began = scene.session.environment.name, time.time()

@@ -9,7 +9,7 @@ from typing import Any
 
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.flows.deployer.deploy import Show
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.rehearsal.scenarios import Facts, Scenario
@@ -26,7 +26,7 @@ class Scene:
 
     session: Session
     source: Session | None
-    request: Request
+    request: RehearsalRequest
     scenario: Scenario
     instrument: Instrument
     fixture: ServiceFixture

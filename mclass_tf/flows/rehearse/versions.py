@@ -15,7 +15,7 @@ from mclass_tf.system import process
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class BuiltVersion:
     """An image of the service in the environment's repository. `name` is the revision that the service answers."""
 
     name: str
@@ -32,7 +32,7 @@ def revision_of(session: Session) -> image.Revision:
 
 def make_version(
     session: Session, revision: image.Revision, letter: str, variables: Mapping[str, str]
-) -> Version:
+) -> BuiltVersion:
     """Build and push the app with its own revision name, separate from the images of `build`."""
     project = session.project
     commit, _, dirty = revision.name.partition("-")
@@ -52,12 +52,12 @@ def make_version(
         run=process.run,
         report=session.report,
     )
-    version = Version(name=name, digest=built.digest, variables=variables)
+    version = BuiltVersion(name=name, digest=built.digest, variables=variables)
     push_version(session, version)
     return version
 
 
-def push_version(session: Session, version: Version) -> None:
+def push_version(session: Session, version: BuiltVersion) -> None:
     """Push a built version to the environment's repository."""
     registry = image.Registry(
         image.log_in(session.aws),

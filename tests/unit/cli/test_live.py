@@ -6,14 +6,14 @@ import io
 from dataclasses import replace
 
 from mclass_tf.cli.live import Live, block
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.rollout import DeploymentTasks, RolloutView
 from tests.unit.fake_service import NEW, OLD, event
 
 UP = "\x1b[1A\x1b[2K"
 
 
-def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> Tasks:
-    return Tasks(
+def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> DeploymentTasks:
+    return DeploymentTasks(
         task_definition_arn=arn,
         is_new=arn == NEW,
         desired=2,
@@ -24,7 +24,7 @@ def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int
     )
 
 
-VIEW = View(
+VIEW = RolloutView(
     stage="starting new tasks",
     status="IN_PROGRESS",
     tasks=(tasks(NEW, running=1, healthy=0, pending=1, failed=1), tasks(OLD, running=2, healthy=2)),
@@ -33,7 +33,7 @@ VIEW = View(
 )
 
 
-def shown(*views: View, width: int | None) -> str:
+def shown(*views: RolloutView, width: int | None) -> str:
     stream = io.StringIO()
     live = Live(stream, width=width)
     for view in views:

@@ -22,7 +22,7 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.rollback import request_rollback
 from mclass_tf.ledger import Smoke
-from mclass_tf.rollout import Patience, Started, Watch
+from mclass_tf.rollout import Patience, RolloutWatch, StartedRollout
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 from tests.unit.fake_service import (
@@ -62,7 +62,7 @@ def deployer(fake: WithImages, *, smoke: tuple[str, ...] | None = ()) -> tuple[D
         session=cast("Any", session),
         outputs=OUTPUTS,
         ecs=cast("Ecs", fake),
-        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
+        patience=Patience(report=told.append, clock=clock, wait=clock.wait),
     )
     return made, told
 
@@ -130,7 +130,7 @@ def test_what_fails_its_smoke_test_is_not_told_to_go_on(
 ) -> None:
     fake = ecs(waiting())
     session = found(deployer(fake, smoke=("/health",))[0])
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
     monkeypatch.setattr(f"{_ANSWER}.revision_of", lambda *_: "")
     found_wrong = (Smoke(path="/health", problem="/health answers with 500"),)
     monkeypatch.setattr(f"{_ANSWER}.smoke_test", lambda *_, **__: found_wrong)
@@ -169,7 +169,7 @@ def test_where_nothing_is_under_way_nothing_is_taken_back(found: Callable[[Deplo
 
 def asked(made: Deployer, *, stage: str, pause_at: tuple[str, ...]) -> tuple[bool | None, Attempt]:
     attempt, pauses = Attempt(record="", digest="", revision="", started_at=BEGAN), made.pauses
-    started = Started(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    started = StartedRollout(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
     return pauses.answer(attempt, lambda: pauses.user_stages(pause_at, started), stage, WAITING), attempt
 
 
@@ -194,8 +194,8 @@ def test_the_smoke_test_comes_first_and_its_user_answers_the_rest(
     is_told: bool,
 ) -> None:
     tested = (Smoke(path="/version", problem=problem),)
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.ask_new_version", lambda *_, **__: tested)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.run_smoke_test", lambda *_, **__: tested)
     made, told = deployer(ecs(waiting(stage=stage)), smoke=("/version",))
 
     answered, attempt = asked(made, stage=stage, pause_at=pause_at)
@@ -235,8 +235,10 @@ def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(
 
 def test_the_view_says_that_it_is_paused() -> None:
     fake = ecs(waiting())
-    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
-    watch = Watch(fake, started, stall_after=60, clock=Clock())
+    started = StartedRollout(
+        service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
+    )
+    watch = RolloutWatch(fake, started, stall_after=60, clock=Clock())
 
     view = watch.look()
     assert view is not None
@@ -250,8 +252,10 @@ def test_the_view_says_that_it_is_paused() -> None:
 
 def test_to_wait_for_an_answer_is_no_stall() -> None:
     fake, clock = ecs(waiting()), Clock()
-    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
-    watch = Watch(fake, started, stall_after=60, clock=clock)
+    started = StartedRollout(
+        service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
+    )
+    watch = RolloutWatch(fake, started, stall_after=60, clock=clock)
 
     for _ in range(3):
         watch.look()
@@ -276,7 +280,7 @@ def test_an_apply_takes_out_the_pauses_that_a_dead_command_left_at_rest(
     fake = ecs(own)
     fake.now = replace(fake.now, configuration={"strategy": "BLUE_GREEN", "lifecycleHooks": [PAUSE]})
 
-    flows.drop_left_pauses(found(deployer(fake)[0]))
+    flows.drop_stale_pauses(found(deployer(fake)[0]))
 
     settings = {"deploymentConfiguration": {"strategy": "BLUE_GREEN", "lifecycleHooks": []}}
     assert fake.calls == ([("update", None, None, False, settings)] if drops else [])
@@ -291,7 +295,7 @@ def test_an_apply_goes_on_where_pauses_cannot_be_looked_for(found: Callable[[Dep
 
     fake.on_read = refuse
 
-    flows.drop_left_pauses(found(made))
+    flows.drop_stale_pauses(found(made))
 
     assert told == ["pauses that a release may have left could not be looked for: not yours"]
 

@@ -183,7 +183,7 @@ def test_what_makes_a_task_definition_or_a_service_starts_an_image(
 
 
 class Planning:
-    """plan_within on a ledger in memory; Terraform would make the service anew, whatever the image."""
+    """plan_locked on a ledger in memory; Terraform would make the service anew, whatever the image."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, made: Plan) -> None:
         self.book = Book()
@@ -211,7 +211,7 @@ class Planning:
 
         monkeypatch.setattr(environments, "gates", fake_gates)
         monkeypatch.setattr(environments, "_terraform_plan", terraform)
-        monkeypatch.setattr(environments, "_place", lambda _: "here")
+        monkeypatch.setattr(environments, "_plan_target", lambda _: "here")
         monkeypatch.setattr(environments, "_inputs", lambda _: {})
         monkeypatch.setattr(environments, "state_of", lambda _: ("l", 7))
 
@@ -228,7 +228,7 @@ class Planning:
             ledger.end(name, cast("Ended", each.ended))
 
     def plan(self, image: str | None = None) -> flows.Planned:
-        return environments.plan_within(self.session, image=image)
+        return environments.plan_locked(self.session, image=image)
 
 
 ANEW = plan(("aws_ecs_service", ["create"]))

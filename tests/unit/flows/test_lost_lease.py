@@ -21,11 +21,11 @@ from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.release import ReleaseRequest, plan_apply_and_roll_out
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.lease import LIFETIME, Holder
-from mclass_tf.rollout import Choice, Order, Outcome, Patience
+from mclass_tf.rollout import InterruptChoice, Patience, RolloutOutcome, ServiceUpdate
 from mclass_tf.rollout.follow import follow
-from mclass_tf.rollout.watch import Watch
+from mclass_tf.rollout.watch import RolloutWatch
 from mclass_tf.service import Ecs
 from tests.unit.fake_service import (
     BEGAN,
@@ -99,7 +99,7 @@ class Work:
             session=self.session,
             outputs=OUTPUTS,
             ecs=cast("Ecs", ecs),
-            patience=Patience(tell=self.book.lines.append, clock=self.clock, wait=self.clock.wait),
+            patience=Patience(report=self.book.lines.append, clock=self.clock, wait=self.clock.wait),
         )
 
     @contextmanager
@@ -120,7 +120,7 @@ def test_a_rollout_is_not_started_without_the_lease() -> None:
     with work.alone() as deployer:
         work.is_lost()
         with pytest.raises(LeaseLostError, match="lee is at work there"):
-            deployer.start(Order(task_definition_arn=NEW, desired=None))
+            deployer.start(ServiceUpdate(task_definition_arn=NEW, desired=None))
 
     assert ecs.calls == []
     holder = lease_of(work.session).holder()
@@ -159,7 +159,9 @@ def test_why_a_rollout_failed_is_told_also_where_the_lease_is_lost_by_then() -> 
     with work.alone() as deployer:
         work.is_lost()
         with pytest.raises(RolledBackError) as caught:
-            deployer.require_success(end(Outcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, back_to=0)
+            deployer.require_success(
+                end(RolloutOutcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, rollback_count=0
+            )
 
     assert "the service was not set back to 0 tasks" in caught.value.message
     assert "lost the lease" in caught.value.message
@@ -176,11 +178,11 @@ def test_who_wants_a_rollout_back_is_told_that_the_lease_is_lost() -> None:
         work.is_lost()
         with pytest.raises(LeaseLostError):
             follow(
-                Watch(cast("Any", ecs), started, stall_after=60.0, clock=work.clock),
+                RolloutWatch(cast("Any", ecs), started, stall_after=60.0, clock=work.clock),
                 cast("Any", ecs),
                 show=lambda _: None,
                 interruption=cast("Any", interruption),
-                on_interrupt=lambda: Choice.ROLL_BACK,
+                on_interrupt=lambda: InterruptChoice.ROLL_BACK,
                 patience=deployer.patience,
             )
 
@@ -202,8 +204,8 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
         saved=SimpleNamespace(sha256="aa", serial=1),
         decision=SimpleNamespace(verdicts=(), require=lambda: None),
     )
-    monkeypatch.setattr(module, "plan_within", lambda *_, **__: planned)
-    monkeypatch.setattr(module, "apply_within", applied.append)
+    monkeypatch.setattr(module, "plan_locked", lambda *_, **__: planned)
+    monkeypatch.setattr(module, "apply_locked", applied.append)
     monkeypatch.setattr(module, "require_wiring", lambda *_: None)
     monkeypatch.setattr("mclass_tf.flows.attempt._commit", lambda _: "")
 
@@ -232,7 +234,7 @@ def test_an_attempt_that_has_lost_its_lease_may_be_gone_on_with() -> None:
 
     own.failed(LeaseLostError("lost"))
 
-    assert cut_off([record(outcome=own.outcome)], environment="dev").name == "one"
+    assert resumable_attempt([record(outcome=own.outcome)], environment="dev").name == "one"
 
 
 def test_only_who_gets_a_guarded_service_takes_the_lease() -> None:

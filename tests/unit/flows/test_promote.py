@@ -33,11 +33,11 @@ from mclass_tf.errors import (
     UsageError,
 )
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.differences import Difference, Side, differences
+from mclass_tf.flows.differences import Difference, EnvironmentSide, differences
 from mclass_tf.flows.history import summarise
 from mclass_tf.flows.promote import _serving_task_definition, require_path
 from mclass_tf.flows.proof import _tags, require_proven, serving_digest
-from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
+from mclass_tf.flows.scans import ScannedImage, _scan, require_clean, require_clean_scans
 from mclass_tf.lease import Holder, Lease
 from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
 from mclass_tf.rollout import Patience
@@ -141,7 +141,7 @@ def deployer(ecs: FakeEcs, *, s3: FakeS3 | None = None, ecr: Any = None) -> Depl
         session=session("dev", aws=aws),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Any", ecs),
-        patience=Patience(tell=lambda _: None),
+        patience=Patience(report=lambda _: None),
     )
 
 
@@ -283,7 +283,7 @@ def test_the_soak_time_starts_again_after_something_else() -> None:
         proven(record(4), record(10, digest=OTHER_DIGEST), record(40), soak=30)
 
 
-IMAGE = Scanned(image=DIGEST, digest=DIGEST, repository="mclass-server", environment="dev")
+IMAGE = ScannedImage(image=DIGEST, digest=DIGEST, repository="mclass-server", environment="dev")
 
 
 def scanned(status: str = "COMPLETE", **counts: int) -> Mapping[str, Any]:
@@ -695,7 +695,7 @@ def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> N
     )
     (tmp_path / "main_override.tf").write_text('variable "key" { default = "x" }\n')
     sides = (
-        Side(environment=environment(name, key={"a": secret}, same=1), outputs={})
+        EnvironmentSide(environment=environment(name, key={"a": secret}, same=1), outputs={})
         for name, secret in (("dev", "hunter2"), ("prod", "hunter3"))
     )
 
@@ -705,11 +705,11 @@ def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> N
 
 
 def test_what_differs_is_told_value_by_value_and_once(tmp_path: Path) -> None:
-    dev = Side(
+    dev = EnvironmentSide(
         environment=environment("dev", task={"cpu": 256, "memory": 512}, network={"egress": "nat"}, a=1),
         outputs={"egress": "nat", "deployment": {"maximum_percent": 200}, "alb_arn": "dev's", "region": "x"},
     )
-    prod = Side(
+    prod = EnvironmentSide(
         environment=environment(
             "prod", task={"cpu": 1024, "memory": 512}, network={"egress": "endpoints"}, a=1
         ),

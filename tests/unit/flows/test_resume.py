@@ -34,7 +34,7 @@ from mclass_tf.flows.attempt import Attempt, Writer, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.history import summarise
 from mclass_tf.flows.proof import require_not_withdrawn
-from mclass_tf.flows.resume import cut_off, intruder, own_deployment
+from mclass_tf.flows.resume import foreign_revision, own_deployment, resumable_attempt
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
@@ -103,7 +103,7 @@ def rolling_out(arn: str = f"{ARN}/own", task_definition: str = NEW) -> Step:
 
 
 def chosen(*records: Record) -> str:
-    return cut_off(records, environment="dev").name
+    return resumable_attempt(records, environment="dev").name
 
 
 def deployer(ecs: FakeEcs, *, digest: str = DIGEST) -> Deployer:
@@ -113,7 +113,7 @@ def deployer(ecs: FakeEcs, *, digest: str = DIGEST) -> Deployer:
         session=cast("Any", SimpleNamespace(environment=SimpleNamespace(name="dev"))),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Any", ecs),
-        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        patience=Patience(report=lambda _: None, clock=clock, wait=clock.wait),
     )
 
 
@@ -255,7 +255,7 @@ def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
 def test_what_somebody_has_deployed_since_is_told_from_what_the_attempt_knows(
     last: Step, runs: str, theirs: str
 ) -> None:
-    assert intruder(record(last), runs=runs, applied=NEW) == theirs
+    assert foreign_revision(record(last), runs=runs, applied=NEW) == theirs
 
 
 def test_the_commands_that_have_run_are_known_from_the_steps() -> None:
@@ -270,7 +270,7 @@ def attempt(writer: Writer) -> Attempt:
 
 def test_steps_are_written_in_their_order_each_once() -> None:
     written: list[tuple[int, str]] = []
-    writer = Writer(lambda number, each: written.append((number, each.what)), tell=lambda _: None)
+    writer = Writer(lambda number, each: written.append((number, each.what)), report=lambda _: None)
     own = attempt(writer)
 
     own.reach(PLANNING)
@@ -291,7 +291,7 @@ def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
             raise LedgerError("the ledger could not be written")
         written.append(number)
 
-    writer = Writer(write, tell=lines.append)
+    writer = Writer(write, report=lines.append)
     own = attempt(writer)
     for what in (PLANNING, APPLYING, "BAKE_TIME"):
         own.reach(what)
@@ -305,7 +305,7 @@ def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
 
 def test_a_ledger_that_does_not_answer_holds_nothing_up() -> None:
     answers = threading.Event()
-    writer = Writer(lambda *_: cast("None", answers.wait()), tell=lambda _: None)
+    writer = Writer(lambda *_: cast("None", answers.wait()), report=lambda _: None)
 
     attempt(writer).reach(PLANNING)  # returns
 

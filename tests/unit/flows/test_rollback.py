@@ -26,7 +26,7 @@ def going(book: Book) -> Deployer:
         session=book.session,
         outputs=OUTPUTS,
         ecs=cast("Ecs", WithImages(service(deployment(NEW, status="PRIMARY")))),
-        patience=Patience(tell=book.lines.append),
+        patience=Patience(report=book.lines.append),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout import Cause, explain
+from mclass_tf.rollout import FailureCause, explain
 from mclass_tf.service import HookState, ServiceDeployment, Task
 from tests.unit.fake_service import NEW, deployment, event, service_deployment, task
 
@@ -18,7 +18,7 @@ def cause(
     of: ServiceDeployment | None = None,
     events: Sequence[ServiceEvent] = (),
     rollout_reason: str = "",
-) -> Cause:
+) -> FailureCause:
     return explain(
         stopped=stopped,
         deployment=of or service_deployment(),

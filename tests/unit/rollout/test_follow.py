@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from mclass_tf.rollout import Choice, End, Outcome, Patience, Started, View, Watch, follow
+from mclass_tf.rollout import (
+    InterruptChoice,
+    Patience,
+    RolloutEnd,
+    RolloutOutcome,
+    RolloutView,
+    RolloutWatch,
+    StartedRollout,
+    follow,
+)
 from mclass_tf.service import HookState
 from tests.unit.fake_service import NEW, OLD, Clock, FakeEcs, denied, deployment, service, service_deployment
 
@@ -36,11 +45,11 @@ class Interruptions:
 
 
 class Asked:
-    def __init__(self, *answers: Choice) -> None:
+    def __init__(self, *answers: InterruptChoice) -> None:
         self._answers = list(answers)
         self.times = 0
 
-    def __call__(self) -> Choice:
+    def __call__(self) -> InterruptChoice:
         self.times += 1
         return self._answers.pop(0)
 
@@ -50,23 +59,23 @@ def followed(
     interruptions: Interruptions,
     asked: Asked,
     *,
-    back_to: int | None = None,
+    rollback_count: int | None = None,
     is_worse: bool = False,
-) -> tuple[End | None, list[str]]:
+) -> tuple[RolloutEnd | None, list[str]]:
     told: list[str] = []
-    shown: list[View] = []
+    shown: list[RolloutView] = []
     clock = Clock()
-    started = Started(
+    started = StartedRollout(
         service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
     )
     end = follow(
-        Watch(ecs, started, stall_after=1000, clock=clock),
+        RolloutWatch(ecs, started, stall_after=1000, clock=clock),
         ecs,
         show=shown.append,
         interruption=interruptions,
         on_interrupt=asked,
-        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
-        back_to=back_to,
+        patience=Patience(report=told.append, clock=clock, wait=clock.wait),
+        rollback_count=rollback_count,
         on_look=lambda _: is_worse,
     )
     assert shown
@@ -90,12 +99,12 @@ def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
 
 def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
     interruptions = Interruptions(2, on_wait=ends(ecs, "SUCCESSFUL", at=4))
-    asked = Asked(Choice.KEEP)
+    asked = Asked(InterruptChoice.KEEP)
 
     end, _ = followed(ecs, interruptions, asked)
 
     assert end is not None
-    assert end.outcome is Outcome.SUCCEEDED
+    assert end.outcome is RolloutOutcome.SUCCEEDED
     assert (asked.times, interruptions.cleared) == (1, 1)
     assert ecs.calls == []
 
@@ -104,10 +113,10 @@ def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> 
     ecs.on_change = lambda: ecs.becomes("ROLLBACK_REQUESTED")
     interruptions = Interruptions(1, on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=3))
 
-    end, _ = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
+    end, _ = followed(ecs, interruptions, Asked(InterruptChoice.ROLL_BACK))
 
     assert end is not None
-    assert end.outcome is Outcome.ROLLED_BACK
+    assert end.outcome is RolloutOutcome.ROLLED_BACK
     assert ecs.calls == [("roll back", service_deployment().arn)]
 
 
@@ -118,10 +127,10 @@ def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: 
     ecs.on_change = refuse
     interruptions = Interruptions(1, on_wait=ends(ecs, "SUCCESSFUL", at=2))
 
-    end, told = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
+    end, told = followed(ecs, interruptions, Asked(InterruptChoice.ROLL_BACK))
 
     assert end is not None
-    assert end.outcome is Outcome.SUCCEEDED
+    assert end.outcome is RolloutOutcome.SUCCEEDED
     assert told == ["ECS does not roll it back: not yours"]
 
 
@@ -137,7 +146,7 @@ def test_what_does_worse_is_taken_back_as_soon_as_ecs_does_it_and_then_no_more(e
     end, told = followed(ecs, interruptions, Asked(), is_worse=True)
 
     assert end is not None
-    assert end.outcome is Outcome.ROLLED_BACK
+    assert end.outcome is RolloutOutcome.ROLLED_BACK
     assert ecs.calls == [("roll back", service_deployment().arn)] * 3
     assert told == ["ECS does not roll it back: not yours"], "the same refusal is told once"
 
@@ -151,14 +160,14 @@ def test_what_has_ended_is_not_taken_back(ecs: FakeEcs) -> None:
 
 
 def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:
-    end, _ = followed(ecs, Interruptions(1), Asked(Choice.LEAVE))
+    end, _ = followed(ecs, Interruptions(1), Asked(InterruptChoice.DETACH))
 
     assert end is None
     assert ecs.calls == []
 
 
 def test_who_is_told_to_end_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
-    asked = Asked(Choice.KEEP)
+    asked = Asked(InterruptChoice.KEEP)
 
     end, _ = followed(ecs, Interruptions(1, final=True), asked)
 
@@ -170,7 +179,7 @@ def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_on
     statuses = {1: "ROLLBACK_REQUESTED", 2: "ROLLBACK_IN_PROGRESS", 4: "ROLLBACK_SUCCESSFUL"}
     interruptions = Interruptions(on_wait=lambda n: ecs.becomes(statuses.get(n, ecs.own.status)))
 
-    end, _ = followed(ecs, interruptions, Asked(), back_to=0)
+    end, _ = followed(ecs, interruptions, Asked(), rollback_count=0)
 
     assert end is not None
     assert ecs.calls == [("update", None, 0, False)]
@@ -187,9 +196,9 @@ def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -
         return goes_on
 
     follow(
-        Watch(
+        RolloutWatch(
             ecs,
-            Started(
+            StartedRollout(
                 service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
             ),
             stall_after=1000,
@@ -199,7 +208,7 @@ def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -
         show=lambda _: None,
         interruption=Interruptions(on_wait=ends(ecs, "SUCCESSFUL", at=3)),
         on_interrupt=Asked(),
-        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        patience=Patience(report=lambda _: None, clock=clock, wait=clock.wait),
         on_pause=decide,
     )
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import Order, Patience, Started, ongoing, start
+from mclass_tf.rollout import Patience, ServiceUpdate, StartedRollout, ongoing, start
 from tests.unit.fake_service import (
     NEW,
     OLD,
@@ -27,10 +27,10 @@ from tests.unit.fake_service import (
 RUNNING_OLD = service(deployment(OLD, status="PRIMARY"), events=[event(1)])
 
 
-def started(ecs: FakeEcs, clock: Clock, *, desired: int | None = None) -> Started:
+def started(ecs: FakeEcs, clock: Clock, *, desired: int | None = None) -> StartedRollout:
     told: list[str] = []
-    patience = Patience(tell=told.append, clock=clock, wait=clock.wait)
-    order = Order(task_definition_arn=NEW, desired=desired)
+    patience = Patience(report=told.append, clock=clock, wait=clock.wait)
+    order = ServiceUpdate(task_definition_arn=NEW, desired=desired)
     return start(ecs, order, patience=patience, clock=clock, wait=clock.wait)
 
 
@@ -84,8 +84,8 @@ def test_what_the_caller_adds_just_before_the_update_goes_over_the_orders_settin
 
     start(
         ecs,
-        Order(task_definition_arn=NEW, desired=None, settings=own),
-        patience=Patience(tell=print, clock=clock, wait=clock.wait),
+        ServiceUpdate(task_definition_arn=NEW, desired=None, settings=own),
+        patience=Patience(report=print, clock=clock, wait=clock.wait),
         before_update=before_update,
         clock=clock,
         wait=clock.wait,

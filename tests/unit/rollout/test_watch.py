@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import Outcome, Started, Watch
+from mclass_tf.rollout import RolloutOutcome, RolloutWatch, StartedRollout
 from mclass_tf.service import ServiceDeployment
 from tests.unit.fake_service import (
     NEW,
@@ -31,13 +31,15 @@ IN_PROGRESS = service(
 DONE = service(deployment(NEW, status="PRIMARY", running=2))
 
 
-def started(*seen: str) -> Started:
+def started(*seen: str) -> StartedRollout:
     own = service_deployment().arn
-    return Started(service_deployment_arn=own, task_definition_arn=NEW, seen=frozenset(seen), at=1000.0)
+    return StartedRollout(
+        service_deployment_arn=own, task_definition_arn=NEW, seen=frozenset(seen), at=1000.0
+    )
 
 
-def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> Watch:
-    return Watch(ecs, started(*seen), stall_after=stall_after, clock=clock)
+def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> RolloutWatch:
+    return RolloutWatch(ecs, started(*seen), stall_after=stall_after, clock=clock)
 
 
 def test_a_view_tells_the_tasks_of_each_revision_and_which_of_them_are_healthy_targets() -> None:
@@ -128,13 +130,13 @@ def test_each_event_is_told_once_and_none_from_before() -> None:
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        ("SUCCESSFUL", Outcome.SUCCEEDED),
-        ("ROLLBACK_SUCCESSFUL", Outcome.ROLLED_BACK),
-        ("ROLLBACK_FAILED", Outcome.ROLLBACK_FAILED),
-        ("STOPPED", Outcome.STOPPED),
+        ("SUCCESSFUL", RolloutOutcome.SUCCEEDED),
+        ("ROLLBACK_SUCCESSFUL", RolloutOutcome.ROLLED_BACK),
+        ("ROLLBACK_FAILED", RolloutOutcome.ROLLBACK_FAILED),
+        ("STOPPED", RolloutOutcome.STOPPED),
     ],
 )
-def test_what_ecs_ends_with_is_told_apart(status: str, outcome: Outcome) -> None:
+def test_what_ecs_ends_with_is_told_apart(status: str, outcome: RolloutOutcome) -> None:
     ecs = FakeEcs(DONE, own=service_deployment(status=status))
     watching = watch(ecs, Clock())
 
@@ -166,7 +168,7 @@ def test_a_later_deployment_of_somebody_else_supersedes(status: str) -> None:
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.SUPERSEDED
+    assert watching.end.outcome is RolloutOutcome.SUPERSEDED
     assert watching.end.by == later
 
 
@@ -177,7 +179,7 @@ def test_the_same_revision_deployed_anew_by_somebody_else_supersedes_too() -> No
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.SUPERSEDED
+    assert watching.end.outcome is RolloutOutcome.SUPERSEDED
 
 
 def test_ecs_going_back_to_the_old_revision_by_itself_is_a_rollback_and_nobody_elses_deployment() -> None:
@@ -206,7 +208,7 @@ def test_without_progress_for_too_long_it_has_stalled() -> None:
     clock.wait(1)
     watching.look()
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.STALLED
+    assert watching.end.outcome is RolloutOutcome.STALLED
 
 
 def test_progress_gives_it_time_anew() -> None:
@@ -234,7 +236,7 @@ def test_a_task_that_comes_and_goes_is_no_progress() -> None:
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.STALLED
+    assert watching.end.outcome is RolloutOutcome.STALLED
 
 
 def test_failures_that_the_circuit_breaker_counts_are_progress_towards_its_decision() -> None:
@@ -316,7 +318,7 @@ def at(stage: str, *, production: float = 100.0, status: str = "IN_PROGRESS") ->
     )
 
 
-def left(ecs: FakeEcs, seen: Watch, deployment: ServiceDeployment) -> float | None:
+def left(ecs: FakeEcs, seen: RolloutWatch, deployment: ServiceDeployment) -> float | None:
     """Look at it, and return what is left as far as that has changed."""
     ecs.own = deployment
     view = seen.look()
@@ -326,7 +328,7 @@ def left(ecs: FakeEcs, seen: Watch, deployment: ServiceDeployment) -> float | No
 @pytest.mark.parametrize(("speed", "after"), [(1.0, 285.0), (10.0, 150.0)])
 def test_the_bake_time_that_is_left_is_counted_down_in_seconds_of_awss(speed: float, after: float) -> None:
     ecs, clock = FakeEcs(DONE), Clock()
-    seen = Watch(ecs, started(), stall_after=1000, speed=speed, clock=clock)
+    seen = RolloutWatch(ecs, started(), stall_after=1000, speed=speed, clock=clock)
 
     assert left(ecs, seen, at("POST_PRODUCTION_TRAFFIC_SHIFT")) is None
     assert left(ecs, seen, at("BAKE_TIME")) == 300

@@ -98,7 +98,7 @@ def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
         session=cast("Session", session),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Ecs", ecs),
-        patience=Patience(tell=print),
+        patience=Patience(report=print),
     )
     deployer.prove(attempt, digest=DIGEST)
     return attempt.is_verified

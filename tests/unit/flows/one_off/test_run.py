@@ -22,14 +22,14 @@ from mclass_tf.errors import (
     RolloutError,
     UsageError,
 )
-from mclass_tf.flows import Ran, before
+from mclass_tf.flows import OneOffResult, before
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before
+from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off import run as one_off
 from mclass_tf.flows.one_off.definition import definition, family
-from mclass_tf.flows.one_off.follow import Finished, Follower
-from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower
+from mclass_tf.flows.one_off.log import LogStream, TaskLog, stream_of
 from mclass_tf.flows.one_off.run import OneOffCommand, run_in
 from mclass_tf.flows.release import is_adopted
 from mclass_tf.ledger import OneOff
@@ -52,7 +52,7 @@ ARN = "arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/5d0c"
 DEFINITION = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task:7"
 ONE_OFF = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task-run:1"
 CLOCK = Clock()
-STREAM = Stream(group="/ecs/mclass-task", name="mclass-server/mclass-server/5d0c")
+STREAM = LogStream(group="/ecs/mclass-task", name="mclass-server/mclass-server/5d0c")
 MAIN: dict[str, Any] = {
     "name": "mclass-server",
     "image": "repository@sha256:1",
@@ -172,9 +172,9 @@ class FakeEcs:
 class FakeLogs:
     """A stream: `pages` are what each read that is not at its end yields; None: there is no stream yet."""
 
-    def __init__(self, *pages: list[str] | None, trouble: Exception | None = None) -> None:
+    def __init__(self, *pages: list[str] | None, retry_message: Exception | None = None) -> None:
         self.pages = list(pages)
-        self.trouble = trouble
+        self.retry_message = retry_message
         self.tokens: list[str] = []
 
     def get_log_events(
@@ -187,8 +187,8 @@ class FakeLogs:
     ) -> Mapping[str, Any]:
         assert (logGroupName, logStreamName, startFromHead) == (STREAM.group, STREAM.name, True)
         self.tokens.append(nextToken)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.retry_message is not None:
+            raise self.retry_message
         page: list[str] | None = self.pages.pop(0) if self.pages else []
         if page is None:
             raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": ""}}, "GetLogEvents")
@@ -243,10 +243,12 @@ class World:
             session=cast("Any", session),
             outputs=cast("Any", outputs),
             ecs=cast("Ecs", self.ecs),
-            patience=Patience(tell=self.told.append, clock=CLOCK, wait=CLOCK.wait),
+            patience=Patience(report=self.told.append, clock=CLOCK, wait=CLOCK.wait),
         )
 
-    def follow(self, *, at: int = 0, timeout: float | None = None, log: Stream | None = STREAM) -> Finished:
+    def follow(
+        self, *, at: int = 0, timeout: float | None = None, log: LogStream | None = STREAM
+    ) -> FinishedTask:
         follower = Follower(
             deployer=self.deployer,
             task=task("PROVISIONING"),
@@ -256,7 +258,7 @@ class World:
         )
         return follower.follow(Interruption(CLOCK, at=at))
 
-    def run(self, *argv: str) -> Finished:
+    def run(self, *argv: str) -> FinishedTask:
         return run_in(
             self.deployer, DEFINITION, OneOffCommand(argv=argv or ("true",)), show=self.shown.append
         )
@@ -355,8 +357,8 @@ def test_a_log_that_goes_elsewhere_has_no_stream(changed: dict[str, Any]) -> Non
 
 def reader(logs: FakeLogs, told: list[str]) -> TaskLog:
     clock = Clock()
-    patience = Patience(tell=told.append, clock=clock, wait=clock.wait)
-    return TaskLog(logs, STREAM, patience=patience, tell=told.append)
+    patience = Patience(report=told.append, clock=clock, wait=clock.wait)
+    return TaskLog(logs, STREAM, patience=patience, report=told.append)
 
 
 def test_each_line_of_a_log_is_read_once_from_the_first_on() -> None:
@@ -373,7 +375,7 @@ def test_each_line_of_a_log_is_read_once_from_the_first_on() -> None:
 
 def test_a_log_that_may_not_be_read_is_told_once() -> None:
     told: list[str] = []
-    log = reader(FakeLogs(trouble=denied("GetLogEvents")), told)
+    log = reader(FakeLogs(retry_message=denied("GetLogEvents")), told)
 
     assert [*log.read(), *log.read()] == []
     assert len(told) == 1
@@ -498,7 +500,7 @@ def test_aws_that_never_answers_ends_it_and_says_that_the_task_may_go_on() -> No
 
 
 def test_a_log_that_goes_elsewhere_is_not_asked_for() -> None:
-    assert World(logs=FakeLogs(trouble=AssertionError())).follow(log=None).exit_code == 0
+    assert World(logs=FakeLogs(retry_message=AssertionError())).follow(log=None).exit_code == 0
 
 
 # How it is started, and what is left
@@ -610,7 +612,7 @@ def test_the_commands_before_a_rollout_run_in_their_order_in_the_new_version_and
     world = World(before=("python -m app.migrate --to '4 2'", "date"))
     made = attempt()
 
-    run_before(world.deployer, made)
+    run_before_commands(world.deployer, made)
 
     words = [
         (d["containerDefinitions"][0]["entryPoint"], d["containerDefinitions"][0].get("command"))
@@ -625,7 +627,7 @@ def test_a_command_that_has_run_is_not_run_again() -> None:
     world = World(before=("a", "b"))
     made = attempt(ran("a"))
 
-    run_before(world.deployer, made)
+    run_before_commands(world.deployer, made)
 
     assert made.before == (ran("a"), ran("b"))
     assert len(world.ecs.registered) == 1
@@ -636,7 +638,7 @@ def test_the_first_command_that_fails_ends_the_release_and_names_itself_code_and
     made = attempt()
 
     with pytest.raises(BeforeFailedError) as caught:
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
     error = caught.value
     assert (error.exit_code, error.outcome) == (6, "failed")
@@ -652,7 +654,7 @@ def test_a_command_that_does_not_start_ends_the_release_too() -> None:
     made = attempt()
 
     with pytest.raises(BeforeFailedError, match="which runs before the rollout: Capacity is unavailable"):
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
     assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
 
@@ -662,7 +664,7 @@ def test_a_command_that_is_lost_sight_of_is_noted_as_not_ended() -> None:
     made = attempt()
 
     with pytest.raises(RolloutError):
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
     assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
 
@@ -671,7 +673,7 @@ def test_the_command_of_an_attempt_that_was_cut_off_is_let_end_first() -> None:
     world = World(before=("date",))
     world.ecs.running = [task(started_by=STARTED_BY), task(started_by="mclass-tf/run")]
 
-    run_before(world.deployer, attempt())
+    run_before_commands(world.deployer, attempt())
 
     assert sum("still runs" in line for line in world.told) == 1
     assert world.ecs.calls == [("deregister", ONE_OFF), ("deregister", ONE_OFF)]
@@ -686,7 +688,7 @@ def test_without_commands_nothing_is_asked() -> None:
     world = World()
     world.ecs.tasks_of_family = _unasked  # type: ignore[method-assign]
 
-    run_before(world.deployer, attempt())
+    run_before_commands(world.deployer, attempt())
 
 
 @pytest.mark.parametrize(
@@ -790,10 +792,12 @@ def test_a_command_line_that_names_no_command_is_refused(argv: tuple[str, ...]) 
 
 
 def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
-    own = Finished(task_arn=ARN, exit_code=6, stopped_reason="Essential container in task exited", log=STREAM)
-    ours = Finished(error=OneOffError("no", cause="no"))
+    own = FinishedTask(
+        task_arn=ARN, exit_code=6, stopped_reason="Essential container in task exited", log=STREAM
+    )
+    ours = FinishedTask(error=OneOffError("no", cause="no"))
 
-    assert run_document(Ran(environment="dev", digest="sha256:1", finished=own)) == {
+    assert run_document(OneOffResult(environment="dev", digest="sha256:1", finished=own)) == {
         "environment": "dev",
         "digest": "sha256:1",
         "task": ARN,
@@ -801,5 +805,5 @@ def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
         "stopped_reason": "Essential container in task exited",
         "log_stream": STREAM.name,
     }
-    document = run_document(Ran(environment="dev", digest="sha256:1", finished=ours))
+    document = run_document(OneOffResult(environment="dev", digest="sha256:1", finished=ours))
     assert (document["task"], document["exit_code"], document["log_stream"]) == (None, None, None)
