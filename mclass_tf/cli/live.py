@@ -10,7 +10,7 @@ from typing import TextIO
 
 from mclass_tf import terminal
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout import DeploymentTasks, RolloutView
+from mclass_tf.rollout import DeploymentTasks, View
 
 _MINUTE = 60
 _UP_AND_CLEAR = "\x1b[1A\x1b[2K"
@@ -25,13 +25,13 @@ class Live:
         self._lock = threading.Lock()  # problems of the ledger are reported from a thread of its own
         self._drawn = 0
         self._block: list[str] = []
-        self._shown: RolloutView | None = None
+        self._shown: View | None = None
 
-    def show(self, view: RolloutView) -> None:
+    def show(self, view: View) -> None:
         with self._lock:
             self._show(view)
 
-    def _show(self, view: RolloutView) -> None:
+    def _show(self, view: View) -> None:
         lines = [event_line(event) for event in view.events]
         if self._width is None:
             still = _still(view)
@@ -63,13 +63,13 @@ class Live:
             self._stream.flush()
 
 
-def _still(view: RolloutView) -> RolloutView:
+def _still(view: View) -> View:
     """Return what is news where every change is a line: neither the clock, nor the figures of a comparison."""
     verdict = view.analysis.partition(":")[0]
     return replace(view, elapsed=0.0, events=(), left=None, analysis=verdict)
 
 
-def block(view: RolloutView) -> list[str]:
+def block(view: View) -> list[str]:
     """Return the rollout as a few lines: the stage, then the tasks of each revision."""
     head = f"{_seconds(view.elapsed)}  {_stage(view)}"
     rows = [f"  {'new' if each.is_new else 'old'}  {_name(each):<24} {_counts(each)}" for each in view.tasks]
@@ -77,7 +77,7 @@ def block(view: RolloutView) -> list[str]:
     return list(map(terminal.inline, lines))
 
 
-def one_line(view: RolloutView) -> str:
+def one_line(view: View) -> str:
     """Return the rollout as one line."""
     tasks = [f"{'new' if each.is_new else 'old'} {_counts(each)}" for each in view.tasks]
     words = "; ".join([*tasks, *filter(None, (view.analysis, view.notice))])
@@ -93,7 +93,7 @@ def cut(line: str, width: int) -> str:
     return terminal.cut(line, max(width - 1, 1))
 
 
-def _stage(view: RolloutView) -> str:
+def _stage(view: View) -> str:
     """Return the stage, with the new version's share of the traffic where ECS shifts that."""
     shares = (("production", view.production), ("test", view.test))
     shifted = [f"{what} {share:g} %" for what, share in shares if share is not None]

@@ -14,7 +14,7 @@ from mclass_tf.cli.call import Call, confirm, each, open_environment, require_te
 from mclass_tf.cli.live import Live
 from mclass_tf.cli.outcome import Outcome
 from mclass_tf.errors import Hint, RolloutError, VerificationError
-from mclass_tf.flows import InterruptChoice, Planned, Released
+from mclass_tf.flows import Choice, Planned, Released
 from mclass_tf.gates import table
 from mclass_tf.ledger import Compared
 from mclass_tf.service import ServiceDeployment
@@ -148,22 +148,22 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
     call.reporter.block(f"{words}\n\n{verdicts}")
 
 
-def ask_what_now(live: Live) -> InterruptChoice:
+def ask_what_now(live: Live) -> Choice:
     """Ask what an interrupt means. Without a terminal, or at a second interrupt, the rollout is left to ECS."""
     live.keep()
     if not sys.stdin.isatty():
-        return InterruptChoice.DETACH
+        return Choice.DETACH
     while True:
         question = "Keep going (k), or roll back (r)? Ctrl-C leaves it to ECS. "
         print(f"\n{question}", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         match answer.strip().lower():
             case "k" | "keep":
-                return InterruptChoice.KEEP
+                return Choice.KEEP
             case "r" | "roll back" | "rollback":
-                return InterruptChoice.ROLL_BACK
+                return Choice.ROLL_BACK
         if not answer:  # the terminal has gone
-            return InterruptChoice.DETACH
+            return Choice.DETACH
 
 
 def render(call: Call) -> Outcome:

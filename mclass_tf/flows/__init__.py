@@ -31,17 +31,17 @@ from mclass_tf.flows.promote import Promoted, PromotionDisplay, promote
 from mclass_tf.flows.release import Released, detach_on_interrupt, release
 from mclass_tf.flows.resume import resume
 from mclass_tf.flows.rollback import rollback
-from mclass_tf.rollout import InterruptChoice
+from mclass_tf.rollout import Choice
 
 __all__ = [
     "UNDER_WAY",
     "Applied",
     "BuildRequest",
+    "Choice",
     "Confirm",
     "Continued",
     "Difference",
     "ImageInForce",
-    "InterruptChoice",
     "OnInterrupt",
     "OneOffResult",
     "PastAttempt",

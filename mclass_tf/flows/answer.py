@@ -210,6 +210,6 @@ def _take_over(
         started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
         session.report("its command has gone: watching the rollout in its place")
-        rollback_count = 0 if deployer.replaces_only_placeholder(waiting) else None
-        report = finish(deployer, started, watching, attempt, rollback_count=rollback_count)
+        reset_to = 0 if deployer.replaces_only_placeholder(waiting) else None
+        report = finish(deployer, started, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)

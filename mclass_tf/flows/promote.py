@@ -127,7 +127,6 @@ def _serving_task_definition(deployer: Deployer, digest: str) -> str:
 
 
 def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> Promoted:
-    """Prove again an image that already serves."""
     session = deployer.session
     with recorded(session, new_record(session, command="promote", digest=digest)) as attempt:
         attempt.task_definition_arn = task_definition_arn
@@ -170,7 +169,6 @@ def _copying(
 
 
 def _registry(deployer: Deployer) -> image.Registry:
-    """Return a client of the environment's repository, logged in to its account."""
     session = deployer.session
     return image.Registry(
         image.log_in(session.aws),

@@ -33,14 +33,7 @@ from mclass_tf.flows.environments import (
     plan_locked,
 )
 from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
-from mclass_tf.rollout import (
-    BeforeUpdate,
-    InterruptChoice,
-    RolloutEnd,
-    RolloutOutcome,
-    ServiceUpdate,
-    StartedRollout,
-)
+from mclass_tf.rollout import BeforeUpdate, Choice, RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -86,9 +79,9 @@ class ReleaseRequest:
     ran: tuple[OneOff, ...] = ()
 
 
-def detach_on_interrupt() -> InterruptChoice:
+def detach_on_interrupt() -> Choice:
     """Leave an interrupted rollout to ECS."""
-    return InterruptChoice.DETACH
+    return Choice.DETACH
 
 
 def ignore_plan(_: Planned) -> None:
@@ -199,7 +192,6 @@ def _first_record(
 def _roll_out(
     planner: Deployer, attempt: Attempt, watching: WatchOptions, *, before: Service
 ) -> verify.VerifyReport:
-    """Bring the applied task definition into service unless it serves already."""
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
     service, current = deployer.service(), deployer.ongoing()
@@ -211,10 +203,10 @@ def _roll_out(
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
-        ours, rollback_count = start_or_adopt(
+        ours, reset_to = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
-        return finish(deployer, ours, watching, attempt, rollback_count=rollback_count)
+        return finish(deployer, ours, watching, attempt, reset_to=reset_to)
     require_not_worse(deployer, arn)
     return _prove(deployer, attempt)
 
@@ -234,18 +226,14 @@ def finish(
     watching: WatchOptions,
     attempt: Attempt,
     *,
-    rollback_count: int | None,
+    reset_to: int | None,
 ) -> verify.VerifyReport:
     """Follow a rollout to its end and prove the new version; raise RolloutError if the rollout did not succeed."""
-    end = deployer.follow(ours, watching, attempt, rollback_count=rollback_count)
+    end = deployer.follow(ours, watching, attempt, reset_to=reset_to)
     if end.outcome is RolloutOutcome.SUCCEEDED:
         end = _still_in_force(deployer, end, ours)
     deployer.require_success(
-        end,
-        watching,
-        task_definition_arn=ours.task_definition_arn,
-        rollback_count=rollback_count,
-        attempt=attempt,
+        end, watching, task_definition_arn=ours.task_definition_arn, reset_to=reset_to, attempt=attempt
     )
     attempt.outcome = RELEASED
     return _prove(deployer, attempt)

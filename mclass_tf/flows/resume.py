@@ -151,14 +151,13 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
 def _adopt(
     deployer: Deployer, record: Record, current: ServiceDeployment, watching: WatchOptions
 ) -> Released:
-    """Follow the attempt's deployment to its end, which may be long past."""
     session, arn = deployer.session, deployer.outputs.task_definition_arn
     with recorded(session, _resumed(session, record)) as attempt:
         for ran in _completed_commands(record):
             attempt.note_before(ran)
-        rollback_count = 0 if deployer.replaces_only_placeholder(current) else None
+        reset_to = 0 if deployer.replaces_only_placeholder(current) else None
         ours = deployer.adopt(current.arn, task_definition_arn=arn)
-        report = finish(deployer, ours, watching, attempt, rollback_count=rollback_count)
+        report = finish(deployer, ours, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)
 
 
@@ -205,8 +204,8 @@ def _await_redeployment(deployer: Deployer, record: Record, watching: WatchOptio
     deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
     aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
     started = deployer.adopt(current.arn, task_definition_arn=serving)
-    end = deployer.follow(started, watching, aside, rollback_count=None, is_compared=False)
-    deployer.require_success(end, watching, task_definition_arn=serving, rollback_count=None)
+    end = deployer.follow(started, watching, aside, reset_to=None, is_compared=False)
+    deployer.require_success(end, watching, task_definition_arn=serving, reset_to=None)
 
 
 def _require_image(deployer: Deployer, record: Record) -> None:
@@ -252,5 +251,4 @@ def _request(session: Session, record: Record) -> ReleaseRequest:
 
 
 def _completed_commands(record: Record) -> tuple[OneOff, ...]:
-    """Return the commands before the rollout that need not run again."""
     return tuple(ran for ran in record.ran if ran.exit_code == 0)

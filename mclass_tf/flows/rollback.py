@@ -31,7 +31,7 @@ TAKES_NO_ANSWER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RollbackDestination:
+class EarlierVersion:
     """The earlier version that a rollback returns to."""
 
     task_definition_arn: str
@@ -62,8 +62,8 @@ def rollback(
     # Undoing a deployment under way needs no lease; returning to another version does.
     with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
-        destination = _named(deployer, to) if to is not None else _previous(deployer, service)
-        return _return_to(deployer, destination, watching, service=service)
+        earlier = _named(deployer, to) if to is not None else _previous(deployer, service)
+        return _return_to(deployer, earlier, watching, service=service)
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
@@ -114,12 +114,12 @@ def resume_rollback(deployer: Deployer, record: Record, watching: WatchOptions) 
             hint=Hint(("status", deployer.session.environment.name), " shows what runs"),
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
-    destination = (
-        RollbackDestination(task_definition_arn=service.task_definition_arn, digest=digest)
+    earlier = (
+        EarlierVersion(task_definition_arn=service.task_definition_arn, digest=digest)
         if runs_it
         else _named(deployer, digest)
     )
-    return _return_to(deployer, destination, watching, service=service, resumes=url)
+    return _return_to(deployer, earlier, watching, service=service, resumes=url)
 
 
 def roll_back_deployment(
@@ -140,8 +140,8 @@ def roll_back_deployment(
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             request_rollback(deployer, current)
-        rollback_count = 0 if from_nothing else None
-        end = deployer.follow(started, watching, attempt, rollback_count=rollback_count, is_compared=False)
+        reset_to = 0 if from_nothing else None
+        end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
@@ -177,12 +177,12 @@ def _raise_not_rolled_back(deployer: Deployer, end: RolloutEnd, watching: WatchO
             hint=Hint(("rollback", name), " once more returns to the release before it"),
             cause="the deployment was over already",
         )
-    deployer.require_success(end, watching, task_definition_arn=undone, rollback_count=None)
+    deployer.require_success(end, watching, task_definition_arn=undone, reset_to=None)
 
 
 def _return_to(
     deployer: Deployer,
-    destination: RollbackDestination,
+    earlier: EarlierVersion,
     watching: WatchOptions,
     *,
     service: Service,
@@ -190,28 +190,23 @@ def _return_to(
 ) -> Released:
     """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
-    _require_usable(deployer, destination)
+    _require_usable(deployer, earlier)
     strategy = rollback_strategy(session, service)
     first_record = new_record(
-        session, command="rollback", digest=destination.digest, strategy=strategy.ecs_name, resumes=resumes
+        session, command="rollback", digest=earlier.digest, strategy=strategy.ecs_name, resumes=resumes
     )
     with recorded(session, first_record) as attempt:
-        attempt.task_definition_arn = destination.task_definition_arn
+        attempt.task_definition_arn = earlier.task_definition_arn
         current = deployer.ongoing()
-        if runs(service, destination.task_definition_arn) and current is None:
+        if runs(service, earlier.task_definition_arn) and current is None:
             attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
-            report = deployer.prove(attempt, digest=destination.digest)
+            report = deployer.prove(attempt, digest=earlier.digest)
         else:
-            rollback_count = None if service.desired else 0
-            started = _start_or_adopt(deployer, destination, current, service=service, strategy=strategy)
-            end = deployer.follow(
-                started, watching, attempt, rollback_count=rollback_count, is_compared=False
-            )
+            reset_to = None if service.desired else 0
+            started = _start_or_adopt(deployer, earlier, current, service=service, strategy=strategy)
+            end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
             deployer.require_success(
-                end,
-                watching,
-                task_definition_arn=destination.task_definition_arn,
-                rollback_count=rollback_count,
+                end, watching, task_definition_arn=earlier.task_definition_arn, reset_to=reset_to
             )
             report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
@@ -219,13 +214,13 @@ def _return_to(
 
 def _start_or_adopt(
     deployer: Deployer,
-    destination: RollbackDestination,
+    earlier: EarlierVersion,
     current: ServiceDeployment | None,
     *,
     service: Service,
     strategy: Strategy,
 ) -> StartedRollout:
-    arn = destination.task_definition_arn
+    arn = earlier.task_definition_arn
     if (
         current is not None
         and current.status not in ROLLING_BACK
@@ -250,7 +245,7 @@ def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.Ve
     return verify_environment(deployer.session)
 
 
-def _previous(deployer: Deployer, service: Service) -> RollbackDestination:
+def _previous(deployer: Deployer, service: Service) -> EarlierVersion:
     name = deployer.session.environment.name
     looked_at = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
     stack = proven_releases(looked_at[::-1])
@@ -261,14 +256,14 @@ def _previous(deployer: Deployer, service: Service) -> RollbackDestination:
             f"there is no proven release of {name} before the one that runs, among its latest {LOOKED_BACK} attempts",
             hint=Hint(("release", name, "--image", "DIGEST"), " releases another; ", _any_revision(name)),
         )
-    return RollbackDestination(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
+    return EarlierVersion(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
 
 
 def _any_revision(name: str) -> Hint:
     return Hint(("rollback", name, "--to", "TASK_DEFINITION"), " names any revision")
 
 
-def _named(deployer: Deployer, to: str) -> RollbackDestination:
+def _named(deployer: Deployer, to: str) -> EarlierVersion:
     """Return the latest proven release of a digest, or a task definition revision of the service's family."""
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
@@ -279,7 +274,7 @@ def _named(deployer: Deployer, to: str) -> RollbackDestination:
                 f"no release of {to} was proven in {name}",
                 hint=Hint("release it: ", ("release", name, "--image", to), "; ", _any_revision(name)),
             )
-        return RollbackDestination(task_definition_arn=_task_definition(release), digest=to)
+        return EarlierVersion(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:
@@ -288,23 +283,23 @@ def _named(deployer: Deployer, to: str) -> RollbackDestination:
             hint=f"name a revision of it: {family}:REVISION",
         )
     arn = str(described["taskDefinitionArn"])
-    return RollbackDestination(task_definition_arn=arn, digest=_digest(deployer, arn))
+    return EarlierVersion(task_definition_arn=arn, digest=_digest(deployer, arn))
 
 
-def _require_usable(deployer: Deployer, destination: RollbackDestination) -> None:
+def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
     """Raise ReleaseMissingError if ECS could not start the earlier version."""
-    name = destination.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.task_definition(destination.task_definition_arn).get("status")
+    name = earlier.task_definition_arn.rsplit("/", 1)[-1]
+    status = deployer.task_definition(earlier.task_definition_arn).get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
             hint=Hint(
                 "release the image anew: ",
-                ("release", deployer.session.environment.name, "--image", destination.digest),
+                ("release", deployer.session.environment.name, "--image", earlier.digest),
             ),
         )
     try:
-        require_pushed(deployer.session, deployer.outputs, destination.digest)
+        require_pushed(deployer.session, deployer.outputs, earlier.digest)
     except NoImageError as error:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",

@@ -2,25 +2,25 @@
 
 from mclass_tf.rollout.cause import FailureCause, explain, explain_task
 from mclass_tf.rollout.client import EcsClient, Patience
-from mclass_tf.rollout.follow import InterruptChoice, follow
+from mclass_tf.rollout.follow import Choice, follow
 from mclass_tf.rollout.serving import require_sole_revision
 from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, ongoing, start
-from mclass_tf.rollout.view import DeploymentTasks, RolloutView, tasks_of
-from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, RolloutWatch
+from mclass_tf.rollout.view import DeploymentTasks, View, tasks_of
+from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, Watch
 
 __all__ = [
     "BeforeUpdate",
+    "Choice",
     "DeploymentTasks",
     "EcsClient",
     "FailureCause",
-    "InterruptChoice",
     "Patience",
     "RolloutEnd",
     "RolloutOutcome",
-    "RolloutView",
-    "RolloutWatch",
     "ServiceUpdate",
     "StartedRollout",
+    "View",
+    "Watch",
     "explain",
     "explain_task",
     "follow",

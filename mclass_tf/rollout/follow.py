@@ -9,12 +9,12 @@ from typing import Protocol
 from mclass_tf.aws import error_message
 from mclass_tf.errors import LeaseLostError
 from mclass_tf.rollout.client import EcsClient, Patience
-from mclass_tf.rollout.view import RolloutView
-from mclass_tf.rollout.watch import RolloutEnd, RolloutWatch
+from mclass_tf.rollout.view import View
+from mclass_tf.rollout.watch import RolloutEnd, Watch
 from mclass_tf.service import HookState, ServiceDeployment
 
 
-class InterruptChoice(enum.Enum):
+class Choice(enum.Enum):
     """What to do with a rollout after an interrupt. DETACH: the command ends, and ECS continues the rollout."""
 
     KEEP = "keep going"
@@ -44,20 +44,20 @@ def _leave_unanswered(_stage: str, _hook: HookState) -> None:
 
 
 def follow(
-    watch: RolloutWatch,
+    watch: Watch,
     client: EcsClient,
     *,
-    show: Callable[[RolloutView], None],
+    show: Callable[[View], None],
     interruption: Interruption,
-    on_interrupt: Callable[[], InterruptChoice],
+    on_interrupt: Callable[[], Choice],
     patience: Patience,
-    rollback_count: int | None = None,
+    reset_to: int | None = None,
     on_pause: OnPause = _leave_unanswered,
     on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
 ) -> RolloutEnd | None:
     """Return the end of the rollout; None if the user detaches.
 
-    `rollback_count` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
+    `reset_to` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
     `on_pause` is called once for each waiting hook. `on_look` gets the service deployment at every look; while it returns True,
     ECS is asked to roll back until it accepts.
     """
@@ -67,8 +67,8 @@ def follow(
         view = watch.look()
         if view is not None:
             show(view)
-        if rollback_count is not None and watch.is_rolling_back:
-            count, rollback_count = rollback_count, None
+        if reset_to is not None and watch.is_rolling_back:
+            count, reset_to = reset_to, None
             _set_desired_count(client, count, patience=patience)
         must_roll_back = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
@@ -78,11 +78,11 @@ def follow(
         _answer_pauses(client, watch, asked, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
-        choice = InterruptChoice.DETACH if interruption.is_final else on_interrupt()
+        choice = Choice.DETACH if interruption.is_final else on_interrupt()
         interruption.clear()
-        if choice is InterruptChoice.DETACH:
+        if choice is Choice.DETACH:
             return None
-        if choice is InterruptChoice.ROLL_BACK:
+        if choice is Choice.ROLL_BACK:
             _roll_back(client, watch, patience=patience)
 
 
@@ -92,13 +92,12 @@ def _set_desired_count(client: EcsClient, count: int, *, patience: Patience) -> 
 
 def _answer_pauses(
     client: EcsClient,
-    watch: RolloutWatch,
+    watch: Watch,
     asked: set[str],
     on_pause: OnPause,
     *,
     patience: Patience,
 ) -> None:
-    """Answer each new pause."""
     for hook in watch.pauses:
         if hook.id in asked:
             continue
@@ -108,7 +107,7 @@ def _answer_pauses(
             _answer(client, watch, hook.id, goes_on=goes_on, patience=patience)
 
 
-def _answer(client: EcsClient, watch: RolloutWatch, hook: str, *, goes_on: bool, patience: Patience) -> None:
+def _answer(client: EcsClient, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
     """Answer a pause; if ECS no longer accepts an answer, report that and keep watching."""
     try:
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
@@ -118,9 +117,7 @@ def _answer(client: EcsClient, watch: RolloutWatch, hook: str, *, goes_on: bool,
         patience.report(f"ECS does not take the answer: {error_message(error)}")
 
 
-def _roll_back(
-    client: EcsClient, watch: RolloutWatch, *, patience: Patience, reported: str | None = None
-) -> str:
+def _roll_back(client: EcsClient, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
     """Ask ECS to roll back; return "" or the reason of its refusal, reported unless it equals `reported`."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))

@@ -26,7 +26,7 @@ class DeploymentTasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutView:
+class View:
     """A rollout as it is now. `stage` is a short description, `status` ECS's own; `events` are new since the last view.
 
     `production` and `test` are the new version's per cent of that traffic, None if ECS shifts none. `elapsed` is in seconds
@@ -111,7 +111,6 @@ def baking_minutes(deployment: ServiceDeployment) -> int:
 
 
 def _rolling_stage(tasks: Sequence[DeploymentTasks]) -> str:
-    """Return the stage of a rolling update, which ECS does not name."""
     new = [each for each in tasks if each.is_new]
     running, healthy = sum(each.running for each in new), sum(each.healthy for each in new)
     if running < sum(each.desired for each in new):

@@ -12,14 +12,7 @@ from mclass_tf.aws import is_transient
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout.client import PATIENCE, EcsClient, next_pause, no_answer_error, retry_message
 from mclass_tf.rollout.start import StartedRollout
-from mclass_tf.rollout.view import (
-    DeploymentTasks,
-    RolloutReading,
-    RolloutView,
-    baking_minutes,
-    stage,
-    tasks_of,
-)
+from mclass_tf.rollout.view import DeploymentTasks, RolloutReading, View, baking_minutes, stage, tasks_of
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
 PAUSE = 0.5  # seconds between two looks
@@ -66,7 +59,7 @@ class _Progress:
     failures: int
 
 
-class RolloutWatch:
+class Watch:
     """Watches one rollout. `look` reads once and returns a changed view; `end` is set at the end.
 
     `speed` is the speed of the control plane's clock, 1 on AWS. `analysis` is the summary for each view, which the analyst
@@ -94,7 +87,7 @@ class RolloutWatch:
         self._at: tuple[str, float | None] | None = None
         self._at_since: float | None = None
         self._seen = set(started.seen)
-        self._shown: RolloutView | None = None
+        self._shown: View | None = None
         self._unanswered_since: float | None = None
         self._progress: _Progress | None = None
         self._progress_at = clock()
@@ -118,7 +111,7 @@ class RolloutWatch:
     def service_deployment_arn(self) -> str:
         return self._started.service_deployment_arn
 
-    def look(self) -> RolloutView | None:
+    def look(self) -> View | None:
         """Return the rollout if it changed since the last call, else None.
 
         Raises RolloutError if AWS has not answered for half a minute.
@@ -139,7 +132,7 @@ class RolloutWatch:
         )
         self.end = self._evaluate(snapshot, tasks, by)
         return self._changed(
-            RolloutView(
+            View(
                 stage=stage(snapshot.deployment, tasks),
                 status=snapshot.deployment.status,
                 tasks=tasks,
@@ -184,7 +177,6 @@ class RolloutWatch:
         )
 
     def _successor(self, snapshot: RolloutReading) -> ServiceDeployment | None:
-        """Return the later service deployment that superseded this one, if any."""
         own, primary = snapshot.deployment, snapshot.service.primary
         displaced = primary is not None and primary.task_definition_arn != self._started.task_definition_arn
         stopped = own.status in ("STOPPED", "STOP_REQUESTED")
@@ -234,16 +226,16 @@ class RolloutWatch:
         self.events += new
         return new
 
-    def _unanswered(self, error: Exception) -> RolloutView | None:
+    def _unanswered(self, error: Exception) -> View | None:
         now = self._clock()
         self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
         if now - self._unanswered_since >= PATIENCE:
             raise no_answer_error(error) from None
         self.pause = next_pause(self.pause)
-        last = self._shown or RolloutView(stage="", status="", tasks=(), events=(), elapsed=0.0)
+        last = self._shown or View(stage="", status="", tasks=(), events=(), elapsed=0.0)
         return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=retry_message(error)))
 
-    def _changed(self, view: RolloutView) -> RolloutView | None:
+    def _changed(self, view: View) -> View | None:
         before, self._shown = self._shown, view
         same = before is not None and replace(before, elapsed=view.elapsed, events=()) == view
         return None if same else view

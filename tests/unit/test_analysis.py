@@ -27,7 +27,7 @@ from mclass_tf.flows.deployer.analysis import Analyst, CloudWatchMetrics, Pace, 
 from mclass_tf.flows.deployer.deploy import Deployer, WatchOptions
 from mclass_tf.flows.history import PastAttempt
 from mclass_tf.ledger import Answered, Compared, Traffic
-from mclass_tf.rollout import Patience, RolloutOutcome, RolloutView, StartedRollout
+from mclass_tf.rollout import Patience, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, Revision, ServiceDeployment
 from mclass_tf.session import Session
 from tests.unit.fake_service import (
@@ -659,7 +659,7 @@ class Followed:
 
     errors: int
     is_compared: bool = True
-    shown: list[RolloutView] = field(default_factory=list)
+    shown: list[View] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -699,12 +699,12 @@ class Followed:
             at=time.monotonic(),
         )
         self.end = self.deployer.follow(
-            started, self.watching, self.attempt, rollback_count=None, is_compared=self.is_compared
+            started, self.watching, self.attempt, reset_to=None, is_compared=self.is_compared
         )
 
     def require_success(self) -> None:
         self.deployer.require_success(
-            self.end, self.watching, task_definition_arn=NEW, rollback_count=None, attempt=self.attempt
+            self.end, self.watching, task_definition_arn=NEW, reset_to=None, attempt=self.attempt
         )
 
 

@@ -286,7 +286,6 @@ class Analyst:
         )
 
     def _report_once(self, problem: str) -> None:
-        """Report a problem unless it was the last one reported."""
         if problem != self._reported:
             self.report(problem)
         self._reported = problem
@@ -298,7 +297,6 @@ def failure_of(comparison: Compared | None) -> str:
 
 
 def _inconclusive(reason: str, before: Compared | None) -> Compared:
-    """Return an inconclusive comparison with the figures read last."""
     new, old = (before.new, before.old) if before else (_NOTHING, _NOTHING)
     return Compared(verdict=INCONCLUSIVE, reason=reason, new=new, old=old)
 

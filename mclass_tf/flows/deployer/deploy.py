@@ -19,26 +19,16 @@ from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
-from mclass_tf.rollout import (
-    BeforeUpdate,
-    InterruptChoice,
-    Patience,
-    RolloutEnd,
-    RolloutOutcome,
-    RolloutView,
-    RolloutWatch,
-    ServiceUpdate,
-    StartedRollout,
-)
+from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
 
-Show = Callable[[RolloutView], None]
+Show = Callable[[View], None]
 """Shows each change of a rollout."""
 
-OnInterrupt = Callable[[], InterruptChoice]
+OnInterrupt = Callable[[], Choice]
 """Asks the user what to do; called once per interrupt. A second interrupt while it asks means DETACH."""
 
 # Time to start an image, and for ECS to take a step. The service's own grace period is added.
@@ -149,7 +139,7 @@ class Deployer:
             (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
         )
 
-    def start(self, order: ServiceUpdate) -> StartedRollout:
+    def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
@@ -164,19 +154,17 @@ class Deployer:
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
-        order = ServiceUpdate(
+        order = rollout.ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service),
         )
         started = rollout.start(self.ecs, order, patience=self.patience)
-        end = self.follow(started, watching, attempt, rollback_count=None)
-        self.require_success(
-            end, watching, task_definition_arn=service.task_definition_arn, rollback_count=None
-        )
+        end = self.follow(started, watching, attempt, reset_to=None)
+        self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
 
     def _on_look(
-        self, attempt: Attempt, watch: RolloutWatch, analyst: Analyst, deployment: ServiceDeployment
+        self, attempt: Attempt, watch: rollout.Watch, analyst: Analyst, deployment: ServiceDeployment
     ) -> bool:
         """Record the stage and compare the versions; return whether the rollout must be rolled back."""
         attempt.note_stage(deployment)
@@ -205,7 +193,7 @@ class Deployer:
         watching: WatchOptions,
         attempt: Attempt,
         *,
-        rollback_count: int | None,
+        reset_to: int | None,
         is_compared: bool = True,
     ) -> RolloutEnd:
         """Return the end of the rollout, good or bad; raise InterruptedByUserError if the user detached.
@@ -219,9 +207,7 @@ class Deployer:
             service_deployment=started.service_deployment_arn,
             task_definition=started.task_definition_arn,
         )
-        end = self._watched_end(
-            started, watching, attempt, rollback_count=rollback_count, is_compared=is_compared
-        )
+        end = self._watched_end(started, watching, attempt, reset_to=reset_to, is_compared=is_compared)
         if end is None:
             raise messages.detached(self.session.environment.name)
         if end.outcome not in (RolloutOutcome.STALLED, RolloutOutcome.SUPERSEDED):
@@ -234,12 +220,11 @@ class Deployer:
         watching: WatchOptions,
         attempt: Attempt,
         *,
-        rollback_count: int | None,
+        reset_to: int | None,
         is_compared: bool,
     ) -> RolloutEnd | None:
-        """Return the end of the rollout; None if the user detached."""
         pace, pauses = pace_of(self.session.cloud), self.pauses
-        watch = RolloutWatch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
+        watch = rollout.Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         user_stages = partial(pauses.user_stages, watching.pause_at, started)
         began = self.session.aws.now()
@@ -252,7 +237,7 @@ class Deployer:
                     interruption=interruption,
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
-                    rollback_count=rollback_count,
+                    reset_to=reset_to,
                     on_pause=partial(pauses.answer, attempt, user_stages),
                     on_look=partial(self._on_look, attempt, watch, analyst),
                 )
@@ -268,10 +253,10 @@ class Deployer:
         watching: WatchOptions,
         *,
         task_definition_arn: str,
-        rollback_count: int | None,
+        reset_to: int | None,
         attempt: Attempt | None = None,
     ) -> None:
-        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `rollback_count`.
+        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `reset_to`.
 
         A failed smoke test or analysis of `attempt` is the cause, if there is one.
         """
@@ -290,7 +275,7 @@ class Deployer:
         if end.outcome is RolloutOutcome.SUPERSEDED:
             raise self._superseded(end)
         error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
-        raise error if rollback_count is None else self._with_restored_count(error, rollback_count)
+        raise error if reset_to is None else self._with_restored_count(error, reset_to)
 
     def _with_restored_count(self, error: RolloutError, count: int) -> RolloutError:
         """Restore the desired count; return the error extended by the result."""

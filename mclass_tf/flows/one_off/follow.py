@@ -119,7 +119,6 @@ class Follower:
             report(f"ECS does not stop it: {error_message(error)}")
 
     def _show_log(self) -> int:
-        """Show new lines; return their number."""
         number = 0
         for line in self._reader.read() if self._reader is not None else ():
             number += 1

@@ -205,7 +205,6 @@ def _running(plan: KillPlan, project: Path, *words: str) -> Iterator[_Command]:
 
 
 def _run(plan: KillPlan, project: Path, *words: str) -> _CommandResult:
-    """Run a command to its end while the load continues."""
     with _running(plan, project, *words) as command:
         plan.wait(_ENDS_WITHIN, lambda: command.process.poll() is not None)
         if command.process.poll() is None:

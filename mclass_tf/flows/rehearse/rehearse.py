@@ -87,7 +87,6 @@ def rehearse(
 
 
 def _with_strategy(session: Session, name: str | None) -> Session:
-    """Return the session with that strategy instead of its environment's."""
     before = session.environment.release
     if name is None or name == before.strategy.name:
         return session
@@ -96,7 +95,6 @@ def _with_strategy(session: Session, name: str | None) -> Session:
 
 
 def _require_shift(session: Session, scenario: Scenario) -> None:
-    """Raise UsageError if the scenario needs traffic shifts and the strategy is rolling."""
     if scenario.shifts and not session.environment.release.strategy.shifts:
         raise UsageError(
             f"{scenario.name} needs a strategy that shifts traffic: in a rolling release a new version is not tested before it "

@@ -53,7 +53,6 @@ def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Run:
 
 
 def _under_traffic(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Rehearsal:
-    """Bring the new version into service under load, and return the observations."""
     plan = load_plan(scene)
     # boto3 clients must not be created in two threads at once.
     recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
@@ -82,7 +81,6 @@ class _Observation:
 def _observe(
     scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
 ) -> _Observation:
-    """Send the whole load, from before the release until after it."""
     # A scenario may need a slower load than requested: keep its duration.
     enough = scene.request.total * plan.rate / scene.request.rate
     incidents: list[Incident] = []
@@ -148,7 +146,6 @@ def _rehearsal(
 def _perform(
     scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
 ) -> tuple[Release | None, Killed | None]:
-    """Perform the release, the release with a kill, or the scenario's own event."""
     if scene.request.fault == KILLED:
         return _release_killed(scene, load, stage, recorder, old=old, new=new)
     if scene.scenario.releases:
@@ -252,7 +249,6 @@ def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment
 
 
 def _requests_by_group(scene: Scene) -> Mapping[str, int]:
-    """Return the number of requests that the production listener has sent to each target group."""
     rule = scene.outputs["production_listener_rule_arn"]
     listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
     return scene.instrument.requests(listener_arn=listener)

@@ -28,7 +28,7 @@ from mclass_tf.errors import MclassError, ServiceEvent
 from mclass_tf.flows import Difference, PastAttempt, ServiceStatus
 from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
-from mclass_tf.rollout import DeploymentTasks, RolloutView
+from mclass_tf.rollout import DeploymentTasks, View
 from mclass_tf.session import Session
 from mclass_tf.verify import Result, Status, VerifyReport
 
@@ -164,7 +164,7 @@ def test_a_hostile_event_or_stage_of_a_rollout_forges_no_line(width: int | None)
         tasks = DeploymentTasks(
             task_definition_arn=text, is_new=True, desired=1, pending=0, running=1, failed=0, healthy=1
         )
-        view = RolloutView(
+        view = View(
             stage=text,
             status="IN_PROGRESS",
             tasks=(tasks,),
@@ -281,7 +281,7 @@ def test_a_line_of_hangul_that_the_terminal_would_wrap_is_cut() -> None:
     stream = io.StringIO()
 
     Live(stream, width=30).show(
-        RolloutView(stage="배포" * 30, status="IN_PROGRESS", tasks=(), events=(), elapsed=1.0)
+        View(stage="배포" * 30, status="IN_PROGRESS", tasks=(), events=(), elapsed=1.0)
     )
 
     (line,) = stream.getvalue().splitlines()

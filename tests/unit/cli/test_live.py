@@ -6,7 +6,7 @@ import io
 from dataclasses import replace
 
 from mclass_tf.cli.live import Live, block
-from mclass_tf.rollout import DeploymentTasks, RolloutView
+from mclass_tf.rollout import DeploymentTasks, View
 from tests.unit.fake_service import NEW, OLD, event
 
 UP = "\x1b[1A\x1b[2K"
@@ -24,7 +24,7 @@ def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int
     )
 
 
-VIEW = RolloutView(
+VIEW = View(
     stage="starting new tasks",
     status="IN_PROGRESS",
     tasks=(tasks(NEW, running=1, healthy=0, pending=1, failed=1), tasks(OLD, running=2, healthy=2)),
@@ -33,7 +33,7 @@ VIEW = RolloutView(
 )
 
 
-def shown(*views: RolloutView, width: int | None) -> str:
+def shown(*views: View, width: int | None) -> str:
     stream = io.StringIO()
     live = Live(stream, width=width)
     for view in views:

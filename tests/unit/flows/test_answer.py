@@ -22,7 +22,7 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.rollback import request_rollback
 from mclass_tf.ledger import Smoke
-from mclass_tf.rollout import Patience, RolloutWatch, StartedRollout
+from mclass_tf.rollout import Patience, StartedRollout, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 from tests.unit.fake_service import (
@@ -238,7 +238,7 @@ def test_the_view_says_that_it_is_paused() -> None:
     started = StartedRollout(
         service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
     )
-    watch = RolloutWatch(fake, started, stall_after=60, clock=Clock())
+    watch = Watch(fake, started, stall_after=60, clock=Clock())
 
     view = watch.look()
     assert view is not None
@@ -255,7 +255,7 @@ def test_to_wait_for_an_answer_is_no_stall() -> None:
     started = StartedRollout(
         service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
     )
-    watch = RolloutWatch(fake, started, stall_after=60, clock=clock)
+    watch = Watch(fake, started, stall_after=60, clock=clock)
 
     for _ in range(3):
         watch.look()

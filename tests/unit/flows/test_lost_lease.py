@@ -23,9 +23,9 @@ from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.release import ReleaseRequest, plan_apply_and_roll_out
 from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.lease import LIFETIME, Holder
-from mclass_tf.rollout import InterruptChoice, Patience, RolloutOutcome, ServiceUpdate
+from mclass_tf.rollout import Choice, Patience, RolloutOutcome, ServiceUpdate
 from mclass_tf.rollout.follow import follow
-from mclass_tf.rollout.watch import RolloutWatch
+from mclass_tf.rollout.watch import Watch
 from mclass_tf.service import Ecs
 from tests.unit.fake_service import (
     BEGAN,
@@ -160,7 +160,7 @@ def test_why_a_rollout_failed_is_told_also_where_the_lease_is_lost_by_then() -> 
         work.is_lost()
         with pytest.raises(RolledBackError) as caught:
             deployer.require_success(
-                end(RolloutOutcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, rollback_count=0
+                end(RolloutOutcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, reset_to=0
             )
 
     assert "the service was not set back to 0 tasks" in caught.value.message
@@ -178,11 +178,11 @@ def test_who_wants_a_rollout_back_is_told_that_the_lease_is_lost() -> None:
         work.is_lost()
         with pytest.raises(LeaseLostError):
             follow(
-                RolloutWatch(cast("Any", ecs), started, stall_after=60.0, clock=work.clock),
+                Watch(cast("Any", ecs), started, stall_after=60.0, clock=work.clock),
                 cast("Any", ecs),
                 show=lambda _: None,
                 interruption=cast("Any", interruption),
-                on_interrupt=lambda: InterruptChoice.ROLL_BACK,
+                on_interrupt=lambda: Choice.ROLL_BACK,
                 patience=deployer.patience,
             )
 

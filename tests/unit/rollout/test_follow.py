@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from mclass_tf.rollout import (
-    InterruptChoice,
+    Choice,
     Patience,
     RolloutEnd,
     RolloutOutcome,
-    RolloutView,
-    RolloutWatch,
     StartedRollout,
+    View,
+    Watch,
     follow,
 )
 from mclass_tf.service import HookState
@@ -45,11 +45,11 @@ class Interruptions:
 
 
 class Asked:
-    def __init__(self, *answers: InterruptChoice) -> None:
+    def __init__(self, *answers: Choice) -> None:
         self._answers = list(answers)
         self.times = 0
 
-    def __call__(self) -> InterruptChoice:
+    def __call__(self) -> Choice:
         self.times += 1
         return self._answers.pop(0)
 
@@ -59,23 +59,23 @@ def followed(
     interruptions: Interruptions,
     asked: Asked,
     *,
-    rollback_count: int | None = None,
+    reset_to: int | None = None,
     is_worse: bool = False,
 ) -> tuple[RolloutEnd | None, list[str]]:
     told: list[str] = []
-    shown: list[RolloutView] = []
+    shown: list[View] = []
     clock = Clock()
     started = StartedRollout(
         service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
     )
     end = follow(
-        RolloutWatch(ecs, started, stall_after=1000, clock=clock),
+        Watch(ecs, started, stall_after=1000, clock=clock),
         ecs,
         show=shown.append,
         interruption=interruptions,
         on_interrupt=asked,
         patience=Patience(report=told.append, clock=clock, wait=clock.wait),
-        rollback_count=rollback_count,
+        reset_to=reset_to,
         on_look=lambda _: is_worse,
     )
     assert shown
@@ -99,7 +99,7 @@ def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
 
 def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
     interruptions = Interruptions(2, on_wait=ends(ecs, "SUCCESSFUL", at=4))
-    asked = Asked(InterruptChoice.KEEP)
+    asked = Asked(Choice.KEEP)
 
     end, _ = followed(ecs, interruptions, asked)
 
@@ -113,7 +113,7 @@ def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> 
     ecs.on_change = lambda: ecs.becomes("ROLLBACK_REQUESTED")
     interruptions = Interruptions(1, on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=3))
 
-    end, _ = followed(ecs, interruptions, Asked(InterruptChoice.ROLL_BACK))
+    end, _ = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
 
     assert end is not None
     assert end.outcome is RolloutOutcome.ROLLED_BACK
@@ -127,7 +127,7 @@ def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: 
     ecs.on_change = refuse
     interruptions = Interruptions(1, on_wait=ends(ecs, "SUCCESSFUL", at=2))
 
-    end, told = followed(ecs, interruptions, Asked(InterruptChoice.ROLL_BACK))
+    end, told = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
 
     assert end is not None
     assert end.outcome is RolloutOutcome.SUCCEEDED
@@ -160,14 +160,14 @@ def test_what_has_ended_is_not_taken_back(ecs: FakeEcs) -> None:
 
 
 def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:
-    end, _ = followed(ecs, Interruptions(1), Asked(InterruptChoice.DETACH))
+    end, _ = followed(ecs, Interruptions(1), Asked(Choice.DETACH))
 
     assert end is None
     assert ecs.calls == []
 
 
 def test_who_is_told_to_end_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
-    asked = Asked(InterruptChoice.KEEP)
+    asked = Asked(Choice.KEEP)
 
     end, _ = followed(ecs, Interruptions(1, final=True), asked)
 
@@ -179,7 +179,7 @@ def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_on
     statuses = {1: "ROLLBACK_REQUESTED", 2: "ROLLBACK_IN_PROGRESS", 4: "ROLLBACK_SUCCESSFUL"}
     interruptions = Interruptions(on_wait=lambda n: ecs.becomes(statuses.get(n, ecs.own.status)))
 
-    end, _ = followed(ecs, interruptions, Asked(), rollback_count=0)
+    end, _ = followed(ecs, interruptions, Asked(), reset_to=0)
 
     assert end is not None
     assert ecs.calls == [("update", None, 0, False)]
@@ -196,7 +196,7 @@ def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -
         return goes_on
 
     follow(
-        RolloutWatch(
+        Watch(
             ecs,
             StartedRollout(
                 service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import RolloutOutcome, RolloutWatch, StartedRollout
+from mclass_tf.rollout import RolloutOutcome, StartedRollout, Watch
 from mclass_tf.service import ServiceDeployment
 from tests.unit.fake_service import (
     NEW,
@@ -38,8 +38,8 @@ def started(*seen: str) -> StartedRollout:
     )
 
 
-def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> RolloutWatch:
-    return RolloutWatch(ecs, started(*seen), stall_after=stall_after, clock=clock)
+def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> Watch:
+    return Watch(ecs, started(*seen), stall_after=stall_after, clock=clock)
 
 
 def test_a_view_tells_the_tasks_of_each_revision_and_which_of_them_are_healthy_targets() -> None:
@@ -318,7 +318,7 @@ def at(stage: str, *, production: float = 100.0, status: str = "IN_PROGRESS") ->
     )
 
 
-def left(ecs: FakeEcs, seen: RolloutWatch, deployment: ServiceDeployment) -> float | None:
+def left(ecs: FakeEcs, seen: Watch, deployment: ServiceDeployment) -> float | None:
     """Look at it, and return what is left as far as that has changed."""
     ecs.own = deployment
     view = seen.look()
@@ -328,7 +328,7 @@ def left(ecs: FakeEcs, seen: RolloutWatch, deployment: ServiceDeployment) -> flo
 @pytest.mark.parametrize(("speed", "after"), [(1.0, 285.0), (10.0, 150.0)])
 def test_the_bake_time_that_is_left_is_counted_down_in_seconds_of_awss(speed: float, after: float) -> None:
     ecs, clock = FakeEcs(DONE), Clock()
-    seen = RolloutWatch(ecs, started(), stall_after=1000, speed=speed, clock=clock)
+    seen = Watch(ecs, started(), stall_after=1000, speed=speed, clock=clock)
 
     assert left(ecs, seen, at("POST_PRODUCTION_TRAFFIC_SHIFT")) is None
     assert left(ecs, seen, at("BAKE_TIME")) == 300

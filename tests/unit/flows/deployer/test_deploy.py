@@ -106,11 +106,11 @@ def end(outcome: RolloutOutcome, *, by: Any = None) -> RolloutEnd:
 
 
 def failed(
-    ecs: FakeEcs, outcome: RolloutOutcome, *, rollback_count: int | None = None, by: Any = None
+    ecs: FakeEcs, outcome: RolloutOutcome, *, reset_to: int | None = None, by: Any = None
 ) -> RolloutError:
     with pytest.raises(RolloutError) as caught:
         deployer(ecs).require_success(
-            end(outcome, by=by), WATCHING, task_definition_arn=NEW, rollback_count=rollback_count
+            end(outcome, by=by), WATCHING, task_definition_arn=NEW, reset_to=reset_to
         )
     assert caught.value.exit_code == 6
     assert caught.value.cause
@@ -147,9 +147,7 @@ def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
 def test_who_has_superseded_it_is_named() -> None:
     ecs = FakeEcs(RUNNING_OLD, revisions={"revision/later": OTHER})
 
-    error = failed(
-        ecs, RolloutOutcome.SUPERSEDED, rollback_count=0, by=service_deployment("later", seconds=5)
-    )
+    error = failed(ecs, RolloutOutcome.SUPERSEDED, reset_to=0, by=service_deployment("later", seconds=5))
 
     assert type(error) is SupersededError
     assert "mclass-task:3 was deployed meanwhile" in error.cause
@@ -168,7 +166,7 @@ def test_a_deployment_of_others_that_has_our_pause_is_told_so() -> None:
 def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
     ecs = FakeEcs(RUNNING_OLD)
 
-    error = failed(ecs, RolloutOutcome.STALLED, rollback_count=0)
+    error = failed(ecs, RolloutOutcome.STALLED, reset_to=0)
 
     assert error.message.endswith("; the service is back at 0 tasks")
     assert ecs.calls == [("update", None, 0, False)]
@@ -184,7 +182,7 @@ def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
             end(RolloutOutcome.SUCCEEDED),
             WATCHING,
             task_definition_arn=NEW,
-            rollback_count=None,
+            reset_to=None,
             attempt=attempt,
         )
     attempt.failed(caught.value)
@@ -209,7 +207,7 @@ def test_a_throttled_question_about_a_task_definition_is_asked_again() -> None:
 
 def test_success_is_no_error() -> None:
     deployer(FakeEcs(RUNNING_OLD)).require_success(
-        end(RolloutOutcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, rollback_count=0
+        end(RolloutOutcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, reset_to=0
     )
 
 
@@ -254,11 +252,11 @@ def test_a_deployment_of_what_was_applied_is_taken_up_and_not_started_again() ->
     current = service_deployment()
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
 
-    begun, rollback_count = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, reset_to = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn == current.arn
     assert ecs.calls == []
-    assert rollback_count == 0, "it came from nothing that could run"
+    assert reset_to == 0, "it came from nothing that could run"
 
 
 def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
@@ -266,11 +264,11 @@ def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
     ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
     ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
 
-    begun, rollback_count = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, reset_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn.endswith("/own")
     assert ecs.calls == [("update", NEW, None, False)]
-    assert rollback_count is None
+    assert reset_to is None
 
 
 def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:
@@ -287,10 +285,10 @@ def test_a_service_at_0_is_raised_and_goes_back_to_0_should_it_fail() -> None:
     ecs = WithImages(EMPTY)
     ecs.on_change = lambda: ecs.listed.append(service_deployment())
 
-    _, rollback_count = start_or_adopt(deployer(ecs), None, service=EMPTY, before=EMPTY)
+    _, reset_to = start_or_adopt(deployer(ecs), None, service=EMPTY, before=EMPTY)
 
     assert ecs.calls == [("update", NEW, 2, False)]
-    assert rollback_count == 0
+    assert reset_to == 0
 
 
 @pytest.mark.parametrize(
@@ -309,7 +307,7 @@ def test_a_service_runs_what_its_primary_deployment_has_completed(*, found: Any,
 
 
 def test_the_rollouts_package_gives_what_callers_need() -> None:
-    assert rollout.InterruptChoice.DETACH is flows.InterruptChoice.DETACH
+    assert rollout.Choice.DETACH is flows.Choice.DETACH
 
 
 def test_what_did_worse_is_no_better_for_being_released_again() -> None:
