@@ -1,4 +1,4 @@
-"""The image of a promotion is copied while Terraform plans: nothing is applied without it, and what fails ends it."""
+"""The image of a promotion is copied while Terraform plans. Nothing is applied without it, and any failure stops the copy."""
 
 from __future__ import annotations
 

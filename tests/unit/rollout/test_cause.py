@@ -1,4 +1,4 @@
-"""Why a rollout failed is told in one sentence, with what to do next."""
+"""The cause of a failed rollout is one sentence, with a hint on what to do next."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_stopped_task_tells_the_cause(stopped: Task, sentence: str, hint: str)
     assert "\n" not in found.sentence
 
 
-def test_what_most_tasks_died_of_counts() -> None:
+def test_the_most_frequent_cause_counts() -> None:
     crash = "Essential container in task exited"
     stopped = [task(str(n), stopped_reason=crash, exit_code=3) for n in range(3)]
 

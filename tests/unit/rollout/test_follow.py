@@ -1,4 +1,4 @@
-"""What becomes of a rollout when its user interrupts, and of a first release when ECS rolls back."""
+"""The effects of an interrupt on a rollout, and of ECS's rollback on a first release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAITING = HookState(id="hook", kind="PAUSE", status="AWAITING_ACTION")
 
 
 class Interruptions:
-    """Interrupts at the waits of these numbers, counted from 1; moves the clock meanwhile."""
+    """Interrupts at the waits with these numbers, from 1, and moves the clock."""
 
     def __init__(
         self, *at: int, final: bool = False, on_wait: Callable[[int], None] = lambda _: None
@@ -88,7 +88,7 @@ def ecs() -> FakeEcs:
 
 
 def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
-    """Let the rollout end at that wait."""
+    """End the rollout at that wait."""
 
     def on_wait(number: int) -> None:
         if number == at:
@@ -97,7 +97,7 @@ def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
     return on_wait
 
 
-def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
+def test_after_an_interrupt_a_user_who_keeps_watching_sees_the_end(ecs: FakeEcs) -> None:
     interruptions = Interruptions(2, on_wait=ends(ecs, "SUCCESSFUL", at=4))
     asked = Asked(Choice.KEEP)
 
@@ -109,7 +109,7 @@ def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
     assert ecs.calls == []
 
 
-def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> None:
+def test_after_an_interrupt_a_rollback_is_left_to_ecs_and_followed(ecs: FakeEcs) -> None:
     ecs.on_change = lambda: ecs.becomes("ROLLBACK_REQUESTED")
     interruptions = Interruptions(1, on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=3))
 
@@ -120,7 +120,7 @@ def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> 
     assert ecs.calls == [("roll back", service_deployment().arn)]
 
 
-def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: FakeEcs) -> None:
+def test_a_rollback_that_ecs_refuses_is_reported_and_the_rollout_is_still_watched(ecs: FakeEcs) -> None:
     def refuse() -> None:
         raise denied("StopServiceDeployment")
 
@@ -134,7 +134,7 @@ def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: 
     assert told == ["ECS does not roll it back: not yours"]
 
 
-def test_what_does_worse_is_taken_back_as_soon_as_ecs_does_it_and_then_no_more(ecs: FakeEcs) -> None:
+def test_the_rollback_of_a_worse_version_is_requested_until_ecs_accepts(ecs: FakeEcs) -> None:
     def refuse_twice() -> None:
         if len(ecs.calls) < 3:
             raise denied("StopServiceDeployment")
@@ -159,14 +159,14 @@ def test_what_has_ended_is_not_taken_back(ecs: FakeEcs) -> None:
     assert ecs.calls == []
 
 
-def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:
+def test_detaching_changes_nothing(ecs: FakeEcs) -> None:
     end, _ = followed(ecs, Interruptions(1), Asked(Choice.DETACH))
 
     assert end is None
     assert ecs.calls == []
 
 
-def test_who_is_told_to_end_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
+def test_a_command_ended_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
     asked = Asked(Choice.KEEP)
 
     end, _ = followed(ecs, Interruptions(1, final=True), asked)

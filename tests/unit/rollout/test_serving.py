@@ -1,4 +1,4 @@
-"""That ECS is done is not taken for success: the released revision alone must serve."""
+"""ECS's success is not enough: only the released revision may serve."""
 
 from __future__ import annotations
 

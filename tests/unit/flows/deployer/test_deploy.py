@@ -1,4 +1,4 @@
-"""What a release decides: what it starts, takes up or refuses, and what it says when the rollout does not succeed."""
+"""The decisions of a release: what it starts, adopts or refuses, and the errors of unsuccessful rollouts."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FakeScaling:
 
 
 class WithImages(FakeEcs):
-    """A fake that also knows the images of task definitions: the old one is the one before any image."""
+    """A fake ECS with the images of task definitions; the old one has the placeholder."""
 
     def task_definition(self, reference: str) -> Mapping[str, Any]:
         digest = verify.PLACEHOLDER if reference == OLD else DIGEST
@@ -127,7 +127,7 @@ def failed(
         (RolloutOutcome.STALLED, StalledError, "nothing has moved in dev for 60 s"),
     ],
 )
-def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
+def test_each_unsuccessful_end_is_its_own_error_with_cause_and_next_step(
     outcome: RolloutOutcome, kind: type[RolloutError], told: str
 ) -> None:
     ecs = FakeEcs(RUNNING_OLD)
@@ -144,7 +144,7 @@ def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
     assert ecs.calls == []
 
 
-def test_who_has_superseded_it_is_named() -> None:
+def test_the_superseding_deployment_is_named() -> None:
     ecs = FakeEcs(RUNNING_OLD, revisions={"revision/later": OTHER})
 
     error = failed(ecs, RolloutOutcome.SUPERSEDED, reset_to=0, by=service_deployment("later", seconds=5))
@@ -154,7 +154,7 @@ def test_who_has_superseded_it_is_named() -> None:
     assert ecs.calls == [], "the service is theirs now"
 
 
-def test_a_deployment_of_others_that_has_our_pause_is_told_so() -> None:
+def test_somebody_elses_deployment_that_inherits_our_pause_is_reported() -> None:
     paused = {"lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}]}
     ecs = FakeEcs(replace(RUNNING_OLD, configuration=paused), revisions={"revision/later": OTHER})
 
@@ -243,12 +243,12 @@ def test_somebody_elses_deployment_is_refused(revision: str, status: str, digest
     assert "`rollback dev`" in caught.value.hint
 
 
-def test_a_deployment_of_the_same_image_is_free_to_be_taken_up() -> None:
+def test_a_deployment_of_the_same_image_may_be_adopted() -> None:
     current = service_deployment()
     require_free(deployer(FakeEcs(RUNNING_OLD, own=current, listed=[current])), DIGEST)
 
 
-def test_a_deployment_of_what_was_applied_is_taken_up_and_not_started_again() -> None:
+def test_a_deployment_of_what_was_applied_is_adopted_and_not_started_again() -> None:
     current = service_deployment()
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
 

@@ -1,4 +1,4 @@
-"""A one-off task: what is registered for it, how it is followed to its end, and what is left of it; against a fake ECS."""
+"""One-off tasks on a fake ECS: their task definition, how they are followed to their end, and what remains."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ STOPPED_BY_USER = task("STOPPED", exit_code=0, stop_code="UserInitiated", reason
 
 @dataclass
 class FakeEcs:
-    """ECS with one task: each look takes the next of `looks`, the last of them again and again; None: unknown.
+    """A fake ECS with one task. Each look returns the next of `looks`, and then the last one repeatedly; None: unknown task.
 
     `on_stop` is what the task becomes when it is told to stop; `troubles` are raised by the next calls, in their order.
     """
@@ -170,7 +170,7 @@ class FakeEcs:
 
 
 class FakeLogs:
-    """A stream: `pages` are what each read that is not at its end yields; None: there is no stream yet."""
+    """A log stream: each read yields the next of `pages`; None: the stream does not exist yet."""
 
     def __init__(self, *pages: list[str] | None, retry_message: Exception | None = None) -> None:
         self.pages = list(pages)
@@ -197,7 +197,7 @@ class FakeLogs:
 
 
 class Interruption:
-    """Interrupts at the wait of that number, from 1; 0: never."""
+    """Interrupts at the wait with that number, from 1; 0: never."""
 
     is_final = False
 
@@ -217,7 +217,7 @@ class Interruption:
 
 @dataclass
 class World:
-    """A deployer over the fakes, and what was reported and shown."""
+    """A deployer on the fakes, with the reported and shown lines."""
 
     ecs: FakeEcs = field(default_factory=FakeEcs)
     logs: FakeLogs = field(default_factory=FakeLogs)
@@ -266,7 +266,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def never_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let time go by on the fakes' clock also where a command waits for an interrupt of its own process."""
+    """Advance the fakes' clock when a command waits for an interrupt of its own process."""
     for module in (one_off, before):
         monkeypatch.setattr(module, "deferred_interrupts", lambda: nullcontext(Interruption(CLOCK)))
 
@@ -373,7 +373,7 @@ def test_each_line_of_a_log_is_read_once_from_the_first_on() -> None:
     assert told == []
 
 
-def test_a_log_that_may_not_be_read_is_told_once() -> None:
+def test_a_log_that_may_not_be_read_is_reported_once() -> None:
     told: list[str] = []
     log = reader(FakeLogs(retry_message=denied("GetLogEvents")), told)
 
@@ -422,7 +422,7 @@ def test_a_command_that_ends_as_it_is_interrupted_is_interrupted_all_the_same() 
     assert isinstance(world.follow(at=1).error, InterruptedByUserError)
 
 
-def test_a_task_that_may_not_be_stopped_is_told_and_watched_to_its_end() -> None:
+def test_a_task_that_may_not_be_stopped_is_reported_and_watched_to_its_end() -> None:
     world = World(FakeEcs([task(), task(), ended(0)]))
     world.ecs.stop_task = _refused  # type: ignore[method-assign]
 
@@ -483,14 +483,14 @@ def test_a_task_that_ecs_does_not_know_yet_is_waited_for_and_not_for_ever() -> N
         World(FakeEcs([None])).follow()
 
 
-def test_throttling_is_borne_with_and_told() -> None:
+def test_throttling_is_retried_and_reported() -> None:
     world = World(FakeEcs(troubles=[throttled(), throttled()]))
 
     assert world.follow().exit_code == 0
     assert sum("asking again" in line for line in world.told) == 2
 
 
-def test_aws_that_never_answers_ends_it_and_says_that_the_task_may_go_on() -> None:
+def test_aws_that_never_answers_ends_the_command_and_says_that_the_task_may_still_run() -> None:
     world = World(FakeEcs(troubles=[throttled() for _ in range(100)]))
 
     with pytest.raises(OneOffError, match="may go on") as caught:
@@ -545,7 +545,7 @@ def test_a_task_that_ecs_does_not_take_tells_why_and_leaves_no_revision() -> Non
     assert world.ecs.calls == [("deregister", ONE_OFF)]
 
 
-def test_a_revision_that_may_not_be_registered_is_told_in_awss_words() -> None:
+def test_a_revision_that_may_not_be_registered_is_reported_with_awss_reason() -> None:
     finished = World(FakeEcs(troubles=[denied("RegisterTaskDefinition")])).run()
 
     assert isinstance(finished.error, OneOffError)
@@ -561,7 +561,7 @@ def test_the_revision_is_deregistered_when_it_goes_wrong_on_the_way() -> None:
     assert world.ecs.calls == [("deregister", ONE_OFF)]
 
 
-def test_a_revision_that_cannot_be_deregistered_is_told_and_hides_nothing() -> None:
+def test_a_revision_that_cannot_be_deregistered_is_reported_and_hides_nothing() -> None:
     world = World()
     world.ecs.deregister = _denied  # type: ignore[method-assign]
 
@@ -659,7 +659,7 @@ def test_a_command_that_does_not_start_ends_the_release_too() -> None:
     assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
 
 
-def test_a_command_that_is_lost_sight_of_is_noted_as_not_ended() -> None:
+def test_a_command_that_aws_no_longer_reports_is_recorded_as_not_ended() -> None:
     world = World(FakeEcs([None]), before=("date",))
     made = attempt()
 
@@ -695,7 +695,7 @@ def test_without_commands_nothing_is_asked() -> None:
     ("revision", "status", "expected"),
     [(NEW, "IN_PROGRESS", True), (OLD, "IN_PROGRESS", False), (OLD, "ROLLBACK_IN_PROGRESS", False)],
 )
-def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
+def test_a_rollout_under_way_is_adopted_but_not_that_of_the_apply(
     *, revision: str, status: str, expected: bool
 ) -> None:
     running_old = service(deployment(OLD, status="PRIMARY"))
@@ -713,7 +713,7 @@ def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
 
 
 class Wire:
-    """Answers calls of ECS, and keeps what was asked."""
+    """Answers ECS calls, and records them."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -728,7 +728,7 @@ def ecs(wire: Wire) -> Ecs:
     return Ecs(cast("Any", wire), cluster="mclass-cluster", name="mclass-service")
 
 
-def test_a_services_placement_is_told_in_run_tasks_words() -> None:
+def test_a_services_placement_has_the_format_of_run_task() -> None:
     network = {"awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "DISABLED"}}
     described = {
         "serviceName": "mclass-service",
