@@ -34,7 +34,7 @@ _RATE, _SENDERS = 60, 4
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """dev in a copy of this project, released by canary."""
+    """Dev in a copy of this project, released by canary."""
     project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("analysis"), project=project) as commands:
         yield Dev(commands, snapshots.versions())

@@ -23,7 +23,7 @@ WAITING = "import time; print('waiting', flush=True); time.sleep(600)"
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """dev in a copy of this project, at ten times the speed of AWS."""
+    """Dev in a copy of this project, at ten times the speed of AWS."""
     project = copied_project(tmp_path_factory.mktemp("project"))
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("one_off"), project=project) as commands:
         yield Dev(commands, snapshots.versions())

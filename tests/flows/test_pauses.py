@@ -28,7 +28,7 @@ _AFTER_TEST, _BEFORE_PRODUCTION = "post-test-traffic-shift", "pre-production-tra
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """dev in a copy of this project, released blue/green, with version 1.0.0 serving."""
+    """Dev in a copy of this project, released blue/green, with version 1.0.0 serving."""
     project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("pauses"), project=project) as commands:
         yield Dev(commands, snapshots.versions())

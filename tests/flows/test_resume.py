@@ -35,7 +35,7 @@ _STATE_LOCK = "mclass/terraform.tfstate.tflock"
 
 @pytest.fixture
 def dev(snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
-    """dev in a copy of this project, released by canaries; one for each test."""
+    """Dev in a copy of this project, released by canaries; one for each test."""
     project = copied_project(tmp_path / "project", _RELEASE)
     with snapshots.started(SHIFTING, home=tmp_path / "home", project=project, speed=20) as commands:
         yield Dev(commands, snapshots.versions())

@@ -27,7 +27,7 @@ _SETTINGS = {
 
 @pytest.fixture
 def dev(request: pytest.FixtureRequest, snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
-    """dev in a copy of this project, with version 1.0.0 serving, or the snapshot `SHIFTING` if the test asks for it."""
+    """Dev in a copy of this project, with version 1.0.0 serving, or the snapshot `SHIFTING` if the test asks for it."""
     project = copied_project(tmp_path / "project")
     snapshot = getattr(request, "param", RELEASED)
     with snapshots.started(snapshot, home=tmp_path / "home", project=project) as commands:
