@@ -141,7 +141,7 @@ def _nothing_under_way(deployer: Deployer) -> NothingToAnswerError:
         f"no rollout is under way in {name}; nothing was changed",
         hint=Hint(
             ("history", name),
-            " tells what the last one came to; ",
+            " shows how the last one ended; ",
             ("rollback", name),
             " goes back to the release before",
         ),
@@ -162,12 +162,12 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
     if problem:
         name = session.environment.name
         raise VerificationError(
-            f"the smoke test failed: {problem}; the rollout in {name} was not told to go on",
+            f"the smoke test failed: {problem}; the rollout in {name} was not continued",
             hint=Hint(
                 ("abort", name),
                 " takes it back; ",
                 ("continue", name, "--skip-smoke"),
-                " goes on all the same",
+                " continues it all the same",
             ),
         )
 

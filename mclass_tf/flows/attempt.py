@@ -203,9 +203,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
                 if not is_reported:
                     is_reported = True
-                    self._report(
-                        f"the ledger does not take what is done meanwhile; the release goes on: {error}"
-                    )
+                    self._report(f"the ledger cannot be written meanwhile; the release goes on: {error}")
             else:
                 number += 1
 

@@ -110,7 +110,7 @@ def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str
         name = deployer.session.environment.name
         raise PromotionRefusedError(
             f"{name} does not serve {digest} with all its tasks: {error.cause}",
-            hint=Hint(("status", name), " shows what runs; release there again once it is mended"),
+            hint=Hint(("status", name), " shows what runs; release there again once it is fixed"),
             digest=digest,
         ) from None
 

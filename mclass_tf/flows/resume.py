@@ -69,7 +69,7 @@ def resume(
         name = session.environment.name
         record = resumable_attempt(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
-        session.report(f"going on with {_summary(record)}")
+        session.report(f"resuming {_summary(record)}")
         if record.begun.command not in _FORWARD:
             if pause_at:
                 raise UsageError(

@@ -83,7 +83,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
             ("status", name),
             "; ",
             ("release", name, "--resume"),
-            " goes on with one that was cut off, ",
+            " resumes one that was cut off, ",
             ("abort", name),
             " takes it back, ",
             ("rollback", name, "--to", "TASK_DEFINITION"),

@@ -179,7 +179,7 @@ def require_clean(
         counted = ", ".join(f"{count} {severity}" for severity, count in bad.items())
         raise _refused(
             f"the scan of {image} has findings of {settings.refuse_findings} or above: {counted}",
-            f"mend them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
+            f"fix them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
             image,
         )
 

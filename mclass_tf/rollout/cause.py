@@ -92,15 +92,15 @@ def _hints(environment: str, *, logs: str, function: str) -> tuple[tuple[str, st
         ),
         (
             r"a pause",
-            Hint("release again when it is to be; ", release, " takes a rollout up that still waits"),
+            Hint("release again; ", release, " adopts a rollout that still waits"),
         ),
         (r"Lambda hook", f"what the function said: aws logs tail /aws/lambda/{function} --since 1h"),
         (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
         (
             r"requested|by user",
-            Hint("that was asked for: ", status, " shows what runs; release again when it is mended"),
+            Hint("that was asked for: ", status, " shows what runs; release again when the problem is fixed"),
         ),
-        (r"alarm", "see what the alarm measured; release again when it is mended"),
+        (r"alarm", "see what the alarm measured; release again when the problem is fixed"),
         (r"exited|exit code", f"its log says why: {logs}"),
     )
 

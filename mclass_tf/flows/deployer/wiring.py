@@ -102,7 +102,7 @@ def require_pauses(
     if missing:
         raise UsageError(
             f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
-            hint=Hint(f"{leave_out} to take it up as it is; ", ("abort", name), " takes it back"),
+            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " takes it back"),
         )
 
 

@@ -67,7 +67,7 @@ class Follower:
             raise OneOffError(
                 f"{error.message}; the task {self.task.id} may go on",
                 hint=f"`aws ecs describe-tasks --cluster {self.deployer.outputs.cluster_name} --tasks {self.task.arn}` "
-                "shows what came of it",
+                "shows its state",
                 cause=error.cause,
             ) from None
         return self._finished()
