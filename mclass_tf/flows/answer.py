@@ -157,8 +157,8 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
         return
     session = deployer.session
     session.report("asking the new version on the test listener")
-    asked = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
-    problem = next((each.problem for each in asked if each.problem), "")
+    results = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
+    problem = next((each.problem for each in results if each.problem), "")
     if problem:
         name = session.environment.name
         raise VerificationError(

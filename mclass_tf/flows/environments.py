@@ -122,10 +122,10 @@ def plan_locked(session: Session, *, image: str | None) -> Planned:
         _initialise(session)
         # Digests from before the plan: a file that changes while Terraform reads it makes the plan outdated.
         files = _inputs(session)
-        made, chosen = _plan_image(session, file, image, state)
-        saved = _saved(session, file, made, files=files, image=image, chosen=chosen)
+        plan, chosen = _plan_image(session, file, image, state)
+        saved = _saved(session, file, plan, files=files, image=image, chosen=chosen)
         session.report("judging the plan")
-        subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
+        subject = gates.Subject(plan=plan, environment=session.environment, project=session.project.folder)
         decision = gates.evaluate(saved, subject)
         if decision.approved is not None:
             gates.write_approval(approval_of(file), decision.approved)
@@ -133,7 +133,7 @@ def plan_locked(session: Session, *, image: str | None) -> Planned:
         if not approval_of(file).is_file():
             # Without an approval it can never be applied, and a plan contains secrets.
             _discard(file)
-    return Planned(plan=made, saved=saved, decision=decision, image=chosen)
+    return Planned(plan=plan, saved=saved, decision=decision, image=chosen)
 
 
 def export_plan(planned: Planned, destination: Path) -> None:
@@ -312,12 +312,12 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
     in_force = applied.get("image_digest")
     try:
         _initialise(session)
-        made = _terraform_plan(session, file, image=in_force, destroy=True)
-        if not made.has_changes:
+        plan = _terraform_plan(session, file, image=in_force, destroy=True)
+        if not plan.has_changes:
             return Applied(environment=session.environment.name, changed=False, outputs={})
-        show(made)
-        _ask(session, confirm, f"Destroy {len(made.resources)} resources")
-        return _apply(session, _saved(session, file, made, files={}))
+        show(plan)
+        _ask(session, confirm, f"Destroy {len(plan.resources)} resources")
+        return _apply(session, _saved(session, file, plan, files={}))
     finally:
         _discard(file)
 
@@ -358,14 +358,14 @@ def _plan_image(
     if is_service_gone(session, state):
         chosen = image_in_force(session, state)
         return _terraform_plan(session, file, image=chosen.digest), chosen
-    made = _terraform_plan(session, file, image=state.outputs.get("image_digest"))
-    if not starts_an_image(made):
-        return made, None
+    plan = _terraform_plan(session, file, image=state.outputs.get("image_digest"))
+    if not starts_an_image(plan):
+        return plan, None
     chosen = image_in_force(session, state)
     if chosen.differs:
         session.report(f"planning again, for the image in force: {chosen}")
-        made = _terraform_plan(session, file, image=chosen.digest)
-    return made, chosen
+        plan = _terraform_plan(session, file, image=chosen.digest)
+    return plan, chosen
 
 
 def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:
@@ -388,7 +388,7 @@ def _plan_target(session: Session) -> str:
 def _saved(
     session: Session,
     file: Path,
-    made: Plan,
+    plan: Plan,
     *,
     files: Mapping[str, str],
     image: str | None = None,
@@ -402,7 +402,7 @@ def _saved(
         sha256=digest(file),
         lineage=lineage,
         serial=serial,
-        has_changes=made.has_changes,
+        has_changes=plan.has_changes,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         inputs=files,
         requested_image=image,

@@ -98,18 +98,20 @@ class ImageIndex:
 
     def _manifests(self, digests: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for first in range(0, len(digests), _MOST_AT_ONCE):
-            asked = digests[first : first + _MOST_AT_ONCE]
+            batch = digests[first : first + _MOST_AT_ONCE]
             answer = self.ecr.batch_get_image(
                 repositoryName=self.repository,
-                imageIds=[{"imageDigest": each} for each in asked],
+                imageIds=[{"imageDigest": each} for each in batch],
                 acceptedMediaTypes=list(_MANIFESTS),
             )
-            there = {image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]}
+            manifests = {
+                image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]
+            }
             reasons = {failure["imageId"]["imageDigest"]: failure for failure in answer.get("failures") or ()}
-            for digest in asked:
-                if digest not in there:
+            for digest in batch:
+                if digest not in manifests:
                     raise self._gone(digest, reasons.get(digest, {}))
-                yield digest, self._parsed(there[digest])
+                yield digest, self._parsed(manifests[digest])
 
     def _parsed(self, text: str) -> Mapping[str, Any]:
         try:

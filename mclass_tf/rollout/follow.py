@@ -61,7 +61,7 @@ def follow(
     `on_pause` is called once for each waiting hook. `on_look` gets the service deployment at every look; while it returns True,
     ECS is asked to roll back until it accepts.
     """
-    asked: set[str] = set()
+    handled: set[str] = set()
     refusal: str | None = None
     while True:
         view = watch.look()
@@ -75,7 +75,7 @@ def follow(
             return watch.end
         if must_roll_back and refusal != "" and not watch.is_rolling_back:
             refusal = _roll_back(client, watch, patience=patience, reported=refusal)
-        _answer_pauses(client, watch, asked, on_pause, patience=patience)
+        _answer_pauses(client, watch, handled, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
         choice = Choice.DETACH if interruption.is_final else on_interrupt()
@@ -93,15 +93,15 @@ def _set_desired_count(client: EcsClient, count: int, *, patience: Patience) -> 
 def _answer_pauses(
     client: EcsClient,
     watch: Watch,
-    asked: set[str],
+    handled: set[str],
     on_pause: OnPause,
     *,
     patience: Patience,
 ) -> None:
     for hook in watch.pauses:
-        if hook.id in asked:
+        if hook.id in handled:
             continue
-        asked.add(hook.id)
+        handled.add(hook.id)
         goes_on = on_pause(watch.stage, hook)
         if goes_on is not None:
             _answer(client, watch, hook.id, goes_on=goes_on, patience=patience)
@@ -113,7 +113,7 @@ def _answer(client: EcsClient, watch: Watch, hook: str, *, goes_on: bool, patien
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else answered it)
+    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else handled it)
         patience.report(f"ECS does not take the answer: {error_message(error)}")
 
 

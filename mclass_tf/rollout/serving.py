@@ -29,18 +29,18 @@ def require_sole_revision(
         service = patience(client.service)
         tasks = tuple(task for task in patience(client.tasks) if task.last_status == "RUNNING")
         states = patience(lambda: client.target_states(service.target_group_arns))  # noqa: B023  # called at once
-        wrong = [
+        problems = [
             *_of_service(service, task_definition_arn),
             *_of_tasks(tasks, task_definition_arn, container=container, digest=digest),
             *_of_targets(tasks, dict(states), service),
         ]
-        if not wrong:
+        if not problems:
             return tasks
         if clock() - began >= _SETTLED_WITHIN:
             raise NotServingError(
-                f"ECS calls the deployment successful, but {wrong[0]}",
+                f"ECS calls the deployment successful, but {problems[0]}",
                 hint=Hint(("status", "ENV"), " shows what runs; somebody may have changed the service since"),
-                cause="; ".join(wrong),
+                cause="; ".join(problems),
             )
         wait(_PAUSE)
 

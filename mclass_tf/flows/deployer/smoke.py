@@ -66,7 +66,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
         == f"{settings.version_path} answers with {_NOT_FOUND}"
     ):
         paths[0] = _health_path(session, outputs)
-    asked: list[Smoke] = []
+    results: list[Smoke] = []
     for path in dict.fromkeys(paths):
         expected = revision if path == settings.version_path else ""
         try:
@@ -76,9 +76,9 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
                 what=outputs.test_url,
             )
         except NotServingError as error:
-            return (*asked, Smoke(path=path, problem=error.cause))
-        asked.append(Smoke(path=path))
-    return tuple(asked)
+            return (*results, Smoke(path=path, problem=error.cause))
+        results.append(Smoke(path=path))
+    return tuple(results)
 
 
 def run_smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
