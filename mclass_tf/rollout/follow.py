@@ -113,7 +113,7 @@ def _answer(client: EcsClient, watch: Watch, hook: str, *, goes_on: bool, patien
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else handled it)
+    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else answered it)
         patience.report(f"ECS does not take the answer: {error_message(error)}")
 
 
