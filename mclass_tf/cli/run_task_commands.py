@@ -30,7 +30,7 @@ def run(call: Call) -> Outcome:
     return replace(failed, document={**document, **failed.document})
 
 
-def run_document(ran: flows.OneOffResult) -> dict[str, Any]:
+def run_document(ran: flows.RunResult) -> dict[str, Any]:
     finished = ran.finished
     return {
         "environment": ran.environment,
@@ -42,7 +42,7 @@ def run_document(ran: flows.OneOffResult) -> dict[str, Any]:
     }
 
 
-def _why(ran: flows.OneOffResult) -> str:
+def _why(ran: flows.RunResult) -> str:
     """Return what ECS adds to an exit code, such as that the memory was used up; every task ends with its container."""
     reason = ran.finished.container_reason
     return f": {reason}" if reason else ""

@@ -26,7 +26,7 @@ from mclass_tf.flows.history import UNDER_WAY, PastAttempt, history
 from mclass_tf.flows.image_in_force import ImageInForce, image_in_force
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
-from mclass_tf.flows.one_off.run import OneOffResult, run_command
+from mclass_tf.flows.one_off.run import RunResult, run_command
 from mclass_tf.flows.promote import Promoted, PromotionDisplay, promote
 from mclass_tf.flows.release import Released, detach_on_interrupt, release
 from mclass_tf.flows.resume import resume
@@ -43,7 +43,7 @@ __all__ = [
     "Difference",
     "ImageInForce",
     "OnInterrupt",
-    "OneOffResult",
+    "RunResult",
     "PastAttempt",
     "Planned",
     "Promoted",

@@ -33,7 +33,7 @@ class OneOffCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOffResult:
+class RunResult:
     """A command that ran in the serving image, `digest`."""
 
     environment: str
@@ -43,7 +43,7 @@ class OneOffResult:
 
 def run_command(
     session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None
-) -> OneOffResult:
+) -> RunResult:
     """Run a command in the image that serves, and return when its task has stopped.
 
     `timeout` is in seconds from the start of the task. Raises ReleaseMissingError (exit 3) if nothing was released.
@@ -59,7 +59,7 @@ def run_command(
         )
     session.report(f"running {argv[0]} in {digest} ({arn.rsplit('/', 1)[-1]})")
     finished = run_in(deployer, arn, OneOffCommand(argv=tuple(argv), timeout=timeout), show=show)
-    return OneOffResult(environment=name, digest=digest, finished=finished)
+    return RunResult(environment=name, digest=digest, finished=finished)
 
 
 def _serving_task_definition(deployer: Deployer) -> str:

@@ -22,7 +22,7 @@ from mclass_tf.errors import (
     RolloutError,
     UsageError,
 )
-from mclass_tf.flows import OneOffResult, before
+from mclass_tf.flows import RunResult, before
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer
@@ -797,7 +797,7 @@ def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
     )
     ours = FinishedTask(error=OneOffError("no", cause="no"))
 
-    assert run_document(OneOffResult(environment="dev", digest="sha256:1", finished=own)) == {
+    assert run_document(RunResult(environment="dev", digest="sha256:1", finished=own)) == {
         "environment": "dev",
         "digest": "sha256:1",
         "task": ARN,
@@ -805,5 +805,5 @@ def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
         "stopped_reason": "Essential container in task exited",
         "log_stream": STREAM.name,
     }
-    document = run_document(OneOffResult(environment="dev", digest="sha256:1", finished=ours))
+    document = run_document(RunResult(environment="dev", digest="sha256:1", finished=ours))
     assert (document["task"], document["exit_code"], document["log_stream"]) == (None, None, None)
