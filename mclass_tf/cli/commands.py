@@ -147,7 +147,7 @@ def apply(call: Call) -> CommandOutcome:
     _ask(call, {name: sessions[name] for name in sorted(made)})
 
     def one(name: str) -> CommandOutcome:
-        flows.drop_left_pauses(sessions[name])
+        flows.drop_stale_pauses(sessions[name])
         applied = flows.apply(sessions[name], file=arguments.plan, shown=shown.get(name))
         text = f"{name} is applied" if applied.changed else f"{name}: no changes"
         document = {"environment": name, "changed": applied.changed, "outputs": applied.outputs}

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from mclass_tf import terminal
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.rollout import DeploymentTasks, View
 
 _MINUTE = 60
 _UP_AND_CLEAR = "\x1b[1A\x1b[2K"
@@ -103,14 +103,14 @@ def _stage(view: View) -> str:
     return f"{stage}, new version: {', '.join(shifted)}" if shifted else stage
 
 
-def _counts(tasks: Tasks) -> str:
+def _counts(tasks: DeploymentTasks) -> str:
     parts = [f"{tasks.running}/{tasks.desired} running", f"{tasks.healthy} healthy"]
     parts += [f"{tasks.pending} pending"] if tasks.pending else []
     parts += [f"{tasks.failed} failed"] if tasks.failed else []
     return ", ".join(parts)
 
 
-def _name(tasks: Tasks) -> str:
+def _name(tasks: DeploymentTasks) -> str:
     return tasks.task_definition_arn.rsplit("/", 1)[-1]
 
 

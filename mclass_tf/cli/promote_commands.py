@@ -15,7 +15,7 @@ from mclass_tf.cli.live import RolloutDisplay
 from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
 from mclass_tf.errors import PromotionRefusedError, RefusedError, UsageError
-from mclass_tf.flows import Difference, Past, Released, Shown
+from mclass_tf.flows import Difference, PastAttempt, PromotionDisplay, Released
 from mclass_tf.session import Session, evaluator, open_session
 
 _WIDEST = 40
@@ -36,7 +36,7 @@ def promote(call: Call) -> CommandOutcome:
             source,
             target,
             confirm=partial(confirm, call),
-            shown=Shown(
+            shown=PromotionDisplay(
                 rollout=live.show,
                 plan=partial(show_plan, call, session),
                 differences=partial(_show_differences, call, names),
@@ -149,7 +149,7 @@ def history(call: Call) -> CommandOutcome:
     return each(call, one)
 
 
-def history_document(environment: str, attempts: Sequence[Past]) -> dict[str, Any]:
+def history_document(environment: str, attempts: Sequence[PastAttempt]) -> dict[str, Any]:
     return {
         "environment": environment,
         "attempts": [
@@ -180,7 +180,7 @@ def history_document(environment: str, attempts: Sequence[Past]) -> dict[str, An
     }
 
 
-def history_text(environment: str, attempts: Sequence[Past]) -> str:
+def history_text(environment: str, attempts: Sequence[PastAttempt]) -> str:
     """Return a table of the attempts, latest first, each with its cause of failure below."""
     if not attempts:
         return f"nothing was released in {environment} yet"
@@ -194,7 +194,7 @@ def history_text(environment: str, attempts: Sequence[Past]) -> str:
     return "\n".join(map(terminal.inline, lines))
 
 
-def _row(past: Past) -> tuple[str, ...]:
+def _row(past: PastAttempt) -> tuple[str, ...]:
     source = f" from {past.promoted_from.environment}" if past.promoted_from else ""
     unverified = past.outcome in ("released", "unchanged", "rolled back") and not past.is_verified
     return (

@@ -12,7 +12,7 @@ from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.cli.release_commands import report_above_progress, rollout_display
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse.rehearse import rehearse
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import Report, document
 from mclass_tf.rehearsal.verdict import PASSED
@@ -23,7 +23,7 @@ _DEFAULT = "dev"
 
 def run(call: Call) -> CommandOutcome:
     arguments = call.arguments
-    request = Request(
+    request = RehearsalRequest(
         rate=arguments.rate,
         seconds=arguments.seconds,
         requests=arguments.requests,
@@ -62,7 +62,7 @@ def _environment(call: Call) -> str:
     raise UsageError("name an environment", hint=f"environments: {', '.join(known) or 'none'}")
 
 
-def _file(call: Call, *, name: str, request: Request) -> Path:
+def _file(call: Call, *, name: str, request: RehearsalRequest) -> Path:
     """Return the path of the report; raise UsageError for an unwritable one before any slow work."""
     requested: Path | None = call.arguments.report
     scenario = request.fault or (f"without-{request.without}" if request.without else "")

@@ -146,7 +146,7 @@ def ask_what_now(live: RolloutDisplay) -> Choice:
     """Ask how to handle an interrupt. Without a terminal, or at a second interrupt, detach."""
     live.keep()
     if not sys.stdin.isatty():
-        return Choice.LEAVE
+        return Choice.DETACH
     while True:
         question = "Keep going (k), or roll back (r)? Ctrl-C leaves it to ECS. "
         print(f"\n{question}", end="", file=sys.stderr, flush=True)
@@ -157,7 +157,7 @@ def ask_what_now(live: RolloutDisplay) -> Choice:
             case "r" | "roll back" | "rollback":
                 return Choice.ROLL_BACK
         if not answer:  # the terminal is closed
-            return Choice.LEAVE
+            return Choice.DETACH
 
 
 def render(call: Call) -> CommandOutcome:
@@ -194,7 +194,7 @@ def status_document(state: flows.ServiceStatus) -> dict[str, Any]:
     }
 
 
-def _attempt_document(unended: flows.Past) -> dict[str, Any]:
+def _attempt_document(unended: flows.PastAttempt) -> dict[str, Any]:
     return {
         "at": unended.at.isoformat(),
         "kind": unended.kind,
@@ -246,7 +246,7 @@ def status_text(state: flows.ServiceStatus) -> str:
     return "\n".join(map(terminal.inline, lines))
 
 
-def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
+def _attempt_text(environment: str, unended: flows.PastAttempt) -> list[str]:
     where = f" at {unended.step}" if unended.step else ""
     what = f"{unended.kind} of {unended.digest[:_SHORT]}" if unended.digest else unended.kind
     lines = [f"  attempt  {what} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"]

@@ -30,7 +30,7 @@ def run(call: Call) -> CommandOutcome:
     return replace(failed, document={**document, **failed.document})
 
 
-def run_document(ran: flows.Ran) -> dict[str, Any]:
+def run_document(ran: flows.RunResult) -> dict[str, Any]:
     finished = ran.finished
     return {
         "environment": ran.environment,
@@ -42,7 +42,7 @@ def run_document(ran: flows.Ran) -> dict[str, Any]:
     }
 
 
-def _why(ran: flows.Ran) -> str:
+def _why(ran: flows.RunResult) -> str:
     """Return ECS's reason for the container's exit, such as that it ran out of memory, or ""."""
     reason = ran.finished.container_reason
     return f": {reason}" if reason else ""

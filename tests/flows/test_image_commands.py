@@ -108,7 +108,7 @@ def test_without_a_builder_the_built_in_one_is_for_the_local_aws_alone(
     assert for_local.document["builder"] == "builtin"
 
 
-def test_a_docker_daemon_that_is_down_is_told(commands: CommandLine, tmp_path: Path) -> None:
+def test_a_docker_daemon_that_is_down_is_reported(commands: CommandLine, tmp_path: Path) -> None:
     path = Path(without_builders(tmp_path))
     (path / "docker").write_text(
         "#!/bin/sh\necho 'Cannot connect to the Docker daemon. Is the docker daemon running?' >&2; exit 1\n"

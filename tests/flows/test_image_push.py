@@ -82,7 +82,7 @@ def make_image(folder: Path, *, layer: bytes = b"layer", name: str = "image") ->
 
 
 class Watch:
-    """What was reported, and how long a push would have slept."""
+    """The reported lines, and the durations for which a push would have slept."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -373,7 +373,7 @@ def test_a_registry_that_is_busy_is_sent_the_bytes_again(
 LARGE = bytes(range(256)) * 4096 * 64  # 64 MB
 
 
-def test_a_push_that_is_interrupted_goes_on_from_the_byte_that_arrived(
+def test_an_interrupted_push_resumes_after_the_last_byte_that_arrived(
     aws: Aws, repository: str, wire: Wire, tmp_path: Path
 ) -> None:
     built, watch = make_image(tmp_path, layer=LARGE), Watch()

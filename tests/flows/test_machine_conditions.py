@@ -1,4 +1,4 @@
-"""On a machine in bad condition each command says what is the matter, ends as documented, and starts no second local AWS."""
+"""On a machine in bad condition, each command names the problem, exits as documented, and starts no second local AWS."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from app import settings as app_settings
 from mclass_tf.analysis import AnalysisLimits
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import UsageError
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal import causes, names
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
 from mclass_tf.rehearsal.plan import LoadPlan, Where
@@ -87,7 +87,7 @@ def test_a_version_that_is_too_slow_starts_after_the_grace_period_at_any_speed()
 
 def test_nothing_is_promoted_where_nothing_is_released() -> None:
     with pytest.raises(UsageError, match="nothing to promote"):
-        Request(fault="task-killed", source="dev").scenario()
+        RehearsalRequest(fault="task-killed", source="dev").scenario()
 
 
 @pytest.mark.parametrize("name", ["bad-smoke", "bad-under-traffic", "bad-alarm"])
@@ -107,13 +107,15 @@ def test_what_finds_a_bad_version_is_on_in_its_rehearsal() -> None:
 
 def test_one_thing_is_rehearsed_at_a_time() -> None:
     with pytest.raises(UsageError, match="exclude each other"):
-        Request(fault="task-killed", without="lame-duck").scenario()
+        RehearsalRequest(fault="task-killed", without="lame-duck").scenario()
 
 
 @pytest.mark.parametrize(
-    "request_", [Request(fault="bad-luck"), Request(without="luck")], ids=["fault", "without"]
+    "request_",
+    [RehearsalRequest(fault="bad-luck"), RehearsalRequest(without="luck")],
+    ids=["fault", "without"],
 )
-def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) -> None:
+def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: RehearsalRequest) -> None:
     with pytest.raises(UsageError) as refused:
         request_.scenario()
 
@@ -121,7 +123,7 @@ def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) ->
 
 
 def test_the_load_is_as_long_or_as_much_as_was_asked_for() -> None:
-    assert Request(rate=200, seconds=60).total == 12_000
-    assert Request(rate=200, requests=20_000).total == 20_000
-    assert Request(rate=200, seconds=1).before == 5
-    assert Request(rate=200, requests=200_000).before == 30
+    assert RehearsalRequest(rate=200, seconds=60).total == 12_000
+    assert RehearsalRequest(rate=200, requests=20_000).total == 20_000
+    assert RehearsalRequest(rate=200, seconds=1).before == 5
+    assert RehearsalRequest(rate=200, requests=200_000).before == 30

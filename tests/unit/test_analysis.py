@@ -23,11 +23,11 @@ from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deployer.analysis import Analyst, Metrics, Pace, Side, pace_of
-from mclass_tf.flows.deployer.deploy import Deployer, Watching
-from mclass_tf.flows.history import Past
+from mclass_tf.flows.deployer.analysis import Analyst, CloudWatchMetrics, Pace, VersionTargets, pace_of
+from mclass_tf.flows.deployer.deploy import Deployer, WatchOptions
+from mclass_tf.flows.history import PastAttempt
 from mclass_tf.ledger import AnalysisResult, Traffic, VersionCounts
-from mclass_tf.rollout import Outcome, Patience, Started, View
+from mclass_tf.rollout import Patience, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, ServiceDeployment, ServiceRevision
 from mclass_tf.session import Session
 from tests.unit.fake_service import (
@@ -275,9 +275,9 @@ def minute(number: int) -> dt.datetime:
     return MINUTE + dt.timedelta(minutes=number)
 
 
-def metrics(cloudwatch: FakeCloudWatch, *, period: int = 60) -> Metrics:
+def metrics(cloudwatch: FakeCloudWatch, *, period: int = 60) -> CloudWatchMetrics:
     aws = cast("Aws", SimpleNamespace(cloudwatch=cloudwatch))
-    return Metrics(aws=aws, load_balancer_arn=BALANCER, period=period)
+    return CloudWatchMetrics(aws=aws, load_balancer_arn=BALANCER, period=period)
 
 
 def told(group: str = "targetgroup/mclass-blue/1", **values: dict[int, float]) -> FakeCloudWatch:
@@ -292,7 +292,9 @@ def test_a_side_is_what_cloudwatch_has_of_its_group_since_the_minute_of_its_begi
         TargetResponseTime={-1: 9, 0: 0.1, 1: 0.4},
     )
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(2))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(2)
+    )
 
     assert (found.requests, found.errors) == (40, 3)
     assert found.p99 == pytest.approx(0.4)
@@ -328,7 +330,9 @@ def test_the_percentile_is_the_median_of_the_periods_by_their_requests(
 ) -> None:
     cloudwatch = told(RequestCount=requests, TargetResponseTime=times)
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(5))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(5)
+    )
 
     assert found.p99 == p99
 
@@ -336,8 +340,8 @@ def test_the_percentile_is_the_median_of_the_periods_by_their_requests(
 def test_both_sides_are_read_with_one_call_and_each_has_its_own_beginning() -> None:
     cloudwatch = told(RequestCount=dict.fromkeys(range(-20, 3), 1.0))
     cloudwatch.values["targetgroup/mclass-green/2", "RequestCount"] = dict.fromkeys(range(-20, 3), 1.0)
-    new = Side(target_group_arn=OTHER_GROUP, since=BEGAN)
-    old = Side(target_group_arn=GROUP, since=BEGAN - dt.timedelta(minutes=15))
+    new = VersionTargets(target_group_arn=OTHER_GROUP, since=BEGAN)
+    old = VersionTargets(target_group_arn=GROUP, since=BEGAN - dt.timedelta(minutes=15))
 
     after, before = metrics(cloudwatch).read([new, old], until=minute(3))
 
@@ -349,13 +353,17 @@ def test_what_comes_in_pages_is_read_whole() -> None:
     cloudwatch = told(RequestCount=dict.fromkeys(range(7), 1.0))
     cloudwatch.pages = 3
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(10))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(10)
+    )
 
     assert found.requests == 7
 
 
 def test_a_group_of_which_nothing_is_told_has_answered_nothing() -> None:
-    (found,) = metrics(FakeCloudWatch()).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(1))
+    (found,) = metrics(FakeCloudWatch()).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(1)
+    )
 
     assert found == VersionCounts(requests=0, errors=0, p99=None)
 
@@ -363,7 +371,9 @@ def test_a_group_of_which_nothing_is_told_has_answered_nothing() -> None:
 def test_a_request_fails_once_however_often_its_connection_failed() -> None:
     cloudwatch = told(RequestCount={0: 5}, TargetConnectionErrorCount={0: 9})
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(1))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(1)
+    )
 
     assert found.errors == 5
 
@@ -677,31 +687,31 @@ class Followed:
             session=cast("Session", session),
             outputs=cast("verify.Outputs", outputs),
             ecs=cast("Ecs", self.ecs),
-            patience=Patience(tell=self.reports.append),
+            patience=Patience(report=self.reports.append),
         )
-        self.watching = Watching(
+        self.watching = WatchOptions(
             show=self.shown.append, on_interrupt=flows.detach_on_interrupt, stall_after=60.0
         )
-        started = Started(
+        started = StartedRollout(
             service_deployment_arn=self.ecs.own.arn,
             task_definition_arn=NEW,
             seen=frozenset(),
             at=time.monotonic(),
         )
         self.end = self.deployer.follow(
-            started, self.watching, self.attempt, back_to=None, is_compared=self.is_compared
+            started, self.watching, self.attempt, reset_to=None, is_compared=self.is_compared
         )
 
     def require_success(self) -> None:
         self.deployer.require_success(
-            self.end, self.watching, task_definition_arn=NEW, back_to=None, attempt=self.attempt
+            self.end, self.watching, task_definition_arn=NEW, reset_to=None, attempt=self.attempt
         )
 
 
 def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures() -> None:
     done = Followed(errors=40)
 
-    assert done.end.outcome is Outcome.ROLLED_BACK
+    assert done.end.outcome is RolloutOutcome.ROLLED_BACK
     assert done.ecs.calls == [("roll back", done.ecs.own.arn)]
     with pytest.raises(AnalysisFailedError) as caught:
         done.require_success()
@@ -720,7 +730,7 @@ def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures()
 def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> None:
     done = Followed(errors=0)
 
-    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.end.outcome is RolloutOutcome.SUCCEEDED
     assert done.ecs.calls == []
     done.require_success()
     assert done.attempt.analysis is not None
@@ -731,13 +741,13 @@ def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> 
 def test_going_back_is_not_compared_whatever_runs_does_badly() -> None:
     done = Followed(errors=200, is_compared=False)
 
-    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.end.outcome is RolloutOutcome.SUCCEEDED
     assert done.attempt.analysis is None
 
 
-def told_of(*, cause: str = "", analysis: AnalysisResult | None = None) -> Past:
+def told_of(*, cause: str = "", analysis: AnalysisResult | None = None) -> PastAttempt:
     """Return an attempt as `history` has it."""
-    return Past(
+    return PastAttempt(
         at=BEGAN,
         kind="release",
         digest="sha256:1",

@@ -15,10 +15,10 @@ from mclass_tf.attempt_names import AttemptNames, stamp, time_of
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import ReleaseMissingError
 from mclass_tf.flows import proof
-from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, revision_of
-from mclass_tf.flows.history import history, unended
+from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, revision_of
+from mclass_tf.flows.history import history, unfinished_attempt
 from mclass_tf.flows.release import require_not_worse
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.flows.rollback import _named, _previous
 from mclass_tf.ledger import LOOKED_BACK, AttemptEnd, Ledger
 from mclass_tf.session import Session
@@ -97,12 +97,12 @@ def promoted(session: Session) -> object:
 
 def resumed(session: Session) -> None:
     with pytest.raises(ReleaseMissingError):
-        cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment="dev")
+        resumable_attempt(ledger_of(session).latest_first(most=LOOKED_BACK), environment="dev")
 
 
 READERS: dict[str, Callable[[Book], object]] = {
     "history": lambda book: history(book.session, limit=20),
-    "status": lambda book: unended(book.session),
+    "status": lambda book: unfinished_attempt(book.session),
     "promote": lambda book: promoted(book.session),
     "promote to there": lambda book: proof.require_not_withdrawn(book.session, digest=digest(COUNT - 1)),
     "rollback": lambda book: _previous(going(book), going(book).service()),
@@ -197,7 +197,7 @@ def test_damaged_attempts_are_counted_too(book: Book) -> None:
     for key in book.s3.objects:
         book.s3.objects[key] = (b"<html>", BEGAN)
 
-    assert unended(book.session) is None
+    assert unfinished_attempt(book.session) is None
     assert book.s3.calls.total() <= MOST_READ
 
 
@@ -266,7 +266,7 @@ def test_a_revision_is_looked_for_once_an_attempt_begins(book: Book) -> None:
     fake.env = {}
     fake.project.folder = fake.project.home
 
-    found = begun(fake, command="release", digest=digest(5))
+    found = new_record(fake, command="release", digest=digest(5))
 
     assert found.revision == "commit-5"
     assert book.s3.calls.total() <= MOST_READ_OF_AN_IMAGE

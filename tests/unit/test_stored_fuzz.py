@@ -30,11 +30,11 @@ from mclass_tf.errors import (
     MclassError,
     VerificationError,
 )
-from mclass_tf.flows.attempt import attempts_on, ledger_of, pauses_asked_for, revision_of
-from mclass_tf.flows.history import history, unended
+from mclass_tf.flows.attempt import attempts_on, ledger_of, requested_pauses, revision_of
+from mclass_tf.flows.history import history, unfinished_attempt
 from mclass_tf.flows.image_in_force import image_in_force
 from mclass_tf.flows.proof import require_not_withdrawn, require_proven
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.flows.rollback import _named, _previous
 from mclass_tf.lease import LIFETIME, Holder
 from mclass_tf.ledger import (
@@ -200,7 +200,7 @@ def readers(book: Book) -> list[Callable[[], object]]:
         shown(json.dumps(history_document("dev", found), ensure_ascii=False))
 
     def status() -> None:
-        last = unended(session)
+        last = unfinished_attempt(session)
         if last is not None:
             shown("\n".join(_attempt_text("dev", last)))
             shown(json.dumps(_attempt_document(last), ensure_ascii=False))
@@ -210,10 +210,10 @@ def readers(book: Book) -> list[Callable[[], object]]:
         status,
         lambda: [each.name for each in ledger.of_image(DIGEST)],
         lambda: revision_of(session, DIGEST),
-        lambda: [*attempts_on(session, "arn"), *pauses_asked_for(session, "arn")],
+        lambda: [*attempts_on(session, "arn"), *requested_pauses(session, "arn")],
         lambda: _previous(going(book), going(book).service()),
         lambda: _named(going(book), DIGEST),
-        lambda: cut_off(ledger.latest_first(most=10), environment="dev"),
+        lambda: resumable_attempt(ledger.latest_first(most=10), environment="dev"),
         lambda: require_not_withdrawn(session, digest=DIGEST),
         lambda: require_proven(
             ledger.latest_first(most=10),

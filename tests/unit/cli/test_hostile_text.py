@@ -25,10 +25,10 @@ from mclass_tf.cli.outcome import CommandOutcome, show_problem, show_result
 from mclass_tf.cli.promote_commands import differences_text, history_text
 from mclass_tf.cli.release_commands import status_text
 from mclass_tf.errors import MclassError, ServiceEvent
-from mclass_tf.flows import Difference, Past, ServiceStatus
+from mclass_tf.flows import Difference, PastAttempt, ServiceStatus
 from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.rollout import DeploymentTasks, View
 from mclass_tf.session import Session
 from mclass_tf.verify import Result, Status, VerifyReport
 
@@ -41,8 +41,8 @@ HOSTILE = (
 )
 
 
-def past(text: str) -> Past:
-    return Past(
+def past(text: str) -> PastAttempt:
+    return PastAttempt(
         at=AT,
         kind=text,
         digest="sha256:" + text,
@@ -161,7 +161,7 @@ def test_a_hostile_value_steers_no_terminal_and_forges_no_line(
 def test_a_hostile_event_or_stage_of_a_rollout_forges_no_line(width: int | None) -> None:
     def shown(text: str) -> str:
         stream = io.StringIO()
-        tasks = Tasks(
+        tasks = DeploymentTasks(
             task_definition_arn=text, is_new=True, desired=1, pending=0, running=1, failed=0, healthy=1
         )
         view = View(

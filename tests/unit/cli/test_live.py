@@ -6,14 +6,14 @@ import io
 from dataclasses import replace
 
 from mclass_tf.cli.live import RolloutDisplay, block
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.rollout import DeploymentTasks, View
 from tests.unit.fake_service import NEW, OLD, event
 
 UP = "\x1b[1A\x1b[2K"
 
 
-def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> Tasks:
-    return Tasks(
+def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> DeploymentTasks:
+    return DeploymentTasks(
         task_definition_arn=arn,
         is_new=arn == NEW,
         desired=2,

@@ -1,4 +1,4 @@
-"""The image of a promotion is copied while Terraform plans: nothing is applied without it, and what fails ends it."""
+"""The image of a promotion is copied while Terraform plans. Nothing is applied without it, and any failure stops the copy."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_plan_whose_image_did_not_arrive_is_forgotten(
     saved = SimpleNamespace(sha256="0" * 64, serial=7)
     decision = SimpleNamespace(verdicts=(), require=lambda: None)
     monkeypatch.setattr(
-        releasing, "plan_within", lambda _, *, image: SimpleNamespace(saved=saved, decision=decision)
+        releasing, "plan_locked", lambda _, *, image: SimpleNamespace(saved=saved, decision=decision)
     )
     attempt = Attempt(record="", digest=DIGEST, revision="", started_at=dt.datetime.now(dt.UTC))
 

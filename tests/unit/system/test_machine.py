@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from mclass_tf import aws
 from mclass_tf.cli.outcome import unexpected
 from mclass_tf.errors import DiskFullError, MachineError
-from mclass_tf.rollout.client import out_of_patience
+from mclass_tf.rollout.client import no_answer_error
 from mclass_tf.system import machine
 from mclass_tf.terraform import messages
 from tests.conditions import fill, small_disk, with_processes
@@ -62,7 +62,7 @@ def test_a_shortage_is_not_taken_for_an_endpoint_that_does_not_answer() -> None:
     error = endpoint(OSError(errno.EMFILE, "Too many open files"))
 
     assert isinstance(unexpected(error), MachineError)
-    assert "could not be asked, no more files can be opened" in out_of_patience(error).message
+    assert "could not be asked, no more files can be opened" in no_answer_error(error).message
     with (
         pytest.raises(MachineError, match="no more files"),
         aws._readable_errors(aws.Access(region="eu-west-1")),
