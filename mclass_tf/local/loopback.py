@@ -8,14 +8,16 @@ from http.client import HTTPException
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 # Reached directly, whatever proxy stands before the internet.
 _LARGEST = 64 * 1024 * 1024
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET", body: Any = None) -> Any:
+def ask(
+    url: str, *, seconds: float, key: AccessKey | None = None, method: str = "GET", body: Any = None
+) -> Any:
     """Return the JSON that `url` answers to the owner of `key`; raise OSError or ValueError where it does not.
 
     Another program may have got the port: what it answers may be anything.

@@ -13,7 +13,7 @@ _SECRET_BYTES = 30  # 40 characters, as AWS's have
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class AccessKey:
     """Signs calls of AWS; the secret alone opens the admin endpoint. `repr` shows no secret."""
 
     access_key_id: str
@@ -24,12 +24,12 @@ class Key:
         """Return the header with which the admin endpoint is asked."""
         return f"Bearer {self.secret_access_key}"
 
-    def opens(self, authorization: str) -> bool:
+    def authorizes(self, authorization: str) -> bool:
         """Return whether the header is that of the owner, compared in constant time."""
         return hmac.compare_digest(authorization.encode(), self.authorization.encode())
 
 
-def make() -> Key:
+def make() -> AccessKey:
     """Return a key that nobody can guess."""
     own = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
-    return Key(access_key_id=f"AKIA{own}", secret_access_key=secrets.token_urlsafe(_SECRET_BYTES))
+    return AccessKey(access_key_id=f"AKIA{own}", secret_access_key=secrets.token_urlsafe(_SECRET_BYTES))

@@ -24,7 +24,7 @@ _ROOT = 0
 _ABSENT = frozenset({errno.ENOENT})
 
 
-def is_welcome(connection: socket.socket) -> bool:
+def is_trusted_peer(connection: socket.socket) -> bool:
     """Return whether the peer of an accepted connection is a process of this user, or of root; also where the system does not tell.
 
     The peer may be gone: what it has left behind is nobody's any more, and is not taken.
@@ -49,7 +49,7 @@ def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] 
     """Return the user of the socket at the peer's end and the state of that; None where there is none. Raise OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(_PATIENCE)
-        kernel.send(_question(source=peer, destination=local))
+        kernel.send(_socket_query(source=peer, destination=local))
         answer = kernel.recv(_LARGEST)
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind == _ERROR:
@@ -61,7 +61,7 @@ def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] 
     return uid, state
 
 
-def _question(*, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+def _socket_query(*, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
     """Return one socket, named by the addresses at its own end and at the other: inet_diag_req_v2."""
     ports = struct.pack("!HH", source[1], destination[1])
     addresses = b"".join(socket.inet_aton(host).ljust(16, b"\0") for host, _ in (source, destination))

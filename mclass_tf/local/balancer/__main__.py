@@ -27,10 +27,10 @@ else:
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 1.0  # seconds for the last reports to be read
-_UNREAD = 64 * 1024 * 1024  # bytes of reports
+_MAX_UNREAD = 64 * 1024 * 1024  # bytes of reports
 
 
-class _Lines(asyncio.Protocol):
+class _InputLines(asyncio.Protocol):
     """Puts every line of standard input into a queue; None is its end."""
 
     def __init__(self) -> None:
@@ -63,10 +63,10 @@ class _Reports(asyncio.BaseProtocol):
 
     def send(self, report: Report) -> None:
         waiting = self._transport.get_write_buffer_size()
-        if waiting > _UNREAD and isinstance(report, Metrics | Failure | AccessLog):
+        if waiting > _MAX_UNREAD and isinstance(report, Metrics | Failure | AccessLog):
             self._lost += 1
             return
-        if self._lost and waiting < _UNREAD // 2:
+        if self._lost and waiting < _MAX_UNREAD // 2:
             _log.error("%d reports are lost: nobody read them in time", self._lost)
             self._lost = 0
         self._transport.write(to_json(report).encode() + b"\n")
@@ -85,7 +85,7 @@ class _Reports(asyncio.BaseProtocol):
 async def run() -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    _, lines = await loop.connect_read_pipe(_Lines, os.fdopen(0, "rb", buffering=0))
+    _, lines = await loop.connect_read_pipe(_InputLines, os.fdopen(0, "rb", buffering=0))
     _, reports = await loop.connect_write_pipe(_Reports, os.fdopen(1, "wb", buffering=0))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lines.lines.put_nowait, None)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from mclass_tf.local.balancer.completed import CompletedRequest
 
-_LONGEST_AGENT = 8 * 1024
+_MAX_AGENT = 8 * 1024
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # within quotes: a quote, a backslash, and what is not printable ASCII
 
 
@@ -22,7 +22,7 @@ def line(completed: CompletedRequest) -> str:
         kind = "wss" if connection.is_encrypted else "ws"
     target = completed.target if completed.target is not None and completed.sent_at else "-"
     target_status = str(completed.target_status or "-")
-    agent = request.value(b"user-agent").decode("latin-1")[:_LONGEST_AGENT] or "-"
+    agent = request.value(b"user-agent").decode("latin-1")[:_MAX_AGENT] or "-"
     desync = request.desync
     fields = (
         kind,

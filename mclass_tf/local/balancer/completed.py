@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Connection:
+class ConnectionInfo:
     """A client's connection. `cipher` and `tls_version` are "-" where it is not encrypted."""
 
     listener_arn: str
@@ -37,8 +37,8 @@ class CompletedRequest(NamedTuple):
     `action`: of the rule that matched, as the access log names it.
     """
 
-    connection: Connection
-    request: Request
+    connection: ConnectionInfo
+    request: ClientRequest
     priority: int | None
     action: str
     location: str

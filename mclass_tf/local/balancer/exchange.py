@@ -6,27 +6,27 @@ import asyncio
 from time import monotonic
 
 from mclass_tf.local.balancer import headers, stickiness
-from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages import answers
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, TargetAnswer
-from mclass_tf.local.balancer.phases import Entry, ExchangePhase, RequestPhase
-from mclass_tf.local.balancer.protocols import Client, PooledConnection
-from mclass_tf.local.balancer.record import Record
+from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase, TransitionTo
+from mclass_tf.local.balancer.protocols import ExchangeClient, PooledConnection
+from mclass_tf.local.balancer.record import ExchangeRecord
 from mclass_tf.local.balancer.request_sender import RequestSender
 from mclass_tf.local.balancer.rules import FixedResponse, Forward, Redirect, match
 from mclass_tf.local.balancer.target.connection import connect
 
-_LONGEST_LOCATION = 8 * 1024
-_LONGEST_WAIT = 64 * 1024  # bytes of a request's body that wait for a connection to the target
+_MAX_LOCATION = 8 * 1024
+_MAX_UNSENT = 64 * 1024  # bytes of a request's body that wait for a connection to the target
 _RECEIVING, _SENT = RequestPhase.RECEIVING, RequestPhase.SENT
 _QUEUED, _PENDING = ExchangePhase.QUEUED, ExchangePhase.PENDING
 _TUNNEL, _OVER = ExchangePhase.TUNNEL, ExchangePhase.OVER
-_TO_ANSWERING = Entry(ExchangePhase.ANSWERING)
-_TO_OVER = Entry(ExchangePhase.OVER)
-_TO_PENDING = Entry(ExchangePhase.PENDING)
-_TO_TUNNEL = Entry(ExchangePhase.TUNNEL)
+_TO_ANSWERING = TransitionTo(ExchangePhase.ANSWERING)
+_TO_OVER = TransitionTo(ExchangePhase.OVER)
+_TO_PENDING = TransitionTo(ExchangePhase.PENDING)
+_TO_TUNNEL = TransitionTo(ExchangePhase.TUNNEL)
 
 
 class Exchange:
@@ -49,12 +49,17 @@ class Exchange:
     )
 
     def __init__(
-        self, client: Client, listener: ListenerState, request: Request, *, refusal: int | None = None
+        self,
+        client: ExchangeClient,
+        listener: ListenerState,
+        request: ClientRequest,
+        *,
+        refusal: int | None = None,
     ) -> None:
         self.client = client
         self.request = request
         self.sender = RequestSender(is_chunked=request.is_chunked, is_received=refusal is not None)
-        self.record = Record()
+        self.record = ExchangeRecord()
         self.phase = _QUEUED
         self._listener = listener
         self._refusal = refusal
@@ -80,7 +85,7 @@ class Exchange:
         elif isinstance(action, Redirect):
             record.action = "redirect"
             record.location = action.location(request, protocol=listener.protocol, port=str(listener.port))
-            if len(record.location) > _LONGEST_LOCATION:
+            if len(record.location) > _MAX_LOCATION:
                 self._answer(507)
             else:
                 self._answer(action.status, extra=(("Location", record.location),))
@@ -95,7 +100,7 @@ class Exchange:
         if self.phase is _OVER:
             return  # answered already: the rest of the request is of no use
         self.sender.add(data)
-        if self.sender.connection is None and self.sender.waiting > _LONGEST_WAIT:
+        if self.sender.connection is None and self.sender.waiting > _MAX_UNSENT:
             self.client.hold("target")
 
     def refuse(self, status: int) -> None:
@@ -109,9 +114,9 @@ class Exchange:
         elif self.phase is _OVER:
             self._close_client()
         else:
-            self._break_off("")
+            self._abort_answer("")
 
-    def client_gone(self) -> None:
+    def client_disconnected(self) -> None:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-460-issues."""
         if self.phase is _QUEUED or self.phase is _OVER:
             return
@@ -124,7 +129,7 @@ class Exchange:
         if self.phase is _OVER:  # answered, and the rest of the request does not come
             self._close_client()
         elif self.phase is not _PENDING:
-            self._break_off("idle_timeout")
+            self._abort_answer("idle_timeout")
         elif self.sender.phase is _RECEIVING:
             self._fail(408, "")
         else:
@@ -145,7 +150,7 @@ class Exchange:
         record.status = record.target_status = answer.status
         framing = headers.framing(answer, request)
         is_switching = answer.status == SWITCHING
-        if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_too_old():
+        if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         head = headers.answer_head(
             answer, cookies=self._cookies(answer), framing=framing, closes=client.closes
@@ -172,7 +177,7 @@ class Exchange:
         if self.phase is _PENDING:
             self._fail(502, reason)
         elif self.phase is not _OVER:
-            self._break_off(reason)
+            self._abort_answer(reason)
 
     def cancel(self) -> None:
         """The target's deregistration delay is over.
@@ -196,11 +201,11 @@ class Exchange:
         if self.request.expects_continue and self.sender.phase is _RECEIVING:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if target.idle:
-            self._send_on(target.idle.pop())
+            self._send_request(target.idle.pop())
         else:
             self._connecting = asyncio.create_task(self._connect(target))
 
-    def _choose_target(self, group: Group) -> TargetState | None:
+    def _choose_target(self, group: TargetGroupState) -> TargetState | None:
         target = stickiness.sticky_target(group, self.request.cookies)
         if target is not None:
             return target
@@ -225,11 +230,11 @@ class Exchange:
                 connection.close()
                 return
             listener.counts().counts["NewConnectionCount"] += 1
-            self._send_on(connection)
+            self._send_request(connection)
             self.client.release("target")
         self.client.flush()
 
-    def _send_on(self, connection: PooledConnection) -> None:
+    def _send_request(self, connection: PooledConnection) -> None:
         client, request, listener = self.client, self.request, self._listener
         connection.start(self)
         self.record.sent_at = connection.started
@@ -270,7 +275,7 @@ class Exchange:
         """Answer without a target, with a page of the status if there is no `body`."""
         client, request = self.client, self.request
         self.record.status = status
-        if self._refusal is not None or not request.keeps_alive or client.is_too_old():
+        if self._refusal is not None or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         data = answers.compose(
             status,
@@ -295,7 +300,7 @@ class Exchange:
             self.client.close_after_answer()
         self._answer(status)
 
-    def _break_off(self, reason: str) -> None:
+    def _abort_answer(self, reason: str) -> None:
         """Close the client's connection, which is the only way to say that the answer is not whole."""
         if reason and self.phase is not _TUNNEL:
             self._report(self.record.status, reason)

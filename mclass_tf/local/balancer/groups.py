@@ -15,11 +15,11 @@ from mclass_tf.local.balancer.protocols import OutstandingRequest, PooledConnect
 from mclass_tf.local.balancer.settings import GroupSettings
 from mclass_tf.local.balancer.snapshot import Target, TargetGroup
 
-_FINE = 1 << 20  # steps of a random share
+_SHARE_STEPS = 1 << 20  # steps of a random share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
+class HealthState:
     """A target's health in the words of DescribeTargetHealth."""
 
     state: str
@@ -27,16 +27,16 @@ class State:
     description: str | None = None
 
 
-INITIAL = State(
+INITIAL = HealthState(
     state="initial", reason="Elb.InitialHealthChecking", description="Initial health checks in progress"
 )
-HEALTHY = State(state="healthy")
-DRAINING = State(
+HEALTHY = HealthState(state="healthy")
+DRAINING = HealthState(
     state="draining",
     reason="Target.DeregistrationInProgress",
     description="Target deregistration is in progress",
 )
-UNUSED = State(
+UNUSED = HealthState(
     state="unused",
     reason="Target.NotInUse",
     description="Target group is not configured to receive traffic from the load balancer",
@@ -57,10 +57,10 @@ class TargetState:
         "is_gone",
         "name",
         "port",
-        "slow_from",
+        "slow_start_began",
     )
 
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: TargetGroupState, target: Target) -> None:
         self.group = group
         self.ip, self.port = target.ip, target.port
         self.name = f"{target.ip}:{target.port}"
@@ -68,19 +68,19 @@ class TargetState:
         self.is_draining = target.is_draining
         self.is_gone = False
         self.health = INITIAL
-        self.slow_from: float | None = None  # since when it gets a growing share
+        self.slow_start_began: float | None = None  # since when it gets a growing share
         self.idle: list[PooledConnection] = []
         self._requests: set[OutstandingRequest] = set()
 
     @property
-    def state(self) -> State:
+    def state(self) -> HealthState:
         if self.is_draining:
             return DRAINING
         return self.health if self.group.is_used else UNUSED
 
-    def start_anew(self) -> None:
+    def reset_health(self) -> None:
         """Forget its health: nobody checks it any more."""
-        self.health, self.slow_from = INITIAL, None
+        self.health, self.slow_start_began = INITIAL, None
 
     def close_idle(self) -> None:
         for connection in tuple(self.idle):
@@ -103,7 +103,7 @@ class TargetState:
             request.cancel()
 
 
-class Group:
+class TargetGroupState:
     """A target group; lives as long as snapshots name it, so that its targets keep their state."""
 
     def __init__(self, configuration: TargetGroup, *, now: Callable[[], float]) -> None:
@@ -117,7 +117,7 @@ class Group:
         self._turn = 0
         self.configuration = configuration
         self.settings = GroupSettings.of(configuration.attributes)
-        self.tls = client_tls() if configuration.protocol == "HTTPS" else None
+        self.tls = target_tls() if configuration.protocol == "HTTPS" else None
 
     def update(self, configuration: TargetGroup) -> list[TargetState]:
         """Take over settings and targets; return the targets that are no longer registered."""
@@ -165,11 +165,11 @@ class Group:
         """
         self.arrange()
         if target.health is not HEALTHY:
-            target.slow_from = None
+            target.slow_start_began = None
             return
         others = (other for other in self.targets.values() if other is not target)
         steady = any(other.health is HEALTHY and not self._is_slow(other) for other in others)
-        target.slow_from = self._now() if self.settings.slow_start and steady else None
+        target.slow_start_began = self._now() if self.settings.slow_start and steady else None
 
     def choose(self) -> TargetState | None:
         """Return the target for the next request; None where there is none."""
@@ -192,16 +192,19 @@ class Group:
         for _ in range(len(available)):
             self._turn = (self._turn + 1) % len(available)
             target = available[self._turn]
-            if target.slow_from is None or secrets.randbelow(_FINE) < self._share(target) * _FINE:
+            if (
+                target.slow_start_began is None
+                or secrets.randbelow(_SHARE_STEPS) < self._share(target) * _SHARE_STEPS
+            ):
                 return target
         return available[self._turn]
 
     def _share(self, target: TargetState) -> float:
-        if target.slow_from is None or not self.settings.slow_start:
+        if target.slow_start_began is None or not self.settings.slow_start:
             return 1.0
-        share = (self._now() - target.slow_from) * self.speed / self.settings.slow_start
+        share = (self._now() - target.slow_start_began) * self.speed / self.settings.slow_start
         if share >= 1:
-            target.slow_from = None
+            target.slow_start_began = None
         return share
 
     def _is_slow(self, target: TargetState) -> bool:
@@ -214,11 +217,11 @@ class Group:
             state.address = target.address
             state.close_idle()
         if state.is_draining:
-            state.slow_from = None
+            state.slow_start_began = None
             state.close_idle()
 
 
-def client_tls() -> ssl.SSLContext:
+def target_tls() -> ssl.SSLContext:
     """Return the settings towards targets: encrypted, but whoever answers is believed.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#target-group-routing-configuration

@@ -13,7 +13,14 @@ from typing import cast
 
 import httptools
 
-from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, Group, State, TargetState, client_tls
+from mclass_tf.local.balancer.groups import (
+    HEALTHY,
+    INITIAL,
+    HealthState,
+    TargetGroupState,
+    TargetState,
+    target_tls,
+)
 from mclass_tf.local.balancer.messages import limits
 from mclass_tf.local.balancer.snapshot import HealthCheck
 
@@ -21,12 +28,14 @@ _log = logging.getLogger(__name__)
 _AGENT = "ELB-HealthChecker/2.0"
 _READ = 4096  # bytes at once: what a target sends behind its head is not waited for
 
-TIMED_OUT = State(state="unhealthy", reason="Target.Timeout", description="Request timed out")
-FAILED = State(state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed")
+TIMED_OUT = HealthState(state="unhealthy", reason="Target.Timeout", description="Request timed out")
+FAILED = HealthState(
+    state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed"
+)
 
 
-def mismatched(status: int) -> State:
-    return State(
+def mismatched(status: int) -> HealthState:
+    return HealthState(
         state="unhealthy",
         reason="Target.ResponseCodeMismatch",
         description=f"Health checks failed with these codes: [{status}]",
@@ -34,7 +43,7 @@ def mismatched(status: int) -> State:
 
 
 @dataclass(kw_only=True)
-class Checks:
+class HealthChecker:
     """The checks of one target: each is sent on time, whether or not the one before has been answered."""
 
     target: TargetState
@@ -74,11 +83,11 @@ class Checks:
         self._next = max(self._next + group.configuration.health_check.interval / group.speed, now)
         self._timer = self._loop.call_at(self._next, self._send)
 
-    async def _check(self, group: Group) -> None:
+    async def _check(self, group: TargetGroupState) -> None:
         health = await check(self.target, group.configuration.health_check)
         self._take(health, group.configuration.health_check)
 
-    def _take(self, health: State, settings: HealthCheck) -> None:
+    def _take(self, health: HealthState, settings: HealthCheck) -> None:
         """A new target needs one success, one that has failed as many as are configured."""
         target, before = self.target, self.target.health
         if health is HEALTHY:
@@ -92,7 +101,7 @@ class Checks:
             self.changed(target)
 
 
-async def check(target: TargetState, settings: HealthCheck) -> State:
+async def check(target: TargetState, settings: HealthCheck) -> HealthState:
     """Send one health check, on a connection of its own."""
     try:
         async with asyncio.timeout(settings.timeout):
@@ -103,7 +112,7 @@ async def check(target: TargetState, settings: HealthCheck) -> State:
         return FAILED
     except Exception:  # noqa: BLE001
         _log.exception("a health check of %s failed", target.name)
-        return State(
+        return HealthState(
             state="unhealthy",
             reason="Elb.InternalError",
             description="Health checks failed due to an internal error",
@@ -127,7 +136,7 @@ async def _ask(target: TargetState, settings: HealthCheck) -> int:
     checked = target.port if settings.port == "traffic-port" else int(settings.port)
     if checked != target.port:
         port = checked
-    tls = client_tls() if settings.protocol == "HTTPS" else None
+    tls = target_tls() if settings.protocol == "HTTPS" else None
     reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
         writer.write(

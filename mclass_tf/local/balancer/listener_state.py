@@ -6,7 +6,7 @@ from mclass_tf.local.balancer import access_log, snapshot
 from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.completed import CompletedRequest
 from mclass_tf.local.balancer.protocols import ListenerClient
-from mclass_tf.local.balancer.rules import Rule
+from mclass_tf.local.balancer.rules import CompiledRule
 from mclass_tf.local.balancer.settings import BalancerSettings
 from mclass_tf.local.balancer.telemetry import Counts, Telemetry
 
@@ -22,7 +22,7 @@ class ListenerState:
         self.capacity = capacity
         self.clients: set[ListenerClient] = set()
         self.buffer = memoryview(bytearray(_READ))  # of all its clients: what comes is taken out at once
-        self.rules: tuple[Rule, ...] = ()
+        self.rules: tuple[CompiledRule, ...] = ()
         self.settings = BalancerSettings()
         self.load_balancer_arn = ""
         self.dns_name = b""
@@ -36,7 +36,7 @@ class ListenerState:
         *,
         load_balancer: snapshot.LoadBalancer,
         settings: BalancerSettings,
-        rules: tuple[Rule, ...],
+        rules: tuple[CompiledRule, ...],
     ) -> None:
         self.rules, self.settings = rules, settings
         self.load_balancer_arn = load_balancer.arn

@@ -132,7 +132,7 @@ TRANSITIONS: Mapping[Phase, AbstractSet[Phase]] = {
 P = TypeVar("P", bound=Phase)
 
 
-class Entry(dict[P, P]):
+class TransitionTo(dict[P, P]):
     """Maps the phases from which one may be entered to it: the look-up is the check, and costs no call."""
 
     def __init__(self, phase: P) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mclass_tf.local.balancer.completed import Connection
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.completed import ConnectionInfo
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 
 
-class Client(Protocol):
+class ExchangeClient(Protocol):
     """What an exchange needs of its client's connection.
 
     `holds`: why it is not read at the moment. `touched`: when something last moved on it.
     """
 
-    connection: Connection
+    connection: ConnectionInfo
     forwarded: bytes
     forwarded_for: bytes
     holds: set[str]
@@ -26,7 +26,7 @@ class Client(Protocol):
     def closes(self) -> bool:
         """Whether the answer under way is the last one."""
 
-    def is_too_old(self) -> bool: ...
+    def is_expired(self) -> bool: ...
 
     def send(self, data: bytes) -> None: ...
 
@@ -52,10 +52,10 @@ class AnswerReceiver(Protocol):
     """What a connection to a target needs of the exchange that it carries."""
 
     @property
-    def client(self) -> Client: ...
+    def client(self) -> ExchangeClient: ...
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> ClientRequest: ...
 
     @property
     def may_keep_connection(self) -> bool:
@@ -101,7 +101,7 @@ class AdmittedClient(Protocol):
     touched: float
 
     @property
-    def is_waited_for(self) -> bool:
+    def is_awaiting_client(self) -> bool:
         """Whether it is the client's turn: to send a request, or the rest of one, or to be gone."""
 
     def disconnect(self) -> None: ...

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.phases import Entry, RequestPhase
+from mclass_tf.local.balancer.phases import RequestPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import PooledConnection
 
 _RECEIVING, _RECEIVED, _SENT = RequestPhase.RECEIVING, RequestPhase.RECEIVED, RequestPhase.SENT
-_TO_RECEIVED = Entry(RequestPhase.RECEIVED)
-_TO_SENT = Entry(RequestPhase.SENT)
+_TO_RECEIVED = TransitionTo(RequestPhase.RECEIVED)
+_TO_SENT = TransitionTo(RequestPhase.SENT)
 
 
 class RequestSender:

@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import quote
 
 from mclass_tf.local.balancer import snapshot
-from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.groups import TargetGroupState
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
 _URL = string.punctuation  # what a Location header may hold as it is; anything else is percent-encoded
 
-Condition = Callable[[Request, str], bool]
+Condition = Callable[[ClientRequest, str], bool]
 """Whether a request, which came from that address, matches."""
 
 
@@ -31,7 +31,7 @@ Condition = Callable[[Request, str], bool]
 class Share:
     """A target group's part in a forward action; `credit` is how far its next turn has come."""
 
-    group: Group
+    group: TargetGroupState
     weight: int
     credit: int = 0
 
@@ -43,7 +43,7 @@ class Forward:
     shares: tuple[Share, ...]
     sticky_seconds: int = 0
 
-    def choose(self) -> Group | None:
+    def choose(self) -> TargetGroupState | None:
         """Return the group whose turn it is; None where all weights are 0."""
         shares = self.shares
         if len(shares) == 1:
@@ -58,7 +58,7 @@ class Forward:
         best.credit -= sum(share.weight for share in shares)
         return best.group
 
-    def find(self, arn: str) -> Group | None:
+    def find(self, arn: str) -> TargetGroupState | None:
         """Return that group if it still gets traffic."""
         return next((share.group for share in self.shares if share.weight and share.group.arn == arn), None)
 
@@ -74,7 +74,7 @@ class Redirect:
     query: str
     status: int
 
-    def location(self, request: Request, *, protocol: str, port: str) -> str:
+    def location(self, request: ClientRequest, *, protocol: str, port: str) -> str:
         host = (request.host or b"").partition(b":")[0].decode(errors="surrogateescape")
         known = {
             "protocol": protocol.lower(),
@@ -115,7 +115,7 @@ Action = Forward | Redirect | FixedResponse | Unsupported
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
+class CompiledRule:
     """`priority` 0: the listener's default."""
 
     priority: int
@@ -123,10 +123,10 @@ class Rule:
     action: Action
 
 
-def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
+def compile_rule(rule: snapshot.Rule, groups: Mapping[str, TargetGroupState]) -> CompiledRule:
     """Prepare a rule; of several actions the last one answers, the others would only authenticate."""
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
-    return Rule(
+    return CompiledRule(
         priority=rule.priority or 0,
         conditions=compile_conditions(rule.conditions),
         action=_action(actions, groups),
@@ -138,7 +138,7 @@ def compile_conditions(conditions: Iterable[Mapping[str, Any]]) -> tuple[Conditi
     return tuple(_condition(condition) for condition in conditions)
 
 
-def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
+def match(rules: Iterable[CompiledRule], request: ClientRequest, source: str) -> CompiledRule:
     """Return the first rule whose conditions all hold; the default has none, and is the last."""
     for rule in rules:
         for condition in rule.conditions:
@@ -153,11 +153,11 @@ def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
     """Yield the target groups that the rules name, those of weight 0 too."""
     for rule in rules:
         for action in rule.actions:
-            yield from (entry["TargetGroupArn"] for entry in _listed(action))
+            yield from (entry["TargetGroupArn"] for entry in _listed_groups(action))
 
 
-def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Action:
-    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Group]], Action]] = {
+def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, TargetGroupState]) -> Action:
+    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, TargetGroupState]], Action]] = {
         "forward": _forward,
         "redirect": _redirect,
         "fixed-response": _fixed,
@@ -169,27 +169,27 @@ def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Ac
     return make[actions[-1]["Type"]](actions[-1], groups)
 
 
-def _listed(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _listed_groups(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     listed = action.get("ForwardConfig", {}).get("TargetGroups") or []
     if not listed and action.get("TargetGroupArn"):
         return [{"TargetGroupArn": action["TargetGroupArn"]}]
     return list(listed)
 
 
-def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
+def _forward(action: Mapping[str, Any], groups: Mapping[str, TargetGroupState]) -> Forward:
     stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig") or {}
     is_sticky = str(stickiness.get("Enabled", False)).lower() == "true"
     return Forward(
         shares=tuple(
             Share(group=groups[entry["TargetGroupArn"]], weight=int(entry.get("Weight", 1)))
-            for entry in _listed(action)
+            for entry in _listed_groups(action)
             if entry["TargetGroupArn"] in groups
         ),
         sticky_seconds=int(stickiness.get("DurationSeconds", 3600)) if is_sticky else 0,
     )
 
 
-def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
+def _redirect(action: Mapping[str, Any], _: Mapping[str, TargetGroupState]) -> Redirect:
     config = action["RedirectConfig"]
     return Redirect(
         protocol=config.get("Protocol") or "#{protocol}",
@@ -201,7 +201,7 @@ def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
     )
 
 
-def _fixed(action: Mapping[str, Any], _: Mapping[str, Group]) -> FixedResponse:
+def _fixed(action: Mapping[str, Any], _: Mapping[str, TargetGroupState]) -> FixedResponse:
     config = action["FixedResponseConfig"]
     kind = config.get("ContentType") or "text/plain"
     body = (config.get("MessageBody") or "").encode()
@@ -264,7 +264,7 @@ def _query(condition: Mapping[str, Any]) -> Condition:
         for value in condition["QueryStringConfig"]["Values"]
     ]
 
-    def holds(request: Request, _: str) -> bool:
+    def holds(request: ClientRequest, _: str) -> bool:
         pairs = [pair.partition(b"=")[::2] for pair in request.query.split(b"&") if pair]
         return any(
             (key is None or key.fullmatch(name)) and (value is None or value.fullmatch(given))

@@ -9,9 +9,9 @@ from dataclasses import replace
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
 from mclass_tf.local.balancer.capacity import Capacity
-from mclass_tf.local.balancer.groups import Group, TargetState
-from mclass_tf.local.balancer.health import Checks
-from mclass_tf.local.balancer.listener import Listener
+from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
+from mclass_tf.local.balancer.health import HealthChecker
+from mclass_tf.local.balancer.listener import ListenerServer
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.report import Applied, Health
 from mclass_tf.local.balancer.settings import BalancerSettings, GroupSettings
@@ -29,11 +29,11 @@ class DataPlane:
 
     def __init__(self, send: Send, *, capacity: Capacity | None = None) -> None:
         self.telemetry = Telemetry(send)
-        self._capacity = capacity or Capacity.of_this_process()
+        self._capacity = capacity or Capacity.for_this_process()
         self._send = send
-        self._groups: dict[str, Group] = {}
-        self._listeners: dict[str, Listener] = {}
-        self._checks: dict[TargetState, Checks] = {}
+        self._groups: dict[str, TargetGroupState] = {}
+        self._listeners: dict[str, ListenerServer] = {}
+        self._checks: dict[TargetState, HealthChecker] = {}
         self._reported: dict[TargetState, object] = {}
 
     async def apply(self, snapshot: Snapshot) -> None:
@@ -62,10 +62,10 @@ class DataPlane:
             for arn in rules.group_arns(listener.rules)
         }
         gone: list[TargetState] = []
-        for configuration in map(self._understood, snapshot.target_groups):
+        for configuration in map(self._with_valid_attributes, snapshot.target_groups):
             arn = configuration.arn
             if arn not in self._groups:
-                self._groups[arn] = Group(configuration, now=now)
+                self._groups[arn] = TargetGroupState(configuration, now=now)
             group = self._groups[arn]
             group.speed, group.is_used = snapshot.speed, arn in used
             gone += group.update(configuration)
@@ -74,10 +74,10 @@ class DataPlane:
             gone += self._groups.pop(arn).retire()
         for group in self._groups.values():
             for target in group.targets.values():
-                self._supervise(target)
+                self._update_checks(target)
         return gone
 
-    def _understood(self, group: TargetGroup) -> TargetGroup:
+    def _with_valid_attributes(self, group: TargetGroup) -> TargetGroup:
         """The group; its targets come and go even where its attributes must stay as they were."""
         try:
             GroupSettings.of(group.attributes)
@@ -87,29 +87,29 @@ class DataPlane:
             return replace(group, attributes=before.configuration.attributes if before else {})
         return group
 
-    def _supervise(self, target: TargetState) -> None:
+    def _update_checks(self, target: TargetState) -> None:
         """Check the health of a target that may get requests, and of no other."""
         if target.group.is_used and not target.is_draining:
             checks = self._checks.get(target)
             if checks is None:
-                self._checks[target] = Checks(target=target, changed=self._health_changed)
+                self._checks[target] = HealthChecker(target=target, changed=self._health_changed)
             else:
                 checks.reschedule()
         else:
             self._stop_checks(target)
-        self._tell(target)
+        self._report_health(target)
 
     def _stop_checks(self, target: TargetState) -> None:
         checks = self._checks.pop(target, None)
         if checks is not None:
             checks.stop()
-            target.start_anew()
+            target.reset_health()
 
     def _health_changed(self, target: TargetState) -> None:
         target.group.health_changed(target)
-        self._tell(target)
+        self._report_health(target)
 
-    def _tell(self, target: TargetState) -> None:
+    def _report_health(self, target: TargetState) -> None:
         state = target.state
         if self._reported.get(target) == state:
             return
@@ -131,20 +131,20 @@ class DataPlane:
         target.close_idle()
         target.cancel_all()
 
-    def _apply_listeners(self, snapshot: Snapshot) -> list[Listener]:
+    def _apply_listeners(self, snapshot: Snapshot) -> list[ListenerServer]:
         """Take over listeners and rules; return the listeners that are to be opened."""
         configured = {
             listener.arn: (load_balancer, listener)
             for load_balancer in snapshot.load_balancers
             for listener in load_balancer.listeners
-            if _can_open(listener)
+            if _has_certificate(listener)
         }
         for arn in tuple(self._listeners):
             if arn not in configured or configured[arn][1].protocol != self._listeners[arn].state.protocol:
                 self._listeners.pop(arn).close()
         opened = []
         for arn, (load_balancer, listener) in configured.items():
-            known = self._listeners.get(arn) or Listener(
+            known = self._listeners.get(arn) or ListenerServer(
                 ListenerState(arn, telemetry=self.telemetry, capacity=self._capacity)
             )
             try:
@@ -162,7 +162,7 @@ class DataPlane:
                 opened.append(known)
         return opened
 
-    async def _open(self, listener: Listener) -> None:
+    async def _open(self, listener: ListenerServer) -> None:
         """Have it listen; where it cannot, the next snapshot tries again."""
         try:
             await listener.open()
@@ -171,7 +171,7 @@ class DataPlane:
             del self._listeners[listener.state.arn]
 
 
-def _can_open(listener: snapshots.Listener) -> bool:
+def _has_certificate(listener: snapshots.Listener) -> bool:
     if listener.protocol == "HTTPS" and (listener.certificate is None or listener.private_key is None):
         _log.error("The listener %s has no certificate: nobody can connect to it.", listener.arn)
         return False

@@ -13,7 +13,7 @@ import secrets
 import time
 from email.utils import formatdate
 
-from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
 from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 from mclass_tf.local.balancer.rules import Forward
 
@@ -25,7 +25,7 @@ _KEY = secrets.token_bytes(
 _SIGNATURE = 16
 
 
-def sticky_group(action: Forward, cookies: bytes) -> Group | None:
+def sticky_group(action: Forward, cookies: bytes) -> TargetGroupState | None:
     """Return the target group that a Cookie header binds its client to; None: none that still gets traffic."""
     if not action.sticky_seconds:
         return None
@@ -33,7 +33,7 @@ def sticky_group(action: Forward, cookies: bytes) -> Group | None:
     return action.find(words[0]) if words else None
 
 
-def sticky_target(group: Group, cookies: bytes) -> TargetState | None:
+def sticky_target(group: TargetGroupState, cookies: bytes) -> TargetState | None:
     """Return the target that a Cookie header binds its client to; None: none that may get requests."""
     settings = group.settings
     if not settings.is_sticky:

@@ -17,13 +17,13 @@ from mclass_tf.local.balancer.report import AccessLog, Metrics, Report
 Send = Callable[[Report], None]
 
 _log = logging.getLogger(__name__)
-_LOGGED = (
+_MAX_LOGGED = (
     16 * 1024 * 1024
 )  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
 _URL_LIMIT_EXCEEDED = 507
 _TARGET_CODES = tuple(f"HTTPCode_Target_{digit}XX_Count" for digit in range(6))
 _COUNTED_ERRORS = frozenset((500, 502, 503, 504))
-_REPORTED = 1024 * 1024  # characters of one report
+_MAX_REPORT = 1024 * 1024  # characters of one report
 
 
 class Counts:
@@ -37,7 +37,7 @@ class Counts:
         self.response_times: list[float] = []
 
 
-class Lines:
+class LogBuffer:
     """Lines of a load balancer's access log, as many as are kept."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Lines:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        if self._size + len(line) > _LOGGED:
+        if self._size + len(line) > _MAX_LOGGED:
             self.lost += 1
             return
         self._size += len(line)
@@ -57,7 +57,7 @@ class Lines:
         batch: list[str] = []
         size = 0
         for line in self._lines:
-            if batch and size + len(line) > _REPORTED:
+            if batch and size + len(line) > _MAX_REPORT:
                 yield tuple(batch)
                 batch, size = [], 0
             batch.append(line)
@@ -73,7 +73,7 @@ class Telemetry:
         self.send = send
         self._second = int(time.time())
         self._counts: defaultdict[tuple[str, str | None], Counts] = defaultdict(Counts)
-        self._lines: defaultdict[str, Lines] = defaultdict(Lines)
+        self._lines: defaultdict[str, LogBuffer] = defaultdict(LogBuffer)
 
     def of(self, load_balancer_arn: str, target_group_arn: str | None) -> Counts:
         return self._counts[load_balancer_arn, target_group_arn]
@@ -91,7 +91,7 @@ class Telemetry:
                 if not completed.is_websocket:
                     counts.counts[_TARGET_CODES[status // 100]] += 1
         if not completed.target_status:
-            _count_own(self._counts[arn, None].counts, completed.action, status)
+            _count_own_answer(self._counts[arn, None].counts, completed.action, status)
 
     def log(self, load_balancer_arn: str, line: str) -> None:
         self._lines[load_balancer_arn].add(line)
@@ -105,7 +105,7 @@ class Telemetry:
     def flush(self) -> None:
         second, self._second = self._second, int(time.time())
         counts, lines = self._counts, self._lines
-        self._counts, self._lines = defaultdict(Counts), defaultdict(Lines)
+        self._counts, self._lines = defaultdict(Counts), defaultdict(LogBuffer)
         for (load_balancer, group), counted in counts.items():
             self.send(
                 Metrics(
@@ -125,11 +125,11 @@ class Telemetry:
                     "%d lines of the access log of %s are lost: it takes %d MB a second",
                     kept.lost,
                     load_balancer,
-                    _LOGGED >> 20,
+                    _MAX_LOGGED >> 20,
                 )
 
 
-def _count_own(counts: defaultdict[str, float], action: str, status: int) -> None:
+def _count_own_answer(counts: defaultdict[str, float], action: str, status: int) -> None:
     """Count an answer of the load balancer's own."""
     if action == "redirect":
         is_too_long = status == _URL_LIMIT_EXCEEDED

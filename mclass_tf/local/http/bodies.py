@@ -25,7 +25,7 @@ class TooLargeError(Exception):
     """The body has more bytes than are taken."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where a request comes from."""
 
     def read1(self, size: int, /) -> bytes: ...
@@ -33,7 +33,7 @@ class Source(Protocol):
     def readline(self, size: int, /) -> bytes: ...
 
 
-class Body:
+class RequestBody:
     """The body that belongs to a request's head. `length` is what the head states; None where it comes in chunks.
 
     Raise MalformedBodyError for a head that does not say where the body ends, or says it twice.
@@ -49,7 +49,12 @@ class Body:
         self.length = None if encodings else int(lengths[0]) if lengths else 0
 
     def copy(
-        self, *, source: Source, target: IO[bytes], most: int | None, moved: Callable[[], None] = lambda: None
+        self,
+        *,
+        source: ByteSource,
+        target: IO[bytes],
+        most: int | None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy all of it, so that the next request on the connection starts where this one ended.
 
@@ -57,11 +62,11 @@ class Body:
         or ConnectionResetError where the client hangs up.
         """
         if self.length is not None:
-            _copy(source=source, target=target, length=self.length, left=most, moved=moved)
+            _copy(source=source, target=target, length=self.length, left=most, on_progress=on_progress)
             return
         left = most
         while length := _chunk_length(source):
-            _copy(source=source, target=target, length=length, left=left, moved=moved)
+            _copy(source=source, target=target, length=length, left=left, on_progress=on_progress)
             left = None if left is None else left - length
             if source.readline(_LONGEST_LINE).strip(b"\r\n"):
                 raise MalformedBodyError("a chunk is longer than its size says")
@@ -73,7 +78,7 @@ def _values(headers: Message, name: str) -> list[str]:
     return [part.strip() for value in headers.get_all(name, []) for part in str(value).split(",")]
 
 
-def _chunk_length(source: Source) -> int:
+def _chunk_length(source: ByteSource) -> int:
     line = source.readline(_LONGEST_LINE)
     if not line:
         raise ConnectionResetError("the client hung up in the middle of a body")
@@ -83,7 +88,7 @@ def _chunk_length(source: Source) -> int:
     return int(size[1], 16)
 
 
-def _skip_trailers(source: Source) -> None:
+def _skip_trailers(source: ByteSource) -> None:
     for _ in range(_MOST_TRAILERS):
         line = source.readline(_LONGEST_LINE)
         if not line.strip():
@@ -94,7 +99,7 @@ def _skip_trailers(source: Source) -> None:
 
 
 def _copy(
-    *, source: Source, target: IO[bytes], length: int, left: int | None, moved: Callable[[], None]
+    *, source: ByteSource, target: IO[bytes], length: int, left: int | None, on_progress: Callable[[], None]
 ) -> None:
     if left is not None and length > left:
         raise TooLargeError
@@ -102,6 +107,6 @@ def _copy(
         piece = source.read1(min(length, _PIECE))
         if not piece:
             raise ConnectionResetError("the client hung up in the middle of a body")
-        moved()
+        on_progress()
         target.write(piece)
         length -= len(piece)

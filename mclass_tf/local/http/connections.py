@@ -15,7 +15,7 @@ _STALLED_SECONDS = 5.0
 _AT_ONCE = 32
 
 
-class Phase(Enum):
+class ConnectionPhase(Enum):
     """What a connection does: it waits for the head of a request, its body arrives, or its answer is made and sent."""
 
     WAITING = "waiting"
@@ -23,12 +23,12 @@ class Phase(Enum):
     ANSWERING = "answering"
 
 
-_PATIENCE = {Phase.WAITING: _IDLE_SECONDS, Phase.READING: _STALLED_SECONDS}
+_PATIENCE = {ConnectionPhase.WAITING: _IDLE_SECONDS, ConnectionPhase.READING: _STALLED_SECONDS}
 
 
 @dataclass(kw_only=True)
 class _State:
-    phase: Phase
+    phase: ConnectionPhase
     since: float
 
 
@@ -43,12 +43,12 @@ class Connections:
     def __len__(self) -> int:
         return len(self._states)
 
-    def enter(self, connection: socket.socket, phase: Phase) -> None:
+    def enter(self, connection: socket.socket, phase: ConnectionPhase) -> None:
         """Note what the connection does from now on, or that it still does it: something has come."""
         with self._changed:
             self._states[connection] = _State(phase=phase, since=self._clock())
 
-    def forget(self, connection: socket.socket) -> None:
+    def remove(self, connection: socket.socket) -> None:
         with self._changed:
             self._states.pop(connection, None)
             self._changed.notify_all()
@@ -65,7 +65,7 @@ class Connections:
                     connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
             self._changed.wait(seconds)
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Break off every connection, whatever it does."""
         with self._changed:
             for connection in self._states:
@@ -76,7 +76,7 @@ class Connections:
         """Return the connections that do nothing: those first that wait for a request, and of these the oldest."""
         now = self._clock()
         idle = [
-            (state.phase is not Phase.WAITING, state.since, connection)
+            (state.phase is not ConnectionPhase.WAITING, state.since, connection)
             for connection, state in self._states.items()
             if state.phase in _PATIENCE and now - state.since > _PATIENCE[state.phase]
         ]

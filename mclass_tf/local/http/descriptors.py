@@ -7,7 +7,7 @@ import os
 import threading
 
 
-class Reserve:
+class DescriptorReserve:
     """So many descriptors, until it is closed. May be used from any thread."""
 
     def __init__(self, count: int) -> None:
@@ -17,13 +17,13 @@ class Reserve:
         self.fill()
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return len(self._kept) >= self._count
 
     def fill(self) -> None:
         """Take what is missing, as far as there is any."""
         with self._lock, contextlib.suppress(OSError):
-            while not self.is_whole:
+            while not self.is_complete:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def release(self) -> bool:

@@ -29,9 +29,9 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from mclass_tf.local.http.bodies import Body, MalformedBodyError, TooLargeError
-from mclass_tf.local.http.connections import Connections, Phase
-from mclass_tf.local.http.descriptors import Reserve
+from mclass_tf.local.http.bodies import MalformedBodyError, RequestBody, TooLargeError
+from mclass_tf.local.http.connections import ConnectionPhase, Connections
+from mclass_tf.local.http.descriptors import DescriptorReserve
 
 _log = logging.getLogger("mclass_tf.local")
 
@@ -83,7 +83,7 @@ def json_reply(status: int, document: Any, *, headers: tuple[tuple[str, str], ..
 App = Callable[[dict[str, Any]], Reply]
 """Answers a request, which comes as a WSGI environment with the whole body in `wsgi.input`."""
 
-Bar = Callable[[dict[str, Any]], Reply | None]
+Precheck = Callable[[dict[str, Any]], Reply | None]
 """Says by the head of a request alone that it is refused, before a large body is taken; None: nothing is known against it."""
 
 Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
@@ -106,7 +106,7 @@ class Server(ThreadingMixIn, TCPServer):
         listener: socket.socket,
         app: App,
         sink: Sink = lambda _environ: None,
-        bar: Bar = lambda _environ: None,
+        precheck: Precheck = lambda _environ: None,
         largest: Callable[[dict[str, Any]], int] = lambda _environ: sys.maxsize,
         report: Callable[[str], None] = lambda _problem: None,
         most: int | None = None,
@@ -117,13 +117,13 @@ class Server(ThreadingMixIn, TCPServer):
         self.socket = listener
         self.app = app
         self.sink = sink
-        self.bar = bar
+        self.precheck = precheck
         self.largest = largest
         self.connections = Connections()
         self._report = report
         self._reported: dict[str, float] = {}
         self._most = most
-        self._reserve = Reserve(_RESERVED if most is None else 1)
+        self._reserve = DescriptorReserve(_RESERVED if most is None else 1)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection. If there is no room for one, make some and raise OSError: it waits in the backlog."""
@@ -137,32 +137,32 @@ class Server(ThreadingMixIn, TCPServer):
             if error.errno in _EXHAUSTED:
                 self._make_room(f"the server cannot take connections: {error.strerror} ({_limit()})")
             raise
-        if self._most is not None and (self._is_full or not self._reserve.is_whole):
+        if self._most is not None and (self._is_full or not self._reserve.is_complete):
             accepted[0].close()
             self._reserve.fill()
             raise BlockingIOError
-        self.connections.enter(accepted[0], Phase.WAITING)
+        self.connections.enter(accepted[0], ConnectionPhase.WAITING)
         return accepted
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request(request, client_address)
         except RuntimeError as error:  # no thread can be started
-            self.note(f"the server cannot take connections: {error}")
+            self.report_problem(f"the server cannot take connections: {error}")
             self.shutdown_request(request)
 
     def close_request(self, request: Any) -> None:
         super().close_request(request)
         self._reserve.fill()
-        self.connections.forget(request)
+        self.connections.remove(request)
 
     def server_close(self) -> None:
         """Close the port, and the connections that came by it: their threads end with them."""
         super().server_close()
-        self.connections.end()
+        self.connections.shut_down()
         self._reserve.close()
 
-    def note(self, problem: str) -> None:
+    def report_problem(self, problem: str) -> None:
         """Say it in the log and to who looks after the server; not again while it goes on."""
         before, now = self._reported.get(problem), time.monotonic()
         self._reported[problem] = now
@@ -182,11 +182,11 @@ class Server(ThreadingMixIn, TCPServer):
         except OSError as error:
             if error.errno not in _EXHAUSTED or not self._reserve.release():
                 raise
-            self.note(f"the server cannot take connections: {error.strerror} ({_limit()})")
+            self.report_problem(f"the server cannot take connections: {error.strerror} ({_limit()})")
             return super().get_request()
 
     def _make_room(self, problem: str) -> None:
-        self.note(problem)
+        self.report_problem(problem)
         self.connections.make_room(seconds=_BACK_OFF_SECONDS if self._most is None else 0)
 
     @property
@@ -233,19 +233,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = self._reader = _Reader(self._received)
 
     def handle_one_request(self) -> None:
-        self.server.connections.enter(self.connection, Phase.WAITING)
+        self.server.connections.enter(self.connection, ConnectionPhase.WAITING)
         self._reader.allow_head()
         super().handle_one_request()
 
     def answer(self) -> None:
         try:
-            body = Body(self.headers)
+            body = RequestBody(self.headers)
             environ = self._environ(body)
         except ValueError as error:  # a body without an end, or a target that is no URL
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
-        if _is_large(body) and (refusal := self.server.bar(environ)) is not None:
-            self._turn_away(refusal)
+        if _is_large(body) and (refusal := self.server.precheck(environ)) is not None:
+            self._reject(refusal)
             return
         try:
             sink = self.server.sink(environ)
@@ -255,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(environ)
                 return
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
-                self._keep(body, kept, environ)
+                self._buffer(body, kept, environ)
                 self._reply(environ)
             if TOO_LARGE in environ:
                 self._linger()
@@ -264,10 +264,10 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
-            self.server.note(f"the server cannot answer: {error.strerror} ({_limit()})")
+            self.server.report_problem(f"the server cannot answer: {error.strerror} ({_limit()})")
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"the local AWS is at its limit: {error.strerror}")
 
-    def _keep(self, body: Body, kept: Any, environ: dict[str, Any]) -> None:
+    def _buffer(self, body: RequestBody, kept: Any, environ: dict[str, Any]) -> None:
         """Have the body at hand for the application, or say that it is too large."""
         try:
             self._receive(body, kept, most=self.server.largest(environ))
@@ -279,17 +279,17 @@ class _Handler(BaseHTTPRequestHandler):
             environ[TOO_LARGE] = True
             environ["CONTENT_LENGTH"] = "0"
 
-    def _receive(self, body: Body, target: IO[bytes], *, most: int | None) -> None:
+    def _receive(self, body: RequestBody, target: IO[bytes], *, most: int | None) -> None:
         connections = self.server.connections
 
-        def moved() -> None:
-            connections.enter(self.connection, Phase.READING)
+        def on_progress() -> None:
+            connections.enter(self.connection, ConnectionPhase.READING)
 
-        moved()
-        body.copy(source=self._received, target=target, most=most, moved=moved)
+        on_progress()
+        body.copy(source=self._received, target=target, most=most, on_progress=on_progress)
 
     def _reply(self, environ: dict[str, Any]) -> None:
-        self.server.connections.enter(self.connection, Phase.ANSWERING)
+        self.server.connections.enter(self.connection, ConnectionPhase.ANSWERING)
         try:
             reply = self.server.app(environ)
         except OSError:
@@ -302,9 +302,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._headers_buffer: list[bytes] = []  # of an answer that came to nothing
         text = ("Content-Type", "text/plain; charset=utf-8")
-        self._turn_away(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
+        self._reject(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
 
-    def _turn_away(self, refusal: Reply) -> None:
+    def _reject(self, refusal: Reply) -> None:
         """Send an answer to what is not taken: it is the last one on the connection."""
         self.close_connection = True
         self._send(refusal)
@@ -320,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         Whoever sends slowly is not waited for, and makes room for others.
         """
-        self.server.connections.enter(self.connection, Phase.WAITING)
+        self.server.connections.enter(self.connection, ConnectionPhase.WAITING)
         self.connection.settimeout(_LINGER_SECONDS)
         over = time.monotonic() + _LINGER_AT_MOST_SECONDS
         with contextlib.suppress(OSError):
@@ -369,7 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._headers_buffer.append(b"\r\n" + body)
         self.flush_headers()
 
-    def _environ(self, body: Body) -> dict[str, Any]:
+    def _environ(self, body: RequestBody) -> dict[str, Any]:
         url = urlsplit(self.path) if not self.path.startswith("//") else urlsplit(f"http://x{self.path}")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {
@@ -397,7 +397,7 @@ class _Handler(BaseHTTPRequestHandler):
         return environ
 
 
-def _is_large(body: Body) -> bool:
+def _is_large(body: RequestBody) -> bool:
     """Return whether it would go to the disk, or does not say how large it is."""
     return body.length is None or body.length > _IN_MEMORY
 

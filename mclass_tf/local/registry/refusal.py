@@ -12,7 +12,7 @@ from mclass_tf.local.http.server import Reply, json_reply
 HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
 
 
-class RefusedError(Exception):
+class RegistryRefusedError(Exception):
     """A request that is answered with an error; `headers` go with it."""
 
     def __init__(
@@ -29,17 +29,17 @@ class RefusedError(Exception):
         return json_reply(self.status, document, headers=(*HEADERS, *self.headers))
 
 
-def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RefusedError:
+def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RegistryRefusedError:
     challenge = ("WWW-Authenticate", 'Basic realm="Amazon ECR",service="ecr.amazonaws.com"')
-    return RefusedError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
+    return RegistryRefusedError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
 
 
-def denied(message: str) -> RefusedError:
-    return RefusedError(HTTPStatus.FORBIDDEN, "DENIED", message)
+def denied(message: str) -> RegistryRefusedError:
+    return RegistryRefusedError(HTTPStatus.FORBIDDEN, "DENIED", message)
 
 
-def no_repository(name: str, *, account_id: str) -> RefusedError:
-    return RefusedError(
+def no_repository(name: str, *, account_id: str) -> RegistryRefusedError:
+    return RegistryRefusedError(
         HTTPStatus.NOT_FOUND,
         "NAME_UNKNOWN",
         f"The repository with name '{name}' does not exist in the registry with id '{account_id}'",

@@ -11,8 +11,8 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RefusedError, denied, no_repository
-from mclass_tf.local.registry.request import ACTIONS, DIGEST, Request, action_of
+from mclass_tf.local.registry.refusal import RegistryRefusedError, denied, no_repository
+from mclass_tf.local.registry.request import ACTIONS, DIGEST, RegistryRequest, action_of
 
 _CODES = {
     ecr.TagTakenError.code: "TAG_INVALID",
@@ -28,7 +28,7 @@ class Repositories:
     def __init__(self, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self.exclusive = exclusive
 
-    def of(self, request: Request) -> Any:
+    def of(self, request: RegistryRequest) -> Any:
         """Return the repository; raise RefusedError where there is none, or it is closed to the client."""
         repository = ecr.backend_of(request.registry).repositories.get(request.name)
         if repository is None:
@@ -39,18 +39,18 @@ class Repositories:
             raise denied(str(error.message)) from None
         return repository
 
-    def image(self, request: Request) -> Any:
+    def image(self, request: RegistryRequest) -> Any:
         """Return the image of the tag or digest; raise RefusedError where there is none."""
         is_digest = DIGEST.fullmatch(request.reference) is not None
         tag, digest = (None, request.reference) if is_digest else (request.reference, None)
         try:
             return self.of(request)._get_image(tag, digest)  # noqa: SLF001
         except ImageNotFoundException:
-            raise RefusedError(
+            raise RegistryRefusedError(
                 HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found"
             ) from None
 
-    def put_image(self, request: Request, text: str, *, by_digest: bool) -> str:
+    def put_image(self, request: RegistryRequest, text: str, *, by_digest: bool) -> str:
         """Put a manifest; return its digest."""
         self.of(request)
         backend = ecr.backend_of(request.registry)
@@ -69,10 +69,10 @@ class Repositories:
             pass  # a client that pushes again what is there has what it wants
         except ServiceException as error:
             code = _CODES.get(error.code, "MANIFEST_INVALID")
-            raise RefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
+            raise RegistryRefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
         return digest
 
-    def mount(self, request: Request, layers: dict[str, int]) -> str | None:
+    def mount(self, request: RegistryRequest, layers: dict[str, int]) -> str | None:
         """Return the digest, where the blob is mounted from another repository; else the client uploads it."""
         digest, source = request.query.get("mount"), request.query.get("from")
         if digest is None or source is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mclass_tf.local.access.registry_tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RefusedError, no_repository, unauthorized
+from mclass_tf.local.registry.refusal import RegistryRefusedError, no_repository, unauthorized
 from mclass_tf.local.registry.store import Chunk
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -40,7 +40,7 @@ ACTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RegistryRequest:
     """One request to a registry, by somebody whose token is known."""
 
     principal: Principal
@@ -92,7 +92,7 @@ def registry_of(host: str, *, principal: Principal) -> Principal:
     return named
 
 
-def action_of(request: Request) -> str:
+def action_of(request: RegistryRequest) -> str:
     """Return the action that a client of another account must be allowed.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
@@ -101,10 +101,10 @@ def action_of(request: Request) -> str:
     for start, actions in ACTIONS.items():
         if kind.startswith(start):
             return actions[request.method]
-    raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
+    raise RegistryRefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
 
 
-def chunk_of(request: Request) -> Chunk:
+def chunk_of(request: RegistryRequest) -> Chunk:
     """Return where the body of a request belongs; raise RefusedError where its length is another than that of its range.
 
     A body without a Content-Range is the whole blob from its first byte on, but for the PUT that ends an upload.
@@ -119,7 +119,7 @@ def chunk_of(request: Request) -> Chunk:
         return Chunk(start=-1)  # which is nowhere
     span = int(match[2]) - int(match[1]) + 1
     if length not in {"", str(span)}:
-        raise RefusedError(
+        raise RegistryRefusedError(
             HTTPStatus.BAD_REQUEST,
             "SIZE_INVALID",
             f"the Content-Range {stated} has {span} bytes, the Content-Length is {length}",
@@ -129,7 +129,7 @@ def chunk_of(request: Request) -> Chunk:
 
 def checked_digest(text: str) -> str:
     if not DIGEST.fullmatch(text):
-        raise RefusedError(
+        raise RegistryRefusedError(
             HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", f"Invalid digest '{text}': sha256:… is expected"
         )
     return text
@@ -145,7 +145,7 @@ def byte_range(header: str, size: int) -> tuple[int, int]:
     else:  # the last bytes
         first, last = max(size - int(match[2]), 0), size - 1
     if first >= size or last < first:
-        raise RefusedError(
+        raise RegistryRefusedError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             "SIZE_INVALID",
             f"the blob has {size} bytes",

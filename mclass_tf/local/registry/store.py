@@ -17,7 +17,7 @@ from typing import IO, cast
 
 _log = logging.getLogger("mclass_tf.local")
 
-_PATIENCE = (
+_LOCK_TIMEOUT = (
     5.0  # seconds that a request waits for another one on the same upload to notice that its client left
 )
 _SWEEP_SECONDS = 60.0
@@ -37,11 +37,11 @@ class DigestMismatchError(Exception):
         self.actual = actual
 
 
-class BusyError(Exception):
+class UploadBusyError(Exception):
     """Another request writes to the upload."""
 
 
-class GoneError(Exception):
+class UploadGoneError(Exception):
     """The upload was finished or discarded while a request waited for it."""
 
 
@@ -116,11 +116,11 @@ class Upload:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep other requests off the upload; raise BusyError or GoneError."""
-        if not self._lock.acquire(timeout=_PATIENCE):
-            raise BusyError
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            raise UploadBusyError
         try:
             if not self._is_open:
-                raise GoneError
+                raise UploadGoneError
             yield
         finally:
             self._touched = self._clock()
@@ -172,7 +172,7 @@ def blobs_in(folder: Path) -> Path:
     return folder / "blobs" / "sha256"
 
 
-class Store:
+class BlobStore:
     """All blobs of an instance, each once however many repositories hold it, in the folder `blobs` by their digests in hexadecimal.
 
     Nothing is kept between instances.
@@ -223,7 +223,7 @@ class Store:
                 self._collect(upload)
 
     def _collect(self, upload: Upload) -> None:
-        with contextlib.suppress(BusyError, GoneError), upload.exclusive():
+        with contextlib.suppress(UploadBusyError, UploadGoneError), upload.exclusive():
             self.discard(upload)
             _log.info("the upload %s of %d bytes was abandoned, and is discarded", upload.id, upload.offset)
 
@@ -242,10 +242,10 @@ def _idle_seconds(upload: Upload) -> float:
     return upload.idle_seconds
 
 
-class Uploads:
+class UploadCollector:
     """Collects the uploads that clients have abandoned, as long as the local AWS lives."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: BlobStore) -> None:
         self._store = store
 
     async def run(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mclass_tf.local.http.server import Reply
-from mclass_tf.local.registry.refusal import HEADERS, RefusedError
+from mclass_tf.local.registry.refusal import HEADERS, RegistryRefusedError
 from mclass_tf.local.registry.replies import (
     accepted,
     conflict,
@@ -21,16 +21,16 @@ from mclass_tf.local.registry.replies import (
     progress,
 )
 from mclass_tf.local.registry.repositories import Repositories
-from mclass_tf.local.registry.request import Request, checked_digest, chunk_of
+from mclass_tf.local.registry.request import RegistryRequest, checked_digest, chunk_of
 from mclass_tf.local.registry.store import (
     LARGEST_BLOB,
-    BusyError,
+    BlobStore,
     DigestMismatchError,
-    GoneError,
     OutOfOrderError,
     SizeDiffersError,
-    Store,
     Upload,
+    UploadBusyError,
+    UploadGoneError,
 )
 
 _ARRIVED = "mclass.registry.upload"
@@ -40,16 +40,16 @@ REFUSED = "mclass.registry.refused"
 class BlobUploads:
     """Answers the requests that upload blobs."""
 
-    def __init__(self, *, store: Store, repositories: Repositories) -> None:
+    def __init__(self, *, store: BlobStore, repositories: Repositories) -> None:
         self._store = store
         self._repositories = repositories
 
-    def sink(self, request: Request) -> AbstractContextManager[IO[bytes]] | None:
+    def sink(self, request: RegistryRequest) -> AbstractContextManager[IO[bytes]] | None:
         """Have the body of a request go to its upload as it arrives; None where it is for no upload."""
         upload = self._upload(request) if request.reference else self._start_whole(request)
         return None if upload is None else _arriving(request, upload)
 
-    def start(self, request: Request) -> Reply:
+    def start(self, request: RegistryRequest) -> Reply:
         with self._repositories.exclusive():
             layers = self._repositories.of(request).layers
             mounted = self._repositories.mount(request, layers)
@@ -59,7 +59,7 @@ class BlobUploads:
             return accepted(request, self._store.start(owner=request.owner))
         return self._commit(request, self._arrived(request))
 
-    def _start_whole(self, request: Request) -> Upload | None:
+    def _start_whole(self, request: RegistryRequest) -> Upload | None:
         """Return the upload for a blob that comes with the request that starts it; None where none comes."""
         if "digest" not in request.query:
             return None
@@ -70,30 +70,30 @@ class BlobUploads:
         checked_digest(request.query["digest"])
         return self._store.start(owner=request.owner)
 
-    def status(self, request: Request) -> Reply:
+    def status(self, request: RegistryRequest) -> Reply:
         upload = self._upload(request)
-        with suppress(BusyError, GoneError), upload.exclusive():
+        with suppress(UploadBusyError, UploadGoneError), upload.exclusive():
             pass  # a request whose client has left comes to its end first
         return Reply(status=HTTPStatus.NO_CONTENT, headers=progress(request, upload.id, upload.offset))
 
-    def resume(self, request: Request) -> Reply:
+    def resume(self, request: RegistryRequest) -> Reply:
         return accepted(request, self._arrived(request))
 
-    def finish(self, request: Request) -> Reply:
+    def finish(self, request: RegistryRequest) -> Reply:
         upload = self._arrived(request)
         checked_digest(request.query.get("digest", ""))
         return self._commit(request, upload)
 
-    def cancel(self, request: Request) -> Reply:
+    def cancel(self, request: RegistryRequest) -> Reply:
         upload = self._upload(request)
         try:
             with upload.exclusive():
                 self._store.discard(upload)
-        except GoneError:
+        except UploadGoneError:
             raise no_upload(request) from None
         return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
 
-    def _arrived(self, request: Request) -> Upload:
+    def _arrived(self, request: RegistryRequest) -> Upload:
         """Return the upload that has taken the body of this request."""
         upload: Upload = request.environ[_ARRIVED]
         if upload.failure is not None:
@@ -101,17 +101,17 @@ class BlobUploads:
             raise no_space(upload.failure)
         return upload
 
-    def _commit(self, request: Request, upload: Upload) -> Reply:
+    def _commit(self, request: RegistryRequest, upload: Upload) -> Reply:
         digest = request.query["digest"]
         if upload.failure is not None:
             self._store.discard(upload)
             raise no_space(upload.failure)
         try:
             size = self._store.commit(upload, digest=digest)
-        except GoneError:
+        except UploadGoneError:
             raise no_upload(request) from None
         except DigestMismatchError as error:
-            raise RefusedError(
+            raise RegistryRefusedError(
                 HTTPStatus.BAD_REQUEST,
                 "DIGEST_INVALID",
                 f"The digest '{digest}' does not match '{error.actual}', that of the bytes received",
@@ -120,7 +120,7 @@ class BlobUploads:
             self._repositories.of(request).layers[digest] = size
         return created(request, digest)
 
-    def _upload(self, request: Request) -> Upload:
+    def _upload(self, request: RegistryRequest) -> Upload:
         with self._repositories.exclusive():
             self._repositories.of(request)
         upload = self._store.upload(request.reference, owner=request.owner)
@@ -130,13 +130,19 @@ class BlobUploads:
 
 
 @contextmanager
-def _arriving(request: Request, upload: Upload) -> Iterator[IO[bytes]]:
+def _arriving(request: RegistryRequest, upload: Upload) -> Iterator[IO[bytes]]:
     """Take a body into the upload, or read it to nowhere and have the request refused: it must be read before that."""
     request.environ[_ARRIVED] = upload
     try:
         with upload.appending(chunk_of(request)) as file:
             yield file
-    except (BusyError, GoneError, OutOfOrderError, SizeDiffersError, RefusedError) as error:
+    except (
+        UploadBusyError,
+        UploadGoneError,
+        OutOfOrderError,
+        SizeDiffersError,
+        RegistryRefusedError,
+    ) as error:
         request.environ[REFUSED] = _refusal(request, upload, error)
         if not isinstance(error, SizeDiffersError):  # the others come before the first byte
             with Path(os.devnull).open("wb") as nowhere:
@@ -144,24 +150,24 @@ def _arriving(request: Request, upload: Upload) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def refused(environ: dict[str, Any], error: RefusedError | OSError) -> Iterator[IO[bytes]]:
+def refused(environ: dict[str, Any], error: RegistryRefusedError | OSError) -> Iterator[IO[bytes]]:
     """Read a body to nowhere, to refuse the request then."""
     environ[REFUSED] = error
     with Path(os.devnull).open("wb") as nowhere:
         yield nowhere
 
 
-def _refusal(request: Request, upload: Upload, error: Exception) -> RefusedError:
+def _refusal(request: RegistryRequest, upload: Upload, error: Exception) -> RegistryRefusedError:
     """Return the refusal of a request whose body the upload has not taken."""
     match error:
-        case RefusedError():
+        case RegistryRefusedError():
             return error
-        case BusyError():
+        case UploadBusyError():
             return conflict()
         case OutOfOrderError():
             return out_of_order(request, upload.id, error.offset)
         case SizeDiffersError():
-            return RefusedError(
+            return RegistryRefusedError(
                 HTTPStatus.BAD_REQUEST,
                 "SIZE_INVALID",
                 f"the bytes are not as many as the request announces, or the blob exceeds {LARGEST_BLOB} bytes",

@@ -57,7 +57,7 @@ def versions() -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class SnapshotHeader:
     """`speed` is the clock's, `tasks` what ran the tasks ("": chosen by the image); `versions` are those of what wrote the file."""
 
     speed: float
@@ -65,7 +65,7 @@ class Header:
     versions: Mapping[str, str]
 
 
-def write(path: Path, *, header: Header, state: Path, blobs: Path, home: Path) -> int:
+def write(path: Path, *, header: SnapshotHeader, state: Path, blobs: Path, home: Path) -> int:
     """Write the file, whole or not at all, and readable by its owner alone; return its size in bytes. Raise OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
@@ -92,7 +92,7 @@ def write(path: Path, *, header: Header, state: Path, blobs: Path, home: Path) -
 
 
 @contextlib.contextmanager
-def verified(path: Path, *, home: Path) -> Iterator[tuple[Header, IO[bytes]]]:
+def verified(path: Path, *, home: Path) -> Iterator[tuple[SnapshotHeader, IO[bytes]]]:
     """Enter with the header of a file that was written in this home by these versions, and with all that is signed.
 
     That is a copy without a name: what is read from it is what was verified. Raise SnapshotError.
@@ -147,9 +147,9 @@ def _require_signature(path: Path, file: IO[bytes], copy: IO[bytes], *, home: Pa
         )
 
 
-def _header(path: Path, copy: IO[bytes]) -> Header:
+def _header(path: Path, copy: IO[bytes]) -> SnapshotHeader:
     copy.seek(0)
-    header = Header(**json.loads(copy.readline(_LONGEST_HEADER)))
+    header = SnapshotHeader(**json.loads(copy.readline(_LONGEST_HEADER)))
     ours, theirs = versions(), header.versions
     for name in ours:
         if ours[name] != theirs.get(name):

@@ -19,7 +19,7 @@ from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 from mclass_tf.local.aws.elbv2 import snapshot, targets
 from mclass_tf.local.live import live
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.store import BlobStore
 from mclass_tf.local.snapshots import file, rest, state
 
 _log = logging.getLogger("mclass_tf.local")
@@ -29,14 +29,14 @@ _LOOK_EVERY = 0.02
 _ABANDONED_SECONDS = 3600.0
 
 
-class Tasks(Protocol):
+class TaskSource(Protocol):
     def flush_logs(self) -> None: ...
 
     def every(self) -> EveryTask: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class SaveResult:
     """`state` is a file of the home folder; nothing is written while anything is `under_way`. `speed` is the clock's,
     `versions` are those of the server, whose sources may have been changed since it started.
     """
@@ -50,17 +50,17 @@ class Saved:
 class Instance:
     """`tasks` and `write_access_logs` are there once the parts have been made; `stopped` is for the first to begin with."""
 
-    def __init__(self, *, aws: AwsApi, home: Path, store: Store) -> None:
+    def __init__(self, *, aws: AwsApi, home: Path, store: BlobStore) -> None:
         self._aws = aws
         self._home = home
         self._store = store
-        self.tasks: Tasks | None = None
+        self.tasks: TaskSource | None = None
         self.write_access_logs: Callable[[], None] = lambda: None
         self.stopped: list[Task] = []
         self._is_restored = False
         self._versions = file.versions()
 
-    def save(self) -> Saved:
+    def save(self) -> SaveResult:
         """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
         self._forget_abandoned()
         if self.tasks is not None:
@@ -69,7 +69,7 @@ class Instance:
             every = self._every_task()
             under_way = rest.under_way(every.started)
             if under_way:
-                return Saved(under_way=under_way)
+                return SaveResult(under_way=under_way)
             self.write_access_logs()
             data = state.dump(every)
         path = self._home / f"{uuid.uuid4().hex}.state"
@@ -79,7 +79,7 @@ class Instance:
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        return Saved(state=path.name, speed=live.clock.speed, versions=self._versions)
+        return SaveResult(state=path.name, speed=live.clock.speed, versions=self._versions)
 
     def restore(self, archive: IO[bytes]) -> None:
         """Take the place of what was saved. Call it before anything runs."""
@@ -88,7 +88,7 @@ class Instance:
             self.stopped = state.load(data).stopped
         self._is_restored = True
 
-    async def tasks_answer(self) -> None:
+    async def await_tasks(self) -> None:
         """Return when the tasks that the services start again take connections, so that they pass their first health check.
 
         At AWS's speed the next one comes half a minute later. After some seconds, and in an instance that was not restored,
@@ -115,7 +115,7 @@ class Instance:
         finally:
             unlisten()
 
-    def await_started(self) -> None:
+    def await_load_balancers(self) -> None:
         """Return when the load balancers listen and know the health of their targets, or after some seconds."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:

@@ -201,7 +201,7 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def _reduced(value: types.FunctionType | types.MethodType | Enum) -> Any:
+def _reduce(value: types.FunctionType | types.MethodType | Enum) -> Any:
     if isinstance(value, Enum):
         return type(value), (value.value,)  # Python 3.11.2, which is Debian's, would ask for getattr
     if isinstance(value, types.MethodType):
@@ -225,7 +225,7 @@ class _Pickler(pickle.Pickler):
             content = (dict(dict.items(value)), vars(value), getattr(value, "default_factory", None))
             return new_dict, (type(value),), content, None, None, fill_dict
         if isinstance(value, types.FunctionType | types.MethodType | Enum):
-            return _reduced(value)
+            return _reduce(value)
         if isinstance(value, PrivateKey):
             return private_key, (value.private_bytes(_PEM, _PKCS8, _CLEAR),)
         if isinstance(value, x509.Certificate):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mclass_tf.local.access.peers import is_welcome
+from mclass_tf.local.access.peers import is_trusted_peer
 from tests.local.tasks import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -44,7 +44,7 @@ def test_a_process_of_this_user_is_welcome() -> None:
         socket.create_connection(listener.getsockname()),
         listener.accept()[0] as accepted,
     ):
-        assert is_welcome(accepted)
+        assert is_trusted_peer(accepted)
 
 
 def test_who_has_gone_is_not() -> None:
@@ -54,7 +54,7 @@ def test_who_has_gone_is_not() -> None:
             left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # RST
         with listener.accept()[0] as accepted:
             deadline = time.monotonic() + PATIENCE
-            while is_welcome(accepted):
+            while is_trusted_peer(accepted):
                 assert time.monotonic() < deadline
 
 
@@ -64,9 +64,9 @@ def test_a_process_of_somebody_else_is_not() -> None:
         listener.settimeout(PATIENCE)
         with client(listener.getsockname()[1], uid=SOMEBODY_ELSE) as other:
             with listener.accept()[0] as accepted:
-                assert not is_welcome(accepted)
+                assert not is_trusted_peer(accepted)
             other.communicate(timeout=PATIENCE)
         with client(listener.getsockname()[1], uid=0) as own:
             with listener.accept()[0] as accepted:
-                assert is_welcome(accepted)
+                assert is_trusted_peer(accepted)
             own.communicate(timeout=PATIENCE)

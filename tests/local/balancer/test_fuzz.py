@@ -220,7 +220,7 @@ async def _has_read(made: Within, connection: ClientConnection) -> None:
     await _until(
         lambda: (
             connection not in made.connections
-            or (connection.is_waited_for and not connection.reader.inbox.data)
+            or (connection.is_awaiting_client and not connection.reader.inbox.data)
         )
     )
 

@@ -13,7 +13,7 @@ import pytest
 from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.report import Failure
 from mclass_tf.local.balancer.snapshot import Target
-from mclass_tf.local.balancer.telemetry import Lines
+from mclass_tf.local.balancer.telemetry import LogBuffer
 from tests.local.data_plane import (
     PATIENCE,
     Message,
@@ -327,7 +327,7 @@ async def test_a_request_that_was_refused_has_a_line_as_well() -> None:
 
 
 def test_the_lines_of_a_second_have_a_bound_and_come_in_reports_that_have_one() -> None:
-    lines = Lines()
+    lines = LogBuffer()
     for _ in range(1000):
         lines.add("a" * 64 * 1024)
     batches = list(lines.batches())

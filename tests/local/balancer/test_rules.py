@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.groups import TargetGroupState
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.rules import Forward, Redirect, compile_rule, group_arns, match
 from tests.local.data_plane import fixed, forward, group, rule
 
 
-def request(path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Request:
-    made = Request(received_at=0, started=0)
+def request(
+    path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None
+) -> ClientRequest:
+    made = ClientRequest(received_at=0, started=0)
     made.add_target(path.encode())
     for name, value in {"Host": "example.com", **(headers or {})}.items():
         made.add_header(name.encode(), value.encode())
@@ -23,7 +25,7 @@ def request(path: str = "/", *, method: str = "GET", headers: Mapping[str, str] 
     return made
 
 
-def holds(condition: Mapping[str, Any], asked: Request, *, source: str = "127.0.0.1") -> bool:
+def holds(condition: Mapping[str, Any], asked: ClientRequest, *, source: str = "127.0.0.1") -> bool:
     rules = [
         compile_rule(rule(fixed(200), condition, priority=1), {}),
         compile_rule(rule(fixed(404)), {}),
@@ -128,7 +130,7 @@ def test_a_condition_that_is_not_modelled_never_holds() -> None:
 
 
 def test_weights_are_kept_to_the_request() -> None:
-    groups = {name: Group(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
+    groups = {name: TargetGroupState(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
     action = compile_rule(rule(forward(("blue", 95), ("green", 5), ("none", 0))), groups).action
     assert isinstance(action, Forward)
     chosen = Counter(found.arn for _ in range(1000) if (found := action.choose()))
@@ -136,7 +138,7 @@ def test_weights_are_kept_to_the_request() -> None:
 
 
 def test_weights_that_are_all_0_choose_nothing() -> None:
-    groups = {name: Group(group(name), now=lambda: 0.0) for name in ("blue", "green")}
+    groups = {name: TargetGroupState(group(name), now=lambda: 0.0) for name in ("blue", "green")}
     action = compile_rule(rule(forward(("blue", 0), ("green", 0))), groups).action
     assert isinstance(action, Forward)
     assert action.choose() is None

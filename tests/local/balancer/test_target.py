@@ -18,7 +18,7 @@ def test_a_connection_that_the_target_ends_takes_its_idle_timer_along() -> None:
         )
         connection = TargetConnection(target, idle_timeout=4000)
         connection.connection_made(cast("Any", SimpleNamespace(is_closing=lambda: True)))
-        connection._rest()
+        connection._return_to_pool()
         timer = connection._timer
         assert timer is not None
         assert not timer.cancelled()

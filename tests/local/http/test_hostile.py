@@ -23,8 +23,8 @@ import pytest
 from mclass_tf import local
 from mclass_tf.local import admin
 from mclass_tf.local.access import key
-from mclass_tf.local.http.connections import Connections, Phase
-from mclass_tf.local.http.descriptors import Reserve
+from mclass_tf.local.http.connections import ConnectionPhase, Connections
+from mclass_tf.local.http.descriptors import DescriptorReserve
 from mclass_tf.local.http.server import TOO_LARGE, Reply, Server
 from mclass_tf.local.log_format import Formatter
 from tests.callers import ask
@@ -255,10 +255,10 @@ def test_without_descriptors_it_turns_away_who_comes_and_leaves_nobody_in_the_ba
 
 def test_a_reserve_that_is_closed_takes_no_descriptors_any_more() -> None:
     """Threads of a server end, and would fill it, when the server is closed."""
-    reserve = Reserve(3)
-    assert reserve.is_whole
+    reserve = DescriptorReserve(3)
+    assert reserve.is_complete
     assert reserve.release()
-    assert not reserve.is_whole
+    assert not reserve.is_complete
     reserve.close()
     reserve.fill()
     assert not reserve.release()
@@ -271,11 +271,11 @@ def test_connections_that_do_nothing_make_room_for_others() -> None:
         idle, reading, answering, new = (
             [sockets.enter_context(end) for end in socket.socketpair()] for _ in range(4)
         )
-        connections.enter(idle[0], Phase.WAITING)
-        connections.enter(reading[0], Phase.READING)
-        connections.enter(answering[0], Phase.ANSWERING)
+        connections.enter(idle[0], ConnectionPhase.WAITING)
+        connections.enter(reading[0], ConnectionPhase.READING)
+        connections.enter(answering[0], ConnectionPhase.ANSWERING)
         now = 1.0
-        connections.enter(new[0], Phase.WAITING)
+        connections.enter(new[0], ConnectionPhase.WAITING)
 
         connections.make_room(seconds=0)
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from mclass_tf.local.http.server import Reply
-from mclass_tf.local.registry.api import Registry
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.api import RegistryApi
+from mclass_tf.local.registry.store import BlobStore
 from tests.local import in_process
 from tests.local.registry_client import INDEX, MANIFEST, digest_of
 
@@ -33,7 +33,7 @@ LENGTHS = some.none() | some.integers(0, 8)
 class Client:
     """Somebody logged in to a registry without a server: a request goes to its sink, and then to it."""
 
-    registry: Registry
+    registry: RegistryApi
     authorization: str
 
     def call(
@@ -70,7 +70,7 @@ def client(folder: Path) -> Client:
     ecr = in_process.client(account, "ecr")
     ecr.create_repository(repositoryName="web")
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-    registry = Registry(store=Store(folder), exclusive=in_process.aws().exclusive)
+    registry = RegistryApi(store=BlobStore(folder), exclusive=in_process.aws().exclusive)
     return Client(registry, f"Basic {token}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.registry import store as stores
-from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, Chunk, GoneError, Store
+from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, BlobStore, Chunk, UploadGoneError
 from tests.local.registry_client import digest_of
 from tests.local.registry_server import RegistryServer, serving
 
@@ -32,17 +32,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Store:
-    return Store(tmp_path / "registry", clock=clock)
+def store(tmp_path: Path, clock: Clock) -> BlobStore:
+    return BlobStore(tmp_path / "registry", clock=clock)
 
 
 @pytest.fixture
-def registry(store: Store) -> Iterator[RegistryServer]:
+def registry(store: BlobStore) -> Iterator[RegistryServer]:
     with serving(store) as server:
         yield server
 
 
-def files(store: Store) -> list[Path]:
+def files(store: BlobStore) -> list[Path]:
     return list((store.blobs.parents[1] / "uploads").iterdir())
 
 
@@ -121,7 +121,7 @@ def test_a_chunk_of_another_size_than_its_range_is_refused_and_leaves_nothing(
 
 
 def test_a_blob_larger_than_ecr_takes_is_refused_and_its_bytes_are_not_kept(
-    registry: RegistryServer, store: Store, monkeypatch: pytest.MonkeyPatch
+    registry: RegistryServer, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "LARGEST_BLOB", 8)
     place = registry.start()
@@ -132,7 +132,7 @@ def test_a_blob_larger_than_ecr_takes_is_refused_and_its_bytes_are_not_kept(
     assert [path.stat().st_size for path in files(store)] == [0]
 
 
-def test_an_upload_that_nothing_comes_to_is_collected(store: Store, clock: Clock) -> None:
+def test_an_upload_that_nothing_comes_to_is_collected(store: BlobStore, clock: Clock) -> None:
     abandoned, active = store.start(owner="web"), store.start(owner="web")
     with abandoned.appending(Chunk()) as file:
         file.write(b"bytes")
@@ -149,7 +149,9 @@ def test_an_upload_that_nothing_comes_to_is_collected(store: Store, clock: Clock
     assert store.upload(abandoned.id, owner="web") is None
 
 
-def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(store: Store, clock: Clock) -> None:
+def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(
+    store: BlobStore, clock: Clock
+) -> None:
     upload = store.start(owner="web")
     with upload.appending(Chunk()) as file:
         clock.now = IDLE_SECONDS + 1
@@ -160,7 +162,7 @@ def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(store: S
 
 
 def test_a_repository_keeps_a_bounded_number_of_uploads_open_and_leaves_those_of_others(
-    store: Store, clock: Clock
+    store: BlobStore, clock: Clock
 ) -> None:
     other = store.start(owner="other")
     first = store.start(owner="web")
@@ -175,7 +177,7 @@ def test_a_repository_keeps_a_bounded_number_of_uploads_open_and_leaves_those_of
 
 
 def test_a_request_that_has_waited_for_an_upload_that_is_gone_is_told_so(
-    registry: RegistryServer, store: Store
+    registry: RegistryServer, store: BlobStore
 ) -> None:
     place = registry.start()
     upload = store.upload(place.rpartition("/")[2], owner=next(iter(store._uploads.values())).owner)
@@ -190,12 +192,12 @@ def test_a_request_that_has_waited_for_an_upload_that_is_gone_is_told_so(
     waiting.join()
 
     assert statuses == [404]
-    with pytest.raises(GoneError), upload.exclusive():
+    with pytest.raises(UploadGoneError), upload.exclusive():
         pass
 
 
 def test_a_blob_that_comes_with_the_request_that_starts_it_is_not_held_in_memory(
-    registry: RegistryServer, store: Store
+    registry: RegistryServer, store: BlobStore
 ) -> None:
     body = b"x" * 100_000
 

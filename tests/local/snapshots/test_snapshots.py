@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from mclass_tf import local
 from mclass_tf.local.snapshots import file, state
-from mclass_tf.local.snapshots.file import Header
+from mclass_tf.local.snapshots.file import SnapshotHeader
 from tests.callers import ask
 from tests.local import rollouts
 from tests.local.conftest import DEV, account_of
@@ -199,12 +199,12 @@ def write(tmp_path: Path, **versions: str) -> Path:
         folder.mkdir(exist_ok=True)
     (blobs / "ab12").write_bytes(b"layer")
     (tmp_path / "state").write_bytes(b"state")
-    header = Header(speed=2, tasks="", versions={**file.versions(), **versions})
+    header = SnapshotHeader(speed=2, tasks="", versions={**file.versions(), **versions})
     file.write(tmp_path / "s", header=header, state=tmp_path / "state", blobs=blobs, home=home)
     return tmp_path / "s"
 
 
-def read(path: Path, home: Path) -> tuple[Header, bytes, dict[str, bytes]]:
+def read(path: Path, home: Path) -> tuple[SnapshotHeader, bytes, dict[str, bytes]]:
     into = home / "into"
     into.mkdir(exist_ok=True)
     with file.verified(path, home=home) as (header, archive):
@@ -280,7 +280,7 @@ def test_a_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(written: Path, tmp_path: Path) -> None:
     before = written.read_bytes()
-    header = Header(speed=2, tasks="", versions=file.versions())
+    header = SnapshotHeader(speed=2, tasks="", versions=file.versions())
 
     with pytest.raises(OSError, match="gone"):
         file.write(

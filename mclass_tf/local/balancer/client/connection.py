@@ -13,20 +13,20 @@ from typing import cast
 from mclass_tf.local.balancer import headers
 from mclass_tf.local.balancer.client.pipeline import Pipeline
 from mclass_tf.local.balancer.client.reader import RequestReader
-from mclass_tf.local.balancer.completed import Connection
+from mclass_tf.local.balancer.completed import ConnectionInfo
 from mclass_tf.local.balancer.listener_state import ListenerState
-from mclass_tf.local.balancer.phases import ClientPhase, Entry, ReadingPhase
+from mclass_tf.local.balancer.phases import ClientPhase, ReadingPhase, TransitionTo
 
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
 _OPEN, _LAST_ANSWER = ClientPhase.OPEN, ClientPhase.LAST_ANSWER
 _CLOSING, _RESETTING = ClientPhase.CLOSING, ClientPhase.RESETTING
 _LOST = ClientPhase.LOST
 _TUNNEL = ReadingPhase.TUNNEL
-_TO_CLOSED = Entry(ClientPhase.CLOSED)
-_TO_CLOSING = Entry(ClientPhase.CLOSING)
-_TO_LAST_ANSWER = Entry(ClientPhase.LAST_ANSWER)
-_TO_LOST = Entry(ClientPhase.LOST)
-_TO_RESETTING = Entry(ClientPhase.RESETTING)
+_TO_CLOSED = TransitionTo(ClientPhase.CLOSED)
+_TO_CLOSING = TransitionTo(ClientPhase.CLOSING)
+_TO_LAST_ANSWER = TransitionTo(ClientPhase.LAST_ANSWER)
+_TO_LOST = TransitionTo(ClientPhase.LOST)
+_TO_RESETTING = TransitionTo(ClientPhase.RESETTING)
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -39,7 +39,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         self.listener = listener
         self.phase = _OPEN
-        self.connection = cast("Connection", None)
+        self.connection = cast("ConnectionInfo", None)
         self.forwarded = self.forwarded_for = b""
         self.touched = 0.0
         self.is_slow = False
@@ -55,8 +55,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     # For the capacity and the listener
 
     @property
-    def is_waited_for(self) -> bool:
-        return self.pipeline.is_waited_for
+    def is_awaiting_client(self) -> bool:
+        return self.pipeline.is_awaiting_client
 
     def disconnect(self) -> None:
         """Let go of it at once."""
@@ -74,7 +74,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def closes(self) -> bool:
         return self.phase is not _OPEN
 
-    def is_too_old(self) -> bool:
+    def is_expired(self) -> bool:
         """Whether its time is over: it then carries one more answer, which says so.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#http-client-keep-alive-duration
@@ -133,8 +133,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         settings = self.listener.settings
-        self.connection = _facts(self.listener, transport)
-        self.forwarded = headers.of_connection(self.connection, settings=settings)
+        self.connection = _connection_info(self.listener, transport)
+        self.forwarded = headers.connection_headers(self.connection, settings=settings)
         self.forwarded_for = headers.client_address(self.connection, settings=settings)
         self._opened = self.touched = monotonic()
         if not self.listener.capacity.admit(self):
@@ -164,10 +164,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.phase = _TO_LOST[self.phase]
         self.reader.stop()
         self.listener.clients.discard(self)
-        self.listener.capacity.leave(self)
+        self.listener.capacity.remove(self)
         if self._timer is not None:
             self._timer.cancel()
-        self.pipeline.client_gone()
+        self.pipeline.client_disconnected()
 
     def pause_writing(self) -> None:
         self.is_slow = True
@@ -192,7 +192,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.pipeline.exchanges:
             self.pipeline.exchanges[0].idle()
         elif self.reader.is_within_head:
-            self.reader.refuse_unread(408)
+            self.reader.refuse_partial(408)
         elif self.phase is _OPEN:
             self.phase = _TO_CLOSING[self.phase]
         self.flush()
@@ -216,11 +216,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-def _facts(listener: ListenerState, transport: asyncio.BaseTransport) -> Connection:
+def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) -> ConnectionInfo:
     ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # it may be gone already
     encryption = transport.get_extra_info("ssl_object")
     cipher = None if encryption is None else encryption.cipher()
-    return Connection(
+    return ConnectionInfo(
         listener_arn=listener.arn,
         load_balancer_arn=listener.load_balancer_arn,
         protocol=listener.protocol,

@@ -6,7 +6,7 @@ from collections import deque
 
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase
-from mclass_tf.local.balancer.protocols import Client
+from mclass_tf.local.balancer.protocols import ExchangeClient
 
 _RECEIVING = RequestPhase.RECEIVING
 _QUEUED, _OVER = ExchangePhase.QUEUED, ExchangePhase.OVER
@@ -15,14 +15,14 @@ _QUEUED, _OVER = ExchangePhase.QUEUED, ExchangePhase.OVER
 class Pipeline:
     """`exchanges`: the first one is being answered. `receiving`: the one whose request is still coming."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ExchangeClient) -> None:
         self.exchanges: deque[Exchange] = deque()
         self.receiving: Exchange | None = None
         self._client = client
         self._is_advancing = False
 
     @property
-    def is_waited_for(self) -> bool:
+    def is_awaiting_client(self) -> bool:
         """Whether nothing can happen until the client sends something."""
         exchanges = self.exchanges
         return not exchanges or exchanges[0].phase is _OVER or exchanges[-1].sender.phase is _RECEIVING
@@ -50,7 +50,7 @@ class Pipeline:
                 break
         self._is_advancing = False
 
-    def client_gone(self) -> None:
+    def client_disconnected(self) -> None:
         exchanges, self.exchanges = self.exchanges, deque()
         for exchange in exchanges:
-            exchange.client_gone()
+            exchange.client_disconnected()

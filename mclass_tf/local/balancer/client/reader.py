@@ -10,27 +10,27 @@ from mclass_tf.local.balancer.client.request_parser import RequestParser
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages.desync import Desync
-from mclass_tf.local.balancer.messages.request import RefusedError, Request
-from mclass_tf.local.balancer.phases import Entry, ExchangePhase, ReadingPhase
-from mclass_tf.local.balancer.protocols import Client
+from mclass_tf.local.balancer.messages.request import ClientRequest, RequestRefusedError
+from mclass_tf.local.balancer.phases import ExchangePhase, ReadingPhase, TransitionTo
+from mclass_tf.local.balancer.protocols import ExchangeClient
 
 _AT_ONCE = range(64)  # pieces that are read of one client before it is the others' turn
 _PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
 _OVER = ExchangePhase.OVER
 _WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
 _REFUSED, _STOPPED = ReadingPhase.REFUSED, ReadingPhase.STOPPED
-_TO_READING = Entry(ReadingPhase.READING)
-_TO_REFUSED = Entry(ReadingPhase.REFUSED)
-_TO_STOPPED = Entry(ReadingPhase.STOPPED)
-_TO_TUNNEL = Entry(ReadingPhase.TUNNEL)
-_TO_UPGRADING = Entry(ReadingPhase.UPGRADING)
-_TO_WAITING = Entry(ReadingPhase.WAITING)
+_TO_READING = TransitionTo(ReadingPhase.READING)
+_TO_REFUSED = TransitionTo(ReadingPhase.REFUSED)
+_TO_STOPPED = TransitionTo(ReadingPhase.STOPPED)
+_TO_TUNNEL = TransitionTo(ReadingPhase.TUNNEL)
+_TO_UPGRADING = TransitionTo(ReadingPhase.UPGRADING)
+_TO_WAITING = TransitionTo(ReadingPhase.WAITING)
 
 
 class RequestReader:
     """Reads one request more than is being answered; the rest waits as it came."""
 
-    def __init__(self, client: Client, listener: ListenerState, pipeline: Pipeline) -> None:
+    def __init__(self, client: ExchangeClient, listener: ListenerState, pipeline: Pipeline) -> None:
         self.phase = _WAITING
         self.inbox = Inbox()
         self._client = client
@@ -106,9 +106,9 @@ class RequestReader:
         if early:
             self._pipeline.exchanges[0].sender.write(early)
 
-    def refuse_unread(self, status: int) -> None:
+    def refuse_partial(self, status: int) -> None:
         """Answer a request that was not read to the end of its head."""
-        request = self._parser.take_unread()
+        request = self._parser.take_partial()
         request.keeps_alive = False
         self.stop()
         self._pipeline.exchanges.append(Exchange(self._client, self._listener, request, refusal=status))
@@ -116,7 +116,7 @@ class RequestReader:
 
     # Callbacks of the parser
 
-    def head_received(self, request: Request) -> None:
+    def head_received(self, request: ClientRequest) -> None:
         if request.desync is not None:
             self._mitigate(request, request.desync)
         pipeline = self._pipeline
@@ -138,12 +138,12 @@ class RequestReader:
                 self.stop()
             pipeline.advance()
 
-    def _mitigate(self, request: Request, desync: Desync) -> None:
+    def _mitigate(self, request: ClientRequest, desync: Desync) -> None:
         """Refuse what AWS refuses in the mode that is set, and leave no connection behind on which others would suffer."""
         mode = self._listener.settings.desync_mode
         self._listener.counts().counts["DesyncMitigationMode_NonCompliant_Request_Count"] += 1
         if mode == "strictest":
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         if desync.is_ambiguous and mode == "defensive":
             request.keeps_alive = request.keeps_target = False
 
@@ -174,7 +174,7 @@ class RequestReader:
     def _parse(self, piece: bytes | memoryview) -> None:
         try:
             position = self._parser.feed(piece)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             self._refuse(error.status)
             return
         if position is not None and not self.is_stopped:
@@ -211,4 +211,4 @@ class RequestReader:
         if exchange is not None:
             exchange.refuse(status)
         else:
-            self.refuse_unread(status)
+            self.refuse_partial(status)

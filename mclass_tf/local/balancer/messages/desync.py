@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_OF_THE_FRAME = frozenset((b"contentlength", b"transferencoding"))
-SHORTEST = min(map(len, _OF_THE_FRAME))  # characters of a name that may be suspicious
+_FRAMING_NAMES = frozenset((b"contentlength", b"transferencoding"))
+SHORTEST = min(map(len, _FRAMING_NAMES))  # characters of a name that may be suspicious
 _NO_LETTERS = re.compile(rb"[^a-z]+")
 _WITHOUT_BODY = frozenset((b"GET", b"HEAD"))
 
@@ -34,7 +34,7 @@ _LENGTH = Desync(classification="Ambiguous", reason="UndefinedContentLengthSeman
 _NO_LENGTH = Desync(classification="Acceptable", reason="GetHeadZeroContentLength")
 
 
-def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
+def classify_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
     """Return what a body makes of the request, be it one of no length; None where it complies."""
     if method not in _WITHOUT_BODY:
         return None
@@ -46,4 +46,4 @@ def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | 
 @lru_cache(maxsize=512)
 def is_suspicious(name: bytes) -> bool:
     """Whether another server might take this header, in lower case and not itself one of them, for one that frames the body."""
-    return _NO_LETTERS.sub(b"", name) in _OF_THE_FRAME
+    return _NO_LETTERS.sub(b"", name) in _FRAMING_NAMES

@@ -15,5 +15,5 @@ HEADERS = 1000  # of a message: the shortest ones take fifty times their length 
 
 # Bytes without the end of a head or a piece of a body. A parser keeps the beginning of a line until it ends, and drops what stands
 # around a body without a word: extensions of chunks, trailers, interim answers.
-REQUEST_SILENCE = REQUEST_LINE + REQUEST_HEAD
-ANSWER_SILENCE = ANSWER_HEAD
+UNPRODUCTIVE_REQUEST = REQUEST_LINE + REQUEST_HEAD
+UNPRODUCTIVE_ANSWER = ANSWER_HEAD

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import httptools
 
-from mclass_tf.local.balancer.messages.limits import ANSWER_HEAD, ANSWER_SILENCE, HEADERS
+from mclass_tf.local.balancer.messages.limits import ANSWER_HEAD, HEADERS, UNPRODUCTIVE_ANSWER
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, MalformedAnswerError, TargetAnswer
-from mclass_tf.local.balancer.phases import AnswerPhase, Entry
+from mclass_tf.local.balancer.phases import AnswerPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import AnswerReceiver
 
 _BODILESS = frozenset((204, 304))
 _HEAD, _INTERIM = AnswerPhase.HEAD, AnswerPhase.INTERIM
 _BODY, _BODY_UNTIL_CLOSE = AnswerPhase.BODY, AnswerPhase.BODY_UNTIL_CLOSE
 _TUNNEL, _COMPLETE, _SURPLUS = AnswerPhase.TUNNEL, AnswerPhase.COMPLETE, AnswerPhase.SURPLUS
-_TO_BODY = Entry(AnswerPhase.BODY)
-_TO_BODY_UNTIL_CLOSE = Entry(AnswerPhase.BODY_UNTIL_CLOSE)
-_TO_COMPLETE = Entry(AnswerPhase.COMPLETE)
-_TO_HEAD = Entry(AnswerPhase.HEAD)
-_TO_INTERIM = Entry(AnswerPhase.INTERIM)
-_TO_SURPLUS = Entry(AnswerPhase.SURPLUS)
-_TO_TUNNEL = Entry(AnswerPhase.TUNNEL)
+_TO_BODY = TransitionTo(AnswerPhase.BODY)
+_TO_BODY_UNTIL_CLOSE = TransitionTo(AnswerPhase.BODY_UNTIL_CLOSE)
+_TO_COMPLETE = TransitionTo(AnswerPhase.COMPLETE)
+_TO_HEAD = TransitionTo(AnswerPhase.HEAD)
+_TO_INTERIM = TransitionTo(AnswerPhase.INTERIM)
+_TO_SURPLUS = TransitionTo(AnswerPhase.SURPLUS)
+_TO_TUNNEL = TransitionTo(AnswerPhase.TUNNEL)
 
 
 class AnswerParser:
@@ -30,7 +30,7 @@ class AnswerParser:
         self.phase = _HEAD
         self._parser = httptools.HttpResponseParser(self)
         self._answer = TargetAnswer()
-        self._unheard = 0  # bytes since the target got anywhere with its answer
+        self._unproductive = 0  # bytes since the target got anywhere with its answer
 
     @property
     def ends_with_connection(self) -> bool:
@@ -57,7 +57,7 @@ class AnswerParser:
         if self.phase is _TUNNEL:
             self._pass_on(data)
             return False
-        self._unheard += len(data)
+        self._unproductive += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -71,9 +71,9 @@ class AnswerParser:
                 raise cause from error
             if self.phase is not _COMPLETE and self.phase is not _SURPLUS:
                 raise MalformedAnswerError from error
-            self._take_surplus()
+            self._note_surplus()
             return True
-        if self._unheard > ANSWER_SILENCE:
+        if self._unproductive > UNPRODUCTIVE_ANSWER:
             raise MalformedAnswerError
         return self.phase is _COMPLETE or self.phase is _SURPLUS
 
@@ -81,7 +81,7 @@ class AnswerParser:
 
     def on_message_begin(self) -> None:
         if self.phase is _COMPLETE:
-            self._take_surplus()
+            self._note_surplus()
         elif self.phase is _INTERIM:
             self.phase = _TO_HEAD[self.phase]
         self._answer = TargetAnswer()
@@ -117,7 +117,7 @@ class AnswerParser:
         if answer.status < 200:  # noqa: PLR2004
             self._take_interim(answer, receiver)
             return
-        self._unheard = 0
+        self._unproductive = 0
         answer.has_body = not receiver.request.is_head and answer.status not in _BODILESS
         if not answer.has_body:
             self.phase = _TO_COMPLETE[self.phase]
@@ -128,9 +128,9 @@ class AnswerParser:
         receiver.answer_head(answer)
 
     def on_body(self, data: bytes) -> None:
-        self._unheard = 0
+        self._unproductive = 0
         if self.phase is _COMPLETE:
-            self._take_surplus()
+            self._note_surplus()
         elif self.receiver is not None and self.phase is not _SURPLUS:
             self.receiver.answer_body(data)
 
@@ -151,6 +151,6 @@ class AnswerParser:
         self.phase = _TO_TUNNEL[self.phase]
         receiver.answer_head(answer)
 
-    def _take_surplus(self) -> None:
+    def _note_surplus(self) -> None:
         if self.phase is _COMPLETE:
             self.phase = _TO_SURPLUS[self.phase]

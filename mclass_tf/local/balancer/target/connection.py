@@ -8,20 +8,20 @@ from typing import cast
 
 from mclass_tf.local.balancer.groups import TargetState
 from mclass_tf.local.balancer.messages.target_answer import MalformedAnswerError
-from mclass_tf.local.balancer.phases import Entry, TargetPhase
+from mclass_tf.local.balancer.phases import TargetPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import AnswerReceiver
 from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
 from mclass_tf.local.balancer.target.answer_parser import AnswerParser
 
-_NEWS = 0.001  # seconds that the news of a closed connection takes between two availability zones
+_FIN_DELAY = 0.001  # seconds that the news of a closed connection takes between two availability zones
 _AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
 _IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
 _IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
-_TO_BUSY = Entry(TargetPhase.BUSY)
-_TO_BUSY_LOST = Entry(TargetPhase.BUSY_LOST)
-_TO_CLOSED = Entry(TargetPhase.CLOSED)
-_TO_IDLE = Entry(TargetPhase.IDLE)
-_TO_IDLE_LOST = Entry(TargetPhase.IDLE_LOST)
+_TO_BUSY = TransitionTo(TargetPhase.BUSY)
+_TO_BUSY_LOST = TransitionTo(TargetPhase.BUSY_LOST)
+_TO_CLOSED = TransitionTo(TargetPhase.CLOSED)
+_TO_IDLE = TransitionTo(TargetPhase.IDLE)
+_TO_IDLE_LOST = TransitionTo(TargetPhase.IDLE_LOST)
 
 
 async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnection:
@@ -119,7 +119,7 @@ class TargetConnection(asyncio.Protocol):
         if exchange is None:
             if self.phase is _IDLE:
                 self.phase = _TO_IDLE_LOST[self.phase]
-                self.loop.call_later(_NEWS, self._discard)
+                self.loop.call_later(_FIN_DELAY, self._discard)
             return
         self._end()
         if self._parser.ends_with_connection and error is None:
@@ -156,12 +156,12 @@ class TargetConnection(asyncio.Protocol):
         self.exchange = None
         if self._parser.finish() and self.phase is _BUSY and exchange.may_keep_connection:
             self.phase = _TO_IDLE[self.phase]
-            self._rest()
+            self._return_to_pool()
         else:
             self.close()
         exchange.answer_ended()
 
-    def _rest(self) -> None:
+    def _return_to_pool(self) -> None:
         target = self.target
         if target.is_gone or target.is_draining:
             self.close()

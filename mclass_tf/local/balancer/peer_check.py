@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from mclass_tf.local.access.peers import is_welcome
+from mclass_tf.local.access.peers import is_trusted_peer
 
 
-class Doorman(asyncio.Protocol):
+class PeerCheck(asyncio.Protocol):
     """Has each connection until it is known whose it is; `make` makes the protocol that takes it over."""
 
     def __init__(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -17,7 +17,7 @@ class Doorman(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connection = cast("asyncio.Transport", transport)
-        if not is_welcome(connection.get_extra_info("socket")):
+        if not is_trusted_peer(connection.get_extra_info("socket")):
             connection.abort()
             return
         protocol = self._make()
