@@ -1,4 +1,4 @@
-"""How many connections this process carries at once: as many as it has descriptors for, and room is made for new ones."""
+"""Limits the connections of this process to its descriptors, and disconnects idle clients to admit new ones."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from mclass_tf.local.balancer.protocols import AdmittedClient
 
 _RESERVED = 128  # descriptors: listeners, pipes, health checks
 _MIN_CLIENTS, _MAX_CLIENTS = 16, 20_000  # clients
-_DESCRIPTORS_PER_CLIENT = 3  # descriptors: its own, its target's, and one that is idle in a pool
+_DESCRIPTORS_PER_CLIENT = 3  # client connection, target connection, idle pooled connection
 _IDLE_SECONDS = (
-    1.0  # seconds without a byte after which a client that has nothing to wait for may be disconnected
+    1.0  # without a byte, after which a client that the load balancer waits for may be disconnected
 )
-_MAX_CANDIDATES = 64  # clients that are looked at before a new one is turned away
+_MAX_CANDIDATES = 64  # clients examined before a new one is rejected
 
 
 def raise_limit() -> None:
-    """Have as many descriptors as this user may have."""
+    """Raise the soft limit on descriptors to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS calls it unlimited, and takes less
+    with contextlib.suppress(ValueError, OSError):  # macOS reports no limit but rejects that value
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Capacity:
-    """`clients` of all listeners together. Where they are all there, the one goes that keeps the load balancer waiting.
+    """Admits at most `clients` clients over all listeners. When full, disconnects a client that keeps the load balancer waiting.
 
-    AWS's load balancers grow, and count in RejectedConnectionCount whom they cannot take:
+    AWS's load balancers scale, and count rejected connections in RejectedConnectionCount:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
     """
 
     def __init__(self, clients: int) -> None:
         self.clients = clients
         self.idle = max(_MIN_CLIENTS, clients // 4)  # connections in the pool of one target
-        self._admitted: dict[AdmittedClient, None] = {}  # in the order in which they are to be looked at
+        self._admitted: dict[AdmittedClient, None] = {}  # in the order of examination
 
     @classmethod
     def for_this_process(cls) -> Capacity:

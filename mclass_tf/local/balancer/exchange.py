@@ -1,4 +1,4 @@
-"""One request's way through the load balancer: rule, target, answer; and the error where it goes wrong."""
+"""Takes one request through the load balancer: rule, target and answer, or an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.local.balancer.rules import FixedResponse, Forward, Redirect, mat
 from mclass_tf.local.balancer.target.connection import connect
 
 _MAX_LOCATION = 8 * 1024
-_MAX_UNSENT = 64 * 1024  # bytes of a request's body that wait for a connection to the target
+_MAX_UNSENT = 64 * 1024  # bytes of a request's body to buffer until the target is connected
 _RECEIVING, _SENT = RequestPhase.RECEIVING, RequestPhase.SENT
 _QUEUED, _PENDING = ExchangePhase.QUEUED, ExchangePhase.PENDING
 _TUNNEL, _OVER = ExchangePhase.TUNNEL, ExchangePhase.OVER
@@ -30,9 +30,9 @@ _TO_TUNNEL = TransitionTo(ExchangePhase.TUNNEL)
 
 
 class Exchange:
-    """Lives from the request's head to the end of the answer.
+    """One request and its answer, from the request's head to the end of the answer.
 
-    No request is sent twice: what has reached a target may have had its effect there.
+    No request is sent twice: once it reached a target, it may have taken effect.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Exchange:
     # For the client's connection
 
     def begin(self) -> None:
-        """The requests before it on the connection are answered: it is its turn."""
+        """Start, once all earlier requests on the connection are answered."""
         self.phase = _TO_PENDING[self.phase]
         if self._refusal is not None:
             self._answer(self._refusal)
@@ -98,13 +98,13 @@ class Exchange:
     def request_body(self, data: bytes) -> None:
         self.record.received += len(data)
         if self.phase is _OVER:
-            return  # answered already: the rest of the request is of no use
+            return  # answered already: the rest of the request is ignored
         self.sender.add(data)
         if self.sender.connection is None and self.sender.waiting > _MAX_UNSENT:
             self.client.hold("target")
 
     def refuse(self, status: int) -> None:
-        """Take it that what follows the head cannot be understood."""
+        """Handle a request that is malformed after its head."""
         self.request.keeps_alive = False
         if self.phase is _QUEUED:
             self._refusal = status
@@ -120,13 +120,13 @@ class Exchange:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-460-issues."""
         if self.phase is _QUEUED or self.phase is _OVER:
             return
-        if self.phase is _PENDING:  # else the target has answered, and its status stays
+        if self.phase is _PENDING:  # otherwise the target's status stays
             self.record.status = 400 if self.sender.phase is _RECEIVING else 460
         self._end()
 
     def idle(self) -> None:
-        """Nothing has moved for the idle timeout."""
-        if self.phase is _OVER:  # answered, and the rest of the request does not come
+        """Handle the idle timeout."""
+        if self.phase is _OVER:  # answered, but the request is still incomplete
             self._close_client()
         elif self.phase is not _PENDING:
             self._abort_answer("idle_timeout")
@@ -180,14 +180,14 @@ class Exchange:
             self._abort_answer(reason)
 
     def cancel(self) -> None:
-        """The target's deregistration delay is over.
+        """Handle the end of the target's deregistration delay.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
         """
         self.answer_lost("deregistration_delay")
         self.client.flush()
 
-    # The request's way
+    # Sending the request
 
     def _forward(self, action: Forward) -> None:
         self._action, record, cookies = action, self.record, self.request.cookies
@@ -253,7 +253,7 @@ class Exchange:
         if client.is_slow:
             connection.pause_reading()
 
-    # The answer's way
+    # Sending the answer
 
     def _cookies(self, answer: TargetAnswer) -> bytes:
         action, target = self._action, self.record.target
@@ -272,7 +272,7 @@ class Exchange:
         content_type: str | None = "text/html",
         extra: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Answer without a target, with a page of the status if there is no `body`."""
+        """Answer without a target. Without a `body`, send the error page of the status."""
         client, request = self.client, self.request
         self.record.status = status
         if self._refusal is not None or not request.keeps_alive or client.is_expired():
@@ -293,7 +293,7 @@ class Exchange:
         self.client.send(data)
 
     def _fail(self, status: int, reason: str) -> None:
-        """Answer with an error, since nothing of an answer has been sent yet."""
+        """Answer with an error. Call it only before any part of an answer was sent."""
         if reason:
             self._report(status, reason)
         if self.sender.phase is _RECEIVING:
@@ -301,7 +301,7 @@ class Exchange:
         self._answer(status)
 
     def _abort_answer(self, reason: str) -> None:
-        """Close the client's connection, which is the only way to say that the answer is not whole."""
+        """Close the client's connection: the only way to signal an incomplete answer."""
         if reason and self.phase is not _TUNNEL:
             self._report(self.record.status, reason)
         if self._framing is headers.CONNECTION:
@@ -322,7 +322,7 @@ class Exchange:
         if self.phase is _OVER:
             return
         completed = self.record.completed(self.client.connection, self.request)
-        if self.phase is not _TUNNEL:  # else it was counted when the target switched
+        if self.phase is not _TUNNEL:  # otherwise counted when the target switched
             self._listener.telemetry.count(completed)
         self._listener.log(completed)
         self.phase = _TO_OVER[self.phase]

@@ -1,4 +1,4 @@
-"""Target groups as they are now: their targets' health and load, and which target gets the next request.
+"""The state of target groups: health and load of their targets, and the choice of the target for the next request.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
 """
@@ -15,12 +15,12 @@ from mclass_tf.local.balancer.protocols import OutstandingRequest, PooledConnect
 from mclass_tf.local.balancer.settings import GroupSettings
 from mclass_tf.local.balancer.snapshot import Target, TargetGroup
 
-_SHARE_STEPS = 1 << 20  # steps of a random share
+_SHARE_STEPS = 1 << 20  # resolution of a random share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HealthState:
-    """A target's health in the words of DescribeTargetHealth."""
+    """A target's health, with the values of DescribeTargetHealth."""
 
     state: str
     reason: str | None = None
@@ -44,7 +44,7 @@ UNUSED = HealthState(
 
 
 class TargetState:
-    """One registered target. `idle` are its pooled connections, the one used last at the end."""
+    """One registered target. `idle` are its pooled connections, the last used one at the end."""
 
     __slots__ = (
         "_requests",
@@ -68,7 +68,7 @@ class TargetState:
         self.is_draining = target.is_draining
         self.is_gone = False
         self.health = INITIAL
-        self.slow_start_began: float | None = None  # since when it gets a growing share
+        self.slow_start_began: float | None = None  # None: not in slow start
         self.idle: list[PooledConnection] = []
         self._requests: set[OutstandingRequest] = set()
 
@@ -79,7 +79,7 @@ class TargetState:
         return self.health if self.group.is_used else UNUSED
 
     def reset_health(self) -> None:
-        """Forget its health: nobody checks it any more."""
+        """Reset the health, as health checks have stopped."""
         self.health, self.slow_start_began = INITIAL, None
 
     def close_idle(self) -> None:
@@ -89,7 +89,7 @@ class TargetState:
 
     @property
     def outstanding(self) -> int:
-        """Return the number of requests that it has not answered."""
+        """The number of unanswered requests."""
         return len(self._requests)
 
     def begin(self, request: OutstandingRequest) -> None:
@@ -104,7 +104,7 @@ class TargetState:
 
 
 class TargetGroupState:
-    """A target group; lives as long as snapshots name it, so that its targets keep their state."""
+    """A target group. It lives as long as snapshots name it, so that its targets keep their state."""
 
     def __init__(self, configuration: TargetGroup, *, now: Callable[[], float]) -> None:
         self._now = now
@@ -120,7 +120,7 @@ class TargetGroupState:
         self.tls = target_tls() if configuration.protocol == "HTTPS" else None
 
     def update(self, configuration: TargetGroup) -> list[TargetState]:
-        """Take over settings and targets; return the targets that are no longer registered."""
+        """Apply settings and targets; return the deregistered targets."""
         self.configuration = configuration
         self.settings = GroupSettings.of(configuration.attributes)
         registered = {(target.ip, target.port): target for target in configuration.targets}
@@ -137,7 +137,7 @@ class TargetGroupState:
         return gone
 
     def retire(self) -> list[TargetState]:
-        """The group is deleted; return its targets, which are gone with it."""
+        """Delete the group; return its targets."""
         targets = list(self.targets.values())
         for target in targets:
             target.is_gone = True
@@ -146,7 +146,7 @@ class TargetGroupState:
         return targets
 
     def arrange(self) -> None:
-        """Settle which targets get requests: the healthy ones, or all where too few are healthy.
+        """Update the targets that get requests: the healthy ones, or all if too few are healthy.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html
         """
@@ -159,9 +159,9 @@ class TargetGroupState:
         self._available = healthy if len(healthy) >= fewest else registered
 
     def health_changed(self, target: TargetState) -> None:
-        """Settle anew who gets requests; one that has become healthy begins its slow start.
+        """Update the targets that get requests. A newly healthy target enters slow start.
 
-        But for the first healthy target: somebody has to take the load.
+        The first healthy target skips slow start, because somebody has to take the load.
         """
         self.arrange()
         if target.health is not HEALTHY:
@@ -172,7 +172,7 @@ class TargetGroupState:
         target.slow_start_began = self._now() if self.settings.slow_start and steady else None
 
     def choose(self) -> TargetState | None:
-        """Return the target for the next request; None where there is none."""
+        """Return the target for the next request; None if no target is registered."""
         available = self._available
         if len(available) < 2:  # noqa: PLR2004
             return available[0] if available else None
@@ -183,11 +183,11 @@ class TargetGroupState:
         return self._next()
 
     def find(self, name: str) -> TargetState | None:
-        """Return the target of that `ip:port` if it may get requests."""
+        """Return the target with this `ip:port` if it may get requests."""
         return next((target for target in self._available if target.name == name), None)
 
     def _next(self) -> TargetState:
-        """Round robin; a target in slow start lets as many turns pass as its share is too small."""
+        """Choose by round robin. A target in slow start takes a turn with the probability of its share."""
         available = self._available
         for _ in range(len(available)):
             self._turn = (self._turn + 1) % len(available)
@@ -222,7 +222,7 @@ class TargetGroupState:
 
 
 def target_tls() -> ssl.SSLContext:
-    """Return the settings towards targets: encrypted, but whoever answers is believed.
+    """Return the TLS context for targets: encrypted, without verification of certificates.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#target-group-routing-configuration
     """

@@ -1,4 +1,4 @@
-"""The heads of requests as they go to targets, and of answers as they go to clients."""
+"""Builds the heads of requests to targets and of answers to clients."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _DEFAULT_PORTS = frozenset((80, 443))
 
 
 class Framing(Enum):
-    """How a client notices where the body of an answer ends."""
+    """What marks the end of an answer's body."""
 
     LENGTH = auto()
     CHUNKED = auto()
-    CONNECTION = auto()  # by its end: HTTP/1.0 knows no other way for a body of unknown length
+    CONNECTION = auto()  # its end; the only way of HTTP/1.0 for a body of unknown length
 
 
 LENGTH, CHUNKED, CONNECTION = Framing.LENGTH, Framing.CHUNKED, Framing.CONNECTION
 
 
 class RequestHead(NamedTuple):
-    """`has_invalid_headers`: there were some, which `data` holds or not, by the settings."""
+    """`has_invalid_headers`: the request had some. The settings decide whether `data` contains them."""
 
     data: bytes
     has_invalid_headers: bool
@@ -66,7 +66,7 @@ def request_head(
     host: bytes,
     settings: BalancerSettings,
 ) -> RequestHead:
-    """Return the head for the target; `forwarded` are the lines of the connection, `host` is the value of Host."""
+    """Return the head for the target. `forwarded` are the lines of `connection_headers`, `host` is the value of Host."""
     lines = [
         b"%b %b HTTP/1.1\r\n" % (request.method, request.target),
         _forwarded_for(request, client_address=client_address, mode=settings.forwarded_for),
@@ -94,7 +94,7 @@ def request_head(
 
 
 def connection_headers(connection: ConnectionInfo, *, settings: BalancerSettings) -> bytes:
-    """Return the lines that are the same for every request of a connection."""
+    """Return the header lines that all requests of a connection share."""
     lines = f"X-Forwarded-Proto: {connection.protocol.lower()}\r\nX-Forwarded-Port: {connection.port}\r\n"
     if connection.is_encrypted and settings.adds_tls_headers:
         lines += f"X-Amzn-Tls-Version: {connection.tls_version}\r\n"
@@ -103,7 +103,7 @@ def connection_headers(connection: ConnectionInfo, *, settings: BalancerSettings
 
 
 def client_address(connection: ConnectionInfo, *, settings: BalancerSettings) -> bytes:
-    """Return what X-Forwarded-For calls the client."""
+    """Return the client's address for X-Forwarded-For."""
     if settings.forwards_client_port:
         return f"{connection.client_ip}:{connection.client_port}".encode()
     return connection.client_ip.encode()
@@ -130,7 +130,7 @@ def trace_id(request: ClientRequest) -> bytes:
 
 
 def framing(answer: TargetAnswer, request: ClientRequest) -> Framing:
-    """Return how the client notices the end of the body, or would if it had not asked for the head alone."""
+    """Return what marks the end of the body. For HEAD: what would mark it for GET."""
     if answer.content_length is not None or answer.status == SWITCHING:
         return LENGTH
     if not answer.has_body and not (answer.is_chunked and request.is_head):
@@ -139,7 +139,7 @@ def framing(answer: TargetAnswer, request: ClientRequest) -> Framing:
 
 
 def answer_head(answer: TargetAnswer, *, cookies: bytes, framing: Framing, closes: bool) -> bytes:
-    """Return the head for the client; `cookies` are lines of the load balancer's own."""
+    """Return the head for the client. `cookies` are the load balancer's own Set-Cookie lines."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
     dropped = _dropped(answer.connection, kept=_NEVER_DROPPED_FROM_ANSWER)
     lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in answer.headers if lower not in dropped]
@@ -164,7 +164,7 @@ def _forwarded_for(request: ClientRequest, *, client_address: bytes, mode: str) 
 
 
 def _dropped(connection: bytes, *, kept: frozenset[bytes]) -> frozenset[bytes]:
-    """Return the names of the headers that concern one connection alone; `connection` is the header of that name."""
+    """Return the names of hop-by-hop headers. `connection` is the value of the Connection header."""
     if not connection:
         return _HOP_BY_HOP
     named = (part.strip().lower() for part in connection.split(b","))

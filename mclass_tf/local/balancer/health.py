@@ -26,7 +26,7 @@ from mclass_tf.local.balancer.snapshot import HealthCheck
 
 _log = logging.getLogger(__name__)
 _AGENT = "ELB-HealthChecker/2.0"
-_READ = 4096  # bytes at once: what a target sends behind its head is not waited for
+_READ = 4096  # bytes per read; the body of an answer is not awaited
 
 TIMED_OUT = HealthState(state="unhealthy", reason="Target.Timeout", description="Request timed out")
 FAILED = HealthState(
@@ -44,7 +44,7 @@ def mismatched(status: int) -> HealthState:
 
 @dataclass(kw_only=True)
 class HealthChecker:
-    """The checks of one target: each is sent on time, whether or not the one before has been answered."""
+    """Checks one target. Each check is sent on time, even if the previous one is still unanswered."""
 
     target: TargetState
     changed: Callable[[TargetState], None]
@@ -59,7 +59,7 @@ class HealthChecker:
         self._speed = self.target.group.speed
 
     def reschedule(self) -> None:
-        """Follow the clock where its speed has changed."""
+        """Adjust the next check to a changed speed of the clock."""
         group = self.target.group
         if group.speed == self._speed:
             return
@@ -88,7 +88,7 @@ class HealthChecker:
         self._take(health, group.configuration.health_check)
 
     def _take(self, health: HealthState, settings: HealthCheck) -> None:
-        """A new target needs one success, one that has failed as many as are configured."""
+        """Apply a result. A new target needs one success, an unhealthy one the healthy threshold."""
         target, before = self.target, self.target.health
         if health is HEALTHY:
             self.successes, self.failures = self.successes + 1, 0
@@ -102,7 +102,7 @@ class HealthChecker:
 
 
 async def check(target: TargetState, settings: HealthCheck) -> HealthState:
-    """Send one health check, on a connection of its own."""
+    """Send one health check on a new connection."""
     try:
         async with asyncio.timeout(settings.timeout):
             status = await _ask(target, settings)
@@ -121,7 +121,7 @@ async def check(target: TargetState, settings: HealthCheck) -> HealthState:
 
 
 def matches(status: int, matcher: str) -> bool:
-    """Whether the status is one of "200", "200,204" or "200-299"."""
+    """Return whether the status matches, for matchers such as "200", "200,204" or "200-299"."""
     for part in matcher.split(","):
         first, _, last = part.strip().partition("-")
         if int(first) <= status <= int(last or first):
@@ -131,7 +131,7 @@ def matches(status: int, matcher: str) -> bool:
 
 async def _ask(target: TargetState, settings: HealthCheck) -> int:
     if target.address is None:
-        await asyncio.Event().wait()  # packets get no answer
+        await asyncio.Event().wait()  # packets to it get no answer
     host, port = cast("tuple[str, int]", target.address)
     checked = target.port if settings.port == "traffic-port" else int(settings.port)
     if checked != target.port:
@@ -149,7 +149,7 @@ async def _ask(target: TargetState, settings: HealthCheck) -> int:
 
 
 class _Head:
-    """Notices when the answer's head is whole; interim answers are none."""
+    """Sets `status` once the head of the final answer is complete. Interim answers are skipped."""
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -162,7 +162,7 @@ class _Head:
 
 
 async def _read_status(reader: asyncio.StreamReader) -> int:
-    """Read the whole answer's head; raises EOFError where it does not come, or is larger than an answer's may be."""
+    """Read the complete head. Raise EOFError if it is cut off or too large."""
     head, size = _Head(), 0
     while head.status is None:
         data = await reader.read(_READ)

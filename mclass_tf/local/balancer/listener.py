@@ -22,7 +22,7 @@ _HANDSHAKE = 10.0  # seconds; AWS documents none
 
 
 class ListenerServer:
-    """`close` lets the requests of its clients end."""
+    """`close` lets requests under way finish."""
 
     def __init__(self, state: ListenerState) -> None:
         self.state = state
@@ -70,7 +70,7 @@ def _server_tls() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, *, certificate: str, private_key: str) -> None:
-    """Use the certificate for connections from now on; Python reads it from a file only."""
+    """Use the certificate for new connections. Python reads certificates from files only."""
     with tempfile.TemporaryDirectory(prefix="mclass-certificate-") as folder:
         path = Path(folder) / "chain.pem"
         path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""What is in force at a listener, and who is connected to it."""
+"""A listener's current rules and settings, and its connected clients."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mclass_tf.local.balancer.rules import CompiledRule
 from mclass_tf.local.balancer.settings import BalancerSettings
 from mclass_tf.local.balancer.telemetry import Counts, Telemetry
 
-_READ = 64 * 1024  # bytes of a client at once, hence the most that waits unread
+_READ = 64 * 1024  # bytes per read from a client, and so the most that waits unread
 
 
 class ListenerState:
-    """Every request looks here anew, so that connections outlive changes of rules and settings."""
+    """Each request reads it again, so connections survive changes of rules and settings."""
 
     def __init__(self, arn: str, *, telemetry: Telemetry, capacity: Capacity) -> None:
         self.arn = arn
         self.telemetry = telemetry
         self.capacity = capacity
         self.clients: set[ListenerClient] = set()
-        self.buffer = memoryview(bytearray(_READ))  # of all its clients: what comes is taken out at once
+        self.buffer = memoryview(bytearray(_READ))  # shared by all clients: data is copied out immediately
         self.rules: tuple[CompiledRule, ...] = ()
         self.settings = BalancerSettings()
         self.load_balancer_arn = ""
@@ -44,7 +44,7 @@ class ListenerState:
         self.port, self.protocol = listener.port, listener.protocol
 
     def close(self) -> None:
-        """Let the clients' requests end, and take no others of them."""
+        """Let requests under way finish, and accept no new ones."""
         self.is_closed = True
         for client in tuple(self.clients):
             client.listener_closed()

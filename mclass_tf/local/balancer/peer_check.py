@@ -1,4 +1,4 @@
-"""Lets clients of this user in at a listener, and hangs up on those of other users of the machine."""
+"""Accepts clients of this user at a listener and disconnects those of other users of the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mclass_tf.local.access.peers import is_trusted_peer
 
 
 class PeerCheck(asyncio.Protocol):
-    """Has each connection until it is known whose it is; `make` makes the protocol that takes it over."""
+    """Holds a connection until its owner is known, then hands it to the protocol that `make` returns."""
 
     def __init__(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""What is known of a request while it is under way."""
+"""The data of a request under way, for the access log, the metrics and failure reports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
 from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.report import Failure
 
-_MAX_PATH = 2048  # bytes of a path in a report
+_MAX_PATH = 2048  # bytes
 
 
 class ExchangeRecord:
-    """The fields are those of `CompletedRequest`."""
+    """The fields have the meaning of those of `CompletedRequest`."""
 
     __slots__ = (
         "action",

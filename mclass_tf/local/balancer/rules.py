@@ -1,4 +1,4 @@
-"""Listener rules: which one a request matches, and what is to be done with it.
+"""Listener rules: matches requests to rules, and models the actions.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html
@@ -21,15 +21,15 @@ from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
-_URL = string.punctuation  # what a Location header may hold as it is; anything else is percent-encoded
+_URL = string.punctuation  # characters of a Location header that are not percent-encoded
 
 Condition = Callable[[ClientRequest, str], bool]
-"""Whether a request, which came from that address, matches."""
+"""Returns whether a request from the given client address matches."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Share:
-    """A target group's part in a forward action; `credit` is how far its next turn has come."""
+    """A target group's weight in a forward action. `credit` accumulates until its next turn (weighted round robin)."""
 
     group: TargetGroupState
     weight: int
@@ -38,13 +38,13 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forward:
-    """Requests go to the groups in proportion to their weights. `sticky_seconds` 0: no group stickiness."""
+    """Distributes requests to the groups in proportion to their weights. `sticky_seconds` 0: no group stickiness."""
 
     shares: tuple[Share, ...]
     sticky_seconds: int = 0
 
     def choose(self) -> TargetGroupState | None:
-        """Return the group whose turn it is; None where all weights are 0."""
+        """Return the group for the next request; None if all weights are 0."""
         shares = self.shares
         if len(shares) == 1:
             return shares[0].group
@@ -59,13 +59,13 @@ class Forward:
         return best.group
 
     def find(self, arn: str) -> TargetGroupState | None:
-        """Return that group if it still gets traffic."""
+        """Return the group with this ARN if it still gets traffic."""
         return next((share.group for share in self.shares if share.weight and share.group.arn == arn), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redirect:
-    """Parts of the URL, with `#{host}` and the like for what stays as it was."""
+    """Parts of the URL, with placeholders such as `#{host}` for the original parts."""
 
     protocol: str
     host: str
@@ -97,7 +97,7 @@ class Redirect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedResponse:
-    """An answer of the load balancer's own."""
+    """An answer that the load balancer sends without a target."""
 
     status: int
     content_type: str | None
@@ -106,7 +106,7 @@ class FixedResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unsupported:
-    """An action that is not modelled: AWS's own error for what goes wrong in an action."""
+    """An action that is not modelled: answered with 500, AWS's error for a failed action."""
 
     kind: str
 
@@ -116,7 +116,7 @@ Action = Forward | Redirect | FixedResponse | Unsupported
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompiledRule:
-    """`priority` 0: the listener's default."""
+    """`priority` is 0 for the listener's default."""
 
     priority: int
     conditions: tuple[Condition, ...]
@@ -124,7 +124,7 @@ class CompiledRule:
 
 
 def compile_rule(rule: snapshot.Rule, groups: Mapping[str, TargetGroupState]) -> CompiledRule:
-    """Prepare a rule; of several actions the last one answers, the others would only authenticate."""
+    """Compile a rule. Of several actions the last one answers; the others would only authenticate."""
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
     return CompiledRule(
         priority=rule.priority or 0,
@@ -134,12 +134,12 @@ def compile_rule(rule: snapshot.Rule, groups: Mapping[str, TargetGroupState]) ->
 
 
 def compile_conditions(conditions: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    """Prepare the conditions of a rule; ValueError for a value that is none."""
+    """Compile the conditions of a rule; raise ValueError for an invalid value."""
     return tuple(_condition(condition) for condition in conditions)
 
 
 def match(rules: Iterable[CompiledRule], request: ClientRequest, source: str) -> CompiledRule:
-    """Return the first rule whose conditions all hold; the default has none, and is the last."""
+    """Return the first rule with all conditions met. The default rule is last and has none."""
     for rule in rules:
         for condition in rule.conditions:
             if not condition(request, source):
@@ -150,7 +150,7 @@ def match(rules: Iterable[CompiledRule], request: ClientRequest, source: str) ->
 
 
 def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
-    """Yield the target groups that the rules name, those of weight 0 too."""
+    """Yield the target groups that the rules name, including those of weight 0."""
     for rule in rules:
         for action in rule.actions:
             yield from (entry["TargetGroupArn"] for entry in _listed_groups(action))
@@ -224,12 +224,12 @@ def _condition(condition: Mapping[str, Any]) -> Condition:
 
 
 def _values(condition: Mapping[str, Any], config: str) -> list[Any]:
-    """Return the condition's values, which stand in its own object, or the old way directly in it."""
+    """Return the values from the condition's config object, or from the older `Values` of the condition itself."""
     return list(condition.get(config, {}).get("Values") or condition.get("Values") or ())
 
 
 def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) -> re.Pattern[bytes]:
-    """`*` stands for any characters, `?` for one; with `escapes` a backslash takes their meaning away."""
+    """`*` matches any characters, `?` exactly one. With `escapes`, a backslash makes them literal."""
     meant = "|".join(f"(?:{expression(value, escapes=escapes)})" for value in values)
     return re.compile(meant.encode(), flags | re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""The data plane as a whole: puts snapshots into force and reports what happens."""
+"""The data plane: applies snapshots and reports the health of targets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _log = logging.getLogger(__name__)
 
 
 class DataPlane:
-    """Everything is replaced piece by piece, so that what did not change goes on undisturbed.
+    """Applies only the differences of a snapshot, so that everything unchanged continues undisturbed.
 
-    What cannot be understood stays as it was and is logged, for the control plane to tell; all else is put into force.
+    Invalid configuration is logged for the control plane and keeps its previous value. All else is put into force.
     """
 
     def __init__(self, send: Send, *, capacity: Capacity | None = None) -> None:
@@ -37,7 +37,7 @@ class DataPlane:
         self._reported: dict[TargetState, object] = {}
 
     async def apply(self, snapshot: Snapshot) -> None:
-        """Put it into force for every request from now on."""
+        """Put the snapshot into force for all new requests."""
         gone = self._apply_groups(snapshot)
         opened = self._apply_listeners(snapshot)
         for target in gone:
@@ -53,7 +53,7 @@ class DataPlane:
             listener.close()
 
     def _apply_groups(self, snapshot: Snapshot) -> list[TargetState]:
-        """Take over groups and targets; return the targets that are no longer registered."""
+        """Apply groups and targets; return the deregistered targets."""
         now = asyncio.get_running_loop().time
         used = {
             arn
@@ -78,7 +78,7 @@ class DataPlane:
         return gone
 
     def _with_valid_attributes(self, group: TargetGroup) -> TargetGroup:
-        """The group; its targets come and go even where its attributes must stay as they were."""
+        """Return the group, with its previous attributes if the new ones are invalid. Targets change in any case."""
         try:
             GroupSettings.of(group.attributes)
         except ValueError as error:
@@ -88,7 +88,7 @@ class DataPlane:
         return group
 
     def _update_checks(self, target: TargetState) -> None:
-        """Check the health of a target that may get requests, and of no other."""
+        """Check the health of the target if and only if it may get requests."""
         if target.group.is_used and not target.is_draining:
             checks = self._checks.get(target)
             if checks is None:
@@ -132,7 +132,7 @@ class DataPlane:
         target.cancel_all()
 
     def _apply_listeners(self, snapshot: Snapshot) -> list[ListenerServer]:
-        """Take over listeners and rules; return the listeners that are to be opened."""
+        """Apply listeners and rules; return the new listeners, which are not open yet."""
         configured = {
             listener.arn: (load_balancer, listener)
             for load_balancer in snapshot.load_balancers
@@ -154,7 +154,7 @@ class DataPlane:
                     settings=BalancerSettings.of(load_balancer.attributes),
                     rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
                 )
-            except Exception as error:  # noqa: BLE001  logged, and the others go on
+            except Exception as error:  # noqa: BLE001  logged; the others are still applied
                 _log.exception("The listener %s is not in force: %s: %s", arn, type(error).__name__, error)
                 continue
             if arn not in self._listeners:
@@ -163,7 +163,7 @@ class DataPlane:
         return opened
 
     async def _open(self, listener: ListenerServer) -> None:
-        """Have it listen; where it cannot, the next snapshot tries again."""
+        """Open the listener. If that fails, the next snapshot tries again."""
         try:
             await listener.open()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What passed: counts, response times, failures and log lines, reported once a second.
+"""Collects counts, response times and access log lines of the traffic, and reports them once a second.
 
 Names: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
 """
@@ -17,9 +17,7 @@ from mclass_tf.local.balancer.report import AccessLog, Metrics, Report
 Send = Callable[[Report], None]
 
 _log = logging.getLogger(__name__)
-_MAX_LOGGED = (
-    16 * 1024 * 1024
-)  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
+_MAX_LOGGED = 16 * 1024 * 1024  # characters per load balancer and second; AWS's logs are best-effort, too
 _URL_LIMIT_EXCEEDED = 507
 _TARGET_CODES = tuple(f"HTTPCode_Target_{digit}XX_Count" for digit in range(6))
 _COUNTED_ERRORS = frozenset((500, 502, 503, 504))
@@ -27,7 +25,7 @@ _MAX_REPORT = 1024 * 1024  # characters of one report
 
 
 class Counts:
-    """What was counted for one load balancer and one of its target groups, or none."""
+    """Counts of one load balancer and one of its target groups, or of no group."""
 
     __slots__ = ("by_listener", "counts", "response_times")
 
@@ -38,7 +36,7 @@ class Counts:
 
 
 class LogBuffer:
-    """Lines of a load balancer's access log, as many as are kept."""
+    """Buffers lines of a load balancer's access log up to a size, and counts the lost ones."""
 
     def __init__(self) -> None:
         self.lost = 0
@@ -53,7 +51,7 @@ class LogBuffer:
         self._lines.append(line)
 
     def batches(self) -> Iterator[tuple[str, ...]]:
-        """Yield all lines, in reports that have an end."""
+        """Yield all lines, in batches of limited size."""
         batch: list[str] = []
         size = 0
         for line in self._lines:
@@ -67,7 +65,7 @@ class LogBuffer:
 
 
 class Telemetry:
-    """Collects for a second; `send` takes every report."""
+    """Collects for one second at a time, then passes the reports to `send`."""
 
     def __init__(self, send: Send) -> None:
         self.send = send
@@ -79,7 +77,7 @@ class Telemetry:
         return self._counts[load_balancer_arn, target_group_arn]
 
     def count(self, completed: CompletedRequest) -> None:
-        """Count a request, and what became of it."""
+        """Count a request and its outcome."""
         connection, status = completed.connection, completed.status
         arn = connection.load_balancer_arn
         if completed.target is not None:
@@ -122,7 +120,7 @@ class Telemetry:
                 self.send(AccessLog(load_balancer_arn=load_balancer, lines=batch))
             if kept.lost:
                 _log.error(
-                    "%d lines of the access log of %s are lost: it takes %d MB a second",
+                    "%d lines of the access log of %s were lost: its limit is %d MB per second",
                     kept.lost,
                     load_balancer,
                     _MAX_LOGGED >> 20,
@@ -130,7 +128,7 @@ class Telemetry:
 
 
 def _count_own_answer(counts: defaultdict[str, float], action: str, status: int) -> None:
-    """Count an answer of the load balancer's own."""
+    """Count an answer that the load balancer gave itself."""
     if action == "redirect":
         is_too_long = status == _URL_LIMIT_EXCEEDED
         counts["HTTP_Redirect_Url_Limit_Exceeded_Count" if is_too_long else "HTTP_Redirect_Count"] += 1

@@ -1,4 +1,4 @@
-"""A client's connection: what comes goes to the reader, answers are written."""
+"""A client's connection: passes received bytes to the reader and writes answers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _TO_RESETTING = TransitionTo(ClientPhase.RESETTING)
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """Changes of rules and targets do not touch it: every request asks its listener anew.
+    """Changes of rules and targets do not affect the connection: each request reads the listener's state again.
 
-    `forwarded`, `forwarded_for`: what targets get to know of it, see `headers.py`.
+    `forwarded`, `forwarded_for`: headers for targets, see `headers.py`.
     """
 
     def __init__(self, listener: ListenerState) -> None:
@@ -47,7 +47,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.pipeline = Pipeline(self)
         self.reader = RequestReader(self, listener, self.pipeline)
         self._opened = 0.0
-        self._keep_alive = listener.settings.client_keep_alive  # as it was when the connection was made
+        self._keep_alive = listener.settings.client_keep_alive  # fixed when the connection is made
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._out: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -59,12 +59,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self.pipeline.is_awaiting_client
 
     def disconnect(self) -> None:
-        """Let go of it at once."""
+        """Close immediately."""
         self.reader.stop()
         self._transport.abort()
 
     def listener_closed(self) -> None:
-        """Finish what is under way, then close."""
+        """Close as soon as no request is under way."""
         if not self.pipeline.exchanges:
             self._transport.close()
 
@@ -75,7 +75,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self.phase is not _OPEN
 
     def is_expired(self) -> bool:
-        """Whether its time is over: it then carries one more answer, which says so.
+        """Whether the connection is past its keep-alive duration. It then carries one more answer, with `Connection: close`.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#http-client-keep-alive-duration
         """
@@ -154,7 +154,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.reader.phase is _TUNNEL:
             self.touched = monotonic()
             self.pipeline.exchanges[0].sender.write(data)
-        elif not self.reader.is_stopped:  # else it is of no interest, and keeps nothing alive
+        elif not self.reader.is_stopped:  # otherwise ignored, and no sign of activity
             self.touched = monotonic()
             self.reader.inbox.add(data)
             self.reader.read()
@@ -187,7 +187,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if left > 0:
             return
         if self._transport.is_closing():
-            self._transport.abort()  # it does not even take the end
+            self._transport.abort()  # the client does not even read the end
             return
         if self.pipeline.exchanges:
             self.pipeline.exchanges[0].idle()
@@ -198,7 +198,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.flush()
 
     def _close(self) -> None:
-        """Close after what was written has gone out; lets the client read an error before its data is refused."""
+        """Close after a flush. Linger so that the client reads an error before its own data causes a reset."""
         is_reset = self.phase is _RESETTING
         self.phase = _TO_CLOSED[self.phase]
         self.reader.stop()
@@ -207,9 +207,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self._transport.can_write_eof() and self.reader.needs_lingering_close:
             for reason in tuple(self.holds):
                 self.release(reason)
-            with contextlib.suppress(
-                OSError
-            ):  # the client is gone already, which the event loop reports next
+            with contextlib.suppress(OSError):  # already disconnected, which the event loop reports next
                 self._transport.write_eof()
             self.loop.call_later(_LINGER, self._transport.close)
         else:
@@ -217,7 +215,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
 
 def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) -> ConnectionInfo:
-    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # it may be gone already
+    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # None if it disconnected already
     encryption = transport.get_extra_info("ssl_object")
     cipher = None if encryption is None else encryption.cipher()
     return ConnectionInfo(
@@ -234,7 +232,7 @@ def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) 
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Close with a reset: to a client of HTTP/1.0 an ordinary end would look like the end of the body."""
+    """Close with a reset. An HTTP/1.0 client would take an ordinary end for the end of the body."""
     connected = transport.get_extra_info("socket")
     if connected is not None:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""The exchanges of one client in their order: requests may come before the one before them is answered."""
+"""The exchanges of one client in order. Requests may arrive before earlier ones are answered (HTTP pipelining)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUEUED, _OVER = ExchangePhase.QUEUED, ExchangePhase.OVER
 
 
 class Pipeline:
-    """`exchanges`: the first one is being answered. `receiving`: the one whose request is still coming."""
+    """The first of `exchanges` is being answered. The request of `receiving` is still arriving."""
 
     def __init__(self, client: ExchangeClient) -> None:
         self.exchanges: deque[Exchange] = deque()
@@ -28,10 +28,10 @@ class Pipeline:
         return not exchanges or exchanges[0].phase is _OVER or exchanges[-1].sender.phase is _RECEIVING
 
     def advance(self) -> None:
-        """Begin requests in their order, each when the answer before it has ended.
+        """Begin requests in order, each when the previous answer has ended.
 
-        A request without a body begins when it is whole, another one with its head.
-        A loop and no recursion: a client may send thousands at once.
+        A request without a body begins when it is complete, one with a body when its head is.
+        This is a loop instead of recursion, because a client may send thousands at once.
         """
         if self._is_advancing or self._client.closes:
             return

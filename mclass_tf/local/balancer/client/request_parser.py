@@ -1,4 +1,4 @@
-"""Reads requests, and hands them over as they come."""
+"""Parses requests, and streams them to a receiver."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ _log = logging.getLogger(__name__)
 
 
 class RequestReceiver(Protocol):
-    """What takes the requests."""
-
     def head_received(self, request: ClientRequest) -> None: ...
 
     def body_received(self, data: bytes) -> None: ...
@@ -26,16 +24,16 @@ class RequestReceiver(Protocol):
 
 
 class RequestParser:
-    """`request`: the one whose head is being read."""
+    """`request` is the one with a head that is still being read."""
 
     def __init__(self, receiver: RequestReceiver) -> None:
         self.request: ClientRequest | None = None
         self._receiver = receiver
         self._parser = httptools.HttpRequestParser(self)
-        self._unproductive = 0  # bytes since the client got anywhere with its request
+        self._unproductive = 0  # bytes since the request last progressed, see `limits`
 
     def feed(self, data: bytes | memoryview) -> int | None:
-        """Return where another protocol may begin in the data; raise RefusedError for what is no request."""
+        """Return the position at which another protocol may begin, or None. Raise RequestRefusedError for an invalid request."""
         self._unproductive += len(data)
         try:
             self._parser.feed_data(data)
@@ -49,7 +47,7 @@ class RequestParser:
         return None
 
     def take_partial(self) -> ClientRequest:
-        """Return the request whose head will not be read any further, or an empty one."""
+        """Return the request with the incomplete head, or an empty one."""
         request, self.request = self.request, None
         return request or ClientRequest(received_at=time.time(), started=monotonic())
 
@@ -63,7 +61,7 @@ class RequestParser:
         self.request.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.request is not None:  # else it is a trailer, which is not passed on
+        if self.request is not None:  # otherwise a trailer, which is not forwarded
             self.request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -88,7 +86,7 @@ class RequestParser:
 
 
 def _status(error: httptools.HttpParserError) -> int:
-    """Return the status for the client: 400 for what is not HTTP/1, 505 for HTTP/2."""
+    """Return the status for the client: 505 for HTTP/2, 400 for anything else that is not HTTP/1."""
     cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
     if isinstance(cause, RequestRefusedError):
         return cause.status

@@ -1,4 +1,4 @@
-"""A request's head as it came from a client: what rules look at, and what is passed on to a target."""
+"""The head of a client's request, for the rules and for the target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_FORWARDED_ADDRESSES = 30  # in X-Forwarded-For
 
 
 class RequestRefusedError(Exception):
-    """The load balancer answers the request itself with `status`, because of the request."""
+    """The request is invalid: the load balancer itself answers it with `status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -23,9 +23,9 @@ class RequestRefusedError(Exception):
 
 
 class ClientRequest:
-    """`headers` are triples: the name in lower case, the name as it came, the value.
+    """`headers` are triples: the name in lower case, the name as received, the value.
 
-    `length` is that of the body where it is not chunked. `desync`: how AWS classifies what HTTP does not allow; see `desync.py`.
+    `length` is that of a body that is not chunked. `desync` is AWS's classification of a non-compliant request, see `desync.py`.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class ClientRequest:
         self.has_upgrade = False
 
     def add_target(self, part: bytes) -> None:
-        """Take a part of the request line's target, in the order in which they come."""
+        """Append a part of the request target. Parts arrive in order."""
         self.target += part
         if len(self.target) > REQUEST_LINE:
             raise RequestRefusedError(414)
@@ -89,7 +89,7 @@ class ClientRequest:
         headers.append((name.lower(), name, value))
 
     def complete(self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool) -> None:
-        """Read the head, which is whole now; raises RefusedError where it may not be passed on."""
+        """Interpret the complete head. Raise RequestRefusedError if it may not be forwarded."""
         self.method, self.version = method, version
         self.keeps_alive, self.has_upgrade = keeps_alive, has_upgrade
         self._take_target()
@@ -117,7 +117,7 @@ class ClientRequest:
         return self.is_chunked or bool(self.length)
 
     def value(self, name: bytes) -> bytes:
-        """Return the header's value, the first where there are several; empty where there is none."""
+        """Return the first value of the header; empty without one."""
         return next((value for lower, _, value in self.headers if lower == name), b"")
 
     def values(self, name: bytes) -> list[bytes]:
@@ -130,7 +130,7 @@ class ClientRequest:
         self.path, _, self.query = target.partition(b"?")
 
     def _take_authority(self, target: bytes) -> bytes:
-        """Turn the absolute form into a path: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2."""
+        """Turn an absolute-form target into a path and a Host header: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2."""
         scheme, separator, rest = target.partition(b"://")
         if not separator or scheme.lower() not in {b"http", b"https"}:
             raise RequestRefusedError(400)
@@ -151,7 +151,7 @@ class ClientRequest:
     def _take_length(self, value: bytes) -> None:
         try:
             self.length = int(value)
-        except ValueError:  # the parser has seen to it
+        except ValueError:  # unreachable: the parser checks it
             raise RequestRefusedError(400) from None
 
     def _take_encoding(self, value: bytes) -> None:

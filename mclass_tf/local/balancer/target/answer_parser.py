@@ -1,4 +1,4 @@
-"""Reads the answers of a target, and hands them over as they come."""
+"""Parses the answers of a target, and streams them to a receiver."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _TO_TUNNEL = TransitionTo(AnswerPhase.TUNNEL)
 
 
 class AnswerParser:
-    """`receiver` takes the answer; None: nobody does."""
+    """`receiver` gets the answer. Without one (None), it is discarded."""
 
     def __init__(self) -> None:
         self.receiver: AnswerReceiver | None = None
         self.phase = _HEAD
         self._parser = httptools.HttpResponseParser(self)
         self._answer = TargetAnswer()
-        self._unproductive = 0  # bytes since the target got anywhere with its answer
+        self._unproductive = 0  # bytes since the answer last progressed, see `limits`
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether the end of the connection is the end of the answer."""
+        """Whether the end of the connection ends the answer."""
         return self.phase is _BODY_UNTIL_CLOSE or self.phase is _TUNNEL
 
     def start(self, receiver: AnswerReceiver) -> None:
@@ -44,16 +44,16 @@ class AnswerParser:
             self.phase = _TO_HEAD[self.phase]
 
     def finish(self) -> bool:
-        """Be ready for another answer; return whether the target gives one on the connection."""
+        """Prepare for the next answer; return whether the connection can carry one."""
         self.receiver = None
         answer = self._answer
         if not answer.has_body and answer.content_length != b"0":
-            # The old one waits for a body that will not come: without a length, until the connection ends.
+            # The old parser waits for a body that never comes; without a length, until the connection ends.
             self._parser = httptools.HttpResponseParser(self)
         return self.phase is _COMPLETE and answer.stays_open
 
     def feed(self, data: bytes) -> bool:
-        """Return whether the answer is complete; raise MalformedAnswerError for what may not be passed on."""
+        """Return whether the answer is complete; raise MalformedAnswerError for one that may not be forwarded."""
         if self.phase is _TUNNEL:
             self._pass_on(data)
             return False
@@ -92,7 +92,7 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not _HEAD:
-            return  # a trailer, or surplus
+            return  # a trailer or surplus
         answer = self._answer
         answer.size += len(name) + len(value) + 4
         if answer.size > ANSWER_HEAD or len(answer.headers) >= HEADERS:
@@ -144,7 +144,7 @@ class AnswerParser:
 
     def _take_interim(self, answer: TargetAnswer, receiver: AnswerReceiver) -> None:
         if answer.status != SWITCHING:
-            self.phase = _TO_INTERIM[self.phase]  # the client has had its 100 from the load balancer
+            self.phase = _TO_INTERIM[self.phase]  # the load balancer has sent the client its 100 already
             return
         if not receiver.request.is_websocket:
             raise MalformedAnswerError
