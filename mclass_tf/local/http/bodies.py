@@ -1,4 +1,4 @@
-"""Reads the body of a request as HTTP/1.1 frames it, up to a limit.
+"""Reads the body of an HTTP/1.1 request, up to a limit.
 
 https://www.rfc-editor.org/rfc/rfc9112#section-6
 """
@@ -22,21 +22,19 @@ class MalformedBodyError(ValueError):
 
 
 class TooLargeError(Exception):
-    """The body has more bytes than are taken."""
+    """The body exceeds the limit."""
 
 
 class ByteSource(Protocol):
-    """Where a request comes from."""
-
     def read1(self, size: int, /) -> bytes: ...
 
     def readline(self, size: int, /) -> bytes: ...
 
 
 class RequestBody:
-    """The body that belongs to a request's head. `length` is what the head states; None where it comes in chunks.
+    """The body of a request, as its head frames it. `length` is the stated length; None if the body is chunked.
 
-    Raise MalformedBodyError for a head that does not say where the body ends, or says it twice.
+    Raise MalformedBodyError for a head with invalid or contradictory framing.
     """
 
     def __init__(self, headers: Message) -> None:
@@ -74,7 +72,7 @@ class RequestBody:
 
 
 def _values(headers: Message, name: str) -> list[str]:
-    """Return every value of a header, those of lists one by one."""
+    """Return all values of a header, with comma-separated lists split."""
     return [part.strip() for value in headers.get_all(name, []) for part in str(value).split(",")]
 
 

@@ -25,7 +25,7 @@ _TO_IDLE_LOST = TransitionTo(TargetPhase.IDLE_LOST)
 
 
 async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnection:
-    """Return a new connection. Raise OSError if it is refused, TimeoutError if nobody answers.
+    """Return a new connection. Raise OSError if the connection fails, TimeoutError if nobody answers.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues
     """
