@@ -54,10 +54,10 @@ class RequestBody:
         most: int | None,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """Copy all of it, so that the next request on the connection starts where this one ended.
+        """Copy the whole body, so that the connection is positioned at the next request.
 
-        `moved` is called as pieces arrive. Raise TooLargeError before the byte after `most`, MalformedBodyError,
-        or ConnectionResetError where the client hangs up.
+        Call `on_progress` for each piece. Raise TooLargeError instead of copying more than `most` bytes (None: no limit),
+        MalformedBodyError, or ConnectionResetError if the client disconnects.
         """
         if self.length is not None:
             _copy(source=source, target=target, length=self.length, left=most, on_progress=on_progress)

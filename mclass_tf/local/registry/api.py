@@ -1,7 +1,7 @@
 """The OCI distribution API of the registry: its routes, manifests and blobs.
 
-https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md . The token names the account and region
-whose repositories a request sees; state is moto's, blobs are the store's.
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md . The token names the
+account and region of the client. Repositories and manifests are in moto, blobs in the store.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _UPLOADS = re.compile(f"{_NAME}/blobs/uploads/")
 
 
 class RegistryApi:
-    """Answers below `/v2/` and passes everything else on. `exclusive` keeps others off moto's state."""
+    """Answers requests below `/v2/`, and no others. `exclusive` locks moto's state."""
 
     def __init__(self, *, store: BlobStore, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._store = store
@@ -79,7 +79,7 @@ class RegistryApi:
         return reply
 
     def precheck(self, environ: dict[str, Any]) -> Reply | None:
-        """Refuse a request by its head where it has no token; None too for one that is none of the registry's."""
+        """Refuse a request without a valid token by its head; None otherwise."""
         try:
             principal_of(str(environ.get("HTTP_AUTHORIZATION", "")))
         except RegistryRefusedError as error:
@@ -87,7 +87,7 @@ class RegistryApi:
         return None
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Have the bytes of an upload go to its file as they arrive; what is wrong with the request, `answer` says."""
+        """Stream the bytes of an upload to its file. If the request is invalid, discard them; `answer` then refuses it."""
         if environ["REQUEST_METHOD"] not in _WITH_BODY or not _UPLOADS.match(str(environ["PATH_INFO"])):
             return None
         try:

@@ -1,4 +1,4 @@
-"""Refusals of the registry, in the form and with the codes of the OCI distribution API.
+"""Refusals of the registry, with the format and the codes of the OCI distribution API.
 
 https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
 """
@@ -13,7 +13,7 @@ HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
 
 
 class RegistryRefusedError(Exception):
-    """A request that is answered with an error; `headers` go with it."""
+    """The request is answered with an error; `headers` are added to the answer."""
 
     def __init__(
         self, status: int, code: str, message: str, *, headers: tuple[tuple[str, str], ...] = ()

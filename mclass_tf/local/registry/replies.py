@@ -18,9 +18,9 @@ _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 def page(
     request: RegistryRequest, key: str, values: list[str], *, path: str, name: str | None = None
 ) -> Reply:
-    """Return a page of a list: `n` entries after `last`, with a link to the next."""
-    asked = request.query.get("n", "")
-    count = min(int(asked), _PAGE) if _COUNT.fullmatch(asked) else _PAGE
+    """Return a page of a list: `n` entries after `last`, with a link to the next page."""
+    limit = request.query.get("n", "")
+    count = min(int(limit), _PAGE) if _COUNT.fullmatch(limit) else _PAGE
     rest = [value for value in values if value > request.query.get("last", "")]
     shown = rest[:count]
     more = len(rest) > count and shown
@@ -72,7 +72,7 @@ def no_upload(request: RegistryRequest) -> RegistryRefusedError:
 
 
 def no_space(error: OSError) -> RegistryRefusedError:
-    """Return the refusal where the disk of the local AWS is full, or otherwise at fault."""
+    """Return the refusal when the disk of the local AWS is full or fails."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     reason = "there is no space left on its disk" if full else str(error.strerror or error)
     return RegistryRefusedError(

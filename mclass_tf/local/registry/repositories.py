@@ -1,4 +1,4 @@
-"""The repositories and images that requests name: moto's ECR, as far as its policies allow."""
+"""Repositories and images of requests, in moto's ECR, subject to repository policies."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _CODES = {
 
 
 class Repositories:
-    """`exclusive` keeps others off moto's state; all other methods are called within it."""
+    """`exclusive` locks moto's state. Call all other methods within it."""
 
     def __init__(self, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self.exclusive = exclusive
 
     def of(self, request: RegistryRequest) -> Any:
-        """Return the repository; raise RefusedError where there is none, or it is closed to the client."""
+        """Return the repository. Raise RegistryRefusedError if it is missing or the client is not authorized."""
         repository = ecr.backend_of(request.registry).repositories.get(request.name)
         if repository is None:
             raise no_repository(request.name, account_id=request.registry.account_id)
@@ -40,7 +40,7 @@ class Repositories:
         return repository
 
     def image(self, request: RegistryRequest) -> Any:
-        """Return the image of the tag or digest; raise RefusedError where there is none."""
+        """Return the image of the tag or digest. Raise RegistryRefusedError if it is missing."""
         is_digest = DIGEST.fullmatch(request.reference) is not None
         tag, digest = (None, request.reference) if is_digest else (request.reference, None)
         try:
@@ -66,14 +66,14 @@ class Repositories:
                 digest=request.reference if by_digest else None,
             )
         except ecr.AlreadyThereError:
-            pass  # a client that pushes again what is there has what it wants
+            pass  # a repeated push succeeds
         except ServiceException as error:
             code = _CODES.get(error.code, "MANIFEST_INVALID")
             raise RegistryRefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
         return digest
 
     def mount(self, request: RegistryRequest, layers: dict[str, int]) -> str | None:
-        """Return the digest, where the blob is mounted from another repository; else the client uploads it."""
+        """Mount the blob from another repository and return its digest. Return None if the client must upload it."""
         digest, source = request.query.get("mount"), request.query.get("from")
         if digest is None or source is None:
             return None

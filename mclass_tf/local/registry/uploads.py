@@ -1,4 +1,4 @@
-"""Uploads of blobs: their requests, and where the bodies of these go."""
+"""Requests that upload blobs, and the sinks of their bodies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BlobUploads:
         self._repositories = repositories
 
     def sink(self, request: RegistryRequest) -> AbstractContextManager[IO[bytes]] | None:
-        """Have the body of a request go to its upload as it arrives; None where it is for no upload."""
+        """Return the sink that streams the body to its upload; None if the request has no upload."""
         upload = self._upload(request) if request.reference else self._start_whole(request)
         return None if upload is None else _arriving(request, upload)
 
@@ -60,7 +60,7 @@ class BlobUploads:
         return self._commit(request, self._arrived(request))
 
     def _start_whole(self, request: RegistryRequest) -> Upload | None:
-        """Return the upload for a blob that comes with the request that starts it; None where none comes."""
+        """Return the upload of a blob sent in a single POST; None if the POST contains no blob."""
         if "digest" not in request.query:
             return None
         with self._repositories.exclusive():
@@ -73,7 +73,7 @@ class BlobUploads:
     def status(self, request: RegistryRequest) -> Reply:
         upload = self._upload(request)
         with suppress(UploadBusyError, UploadGoneError), upload.exclusive():
-            pass  # a request whose client has left comes to its end first
+            pass  # wait for the end of a request that lost its client
         return Reply(status=HTTPStatus.NO_CONTENT, headers=progress(request, upload.id, upload.offset))
 
     def resume(self, request: RegistryRequest) -> Reply:
@@ -94,7 +94,7 @@ class BlobUploads:
         return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
 
     def _arrived(self, request: RegistryRequest) -> Upload:
-        """Return the upload that has taken the body of this request."""
+        """Return the upload that received the body of this request."""
         upload: Upload = request.environ[_ARRIVED]
         if upload.failure is not None:
             self._store.discard(upload)
@@ -131,7 +131,7 @@ class BlobUploads:
 
 @contextmanager
 def _arriving(request: RegistryRequest, upload: Upload) -> Iterator[IO[bytes]]:
-    """Take a body into the upload, or read it to nowhere and have the request refused: it must be read before that."""
+    """Append a body to the upload. If that is not possible, discard the body, which must be read before the refusal."""
     request.environ[_ARRIVED] = upload
     try:
         with upload.appending(chunk_of(request)) as file:
@@ -144,21 +144,21 @@ def _arriving(request: RegistryRequest, upload: Upload) -> Iterator[IO[bytes]]:
         RegistryRefusedError,
     ) as error:
         request.environ[REFUSED] = _refusal(request, upload, error)
-        if not isinstance(error, SizeDiffersError):  # the others come before the first byte
+        if not isinstance(error, SizeDiffersError):  # the others are raised before the first byte
             with Path(os.devnull).open("wb") as nowhere:
                 yield nowhere
 
 
 @contextmanager
 def refused(environ: dict[str, Any], error: RegistryRefusedError | OSError) -> Iterator[IO[bytes]]:
-    """Read a body to nowhere, to refuse the request then."""
+    """Discard a body; `RegistryApi.answer` then refuses the request."""
     environ[REFUSED] = error
     with Path(os.devnull).open("wb") as nowhere:
         yield nowhere
 
 
 def _refusal(request: RegistryRequest, upload: Upload, error: Exception) -> RegistryRefusedError:
-    """Return the refusal of a request whose body the upload has not taken."""
+    """Return the refusal for an error of the upload."""
     match error:
         case RegistryRefusedError():
             return error
@@ -170,7 +170,7 @@ def _refusal(request: RegistryRequest, upload: Upload, error: Exception) -> Regi
             return RegistryRefusedError(
                 HTTPStatus.BAD_REQUEST,
                 "SIZE_INVALID",
-                f"the bytes are not as many as the request announces, or the blob exceeds {LARGEST_BLOB} bytes",
+                f"the body is not as long as announced, or the blob exceeds {LARGEST_BLOB} bytes",
                 headers=progress(request, upload.id, upload.offset),
             )
         case _:

@@ -1,4 +1,4 @@
-"""Saves this local AWS into its home folder, and starts it from what was saved. Used in the process of the server alone."""
+"""Saves the state of this local AWS into its home folder, and restores it. Used only in the server process."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class TaskSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SaveResult:
-    """`state` is a file of the home folder; nothing is written while anything is `under_way`. `speed` is the clock's,
-    `versions` are those of the server, whose sources may have been changed since it started.
+    """`state` is the name of a file in the home folder; it is not written while anything is `under_way`.
+
+    `speed` is the clock's. `versions` are those of the running server: its sources may have changed since it started.
     """
 
     state: str = ""
@@ -48,7 +49,7 @@ class SaveResult:
 
 
 class Instance:
-    """`tasks` and `write_access_logs` are there once the parts have been made; `stopped` is for the first to begin with."""
+    """`tasks` and `write_access_logs` are set once the parts exist. `stopped` are the restored stopped tasks, for `tasks`."""
 
     def __init__(self, *, aws: AwsApi, home: Path, store: BlobStore) -> None:
         self._aws = aws
@@ -61,7 +62,7 @@ class Instance:
         self._versions = file.versions()
 
     def save(self) -> SaveResult:
-        """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
+        """Write the state to a file for its owner to sign. The server does not sign: a call over the port could be anybody's."""
         self._forget_abandoned()
         if self.tasks is not None:
             self.tasks.flush_logs()
@@ -82,17 +83,17 @@ class Instance:
         return SaveResult(state=path.name, speed=live.clock.speed, versions=self._versions)
 
     def restore(self, archive: IO[bytes]) -> None:
-        """Take the place of what was saved. Call it before anything runs."""
+        """Restore a saved state. Call it before anything runs."""
         data = file.unpack(archive, blobs=self._store.blobs)
         with self._aws.exclusive():
             self.stopped = state.load(data).stopped
         self._is_restored = True
 
     async def await_tasks(self) -> None:
-        """Return when the tasks that the services start again take connections, so that they pass their first health check.
+        """Wait until the services' restarted tasks accept connections, so that they pass their first health check.
 
-        At AWS's speed the next one comes half a minute later. After some seconds, and in an instance that was not restored,
-        return all the same: a task that cannot start is no reason not to come up.
+        At AWS's speed the second one follows half a minute later. Return immediately in an instance that was not restored, and
+        after a timeout: a task that cannot start must not prevent the start of the local AWS.
         """
         if not self._is_restored:
             return
@@ -110,19 +111,19 @@ class Instance:
                 await asyncio.gather(*(_await_connection(*address) for address in self._addresses()))
         except TimeoutError:
             _log.warning(
-                "not every task of the snapshot runs and takes connections after %g s", _START_SECONDS
+                "not every task of the snapshot runs and accepts connections after %g s", _START_SECONDS
             )
         finally:
             unlisten()
 
     def await_load_balancers(self) -> None:
-        """Return when the load balancers listen and know the health of their targets, or after some seconds."""
+        """Wait until the load balancers listen and know the health of their targets, or until a timeout."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
 
     def _forget_abandoned(self) -> None:
-        """Remove the states that nobody has made snapshots of: who asked for them was killed."""
+        """Remove states that never became snapshots, because the command was killed."""
         for path in self._home.glob("*.state"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -144,7 +145,7 @@ class Instance:
         ]
 
     def _addresses(self) -> list[tuple[str, int]]:
-        """Return where the tasks answer that are targets."""
+        """Return the addresses of the tasks that are registered as targets."""
         with self._aws.exclusive():
             return [
                 task.interface.ports[registration.container_port]
@@ -169,7 +170,7 @@ class Instance:
 
 
 async def _await_connection(host: str, port: int) -> None:
-    """Return when a connection is taken."""
+    """Wait until the address accepts a connection."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)
