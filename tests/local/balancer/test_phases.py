@@ -1,4 +1,4 @@
-"""The phases of connections and exchanges change as the table has it, and in no other way."""
+"""The phases of connections and exchanges change only as the table allows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_legal_transition_leads_to_the_phase() -> None:
     assert TransitionTo(ExchangePhase.OVER)[ExchangePhase.ANSWERING] is ExchangePhase.OVER
 
 
-def test_what_is_over_does_not_begin_again() -> None:
+def test_final_phases_have_no_transitions() -> None:
     with pytest.raises(IllegalTransitionError, match=r"OVER to .*PENDING"):
         TransitionTo(ExchangePhase.PENDING)[ExchangePhase.OVER]
     with pytest.raises(IllegalTransitionError, match=r"LOST to .*CLOSING"):

@@ -10,7 +10,7 @@ from typing import Any, cast
 from mclass_tf.local.balancer.target.connection import TargetConnection
 
 
-def test_a_connection_that_the_target_ends_takes_its_idle_timer_along() -> None:
+def test_a_connection_that_the_target_ends_cancels_its_idle_timer() -> None:
     async def run() -> None:
         target: Any = SimpleNamespace(is_gone=False, is_draining=False, idle=deque())
         exchange: Any = SimpleNamespace(

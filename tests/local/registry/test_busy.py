@@ -1,4 +1,4 @@
-"""A request for an upload that another request writes to is refused in the registry's words."""
+"""The registry refuses a request for an upload that another request holds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def connection(store: BlobStore) -> Iterator[http.client.HTTPConnection]:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-def test_of_two_that_write_to_an_upload_the_second_is_told_and_keeps_its_connection(
+def test_a_second_writer_to_an_upload_is_refused_and_keeps_its_connection(
     store: BlobStore, connection: http.client.HTTPConnection, method: str
 ) -> None:
     account = in_process.new_account()
