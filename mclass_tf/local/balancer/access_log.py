@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from mclass_tf.local.balancer.completed import CompletedRequest
 
 _MAX_AGENT = 8 * 1024
-_UNSAFE = re.compile(
-    r"[^ !#-\[\]-~]"
-)  # within quotes: quotes, backslashes and everything but printable ASCII
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # quotes, backslashes and everything but printable ASCII
 
 
 def line(completed: CompletedRequest) -> str:

@@ -11,9 +11,7 @@ from mclass_tf.local.balancer.protocols import AdmittedClient
 _RESERVED = 128  # descriptors: listeners, pipes, health checks
 _MIN_CLIENTS, _MAX_CLIENTS = 16, 20_000  # clients
 _DESCRIPTORS_PER_CLIENT = 3  # client connection, target connection, idle pooled connection
-_IDLE_SECONDS = (
-    1.0  # without a byte, after which a client that the load balancer waits for may be disconnected
-)
+_IDLE_SECONDS = 1.0  # without a byte, before a client that keeps us waiting may be disconnected
 _MAX_CANDIDATES = 64  # clients examined before a new one is rejected
 
 

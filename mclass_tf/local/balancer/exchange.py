@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 
 from mclass_tf.local.balancer import headers, stickiness
-from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages import answers
 from mclass_tf.local.balancer.messages.request import ClientRequest
@@ -205,7 +205,7 @@ class Exchange:
         else:
             self._connecting = asyncio.create_task(self._connect(target))
 
-    def _choose_target(self, group: TargetGroupState) -> TargetState | None:
+    def _choose_target(self, group: GroupState) -> TargetState | None:
         target = stickiness.sticky_target(group, self.request.cookies)
         if target is not None:
             return target

@@ -15,7 +15,7 @@ from mclass_tf.local.balancer.protocols import OutstandingRequest, PooledConnect
 from mclass_tf.local.balancer.settings import GroupSettings
 from mclass_tf.local.balancer.snapshot import Target, TargetGroup
 
-_SHARE_STEPS = 1 << 20  # resolution of a random share
+_STEPS = 1 << 20  # resolution of a random share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +57,10 @@ class TargetState:
         "is_gone",
         "name",
         "port",
-        "slow_start_began",
+        "slow_since",
     )
 
-    def __init__(self, group: TargetGroupState, target: Target) -> None:
+    def __init__(self, group: GroupState, target: Target) -> None:
         self.group = group
         self.ip, self.port = target.ip, target.port
         self.name = f"{target.ip}:{target.port}"
@@ -68,7 +68,7 @@ class TargetState:
         self.is_draining = target.is_draining
         self.is_gone = False
         self.health = INITIAL
-        self.slow_start_began: float | None = None  # None: not in slow start
+        self.slow_since: float | None = None  # None: not in slow start
         self.idle: list[PooledConnection] = []
         self._requests: set[OutstandingRequest] = set()
 
@@ -80,7 +80,7 @@ class TargetState:
 
     def reset_health(self) -> None:
         """Reset the health, as health checks have stopped."""
-        self.health, self.slow_start_began = INITIAL, None
+        self.health, self.slow_since = INITIAL, None
 
     def close_idle(self) -> None:
         for connection in tuple(self.idle):
@@ -103,7 +103,7 @@ class TargetState:
             request.cancel()
 
 
-class TargetGroupState:
+class GroupState:
     """A target group. It lives as long as snapshots name it, so that its targets keep their state."""
 
     def __init__(self, configuration: TargetGroup, *, now: Callable[[], float]) -> None:
@@ -165,11 +165,11 @@ class TargetGroupState:
         """
         self.arrange()
         if target.health is not HEALTHY:
-            target.slow_start_began = None
+            target.slow_since = None
             return
         others = (other for other in self.targets.values() if other is not target)
         steady = any(other.health is HEALTHY and not self._is_slow(other) for other in others)
-        target.slow_start_began = self._now() if self.settings.slow_start and steady else None
+        target.slow_since = self._now() if self.settings.slow_start and steady else None
 
     def choose(self) -> TargetState | None:
         """Return the target for the next request; None if no target is registered."""
@@ -192,19 +192,16 @@ class TargetGroupState:
         for _ in range(len(available)):
             self._turn = (self._turn + 1) % len(available)
             target = available[self._turn]
-            if (
-                target.slow_start_began is None
-                or secrets.randbelow(_SHARE_STEPS) < self._share(target) * _SHARE_STEPS
-            ):
+            if target.slow_since is None or secrets.randbelow(_STEPS) < self._share(target) * _STEPS:
                 return target
         return available[self._turn]
 
     def _share(self, target: TargetState) -> float:
-        if target.slow_start_began is None or not self.settings.slow_start:
+        if target.slow_since is None or not self.settings.slow_start:
             return 1.0
-        share = (self._now() - target.slow_start_began) * self.speed / self.settings.slow_start
+        share = (self._now() - target.slow_since) * self.speed / self.settings.slow_start
         if share >= 1:
-            target.slow_start_began = None
+            target.slow_since = None
         return share
 
     def _is_slow(self, target: TargetState) -> bool:
@@ -217,7 +214,7 @@ class TargetGroupState:
             state.address = target.address
             state.close_idle()
         if state.is_draining:
-            state.slow_start_began = None
+            state.slow_since = None
             state.close_idle()
 
 

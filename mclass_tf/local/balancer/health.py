@@ -13,14 +13,7 @@ from typing import cast
 
 import httptools
 
-from mclass_tf.local.balancer.groups import (
-    HEALTHY,
-    INITIAL,
-    HealthState,
-    TargetGroupState,
-    TargetState,
-    target_tls,
-)
+from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, GroupState, HealthState, TargetState, target_tls
 from mclass_tf.local.balancer.messages import limits
 from mclass_tf.local.balancer.snapshot import HealthCheck
 
@@ -83,7 +76,7 @@ class HealthChecker:
         self._next = max(self._next + group.configuration.health_check.interval / group.speed, now)
         self._timer = self._loop.call_at(self._next, self._send)
 
-    async def _check(self, group: TargetGroupState) -> None:
+    async def _check(self, group: GroupState) -> None:
         health = await check(self.target, group.configuration.health_check)
         self._take(health, group.configuration.health_check)
 

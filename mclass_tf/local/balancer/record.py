@@ -6,7 +6,7 @@ import time
 from time import monotonic
 
 from mclass_tf.local.balancer.completed import CompletedRequest, ConnectionInfo
-from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.report import Failure
 
@@ -31,7 +31,7 @@ class ExchangeRecord:
     )
 
     def __init__(self) -> None:
-        self.group: TargetGroupState | None = None
+        self.group: GroupState | None = None
         self.target: TargetState | None = None
         self.priority: int | None = None
         self.action = self.location = ""

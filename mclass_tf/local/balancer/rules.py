@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mclass_tf.local.balancer import snapshot
-from mclass_tf.local.balancer.groups import TargetGroupState
+from mclass_tf.local.balancer.groups import GroupState
 from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.wildcards import expression
 
@@ -31,7 +31,7 @@ Condition = Callable[[ClientRequest, str], bool]
 class Share:
     """A target group's weight in a forward action. `credit` accumulates until its next turn (weighted round robin)."""
 
-    group: TargetGroupState
+    group: GroupState
     weight: int
     credit: int = 0
 
@@ -43,7 +43,7 @@ class Forward:
     shares: tuple[Share, ...]
     sticky_seconds: int = 0
 
-    def choose(self) -> TargetGroupState | None:
+    def choose(self) -> GroupState | None:
         """Return the group for the next request; None if all weights are 0."""
         shares = self.shares
         if len(shares) == 1:
@@ -58,7 +58,7 @@ class Forward:
         best.credit -= sum(share.weight for share in shares)
         return best.group
 
-    def find(self, arn: str) -> TargetGroupState | None:
+    def find(self, arn: str) -> GroupState | None:
         """Return the group with this ARN if it still gets traffic."""
         return next((share.group for share in self.shares if share.weight and share.group.arn == arn), None)
 
@@ -123,7 +123,7 @@ class CompiledRule:
     action: Action
 
 
-def compile_rule(rule: snapshot.Rule, groups: Mapping[str, TargetGroupState]) -> CompiledRule:
+def compile_rule(rule: snapshot.Rule, groups: Mapping[str, GroupState]) -> CompiledRule:
     """Compile a rule. Of several actions the last one answers; the others would only authenticate."""
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
     return CompiledRule(
@@ -156,8 +156,8 @@ def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
             yield from (entry["TargetGroupArn"] for entry in _listed_groups(action))
 
 
-def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, TargetGroupState]) -> Action:
-    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, TargetGroupState]], Action]] = {
+def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, GroupState]) -> Action:
+    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, GroupState]], Action]] = {
         "forward": _forward,
         "redirect": _redirect,
         "fixed-response": _fixed,
@@ -176,7 +176,7 @@ def _listed_groups(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(listed)
 
 
-def _forward(action: Mapping[str, Any], groups: Mapping[str, TargetGroupState]) -> Forward:
+def _forward(action: Mapping[str, Any], groups: Mapping[str, GroupState]) -> Forward:
     stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig") or {}
     is_sticky = str(stickiness.get("Enabled", False)).lower() == "true"
     return Forward(
@@ -189,7 +189,7 @@ def _forward(action: Mapping[str, Any], groups: Mapping[str, TargetGroupState]) 
     )
 
 
-def _redirect(action: Mapping[str, Any], _: Mapping[str, TargetGroupState]) -> Redirect:
+def _redirect(action: Mapping[str, Any], _: Mapping[str, GroupState]) -> Redirect:
     config = action["RedirectConfig"]
     return Redirect(
         protocol=config.get("Protocol") or "#{protocol}",
@@ -201,7 +201,7 @@ def _redirect(action: Mapping[str, Any], _: Mapping[str, TargetGroupState]) -> R
     )
 
 
-def _fixed(action: Mapping[str, Any], _: Mapping[str, TargetGroupState]) -> FixedResponse:
+def _fixed(action: Mapping[str, Any], _: Mapping[str, GroupState]) -> FixedResponse:
     config = action["FixedResponseConfig"]
     kind = config.get("ContentType") or "text/plain"
     body = (config.get("MessageBody") or "").encode()

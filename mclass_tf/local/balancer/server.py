@@ -9,7 +9,7 @@ from dataclasses import replace
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
 from mclass_tf.local.balancer.capacity import Capacity
-from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.health import HealthChecker
 from mclass_tf.local.balancer.listener import ListenerServer
 from mclass_tf.local.balancer.listener_state import ListenerState
@@ -31,7 +31,7 @@ class DataPlane:
         self.telemetry = Telemetry(send)
         self._capacity = capacity or Capacity.for_this_process()
         self._send = send
-        self._groups: dict[str, TargetGroupState] = {}
+        self._groups: dict[str, GroupState] = {}
         self._listeners: dict[str, ListenerServer] = {}
         self._checks: dict[TargetState, HealthChecker] = {}
         self._reported: dict[TargetState, object] = {}
@@ -65,7 +65,7 @@ class DataPlane:
         for configuration in map(self._with_valid_attributes, snapshot.target_groups):
             arn = configuration.arn
             if arn not in self._groups:
-                self._groups[arn] = TargetGroupState(configuration, now=now)
+                self._groups[arn] = GroupState(configuration, now=now)
             group = self._groups[arn]
             group.speed, group.is_used = snapshot.speed, arn in used
             gone += group.update(configuration)

@@ -13,7 +13,7 @@ import secrets
 import time
 from email.utils import formatdate
 
-from mclass_tf.local.balancer.groups import TargetGroupState, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 from mclass_tf.local.balancer.rules import Forward
 
@@ -23,7 +23,7 @@ _KEY = secrets.token_bytes(32)  # AWS rotates its key, too: cookies of another p
 _SIGNATURE = 16
 
 
-def sticky_group(action: Forward, cookies: bytes) -> TargetGroupState | None:
+def sticky_group(action: Forward, cookies: bytes) -> GroupState | None:
     """Return the target group that the cookies bind their client to; None without one that still gets traffic."""
     if not action.sticky_seconds:
         return None
@@ -31,7 +31,7 @@ def sticky_group(action: Forward, cookies: bytes) -> TargetGroupState | None:
     return action.find(words[0]) if words else None
 
 
-def sticky_target(group: TargetGroupState, cookies: bytes) -> TargetState | None:
+def sticky_target(group: GroupState, cookies: bytes) -> TargetState | None:
     """Return the target that the cookies bind their client to; None without one that may get requests."""
     settings = group.settings
     if not settings.is_sticky:

@@ -128,7 +128,6 @@ class Telemetry:
 
 
 def _count_own_answer(counts: defaultdict[str, float], action: str, status: int) -> None:
-    """Count an answer that the load balancer gave itself."""
     if action == "redirect":
         is_too_long = status == _URL_LIMIT_EXCEEDED
         counts["HTTP_Redirect_Url_Limit_Exceeded_Count" if is_too_long else "HTTP_Redirect_Count"] += 1

@@ -52,19 +52,19 @@ class RequestBody:
         source: ByteSource,
         target: IO[bytes],
         most: int | None,
-        on_progress: Callable[[], None] = lambda: None,
+        on_data: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy the whole body, so that the connection is positioned at the next request.
 
-        Call `on_progress` for each piece. Raise TooLargeError instead of copying more than `most` bytes (None: no limit),
+        Call `on_data` for each piece. Raise TooLargeError instead of copying more than `most` bytes (None: no limit),
         MalformedBodyError, or ConnectionResetError if the client disconnects.
         """
         if self.length is not None:
-            _copy(source=source, target=target, length=self.length, left=most, on_progress=on_progress)
+            _copy(source=source, target=target, length=self.length, left=most, on_data=on_data)
             return
         left = most
         while length := _chunk_length(source):
-            _copy(source=source, target=target, length=length, left=left, on_progress=on_progress)
+            _copy(source=source, target=target, length=length, left=left, on_data=on_data)
             left = None if left is None else left - length
             if source.readline(_LONGEST_LINE).strip(b"\r\n"):
                 raise MalformedBodyError("a chunk is longer than its size says")
@@ -97,7 +97,7 @@ def _skip_trailers(source: ByteSource) -> None:
 
 
 def _copy(
-    *, source: ByteSource, target: IO[bytes], length: int, left: int | None, on_progress: Callable[[], None]
+    *, source: ByteSource, target: IO[bytes], length: int, left: int | None, on_data: Callable[[], None]
 ) -> None:
     if left is not None and length > left:
         raise TooLargeError
@@ -105,6 +105,6 @@ def _copy(
         piece = source.read1(min(length, _PIECE))
         if not piece:
             raise ConnectionResetError("the client hung up in the middle of a body")
-        on_progress()
+        on_data()
         target.write(piece)
         length -= len(piece)

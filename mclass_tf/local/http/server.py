@@ -281,11 +281,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _receive(self, body: RequestBody, target: IO[bytes], *, most: int | None) -> None:
         connections = self.server.connections
 
-        def on_progress() -> None:
+        def on_data() -> None:
             connections.enter(self.connection, ConnectionPhase.READING)
 
-        on_progress()
-        body.copy(source=self._received, target=target, most=most, on_progress=on_progress)
+        on_data()
+        body.copy(source=self._received, target=target, most=most, on_data=on_data)
 
     def _reply(self, environ: dict[str, Any]) -> None:
         self.server.connections.enter(self.connection, ConnectionPhase.ANSWERING)
@@ -304,13 +304,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._reject(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
 
     def _reject(self, refusal: Reply) -> None:
-        """Send a refusal and close the connection."""
         self.close_connection = True
         self._send(refusal)
         self._linger()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a malformed head, and let the client read the answer."""
         super().send_error(code, message, explain)
         self._linger()
 

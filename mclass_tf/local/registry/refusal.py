@@ -12,7 +12,7 @@ from mclass_tf.local.http.server import Reply, json_reply
 HEADERS = (("Docker-Distribution-Api-Version", "registry/2.0"),)
 
 
-class RegistryRefusedError(Exception):
+class OciError(Exception):
     """The request is answered with an error; `headers` are added to the answer."""
 
     def __init__(
@@ -29,17 +29,17 @@ class RegistryRefusedError(Exception):
         return json_reply(self.status, document, headers=(*HEADERS, *self.headers))
 
 
-def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> RegistryRefusedError:
+def unauthorized(message: str, *, code: str = "UNAUTHORIZED") -> OciError:
     challenge = ("WWW-Authenticate", 'Basic realm="Amazon ECR",service="ecr.amazonaws.com"')
-    return RegistryRefusedError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
+    return OciError(HTTPStatus.UNAUTHORIZED, code, message, headers=(challenge,))
 
 
-def denied(message: str) -> RegistryRefusedError:
-    return RegistryRefusedError(HTTPStatus.FORBIDDEN, "DENIED", message)
+def denied(message: str) -> OciError:
+    return OciError(HTTPStatus.FORBIDDEN, "DENIED", message)
 
 
-def no_repository(name: str, *, account_id: str) -> RegistryRefusedError:
-    return RegistryRefusedError(
+def no_repository(name: str, *, account_id: str) -> OciError:
+    return OciError(
         HTTPStatus.NOT_FOUND,
         "NAME_UNKNOWN",
         f"The repository with name '{name}' does not exist in the registry with id '{account_id}'",

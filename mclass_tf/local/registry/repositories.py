@@ -11,8 +11,8 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RegistryRefusedError, denied, no_repository
-from mclass_tf.local.registry.request import ACTIONS, DIGEST, RegistryRequest, action_of
+from mclass_tf.local.registry.refusal import OciError, denied, no_repository
+from mclass_tf.local.registry.request import ACTIONS, DIGEST, OciRequest, action_of
 
 _CODES = {
     ecr.TagTakenError.code: "TAG_INVALID",
@@ -28,8 +28,8 @@ class Repositories:
     def __init__(self, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self.exclusive = exclusive
 
-    def of(self, request: RegistryRequest) -> Any:
-        """Return the repository. Raise RegistryRefusedError if it is missing or the client is not authorized."""
+    def of(self, request: OciRequest) -> Any:
+        """Return the repository. Raise OciError if it is missing or the client is not authorized."""
         repository = ecr.backend_of(request.registry).repositories.get(request.name)
         if repository is None:
             raise no_repository(request.name, account_id=request.registry.account_id)
@@ -39,18 +39,16 @@ class Repositories:
             raise denied(str(error.message)) from None
         return repository
 
-    def image(self, request: RegistryRequest) -> Any:
-        """Return the image of the tag or digest. Raise RegistryRefusedError if it is missing."""
+    def image(self, request: OciRequest) -> Any:
+        """Return the image of the tag or digest. Raise OciError if it is missing."""
         is_digest = DIGEST.fullmatch(request.reference) is not None
         tag, digest = (None, request.reference) if is_digest else (request.reference, None)
         try:
             return self.of(request)._get_image(tag, digest)  # noqa: SLF001
         except ImageNotFoundException:
-            raise RegistryRefusedError(
-                HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found"
-            ) from None
+            raise OciError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found") from None
 
-    def put_image(self, request: RegistryRequest, text: str, *, by_digest: bool) -> str:
+    def put_image(self, request: OciRequest, text: str, *, by_digest: bool) -> str:
         """Put a manifest; return its digest."""
         self.of(request)
         backend = ecr.backend_of(request.registry)
@@ -69,10 +67,10 @@ class Repositories:
             pass  # a repeated push succeeds
         except ServiceException as error:
             code = _CODES.get(error.code, "MANIFEST_INVALID")
-            raise RegistryRefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
+            raise OciError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
         return digest
 
-    def mount(self, request: RegistryRequest, layers: dict[str, int]) -> str | None:
+    def mount(self, request: OciRequest, layers: dict[str, int]) -> str | None:
         """Mount the blob from another repository and return its digest. Return None if the client must upload it."""
         digest, source = request.query.get("mount"), request.query.get("from")
         if digest is None or source is None:

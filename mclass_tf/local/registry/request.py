@@ -11,7 +11,7 @@ from typing import Any
 
 from mclass_tf.local.access.registry_tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RegistryRefusedError, no_repository, unauthorized
+from mclass_tf.local.registry.refusal import OciError, no_repository, unauthorized
 from mclass_tf.local.registry.store import Chunk
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -40,7 +40,7 @@ ACTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistryRequest:
+class OciRequest:
     """An authenticated request. `principal` is the client, `registry` the owner of the registry."""
 
     principal: Principal
@@ -92,7 +92,7 @@ def registry_of(host: str, *, principal: Principal) -> Principal:
     return named
 
 
-def action_of(request: RegistryRequest) -> str:
+def action_of(request: OciRequest) -> str:
     """Return the action that a policy must allow to a client of another account.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
@@ -101,11 +101,11 @@ def action_of(request: RegistryRequest) -> str:
     for start, actions in ACTIONS.items():
         if kind.startswith(start):
             return actions[request.method]
-    raise RegistryRefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"no action of ECR is known for {kind}")
+    raise OciError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"no action of ECR is known for {kind}")
 
 
-def chunk_of(request: RegistryRequest) -> Chunk:
-    """Return the position of a request's body in the blob. Raise RegistryRefusedError if its length differs from its range.
+def chunk_of(request: OciRequest) -> Chunk:
+    """Return the position of a request's body in the blob. Raise OciError if its length differs from its range.
 
     A body without a Content-Range starts at the first byte of the blob, except in the PUT that ends an upload.
     https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-in-chunks
@@ -119,7 +119,7 @@ def chunk_of(request: RegistryRequest) -> Chunk:
         return Chunk(start=-1)  # matches no offset
     span = int(match[2]) - int(match[1]) + 1
     if length not in {"", str(span)}:
-        raise RegistryRefusedError(
+        raise OciError(
             HTTPStatus.BAD_REQUEST,
             "SIZE_INVALID",
             f"the Content-Range {stated} has {span} bytes, the Content-Length is {length}",
@@ -129,7 +129,7 @@ def chunk_of(request: RegistryRequest) -> Chunk:
 
 def checked_digest(text: str) -> str:
     if not DIGEST.fullmatch(text):
-        raise RegistryRefusedError(
+        raise OciError(
             HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", f"Invalid digest '{text}': sha256:… is expected"
         )
     return text
@@ -145,7 +145,7 @@ def byte_range(header: str, size: int) -> tuple[int, int]:
     else:  # the last bytes
         first, last = max(size - int(match[2]), 0), size - 1
     if first >= size or last < first:
-        raise RegistryRefusedError(
+        raise OciError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             "SIZE_INVALID",
             f"the blob has {size} bytes",

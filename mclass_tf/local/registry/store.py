@@ -40,7 +40,7 @@ class UploadBusyError(Exception):
     """Another request holds the upload."""
 
 
-class UploadGoneError(Exception):
+class GoneError(Exception):
     """The upload was committed or discarded while a request waited for it."""
 
 
@@ -95,7 +95,7 @@ class Upload:
         """Append a chunk. If the client disconnects, the received bytes stay and the upload can be resumed.
 
         Of several chunks that start at the same byte, exactly one is accepted: the offset is compared under the lock.
-        Raise UploadBusyError, UploadGoneError or OutOfOrderError before the first byte. After the last one, raise
+        Raise UploadBusyError, GoneError or OutOfOrderError before the first byte. After the last one, raise
         SizeDiffersError and remove the chunk.
         """
         with self.exclusive(), self.path.open("r+b", buffering=0) as file:
@@ -114,12 +114,12 @@ class Upload:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the upload's lock. Raise UploadBusyError or UploadGoneError."""
+        """Hold the upload's lock. Raise UploadBusyError or GoneError."""
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise UploadBusyError
         try:
             if not self._is_open:
-                raise UploadGoneError
+                raise GoneError
             yield
         finally:
             self._touched = self._clock()
@@ -222,7 +222,7 @@ class BlobStore:
                 self._collect(upload)
 
     def _collect(self, upload: Upload) -> None:
-        with contextlib.suppress(UploadBusyError, UploadGoneError), upload.exclusive():
+        with contextlib.suppress(UploadBusyError, GoneError), upload.exclusive():
             self.discard(upload)
             _log.info("discarded the abandoned upload %s of %d bytes", upload.id, upload.offset)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mclass_tf.local.http.server import Reply
-from mclass_tf.local.registry.refusal import HEADERS, RegistryRefusedError
+from mclass_tf.local.registry.refusal import HEADERS, OciError
 from mclass_tf.local.registry.replies import (
     accepted,
     conflict,
@@ -21,16 +21,16 @@ from mclass_tf.local.registry.replies import (
     progress,
 )
 from mclass_tf.local.registry.repositories import Repositories
-from mclass_tf.local.registry.request import RegistryRequest, checked_digest, chunk_of
+from mclass_tf.local.registry.request import OciRequest, checked_digest, chunk_of
 from mclass_tf.local.registry.store import (
     LARGEST_BLOB,
     BlobStore,
     DigestMismatchError,
+    GoneError,
     OutOfOrderError,
     SizeDiffersError,
     Upload,
     UploadBusyError,
-    UploadGoneError,
 )
 
 _ARRIVED = "mclass.registry.upload"
@@ -44,12 +44,12 @@ class BlobUploads:
         self._store = store
         self._repositories = repositories
 
-    def sink(self, request: RegistryRequest) -> AbstractContextManager[IO[bytes]] | None:
+    def sink(self, request: OciRequest) -> AbstractContextManager[IO[bytes]] | None:
         """Return the sink that streams the body to its upload; None if the request has no upload."""
         upload = self._upload(request) if request.reference else self._start_whole(request)
         return None if upload is None else _arriving(request, upload)
 
-    def start(self, request: RegistryRequest) -> Reply:
+    def start(self, request: OciRequest) -> Reply:
         with self._repositories.exclusive():
             layers = self._repositories.of(request).layers
             mounted = self._repositories.mount(request, layers)
@@ -59,7 +59,7 @@ class BlobUploads:
             return accepted(request, self._store.start(owner=request.owner))
         return self._commit(request, self._arrived(request))
 
-    def _start_whole(self, request: RegistryRequest) -> Upload | None:
+    def _start_whole(self, request: OciRequest) -> Upload | None:
         """Return the upload of a blob sent in a single POST; None if the POST contains no blob."""
         if "digest" not in request.query:
             return None
@@ -70,30 +70,30 @@ class BlobUploads:
         checked_digest(request.query["digest"])
         return self._store.start(owner=request.owner)
 
-    def status(self, request: RegistryRequest) -> Reply:
+    def status(self, request: OciRequest) -> Reply:
         upload = self._upload(request)
-        with suppress(UploadBusyError, UploadGoneError), upload.exclusive():
+        with suppress(UploadBusyError, GoneError), upload.exclusive():
             pass  # wait for the end of a request that lost its client
         return Reply(status=HTTPStatus.NO_CONTENT, headers=progress(request, upload.id, upload.offset))
 
-    def resume(self, request: RegistryRequest) -> Reply:
+    def resume(self, request: OciRequest) -> Reply:
         return accepted(request, self._arrived(request))
 
-    def finish(self, request: RegistryRequest) -> Reply:
+    def finish(self, request: OciRequest) -> Reply:
         upload = self._arrived(request)
         checked_digest(request.query.get("digest", ""))
         return self._commit(request, upload)
 
-    def cancel(self, request: RegistryRequest) -> Reply:
+    def cancel(self, request: OciRequest) -> Reply:
         upload = self._upload(request)
         try:
             with upload.exclusive():
                 self._store.discard(upload)
-        except UploadGoneError:
+        except GoneError:
             raise no_upload(request) from None
         return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
 
-    def _arrived(self, request: RegistryRequest) -> Upload:
+    def _arrived(self, request: OciRequest) -> Upload:
         """Return the upload that received the body of this request."""
         upload: Upload = request.environ[_ARRIVED]
         if upload.failure is not None:
@@ -101,17 +101,17 @@ class BlobUploads:
             raise no_space(upload.failure)
         return upload
 
-    def _commit(self, request: RegistryRequest, upload: Upload) -> Reply:
+    def _commit(self, request: OciRequest, upload: Upload) -> Reply:
         digest = request.query["digest"]
         if upload.failure is not None:
             self._store.discard(upload)
             raise no_space(upload.failure)
         try:
             size = self._store.commit(upload, digest=digest)
-        except UploadGoneError:
+        except GoneError:
             raise no_upload(request) from None
         except DigestMismatchError as error:
-            raise RegistryRefusedError(
+            raise OciError(
                 HTTPStatus.BAD_REQUEST,
                 "DIGEST_INVALID",
                 f"The digest '{digest}' does not match '{error.actual}', that of the bytes received",
@@ -120,7 +120,7 @@ class BlobUploads:
             self._repositories.of(request).layers[digest] = size
         return created(request, digest)
 
-    def _upload(self, request: RegistryRequest) -> Upload:
+    def _upload(self, request: OciRequest) -> Upload:
         with self._repositories.exclusive():
             self._repositories.of(request)
         upload = self._store.upload(request.reference, owner=request.owner)
@@ -130,19 +130,13 @@ class BlobUploads:
 
 
 @contextmanager
-def _arriving(request: RegistryRequest, upload: Upload) -> Iterator[IO[bytes]]:
+def _arriving(request: OciRequest, upload: Upload) -> Iterator[IO[bytes]]:
     """Append a body to the upload. If that is not possible, discard the body, which must be read before the refusal."""
     request.environ[_ARRIVED] = upload
     try:
         with upload.appending(chunk_of(request)) as file:
             yield file
-    except (
-        UploadBusyError,
-        UploadGoneError,
-        OutOfOrderError,
-        SizeDiffersError,
-        RegistryRefusedError,
-    ) as error:
+    except (UploadBusyError, GoneError, OutOfOrderError, SizeDiffersError, OciError) as error:
         request.environ[REFUSED] = _refusal(request, upload, error)
         if not isinstance(error, SizeDiffersError):  # the others are raised before the first byte
             with Path(os.devnull).open("wb") as nowhere:
@@ -150,24 +144,23 @@ def _arriving(request: RegistryRequest, upload: Upload) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def refused(environ: dict[str, Any], error: RegistryRefusedError | OSError) -> Iterator[IO[bytes]]:
+def refused(environ: dict[str, Any], error: OciError | OSError) -> Iterator[IO[bytes]]:
     """Discard a body; `RegistryApi.answer` then refuses the request."""
     environ[REFUSED] = error
     with Path(os.devnull).open("wb") as nowhere:
         yield nowhere
 
 
-def _refusal(request: RegistryRequest, upload: Upload, error: Exception) -> RegistryRefusedError:
-    """Return the refusal for an error of the upload."""
+def _refusal(request: OciRequest, upload: Upload, error: Exception) -> OciError:
     match error:
-        case RegistryRefusedError():
+        case OciError():
             return error
         case UploadBusyError():
             return conflict()
         case OutOfOrderError():
             return out_of_order(request, upload.id, error.offset)
         case SizeDiffersError():
-            return RegistryRefusedError(
+            return OciError(
                 HTTPStatus.BAD_REQUEST,
                 "SIZE_INVALID",
                 f"the body is not as long as announced, or the blob exceeds {LARGEST_BLOB} bytes",

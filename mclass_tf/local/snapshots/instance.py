@@ -170,7 +170,6 @@ class Instance:
 
 
 async def _await_connection(host: str, port: int) -> None:
-    """Wait until the address accepts a connection."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)

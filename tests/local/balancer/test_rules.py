@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.balancer.groups import TargetGroupState
+from mclass_tf.local.balancer.groups import GroupState
 from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.rules import Forward, Redirect, compile_rule, group_arns, match
 from tests.local.data_plane import fixed, forward, group, rule
@@ -130,7 +130,7 @@ def test_a_condition_that_is_not_modelled_never_holds() -> None:
 
 
 def test_weights_are_exact_to_the_request() -> None:
-    groups = {name: TargetGroupState(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
+    groups = {name: GroupState(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
     action = compile_rule(rule(forward(("blue", 95), ("green", 5), ("none", 0))), groups).action
     assert isinstance(action, Forward)
     chosen = Counter(found.arn for _ in range(1000) if (found := action.choose()))
@@ -138,7 +138,7 @@ def test_weights_are_exact_to_the_request() -> None:
 
 
 def test_weights_that_are_all_0_choose_nothing() -> None:
-    groups = {name: TargetGroupState(group(name), now=lambda: 0.0) for name in ("blue", "green")}
+    groups = {name: GroupState(group(name), now=lambda: 0.0) for name in ("blue", "green")}
     action = compile_rule(rule(forward(("blue", 0), ("green", 0))), groups).action
     assert isinstance(action, Forward)
     assert action.choose() is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.registry import store as stores
-from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, BlobStore, Chunk, UploadGoneError
+from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, BlobStore, Chunk, GoneError
 from tests.local.registry_client import digest_of
 from tests.local.registry_server import RegistryServer, serving
 
@@ -159,7 +159,9 @@ def test_an_upload_is_not_discarded_while_a_request_writes_to_it(store: BlobStor
     assert store.commit(upload, digest=digest_of(b"bytes")) == 5
 
 
-def test_open_uploads_are_bounded_per_repository(store: BlobStore, clock: Clock) -> None:
+def test_open_uploads_are_bounded_per_repository_and_those_of_others_are_kept(
+    store: BlobStore, clock: Clock
+) -> None:
     other = store.start(owner="other")
     first = store.start(owner="web")
     for second in range(MOST_OPEN + 10):
@@ -188,7 +190,7 @@ def test_a_request_that_waited_for_a_discarded_upload_is_refused(
     waiting.join()
 
     assert statuses == [404]
-    with pytest.raises(UploadGoneError), upload.exclusive():
+    with pytest.raises(GoneError), upload.exclusive():
         pass
 
 

@@ -215,7 +215,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
 
 def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) -> ConnectionInfo:
-    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # None if it disconnected already
+    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # missing if the client is gone
     encryption = transport.get_extra_info("ssl_object")
     cipher = None if encryption is None else encryption.cipher()
     return ConnectionInfo(

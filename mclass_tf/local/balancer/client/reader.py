@@ -98,7 +98,6 @@ class RequestReader:
             self.read()
 
     def switch(self) -> None:
-        """Switch to the protocol that the target has accepted."""
         if self.phase is _UPGRADING:  # otherwise the client is being disconnected
             self.phase = _TO_TUNNEL[self.phase]
         early = self.inbox.take_all()

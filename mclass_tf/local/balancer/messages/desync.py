@@ -34,7 +34,7 @@ _LENGTH = Desync(classification="Ambiguous", reason="UndefinedContentLengthSeman
 _NO_LENGTH = Desync(classification="Acceptable", reason="GetHeadZeroContentLength")
 
 
-def classify_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
+def classify(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
     """Classify a request by its body, even one of length 0; None if the request complies."""
     if method not in _WITHOUT_BODY:
         return None

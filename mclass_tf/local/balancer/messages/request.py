@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.messages.desync import (
-    SHORTEST,
-    SUSPICIOUS,
-    Desync,
-    classify_body,
-    is_suspicious,
-)
+from mclass_tf.local.balancer.messages.desync import SHORTEST, SUSPICIOUS, Desync, classify, is_suspicious
 from mclass_tf.local.balancer.messages.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
 
 _MAX_FORWARDED_ADDRESSES = 30  # in X-Forwarded-For
@@ -102,7 +96,7 @@ class ClientRequest:
         self.size += len(method) + len(self.target) + 14
         self._check()
         if self.desync is None and (self.is_chunked or self.length is not None):
-            self.desync = classify_body(method, length=self.length, is_chunked=self.is_chunked)
+            self.desync = classify(method, length=self.length, is_chunked=self.is_chunked)
 
     @property
     def is_websocket(self) -> bool:
