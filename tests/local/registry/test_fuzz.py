@@ -124,7 +124,7 @@ ORDERLY = some.lists(some.binary(min_size=1, max_size=6), max_size=4).map(
 )
 @example([Chunk(body=b"a", content_range="0-1")])
 @example([Chunk(body=b"", content_range="0--1")])
-def test_an_upload_contains_exactly_the_accepted_chunks(chunks: list[Chunk]) -> None:
+def test_an_upload_holds_the_chunks_that_were_taken_and_no_others(chunks: list[Chunk]) -> None:
     content = b""
     with tempfile.TemporaryDirectory() as folder:
         made = client(Path(folder) / "registry")
