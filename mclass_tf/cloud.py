@@ -10,7 +10,7 @@ from mclass_tf import local
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import Hint, LocalAwsUnavailableError
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.loopback import ask
 from mclass_tf.system import machine
 
@@ -26,7 +26,7 @@ class Cloud:
     kind: str
     identity: str
     endpoint_url: str | None
-    key: Key | None = field(default=None, repr=False)
+    key: AccessKey | None = field(default=None, repr=False)
 
     @property
     def is_local(self) -> bool:

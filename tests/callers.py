@@ -10,12 +10,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from mclass_tf.local import LocalAws, loopback
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 _SECONDS = 30
 
 
-def owner(key: Key) -> dict[str, str]:
+def owner(key: AccessKey) -> dict[str, str]:
     """What boto3 signs with as the owner."""
     return {"aws_access_key_id": key.access_key_id, "aws_secret_access_key": key.secret_access_key}
 

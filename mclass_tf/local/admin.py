@@ -22,7 +22,7 @@ from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.http.server import TOO_LARGE, Reply, json_reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.snapshots.instance import Saved
+from mclass_tf.local.snapshots.instance import SaveResult
 
 PREFIX = "/_mclass/"
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -39,7 +39,7 @@ class Admin:
         record: LocalAws,
         aws: AwsApi,
         problems: Callable[[], list[str]],
-        save: Callable[[], Saved],
+        save: Callable[[], SaveResult],
     ) -> None:
         self._record = record
         self._save = save
@@ -60,9 +60,9 @@ class Admin:
             ("GET", "requests"): self._requests,
         }
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
         """Refuse requests that are not from the owner of this instance."""
-        if self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
+        if self._record.key.authorizes(str(environ.get("HTTP_AUTHORIZATION", ""))):
             return None
         words = "the admin endpoint is open to the owner of this instance alone"
         return json_reply(HTTPStatus.FORBIDDEN, {"error": words})
@@ -71,7 +71,7 @@ class Admin:
         path = str(environ["PATH_INFO"])
         if not path.startswith(PREFIX):
             return None
-        refusal = self.bar(environ)
+        refusal = self.precheck(environ)
         if refusal is not None:
             return refusal
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))

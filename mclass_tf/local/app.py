@@ -14,8 +14,8 @@ from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.http.server import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.registry.api import LARGEST_MANIFEST, Registry
-from mclass_tf.local.registry.store import Store, registry_in
+from mclass_tf.local.registry.api import LARGEST_MANIFEST, RegistryApi
+from mclass_tf.local.registry.store import BlobStore, registry_in
 from mclass_tf.local.snapshots.instance import Instance
 from mclass_tf.local.task_server import TaskServers
 
@@ -25,8 +25,8 @@ class Application:
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
         aws = self._aws = AwsApi(key=record.key)
-        self._store = Store(registry_in(home))
-        self._registry = Registry(store=self._store, exclusive=aws.exclusive)
+        self._store = BlobStore(registry_in(home))
+        self._registry = RegistryApi(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
         self._instance = Instance(aws=aws, home=home, store=self._store)
         dependencies = parts.PartDependencies(
@@ -59,14 +59,14 @@ class Application:
                 return reply
         raise AssertionError("the last handler answers everything")
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
         """Refuse an unauthorized request before its body is read, which could fill the disk; None if authorized."""
         path = str(environ["PATH_INFO"])
         if path.startswith("/v2/"):
-            return self._registry.bar(environ)
+            return self._registry.precheck(environ)
         if path.startswith(admin.PREFIX):
-            return self._admin.bar(environ)
-        return self._aws.bar(environ)
+            return self._admin.precheck(environ)
+        return self._aws.precheck(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
         """Return where to stream the body of a request; None unless a handler wants to stream it."""
@@ -85,7 +85,7 @@ class Application:
 
     def await_restored(self) -> None:
         """Return when every load balancer listens and every service has its tasks, or after a timeout."""
-        self._instance.await_started()
+        self._instance.await_load_balancers()
 
     def start(self) -> None:
         """Start the background parts."""

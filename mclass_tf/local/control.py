@@ -38,7 +38,7 @@ from mclass_tf.local.record import LocalAws, read_record, remove_record
 from mclass_tf.local.registry.store import blobs_in, registry_in
 
 if TYPE_CHECKING:
-    from mclass_tf.local.snapshots.file import Header
+    from mclass_tf.local.snapshots.file import SnapshotHeader
 
 DEFAULT_PORT = 4566
 HOST = "127.0.0.1"
@@ -118,7 +118,7 @@ def save(*, home: Path, path: Path) -> int:
     if not _STATE.fullmatch(state.name) or state.parent != home:
         raise SnapshotError("the local AWS does not say where its state is", hint=_IN_LOG)
     try:
-        header = file.Header(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
+        header = file.SnapshotHeader(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
         return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
     except OSError as error:
         raise SnapshotError(
@@ -207,7 +207,9 @@ def _refusal(error: HTTPError) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _open_snapshot(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | None, IO[bytes] | None]]:
+def _open_snapshot(
+    snapshot: Path | None, *, home: Path
+) -> Iterator[tuple[SnapshotHeader | None, IO[bytes] | None]]:
     if snapshot is None:
         yield None, None
         return

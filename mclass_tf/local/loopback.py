@@ -8,19 +8,21 @@ from http.client import HTTPException
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 _LARGEST = 64 * 1024 * 1024
 # Without a proxy, whatever the environment configures.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET", body: Any = None) -> Any:
+def ask(
+    url: str, *, seconds: float, key: AccessKey | None = None, method: str = "GET", body: Any = None
+) -> Any:
     """Return the JSON answer of `url` to the owner of `key`; raise OSError or ValueError.
 
     Another program may have got the port meanwhile and may answer anything.
     """
-    request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
+    request = urllib.request.Request(
         url,
         data=None if body is None else json.dumps(body).encode(),
         headers={

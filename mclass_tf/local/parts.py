@@ -22,7 +22,7 @@ from mclass_tf.local.containers.choice import DelegatingDriver
 from mclass_tf.local.containers.driver import ServeTask
 from mclass_tf.local.event_loop import Part
 from mclass_tf.local.metadata import Metadata
-from mclass_tf.local.registry.store import Store, Uploads
+from mclass_tf.local.registry.store import BlobStore, UploadCollector
 from mclass_tf.local.snapshots.instance import Instance
 
 
@@ -31,7 +31,7 @@ class PartDependencies:
     """What the parts need. `url` is the endpoint of the local AWS, `driver` runs the tasks ("" chooses by the image)."""
 
     aws: AwsApi
-    images: Store
+    images: BlobStore
     home: Path
     instance_id: str
     url: str
@@ -68,10 +68,10 @@ def build(dependencies: PartDependencies) -> Mapping[str, Part]:
         "the load balancers": Balancer(
             exclusive=exclusive,
             take=Reports(access_logs=access_logs).take,
-            after=dependencies.instance.tasks_answer,
+            after=dependencies.instance.await_tasks,
         ),
         "the tasks": tasks,
-        "the uploads to the registry": Uploads(dependencies.images),
+        "the uploads to the registry": UploadCollector(dependencies.images),
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
         "the hooks of deployments": HookInvoker(
             exclusive=exclusive, runner=Functions(home=dependencies.home, url=dependencies.url)

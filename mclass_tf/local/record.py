@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class LocalAws:
     instance_id: str
     started_at: str
     tasks: str = ""
-    key: Key = field(repr=False)
+    key: AccessKey = field(repr=False)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def read_record(home: Path) -> LocalAws | None:
     return record if record.instance_id and record.pid > 0 else None
 
 
-def _key(fields: Mapping[str, Any]) -> Key:
+def _key(fields: Mapping[str, Any]) -> AccessKey:
     """Return the key. It is empty in records of versions without keys: such an instance can only be stopped."""
-    return Key(
+    return AccessKey(
         access_key_id=str(fields.get("access_key_id", "")),
         secret_access_key=str(fields.get("secret_access_key", "")),
     )

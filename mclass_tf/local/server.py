@@ -90,7 +90,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
         listener=listener,
         app=application.answer,
         sink=application.sink,
-        bar=application.bar,
+        precheck=application.precheck,
         largest=application.largest_body,
         report=live.problems.append,
     )

@@ -40,7 +40,7 @@ class TaskServers:
         server = Server(
             listener=listener,
             app=answer,
-            bar=self._aws.bar,
+            precheck=self._aws.precheck,
             largest=largest_body,
             most=_MOST_CONNECTIONS,
         )

@@ -15,7 +15,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
 from mclass_tf.local.access import signature
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.access.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
 from mclass_tf.local.aws.denial import Denial
 from mclass_tf.local.aws.sts import Sessions
@@ -51,7 +51,7 @@ class Caller:
 class Callers:
     """The callers of one instance. `key` belongs to its owner."""
 
-    def __init__(self, *, key: Key, sessions: Sessions, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, key: AccessKey, sessions: Sessions, clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._sessions = sessions
         self._clock = clock

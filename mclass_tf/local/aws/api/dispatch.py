@@ -19,7 +19,7 @@ from moto import backends as moto_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import HTTPException
 
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.aws import acm, install, sts
 from mclass_tf.local.aws.api import bodies, operations, task_permissions
 from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
@@ -55,7 +55,7 @@ class AwsApi:
     global lock anyway, one API lock around each call costs no throughput, and it prevents races.
     """
 
-    def __init__(self, *, key: Key) -> None:
+    def __init__(self, *, key: AccessKey) -> None:
         install.install()
         self._callers = Callers(key=key, sessions=sts.sessions)
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class AwsApi:
         with self._lock:
             acm.put_certificate(account_id=account_id, region=region, arn=arn, domain_name=domain_name)
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
         """Return the refusal of a request whose headers name an unknown key, or None."""
         call = identify(environ)
         return None if self._callers.is_known(environ) else deny(call, Denial.UNKNOWN)
