@@ -1,7 +1,8 @@
-"""The gates: every plan is judged here before it may be applied.
+"""The gates judge every plan before it may be applied.
 
-`prepare(environment, project)` while Terraform plans; `evaluate(saved, subject)` then, with `decision.require()` or a
-look at `decision.verdicts`; `write_approval(path, approved)` beside the plan, and `read_approval()` before the apply.
+Call `prepare(environment, project)` while Terraform plans. Then call `evaluate(saved, subject)`, and `decision.require()` or
+look at `decision.verdicts`. `write_approval(path, approved)` stores the approval beside the plan, and `read_approval()` reads
+it before the apply.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ GATES: Final[tuple[Gate, ...]] = (CheckovGate(),)
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What the gates say together; `approved` is None unless all of them passed."""
+    """The verdicts of all gates. `approved` is None unless every gate passed."""
 
     verdicts: tuple[Verdict, ...]
     approved: ApprovedPlan | None
@@ -67,9 +68,9 @@ class Decision:
 def prepare(
     environment: Environment, project: Path, *, keep: Path | None = None, gates: Sequence[Gate] = GATES
 ) -> None:
-    """Let every gate start what is slow, in the background, while Terraform plans. Returns at once.
+    """Let every gate start its slow work in the background while Terraform plans. Returns at once.
 
-    `keep` is a private folder in which a gate may keep what depends on files alone, and never a verdict.
+    `keep` is a private folder where a gate may cache what depends only on files. A verdict is never cached.
     """
     for gate in gates:
         gate.prepare(environment=environment, project=project, keep=keep)
@@ -78,7 +79,7 @@ def prepare(
 def evaluate(
     saved: SavedPlan, subject: Subject, *, gates: Sequence[Gate] = GATES, today: dt.date | None = None
 ) -> Decision:
-    """Judge the plan. Raise PlanRefusedError where `saved` is altered, unfinished or another environment's."""
+    """Judge the plan. Raise PlanRefusedError if `saved` is altered, unfinished or for another environment."""
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
             f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",

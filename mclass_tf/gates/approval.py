@@ -1,4 +1,4 @@
-"""The approval of a saved plan: made by the gates, written beside the plan, read again before the apply."""
+"""The approval of a saved plan: the gates grant it, it is stored beside the plan, and the apply requires it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mclass_tf.system import machine
 FORMAT: Final = 2
 POLICY: Final = "policy"
 
-# Known to this module alone: what does not hold it has not been through the gates.
+# Private to this module, so that nothing else can construct an ApprovedPlan that skipped the gates.
 _SEAL: Final = object()
 
 
@@ -31,7 +31,7 @@ _SEAL: Final = object()
 class ApprovedPlan:
     """A saved plan that every gate passed, under the policy whose digest is `policy`.
 
-    Only `gates.evaluate()` and `read_approval()` make one.
+    Only `gates.evaluate()` and `read_approval()` create one.
     """
 
     saved: SavedPlan
@@ -51,7 +51,7 @@ class _Format:
 
 @dataclass(frozen=True, kw_only=True)
 class _Record:
-    """What lies beside a plan, in JSON."""
+    """The JSON file beside a plan."""
 
     format: int
     policy: str
@@ -60,14 +60,14 @@ class _Record:
 
 
 def approve(*, saved: SavedPlan, verdicts: tuple[Verdict, ...], policy: str) -> ApprovedPlan | None:
-    """Return the approval, or None where a gate did not pass or there was none."""
+    """Return the approval, or None if a gate did not pass or no gate ran."""
     if not verdicts or not all(verdict.passed for verdict in verdicts):
         return None
     return ApprovedPlan(saved=saved, verdicts=verdicts, policy=policy, seal=_SEAL)
 
 
 def policy_digest(project: Path) -> str:
-    """Return the SHA-256 over names and contents of the project's policy/, leaving out caches and hidden files."""
+    """Return the SHA-256 over names and contents of the project's policy/, without caches and hidden files."""
     sum_ = hashlib.sha256()
     for path in _policy_files(project / POLICY):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -83,9 +83,9 @@ def _policy_files(folder: Path) -> Iterator[Path]:
 
 
 def write_approval(path: Path, approved: ApprovedPlan) -> None:
-    """Write the record that `read_approval` takes, readable by its owner alone, whole or not at all."""
+    """Write the file that `read_approval` reads. It is atomic, and only its owner can read it."""
     record = _Record(format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts)
-    # Escaped: the name of a file may hold bytes that are not UTF-8, and no text that is written has those.
+    # ASCII with escapes: a file name may contain bytes that are not UTF-8, which cannot be encoded as text.
     text = json.dumps(msgspec.to_builtins(record, enc_hook=_name), indent=2) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
@@ -99,7 +99,7 @@ def write_approval(path: Path, approved: ApprovedPlan) -> None:
 
 def _name(value: object) -> str:
     if isinstance(value, Path):
-        return value.name  # where the plan lies is said to `read_approval`
+        return value.name  # the caller of `read_approval` passes the folder of the plan
     raise TypeError(f"{value!r} has no place in an approval")
 
 
@@ -112,11 +112,11 @@ def read_approval(
     project: Path,
     today: dt.date | None = None,
 ) -> ApprovedPlan:
-    """Read the approval at `path` of the plan at `saved_path`, or raise PlanRefusedError.
+    """Read the approval at `path` of the plan at `saved_path`.
 
-    Refused are: no record or an unreadable one, other bytes than were approved, and another environment than is meant. Another
-    target than is meant, a policy that is no longer the one that approved, and a waiver that has expired since raise
-    PlanOutdatedError: a new plan would be judged as things are now.
+    Raise PlanRefusedError if the approval is missing or unreadable, if the bytes of the plan differ from the approved ones, or
+    if it is for another environment. Raise PlanOutdatedError if it is for another target, if the policy has changed since, or
+    if a waiver has expired since: a new plan would be judged by the present facts.
     """
     again = Hint("nothing was applied; plan again: ", ("plan", environment))
     record = _record(path, again)

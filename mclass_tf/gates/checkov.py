@@ -1,4 +1,4 @@
-"""The security gate: Checkov on the plan and on the HCL that it comes from, under the project's waivers."""
+"""The security gate: Checkov on the plan and on its HCL, under the project's waivers."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class CheckovGate:
     _thread: Serial = field(default_factory=lambda: Serial(name="checkov"), repr=False)
 
     def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
-        """Read the policy, so that what is wrong with it is told before Terraform runs; start Checkov, scan the HCL.
+        """Read the policy, start Checkov and scan the HCL. A mistake in the policy is reported before Terraform runs.
 
-        In the folder `keep` is the scan of the same HCL from an earlier time, and this one is kept there.
+        `keep` caches the HCL scan: an earlier scan of the same HCL is read from it, and a new one is written to it.
         """
         project = project.resolve()
         self._accepted(environment, project, today=dt.datetime.now(tz=dt.UTC).date())
@@ -82,7 +82,7 @@ class CheckovGate:
         return Verdict(gate=self.name, checked=0, failed=(), waived=(), problems=(problem,), seconds=seconds)
 
     def _scanned(self, subject: Subject, project: Path) -> Merged:
-        """Return what both scans found together; raise ScannerError where Checkov has not come to an end."""
+        """Return the merged findings of both scans. Raise ScannerError if Checkov did not finish."""
         environment = subject.environment
         try:
             hcl = self._hcl(environment, project).result()
@@ -97,7 +97,7 @@ class CheckovGate:
         return merge(plan=plan, hcl=hcl, existing=frozenset(_existing(subject)))
 
     def _rest(self, environment: Environment, project: Path) -> None:
-        """End the scanner where no plan is awaited any more: what follows may take long, and it holds 170 MB."""
+        """Stop the scanner when no other plan is pending: the next steps may take long, and it uses 170 MB."""
         with self._lock:
             self._awaited.discard((project, environment.name))
             if self._awaited:
@@ -110,7 +110,7 @@ class CheckovGate:
         return waivers.load(project, environments={*known, environment.name}, today=today)
 
     def _hcl(self, environment: Environment, project: Path, *, keep: Path | None = None) -> Future[Scan]:
-        """Return the scan of the HCL as it is now: the one that was started ahead, unless a file has changed since."""
+        """Return the scan of the present HCL: the prepared one, unless a file has changed since."""
         key = (project, environment.name)
         prints = tuple(_prints(project, environment))
         with self._lock:
@@ -121,7 +121,7 @@ class CheckovGate:
         return ahead[1]
 
     def _scan_hcl(self, environment: Environment, project: Path, *, keep: Path | None) -> Scan:
-        """Return the scan of the HCL: the one that was kept where all that it depends on is the same, else a new one."""
+        """Return the scan of the HCL: the cached one if all its inputs are the same, else a new one."""
         scans = Kept(folder=keep, project=project) if keep else None
         key = kept.key_of(project=project, environment=environment)
         known = scans.read(key) if scans else None
@@ -131,7 +131,7 @@ class CheckovGate:
             return known
         with variables_file(environment) as variables:
             made = self.scanner.hcl(project=project, variables_file=variables, keep=parser)
-        # What has changed meanwhile was scanned in part only.
+        # If a file changed during the scan, the result mixes both versions: do not cache it.
         if scans and key == kept.key_of(project=project, environment=environment):
             scans.write(key, made)
         return made
@@ -161,9 +161,9 @@ class Merged:
 def merge(*, plan: Scan, hcl: Scan, existing: frozenset[str]) -> Merged:
     """Join both scans: one finding for each check and resource.
 
-    The plan's word is final wherever it has evaluated a check on a resource, since there every variable, count and
-    module is resolved; the HCL adds the checks that only it can evaluate (data sources, providers).
-    What the HCL says of blocks that this environment does not make (count = 0) is dropped.
+    The plan decides wherever it has evaluated a check on a resource, since every variable, count and module is resolved there.
+    The HCL adds the checks that only it can evaluate (data sources, providers). Findings of the HCL on blocks that this
+    environment does not create (count = 0) are dropped.
     """
     judged = {(result.check, without_index(result.resource)) for result in plan.results}
     only_hcl = [
@@ -189,13 +189,13 @@ def _existing(subject: Subject) -> Iterator[str]:
 
 
 def _with_address(result: Result, existing: frozenset[str]) -> Result:
-    """Give a data source the address that Terraform has for it: Checkov leaves out `data`."""
+    """Give a data source Terraform's address: Checkov omits `data`."""
     data = _BLOCK.sub(r"\1data.\2", result.resource)
     known = without_index(result.resource) in existing or without_index(data) not in existing
     return result if known else replace(result, resource=data)
 
 
-# A resource or data source, which may be absent from a plan; a provider or a module call may not.
+# Resources and data sources may be absent from a plan. Providers and module calls may not.
 _BLOCK: Final = re.compile(r"(^|\.)([a-z0-9]+_[a-z0-9_]*\.[^.\[]+(?:\[.+\])?)$")
 
 
@@ -224,7 +224,7 @@ def _unjudged(subject: Subject) -> Iterator[Problem]:
 
 
 def _prints(project: Path, environment: Environment) -> Iterator[tuple[str, int, int]]:
-    """Yield what tells one state of the files that the HCL scan reads from another."""
+    """Yield the identity, size and time of each file that the HCL scan reads, to detect a change."""
     folders = (project / "terraform", project / "modules", project / CHECKS)
     for folder in folders:
         for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""Checkov as a library: scans of HCL and of a plan, in a process that does nothing else."""
+"""Checkov as a library: scans HCL and plans, in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PLAN: Final = "plan.json"
 
 @functools.cache
 def engine() -> Engine:
-    """Return the one engine of this process; to import Checkov and its checks takes two seconds or three."""
+    """Return the engine of this process. The first call imports Checkov and its checks, which takes two to three seconds."""
     return Engine()
 
 
 class _Errors(logging.Handler):
-    """Keeps the errors that are logged in a file of Checkov's or of the project's checks, through whichever logger."""
+    """Collects errors that any logger reports from a file of Checkov or of the project's checks."""
 
     def __init__(self, checkov: Path) -> None:
         super().__init__(level=logging.ERROR)
@@ -34,7 +34,7 @@ class _Errors(logging.Handler):
         self._places: tuple[str, ...] = ()
 
     def start(self, folder: Path) -> None:
-        """Forget what was logged so far; the checks of the project are in `folder`."""
+        """Discard the errors so far. The project's checks are in `folder`."""
         self.messages.clear()
         self._places = (self._checkov, f"{folder}/")
 
@@ -44,7 +44,7 @@ class _Errors(logging.Handler):
 
 
 class _Parser:
-    """The parser that Checkov has, of which it uses `load`: what it does not know, it gets in forms that it knows."""
+    """Checkov's parser, which Checkov uses through `load`. Values that it cannot read are rewritten into forms that it can."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
@@ -61,7 +61,7 @@ class _Parser:
 
 
 class Engine:
-    """Checkov's runners and registries, which are one of each per process: not for two threads at a time."""
+    """Checkov's runners and registries. There is one of each per process, so only one thread may use them at a time."""
 
     def __init__(self) -> None:
         import checkov  # noqa: PLC0415  # late: nothing else of this package needs it
@@ -83,14 +83,14 @@ class Engine:
         self._broken: tuple[str, ...] = ()
 
     def load(self, project: Path) -> Scan:
-        """Put the checks of this project in the place of those of another; return a scan of nothing."""
+        """Replace the project checks of the last scan by those of this project; return an empty scan."""
         folder = project / CHECKS
         state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
         if state != self._active:
             self._forget()
             self._errors.start(folder)
             unloaded = tuple(self._load(folder))
-            # Logged once, when they are loaded; it holds for every scan until the files change.
+            # Checkov logs these errors only on load, but they hold for every scan until the files change.
             self._broken = (*unloaded, *self._errors.messages)
             self._texts = {check.id: _texts(check) for check in self.checks()}
             self._active = state
@@ -98,13 +98,13 @@ class Engine:
         return Scan(results=(), errors=self._broken)
 
     def hcl(self, *, project: Path, variables_file: Path) -> Scan:
-        """Scan terraform/ with the variables of one environment; local modules are rendered, skip comments not heeded."""
+        """Scan terraform/ with the variables of one environment. Local modules are rendered, and skip comments are ignored."""
         self.load(project)
         root = str(project / "terraform")
         return self._run("terraform", root_folder=root, files=None, variables=[str(variables_file)])
 
     def plan(self, *, project: Path, text: str, folder: Path) -> Scan:
-        """Scan a plan, given as JSON. It stands on disk only until Checkov has read it, in the private `folder`."""
+        """Scan a plan, given as JSON. It is on disk only until Checkov has read it, in the private `folder`."""
         self.load(project)
         file = folder / PLAN
         file.touch(mode=0o600)
@@ -137,7 +137,7 @@ class Engine:
         self._own = set()
 
     def checks(self) -> Iterator[Any]:
-        """Yield every check in force, each for as many kinds of blocks as it is for."""
+        """Yield every active check, once for each kind of block that it supports."""
         for registry in self._registries:
             for _, check in registry.all_checks():
                 yield check
@@ -189,8 +189,9 @@ class Engine:
 
 
 def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
-    """Return a runner that calls `when_read` when its input is in memory, and adds to `lost` the graph checks that crash:
-    Checkov drops their results without a word.
+    """Return a runner that calls `when_read` once its input is in memory, and adds crashed graph checks to `lost`.
+
+    Checkov drops the results of a crashed graph check silently.
     """
 
     class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
@@ -214,9 +215,9 @@ def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> A
 
 @contextmanager
 def _imports_undone(folder: Path) -> Iterator[None]:
-    """Take back what loading checks leaves behind: folders on the path, and modules of `folder` under bare names.
+    """Undo the side effects of loading checks: folders on the path, and modules of `folder` under bare names.
 
-    Bytecode beside the checks is not read: the digest of the policy is that of the sources.
+    Bytecode beside the checks is not read, because the digest of the policy covers only the sources.
     """
     path, modules = list(sys.path), dict(sys.modules)
     kept = sys.pycache_prefix, sys.dont_write_bytecode
@@ -238,11 +239,11 @@ def _plainly(path: object) -> str:
 
 
 def _texts(check: Any) -> tuple[str, str]:
-    """Return guideline and fix, as a check of the project's own states them."""
+    """Return guideline and fix, as one of the project's own checks states them."""
     return str(getattr(check, "guideline", None) or ""), str(getattr(check, "fix", None) or "")
 
 
 def _sources(folder: Path) -> tuple[Path, ...]:
-    """Return what Checkov loads checks from."""
+    """Return the files that Checkov loads checks from."""
     files = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
     return tuple(sorted(files))

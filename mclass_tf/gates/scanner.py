@@ -1,4 +1,4 @@
-"""A scanner as a command sees it: it scans in a process of its own, and whatever happens to that is an error of the scan."""
+"""The client of a scanner process. Whatever happens to the process becomes an error of the scan."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from mclass_tf.gates.scan import Scan
 from mclass_tf.gates.wire import Request
 
 PATIENCE: Final = 300.0
-"""Seconds that one scan may take. One takes a second or two; a plan of thousands of resources a minute."""
+"""Time limit of one scan in seconds. A scan takes a second or two; a plan of thousands of resources takes a minute."""
 
-_LINGERING: Final = 2.0  # seconds that are left to a process which has closed its channel, to end by itself
-_LAST_WORDS: Final = 2000  # bytes of its output that are kept
+_LINGERING: Final = 2.0  # seconds for a process that has closed its channel to exit
+_LAST_WORDS: Final = 2000  # bytes of its output to keep
 _PIECE: Final = 65536
 
 
 class ScannerError(Exception):
-    """There is no scan: the process could not be started, ended too early, took too long, or said what makes no sense."""
+    """The scan failed: the process did not start, exited early, timed out, or sent an invalid answer."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Scanner:
-    """Scans one thing at a time, in a process that is started for the first and ends with `close` or with this one."""
+    """Runs one scan at a time in a process. The first scan starts it; `close` or the exit of this process ends it."""
 
     start: Start = launch.start_process
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     patience: float = PATIENCE
     _running: _Running | None = field(default=None, init=False, repr=False)
-    # Held while a process is started or ended, which several threads may ask for; never while one scans.
+    # Held while a process is started or ended, which several threads may request; never during a scan.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def load(self, *, project: Path, keep: Path | None = None) -> None:
-        """Import Checkov, its checks and the project's own; scans do this themselves, it takes two seconds or three."""
+        """Import Checkov, its checks and the project's own, which takes two to three seconds. Scans also do this if needed."""
         self._ask(Request(kind="load", project=str(project), keep=str(keep or "")), project=project)
 
     def hcl(self, *, project: Path, variables_file: Path, keep: Path | None = None) -> Scan:
-        """Scan terraform/ with the variables of one environment. `keep` is a private folder for what makes the next faster."""
+        """Scan terraform/ with the variables of one environment. `keep` is a private cache folder that speeds up the next."""
         request = Request(
             kind="hcl", project=str(project), variables_file=str(variables_file), keep=str(keep or "")
         )
@@ -59,11 +59,11 @@ class Scanner:
         return self._ask(Request(kind="plan", project=str(project), plan=text), project=project)
 
     def close(self) -> None:
-        """End the process, if there is one, whatever it does. The next scan starts another."""
+        """End the process, if any, even during a scan. The next scan starts another."""
         self._end(self._running, seconds=0)
 
     def _end(self, running: _Running | None, *, seconds: float) -> int:
-        # With the lock: who closes at the end of everything waits for whoever is at it, or the folder would stay.
+        # Under the lock: a close at exit must wait for a running close, or the private folder would remain.
         with self._lock:
             if running is None or running is not self._running:
                 return 0
@@ -95,7 +95,7 @@ class Scanner:
             return self._running
 
     def _cause(self, error: BaseException, running: _Running) -> str | None:
-        """End the process, which is of no more use, and say why; return None for what is not its fault."""
+        """End the broken process and return the cause. Return None if the process is not at fault."""
         is_late = isinstance(error, TimeoutError)
         status = self._end(running, seconds=0 if is_late else _LINGERING)
         if is_late:
@@ -121,7 +121,7 @@ def _ending(status: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Running:
-    """A scanner's process, the command's end of the channel to it, its private folder, and what it prints."""
+    """A scanner process, the command's end of its channel, its private folder and its output."""
 
     child: Child
     channel: socket.socket
@@ -151,8 +151,8 @@ class _Running:
         return wire.receive(self.channel, seconds=seconds)
 
     def end(self, *, seconds: float) -> int:
-        """End the process, which has `seconds` to end by itself; return its exit status, or minus the signal's number."""
-        with suppress(OSError):  # it has gone already
+        """End the process after at most `seconds`. Return its exit status, or minus the signal number."""
+        with suppress(OSError):  # it has exited already
             self.channel.shutdown(socket.SHUT_RDWR)
         status = self.child.end(seconds=seconds)
         self.output.join()
@@ -162,7 +162,7 @@ class _Running:
 
 
 class _Output(threading.Thread):
-    """Reads what a process prints, which is for nobody but whoever asks why it has ended: the last of it is kept."""
+    """Reads the output of a process and keeps its end, to explain why the process exited."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(name="checkov-output", daemon=True)

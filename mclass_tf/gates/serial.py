@@ -1,4 +1,4 @@
-"""A thread that runs jobs one after the other, and is there only while there are any."""
+"""A thread that runs jobs in order and exits when no job is left."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ _T = TypeVar("_T")
 
 
 class Serial:
-    """Runs jobs in turn. At the interpreter's end none is waited for: a command that fails early does not sit and finish
-    what nobody will read. So a job leaves nothing behind that must be put away, or has `atexit` do that.
+    """Runs jobs in order. The interpreter does not wait for jobs at its exit, so a command that fails early exits at once.
+
+    So a job must leave nothing behind that needs cleaning up, or clean up with `atexit`.
     """
 
     def __init__(self, *, name: str) -> None:

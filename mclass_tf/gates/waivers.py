@@ -1,4 +1,4 @@
-"""Waivers: findings that are accepted for a time, with a reason, as policy/waivers.toml lists them."""
+"""The waivers of policy/waivers.toml, which accept findings for a limited time, with a reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def without_index(address: str) -> str:
 
 
 def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple[Waiver, ...]:
-    """Read the waivers of the project; no file means none. Raise ConfigurationError with file, line and key."""
+    """Read the waivers of the project. A missing file means none. Raise ConfigurationError with file, line and key."""
     file = project / "policy" / FILE
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -47,7 +47,7 @@ def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """policy/waivers.toml while it is being read: knows where each entry starts."""
+    """Parses policy/waivers.toml and locates each entry."""
 
     file: Path
     text: str
@@ -138,7 +138,7 @@ class _Reader:
         return self.text.splitlines()
 
     def _line(self, key: str, start: int | None = None) -> int:
-        """Return the line of `key`, in the table that begins at `start` if any; `start` where it is not found."""
+        """Return the line of `key`, in the table that begins at `start` if given; `start` if it is not found."""
         return line_of(self.text, key, table=start) or start or 1
 
     def _wrong(self, key: str, value: object, start: int) -> NoReturn:

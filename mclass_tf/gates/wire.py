@@ -1,4 +1,4 @@
-"""What passes between a command and its scanner: messages, each behind its length, so that a part of one is none."""
+"""The protocol between a command and its scanner: length-prefixed messages, so that a truncated message is detected."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PIECE: Final = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to scan: nothing but get ready, the HCL with the variables of a file, or `plan`, the JSON of one.
+    """A scan request: `load` only prepares, `hcl` scans the HCL with a variables file, `plan` scans the JSON in `plan`.
 
-    `keep` is a folder for what makes the next scanner faster, empty where there is none.
+    `keep` is a cache folder that speeds up the next scanner, "" for none.
     """
 
     kind: Literal["load", "hcl", "plan"]
@@ -30,7 +30,7 @@ class Request:
     keep: str = ""
 
     def to_json(self) -> bytes:
-        # Not msgspec's: a path may hold bytes that are not UTF-8, which are surrogates in a str.
+        # msgspec cannot encode it: a path may contain bytes that are not UTF-8, which are surrogates in a str.
         return json.dumps(asdict(self)).encode()
 
     @classmethod
@@ -39,13 +39,13 @@ class Request:
 
 
 def send(channel: socket.socket, message: bytes, *, seconds: float | None = None) -> None:
-    """Send a whole message; raise TimeoutError where the other side does not take it within `seconds`."""
+    """Send a whole message. Raise TimeoutError if the receiver does not take it within `seconds`."""
     channel.settimeout(seconds)
     channel.sendall(_LENGTH.pack(len(message)) + message)
 
 
 def receive(channel: socket.socket, *, seconds: float | None = None) -> bytes:
-    """Return the next message; raise EOFError where there is no whole one any more, TimeoutError after `seconds`."""
+    """Return the next message. Raise EOFError if the channel closes before it is complete, TimeoutError after `seconds`."""
     until = None if seconds is None else time.monotonic() + seconds
     (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, until=until))
     if length > _MOST:

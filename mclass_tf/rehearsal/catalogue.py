@@ -1,4 +1,4 @@
-"""What can be rehearsed, by name."""
+"""All scenarios, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says what to do about what a rehearsal found: its causes in words, each with the setting that would have helped."""
+"""Diagnoses a rehearsal: each cause in words, with the setting that would have helped."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from mclass_tf.rehearsal.causes import (
 )
 from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
 
-# Of a task or a session: it differs from one to the next.
+# Session ids differ between tasks, so they are removed before comparing reasons.
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Why `failed` requests failed. `cause` is one of PROTECTIONS where a setting would have saved them."""
+    """The cause of `failed` failed requests. `cause` is one of PROTECTIONS if a setting would have prevented them."""
 
     cause: str
     failed: int
@@ -45,7 +45,7 @@ class Finding:
 
 
 def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
-    """Return what was found, the most failures first; each failed request that was told counts once."""
+    """Return the findings, the most failures first. Each failed request counts once."""
     causes = attribute(rehearsal)
     counted = Counter(causes)
     findings = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
@@ -71,7 +71,7 @@ def _out_of_reach(rehearsal: Rehearsal) -> Iterator[Finding]:
 
 
 def _version(rehearsal: Rehearsal) -> Iterator[Finding]:
-    """What ended tasks that nobody wanted to end: the new version's own faults, in ECS's words."""
+    """Tasks that ended unintentionally: the new version's own faults, in ECS's words."""
     reasons = Counter(_why(task) for task in rehearsal.tasks if _failed_by_itself(task, rehearsal))
     if rehearsal.release is None or rehearsal.release.outcome != "failed":
         return
@@ -87,7 +87,7 @@ def _failed_by_itself(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
 
 
 def _why(task: TaskTimeline) -> str:
-    """Why it ended, without what differs from task to task."""
+    """The stop reason without the parts that differ between tasks."""
     reason = _ID.sub("…", task.stopped_reason.partition(" (port ")[0])
     inner = "" if task.container_reason in task.stopped_reason else f" ({task.container_reason})"
     code = f", exit code {task.exit_code}" if task.exit_code is not None else ""

@@ -1,4 +1,4 @@
-"""Who met a new version that was taken back: pure, from the answers of the load and the stages of its deployment."""
+"""Measures how much traffic reached a version that was rolled back, from the answers and the deployment's stages. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def exposure_of(
     deployments: Sequence[Deployment],
     balancer_requests: int | None,
 ) -> Exposure:
-    """Return how far the users met `version`."""
+    """Return the exposure of the users to `version`."""
     met = [sample for sample in load.samples if sample.versions.get(version)]
     requests = sum(sample.versions[version] for sample in met)
     within = [sample for sample in load.samples if met and met[0].at <= sample.at <= met[-1].at]
@@ -35,7 +35,7 @@ def exposure_of(
 
 
 def _limit(strategy: Strategy, deployments: Sequence[Deployment]) -> float:
-    """Return the share that the strategy gives a version before it has stood the test: the first step, or the highest that was seen."""
+    """Return the largest share of traffic that the strategy gives an unproven version: the first or the highest step seen."""
     if strategy.name == CANARY:
         return strategy.canary_percent / _WHOLE
     if strategy.name == LINEAR:

@@ -1,4 +1,4 @@
-"""Changes what a release depends on, through the API, and puts all of it back."""
+"""Changes the conditions of a release through the API, and restores all of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mclass_tf.rehearsal.service_reader import DELAY, ServiceReader
 _ENDING_SECONDS: Final = 180.0
 _COUNT: Final = "ecs:service:DesiredCount"
 _SUSPENDED = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
-# With these an execution role may pull an image.
+# An execution role needs these actions to pull an image.
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:*", "*")
 
 
 class ServiceFixture:
-    """Use it as a context: at its end everything is as it was, whatever happened. Each change puts back what was there."""
+    """A context manager whose exit restores everything it changed, even after an error."""
 
     def __init__(self, service: ServiceReader, *, report: Callable[[str], None]) -> None:
         self.service = service
@@ -42,12 +42,12 @@ class ServiceFixture:
         self._undo.callback(put_back)
 
     def set_count(self, desired: int) -> None:
-        """Have the service run so many tasks, until autoscaling thinks otherwise."""
+        """Set the desired count of the service. Autoscaling may change it later."""
         if self.service.describe()["desiredCount"] not in {0, desired}:
             self._update({"desiredCount": desired})
 
     def hold_count(self, desired: int) -> None:
-        """Have the service run so many tasks, whatever autoscaling thinks of them meanwhile."""
+        """Set the desired count of the service and suspend autoscaling."""
         scaling, names = self._aws.autoscaling, self._names
         resource = f"service/{names.cluster}/{names.service}"
         targets = scaling.describe_scalable_targets(
@@ -93,22 +93,22 @@ class ServiceFixture:
         self._update({"healthCheckGracePeriodSeconds": seconds})
 
     def keep_grace_period(self) -> None:
-        """Put the grace period back in the end, whoever changes it meanwhile."""
+        """Restore the grace period at the end, even if something else changes it."""
         name = "healthCheckGracePeriodSeconds"
         before = self.service.describe()[name]
         self._later(f"the grace period of {before} s", lambda: self._update({name: before}))
 
     def keep_deployment_configuration(self) -> dict[str, Any]:
-        """Return it, and put it back in the end, whoever changes it meanwhile."""
+        """Return the deployment configuration, and restore it at the end, even if something else changes it."""
         service = self.service.describe()
         before: dict[str, Any] = dict(service["deploymentConfiguration"])
-        # What may be rebalanced over zones hangs on the maximum percent: ECS takes the two together or not at all.
+        # Zone rebalancing depends on the maximum percent, so ECS accepts only both together.
         both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
         self._later("the deployment configuration", lambda: self._update(both))
         return before
 
     def make_error_alarm(self, name: str) -> None:
-        """Make an alarm that goes off when a target of the load balancer has answered with 5xx within a minute.
+        """Create an alarm that fires when a target of the load balancer answered with 5xx within a minute.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
         """
@@ -130,7 +130,7 @@ class ServiceFixture:
         )
 
     def keep_network(self) -> dict[str, Any]:
-        """Return the network configuration, and put it back in the end if it is another one then."""
+        """Return the network configuration, and restore it at the end if it has changed."""
         before: dict[str, Any] = dict(self.service.describe()["networkConfiguration"])
 
         def undo() -> None:
@@ -141,7 +141,7 @@ class ServiceFixture:
         return before
 
     def closed_security_group(self) -> str:
-        """Make a security group that lets nothing in and all out; return its id."""
+        """Create a security group without ingress and with full egress; return its id."""
         ec2 = self._aws.ec2
         group = ec2.create_security_group(
             GroupName=f"mclass-rehearsal-{time.time_ns()}",
@@ -152,7 +152,7 @@ class ServiceFixture:
         return group
 
     def _delete_security_group(self, group: str) -> None:
-        """The last tasks that have it are still ending."""
+        """Retry, because the last tasks that use the group are still stopping."""
         deadline = time.monotonic() + _ENDING_SECONDS
         while True:
             try:
@@ -165,7 +165,7 @@ class ServiceFixture:
                 return
 
     def forbid_pull(self) -> None:
-        """Take the right to pull images from the execution role, in its inline policies."""
+        """Remove the permission to pull images from the execution role's inline policies."""
         iam, role = self._aws.iam, self._names.execution_role
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
@@ -183,7 +183,7 @@ class ServiceFixture:
         self._aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
     def delete_image(self, digest: str) -> None:
-        """Delete the rehearsal's own image from the repository: nothing to put back."""
+        """Delete the rehearsal's own image from the repository. It needs no restoring."""
         self._aws.ecr.batch_delete_image(
             repositoryName=self._names.repository, imageIds=[{"imageDigest": digest}]
         )

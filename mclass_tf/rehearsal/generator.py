@@ -1,4 +1,4 @@
-"""The load process, as the rehearsal sees it: started, told of phases, stopped, its findings read."""
+"""Controls the load process of a rehearsal: starts it, announces phases, stops it and reads its results."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mclass_tf.system import python
 _READY_SECONDS = 30.0
 _STOP_GRACE = 60.0
 _ERROR_LINES = 10
-# An hour at a sample a second; a longer rehearsal forgets its beginning on the charts, and nothing of the counts.
+# An hour at a sample a second. A longer rehearsal loses its beginning on the charts, but none of the counts.
 _MOST_SAMPLES = 3600
 
 
 class LoadError(MclassError):
-    """The load process ended by itself, or says nothing."""
+    """The load process exited early or does not respond."""
 
 
 class Generator:
-    """Use it as a context: at its end the process is gone, whatever happened."""
+    """A context manager whose exit ends the load process, even after an error."""
 
     def __init__(self, plan: LoadPlan, *, env: Mapping[str, str] | None = None) -> None:
         self._plan = plan
@@ -52,7 +52,7 @@ class Generator:
             stderr=subprocess.PIPE,
             env=python.environment(self._env),
             text=True,
-            # Ctrl-C is the rehearsal's: it stops the load when it has put things right.
+            # Ctrl-C goes to the rehearsal, which restores the service and then stops the load.
             start_new_session=True,
         )
         self._threads = [
@@ -77,7 +77,7 @@ class Generator:
 
     @property
     def sent(self) -> int:
-        """Requests of the seconds that are over."""
+        """The number of requests sent in completed seconds."""
         return self._sent
 
     @property
@@ -85,11 +85,11 @@ class Generator:
         return self._bad
 
     def enter(self, phase: str) -> None:
-        """Say that a phase begins now."""
+        """Start a phase."""
         self._say({"phase": phase})
 
     def wait(self, *, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let the load go on for so long, or until `until` says so at a sample; raise LoadError where it has ended."""
+        """Wait `seconds`, or until a sample for which `until` returns true. Raise LoadError if the load process has exited."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not until() and (left := deadline - time.monotonic()) > 0:
@@ -98,7 +98,7 @@ class Generator:
                 self._changed.wait(min(left, 1.0))
 
     def stop(self) -> Load:
-        """Stop the load, wait for what is in flight, return what was found."""
+        """Stop the load, wait for the requests in flight, and return the results."""
         self._say({"stop": True})
         if not self._over.wait(self._plan.timeout + _STOP_GRACE) or self._end is None:
             raise self._ended_early()
@@ -119,7 +119,7 @@ class Generator:
                 self._take(json.loads(line))
         except ValueError as error:  # it was killed in the middle of a line
             self._errors.append(f"its last line is not whole: {error}")
-        finally:  # nobody waits for what will not come
+        finally:  # release the waiting threads
             self._over.set()
             self._ready.set()
             with self._changed:
@@ -158,7 +158,7 @@ class Generator:
         with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        if self._end is None:  # it was not stopped, or has failed
+        if self._end is None:  # it was not stopped, or it failed
             self._process.kill()
         try:
             self._process.wait(_STOP_GRACE)

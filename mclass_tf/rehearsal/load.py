@@ -1,10 +1,11 @@
-"""`python -m mclass_tf.rehearsal.load`: sends the load, in a process of its own so that nothing else disturbs its timing.
+"""`python -m mclass_tf.rehearsal.load`: sends the load from a process of its own, for undisturbed timing.
 
-Standard input: the plan (`LoadPlan`) as one line of JSON, then `{"phase": NAME}` at the begin of each phase and `{"stop": true}`;
-its end stops too. Standard output, a line each: `{"ready": …}`, `{"phase": …}`, `{"sample": …}`, `{"failed": …}`, `{"end": …}`.
+Standard input: the plan (`LoadPlan`) as one line of JSON, then `{"phase": NAME}` at the start of each phase and `{"stop":
+true}`. End of file stops it too. Standard output, one JSON object per line: `{"ready": …}`, `{"phase": …}`, `{"sample": …}`,
+`{"failed": …}`, `{"end": …}`.
 
-The load is open: a request is begun when it is due, whatever has become of those before it, and its latency counts from the moment
-at which it was due. So a service that stalls is seen to stall by every request that came meanwhile (no coordinated omission).
+The load is open: each request starts when it is due, whatever happened to those before it, and its latency counts from its due
+time. So if the service stalls, every request in that time shows it (no coordinated omission).
 https://www.scylladb.com/2021/04/22/on-coordinated-omission/
 """
 
@@ -26,7 +27,7 @@ from mclass_tf.rehearsal.client import LONG, PROBE, STEADY, Ask, Requests
 from mclass_tf.rehearsal.plan import LoadPlan, Probe
 from mclass_tf.rehearsal.tally import Tally
 
-# Above it the sender would run out of descriptors: what is due then fails at once.
+# Above this limit the sender would run out of file descriptors, so further requests fail at once.
 _MOST_IN_FLIGHT = 8000
 _TELL_SECONDS = 0.25
 
@@ -34,12 +35,12 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Load:
-    """Sends what a plan says until it is stopped."""
+    """Sends the load of a plan until it is stopped."""
 
     def __init__(self, plan: LoadPlan, *, tell: Tell) -> None:
         self._plan = plan
         self._tell = tell
-        # The loop's own clock counts whole milliseconds.
+        # The event loop's clock has only millisecond resolution.
         self._clock = time.monotonic
         self._stopped = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -50,7 +51,7 @@ class Load:
         self._requests = Requests(plan, clock=self._clock)
 
     def heed(self, message: dict[str, Any]) -> None:
-        """Do what the rehearsal says."""
+        """Handle a message of the rehearsal."""
         if message.get("stop"):
             self._stopped.set()
         elif "phase" in message:
@@ -58,7 +59,7 @@ class Load:
             self._tell({"phase": message["phase"], "at": time.time()})
 
     async def run(self) -> None:
-        """Send until told to stop, wait for what is in flight, and tell what came of it all."""
+        """Send until stopped, wait for the requests in flight, and report the results."""
         self._tell({"ready": True, "at": time.time()})
         background = [asyncio.create_task(self._tell_samples())]
         if self._plan.probe is not None:
@@ -75,7 +76,7 @@ class Load:
         self._tell({"end": self._tally.end(rate=self._plan.rate, now=stopped)})
 
     async def _pace(self) -> None:
-        """Begin each request when it is due; after a delay of our own all that are due by then, counted from when they were."""
+        """Start each request when it is due. After a delay of our own, start all overdue ones, measured from their due times."""
         asks = self._asks()
         ask = next(asks)
         while not self._stopped.is_set():
@@ -87,7 +88,7 @@ class Load:
             await asyncio.sleep(max(0.0, ask.due - self._clock()))
 
     def _asks(self) -> Iterator[Ask]:
-        """Yield the steady requests in order. Which is long and which opens a connection is drawn, with a seed."""
+        """Yield the steady requests in order. A seeded draw decides which are long and which open a connection."""
         plan, draw = self._plan, random.Random(self._plan.seed)  # noqa: S311  # no secret
         number = 0
         while True:
@@ -112,7 +113,7 @@ class Load:
         )
 
     async def _bursts(self, probe: Probe) -> None:
-        """Use many connections at once, leave them idle, use them again."""
+        """Use many connections at once, leave them idle, then use them again."""
         number = 0
         due = self._clock()
         while True:
@@ -141,13 +142,13 @@ class Load:
     async def _tell_samples(self) -> None:
         while True:
             await asyncio.sleep(_TELL_SECONDS)
-            # What is due and not begun yet, because we are late, belongs to its second all the same.
+            # Overdue requests that have not started yet still belong to the second in which they were due.
             for sample in self._tally.samples(now=min(self._frontier, self._clock())):
                 self._tell({"sample": asdict(sample)})
 
 
 async def _listen(heed: Callable[[dict[str, Any]], None]) -> None:
-    """Pass on each line of standard input; its end says stop."""
+    """Pass on each line of standard input. End of file means stop."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -164,9 +165,9 @@ def _tell(document: dict[str, Any]) -> None:
 async def _run(plan: LoadPlan) -> None:
     load = Load(plan, tell=_tell)
     listening = asyncio.create_task(_listen(load.heed))
-    # Whoever listens no more wants no more load.
+    # If the rehearsal no longer listens, stop the load.
     listening.add_done_callback(partial(_stop, load))
-    # What is there now stays: the collector need not look at it again and again.
+    # Keep the present objects out of garbage collections.
     gc.freeze()
     await load.run()
     listening.cancel()
@@ -177,8 +178,8 @@ def _stop(load: Load, _task: asyncio.Task[None]) -> None:
 
 
 def main() -> None:
-    """Read the plan, and do it."""
-    # Not a byte beyond the line: what follows is for `_listen`.
+    """Read the plan and send its load."""
+    # Read not a byte beyond the line: the rest is for `_listen`.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:
         plan = LoadPlan.from_json(unbuffered.readline())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

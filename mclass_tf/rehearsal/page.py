@@ -1,4 +1,4 @@
-"""The report of a rehearsal as one HTML page that needs nothing else: no script, no font, no address."""
+"""Renders the report of a rehearsal as one self-contained HTML page: no scripts, fonts or links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SETTINGS = (
 
 
 def render(report: Report) -> str:
-    """Return the whole page. The templates escape every value: text of any origin opens no element and ends no attribute."""
+    """Return the whole page. The templates escape every value, so no text can open an element or end an attribute."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # no other command needs it
 
     environment = Environment(
@@ -56,7 +56,7 @@ def render(report: Report) -> str:
 
 
 def _finalize(value: object) -> object:
-    """Return what a template inserts: its own markup, or text without marks of direction, which a browser heeds."""
+    """Return the text that a template inserts: its own markup, or text without direction marks, which browsers would obey."""
     return value if hasattr(value, "__html__") else inline(str(value))
 
 
@@ -74,13 +74,13 @@ def _values(report: Report) -> dict[str, object]:
         "latencies": {name: latency for name in COMPARED if (latency := report.latency(name)) is not None},
         "failed": rehearsal.load.failed[:_MOST_FAILED],
         "settings": list(_settings(rehearsal.settings)),
-        # As `--json` prints it, so that the page is its own record.
+        # The same JSON as `--json`, so that the page is a complete record.
         "document": document(report),
     }
 
 
 def _notes(rehearsal: Rehearsal) -> Iterator[str]:
-    """Yield what was promoted, met and killed."""
+    """Yield sentences about the promotion, the exposure and the killed command."""
     if rehearsal.promotion is not None:
         yield summary.promotion_text(rehearsal.promotion)
     if rehearsal.exposure is not None:
@@ -90,7 +90,7 @@ def _notes(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def _settings(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the settings that are known, as label and value."""
+    """Yield the known settings, as label and value."""
     for name, label, unit in _SETTINGS:
         value = getattr(settings, name)
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What load is to be sent: decided by the rehearsal, read by the process that sends it."""
+"""The load of a rehearsal: decided by the rehearsal, read by the load process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 FASTEST = 2000.0
-"""Requests a second above which one process of Python measures itself rather than the service."""
+"""Requests a second above which one Python process measures itself rather than the service."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Where requests go: `host` and `port` to connect to, and what to say there. `certificates` are PEM texts that are trusted."""
+    """The target of the requests: the `host` and `port` to connect to, the names to send, and PEM `certificates` to trust."""
 
     scheme: str
     host: str
@@ -31,9 +31,9 @@ class Where:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Bursts over many kept-alive connections, which are idle in between: `intervals` are the seconds between bursts, in turn.
+    """Bursts over many kept-alive connections that are idle in between. `intervals` are the seconds between bursts, in turn.
 
-    A service that closes idle connections after about as many seconds closes some of them under the next burst.
+    A service whose idle timeout equals an interval closes some connections under the next burst.
     """
 
     connections: int = 24
@@ -42,10 +42,10 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadPlan:
-    """Constant load, open loop. Shares are of all steady requests, from 0 to 1; durations in seconds unless named otherwise.
+    """A constant, open load. Shares are of all steady requests, from 0 to 1. Durations are in seconds unless named otherwise.
 
-    `connections` is how many kept-alive connections the requests that open no new one take turns over; `long_ms` how long the
-    service is asked to hold a long request open. `timeout` is counted from the moment a request is begun.
+    `connections` is the number of kept-alive connections shared by all requests that do not open a new one. `long_ms` is how
+    long the service must hold a long request open. `timeout` counts from the start of a request.
     """
 
     where: Where
@@ -61,7 +61,7 @@ class LoadPlan:
     seed: int = 1
 
     def problems(self) -> list[str]:
-        """Return what is wrong with it, each a sentence."""
+        """Return what is wrong with the plan, one sentence each."""
         problems = []
         if not (math.isfinite(self.rate) and 0 < self.rate <= FASTEST):
             problems.append(f"the rate is {self.rate:g}; it must be above 0 and at most {FASTEST:g} a second")
@@ -74,7 +74,7 @@ class LoadPlan:
         return problems
 
     def to_json(self) -> str:
-        """Return it as one line."""
+        """Return the plan as one line."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Looks at the service while the load runs, and writes down what changes: deployments, tasks, targets, events."""
+"""Polls the service while the load runs and records changes: deployments, tasks, targets, events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEPLOYMENTS_LOOKED_AT = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """The service that is looked at."""
+    """The service to poll."""
 
     cluster: str
     service: str
@@ -26,7 +26,7 @@ class Watched:
 
 
 class Recorder:
-    """Looks every `every` seconds, in a thread of its own, from `start` to `stop`. What does not answer is looked at again."""
+    """Polls every `every` seconds, in its own thread, from `start` to `stop`. A poll that fails is repeated."""
 
     def __init__(self, aws: Aws, watched: Watched, *, every: float = 0.5) -> None:
         self._aws = aws
@@ -52,7 +52,7 @@ class Recorder:
             self._thread.join()
 
     def note(self, message: str) -> None:
-        """Put what the rehearsal does on the time axis."""
+        """Record an action of the rehearsal on the time axis."""
         self._own.append(Event(at=time.time(), source="rehearsal", message=message))
 
     def events(self, *, since: float) -> tuple[Event, ...]:
@@ -60,19 +60,19 @@ class Recorder:
         return tuple(sorted(events, key=lambda event: event.at))
 
     def tasks(self) -> tuple[TaskTimeline, ...]:
-        """Return the tasks in the order of their creation, each with the states of its target."""
+        """Return the tasks in order of creation, each with the states of its target."""
         ordered = sorted(self._tasks.values(), key=lambda task: task.created_at)
         return tuple(replace(task, target=self._states_of(task)) for task in ordered)
 
     def _states_of(self, task: TaskTimeline) -> tuple[TargetState, ...]:
-        """Addresses are used again: what was seen of one belongs to the task that had it then."""
+        """Addresses are reused, so a target's states belong to the task that had the address at that time."""
         later = [
             other.created_at
             for other in self._tasks.values()
             if other.private_ip == task.private_ip and other.created_at > task.created_at
         ]
         until = min(later, default=float("inf"))
-        # The first look finds states that are older.
+        # The first poll also finds older states.
         return tuple(
             replace(state, at=max(state.at, task.created_at))
             for state in self._targets.get(task.private_ip, ())
@@ -96,11 +96,11 @@ class Recorder:
                 self.problems.add(f"{type(error).__name__}: {error}")
 
     def deployments(self) -> tuple[Deployment, ...]:
-        """Return the service deployments that began since the first look, in order."""
+        """Return the service deployments that began since the first poll, in order."""
         return tuple(sorted(self._deployments.values(), key=lambda each: each.created_at))
 
     def _look_at_deployments(self) -> None:
-        """Through no model: the SDK's may not know the fields of the native strategies."""
+        """Parse the raw response: the SDK's model may not know the fields of the native strategies."""
         watched, call = self._watched, self._aws.call_ecs
         listed = call(
             "ListServiceDeployments",
@@ -172,7 +172,7 @@ class Recorder:
 
 
 def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
-    """Return a service deployment as DescribeServiceDeployments gives it, with the stages that were seen of it before.
+    """Return a service deployment from DescribeServiceDeployments, with the stages already seen of it.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
@@ -183,7 +183,7 @@ def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now
     stages = () if known is None else known.stages
     last = stages[-1] if stages else None
     if last is None or (last.name, last.production) != (name, share):
-        # A look comes late: the first stage began with the deployment, the last with its end.
+        # Polls lag: the first stage began with the deployment, and the last ended with it.
         at = created if last is None else float(finished) if finished else now
         stages = (*stages, Stage(name=name, at=at, production=share))
     return Deployment(
@@ -196,7 +196,7 @@ def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now
 
 
 def timeline_of(task: Mapping[str, Any]) -> TaskTimeline:
-    """Return the timeline of a task as DescribeTasks gives it."""
+    """Return the timeline of a task from DescribeTasks."""
     containers: Sequence[Mapping[str, Any]] = task.get("containers", ())
     codes = [container["exitCode"] for container in containers if container.get("exitCode") is not None]
     reasons = [str(container["reason"]) for container in containers if container.get("reason")]

@@ -1,4 +1,4 @@
-"""A report: the runs of one rehearsal with their verdicts, and what is said of all of them together."""
+"""The report of a rehearsal: its runs with their verdicts, and totals over all runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`scenario` is "" for a release as it is; `promise` says in a sentence what must come of it.
+    """`scenario` is "" for a plain release. `promise` states in a sentence what the scenario requires.
 
-    `source` is the environment that was promoted from, "" where nothing was; `strategy` how traffic came to the new version.
+    `source` is the environment that was promoted from, or "". `strategy` is how traffic shifted to the new version.
     """
 
     environment: str
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def shown(self) -> Run:
-        """The run that is told of in full: the first that did not pass, else the last."""
+        """The run to show in full: the first that did not pass, else the last."""
         return next((run for run in self.runs if not run.verdict.passed), self.runs[-1])
 
     @property
@@ -70,7 +70,7 @@ class Report:
         return tuple(dict.fromkeys(reason for run in self.runs for reason in run.verdict.reasons))
 
     def latency(self, phase: str) -> Latency | None:
-        """Return the latencies of a phase, of all runs together."""
+        """Return the latencies of a phase over all runs."""
         merged = histogram()
         for run in self.runs:
             latest = run.rehearsal.load.phase(phase)
@@ -79,14 +79,14 @@ class Report:
         return latency_of(merged)
 
     def p99_ratio(self) -> float | None:
-        """How many times as long the slowest hundredth took during the release as before it."""
+        """The 99th percentile of the latency during the release, divided by that before it."""
         before, during = self.latency("before"), self.latency("during")
         if before is None or during is None or not before.p99:
             return None
         return round(during.p99 / before.p99, 2)
 
     def phases(self) -> dict[str, dict[str, Any]]:
-        """Return, by phase, what was sent and what failed, of all runs together."""
+        """Return the requests sent and failed by phase, over all runs."""
         phases: dict[str, dict[str, Any]] = {}
         for name in PHASES:
             own = [phase for run in self.runs for phase in run.rehearsal.load.phases if phase.name == name]
@@ -103,7 +103,7 @@ class Report:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return what `rehearse --json` prints: a contract, in docs/rehearsal.md."""
+    """Return the document of `rehearse --json`: a contract, in docs/rehearsal.md."""
     shown = report.shown
     return {
         "environment": report.environment,
@@ -128,7 +128,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    """One run in short."""
+    """The short form of a run."""
     load = run.rehearsal.load
     latencies = {
         name: _latency(phase.latency) if (phase := load.phase(name)) is not None else None
@@ -189,7 +189,7 @@ def _latency(latency: Latency | None) -> dict[str, float] | None:
 
 
 def _times(document: Any) -> Any:
-    """Write times as the rest of the world reads them."""
+    """Format the times of a document as text."""
     if isinstance(document, Mapping):
         return {
             key: instant(value) if _is_time(key, value) else _times(value) for key, value in document.items()

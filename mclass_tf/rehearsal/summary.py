@@ -1,4 +1,4 @@
-"""The summary of a rehearsal for a terminal: plain text, no wider than it is."""
+"""The summary of a rehearsal for a terminal: plain text, wrapped to its width."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mclass_tf.rehearsal.verdict import PASSED
 from mclass_tf.strategy import ROLLING
 from mclass_tf.terminal import inline
 
+# A narrower summary has no room for the text of events.
 _NARROWEST: Final = 40
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _MOST_EVENTS: Final = 12
-# Below it the events' own words have no room.
 _COLUMNS: Final = ("p50", "p90", "p99", "p99.9", "max")
-# A hundredth of the requests that took longer than so many times what it took before is worth a word.
+# Report a 99th percentile that exceeds this multiple of the earlier one.
 _MUCH_SLOWER: Final = 2.0
 
 
 def render(report: Report, *, width: int = 100) -> str:
-    """Return the summary, lines at most `width` wide where a word allows it."""
+    """Return the summary. Lines are at most `width` wide unless a word is longer."""
     width = max(width, _NARROWEST)
     parts = (
         _head(report, width),
@@ -43,7 +43,7 @@ def number(count: int) -> str:
 
 
 def brief(text: str) -> str:
-    """Return a text with its digests cut short: sixty-four digits tell a reader nothing."""
+    """Return a text with shortened digests, for readers."""
     return _DIGEST.sub(r"\1…", text)
 
 
@@ -55,7 +55,7 @@ def headline(report: Report) -> str:
 
 
 def subject_of(report: Report) -> str:
-    """Return what was rehearsed: "dev → prod by canary: fault bad-smoke"."""
+    """Return what was rehearsed, for example "dev → prod by canary: fault bad-smoke"."""
     where = f"{report.source} → {report.environment}" if report.source else report.environment
     how = f" by {report.strategy}" if report.strategy and report.strategy != ROLLING else ""
     return f"{where}{how}: {report.scenario}" if report.scenario else f"{where}{how}"
@@ -98,7 +98,7 @@ def _latencies(report: Report) -> Iterator[str]:
 
 
 def milliseconds(value: float) -> str:
-    """Return it with as many digits as mean something."""
+    """Return the number with its significant digits."""
     whole = 100
     return f"{value:.0f}" if value >= whole else f"{value:.1f}"
 
@@ -119,7 +119,7 @@ def _findings(run: Run, width: int) -> Iterator[str]:
 
 
 def _promotion(run: Run, width: int) -> Iterator[str]:
-    """What the promotion took, what the stages took, and who met a version that was taken back."""
+    """The duration of the promotion and of its stages, and the exposure to a version that was rolled back."""
     rehearsal = run.rehearsal
     sentences = [
         *([promotion_text(rehearsal.promotion)] if rehearsal.promotion else []),
@@ -145,7 +145,7 @@ def stages_told(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def exposure_text(exposure: Exposure) -> str:
-    """Return in a sentence who met a version that was taken back."""
+    """Return a sentence on the exposure to a version that was rolled back."""
     if not exposure.requests:
         given = exposure.balancer_requests
         witness = "" if given is None else f", and the load balancer gave it {number(given)} of them"
@@ -158,7 +158,7 @@ def exposure_text(exposure: Exposure) -> str:
 
 
 def killed_text(killed: Killed) -> str:
-    """Return in a sentence what became of a command that was killed."""
+    """Return a sentence on the result of a command that was killed."""
     cause = f" ({brief(killed.cause)})" if killed.cause else ""
     return (
         f"killed at {killed.step}; {killed.resumed_at - killed.killed_at:.0f} s later `release --resume` ended it within "

@@ -1,4 +1,4 @@
-"""The verdict on a rehearsal: whether what must come did come. Pure."""
+"""The verdict on a rehearsal: whether it kept the scenario's promise. Pure."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ NEW_VERSION = "answered by the new version"
 NOBODY = "nobody"
 BOUNDED = "bounded"
 
-# Fewer requests in a phase say little of it.
+# A phase with fewer requests proves little.
 _FEWEST = 20
-# What the sender may have brought about by being slow itself.
+# Kinds of failure that a slow sender may have caused itself.
 _SENDERS_OWN = frozenset(["timeout", "not_sent"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What must come of a rehearsal.
+    """The required result of a rehearsal.
 
-    `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT, SOME or NEW_VERSION.
-    `met_by` says who may have met a version that was taken back: NOBODY, or no more than the strategy gave it (BOUNDED).
-    `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be named first.
-    `replaced`: a task that was lost must have been replaced.
+    `release`: "released", "failed", or "" if nothing is released. `failed_requests`: NONE, IN_FLIGHT, SOME or NEW_VERSION.
+    `met_by` is who may reach a version that was rolled back: NOBODY, or no more than the strategy allows (BOUNDED). `causes`:
+    alternatives, one of which the message of the failed release must contain. `finding`: the cause that must be named first.
+    `replaced`: a lost task must have been replaced.
     """
 
     release: str = "released"
@@ -48,9 +48,9 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`outcome` is PASSED, FAILED or INCONCLUSIVE, and `reasons` say why it is not the first.
+    """`outcome` is PASSED, FAILED or INCONCLUSIVE. `reasons` explain why it did not pass.
 
-    `killed` counts, apart, the failed requests that were at a task that died.
+    `killed` separately counts the failed requests on a task that died.
     """
 
     outcome: str
@@ -114,7 +114,7 @@ def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]
 
 
 def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
-    """What a command that went on with one that was killed says, and is not so."""
+    """False statements by the command that resumed a killed one."""
     killed = rehearsal.killed
     if killed is None:
         return
@@ -127,7 +127,7 @@ def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def _most(exposure: Exposure) -> float:
-    """Return the share above which more than chance is at work: the limit and three standard deviations, and a request."""
+    """Return the largest share explained by chance: the limit, three standard deviations, and one request."""
     if not exposure.sent:
         return 1.0
     deviation = math.sqrt(exposure.limit * (1 - exposure.limit) / exposure.sent)
@@ -155,7 +155,7 @@ _SAID = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing 
 
 
 def _old_serves(rehearsal: Rehearsal) -> bool:
-    """Whether the last seconds were answered by the old version alone."""
+    """Whether the old version alone answered in the last seconds."""
     release = rehearsal.release
     last = next((sample for sample in reversed(rehearsal.load.samples) if sample.versions), None)
     return last is not None and release is not None and set(last.versions) == {release.old_version}
@@ -169,7 +169,7 @@ def _was_replaced(rehearsal: Rehearsal) -> bool:
 
 
 def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
-    """What keeps the result from meaning anything."""
+    """Reasons why the result is inconclusive."""
     load = rehearsal.load
     if load.sender.is_behind and expected.failed_requests != SOME:
         yield f"the load was not sent as it should have been: {load.sender.why}; the machine is too busy for this rate"
@@ -185,7 +185,7 @@ def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
 
 
 def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
-    """Whether all that is missing may be the sender's own doing."""
+    """Whether the sender itself may have caused everything that is missing."""
     release = rehearsal.release
     released = release is None or not expected.release or release.outcome == expected.release
     return (
@@ -197,7 +197,7 @@ def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
 
 
 def _own_errors(rehearsal: Rehearsal, expected: Expected) -> set[str]:
-    """The kinds of failures that are all the new version's, where these are expected."""
+    """The failure kinds that occurred only at the new version, if failures of it are expected."""
     release = rehearsal.release
     if expected.failed_requests != NEW_VERSION or release is None:
         return set()
