@@ -26,7 +26,7 @@ from mclass_tf.rehearsal.causes import (
 )
 from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
 
-# Session ids differ between tasks, so they are removed before comparing reasons.
+# Ids of tasks and sessions differ between tasks, so they are removed from stop reasons.
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 

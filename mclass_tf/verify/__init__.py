@@ -1,4 +1,4 @@
-"""Integration tests of an applied environment: AWS compared with the outputs, the same for AWS and the local AWS."""
+"""Integration tests of an applied environment: they compare AWS, or the local AWS, with the outputs."""
 
 from mclass_tf.verify.check import Check
 from mclass_tf.verify.outputs import Outputs

@@ -1,4 +1,4 @@
-"""Checks of who asks: the credentials are for the environment that the outputs describe."""
+"""Checks of the caller: the credentials are for the environment that the outputs describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check is: a sentence about the applied environment, and the comparisons that make it true or false."""
+"""Checks: each is a statement about the applied environment, and the comparisons that prove or refute it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One thing that was looked at: what it is, what it must be, what it is in fact."""
+    """One comparison: its subject, the expected value and the actual value."""
 
     what: str
     expected: str
@@ -24,18 +24,18 @@ class Comparison:
 
 
 class NotApplicableError(Exception):
-    """This environment has nothing to check here; the message says why."""
+    """This environment has nothing to check here. The message says why."""
 
 
 class Probe(Protocol):
-    """Looks at the world and yields every comparison. Yielding none is a failure: nothing was verified."""
+    """Inspects the world and yields every comparison. Yielding none is a failure, because nothing was verified."""
 
     def __call__(self, world: World, /) -> Iterator[Comparison]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """`name` is a sentence that states the behaviour, `hint` what to do when it is not so."""
+    """`name` is a sentence that states the behaviour. `hint` says what to do if the check fails."""
 
     name: str
     group: str
@@ -44,13 +44,13 @@ class Check:
 
 
 class Decorator(Protocol):
-    """Adds a check under its sentence; the probe itself stays as it is."""
+    """Registers a probe as a check under its sentence. The probe itself is unchanged."""
 
     def __call__(self, sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]: ...
 
 
 class Registry:
-    """The checks in the order in which they were declared."""
+    """The checks in order of declaration."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
@@ -90,7 +90,7 @@ def one_of(what: str, *, allowed: Collection[object], actual: object) -> Compari
 
 
 def within(what: str, *, allowed: Collection[str], actual: Collection[str]) -> Comparison:
-    """Hold when `actual` has nothing beyond `allowed`; an empty `actual` is for the caller to judge."""
+    """Hold if `actual` has nothing beyond `allowed`. The caller must judge an empty `actual`."""
     return holds(
         what, set(actual) <= set(allowed), expected=f"only {_text(set(allowed))}", actual=set(actual)
     )

@@ -1,4 +1,4 @@
-"""Checks of the image repository: a digest that was pushed stays what it is, scanned, encrypted and private."""
+"""Checks of the image repository: immutable tags, scanning, encryption, privacy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the load balancer: its settings, its security group, and what its rules forward to."""
+"""Checks of the load balancer: its settings, its security group, and the forwarding of its rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ check = registry.group("load balancer")
 COLOURS = ("blue", "green")
 INTERNET_FACING = "internet-facing"
 
-# The predefined policies that speak nothing older than TLS 1.2.
+# The predefined policies without protocols older than TLS 1.2.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
 _MODERN_TLS = re.compile(r"ELBSecurityPolicy-(TLS13-1-[23]-|TLS-1-2-|FS-1-2-).+")
 

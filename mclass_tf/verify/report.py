@@ -1,4 +1,4 @@
-"""The verdict on an applied environment, as values and as text."""
+"""The report of a verification, as values and as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The outcome of one check. `detail` says what was expected and found, or why it was skipped."""
+    """The outcome of one check. `detail` states the expected and actual values, or why the check was skipped."""
 
     name: str
     group: str
@@ -39,7 +39,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyReport:
-    """All results, in the order in which the checks ran."""
+    """All results, in the order of the checks."""
 
     results: tuple[Result, ...]
 
@@ -57,7 +57,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether something was verified and nothing failed."""
+        """Whether at least one check passed and none failed."""
         return self.failed == 0 and self.passed > 0
 
     def to_json(self) -> dict[str, Any]:

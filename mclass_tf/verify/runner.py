@@ -1,4 +1,4 @@
-"""Runs the checks: a check that cannot be made is a failure with its cause, never a crash and never a pass."""
+"""Runs the checks. A check that cannot run is a failure with its cause, never a crash and never a pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.errors import UsageError
 
-# Importing a group registers its checks; their order here is the order in which they run.
+# Importing a group registers its checks. This order is the order in which they run.
 from mclass_tf.verify import (  # isort: skip  # noqa: F401
     account,
     network,
@@ -31,7 +31,7 @@ _PASSES_SHOWN = 3
 
 
 def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
-    """Return the checks whose group or name is in `only`, or all; raise UsageError for a name that is neither."""
+    """Return the checks with a group or name in `only`, or all. Raise UsageError for an unknown name."""
     every = registry.all()
     if only is None:
         return every
@@ -46,9 +46,9 @@ def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
 def run(
     outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch, only: Collection[str] | None = None
 ) -> VerifyReport:
-    """Compare AWS with `outputs`, name to value as Terraform gives them; nothing is changed.
+    """Compare AWS with `outputs`, by name as Terraform gives them. Read-only.
 
-    Raises VerificationError for outputs that are not those of this root, UsageError for an unknown name in `only`.
+    Raises VerificationError for outputs of another root module, UsageError for an unknown name in `only`.
     """
     selected = checks(only=only)
     world = open_world(outputs, aws, fetch=fetch)
@@ -56,12 +56,12 @@ def run(
 
 
 def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch) -> World:
-    """Return what checks look at; nothing is read before a check asks for it."""
+    """Return the world of the checks. It reads nothing before a check asks for it."""
     return World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
 
 
 def judge(check: Check, world: World) -> Result:
-    """Make one check; whatever goes wrong in it is its result."""
+    """Run one check. Any error becomes its result."""
     try:
         comparisons = list(check.probe(world))
     except NotApplicableError as reason:

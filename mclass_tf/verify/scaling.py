@@ -1,4 +1,4 @@
-"""Checks of autoscaling: its bounds, and the measures that it follows."""
+"""Checks of autoscaling: its bounds and its metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mclass_tf.verify.world import World
 
 check = registry.group("autoscaling")
 
-# Names of what is measured, by the name under which the outputs give its target.
-# A request is measured per target of one target group, or by metric mathematics over both.
+# Metrics, by the name of their target in the outputs. Requests are measured per target of one target group, or with metric math
+# over both.
 MEASURES = {
     "cpu_percent": "ECSServiceAverageCPUUtilization",
     "memory_percent": "ECSServiceAverageMemoryUtilization",
@@ -25,7 +25,7 @@ MEASURES = {
 )
 def bounds(world: World) -> Iterator[Comparison]:
     asked = _required(world)
-    # At 0 tasks, before the first release, another minimum would have started tasks.
+    # At 0 tasks, before the first release, a minimum above 0 would have started tasks.
     lowest = asked["min"] if world.ecs.service["desiredCount"] else 0
     bounds = (
         world.autoscaling.scalable_target["MinCapacity"],
@@ -87,7 +87,7 @@ def _required(world: World) -> Mapping[str, int | None]:
 
 
 def _asked(world: World) -> Mapping[str, int]:
-    """Return the targets that the outputs name, by measure."""
+    """Return the target values of the outputs, by metric."""
     bounds = _required(world)
     return {measure: target for key, measure in MEASURES.items() if (target := bounds.get(key)) is not None}
 
@@ -107,7 +107,7 @@ def _predefined(policy: Item) -> Item:
 
 
 def _customised(policy: Item) -> Sequence[Item]:
-    """Return the metrics that a customised specification reads: its only one, or those of its mathematics."""
+    """Return the metrics of a customised specification: its single metric, or those of its metric math."""
     metric = _tracking(policy).get("CustomizedMetricSpecification", {})
     queries = [query["MetricStat"]["Metric"] for query in metric.get("Metrics", []) if "MetricStat" in query]
     return queries or ([metric] if metric else [])
@@ -121,7 +121,7 @@ def _measure(policy: Item) -> str:
 
 
 def _request_groups(policy: Item) -> set[str]:
-    """Return the target groups that are measured, as "targetgroup/<name>/<id>"."""
+    """Return the measured target groups, as "targetgroup/<name>/<id>"."""
     label = str(_predefined(policy).get("ResourceLabel", ""))
     if label:
         return {label[label.index("targetgroup/") :]}

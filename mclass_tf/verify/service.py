@@ -1,4 +1,4 @@
-"""Checks of the cluster and the service: placement, wiring, and what protects a deployment."""
+"""Checks of the cluster and the service: placement, wiring, and the protections of a deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the task definition that was applied and of the one that the service runs."""
+"""Checks of the applied task definition and of the one that the service runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.verify.world import World
 
 check = registry.group("task definition")
 
-# What stands for the image until the first one is pushed: it has the form of a digest and cannot exist.
+# The image until the first push: a valid digest that cannot exist.
 PLACEHOLDER = "sha256:" + "0" * 64
 STOP_TIMEOUT_LIMIT = 120  # seconds, on Fargate
 
@@ -134,7 +134,7 @@ def health_check(world: World) -> Iterator[Comparison]:
 
 
 def _containers(world: World) -> Iterator[tuple[str, Item]]:
-    """Yield the service's container in each revision, with a name for it."""
+    """Yield the service's container in each task definition revision, with a name for it."""
     for revision in world.ecs.task_definitions:
         arn = revision["taskDefinitionArn"]
         yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)

@@ -1,4 +1,4 @@
-"""What the checks look at: the outputs, and AWS as it is now."""
+"""The subject of the checks: the outputs, and the present state of AWS."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mclass_tf.verify.readers.reader import Answers, Item, Reader, items, once, 
 
 
 class Fetch(Protocol):
-    """Returns the HTTP status of a GET; raises OSError when there is no answer. `seconds` bounds the wait."""
+    """Returns the HTTP status of a GET. Raises OSError if there is no answer. `seconds` limits the wait."""
 
     def __call__(self, url: str, *, seconds: float) -> int: ...
 
 
 class World(Reader):
-    """The outputs, and AWS as it is now: a reader for each service; services with one or two things to read are its own."""
+    """The outputs and the present AWS, with a reader for each service. It reads services with one or two resources itself."""
 
     def __init__(self, *, outputs: Outputs, aws: Aws, fetch: Fetch) -> None:
         answers = Answers()

@@ -1,4 +1,4 @@
-"""What the checks read from Application Auto Scaling."""
+"""Reads Application Auto Scaling for the checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mclass_tf.verify.readers.reader import Item, Reader, items, once, only
 
 
 class Autoscaling(Reader):
-    """The scaling of the outputs' service."""
+    """The scaling of the service in the outputs."""
 
     @property
     def _resource(self) -> str:

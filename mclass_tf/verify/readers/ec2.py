@@ -1,4 +1,4 @@
-"""What the checks read from EC2: the network."""
+"""Reads the network from EC2 for the checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ec2(Reader):
-    """The VPC of the outputs and what is in it."""
+    """The VPC of the outputs and its contents."""
 
     @once
     def vpc(self) -> Item:
@@ -32,7 +32,7 @@ class Ec2(Reader):
     @once
     def subnets(self) -> Mapping[str, Item]:
         ids = [*self.outputs.public_subnet_ids, *self.outputs.private_subnet_ids]
-        # Without ids the call would list every subnet of the account.
+        # Without ids, the call would list every subnet of the account.
         subnets = self.aws.ec2.describe_subnets(SubnetIds=ids)["Subnets"] if ids else []
         return {subnet["SubnetId"]: subnet for subnet in subnets}
 

@@ -1,4 +1,4 @@
-"""What the checks read from ECR: the repository."""
+"""Reads the repository from ECR for the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checks read from Elastic Load Balancing."""
+"""Reads Elastic Load Balancing for the checks."""
 
 from __future__ import annotations
 

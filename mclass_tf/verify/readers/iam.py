@@ -1,4 +1,4 @@
-"""What the checks read from IAM."""
+"""Reads IAM for the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Iam(Reader):
         )
 
     def role_policies(self, arn: str) -> Policies:
-        """Return what a role may do; a role that does not exist is an error, not one that may do nothing."""
+        """Return the policies of a role. A missing role is an error, not a role without permissions."""
         self.role(arn)
         return self.answers.once(f"policies of {arn}", lambda: self._role_policies(_role_name(arn)))
 
