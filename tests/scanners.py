@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mclass_tf.gates import launch
-from mclass_tf.gates.launch import Child, Launch
+from mclass_tf.gates.launch import ScannerLaunch, ScannerProcess
 from mclass_tf.gates.scanner import Scanner
 
 _ROOT = Path(__file__).parent.parent
@@ -41,7 +41,7 @@ class Forking:
 
     control: socket.socket
 
-    def __call__(self, launch: Launch) -> Child:
+    def __call__(self, launch: ScannerLaunch) -> ScannerProcess:
         reading, writing = os.pipe()
         request = {"env": dict(launch.env), "folder": str(launch.folder)}
         descriptors = [launch.channel.fileno(), launch.output, writing]

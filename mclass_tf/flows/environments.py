@@ -69,7 +69,7 @@ class Planned:
 
     plan: Plan
     saved: SavedPlan
-    decision: gates.Decision
+    decision: gates.GateDecision
     image: ImageInForce | None = None
 
 
@@ -113,7 +113,7 @@ def look_ahead(session: Session) -> None:
 def plan_within(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does, for a caller who holds the working folders."""
     session.engine()  # before the gates begin what takes seconds: where there is none, that is told at once
-    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
+    gates.prepare(session.environment, session.project.folder, cache_folder=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
     session.restore_state()
@@ -282,7 +282,7 @@ def verify_environment(session: Session) -> verify.VerifyReport:
     return verify.run(applied_state(session).outputs, session.aws, fetch=fetcher(session))
 
 
-def fetcher(session: Session) -> verify.Fetch:
+def fetcher(session: Session) -> verify.FetchStatus:
     """Return what gets a URL of the environment's load balancer, wherever that really is."""
     return partial(_fetch, session)
 

@@ -25,9 +25,9 @@ from mclass_tf.plan import SavedPlan
 __all__ = [
     "GATES",
     "ApprovedPlan",
-    "Decision",
     "Finding",
     "Gate",
+    "GateDecision",
     "Problem",
     "Subject",
     "Verdict",
@@ -46,7 +46,7 @@ GATES: Final[tuple[Gate, ...]] = (CheckovGate(),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class GateDecision:
     """The verdicts of all gates. `approved` is None unless every gate passed."""
 
     verdicts: tuple[Verdict, ...]
@@ -66,19 +66,23 @@ class Decision:
 
 
 def prepare(
-    environment: Environment, project: Path, *, keep: Path | None = None, gates: Sequence[Gate] = GATES
+    environment: Environment,
+    project: Path,
+    *,
+    cache_folder: Path | None = None,
+    gates: Sequence[Gate] = GATES,
 ) -> None:
     """Let every gate start its slow work in the background while Terraform plans. Returns at once.
 
     `keep` is a private folder where a gate may cache what depends only on files. A verdict is never cached.
     """
     for gate in gates:
-        gate.prepare(environment=environment, project=project, keep=keep)
+        gate.prepare(environment=environment, project=project, cache_folder=cache_folder)
 
 
 def evaluate(
     saved: SavedPlan, subject: Subject, *, gates: Sequence[Gate] = GATES, today: dt.date | None = None
-) -> Decision:
+) -> GateDecision:
     """Judge the plan. Raise PlanRefusedError if `saved` is altered, unfinished or for another environment."""
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
@@ -94,7 +98,7 @@ def evaluate(
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)
     verdicts = tuple(gate.evaluate(subject, today=day) for gate in gates)
-    return Decision(verdicts=verdicts, approved=approve(saved=saved, verdicts=verdicts, policy=policy))
+    return GateDecision(verdicts=verdicts, approved=approve(saved=saved, verdicts=verdicts, policy=policy))
 
 
 def _reasons(verdict: Verdict) -> list[str]:

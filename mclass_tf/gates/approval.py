@@ -45,12 +45,12 @@ class ApprovedPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Format:
+class _FormatField:
     format: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record:
+class _ApprovalFile:
     """The JSON file beside a plan."""
 
     format: int
@@ -84,9 +84,11 @@ def _policy_files(folder: Path) -> Iterator[Path]:
 
 def write_approval(path: Path, approved: ApprovedPlan) -> None:
     """Write the file that `read_approval` reads. It is atomic, and only its owner can read it."""
-    record = _Record(format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts)
+    record = _ApprovalFile(
+        format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts
+    )
     # ASCII with escapes: a file name may contain bytes that are not UTF-8, which cannot be encoded as text.
-    text = json.dumps(msgspec.to_builtins(record, enc_hook=_name), indent=2) + "\n"
+    text = json.dumps(msgspec.to_builtins(record, enc_hook=_encode_path), indent=2) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
@@ -97,7 +99,7 @@ def write_approval(path: Path, approved: ApprovedPlan) -> None:
         raise
 
 
-def _name(value: object) -> str:
+def _encode_path(value: object) -> str:
     if isinstance(value, Path):
         return value.name  # the caller of `read_approval` passes the folder of the plan
     raise TypeError(f"{value!r} has no place in an approval")
@@ -119,10 +121,10 @@ def read_approval(
     if a waiver has expired since: a new plan would be judged by the present facts.
     """
     again = Hint("nothing was applied; plan again: ", ("plan", environment))
-    record = _record(path, again)
+    record = _read_file(path, again)
     saved = dataclasses.replace(record.plan, path=saved_path)
-    _still_valid(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
-    _same_place(saved, environment=environment, target=target, hint=again)
+    _check_validity(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
+    _check_destination(saved, environment=environment, target=target, hint=again)
     if record.policy != policy_digest(project):
         raise PlanOutdatedError(
             f"the policy in {project / POLICY} has changed since the gates approved this plan",
@@ -135,10 +137,10 @@ def read_approval(
     return approved
 
 
-def _record(path: Path, again: str) -> _Record:
+def _read_file(path: Path, again: str) -> _ApprovalFile:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        version = msgspec.convert(document, type=_Format).format
+        version = msgspec.convert(document, type=_FormatField).format
     except FileNotFoundError:
         raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -150,12 +152,12 @@ def _record(path: Path, again: str) -> _Record:
             f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again
         )
     try:
-        return msgspec.convert(document, type=_Record, dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(document, type=_ApprovalFile, dec_hook=lambda kind, value: kind(value))
     except (ValueError, TypeError, RecursionError) as error:
         raise PlanRefusedError(f"the approval {path} is not complete: {error}", hint=again) from None
 
 
-def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
+def _check_destination(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
     if saved.environment != environment:
         raise PlanRefusedError(
             f"the plan was approved for environment {saved.environment!r}, not for {environment!r}", hint=hint
@@ -168,7 +170,7 @@ def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -
         )
 
 
-def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
+def _check_validity(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
     if not saved.path.is_file():
         raise PlanRefusedError(f"the plan {saved.path} is gone", hint=hint)
     if digest(saved.path) != saved.sha256:

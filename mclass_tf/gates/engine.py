@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mclass_tf.gates.places import Place
-from mclass_tf.gates.scan import CHECKS, Result, Scan
+from mclass_tf.gates.scan import CHECKS, Scan, ScanResult
 from mclass_tf.hcl.rewrite import in_older_forms
 
 PLAN: Final = "plan.json"
@@ -24,26 +24,26 @@ def engine() -> Engine:
     return Engine()
 
 
-class _Errors(logging.Handler):
+class _ErrorCollector(logging.Handler):
     """Collects errors that any logger reports from a file of Checkov or of the project's checks."""
 
     def __init__(self, checkov: Path) -> None:
         super().__init__(level=logging.ERROR)
         self.messages: list[str] = []
         self._checkov = f"{checkov}/"
-        self._places: tuple[str, ...] = ()
+        self._prefixes: tuple[str, ...] = ()
 
     def start(self, folder: Path) -> None:
         """Discard the errors so far. The project's checks are in `folder`."""
         self.messages.clear()
-        self._places = (self._checkov, f"{folder}/")
+        self._prefixes = (self._checkov, f"{folder}/")
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("checkov") or record.pathname.startswith(self._places):
+        if record.name.startswith("checkov") or record.pathname.startswith(self._prefixes):
             self.messages.append(record.getMessage())
 
 
-class _Parser:
+class _TolerantParser:
     """Checkov's parser, which Checkov uses through `load`. Values that it cannot read are rewritten into forms that it can."""
 
     def __init__(self, parser: Any) -> None:
@@ -69,15 +69,15 @@ class Engine:
         from checkov.runner_filter import RunnerFilter  # noqa: PLC0415
         from checkov.terraform import parser_utils, plan_runner, runner  # noqa: PLC0415
 
-        parser_utils.hcl2 = _Parser(parser_utils.hcl2)
-        self._errors = _Errors(Path(checkov.__file__).parent)
+        parser_utils.hcl2 = _TolerantParser(parser_utils.hcl2)
+        self._errors = _ErrorCollector(Path(checkov.__file__).parent)
         logging.getLogger().addHandler(self._errors)
         self._filter = RunnerFilter
         self._runners = {"terraform": runner.Runner, "terraform_plan": plan_runner.Runner}
         self._graph = get_graph_checks_registry("terraform")
         self._graph.load_checks()
         self._registries = tuple(runner.Runner.block_type_registries.values())
-        self._own: set[str] = set()
+        self._project_checks: set[str] = set()
         self._active: tuple[object, ...] = ()
         self._texts: dict[str, tuple[str, str]] = {}
         self._broken: tuple[str, ...] = ()
@@ -87,9 +87,9 @@ class Engine:
         folder = project / CHECKS
         state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
         if state != self._active:
-            self._forget()
+            self._unload_project_checks()
             self._errors.start(folder)
-            unloaded = tuple(self._load(folder))
+            unloaded = tuple(self._load_project_checks(folder))
             # Checkov logs these errors only on load, but they hold for every scan until the files change.
             self._broken = (*unloaded, *self._errors.messages)
             self._texts = {check.id: _texts(check) for check in self.checks()}
@@ -116,25 +116,27 @@ class Engine:
         finally:
             file.unlink(missing_ok=True)
 
-    def _load(self, folder: Path) -> Iterator[str]:
+    def _load_project_checks(self, folder: Path) -> Iterator[str]:
         before = {id(check) for check in self.checks()}
-        with _imports_undone(folder):
+        with _isolated_imports(folder):
             if folder.is_dir():
                 self._registries[0].load_external_checks(str(folder))
                 self._graph.load_external_checks(str(folder))
         fresh = [check for check in self.checks() if id(check) not in before]
-        self._own = {check.id for check in fresh}
+        self._project_checks = {check.id for check in fresh}
         loaded = {type(check).__module__ for check in fresh}
         for source in _sources(folder):
             if source.suffix == ".py" and not source.name.startswith("_") and source.stem not in loaded:
                 yield f"{CHECKS.as_posix()}/{source.name} registers no check (it fails to load, or its ids are taken)"
 
-    def _forget(self) -> None:
+    def _unload_project_checks(self) -> None:
         for registry in self._registries:
             for group in (*registry.checks.values(), *registry.wildcard_checks.values()):
-                group[:] = [check for check in group if check.id not in self._own]
-        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own]
-        self._own = set()
+                group[:] = [check for check in group if check.id not in self._project_checks]
+        self._graph.checks[:] = [
+            check for check in self._graph.checks if check.id not in self._project_checks
+        ]
+        self._project_checks = set()
 
     def checks(self) -> Iterator[Any]:
         """Yield every active check, once for each kind of block that it supports."""
@@ -160,22 +162,22 @@ class Engine:
         )
         lost: list[str] = []
         try:
-            report = _noting(self._runners[framework], lost=lost, when_read=when_read)().run(
+            report = _observed_runner(self._runners[framework], lost=lost, when_read=when_read)().run(
                 root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
             )
         except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
             return Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
-        unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
+        unread = [f"Checkov cannot read {_display_name(path)}" for path in report.parsing_errors]
         crashed = [f"the check {check} crashed" for check in lost]
         return Scan(
             results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),
             errors=(*self._broken, *unread, *crashed, *dict.fromkeys(self._errors.messages)),
         )
 
-    def _result(self, record: Any) -> Result:
+    def _result(self, record: Any) -> ScanResult:
         guideline, fix = self._texts.get(record.check_id, ("", ""))
         file = Path(record.file_abs_path)
-        return Result(
+        return ScanResult(
             check=record.check_id,
             title=record.check_name,
             guideline=guideline,
@@ -188,13 +190,13 @@ class Engine:
         )
 
 
-def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
+def _observed_runner(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
     """Return a runner that calls `when_read` once its input is in memory, and adds crashed graph checks to `lost`.
 
     Checkov drops the results of a crashed graph check silently.
     """
 
-    class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
+    class ObservedRunner(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
         def check_tf_definition(self, *arguments: Any) -> None:
             when_read()
             super().check_tf_definition(*arguments)
@@ -210,11 +212,11 @@ def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> A
             lost.extend(check.id for check in selected if check.id not in ran)
             return results
 
-    return Noting
+    return ObservedRunner
 
 
 @contextmanager
-def _imports_undone(folder: Path) -> Iterator[None]:
+def _isolated_imports(folder: Path) -> Iterator[None]:
     """Undo the side effects of loading checks: folders on the path, and modules of `folder` under bare names.
 
     Bytecode beside the checks is not read, because the digest of the policy covers only the sources.
@@ -234,7 +236,7 @@ def _imports_undone(folder: Path) -> Iterator[None]:
                     sys.modules[name] = modules[name]
 
 
-def _plainly(path: object) -> str:
+def _display_name(path: object) -> str:
     return "the plan" if Path(str(path)).name == PLAN else str(path)
 
 

@@ -87,7 +87,7 @@ FIXES: Final[Mapping[str, str]] = {
 }
 
 
-def of(check: str, *, title: str) -> str:
+def fix_for(check: str, *, title: str) -> str:
     """Return the fix. For a check that this module does not list, derive it from the title, which states the rule."""
     known = FIXES.get(check)
     if known is not None:

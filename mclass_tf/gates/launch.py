@@ -37,7 +37,7 @@ _NEEDED: Final = ("LD_LIBRARY_PATH",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class ScannerLaunch:
     """The inputs of a scanner process: all its environment variables, a private folder, its end of the channel, and its output."""
 
     env: Mapping[str, str]
@@ -46,17 +46,17 @@ class Launch:
     output: int
 
 
-class Child(Protocol):
+class ScannerProcess(Protocol):
     """A started scanner process."""
 
     def end(self, *, seconds: float) -> int:
         """Wait up to `seconds` for it to end, then kill it. Return its exit status, or minus the signal number."""
 
 
-class Start(Protocol):
+class StartScanner(Protocol):
     """Starts a scanner. Tests have a second implementation, which does not import Checkov anew each time."""
 
-    def __call__(self, launch: Launch, /) -> Child: ...
+    def __call__(self, launch: ScannerLaunch, /) -> ScannerProcess: ...
 
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
@@ -67,17 +67,19 @@ def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
 
 def argv(channel: int) -> tuple[str, ...]:
     """Return the command line. It keeps folders that others may write to off the module path."""
-    return (sys.executable, "-P", "-s", bootstrap.__file__, str(channel), *_where_checkov_is())
+    return (sys.executable, "-P", "-s", bootstrap.__file__, str(channel), *_checkov_folders())
 
 
-def _where_checkov_is() -> tuple[str, ...]:
+def _checkov_folders() -> tuple[str, ...]:
     """Return the folder that this process imports Checkov from if `-s` would omit it, such as the user's site folder."""
     spec = find_spec("checkov")
     folders = [Path(place).parent for place in (spec.submodule_search_locations or ())] if spec else []
-    return tuple(str(folder) for folder in folders if folder.is_absolute() and not _is_here(folder))
+    return tuple(
+        str(folder) for folder in folders if folder.is_absolute() and not _is_working_directory(folder)
+    )
 
 
-def _is_here(folder: Path) -> bool:
+def _is_working_directory(folder: Path) -> bool:
     try:
         return folder.samefile(os.curdir)
     except OSError:
@@ -85,7 +87,7 @@ def _is_here(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _Process:
+class _Subprocess:
     process: subprocess.Popen[bytes]
 
     def end(self, *, seconds: float) -> int:
@@ -96,7 +98,7 @@ class _Process:
             return self.process.wait()
 
 
-def start_process(launch: Launch) -> Child:
+def start_process(launch: ScannerLaunch) -> ScannerProcess:
     """Start a scanner in its own session, so that an interrupt at the terminal reaches only the command."""
     channel = launch.channel.fileno()
     process = subprocess.Popen(
@@ -109,4 +111,4 @@ def start_process(launch: Launch) -> Child:
         pass_fds=[channel],
         start_new_session=True,
     )
-    return _Process(process)
+    return _Subprocess(process)

@@ -47,7 +47,7 @@ def _run(verdict: Verdict, environment: str, project: Path) -> dict[str, Any]:
                 "toolExecutionNotifications": [_notification(problem) for problem in verdict.problems],
             }
         ],
-        "results": [_result(finding, waiver, order[finding.check]) for finding, waiver in findings],
+        "results": [_sarif_result(finding, waiver, order[finding.check]) for finding, waiver in findings],
     }
 
 
@@ -64,7 +64,7 @@ def _rule(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, Any]:
+def _sarif_result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, Any]:
     return {
         "ruleId": finding.check,
         "ruleIndex": index,

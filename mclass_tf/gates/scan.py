@@ -16,7 +16,7 @@ CHECKS: Final = Path("policy", "checks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ScanResult:
     """One check on one block. `resource` is Checkov's address; `place` is the location in the HCL."""
 
     check: str
@@ -32,13 +32,13 @@ class Result:
 class Scan:
     """The results of a scan. `errors` lists what could not be read or evaluated."""
 
-    results: tuple[Result, ...]
+    results: tuple[ScanResult, ...]
     errors: tuple[str, ...]
 
 
 def to_json(scan: Scan, *, project: Path) -> bytes:
     """Return the scan as JSON, with locations relative to `project`. Locations outside the project are dropped."""
-    inside = [replace(result, place=_within(result.place, project)) for result in scan.results]
+    inside = [replace(result, place=_relative(result.place, project)) for result in scan.results]
     # msgspec cannot encode it: a file name may contain bytes that are not UTF-8, which are surrogates in a str.
     return json.dumps(asdict(replace(scan, results=tuple(inside))), default=str).encode()
 
@@ -49,17 +49,17 @@ def from_json(data: bytes, *, project: Path) -> Scan:
         scan = msgspec.convert(json.loads(data), Scan, dec_hook=_path)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    placed = (replace(result, place=_at(result.place, project)) for result in scan.results)
+    placed = (replace(result, place=_absolute(result.place, project)) for result in scan.results)
     return replace(scan, results=tuple(placed))
 
 
-def _within(place: Place | None, project: Path) -> Place | None:
+def _relative(place: Place | None, project: Path) -> Place | None:
     if place is None or not place.file.is_relative_to(project):
         return None
     return replace(place, file=place.file.relative_to(project))
 
 
-def _at(place: Place | None, project: Path) -> Place | None:
+def _absolute(place: Place | None, project: Path) -> Place | None:
     return place and replace(place, file=project / place.file)
 
 

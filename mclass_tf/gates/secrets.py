@@ -41,9 +41,9 @@ _POLICY: Final[_Judged] = {
     ),
 }
 # Shorter texts occur by chance in many values that are not secret.
-_SHORTEST: Final = 6
+_MIN_LENGTH: Final = 6
 # The plan does not say which arguments of a provider are sensitive. Checks read only this one.
-_OF_PROVIDERS: Final = frozenset({"region"})
+_PROVIDER_ARGUMENTS: Final = frozenset({"region"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Secrets:
             return value
         document = _document(value)
         try:
-            return MASK if document is None else json.dumps(self._judged(document, _judged_of(document)))
+            return MASK if document is None else json.dumps(self._judged(document, _judged_keys(document)))
         except RecursionError:
             return MASK
 
@@ -86,7 +86,7 @@ class Secrets:
         """Return a document in which only the parts that rules judge stay readable: `kept`, by key, or all of it."""
         if isinstance(value, dict):
             return {
-                self._plain(key): self._judged(
+                self._without_secrets(key): self._judged(
                     inner, kept.get(key, False) if isinstance(kept, Mapping) else kept
                 )
                 for key, inner in value.items()
@@ -95,12 +95,14 @@ class Secrets:
             return [self._judged(inner, kept) for inner in value]
         if value is None or isinstance(value, bool):
             return value
-        return self._plain(value) if kept is True else MASK
+        return self._without_secrets(value) if kept is True else MASK
 
-    def _plain(self, value: Any) -> Any:
+    def _without_secrets(self, value: Any) -> Any:
         """Return a value without any known secret."""
         text = str(value)
-        leaks = text in self.texts or any(secret in text for secret in self.texts if len(secret) >= _SHORTEST)
+        leaks = text in self.texts or any(
+            secret in text for secret in self.texts if len(secret) >= _MIN_LENGTH
+        )
         return MASK if leaks else value
 
 
@@ -113,15 +115,17 @@ def configuration(plan: Mapping[str, Any]) -> dict[str, Any]:
     whole = plan.get("configuration", {})
     return {
         "provider_config": {
-            key: {**entry, "expressions": _of_provider(entry.get("expressions", {}))}
+            key: {**entry, "expressions": _provider_expressions(entry.get("expressions", {}))}
             for key, entry in whole.get("provider_config", {}).items()
         },
         "root_module": _module(whole.get("root_module", {})),
     }
 
 
-def _of_provider(expressions: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value if key in _OF_PROVIDERS else _references(value) for key, value in expressions.items()}
+def _provider_expressions(expressions: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value if key in _PROVIDER_ARGUMENTS else _references(value) for key, value in expressions.items()
+    }
 
 
 def _module(module: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,16 +155,16 @@ def _references(expression: Any) -> Any:
     if not isinstance(expression, dict):
         return expression
     return {
-        key: _hidden(value) if key == "constant_value" else _references(value)
+        key: _mask_constants(value) if key == "constant_value" else _references(value)
         for key, value in expression.items()
     }
 
 
-def _hidden(value: Any) -> Any:
+def _mask_constants(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _hidden(inner) for key, inner in value.items()}
+        return {key: _mask_constants(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_hidden(inner) for inner in value]
+        return [_mask_constants(inner) for inner in value]
     return value if value is None or isinstance(value, bool) else MASK
 
 
@@ -175,7 +179,7 @@ def _document(value: Any) -> dict[str, Any] | list[Any] | None:
     return document if isinstance(document, dict | list) else None
 
 
-def _judged_of(document: dict[str, Any] | list[Any]) -> _Judged:
+def _judged_keys(document: dict[str, Any] | list[Any]) -> _Judged:
     """Return the keys that rules judge in a document: those of a task definition's containers or of a policy, else none."""
     if isinstance(document, dict):
         return _POLICY if "Statement" in document else {}
@@ -197,21 +201,21 @@ def _texts(plan: Mapping[str, Any]) -> Iterator[str]:
         values = part or {}
         for output in values.get("outputs", {}).values():
             yield from _marked(output.get("value"), output.get("sensitive") is True)
-        yield from _of_module(values.get("root_module", {}))
+        yield from _module_texts(values.get("root_module", {}))
     for entry in (*plan.get("resource_changes", ()), *plan.get("resource_drift", ())):
-        yield from _of_change(entry["change"])
+        yield from _change_texts(entry["change"])
     for change in plan.get("output_changes", {}).values():
-        yield from _of_change(change)
+        yield from _change_texts(change)
 
 
-def _of_module(module: Mapping[str, Any]) -> Iterator[str]:
+def _module_texts(module: Mapping[str, Any]) -> Iterator[str]:
     for resource in module.get("resources", ()):
         yield from _marked(resource.get("values"), resource.get("sensitive_values"))
     for child in module.get("child_modules", ()):
-        yield from _of_module(child)
+        yield from _module_texts(child)
 
 
-def _of_change(change: Mapping[str, Any]) -> Iterator[str]:
+def _change_texts(change: Mapping[str, Any]) -> Iterator[str]:
     for side in ("before", "after"):
         yield from _marked(change.get(side), change.get(f"{side}_sensitive"))
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 _T = TypeVar("_T")
 
 
-class Serial:
+class SerialWorker:
     """Runs jobs in order. The interpreter does not wait for jobs at its exit, so a command that fails early exits at once.
 
     So a job must leave nothing behind that needs cleaning up, or clean up with `atexit`.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from mclass_tf.gates import scan, wire
 from mclass_tf.gates.scan import Scan
-from mclass_tf.gates.wire import Request
+from mclass_tf.gates.wire import ScanRequest
 from mclass_tf.system.private import temporary_files_in
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _refuse(event: str, _arguments: object) -> None:
 
 def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) -> None:
     while True:
-        request = Request.from_json(requests.get())
+        request = ScanRequest.from_json(requests.get())
         project = _alias(Path(request.project), folder)
         try:
             made = _scan(request, project=project)
@@ -84,8 +84,8 @@ def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) 
         wire.send(channel, scan.to_json(replace(made, errors=errors), project=project))
 
 
-def _scan(request: Request, *, project: Path) -> Scan:
-    checkov = import_checkov(request.keep)
+def _scan(request: ScanRequest, *, project: Path) -> Scan:
+    checkov = import_checkov(request.cache_folder)
     if request.kind == "hcl":
         file = Path(request.variables_file)
         if file.is_relative_to(request.project):
@@ -96,13 +96,13 @@ def _scan(request: Request, *, project: Path) -> Scan:
     return checkov.load(project)
 
 
-def import_checkov(keep: str) -> Engine:
+def import_checkov(cache_folder: str) -> Engine:
     """Return the engine of this process. `keep` is a cache folder that speeds up the next start."""
     from mclass_tf.gates import engine  # noqa: PLC0415  # late: a failure of this is told to the command
 
     # lark pickles hcl2's parser, which takes 3 s to build, into the temporary folder. Whoever can write there can execute code
     # here, so this process has a temporary folder of its own, deleted with it.
-    with temporary_files_in(Path(keep or os.environ["TMPDIR"])):
+    with temporary_files_in(Path(cache_folder or os.environ["TMPDIR"])):
         made = engine.engine()
     # What Checkov has created so far stays alive: keep it out of garbage collections.
     gc.freeze()

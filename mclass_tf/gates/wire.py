@@ -12,12 +12,12 @@ from typing import Final, Literal
 import msgspec
 
 _LENGTH: Final = struct.Struct("!Q")
-_MOST: Final = 1 << 30
-_PIECE: Final = 1 << 20
+_MAX_LENGTH: Final = 1 << 30
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ScanRequest:
     """A scan request: `load` only prepares, `hcl` scans the HCL with a variables file, `plan` scans the JSON in `plan`.
 
     `keep` is a cache folder that speeds up the next scanner, "" for none.
@@ -27,14 +27,14 @@ class Request:
     project: str
     variables_file: str = ""
     plan: str = ""
-    keep: str = ""
+    cache_folder: str = ""
 
     def to_json(self) -> bytes:
         # msgspec cannot encode it: a path may contain bytes that are not UTF-8, which are surrogates in a str.
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Request:
+    def from_json(cls, data: bytes) -> ScanRequest:
         return msgspec.convert(json.loads(data), cls)
 
 
@@ -47,18 +47,18 @@ def send(channel: socket.socket, message: bytes, *, seconds: float | None = None
 def receive(channel: socket.socket, *, seconds: float | None = None) -> bytes:
     """Return the next message. Raise EOFError if the channel closes before it is complete, TimeoutError after `seconds`."""
     until = None if seconds is None else time.monotonic() + seconds
-    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, until=until))
-    if length > _MOST:
+    (length,) = _LENGTH.unpack(_receive_exactly(channel, _LENGTH.size, until=until))
+    if length > _MAX_LENGTH:
         raise EOFError
-    return _exactly(channel, length, until=until)
+    return _receive_exactly(channel, length, until=until)
 
 
-def _exactly(channel: socket.socket, count: int, *, until: float | None) -> bytes:
+def _receive_exactly(channel: socket.socket, count: int, *, until: float | None) -> bytes:
     data = bytearray()
     while len(data) < count:
         if until is not None:
             channel.settimeout(max(until - time.monotonic(), 0.001))
-        piece = channel.recv(min(count - len(data), _PIECE))
+        piece = channel.recv(min(count - len(data), _CHUNK))
         if not piece:
             raise EOFError
         data += piece

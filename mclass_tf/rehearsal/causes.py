@@ -9,7 +9,7 @@ from mclass_tf.rehearsal.result import (
     BalancerFailure,
     FailedRequest,
     Rehearsal,
-    Settings,
+    ServiceSettings,
     TaskTimeline,
 )
 
@@ -30,27 +30,27 @@ UNKNOWN = "unknown"
 
 _SAME_REQUEST_SECONDS = 1.5
 # How long after a task's death the load balancer may still send requests to it: until it notices.
-_NOTICED_SECONDS = 3.0
-_AT_ONCE_SECONDS = 0.5  # tolerance between two clocks or two polls
+_DETECTION_SECONDS = 3.0
+_CLOCK_TOLERANCE_SECONDS = 0.5  # tolerance between two clocks or two polls
 _BROKEN_AT_TARGET = frozenset(
     ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle"]
 )
-_BY_HEALTH_CHECK = ("failed elb health checks", "failed container health checks", "unhealthy")
-_STOPPED_ALONE = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
-_KILLED_CODES = frozenset([137, 139, 134])
-_DIED_BY_ITSELF = frozenset(["EssentialContainerExited"])
+_HEALTH_CHECK_REASONS = ("failed elb health checks", "failed container health checks", "unhealthy")
+_EXTERNAL_STOP_CODES = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
+_SIGNAL_EXIT_CODES = frozenset([137, 139, 134])
+_EXIT_STOP_CODES = frozenset(["EssentialContainerExited"])
 
 
 def attribute(rehearsal: Rehearsal) -> tuple[str, ...]:
     """Return the cause of each failed request, in order."""
-    matched = _matched(rehearsal.load.failed, rehearsal.balancer_failures)
+    matched = _match_failures(rehearsal.load.failed, rehearsal.balancer_failures)
     return tuple(
-        _own_cause(request) if failure is None else _cause(failure, rehearsal)
+        _unreported_cause(request) if failure is None else _cause(failure, rehearsal)
         for request, failure in zip(rehearsal.load.failed, matched, strict=True)
     )
 
 
-def _matched(
+def _match_failures(
     failed: Sequence[FailedRequest], failures: Sequence[BalancerFailure]
 ) -> list[BalancerFailure | None]:
     """Return, for each failed request, the load balancer's nearest failure in time on the same path. Each is used once."""
@@ -71,16 +71,16 @@ def _nearest(request: FailedRequest, failures: Sequence[BalancerFailure]) -> Bal
     """Return the nearest failure in time that fits, from failures sorted by time; None if all are too far."""
     first = bisect_left(failures, request.ended_at - _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
     last = bisect_right(failures, request.ended_at + _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
-    near = (failure for failure in failures[first:last] if _fits(request.kind, failure.status))
+    near = (failure for failure in failures[first:last] if _matches_status(request.kind, failure.status))
     return min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
 
 
-def _fits(kind: str, status: int) -> bool:
+def _matches_status(kind: str, status: int) -> bool:
     """An HTTP error must have the same status on both sides. A broken connection has none."""
     return kind == f"http_{status}" if kind.startswith("http_") else True
 
 
-def _own_cause(request: FailedRequest) -> str:
+def _unreported_cause(request: FailedRequest) -> str:
     """The cause of a failure that the load balancer did not report: the service answered with an error, or it is unknown."""
     return SERVICE if request.kind.startswith("http_") or request.kind == "wrong_answer" else UNKNOWN
 
@@ -107,12 +107,12 @@ def _cause_of_no_targets(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
 
 def _died(task: TaskTimeline) -> bool:
     """Whether its process exited without being stopped, or ran out of memory."""
-    return task.stop_code in _DIED_BY_ITSELF or (
-        task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
+    return task.stop_code in _EXIT_STOP_CODES or (
+        task.exit_code in _SIGNAL_EXIT_CODES and task.stop_code not in _EXTERNAL_STOP_CODES
     )
 
 
-def _may_stop_all(settings: Settings) -> bool:
+def _may_stop_all(settings: ServiceSettings) -> bool:
     """Whether a rolling deployment may stop every task before a new one serves. ECS rounds the minimum up."""
     return settings.desired_count * settings.minimum_healthy_percent <= 0
 
@@ -122,8 +122,8 @@ def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
     task = _task_at(failure, rehearsal.tasks)
     if task is not None and _was_killed(task, failure, rehearsal):
         return KILLED
-    if task is not None and _was_ending(task, failure):
-        return DEREGISTRATION_DELAY if _had_left(task) else LAME_DUCK
+    if task is not None and _was_stopping(task, failure):
+        return DEREGISTRATION_DELAY if _was_deregistered(task) else LAME_DUCK
     if task is not None and (task.healthy_at is None or failure.at < task.healthy_at):
         # Without a healthy target, the load balancer sends requests to all targets, even starting ones.
         return _cause_of_no_targets(failure, rehearsal)
@@ -143,19 +143,19 @@ def _was_killed(task: TaskTimeline, failure: BalancerFailure, rehearsal: Rehears
     """Whether its process crashed or got SIGKILL, without a request to stop."""
     for incident in rehearsal.incidents:
         if incident.task == task.id and incident.kind == "killed":
-            return -_AT_ONCE_SECONDS <= failure.at - incident.at <= _NOTICED_SECONDS
+            return -_CLOCK_TOLERANCE_SECONDS <= failure.at - incident.at <= _DETECTION_SECONDS
     if not _died(task) or (ended := task.stopping_at or task.stopped_at) is None:
         return False
-    return failure.at <= ended + _NOTICED_SECONDS
+    return failure.at <= ended + _DETECTION_SECONDS
 
 
-def _was_ending(task: TaskTimeline, failure: BalancerFailure) -> bool:
-    return task.stopping_at is not None and task.stopping_at <= failure.at + _NOTICED_SECONDS
+def _was_stopping(task: TaskTimeline, failure: BalancerFailure) -> bool:
+    return task.stopping_at is not None and task.stopping_at <= failure.at + _DETECTION_SECONDS
 
 
-def _had_left(task: TaskTimeline) -> bool:
+def _was_deregistered(task: TaskTimeline) -> bool:
     """Whether the load balancer deregistered it before its SIGTERM, as the service scheduler does."""
-    if task.stop_code in _STOPPED_ALONE or task.left_at is None or task.stopping_at is None:
+    if task.stop_code in _EXTERNAL_STOP_CODES or task.left_at is None or task.stopping_at is None:
         return False
     return task.left_at <= task.stopping_at
 
@@ -167,35 +167,35 @@ def killed_while_starting(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
         for task in rehearsal.tasks
         if _killed_by_check(task)
         and not _ever_answered(task, rehearsal)
-        and not _is_out_of_reach(task, rehearsal)
+        and not _is_unreachable(task, rehearsal)
     )
 
 
-def out_of_reach(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
+def unreachable_tasks(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
     """Return the tasks that health checks killed by timeout. A starting task refuses connections instead."""
     return tuple(
-        task for task in rehearsal.tasks if _killed_by_check(task) and _is_out_of_reach(task, rehearsal)
+        task for task in rehearsal.tasks if _killed_by_check(task) and _is_unreachable(task, rehearsal)
     )
 
 
-def _is_out_of_reach(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
+def _is_unreachable(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
     reasons = {state.reason for state in task.target if state.state == "unhealthy"}
-    return reasons == {"Target.Timeout"} or "Request timed out" in _said_of(task, rehearsal)
+    return reasons == {"Target.Timeout"} or "Request timed out" in _events_about(task, rehearsal)
 
 
-def _said_of(task: TaskTimeline, rehearsal: Rehearsal) -> str:
+def _events_about(task: TaskTimeline, rehearsal: Rehearsal) -> str:
     """Return the ECS events about one task. A short state may fall between two polls and appear only there."""
     return " ".join(event.message for event in rehearsal.events if f"(task {task.id})" in event.message)
 
 
 def _killed_by_check(task: TaskTimeline) -> bool:
     reason = task.stopped_reason.lower()
-    return any(words in reason for words in _BY_HEALTH_CHECK)
+    return any(words in reason for words in _HEALTH_CHECK_REASONS)
 
 
 def _ever_answered(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
     """Whether it answered a health check, with success or failure."""
-    if "Health checks failed with these codes" in _said_of(task, rehearsal):
+    if "Health checks failed with these codes" in _events_about(task, rehearsal):
         return True
     return any(
         state.state == "healthy" or state.reason == "Target.ResponseCodeMismatch" for state in task.target

@@ -14,14 +14,14 @@ from typing import Any
 
 import aiohttp
 
-from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.tally import Outcome
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.tally import RequestOutcome
 from mclass_tf.trust import pinned
 
 # Below the load balancer's idle timeout (60 s by default), so that the client closes its idle connections first.
 _CLIENT_KEEP_ALIVE = 50.0
 _OK = 200
-_MOST_OF_A_VERSION = 60
+_MAX_VERSION_LENGTH = 60
 # The revision that answered, present on errors too.
 _REVISION = "X-Revision"
 
@@ -29,7 +29,7 @@ STEADY, LONG, PROBE = "steady", "long", "probe"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class LoadRequest:
     """A scheduled request. `over` is "new", "kept" or "probe": the connections to use. `due` is its scheduled time."""
 
     part: str
@@ -45,7 +45,7 @@ class Ask:
         return f"{self.path}{'&' if '?' in self.path else '?'}n={self.number}"
 
 
-class Requests:
+class LoadClient:
     """The client's connections: new ones, kept-alive ones used in turn, and those of the probe."""
 
     def __init__(self, plan: LoadPlan, *, clock: Callable[[], float]) -> None:
@@ -61,14 +61,14 @@ class Requests:
         for session in (self._new, self._probe, *self._kept):
             await session.close()
 
-    def not_sent(self, ask: Ask) -> Outcome:
+    def not_sent(self, request: LoadRequest) -> RequestOutcome:
         """Return the outcome of a request that is skipped because too many are in flight."""
         now = self._clock()
-        return Outcome(
-            part=ask.part,
-            path=ask.path,
-            number=ask.number,
-            due=ask.due,
+        return RequestOutcome(
+            part=request.part,
+            path=request.path,
+            number=request.number,
+            due=request.due,
             begun=now,
             ended=now,
             kind="not_sent",
@@ -81,33 +81,33 @@ class Requests:
             return next(self._turns)
         return self._new if over == "new" else self._probe
 
-    async def send(self, ask: Ask) -> Outcome:
+    async def send(self, request: LoadRequest) -> RequestOutcome:
         """Send the request and return its outcome."""
         begun = self._clock()
         used = SimpleNamespace(reused=False)
-        kind, version = await self._tried(ask, used)
+        kind, version = await self._attempt(request, used)
         # The time until a refusal is no latency of the service; the time until a timeout is.
         is_measured = kind in {"", "timeout", "wrong_answer"} or kind.startswith("http_")
-        return Outcome(
-            part=ask.part,
-            path=ask.path,
-            number=ask.number,
-            due=ask.due,
+        return RequestOutcome(
+            part=request.part,
+            path=request.path,
+            number=request.number,
+            due=request.due,
             begun=begun,
             ended=self._clock(),
             kind=kind,
             connection="reused" if used.reused else "new",
             version=version,
-            asked_seconds=ask.asked_seconds,
+            asked_seconds=request.asked_seconds,
             is_measured=is_measured,
         )
 
-    async def _tried(self, ask: Ask, used: SimpleNamespace) -> tuple[str, str]:
+    async def _attempt(self, request: LoadRequest, used: SimpleNamespace) -> tuple[str, str]:
         where = self._plan.where
         headers = {"Host": where.host_header} if where.host_header else {}
         try:
-            async with self._session(ask.over).get(
-                where.base + ask.url_path,
+            async with self._session(request.over).get(
+                where.base + request.url_path,
                 headers=headers,
                 allow_redirects=False,
                 server_hostname=where.server_name or None,
@@ -116,14 +116,14 @@ class Requests:
                 body = await answer.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return kind_of(error), ""
-        revision = answer.headers.get(_REVISION, "")[:_MOST_OF_A_VERSION]
+        revision = answer.headers.get(_REVISION, "")[:_MAX_VERSION_LENGTH]
         if answer.status != _OK:
             return f"http_{answer.status}", revision
-        kind, version = _judged(ask, body)
+        kind, version = _evaluate_body(request, body)
         return kind, version or revision
 
 
-def _judged(ask: Ask, body: bytes) -> tuple[str, str]:
+def _evaluate_body(request: LoadRequest, body: bytes) -> tuple[str, str]:
     """Return the kind of failure ("" for none) and the version of an answer with status 200. Its body must be the service's."""
     try:
         document: Any = json.loads(body)
@@ -131,10 +131,10 @@ def _judged(ask: Ask, body: bytes) -> tuple[str, str]:
         return "wrong_answer", ""
     if not isinstance(document, dict):
         return "wrong_answer", ""
-    if ask.part == LONG:
+    if request.part == LONG:
         return ("" if "worked_ms" in document else "wrong_answer"), ""
     version = document.get("revision")
-    return ("", version[:_MOST_OF_A_VERSION]) if isinstance(version, str) else ("wrong_answer", "")
+    return ("", version[:_MAX_VERSION_LENGTH]) if isinstance(version, str) else ("wrong_answer", "")
 
 
 def kind_of(error: BaseException) -> str:
@@ -154,7 +154,7 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 
 
-def tls_context(where: Where) -> ssl.SSLContext | None:
+def tls_context(where: LoadEndpoint) -> ssl.SSLContext | None:
     """Return a context that trusts exactly the given certificates, self-signed or not; None without TLS."""
     return pinned(where.certificates) if where.scheme == "https" else None
 

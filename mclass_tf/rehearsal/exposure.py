@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.rehearsal.result import Deployment, Exposure, Load
+from mclass_tf.rehearsal.result import Exposure, LoadResult, ObservedDeployment
 from mclass_tf.strategy import CANARY, LINEAR, Strategy
 
 _WHOLE = 100.0
 
 
 def exposure_of(
-    load: Load,
+    load: LoadResult,
     *,
     version: str,
     strategy: Strategy,
-    deployments: Sequence[Deployment],
+    deployments: Sequence[ObservedDeployment],
     balancer_requests: int | None,
 ) -> Exposure:
     """Return the exposure of the users to `version`."""
@@ -34,7 +34,7 @@ def exposure_of(
     )
 
 
-def _limit(strategy: Strategy, deployments: Sequence[Deployment]) -> float:
+def _limit(strategy: Strategy, deployments: Sequence[ObservedDeployment]) -> float:
     """Return the largest share of traffic that the strategy gives an unproven version: the first or the highest step seen."""
     if strategy.name == CANARY:
         return strategy.canary_percent / _WHOLE

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from mclass_tf.aws import error_code
-from mclass_tf.rehearsal.service_reader import DELAY, ServiceReader
+from mclass_tf.rehearsal.service_reader import DEREGISTRATION_DELAY, ServiceReader
 
 _ENDING_SECONDS: Final = 180.0
 _COUNT: Final = "ecs:service:DesiredCount"
@@ -68,13 +68,13 @@ class ServiceFixture:
         elbv2 = self._aws.elbv2
         for arn in self._names.target_group_arns:
             attributes = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
-            before = next(each["Value"] for each in attributes if each["Key"] == DELAY)
+            before = next(each["Value"] for each in attributes if each["Key"] == DEREGISTRATION_DELAY)
             self._later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
             self._delay(arn, str(seconds))
 
     def _delay(self, arn: str, value: str) -> None:
         self._aws.elbv2.modify_target_group_attributes(
-            TargetGroupArn=arn, Attributes=[{"Key": DELAY, "Value": value}]
+            TargetGroupArn=arn, Attributes=[{"Key": DEREGISTRATION_DELAY, "Value": value}]
         )
 
     def set_health_check_interval(self, seconds: int) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from mclass_tf.rehearsal import summary
 from mclass_tf.rehearsal.report import Report, document, instant
-from mclass_tf.rehearsal.result import COMPARED, Rehearsal, Settings
+from mclass_tf.rehearsal.result import COMPARED, Rehearsal, ServiceSettings
 from mclass_tf.rehearsal.timeline import Timeline
 from mclass_tf.terminal import inline, json_text
 
-_MOST_FAILED = 50
+_MAX_FAILED = 50
 _SETTINGS = (
     ("speed", "Speed of the local AWS's clock", "times"),
     ("desired_count", "Desired tasks", ""),
@@ -72,7 +72,7 @@ def _values(report: Report) -> dict[str, object]:
         "shown": timelines[report.runs.index(report.shown)],
         "started_at": instant(rehearsal.started_at)[:19].replace("T", " "),
         "latencies": {name: latency for name in COMPARED if (latency := report.latency(name)) is not None},
-        "failed": rehearsal.load.failed[:_MOST_FAILED],
+        "failed": rehearsal.load.failed[:_MAX_FAILED],
         "settings": list(_settings(rehearsal.settings)),
         # The same JSON as `--json`, so that the page is a complete record.
         "document": document(report),
@@ -89,7 +89,7 @@ def _notes(rehearsal: Rehearsal) -> Iterator[str]:
         yield summary.killed_text(rehearsal.killed)
 
 
-def _settings(settings: Settings) -> Iterator[tuple[str, str]]:
+def _settings(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
     """Yield the known settings, as label and value."""
     for name, label, unit in _SETTINGS:
         value = getattr(settings, name)

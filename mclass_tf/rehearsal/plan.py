@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FASTEST = 2000.0
+MAX_RATE = 2000.0
 """Requests a second above which one Python process measures itself rather than the service."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class LoadEndpoint:
     """The target of the requests: the `host` and `port` to connect to, the names to send, and PEM `certificates` to trust."""
 
     scheme: str
@@ -30,7 +30,7 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class BurstProbe:
     """Bursts over many kept-alive connections that are idle in between. `intervals` are the seconds between bursts, in turn.
 
     A service whose idle timeout equals an interval closes some connections under the next burst.
@@ -48,7 +48,7 @@ class LoadPlan:
     long the service must hold a long request open. `timeout` counts from the start of a request.
     """
 
-    where: Where
+    where: LoadEndpoint
     rate: float = 200.0
     paths: tuple[str, ...] = ("/version", "/")
     new_connection_share: float = 0.2
@@ -57,14 +57,16 @@ class LoadPlan:
     long_ms: int = 2000
     long_path: str = "/work"
     timeout: float = 15.0
-    probe: Probe | None = dataclasses.field(default_factory=Probe)
+    probe: BurstProbe | None = dataclasses.field(default_factory=BurstProbe)
     seed: int = 1
 
     def problems(self) -> list[str]:
         """Return what is wrong with the plan, one sentence each."""
         problems = []
-        if not (math.isfinite(self.rate) and 0 < self.rate <= FASTEST):
-            problems.append(f"the rate is {self.rate:g}; it must be above 0 and at most {FASTEST:g} a second")
+        if not (math.isfinite(self.rate) and 0 < self.rate <= MAX_RATE):
+            problems.append(
+                f"the rate is {self.rate:g}; it must be above 0 and at most {MAX_RATE:g} a second"
+            )
         for name in ("new_connection_share", "long_share"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
@@ -83,8 +85,8 @@ class LoadPlan:
         where = _tuples(document.pop("where"))
         probe = document.pop("probe")
         return cls(
-            where=Where(**where),
-            probe=None if probe is None else Probe(**_tuples(probe)),
+            where=LoadEndpoint(**where),
+            probe=None if probe is None else BurstProbe(**_tuples(probe)),
             **_tuples(document),
         )
 

@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.rehearsal.result import Deployment, Event, Stage, TargetState, TaskTimeline
+from mclass_tf.rehearsal.result import (
+    ObservedDeployment,
+    ObservedStage,
+    TargetState,
+    TaskTimeline,
+    TimelineEvent,
+)
 
-_TASKS_A_CALL = 100
-_DEPLOYMENTS_LOOKED_AT = 10
+_TASKS_PER_CALL = 100
+_POLLED_DEPLOYMENTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class RecordedService:
     """The service to poll."""
 
     cluster: str
@@ -28,7 +34,7 @@ class Watched:
 class Recorder:
     """Polls every `every` seconds, in its own thread, from `start` to `stop`. A poll that fails is repeated."""
 
-    def __init__(self, aws: Aws, watched: Watched, *, every: float = 0.5) -> None:
+    def __init__(self, aws: Aws, watched: RecordedService, *, every: float = 0.5) -> None:
         self._aws = aws
         self._watched = watched
         self._every = every
@@ -36,14 +42,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._tasks: dict[str, TaskTimeline] = {}
         self._targets: dict[str, list[TargetState]] = {}
-        self._events: dict[str, Event] = {}
-        self._own: list[Event] = []
-        self._deployments: dict[str, Deployment] = {}
+        self._events: dict[str, TimelineEvent] = {}
+        self._own: list[TimelineEvent] = []
+        self._deployments: dict[str, ObservedDeployment] = {}
         self._before: frozenset[str] | None = None
         self.problems: set[str] = set()
 
     def start(self) -> None:
-        self._look()
+        self._poll()
         self._thread.start()
 
     def stop(self) -> None:
@@ -53,9 +59,9 @@ class Recorder:
 
     def note(self, message: str) -> None:
         """Record an action of the rehearsal on the time axis."""
-        self._own.append(Event(at=time.time(), source="rehearsal", message=message))
+        self._own.append(TimelineEvent(at=time.time(), source="rehearsal", message=message))
 
-    def events(self, *, since: float) -> tuple[Event, ...]:
+    def events(self, *, since: float) -> tuple[TimelineEvent, ...]:
         events = [event for event in (*self._events.values(), *self._own) if event.at >= since]
         return tuple(sorted(events, key=lambda event: event.at))
 
@@ -81,25 +87,25 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._over.wait(self._every):
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for look in (
-            self._look_at_deployments,
-            self._look_at_events,
-            self._look_at_tasks,
-            self._look_at_targets,
+            self._poll_deployments,
+            self._poll_events,
+            self._poll_tasks,
+            self._poll_targets,
         ):
             try:
                 look()
             except Exception as error:  # noqa: BLE001  # the next look may do; the report tells
                 self.problems.add(f"{type(error).__name__}: {error}")
 
-    def deployments(self) -> tuple[Deployment, ...]:
+    def deployments(self) -> tuple[ObservedDeployment, ...]:
         """Return the service deployments that began since the first poll, in order."""
         return tuple(sorted(self._deployments.values(), key=lambda each: each.created_at))
 
-    def _look_at_deployments(self) -> None:
+    def _poll_deployments(self) -> None:
         """Parse the raw response: the SDK's model may not know the fields of the native strategies."""
         watched, call = self._watched, self._aws.call_ecs
         listed = call(
@@ -107,7 +113,7 @@ class Recorder:
             {
                 "cluster": watched.cluster,
                 "service": watched.service,
-                "maxResults": _DEPLOYMENTS_LOOKED_AT,
+                "maxResults": _POLLED_DEPLOYMENTS,
             },
         )
         arns = [str(each["serviceDeploymentArn"]) for each in listed.get("serviceDeployments", ())]
@@ -125,14 +131,14 @@ class Recorder:
         known = self._deployments.get(arn)
         return known is not None and known.finished_at is not None
 
-    def _look_at_events(self) -> None:
+    def _poll_events(self) -> None:
         watched = self._watched
         answer = self._aws.ecs.describe_services(cluster=watched.cluster, services=[watched.service])
         for entry in answer["services"][0].get("events", []):
-            event = Event(at=entry["createdAt"].timestamp(), source="ecs", message=entry["message"])
+            event = TimelineEvent(at=entry["createdAt"].timestamp(), source="ecs", message=entry["message"])
             self._events.setdefault(entry["id"], event)
 
-    def _look_at_tasks(self) -> None:
+    def _poll_tasks(self) -> None:
         watched, ecs = self._watched, self._aws.ecs
         running = ecs.list_tasks(
             cluster=watched.cluster, serviceName=watched.service, desiredStatus="RUNNING"
@@ -140,19 +146,21 @@ class Recorder:
         stopped = ecs.list_tasks(
             cluster=watched.cluster, serviceName=watched.service, desiredStatus="STOPPED"
         )
-        unfinished = [arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._is_over(arn)]
-        for first in range(0, len(unfinished), _TASKS_A_CALL):
+        unfinished = [
+            arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._has_stopped(arn)
+        ]
+        for first in range(0, len(unfinished), _TASKS_PER_CALL):
             answer = ecs.describe_tasks(
-                cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_A_CALL]
+                cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_PER_CALL]
             )
             for task in answer["tasks"]:
                 self._tasks[task["taskArn"]] = timeline_of(task)
 
-    def _is_over(self, arn: str) -> bool:
+    def _has_stopped(self, arn: str) -> bool:
         known = self._tasks.get(arn)
         return known is not None and known.stopped_at is not None
 
-    def _look_at_targets(self) -> None:
+    def _poll_targets(self) -> None:
         now = time.time()
         seen: dict[str, TargetState] = {}
         for group in self._watched.target_group_arns:
@@ -163,15 +171,17 @@ class Recorder:
                     at=now, state=health["State"], reason=health.get("Reason", "")
                 )
         for ip in {*seen, *self._targets}:
-            self._saw(ip, seen.get(ip, TargetState(at=now, state="")))
+            self._record_state(ip, seen.get(ip, TargetState(at=now, state="")))
 
-    def _saw(self, ip: str, state: TargetState) -> None:
+    def _record_state(self, ip: str, state: TargetState) -> None:
         states = self._targets.setdefault(ip, [])
         if not states or (states[-1].state, states[-1].reason) != (state.state, state.reason):
             states.append(state)
 
 
-def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
+def deployment_of(
+    described: Mapping[str, Any], known: ObservedDeployment | None, *, now: float
+) -> ObservedDeployment:
     """Return a service deployment from DescribeServiceDeployments, with the stages already seen of it.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
@@ -185,8 +195,8 @@ def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now
     if last is None or (last.name, last.production) != (name, share):
         # Polls lag: the first stage began with the deployment, and the last ended with it.
         at = created if last is None else float(finished) if finished else now
-        stages = (*stages, Stage(name=name, at=at, production=share))
-    return Deployment(
+        stages = (*stages, ObservedStage(name=name, at=at, production=share))
+    return ObservedDeployment(
         arn=described["serviceDeploymentArn"],
         status=status,
         created_at=created,

@@ -10,15 +10,15 @@ from typing import Any
 
 from mclass_tf.rehearsal.result import COMPARED, PHASES, Exposure, Latency, Promotion, Rehearsal
 from mclass_tf.rehearsal.tally import histogram, latency_of
-from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
+from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, RehearsalVerdict
 
-_MOST_FAILED_SHOWN = 200
+_MAX_FAILED_SHOWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RehearsalRun:
     rehearsal: Rehearsal
-    verdict: Verdict
+    verdict: RehearsalVerdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Report:
     target: str
     scenario: str
     promise: str
-    runs: tuple[Run, ...]
+    runs: tuple[RehearsalRun, ...]
     source: str = ""
     strategy: str = ""
 
@@ -61,7 +61,7 @@ class Report:
         return dict(counted.most_common())
 
     @property
-    def shown(self) -> Run:
+    def shown(self) -> RehearsalRun:
         """The run to show in full: the first that did not pass, else the last."""
         return next((run for run in self.runs if not run.verdict.passed), self.runs[-1])
 
@@ -123,11 +123,11 @@ def document(report: Report) -> dict[str, Any]:
         "latency": {name: _latency(report.latency(name)) for name in COMPARED},
         "p99_ratio": report.p99_ratio(),
         "runs": [_run(run) for run in report.runs],
-        **_in_full(shown),
+        **_full_run(shown),
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: RehearsalRun) -> dict[str, Any]:
     """The short form of a run."""
     load = run.rehearsal.load
     latencies = {
@@ -146,7 +146,7 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _in_full(run: Run) -> dict[str, Any]:
+def _full_run(run: RehearsalRun) -> dict[str, Any]:
     rehearsal = run.rehearsal
     load, release = rehearsal.load, rehearsal.release
     return {
@@ -162,8 +162,8 @@ def _in_full(run: Run) -> dict[str, Any]:
         "events": [_times(asdict(event)) for event in rehearsal.events],
         "incidents": [_times(asdict(incident)) for incident in rehearsal.incidents],
         "tasks": [_times(asdict(task)) for task in rehearsal.tasks],
-        "failed_requests": [_times(asdict(request)) for request in load.failed[:_MOST_FAILED_SHOWN]],
-        "failed_requests_left_out": load.failures - len(load.failed[:_MOST_FAILED_SHOWN]),
+        "failed_requests": [_times(asdict(request)) for request in load.failed[:_MAX_FAILED_SHOWN]],
+        "failed_requests_left_out": load.failures - len(load.failed[:_MAX_FAILED_SHOWN]),
         "sender": asdict(load.sender),
         "notes": list(rehearsal.notes),
     }

@@ -27,7 +27,7 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class LoadPhase:
     """The requests of one phase. A request counts as sent in the phase of its due time, as failed in the phase of its end.
 
     `latency` is that of the steady short requests. `long_latency` is the time that long requests took beyond the requested one.
@@ -84,7 +84,7 @@ class FailedRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sender:
+class SenderQuality:
     """The quality of the sending. `is_behind`: latencies and timeouts may be the sender's own fault; `why` states the reason."""
 
     late: int
@@ -97,16 +97,16 @@ class Sender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class LoadResult:
     """All results of the load process. `failed` holds the first failures, and `left_out` counts the others."""
 
     started_at: float
     ended_at: float
-    phases: tuple[Phase, ...]
+    phases: tuple[LoadPhase, ...]
     samples: tuple[Sample, ...]
     failed: tuple[FailedRequest, ...]
     left_out: int
-    sender: Sender
+    sender: SenderQuality
     connections_new: int = 0
     connections_reused: int = 0
 
@@ -126,7 +126,7 @@ class Load:
                 counts[kind] = counts.get(kind, 0) + count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
-    def phase(self, name: str) -> Phase | None:
+    def phase(self, name: str) -> LoadPhase | None:
         return next((phase for phase in self.phases if phase.name == name), None)
 
 
@@ -172,7 +172,7 @@ class TaskTimeline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class TimelineEvent:
     """An event on the time axis. `source`: "ecs" for a service event, "rehearsal" for an action of the rehearsal."""
 
     at: float
@@ -194,7 +194,7 @@ class BalancerFailure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """The settings in force. Those of AWS are in AWS's units (seconds). None means unknown."""
 
     speed: float
@@ -215,7 +215,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
+class ReleaseResult:
     """The result of the release under traffic. `outcome`: "released", "unchanged", "failed". `exit_code` is that of `release`.
 
     `asked_at` is when the command began, `started_at` when it called UpdateService. `verified` is whether every check of the
@@ -236,7 +236,7 @@ class Release:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class ObservedStage:
     """A stage that a service deployment reached, by ECS's name. `production` is the new version's traffic in per cent, or None."""
 
     name: str
@@ -245,14 +245,14 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
+class ObservedDeployment:
     """A service deployment that began during the rehearsal. `finished_at` is None if it had not finished by the end."""
 
     arn: str
     status: str
     created_at: float
     finished_at: float | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[ObservedStage, ...] = ()
 
     def spans(self, *, until: float) -> tuple[StageSpan, ...]:
         """Return the time spans of its stages. A stage in which the share grew in steps is one span."""
@@ -311,7 +311,7 @@ class Exposure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Killed:
+class KilledCommand:
     """A release or promotion whose command was killed at `step`, and the result of `release --resume`.
 
     `exit_code`, `outcome` and `cause` are those that `release --resume` reported. `serves_what_it_says`, `record_is_true` and
@@ -348,21 +348,21 @@ class Rehearsal:
     scenario: str
     started_at: float
     ended_at: float
-    load: Load
-    settings: Settings
-    release: Release | None
+    load: LoadResult
+    settings: ServiceSettings
+    release: ReleaseResult | None
     tasks: tuple[TaskTimeline, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[TimelineEvent, ...] = ()
     balancer_failures: tuple[BalancerFailure, ...] = ()
     incidents: tuple[Incident, ...] = ()
     strategy: str = ""
-    deployments: tuple[Deployment, ...] = ()
+    deployments: tuple[ObservedDeployment, ...] = ()
     promotion: Promotion | None = None
     exposure: Exposure | None = None
-    killed: Killed | None = None
+    killed: KilledCommand | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[ObservedStage, ...]:
         """Return the stages of all its deployments, in order."""
         return tuple(stage for deployment in self.deployments for stage in deployment.stages)

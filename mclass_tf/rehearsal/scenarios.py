@@ -11,24 +11,24 @@ from mclass_tf.environment import ReleaseSettings
 from mclass_tf.rehearsal import causes
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
-from mclass_tf.rehearsal.plan import LoadPlan, Probe
-from mclass_tf.rehearsal.result import Incident, Settings
+from mclass_tf.rehearsal.plan import BurstProbe, LoadPlan
+from mclass_tf.rehearsal.result import Incident, ServiceSettings
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, NONE, SOME, Expected
 
 # Real time that a task needs to start its process and listen on a busy machine.
 _START_SECONDS = 2.0
 _STEADY_SECONDS = 120.0
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 Wait = Callable[[float, Callable[[], bool]], None]
 """Lets the load run for some seconds, or until a condition holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ScenarioFacts:
     """The facts that scale a scenario: the environment's settings and its task's memory."""
 
-    settings: Settings
+    settings: ServiceSettings
     memory_mib: int
 
     def real(self, seconds: float) -> float:
@@ -45,12 +45,12 @@ class Variables:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class ScenarioContext:
     """The handles of a scenario. `digest` is the new version's; `incident` records an action on a task."""
 
     fixture: ServiceFixture
     instrument: Instrument
-    facts: Facts
+    facts: ScenarioFacts
     digest: str
     wait: Wait
     note: Callable[[str], None]
@@ -77,7 +77,7 @@ class Scenario(Protocol):
 
     def expected(self) -> Expected: ...
 
-    def variables(self, facts: Facts) -> Variables: ...
+    def variables(self, facts: ScenarioFacts) -> Variables: ...
 
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
         """Return the release settings of the scenario, from the environment's."""
@@ -85,21 +85,21 @@ class Scenario(Protocol):
     def prepare(self, fixture: ServiceFixture) -> None:
         """Create what must exist before the new version is released."""
 
-    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:
+    def load(self, plan: LoadPlan, facts: ScenarioFacts) -> LoadPlan:
         """Return the load of the scenario, from the requested one."""
 
     def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:
         """Act just before the rollout of the old version. Return extra arguments of UpdateService."""
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         """Act just before the rollout of the new version. Return extra arguments of UpdateService."""
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         """Act under traffic, in a scenario without a release."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
+class BaseScenario:
     """The defaults of most scenarios: a release under the requested load, without interference."""
 
     name: str
@@ -116,24 +116,24 @@ class Base:
     def prepare(self, fixture: ServiceFixture) -> None:
         """No preparation by default."""
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002  # for those that need it
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002  # for those that need it
         return Variables()
 
-    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+    def load(self, plan: LoadPlan, facts: ScenarioFacts) -> LoadPlan:  # noqa: ARG002
         return plan
 
     def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:  # noqa: ARG002
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         """No action by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain(Base):
+class PlainRelease(BaseScenario):
     """A plain release: no request may fail."""
 
     name: str = ""
@@ -146,48 +146,48 @@ _OLD_SERVES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadVersion(Base):
+class BadVersion(BaseScenario):
     """A new version that cannot serve: the circuit breaker trips, the old version keeps serving, no request fails.
 
     `causes` are alternatives, one of which the message of `release` must contain: a failure must name its cause.
     """
 
     causes: tuple[str, ...]
-    make: Callable[[Facts], Mapping[str, str]]
+    make: Callable[[ScenarioFacts], Mapping[str, str]]
     promise: str = _OLD_SERVES
 
     def expected(self) -> Expected:
         return Expected(release="failed", failed_requests=NONE, causes=self.causes)
 
-    def variables(self, facts: Facts) -> Variables:
+    def variables(self, facts: ScenarioFacts) -> Variables:
         return Variables(new=self.make(facts))
 
 
-def crash(_: Facts) -> Mapping[str, str]:
+def crash(_: ScenarioFacts) -> Mapping[str, str]:
     return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}
 
 
-def sick(_: Facts) -> Mapping[str, str]:
+def unhealthy(_: ScenarioFacts) -> Mapping[str, str]:
     return {"MCLASS_FAULT_UNHEALTHY_AFTER_SECONDS": "0"}
 
 
-def crash_later(facts: Facts) -> Mapping[str, str]:
+def crash_later(facts: ScenarioFacts) -> Mapping[str, str]:
     """Crash after the container's own health check, every ten seconds by default, has passed twice."""
     return {"MCLASS_FAULT_CRASH_AFTER_SECONDS": f"{max(facts.real(25), 0.5):.2f}"}
 
 
-def leak(facts: Facts) -> Mapping[str, str]:
+def leak(facts: ScenarioFacts) -> Mapping[str, str]:
     """Exhaust the memory before the next health check of the load balancer."""
     seconds = max(facts.real(10), 0.2)
     return {"MCLASS_FAULT_LEAK_MIB_PER_SECOND": f"{min(facts.memory_mib / seconds, 2048):.0f}"}
 
 
-def slow(facts: Facts) -> Mapping[str, str]:
+def slow_start(facts: ScenarioFacts) -> Mapping[str, str]:
     seconds = facts.real(2 * facts.settings.grace_period) + _START_SECONDS
     return {"MCLASS_FAULT_SLOW_START_SECONDS": f"{seconds:.0f}"}
 
 
-def _sound(_: Facts) -> Mapping[str, str]:
+def _healthy(_: ScenarioFacts) -> Mapping[str, str]:
     return {}
 
 
@@ -202,7 +202,7 @@ class BriefVersion(BadVersion):
 
     interval: int = 120
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note(f"the load balancer checks targets every {self.interval} s")
         stage.fixture.set_health_check_interval(self.interval)
         return {}
@@ -214,14 +214,14 @@ class ImageMissing(BadVersion):
 
     name: str = "image-missing"
     causes: tuple[str, ...] = ("CannotPullContainerError", "pull")
-    make: Callable[[Facts], Mapping[str, str]] = _sound
+    make: Callable[[ScenarioFacts], Mapping[str, str]] = _healthy
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the image of the new version is deleted from the repository")
         stage.fixture.delete_image(stage.digest)
         return {}
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         # An image of its own, because later runs need the other one.
         return Variables(new={"MCLASS_LOG_LEVEL": "WARNING"})
 
@@ -232,9 +232,9 @@ class NoPullPermission(BadVersion):
 
     name: str = "no-pull-permission"
     causes: tuple[str, ...] = ("CannotPullContainerError", "ResourceInitializationError", "not authorized")
-    make: Callable[[Facts], Mapping[str, str]] = _sound
+    make: Callable[[ScenarioFacts], Mapping[str, str]] = _healthy
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the execution role loses its right to pull images")
         stage.fixture.forbid_pull()
         return {}
@@ -246,12 +246,12 @@ class SecurityGroupClosed(BadVersion):
 
     name: str = "security-group-closed"
     causes: tuple[str, ...] = ("health check", "security group")
-    make: Callable[[Facts], Mapping[str, str]] = _sound
+    make: Callable[[ScenarioFacts], Mapping[str, str]] = _healthy
 
     def expected(self) -> Expected:
         return replace(super().expected(), finding=causes.SECURITY_GROUP)
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the new tasks get a security group that lets nothing in")
         network = stage.fixture.keep_network()
         group = stage.fixture.closed_security_group()
@@ -263,7 +263,7 @@ class SecurityGroupClosed(BadVersion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskKilled(Base):
+class TaskKilled(BaseScenario):
     """One task is killed under traffic, as by `kill -9`. Only its requests in flight are lost, and it is replaced."""
 
     name: str = "task-killed"
@@ -275,16 +275,16 @@ class TaskKilled(Base):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=IN_FLIGHT, replaced=True)
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         at = time.time()
         killed = stage.instrument.kill_task(stage.fixture.service.running_tasks())
         stage.incident(Incident(at=at, kind="killed", task=_id(killed)))
         stage.note(f"the process of task {_id(killed)} is killed")
-        _until_steady(stage)
+        _wait_until_steady(stage)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskStopped(Base):
+class TaskStopped(BaseScenario):
     """One task gets SIGTERM before the load balancer deregisters it, as with StopTask and Fargate Spot.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html
@@ -299,18 +299,18 @@ class TaskStopped(Base):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=NONE, replaced=True)
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         _stop(stage, stage.fixture.service.running_tasks()[0])
-        _until_steady(stage)
+        _wait_until_steady(stage)
 
 
-def _stop(stage: Stage, arn: str) -> None:
+def _stop(stage: ScenarioContext, arn: str) -> None:
     stage.incident(Incident(at=time.time(), kind="stopped", task=_id(arn)))
     stage.note(f"StopTask: task {_id(arn)} gets SIGTERM")
     stage.fixture.stop_task(arn, reason="Rehearsal: as a Spot interruption does")
 
 
-def _until_steady(stage: Stage) -> None:
+def _wait_until_steady(stage: ScenarioContext) -> None:
     """Wait until the service is steady again, after it has noticed the loss."""
     stage.wait(stage.facts.real(stage.facts.settings.health_check_interval) + _START_SECONDS, lambda: False)
     stage.wait(_STEADY_SECONDS, stage.fixture.service.is_steady)
@@ -330,12 +330,12 @@ class WithoutLameDuck(TaskStopped):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=SOME, finding=causes.LAME_DUCK)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(old={"MCLASS_FAULT_EXIT_ON_SIGTERM": "true"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutKeepAlive(Base):
+class WithoutKeepAlive(BaseScenario):
     """The service closes idle connections earlier than the load balancer does.
 
     Bursts over many connections, spaced exactly by the service's idle timeout, meet connections that are closing.
@@ -350,21 +350,21 @@ class WithoutKeepAlive(Base):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=SOME, finding=causes.KEEP_ALIVE)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(old={"MCLASS_FAULT_KEEP_ALIVE_SECONDS": str(self.seconds)})
 
-    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+    def load(self, plan: LoadPlan, facts: ScenarioFacts) -> LoadPlan:  # noqa: ARG002
         offsets = (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02)
-        probe = Probe(connections=64, intervals=tuple(self.seconds + offset for offset in offsets))
+        probe = BurstProbe(connections=64, intervals=tuple(self.seconds + offset for offset in offsets))
         # Few steady requests, since many would keep every connection busy.
         return replace(plan, probe=probe, rate=min(plan.rate, 20.0))
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         stage.wait(self.lasts, lambda: False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutDeregistrationDelay(Base):
+class WithoutDeregistrationDelay(BaseScenario):
     """The load balancer does not let the old tasks finish: long requests are cut off."""
 
     name: str = causes.DEREGISTRATION_DELAY
@@ -373,17 +373,17 @@ class WithoutDeregistrationDelay(Base):
     def expected(self) -> Expected:
         return Expected(failed_requests=SOME, finding=causes.DEREGISTRATION_DELAY)
 
-    def load(self, plan: LoadPlan, facts: Facts) -> LoadPlan:  # noqa: ARG002
+    def load(self, plan: LoadPlan, facts: ScenarioFacts) -> LoadPlan:  # noqa: ARG002
         return replace(plan, long_share=max(plan.long_share, 0.05))
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the deregistration delay is set to 0")
         stage.fixture.set_deregistration_delay(0)
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutMinimumPercent(Base):
+class WithoutMinimumPercent(BaseScenario):
     """The deployment may stop all old tasks before a new one serves, and may not exceed the desired count."""
 
     name: str = causes.MINIMUM_PERCENT
@@ -392,7 +392,7 @@ class WithoutMinimumPercent(Base):
     def expected(self) -> Expected:
         return Expected(failed_requests=SOME, finding=causes.MINIMUM_PERCENT)
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the minimum healthy percent is set to 0, the maximum to 100")
         before = stage.fixture.keep_deployment_configuration()
         # ECS refuses zone rebalancing with a maximum of 100.
@@ -403,7 +403,7 @@ class WithoutMinimumPercent(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlowStarterInterrupted(Base):
+class SlowStarterInterrupted(BaseScenario):
     """A service that starts slowly loses one task and later the other, as with Fargate Spot.
 
     The grace period protects each replacement while it starts, so one task always serves.
@@ -418,7 +418,7 @@ class SlowStarterInterrupted(Base):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=NONE, replaced=True)
 
-    def variables(self, facts: Facts) -> Variables:
+    def variables(self, facts: ScenarioFacts) -> Variables:
         return Variables(old={"MCLASS_FAULT_SLOW_START_SECONDS": f"{facts.real(self.starts):.2f}"})
 
     def before_old(self, fixture: ServiceFixture) -> Mapping[str, Any]:
@@ -426,11 +426,11 @@ class SlowStarterInterrupted(Base):
         fixture.keep_grace_period()
         return {"healthCheckGracePeriodSeconds": 300}
 
-    def grace_period(self, settings: Settings) -> int:
+    def grace_period(self, settings: ServiceSettings) -> int:
         """Return the grace period during the losses: the environment's own."""
         return settings.grace_period
 
-    def happen(self, stage: Stage) -> None:
+    def happen(self, stage: ScenarioContext) -> None:
         settings = stage.facts.settings
         grace = self.grace_period(settings)
         stage.note(f"the grace period is set to {grace} s")
@@ -453,5 +453,5 @@ class WithoutGracePeriod(SlowStarterInterrupted):
     def expected(self) -> Expected:
         return Expected(release="", failed_requests=SOME, finding=causes.GRACE_PERIOD)
 
-    def grace_period(self, settings: Settings) -> int:  # noqa: ARG002
+    def grace_period(self, settings: ServiceSettings) -> int:  # noqa: ARG002
         return 0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.rehearsal.result import Settings
+from mclass_tf.rehearsal.result import ServiceSettings
 
-DELAY = "deregistration_delay.timeout_seconds"
+DEREGISTRATION_DELAY = "deregistration_delay.timeout_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class ServiceReader:
             for target in answer["TargetHealthDescriptions"]
         )
 
-    def settings(self, *, speed: float, service_variables: Mapping[str, str]) -> Settings:
+    def settings(self, *, speed: float, service_variables: Mapping[str, str]) -> ServiceSettings:
         """Return the settings in force. `service_variables` are the image's; those of the task definition override them."""
         service, elbv2 = self.describe(), self.aws.elbv2
         group_arn = self.names.target_group_arns[0]
@@ -117,14 +117,14 @@ class ServiceReader:
         own = {each["name"]: each["value"] for each in container.get("environment", ())}
         variables = {**service_variables, **own}
         deployment = service["deploymentConfiguration"]
-        return Settings(
+        return ServiceSettings(
             speed=speed,
             desired_count=service["desiredCount"],
             minimum_healthy_percent=deployment["minimumHealthyPercent"],
             maximum_percent=deployment["maximumPercent"],
             circuit_breaker=bool(deployment.get("deploymentCircuitBreaker", {}).get("rollback")),
             grace_period=service.get("healthCheckGracePeriodSeconds", 0),
-            deregistration_delay=int(_value(delays, DELAY)),
+            deregistration_delay=int(_value(delays, DEREGISTRATION_DELAY)),
             idle_timeout=int(_value(attributes, "idle_timeout.timeout_seconds")),
             health_check_interval=group["HealthCheckIntervalSeconds"],
             healthy_threshold=group["HealthyThresholdCount"],

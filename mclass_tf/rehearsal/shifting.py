@@ -8,7 +8,7 @@ from typing import Any
 
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.rehearsal.fixture import ServiceFixture
-from mclass_tf.rehearsal.scenarios import Base, Facts, Stage, Variables
+from mclass_tf.rehearsal.scenarios import BaseScenario, ScenarioContext, ScenarioFacts, Variables
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected
 
 # Spread evenly over the requests of a task. The first ones succeed, so the smoke test passes.
@@ -17,7 +17,7 @@ _ALARM = "mclass-rehearsal"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadSmoke(Base):
+class BadSmoke(BaseScenario):
     """A healthy new version that answers all requests but health checks with 500. The smoke test detects it."""
 
     name: str = "bad-smoke"
@@ -27,7 +27,7 @@ class BadSmoke(Base):
     def expected(self) -> Expected:
         return Expected(release="failed", failed_requests=NONE, causes=("smoke test",), met_by=NOBODY)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(new={"MCLASS_FAULT_ERROR_RATE": "1"})
 
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
@@ -36,7 +36,7 @@ class BadSmoke(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadUnderTraffic(Base):
+class BadUnderTraffic(BaseScenario):
     """A new version that passes its smoke test but answers a fifth of its requests with 500. The analysis detects it."""
 
     name: str = "bad-under-traffic"
@@ -49,7 +49,7 @@ class BadUnderTraffic(Base):
     def expected(self) -> Expected:
         return Expected(release="failed", failed_requests=NEW_VERSION, causes=("worse",), met_by=BOUNDED)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(new={"MCLASS_FAULT_ERROR_RATE": _ERROR_RATE})
 
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
@@ -81,13 +81,13 @@ class BadAlarm(BadUnderTraffic):
         fixture.make_error_alarm(_ALARM)
         fixture.keep_deployment_configuration()
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note(f"ECS heeds the alarm {_ALARM}: a target answers with 5xx")
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandKilled(Base):
+class CommandKilled(BaseScenario):
     """The command of a release or promotion is killed at a step. ECS continues or pauses, and `--resume` completes the attempt."""
 
     name: str = "killed"

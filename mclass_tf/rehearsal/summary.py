@@ -7,16 +7,16 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Killed, Promotion, Rehearsal
+from mclass_tf.rehearsal.report import RehearsalRun, Report
+from mclass_tf.rehearsal.result import COMPARED, Exposure, KilledCommand, Promotion, Rehearsal, TimelineEvent
 from mclass_tf.rehearsal.verdict import PASSED
 from mclass_tf.strategy import ROLLING
 from mclass_tf.terminal import inline
 
 # A narrower summary has no room for the text of events.
-_NARROWEST: Final = 40
+_MIN_WIDTH: Final = 40
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_MOST_EVENTS: Final = 12
+_MAX_EVENTS: Final = 12
 _COLUMNS: Final = ("p50", "p90", "p99", "p99.9", "max")
 # Report a 99th percentile that exceeds this multiple of the earlier one.
 _MUCH_SLOWER: Final = 2.0
@@ -24,7 +24,7 @@ _MUCH_SLOWER: Final = 2.0
 
 def render(report: Report, *, width: int = 100) -> str:
     """Return the summary. Lines are at most `width` wide unless a word is longer."""
-    width = max(width, _NARROWEST)
+    width = max(width, _MIN_WIDTH)
     parts = (
         _head(report, width),
         _requests(report, width),
@@ -111,19 +111,19 @@ def _runs(report: Report) -> Iterator[str]:
         yield f"run {count}: {run.verdict.outcome}, {number(load.failures)} of {number(load.sent)} failed"
 
 
-def _findings(run: Run, width: int) -> Iterator[str]:
+def _findings(run: RehearsalRun, width: int) -> Iterator[str]:
     for finding in run.verdict.findings:
         yield from _wrapped(brief(finding.text), width, indent="  ", first="")
         if finding.advice:
             yield from _wrapped(finding.advice, width, indent="       ", first="  fix: ")
 
 
-def _promotion(run: Run, width: int) -> Iterator[str]:
+def _promotion(run: RehearsalRun, width: int) -> Iterator[str]:
     """The duration of the promotion and of its stages, and the exposure to a version that was rolled back."""
     rehearsal = run.rehearsal
     sentences = [
         *([promotion_text(rehearsal.promotion)] if rehearsal.promotion else []),
-        *stages_told(rehearsal),
+        *stage_lines(rehearsal),
         *([exposure_text(rehearsal.exposure)] if rehearsal.exposure else []),
         *([killed_text(rehearsal.killed)] if rehearsal.killed else []),
     ]
@@ -138,7 +138,7 @@ def promotion_text(promotion: Promotion) -> str:
     )
 
 
-def stages_told(rehearsal: Rehearsal) -> Iterator[str]:
+def stage_lines(rehearsal: Rehearsal) -> Iterator[str]:
     for deployment in rehearsal.deployments:
         spans = deployment.spans(until=rehearsal.ended_at)
         yield "stages: " + ", ".join(f"{span.words} {span.end - span.start:.1f} s" for span in spans)
@@ -157,7 +157,7 @@ def exposure_text(exposure: Exposure) -> str:
     )
 
 
-def killed_text(killed: Killed) -> str:
+def killed_text(killed: KilledCommand) -> str:
     """Return a sentence on the result of a command that was killed."""
     cause = f" ({brief(killed.cause)})" if killed.cause else ""
     return (
@@ -166,16 +166,16 @@ def killed_text(killed: Killed) -> str:
     )
 
 
-def _release(run: Run, width: int) -> Iterator[str]:
+def _release(run: RehearsalRun, width: int) -> Iterator[str]:
     release = run.rehearsal.release
     if release is not None:
         yield from _wrapped(_run_summary(run), width, indent="  ", first="")
     events = run.rehearsal.events
-    for event in events[-_MOST_EVENTS:]:
+    for event in events[-_MAX_EVENTS:]:
         yield from _event(event, run, width)
 
 
-def _run_summary(run: Run) -> str:
+def _run_summary(run: RehearsalRun) -> str:
     release = run.rehearsal.release
     assert release is not None  # noqa: S101  # the caller looked
     seconds = release.ended_at - release.started_at
@@ -185,12 +185,12 @@ def _run_summary(run: Run) -> str:
     return f"{release.new_version} replaced {release.old_version} in {seconds:.0f} s"
 
 
-def _event(event: Event, run: Run, width: int) -> Iterator[str]:
+def _event(event: TimelineEvent, run: RehearsalRun, width: int) -> Iterator[str]:
     since = event.at - run.rehearsal.load.started_at
     yield from _wrapped(event.message, width, indent=" " * 11, first=f"  {since:6.1f} s ")
 
 
-def _doubts(run: Run, width: int) -> Iterator[str]:
+def _doubts(run: RehearsalRun, width: int) -> Iterator[str]:
     sender = run.rehearsal.load.sender
     if sender.is_behind:
         yield from _wrapped(f"the sender was behind: {sender.why}", width, indent="  ", first="")

@@ -10,13 +10,13 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from mclass_tf.rehearsal.result import COMPARED, FailedRequest, Latency, Phase, Sample, Sender
+from mclass_tf.rehearsal.result import COMPARED, FailedRequest, Latency, LoadPhase, Sample, SenderQuality
 
 LONGEST_US = 600 * 1_000_000
 _DIGITS = 3
 KEPT_FAILURES = 5000
 # Bounds the memory if a service reports a new version with every answer.
-_MOST_VERSIONS = 20
+_MAX_VERSIONS = 20
 LATE_SECONDS = 0.1
 _LATE_SHARE = 0.05
 _SLOW_SHARE = 0.98
@@ -53,7 +53,7 @@ def _ms(microseconds: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RequestOutcome:
     """The outcome of one request. `kind` "" is a good answer. `due`, `begun` and `ended` are seconds of one clock."""
 
     part: str
@@ -137,7 +137,7 @@ class Tally:
             self._lateness.record_value(_bounded(late))
             phase.late += late > LATE_SECONDS
 
-    def ended(self, outcome: Outcome) -> FailedRequest | None:
+    def ended(self, outcome: RequestOutcome) -> FailedRequest | None:
         """Count an outcome. Return the failed request if it must be reported individually."""
         self._connections[outcome.connection] += 1
         self._measure(outcome)
@@ -162,7 +162,7 @@ class Tally:
             version=outcome.version,
         )
 
-    def _measure(self, outcome: Outcome) -> None:
+    def _measure(self, outcome: RequestOutcome) -> None:
         second = self._seconds[int(outcome.due - self._started)]
         second.pending -= 1
         second.failed += bool(outcome.kind)
@@ -182,7 +182,7 @@ class Tally:
             second.latencies.append(taken * 1000)
 
     def _known(self, version: str) -> str:
-        if len(self._versions) < _MOST_VERSIONS:
+        if len(self._versions) < _MAX_VERSIONS:
             self._versions.add(version)
         return version if version in self._versions else "others"
 
@@ -211,11 +211,11 @@ class Tally:
             failed_versions=dict(second.failed_versions),
         )
 
-    def phases(self, *, now: float) -> Iterator[Phase]:
+    def phases(self, *, now: float) -> Iterator[LoadPhase]:
         """Yield the phases. The last one ends now."""
         ends = [*(phase.started for phase in self._phases[1:]), now]
         for phase, end in zip(self._phases, ends, strict=True):
-            yield Phase(
+            yield LoadPhase(
                 name=phase.name,
                 started_at=self._wall + phase.started,
                 ended_at=self._wall + end,
@@ -229,12 +229,12 @@ class Tally:
                 histogram=phase.latency.encode().decode("ascii"),
             )
 
-    def sender(self, *, rate: float, now: float) -> Sender:
+    def sender(self, *, rate: float, now: float) -> SenderQuality:
         """Judge the quality of the sending."""
         steady = sum(phase.steady for phase in self._phases)
         seconds = max(now - self._started, 1e-9)
         why = self._behind(achieved=steady / seconds, rate=rate)
-        return Sender(
+        return SenderQuality(
             late=sum(phase.late for phase in self._phases),
             worst_ms=_ms(self._lateness.get_max_value()),
             p99_ms=_ms(self._lateness.get_value_at_percentile(99)),

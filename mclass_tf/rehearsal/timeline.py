@@ -11,7 +11,7 @@ from functools import cached_property
 
 from mclass_tf.rehearsal import chart
 from mclass_tf.rehearsal.chart import HEIGHT, WIDTH, Axis, LogScale
-from mclass_tf.rehearsal.result import Event, Rehearsal, Sample, StageSpan, TaskTimeline
+from mclass_tf.rehearsal.result import Rehearsal, Sample, StageSpan, TaskTimeline, TimelineEvent
 from mclass_tf.rehearsal.summary import milliseconds, number
 
 _MOST_POINTS, _MOST_ROWS, _MOST_BARS = 400, 40, 400
@@ -24,7 +24,7 @@ _STATES = {"healthy": "serving", "unhealthy": "unhealthy", "draining": "draining
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class AnsweringVersion:
     """A version that answered. `area` is the path of its share of the answers, `kind` its CSS class."""
 
     name: str
@@ -55,7 +55,7 @@ class Targets:
 class Mark:
     """An event on the axis, with its `number` in the table of events. `text` is "" if another mark is near."""
 
-    event: Event
+    event: TimelineEvent
     number: int
     text: str
 
@@ -134,7 +134,7 @@ class Timeline:
         return f"Latency over time. {'; '.join(sentences)}."
 
     @cached_property
-    def versions(self) -> list[Version]:
+    def versions(self) -> list[AnsweringVersion]:
         """Return the versions that answered, stacked with the old one first."""
         answered = {version for sample in self.rehearsal.load.samples for version in sample.versions}
         release = self.rehearsal.release
@@ -144,7 +144,9 @@ class Timeline:
         floor = [0.0] * len(self.samples)
         tops = itertools.accumulate(shares, lambda low, own: [a + b for a, b in zip(low, own, strict=True)])
         return [
-            Version(name=name, kind=self._kind(name), area=chart.area(self._stairs(top), self._stairs(base)))
+            AnsweringVersion(
+                name=name, kind=self._kind(name), area=chart.area(self._stairs(top), self._stairs(base))
+            )
             for name, (base, top) in zip(names, itertools.pairwise([floor, *tops]), strict=True)
         ]
 

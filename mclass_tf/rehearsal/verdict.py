@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mclass_tf.rehearsal.causes import KILLED, attribute
-from mclass_tf.rehearsal.diagnosis import Finding, diagnose
+from mclass_tf.rehearsal.diagnosis import Diagnosis, diagnose
 from mclass_tf.rehearsal.result import COMPARED, Exposure, Rehearsal
 
 PASSED = "passed"
@@ -23,7 +23,7 @@ NOBODY = "nobody"
 BOUNDED = "bounded"
 
 # A phase with fewer requests proves little.
-_FEWEST = 20
+_MIN_REQUESTS = 20
 # Kinds of failure that a slow sender may have caused itself.
 _SENDERS_OWN = frozenset(["timeout", "not_sent"])
 
@@ -47,7 +47,7 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RehearsalVerdict:
     """`outcome` is PASSED, FAILED or INCONCLUSIVE. `reasons` explain why it did not pass.
 
     `killed` separately counts the failed requests on a task that died.
@@ -55,7 +55,7 @@ class Verdict:
 
     outcome: str
     reasons: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnosis, ...]
     killed: int
 
     @property
@@ -63,7 +63,7 @@ class Verdict:
         return self.outcome == PASSED
 
 
-def judge(rehearsal: Rehearsal, expected: Expected) -> Verdict:
+def judge(rehearsal: Rehearsal, expected: Expected) -> RehearsalVerdict:
     """Return the verdict."""
     findings = diagnose(rehearsal)
     killed = attribute(rehearsal).count(KILLED)
@@ -75,11 +75,11 @@ def judge(rehearsal: Rehearsal, expected: Expected) -> Verdict:
         outcome, reasons = INCONCLUSIVE, doubts
     else:
         outcome, reasons = PASSED, ()
-    return Verdict(outcome=outcome, reasons=reasons, findings=findings, killed=killed)
+    return RehearsalVerdict(outcome=outcome, reasons=reasons, findings=findings, killed=killed)
 
 
 def _missing(
-    rehearsal: Rehearsal, expected: Expected, *, findings: tuple[Finding, ...], killed: int
+    rehearsal: Rehearsal, expected: Expected, *, findings: tuple[Diagnosis, ...], killed: int
 ) -> Iterator[str]:
     yield from _missing_release(rehearsal, expected)
     failures = rehearsal.load.failures
@@ -88,7 +88,7 @@ def _missing(
     if expected.failed_requests == IN_FLIGHT and failures > killed:
         yield f"{failures - killed} requests failed that were not in flight on the task that died"
     yield from _missing_exposure(rehearsal, expected)
-    yield from _missing_truth(rehearsal)
+    yield from _false_statements(rehearsal)
     if expected.failed_requests == SOME and not failures:
         yield "no request failed: the protection was not missed"
     if expected.finding and (not findings or findings[0].cause != expected.finding):
@@ -109,11 +109,11 @@ def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]
     if expected.met_by == BOUNDED:
         if not exposure.failed:
             yield "no user met an error of the new version: it was not seen under traffic"
-        if exposure.share > _most(exposure):
+        if exposure.share > _max_share(exposure):
             yield f"{exposure.share:.1%} of the requests met the new version, the strategy gives it {exposure.limit:.1%}"
 
 
-def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
+def _false_statements(rehearsal: Rehearsal) -> Iterator[str]:
     """False statements by the command that resumed a killed one."""
     killed = rehearsal.killed
     if killed is None:
@@ -126,7 +126,7 @@ def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
         yield "Terraform's plan is not empty after it"
 
 
-def _most(exposure: Exposure) -> float:
+def _max_share(exposure: Exposure) -> float:
     """Return the largest share explained by chance: the limit, three standard deviations, and one request."""
     if not exposure.sent:
         return 1.0
@@ -140,7 +140,7 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         return
     if release.outcome != expected.release:
         cause = f": {release.cause or release.error}" if release.cause or release.error else ""
-        yield f"the release {_SAID.get(release.outcome, release.outcome)}{cause}"
+        yield f"the release {_OUTCOME_WORDS.get(release.outcome, release.outcome)}{cause}"
     elif expected.causes and not any(
         words.lower() in f"{release.cause} {release.error}".lower() for words in expected.causes
     ):
@@ -151,7 +151,7 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         yield "the old version does not serve any more"
 
 
-_SAID = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing to do"}
+_OUTCOME_WORDS = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing to do"}
 
 
 def _old_serves(rehearsal: Rehearsal) -> bool:
@@ -175,7 +175,7 @@ def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         yield f"the load was not sent as it should have been: {load.sender.why}; the machine is too busy for this rate"
     for name in COMPARED:
         phase = load.phase(name)
-        if phase is None or phase.sent < _FEWEST:
+        if phase is None or phase.sent < _MIN_REQUESTS:
             yield f"too few requests in the phase {name!r}: {0 if phase is None else phase.sent}"
     release = rehearsal.release
     if expected.release == "released" and release is not None and release.outcome == "released":

@@ -27,7 +27,7 @@ class NotApplicableError(Exception):
     """This environment has nothing to check here. The message says why."""
 
 
-class Probe(Protocol):
+class CheckFunction(Protocol):
     """Inspects the world and yields every comparison. Yielding none is a failure, because nothing was verified."""
 
     def __call__(self, world: World, /) -> Iterator[Comparison]: ...
@@ -40,26 +40,26 @@ class Check:
     name: str
     group: str
     hint: str
-    probe: Probe = field(repr=False)
+    probe: CheckFunction = field(repr=False)
 
 
-class Decorator(Protocol):
+class CheckDecorator(Protocol):
     """Registers a probe as a check under its sentence. The probe itself is unchanged."""
 
-    def __call__(self, sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]: ...
+    def __call__(self, sentence: str, /, *, hint: str) -> Callable[[CheckFunction], CheckFunction]: ...
 
 
-class Registry:
+class CheckRegistry:
     """The checks in order of declaration."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
 
-    def group(self, name: str) -> Decorator:
+    def group(self, name: str) -> CheckDecorator:
         """Return the decorator that adds checks to the group `name`."""
 
-        def check(sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]:
-            def register(probe: Probe) -> Probe:
+        def check(sentence: str, /, *, hint: str) -> Callable[[CheckFunction], CheckFunction]:
+            def register(probe: CheckFunction) -> CheckFunction:
                 if sentence in self._checks:
                     raise ValueError(f"two checks are named {sentence!r}")
                 self._checks[sentence] = Check(name=sentence, group=name, hint=hint, probe=probe)
@@ -73,7 +73,7 @@ class Registry:
         return tuple(self._checks.values())
 
 
-registry = Registry()
+registry = CheckRegistry()
 
 
 def holds(what: str, condition: bool, *, expected: object, actual: object) -> Comparison:  # noqa: FBT001

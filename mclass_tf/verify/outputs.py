@@ -77,7 +77,7 @@ class Outputs:
         """Check every output. Raise VerificationError that names each missing output and each of a wrong type."""
         hints = get_type_hints(cls)
         wrong = [
-            f"{field.name} is {_found(values, field.name)}, not {_KINDS[hints[field.name]].name}"
+            f"{field.name} is {_description(values, field.name)}, not {_KINDS[hints[field.name]].name}"
             for field in fields(cls)
             if not _KINDS[hints[field.name]].accepts(values.get(field.name))
         ]
@@ -139,7 +139,7 @@ _KINDS: Mapping[Any, _Kind] = {
 }
 
 
-def _found(values: Mapping[str, Any], name: str) -> str:
+def _description(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "missing"
 
 

@@ -41,7 +41,7 @@ def bounds(world: World) -> Iterator[Comparison]:
     hint="the target-tracking policies of modules/ecs-service: cpu, memory and requests",
 )
 def policies(world: World) -> Iterator[Comparison]:
-    asked = _asked(world)
+    asked = _expected_targets(world)
     targets = {_measure(policy): _target(policy) for policy in world.autoscaling.scaling_policies}
     for policy in world.autoscaling.scaling_policies:
         name, target = policy["PolicyName"], _target(policy)
@@ -86,7 +86,7 @@ def _required(world: World) -> Mapping[str, int | None]:
     return world.outputs.autoscaling
 
 
-def _asked(world: World) -> Mapping[str, int]:
+def _expected_targets(world: World) -> Mapping[str, int]:
     """Return the target values of the outputs, by metric."""
     bounds = _required(world)
     return {measure: target for key, measure in MEASURES.items() if (target := bounds.get(key)) is not None}

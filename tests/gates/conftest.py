@@ -74,7 +74,7 @@ class Judge:
         *,
         edit: Callable[[dict[str, Any]], object] | None = None,
         today: dt.date = TODAY,
-    ) -> gates.Decision:
+    ) -> gates.GateDecision:
         subject = self.subject(name, edit=edit)
         return gates.evaluate(self.saved(name), subject, gates=(self.gate,), today=today)
 

@@ -104,6 +104,6 @@ def test_every_rule_of_the_project_states_its_fix(rules: dict[str, Any]) -> None
 
 
 def test_a_rule_that_is_not_known_here_is_explained_by_its_title() -> None:
-    assert fixes.of("CKV_AWS_9999", title="Ensure that X is enabled.") == (
+    assert fixes.fix_for("CKV_AWS_9999", title="Ensure that X is enabled.") == (
         "change the resource so that this holds: X is enabled"
     )

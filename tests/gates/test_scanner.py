@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.gates import launch, sarif
-from mclass_tf.gates.launch import Child, Launch
+from mclass_tf.gates.launch import ScannerLaunch, ScannerProcess
 from mclass_tf.gates.scanner import Scanner, ScannerError
 from tests.gates.conftest import Judge
 from tests.scanners import forking
@@ -88,7 +88,7 @@ def test_a_checkov_that_hangs_is_ended(judge: Judge, project: Path) -> None:
 
 
 def test_a_checkov_that_cannot_be_started_is_a_gate_that_says_no(judge: Judge) -> None:
-    def start(_launch: Launch) -> Child:
+    def start(_launch: ScannerLaunch) -> ScannerProcess:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     judge.gate.scanner.start = start
@@ -109,7 +109,7 @@ class Answering:
     answer: bytes
     channel: socket.socket | None = None
 
-    def __call__(self, launch: Launch) -> Child:
+    def __call__(self, launch: ScannerLaunch) -> ScannerProcess:
         self.channel = launch.channel.dup()
         self.channel.sendall(self.answer)
         self.channel.shutdown(socket.SHUT_WR)

@@ -197,6 +197,6 @@ def test_verify_fails_when_a_protection_is_removed_behind_terraforms_back(
 ) -> None:
     with _tampered(case, aws, outputs):
         (result,) = verify.run(outputs, aws, fetch=_unreached, only=[case.noticed_by]).results
-    assert result.status is verify.Status.FAILED
+    assert result.status is verify.CheckStatus.FAILED
     (result,) = verify.run(outputs, aws, fetch=_unreached, only=[case.noticed_by]).results
-    assert result.status is verify.Status.PASSED, result.detail
+    assert result.status is verify.CheckStatus.PASSED, result.detail

@@ -8,22 +8,22 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from mclass_tf.rehearsal.report import Report, Run
+from mclass_tf.rehearsal.report import RehearsalRun, Report
 from mclass_tf.rehearsal.result import (
     PHASES,
     BalancerFailure,
-    Event,
     FailedRequest,
     Latency,
-    Load,
-    Phase,
+    LoadPhase,
+    LoadResult,
     Rehearsal,
-    Release,
+    ReleaseResult,
     Sample,
-    Sender,
-    Settings,
+    SenderQuality,
+    ServiceSettings,
     TargetState,
     TaskTimeline,
+    TimelineEvent,
 )
 from mclass_tf.rehearsal.tally import histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected, judge
@@ -34,7 +34,7 @@ BOUNDS = (0, 5, 25, 31, 66, 90)
 """Where the phases begin, in seconds, and the end."""
 OLD, NEW = "3f9c2d1-a", "3f9c2d1-b"
 
-SETTINGS = Settings(
+SETTINGS = ServiceSettings(
     speed=10,
     desired_count=2,
     minimum_healthy_percent=50,
@@ -50,17 +50,17 @@ SETTINGS = Settings(
     lame_duck=10,
     longest_request=30,
 )
-SENDER = Sender(late=0, worst_ms=9.2, p99_ms=1.4, rate=RATE, achieved_rate=RATE, is_behind=False)
+SENDER = SenderQuality(late=0, worst_ms=9.2, p99_ms=1.4, rate=RATE, achieved_rate=RATE, is_behind=False)
 
 
 def phase(
     name: str, *, start: float, end: float, failed: Mapping[str, int] | None = None, slow: float = 1.0
-) -> Phase:
+) -> LoadPhase:
     """A phase at the constant rate, its latencies around 2 ms times `slow`."""
     sent = round((end - start) * RATE)
     latency, encoded = _latencies(name, sent, slow)
     kinds = dict(failed or {})
-    return Phase(
+    return LoadPhase(
         name=name,
         started_at=START + start,
         ended_at=START + end,
@@ -107,7 +107,7 @@ def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
     return tuple(found)
 
 
-def load(*, failed: tuple[FailedRequest, ...] = (), sender: Sender = SENDER) -> Load:
+def load(*, failed: tuple[FailedRequest, ...] = (), sender: SenderQuality = SENDER) -> LoadResult:
     """The load of all phases, in which these requests failed."""
     by_second: dict[int, int] = {}
     for request in failed:
@@ -121,7 +121,7 @@ def load(*, failed: tuple[FailedRequest, ...] = (), sender: Sender = SENDER) -> 
                 kinds[request.kind] = kinds.get(request.kind, 0) + 1
         slow = 1.4 if name == "during" else 1.0
         phases.append(phase(name, start=start, end=end, failed=kinds, slow=slow))
-    return Load(
+    return LoadResult(
         started_at=START,
         ended_at=START + BOUNDS[-1],
         phases=tuple(phases),
@@ -220,7 +220,7 @@ def tasks() -> tuple[TaskTimeline, ...]:
     )
 
 
-def events() -> tuple[Event, ...]:
+def events() -> tuple[TimelineEvent, ...]:
     said = (
         (31.2, "rehearsal", "UpdateService: release of 3f9c2d1-b"),
         (
@@ -243,7 +243,7 @@ def events() -> tuple[Event, ...]:
         ),
         (66.1, "ecs", "(service mclass-service) has reached a steady state."),
     )
-    return tuple(Event(at=START + at, source=source, message=message) for at, source, message in said)
+    return tuple(TimelineEvent(at=START + at, source=source, message=message) for at, source, message in said)
 
 
 def rehearsal() -> Rehearsal:
@@ -256,7 +256,7 @@ def rehearsal() -> Rehearsal:
         ended_at=START + BOUNDS[-1],
         load=load(),
         settings=SETTINGS,
-        release=Release(
+        release=ReleaseResult(
             outcome="released",
             digest=f"sha256:{'b' * 64}",
             started_at=START + BOUNDS[2],
@@ -306,5 +306,5 @@ def report(
         target="the local AWS at http://127.0.0.1:4566",
         scenario=scenario,
         promise=promise,
-        runs=tuple(Run(rehearsal=run, verdict=judge(run, wanted)) for run in found),
+        runs=tuple(RehearsalRun(rehearsal=run, verdict=judge(run, wanted)) for run in found),
     )

@@ -14,10 +14,10 @@ from collections import Counter
 import pytest
 from aiohttp import web
 
-from mclass_tf.rehearsal.generator import Generator, LoadError
-from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
-from mclass_tf.rehearsal.result import Load
-from mclass_tf.rehearsal.tally import KEPT_FAILURES, Outcome, Tally
+from mclass_tf.rehearsal.load_sender import LoadError, LoadSender
+from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.result import LoadResult
+from mclass_tf.rehearsal.tally import KEPT_FAILURES, RequestOutcome, Tally
 from tests.need import need
 from tests.rehearsal.servers import Server, answer, serving, well
 
@@ -28,12 +28,12 @@ def plan(
     rate: float = 100,
     long_share: float = 0,
     long_ms: int = 300,
-    probe: Probe | None = None,
+    probe: BurstProbe | None = None,
     timeout: float = 5,
     new_connection_share: float = 0.2,
 ) -> LoadPlan:
     return LoadPlan(
-        where=Where(scheme="http", host="127.0.0.1", port=port, host_header="mclass.test"),
+        where=LoadEndpoint(scheme="http", host="127.0.0.1", port=port, host_header="mclass.test"),
         rate=rate,
         long_share=long_share,
         long_ms=long_ms,
@@ -43,9 +43,9 @@ def plan(
     )
 
 
-def sent(wanted: LoadPlan, *, requests: int) -> Load:
+def sent(wanted: LoadPlan, *, requests: int) -> LoadResult:
     """Send so many requests at least."""
-    with Generator(wanted) as load:
+    with LoadSender(wanted) as load:
         load.wait(seconds=60, until=lambda: load.sent >= requests)
         return load.stop()
 
@@ -68,7 +68,7 @@ class Counting:
 def test_as_many_requests_are_counted_as_the_server_has_seen() -> None:
     counting = Counting()
     with serving(counting) as server:
-        found = sent(plan(server.port, long_share=0.05, probe=Probe(connections=5)), requests=200)
+        found = sent(plan(server.port, long_share=0.05, probe=BurstProbe(connections=5)), requests=200)
 
     assert counting.requests == found.sent
     assert found.failures == 0
@@ -123,7 +123,7 @@ class Stalling:
 def test_a_stall_is_seen_by_every_request_that_was_due_meanwhile() -> None:
     """A closed loop would see one slow request; an open one sees the whole second of them."""
     stalling = Stalling(1.0)
-    with serving(stalling) as server, Generator(plan(server.port, rate=100)) as load:
+    with serving(stalling) as server, LoadSender(plan(server.port, rate=100)) as load:
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         load.enter("during")
         stalling.stall.set()
@@ -277,7 +277,7 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
     for number in range(KEPT_FAILURES + 10):
         tally.began(part="steady", due=0, begun=0)
         failed = tally.ended(
-            Outcome(
+            RequestOutcome(
                 part="steady",
                 path="/",
                 number=number,
@@ -293,14 +293,14 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
     assert tally.left_out == 10
 
 
-def _wait_for(load: Generator, *, more: int) -> None:
+def _wait_for(load: LoadSender, *, more: int) -> None:
     """Wait until so many more requests have been sent: the phase before has sent some too."""
     enough = load.sent + more
     load.wait(seconds=60, until=lambda: load.sent >= enough)
 
 
 def test_phases_take_the_requests_that_are_due_in_them() -> None:
-    with serving(well) as server, Generator(plan(server.port)) as load:
+    with serving(well) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         _wait_for(load, more=100)
         load.enter("after")
@@ -317,7 +317,7 @@ def test_phases_take_the_requests_that_are_due_in_them() -> None:
 def test_bursts_go_over_connections_that_were_idle_since_the_last_one() -> None:
     """A server that closes idle connections after half a second meets bursts half a second apart."""
     counting = Counting()
-    probe = Probe(connections=8, intervals=(0.3,))
+    probe = BurstProbe(connections=8, intervals=(0.3,))
     with serving(counting) as server:
         found = sent(plan(server.port, rate=5, probe=probe, new_connection_share=1), requests=100)
 
@@ -330,7 +330,7 @@ def test_a_sender_that_is_late_says_so() -> None:
     import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
-    with serving(well) as server, Generator(plan(server.port)) as load:
+    with serving(well) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         os.kill(load._process.pid, signal.SIGSTOP)
@@ -346,7 +346,7 @@ def test_a_sender_that_is_late_says_so() -> None:
 
 
 def test_a_load_process_that_dies_is_told_and_leaves_nothing_behind() -> None:
-    with serving(well) as server, Generator(plan(server.port)) as load:
+    with serving(well) as server, LoadSender(plan(server.port)) as load:
         load._process.kill()
         with pytest.raises(LoadError, match="failed"):
             load.wait(seconds=60)
@@ -368,7 +368,7 @@ def test_the_load_ends_when_nobody_listens_to_it_any_more() -> None:
 
 
 def test_a_plan_survives_its_way_to_the_process() -> None:
-    wanted = plan(1234, probe=Probe(connections=3, intervals=(1.0, 2.0)))
+    wanted = plan(1234, probe=BurstProbe(connections=3, intervals=(1.0, 2.0)))
     assert LoadPlan.from_json(wanted.to_json()) == wanted
     assert LoadPlan.from_json(plan(1).to_json()) == plan(1)
 

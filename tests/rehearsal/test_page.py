@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from mclass_tf.rehearsal import page
 from mclass_tf.rehearsal.report import Report, document
-from mclass_tf.rehearsal.result import Event, FailedRequest
+from mclass_tf.rehearsal.result import FailedRequest, TimelineEvent
 from mclass_tf.rehearsal.timeline import spans
 from tests.need import need
 from tests.rehearsal import samples
@@ -127,7 +127,7 @@ def test_what_comes_from_outside_is_text_and_nothing_else(show: Show) -> None:
         environment=NASTY,
         load=samples.load(failed=failed),
         release=release,
-        events=(Event(at=START + 40, source="ecs", message=NASTY),),
+        events=(TimelineEvent(at=START + 40, source="ecs", message=NASTY),),
         tasks=(ended,),
         notes=(NASTY,),
     )

@@ -17,16 +17,16 @@ from mclass_tf.flows.rehearse.project import project_of, to_toml, with_strategy
 from mclass_tf.rehearsal import names, page, summary
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.recorder import deployment_of
-from mclass_tf.rehearsal.report import Report, Run, document
+from mclass_tf.rehearsal.report import RehearsalRun, Report, document
 from mclass_tf.rehearsal.result import (
-    Deployment,
     Exposure,
-    Killed,
-    Load,
+    KilledCommand,
+    LoadResult,
+    ObservedDeployment,
+    ObservedStage,
     Promotion,
     Rehearsal,
     Sample,
-    Stage,
 )
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected, judge
 from mclass_tf.session import Session
@@ -37,18 +37,18 @@ START = samples.START
 ARN = "arn:aws:ecs:ap-northeast-2:222222222222:service-deployment/mclass-cluster/mclass-service/1"
 CANARY_OF_5 = Strategy(name=CANARY, canary_percent=5)
 STAGES = (
-    Stage(name="SCALE_UP", at=START + 31, production=0.0),
-    Stage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 45, production=5.0),
-    Stage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 55, production=100.0),
-    Stage(name="BAKE_TIME", at=START + 56, production=100.0),
-    Stage(name="SUCCESSFUL", at=START + 66, production=100.0),
+    ObservedStage(name="SCALE_UP", at=START + 31, production=0.0),
+    ObservedStage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 45, production=5.0),
+    ObservedStage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 55, production=100.0),
+    ObservedStage(name="BAKE_TIME", at=START + 56, production=100.0),
+    ObservedStage(name="SUCCESSFUL", at=START + 66, production=100.0),
 )
-DEPLOYMENT = Deployment(
+DEPLOYMENT = ObservedDeployment(
     arn=ARN, status="SUCCESSFUL", created_at=START + 31, finished_at=START + 66, stages=STAGES
 )
 PROMOTION = Promotion(source="dev", seconds=40.0, ecs_seconds=35.0)
 EXPOSURE = Exposure(requests=50, failed=10, share=0.05, seconds=5.0, limit=0.05, sent=1000)
-KILLED = Killed(
+KILLED = KilledCommand(
     step="bake-time",
     killed_at=START + 40,
     resumed_at=START + 60,
@@ -67,13 +67,13 @@ def rehearsal() -> Rehearsal:
 
 
 def report(found: Rehearsal) -> Report:
-    run = Run(rehearsal=found, verdict=judge(found, Expected()))
+    run = RehearsalRun(rehearsal=found, verdict=judge(found, Expected()))
     return Report(
         environment="prod", target="", scenario="", promise="", runs=(run,), source="dev", strategy=CANARY
     )
 
 
-def loaded(*seconds: tuple[int, int, int]) -> Load:
+def loaded(*seconds: tuple[int, int, int]) -> LoadResult:
     """A load of 100 requests a second: of each second the answers of the new version, and those of them that failed."""
     found = tuple(
         Sample(
@@ -91,7 +91,7 @@ def loaded(*seconds: tuple[int, int, int]) -> Load:
     return replace(samples.load(), samples=found)
 
 
-def exposed(load: Load, strategy: Strategy = CANARY_OF_5) -> Exposure:
+def exposed(load: LoadResult, strategy: Strategy = CANARY_OF_5) -> Exposure:
     return exposure_of(
         load, version=samples.NEW, strategy=strategy, deployments=(DEPLOYMENT,), balancer_requests=None
     )
@@ -241,8 +241,10 @@ def test_summary_and_page_tell_where_from_the_stages_and_the_overhead() -> None:
     assert "Stages of the deployment" not in page.render(samples.report())
 
 
-@pytest.mark.parametrize("stages", [(), (Stage(name="SCALE_UP", at=START + 31, production=None),)])
-def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(stages: tuple[Stage, ...]) -> None:
+@pytest.mark.parametrize("stages", [(), (ObservedStage(name="SCALE_UP", at=START + 31, production=None),)])
+def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(
+    stages: tuple[ObservedStage, ...],
+) -> None:
     html = page.render(report(replace(rehearsal(), deployments=(replace(DEPLOYMENT, stages=stages),))))
 
     assert "Which version answered" in html

@@ -10,7 +10,7 @@ import pytest
 
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import document
-from mclass_tf.rehearsal.result import Event
+from mclass_tf.rehearsal.result import TimelineEvent
 from mclass_tf.rehearsal.tally import LONGEST_US, Tally, histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected
 from tests.rehearsal import samples
@@ -147,10 +147,10 @@ def test_an_hour_of_load_keeps_no_more_than_a_second_of_it() -> None:
 
 
 def _end(tally: Tally, *, at: float) -> None:
-    from mclass_tf.rehearsal.tally import Outcome  # noqa: PLC0415
+    from mclass_tf.rehearsal.tally import RequestOutcome  # noqa: PLC0415
 
     tally.ended(
-        Outcome(
+        RequestOutcome(
             part="steady",
             path="/",
             number=1,
@@ -165,13 +165,13 @@ def _end(tally: Tally, *, at: float) -> None:
 
 
 def test_a_service_that_calls_itself_anew_each_time_fills_no_memory() -> None:
-    from mclass_tf.rehearsal.tally import Outcome  # noqa: PLC0415
+    from mclass_tf.rehearsal.tally import RequestOutcome  # noqa: PLC0415
 
     tally = Tally(wall=0, now=0)
     for number in range(1000):
         tally.began(part="steady", due=0.1, begun=0.1)
         tally.ended(
-            Outcome(
+            RequestOutcome(
                 part="steady",
                 path="/",
                 number=number,
@@ -193,7 +193,7 @@ def test_what_a_service_or_ecs_says_steers_no_reader_of_the_summary_or_the_page(
     hostile = "a\x1b[2K\u202e\n0 of 18,000 requests failed\x9b\ud800"
     found = samples.rehearsal()
     release = replace(found.release, new_version=hostile, cause=hostile) if found.release else None
-    event = Event(at=found.load.started_at + 1, source="ecs", message=hostile)
+    event = TimelineEvent(at=found.load.started_at + 1, source="ecs", message=hostile)
     report = samples.report(replace(found, release=release, events=(event,), notes=(hostile,)))
 
     text, html = summary.render(report, width=200), page.render(report)

@@ -14,18 +14,18 @@ from mclass_tf.errors import UsageError
 from mclass_tf.flows.rehearse.request import Request
 from mclass_tf.rehearsal import causes, names
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
-from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.scenarios import Facts, Scenario
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.scenarios import Scenario, ScenarioFacts
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, NEW_VERSION, NONE, SOME
 from tests.rehearsal import samples
 
 ROOT = Path(__file__).parents[2]
 ALL = [*FAULTS.values(), *PROTECTIONS.values()]
-PLAN = LoadPlan(where=Where(scheme="http", host="127.0.0.1", port=1, host_header=""))
+PLAN = LoadPlan(where=LoadEndpoint(scheme="http", host="127.0.0.1", port=1, host_header=""))
 
 
-def facts(*, speed: float = 10) -> Facts:
-    return Facts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
+def facts(*, speed: float = 10) -> ScenarioFacts:
+    return ScenarioFacts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
 
 
 def test_the_command_line_names_what_can_be_rehearsed() -> None:

@@ -9,18 +9,18 @@ import pytest
 from mclass_tf.rehearsal import causes
 from mclass_tf.rehearsal.result import (
     BalancerFailure,
-    Event,
     Incident,
     Rehearsal,
-    Release,
+    ReleaseResult,
     TargetState,
     TaskTimeline,
+    TimelineEvent,
 )
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, SOME, Expected, judge
 from tests.rehearsal import samples
 from tests.rehearsal.samples import START, failed_request, load, rehearsal, task, told
 
-FAILED_RELEASE = Release(
+FAILED_RELEASE = ReleaseResult(
     outcome="failed",
     digest=f"sha256:{'b' * 64}",
     cause="tasks failed to start: CannotPullContainerError",
@@ -237,12 +237,14 @@ def test_what_ecs_alone_saw_of_a_target_counts_too() -> None:
     closed = _killed_by_check(12)
     said = f"(service s) (task {closed.id}) (port 3000) is unhealthy in (target-group g) due to (reason Request timed out)."
     sick = f"(service s) (task {closed.id}) is unhealthy due to (reason Health checks failed with these codes: [503])."
-    found = replace(rehearsal(), tasks=(closed,), events=(Event(at=START, source="ecs", message=said),))
+    found = replace(
+        rehearsal(), tasks=(closed,), events=(TimelineEvent(at=START, source="ecs", message=said),)
+    )
 
-    assert causes.out_of_reach(found) == (closed,)
+    assert causes.unreachable_tasks(found) == (closed,)
     assert causes.killed_while_starting(found) == ()
-    ill = replace(found, events=(Event(at=START, source="ecs", message=sick),))
-    assert causes.killed_while_starting(ill) == causes.out_of_reach(ill) == ()
+    ill = replace(found, events=(TimelineEvent(at=START, source="ecs", message=sick),))
+    assert causes.killed_while_starting(ill) == causes.unreachable_tasks(ill) == ()
 
 
 def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_serves() -> None:

@@ -16,29 +16,29 @@ from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE
 from mclass_tf.flows.rehearse.scene import Scene
 from mclass_tf.flows.rehearse.versions import Version
 from mclass_tf.rehearsal.exposure import exposure_of
-from mclass_tf.rehearsal.generator import Generator
+from mclass_tf.rehearsal.load_sender import LoadSender
 from mclass_tf.rehearsal.plan import LoadPlan
-from mclass_tf.rehearsal.recorder import Recorder, Watched
-from mclass_tf.rehearsal.report import Run
+from mclass_tf.rehearsal.recorder import RecordedService, Recorder
+from mclass_tf.rehearsal.report import RehearsalRun
 from mclass_tf.rehearsal.result import (
-    Deployment,
     Exposure,
     Incident,
-    Killed,
-    Load,
+    KilledCommand,
+    LoadResult,
+    ObservedDeployment,
     Promotion,
     Rehearsal,
-    Release,
-    Settings,
+    ReleaseResult,
+    ServiceSettings,
 )
-from mclass_tf.rehearsal.scenarios import Stage
+from mclass_tf.rehearsal.scenarios import ScenarioContext
 from mclass_tf.rehearsal.verdict import judge
 
 _WARM_UP_SECONDS = 3.0
 _PATIENCE_SECONDS = 24 * 3600.0
 
 
-def run(scene: Scene, *, old: Version, new: Version) -> Run:
+def run(scene: Scene, *, old: Version, new: Version) -> RehearsalRun:
     """Bring the old version into service, then the new one under traffic; judge what was seen."""
     with scene.fixture as fixture:
         count = scene.outputs["desired_count"]
@@ -49,7 +49,7 @@ def run(scene: Scene, *, old: Version, new: Version) -> Run:
             prove_in_source(scene, scene.source, new)
         scene.scenario.prepare(fixture)
         rehearsal = _under_traffic(scene, old=old, new=new)
-    return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+    return RehearsalRun(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
 
 def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
@@ -72,10 +72,10 @@ def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
 class _Observation:
     """What came of a run: the load, the release and, where its command was killed, how it was resumed."""
 
-    load: Load
-    settings: Settings
-    release: Release | None
-    killed: Killed | None
+    load: LoadResult
+    settings: ServiceSettings
+    release: ReleaseResult | None
+    killed: KilledCommand | None
     incidents: tuple[Incident, ...]
 
 
@@ -84,8 +84,8 @@ def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, 
     # A scenario may need a load that is slower than the one that was asked for; it lasts as long.
     enough = scene.request.total * plan.rate / scene.request.rate
     incidents: list[Incident] = []
-    with Generator(plan) as load:
-        stage = Stage(
+    with LoadSender(plan) as load:
+        stage = ScenarioContext(
             fixture=scene.fixture,
             instrument=scene.instrument,
             facts=scene.facts,
@@ -144,8 +144,8 @@ def _rehearsal(
 
 
 def _perform(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
-) -> tuple[Release | None, Killed | None]:
+    scene: Scene, load: LoadSender, stage: ScenarioContext, recorder: Recorder, *, old: Version, new: Version
+) -> tuple[ReleaseResult | None, KilledCommand | None]:
     """Do what the request says under traffic: release, release and kill, or what the scenario does in its place."""
     if scene.request.fault == KILLED:
         return _release_killed(scene, load, stage, recorder, old=old, new=new)
@@ -156,7 +156,9 @@ def _perform(
     return None, None
 
 
-def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, new: Version) -> Release:
+def _release_new(
+    scene: Scene, load: LoadSender, stage: ScenarioContext, *, old: Version, new: Version
+) -> ReleaseResult:
     """Release the new version; a failure is a result."""
     load.enter("prepare")
     asked_at = began = time.time()
@@ -172,7 +174,7 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
     try:
         done = release_new(scene, new, before_update=before_update)
     except RolloutError as error:
-        return Release(
+        return ReleaseResult(
             outcome="failed",
             digest=new.digest,
             cause=error.cause,
@@ -184,7 +186,7 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
             old_version=old.name,
             new_version=new.name,
         )
-    return Release(
+    return ReleaseResult(
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
@@ -198,8 +200,8 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
 
 
 def _release_killed(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
-) -> tuple[Release, Killed]:
+    scene: Scene, load: LoadSender, stage: ScenarioContext, recorder: Recorder, *, old: Version, new: Version
+) -> tuple[ReleaseResult, KilledCommand]:
     """Have a command release or promote the new version, kill it, and go on with it."""
     name, began = scene.session.environment.name, time.time()
     source = scene.source
@@ -218,7 +220,7 @@ def _release_killed(
             note=stage.note,
         )
     )
-    done = Release(
+    done = ReleaseResult(
         outcome="released" if killed.exit_code == 0 else "failed",
         digest=new.digest,
         cause=killed.cause,
@@ -233,7 +235,9 @@ def _release_killed(
     return done, killed
 
 
-def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
+def _promotion(
+    scene: Scene, done: ReleaseResult | None, deployments: tuple[ObservedDeployment, ...]
+) -> Promotion | None:
     """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
     if scene.source is None or done is None or scene.request.fault == KILLED:
         return None
@@ -260,9 +264,9 @@ def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
 
 def _exposure(
     scene: Scene,
-    load: Load,
-    done: Release | None,
-    deployments: tuple[Deployment, ...],
+    load: LoadResult,
+    done: ReleaseResult | None,
+    deployments: tuple[ObservedDeployment, ...],
     *,
     requests: Mapping[str, int],
     in_use: str,
@@ -290,8 +294,8 @@ def _soak_note(scene: Scene) -> Iterator[str]:
         yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
 
 
-def _watched(outputs: Mapping[str, Any]) -> Watched:
-    return Watched(
+def _watched(outputs: Mapping[str, Any]) -> RecordedService:
+    return RecordedService(
         cluster=outputs["cluster_name"],
         service=outputs["service_name"],
         target_group_arns=tuple(outputs["target_group_arns"].values()),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.verify.readers.reader import Item, Reader, items, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, items, once, only
 
 
-class Autoscaling(Reader):
+class Autoscaling(AwsReader):
     """The scaling of the service in the outputs."""
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mclass_tf.verify.readers.reader import Item, Reader, items, named, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, items, named, once, only
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 
-class Ec2(Reader):
+class Ec2(AwsReader):
     """The VPC of the outputs and its contents."""
 
     @once

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.verify.readers.reader import Item, Reader, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, once, only
 
 
-class Ecs(Reader):
+class Ecs(AwsReader):
     """The cluster and the service of the outputs, and the task definition revisions."""
 
     @once

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mclass_tf.verify.iam import Policies
-from mclass_tf.verify.readers.reader import Item, Reader, items
+from mclass_tf.verify.readers.reader import AwsReader, Item, items
 
 
-class Iam(Reader):
+class Iam(AwsReader):
     """The roles that the outputs name, by ARN."""
 
     def role(self, arn: str) -> Item:

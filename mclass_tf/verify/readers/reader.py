@@ -9,7 +9,7 @@ from mclass_tf.aws import Aws
 from mclass_tf.verify.outputs import Outputs
 
 T = TypeVar("T")
-R = TypeVar("R", bound="Reader")
+R = TypeVar("R", bound="AwsReader")
 Item = Mapping[str, Any]
 
 # After these errors no other call can succeed. Another attempt, with its retries, would only cost minutes.
@@ -30,7 +30,7 @@ class MissingError(Exception):
     """AWS answered, but the resource that the outputs name is missing."""
 
 
-class Answers:
+class AnswerCache:
     """The cache of AWS's answers, by key. All readers share it."""
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class Answers:
             raise
 
 
-class Reader:
+class AwsReader:
     """Reads from one AWS service what the outputs name."""
 
-    def __init__(self, *, outputs: Outputs, aws: Aws, answers: Answers) -> None:
+    def __init__(self, *, outputs: Outputs, aws: Aws, answers: AnswerCache) -> None:
         self.outputs = outputs
         self.aws = aws
         self.answers = answers

@@ -55,7 +55,7 @@ class FakeGate:
     verdict: gates.Verdict = PASSED
     name: str = "fake"
 
-    def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
+    def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
         (project / "prepared").write_text(environment.name)
 
     def evaluate(self, subject: gates.Subject, *, today: dt.date) -> gates.Verdict:
@@ -106,7 +106,7 @@ def subject(project: Path) -> gates.Subject:
     return gates.Subject(plan=Plan.parse({}), environment=environment, project=project)
 
 
-def decided(project: Path, saved: SavedPlan, *verdicts: gates.Verdict) -> gates.Decision:
+def decided(project: Path, saved: SavedPlan, *verdicts: gates.Verdict) -> gates.GateDecision:
     return gates.evaluate(
         saved, subject(project), gates=[FakeGate(verdict) for verdict in verdicts or (PASSED,)], today=TODAY
     )

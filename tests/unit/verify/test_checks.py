@@ -1277,13 +1277,13 @@ def run(
     )
 
 
-def statuses(report: verify.VerifyReport) -> dict[str, verify.Status]:
+def statuses(report: verify.VerifyReport) -> dict[str, verify.CheckStatus]:
     return {result.name: result.status for result in report.results}
 
 
 def test_an_environment_that_is_as_its_outputs_say_passes_every_check() -> None:
     report = run(good_world())
-    assert [result for result in report.results if result.status is not verify.Status.PASSED] == []
+    assert [result for result in report.results if result.status is not verify.CheckStatus.PASSED] == []
     assert len(verify.checks()) == report.passed
 
 
@@ -1291,7 +1291,7 @@ def test_an_environment_that_is_as_its_outputs_say_passes_every_check() -> None:
 def test_a_check_fails_without_its_protection(harm: Harm) -> None:
     report = run(harm.answers(), outputs=harm.outputs, only=harm.name, region=harm.region, status=harm.status)
     (result,) = report.results
-    assert verify.Status.FAILED is result.status, result.detail
+    assert verify.CheckStatus.FAILED is result.status, result.detail
     assert result.detail
     assert result.hint
 
@@ -1352,7 +1352,7 @@ def test_an_environment_without_certificate_bucket_and_key_skips_what_they_are_f
     report = run(answers, outputs=outputs)
     assert report.failed == 0, verify.render(report)
     skipped = {
-        result.name: result.detail for result in report.results if result.status is verify.Status.SKIPPED
+        result.name: result.detail for result in report.results if result.status is verify.CheckStatus.SKIPPED
     }
     assert {_CERTIFIED, _TLS, _REDIRECTED, _LOGGED} < set(skipped)
     assert all(skipped.values())
@@ -1367,7 +1367,7 @@ def test_tasks_behind_nat_need_no_endpoints() -> None:
     ]
     report = run(answers, outputs={"egress": "nat", "vpc_endpoint_ids": {}}, only="network")
     assert report.failed == 0, verify.render(report)
-    assert verify.Status.SKIPPED is statuses(report)[_ADMIT]
+    assert verify.CheckStatus.SKIPPED is statuses(report)[_ADMIT]
 
 
 def test_a_nat_gateway_that_failed_is_no_way_out() -> None:
@@ -1387,7 +1387,7 @@ def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_n
     report = run(answers, outputs={"image_digest": None})
     assert report.failed == 0, verify.render(report)
     assert {_RUN, _HEALTHY, _ANSWERS} == {
-        name for name, status in statuses(report).items() if status is verify.Status.SKIPPED
+        name for name, status in statuses(report).items() if status is verify.CheckStatus.SKIPPED
     }
 
 
