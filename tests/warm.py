@@ -1,8 +1,9 @@
-"""Commands in processes of their own whose imports are paid for once: they are forked from a process that has them.
+"""Forks commands from a process that has already imported everything, to save the time of the imports.
 
-`python -m mclass_tf` takes half a second to import what it needs, and three more where it judges a plan, to have Checkov in a
-process beside it, which is most of what a test of a command costs. A forked one has its own environment, folder, streams and end;
-only its modules are not read again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and tests/unit/cli/test_cli.py run commands from nothing.
+`python -m mclass_tf` takes half a second for imports, and three more if it judges a plan and starts a Checkov process. That is
+most of the cost of a test of a command. A forked command has its own environment variables, folder, streams and exit. Only its
+modules are not loaded again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and
+tests/unit/cli/test_cli.py start commands without forking.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from tests.scanners import Forking, forking
 
 _ROOT = Path(__file__).parent.parent
 _JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
-"""Commands that may judge a plan, which takes a scanner."""
+"""Commands that may judge a plan and so need a scanner."""
 _OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
-"""Variables that nothing reads while it is imported. (MOTO_ ones, which some tests set, are for the server alone.)"""
+"""Variables that no import reads. (MOTO_ ones, which some tests set, are only for the server.)"""
 _LONGEST = 1 << 20
 _AT_FIRST, _PYTHON = dict(os.environ), sys.executable
-"""Variables and Python as they are before any test changes them."""
+"""Environment variables and Python settings before any test changes them."""
 
 
 class Warm:
-    """The process that commands are forked from: it ends with this one."""
+    """The process that commands are forked from. It ends with this one."""
 
     def __init__(self) -> None:
         self._environment = _without_own(_AT_FIRST)
@@ -62,7 +63,7 @@ class Warm:
         self._process.wait()
 
     def differs(self, env: Mapping[str, str]) -> set[str]:
-        """Return the variables for which a command might import something else than the process has."""
+        """Return the variables that could make a command import something else than this process has."""
         ours, theirs = self._environment, _without_own(env)
         names = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
         return {name for name in names if name in theirs or not name.startswith(("AWS_", "TF_VAR_"))}
@@ -72,7 +73,7 @@ class Warm:
     ) -> tuple[int, str, str]:
         """Run a command to its end; return exit status, standard output and standard error.
 
-        Raise subprocess.TimeoutExpired, with what it had said, where that is not within `seconds`: it is killed.
+        Raise subprocess.TimeoutExpired, with the output so far, if it takes longer than `seconds`; the command is killed.
         """
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(Path.cwd())}
         with _Pipe() as stdout, _Pipe() as stderr, _Pipe() as status:
@@ -85,7 +86,7 @@ class Warm:
                 pipe.close_writing()
             try:
                 is_over = _read(pipes, until=time.monotonic() + seconds)
-            except BaseException:  # an interrupt, which the command does not get
+            except BaseException:  # an interrupt, which does not reach the command
                 _kill(status.text)
                 raise
             if not is_over:
@@ -99,7 +100,7 @@ class Warm:
 
 def _kill(status: str) -> None:
     if status:
-        with suppress(ProcessLookupError):  # it has ended since
+        with suppress(ProcessLookupError):  # it has ended already
             os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
 
 
@@ -131,7 +132,7 @@ class _Pipe:
 
 
 def _read(pipes: Sequence[_Pipe], *, until: float) -> bool:
-    """Read all of them to their ends; return False where that takes too long."""
+    """Read all pipes to their ends; return False on timeout."""
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:
             selector.register(pipe.reading, selectors.EVENT_READ, pipe)
@@ -155,7 +156,7 @@ class _Request:
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork a process for each request, until nobody can send one any more."""
+    """Fork a process for each request, until the control socket closes."""
     _import_commands()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 4)
@@ -165,7 +166,7 @@ def _serve(control: socket.socket) -> None:
         if os.fork() == 0:
             control.close()
             if os.fork() != 0:
-                os._exit(0)  # so that nobody waits for the next one but init
+                os._exit(0)  # orphans the next one, so that init reaps it
             _see_to(request, *descriptors)
         else:
             os.wait()
@@ -174,7 +175,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
-    """Have the command run in a process of its own, and tell how it ended."""
+    """Run the command in a child process, and report its exit status."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
@@ -185,7 +186,7 @@ def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners:
         os.write(status, f"{pid}\n".encode())
         _, how = os.waitpid(pid, 0)
         os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
-    except BrokenPipeError:  # nobody waits for it any more
+    except BrokenPipeError:  # the client has gone
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     os._exit(0)

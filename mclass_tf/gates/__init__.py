@@ -74,7 +74,7 @@ def prepare(
 ) -> None:
     """Let every gate start its slow work in the background while Terraform plans. Returns at once.
 
-    `keep` is a private folder where a gate may cache what depends only on files. A verdict is never cached.
+    A gate may cache in `cache_folder`, a private folder, what depends only on files, but never a verdict.
     """
     for gate in gates:
         gate.prepare(environment=environment, project=project, cache_folder=cache_folder)

@@ -46,7 +46,7 @@ class CheckovGate:
     def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
         """Read the policy, start Checkov and scan the HCL. A mistake in the policy is reported before Terraform runs.
 
-        `keep` caches the HCL scan: an earlier scan of the same HCL is read from it, and a new one is written to it.
+        `cache_folder` caches the HCL scan: an earlier scan of the same HCL is read from it, and a new one is written to it.
         """
         project = project.resolve()
         self._waivers(environment, project, today=dt.datetime.now(tz=dt.UTC).date())

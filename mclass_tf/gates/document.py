@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mclass_tf.gates.secrets import Secrets, configuration
 
-# Prefix of the placeholder of a value that is known only after apply. Each placeholder is unique.
+# Prefix of the placeholder of a value that is known only after apply: it counts as set, and equals no known value.
 UNKNOWN: Final = "(known after apply: "
 
 

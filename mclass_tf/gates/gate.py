@@ -30,7 +30,7 @@ class Gate(Protocol):
     def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
         """Start slow work that needs no plan, in the background. Returns at once; `evaluate` never depends on it.
 
-        `keep` is a private folder for cached results. A result is valid as long as none of its inputs has changed. Raises
+        `cache_folder` is a private folder for cached results. A result is valid as long as none of its inputs has changed. Raises
         ConfigurationError if the gate's own settings are wrong.
         """
 

@@ -51,7 +51,7 @@ class Scanner:
         )
 
     def hcl(self, *, project: Path, variables_file: Path, cache_folder: Path | None = None) -> Scan:
-        """Scan terraform/ with the variables of one environment. `keep` is a private cache folder that speeds up the next."""
+        """Scan terraform/ with the variables of one environment. A private `cache_folder` speeds up the next scanner."""
         request = ScanRequest(
             kind="hcl",
             project=str(project),

@@ -20,7 +20,7 @@ _CHUNK: Final = 1 << 20
 class ScanRequest:
     """A scan request: `load` only prepares, `hcl` scans the HCL with a variables file, `plan` scans the JSON in `plan`.
 
-    `keep` is a cache folder that speeds up the next scanner, "" for none.
+    `cache_folder` speeds up the next scanner; "" for none.
     """
 
     kind: Literal["load", "hcl", "plan"]

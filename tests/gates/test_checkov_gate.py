@@ -1,4 +1,4 @@
-"""The Checkov gate on real plans and HCL: what it sees, what it must never let pass, what it leaves alone."""
+"""The Checkov gate on real plans and HCL: its findings, what it must never approve, and what it ignores."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
             return super().hcl(project=project, variables_file=variables_file, cache_folder=cache_folder)
 
     def evaluated(subject: gates.Subject = subject) -> gates.Verdict:
-        gate = CheckovGate(scanner=Counted(start=forking()))  # as a command of its own
+        gate = CheckovGate(scanner=Counted(start=forking()))  # as in a command of its own
         gate.prepare(environment=subject.environment, project=subject.project, cache_folder=cache_folder)
         return gate.evaluate(subject, today=dt.date(2027, 1, 15))
 
@@ -304,7 +304,7 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
 
     assert (cache_folder / "parser").is_dir()
 
-    cache_folder.chmod(0o777)  # so that anybody may have put a scan there
+    cache_folder.chmod(0o777)  # so that anybody could have written a scan there
     assert evaluated().failed == first.failed
     assert len(scans) == 4
 

@@ -1,4 +1,4 @@
-"""policy/checks: each protection is taken away in a real plan, and the gate sees it."""
+"""policy/checks: each test removes one protection from a real plan, and the gate finds it."""
 
 from __future__ import annotations
 

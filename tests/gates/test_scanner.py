@@ -1,4 +1,4 @@
-"""The scanner's process: nothing of the user's shell and files is in it, and whatever it does, the gate says no."""
+"""The scanner process: the user's shell and files do not affect it, and whatever it does wrong, the gate refuses."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to im
 ROOT = Path(__file__).parents[2]
 PLANS = ROOT / "tests/unit/data/gates/plans"
 PARSER = ROOT / ".mclass/tests/parser"
-"""Where the process that scanners are forked from has kept lark's parser."""
+"""The folder where the process that scanners are forked from caches lark's parser."""
 
 _FOR_EVER = (
-    "threading.Event().wait()"  # a signal may reach another thread first, and this one would go on until then
+    "threading.Event().wait()"  # a signal may reach another thread first, and this one would continue until then
 )
 
 
 def broken(project: Path, deed: str) -> None:
-    """Have Checkov do `deed` when it scans a plan."""
+    """Make Checkov do `deed` when it scans a plan."""
     (project / "policy/checks/mclass_broken.py").write_text(
         "import os, signal, sys, threading, time\n"
         "from checkov.terraform.plan_runner import Runner\n"
@@ -104,7 +104,7 @@ def test_what_a_rule_prints_is_no_answer(judge: Judge, project: Path) -> None:
 
 @dataclass
 class Answering:
-    """A scanner that answers anything with the same bytes."""
+    """A scanner that answers every request with the same bytes."""
 
     answer: bytes
     channel: socket.socket | None = None
@@ -195,10 +195,10 @@ ALONE = """
 
 @pytest.fixture
 def plants(reader: Judge, tmp_path: Path) -> tuple[Path, Path]:
-    """Return a folder for temporary files where somebody has planted parsers, and the file that these make when they are read."""
+    """Return a temporary folder with planted parsers, and the file that they create when they are loaded."""
     shared, sign = tmp_path / "shared", tmp_path / "executed"
     shared.mkdir(mode=0o777)
-    reader("weak")  # for which the parser is made, if it is not there
+    reader("weak")  # creates the parser, if it is missing
     (kept,) = PARSER.glob(f".lark_cache_*_{sys.version_info[0]}_{sys.version_info[1]}.tmp")
     payload = pickle.dumps(Payload(f"touch {sign}"))
     for user in (

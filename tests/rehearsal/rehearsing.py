@@ -10,9 +10,9 @@ _TRIES = 3
 
 
 def passed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse what must pass; return the document.
+    """Run a rehearsal that must pass; return the document.
 
-    Once more where the machine was too busy to send the load as it should be: that says nothing of the release.
+    Retry once if the machine was too busy to send the load on time: that says nothing about the release.
     """
     for _ in range(_TRIES):
         done = commands.run("rehearse", *arguments, "--json")
@@ -23,7 +23,7 @@ def passed(commands: CommandLine, *arguments: str) -> Any:
 
 
 def nothing_is_left_changed(commands: CommandLine, name: str = "dev") -> None:
-    """What Terraform wrote is what is there; a scenario that changed something has put it back."""
+    """The service matches what Terraform wrote, so the scenario has restored everything it changed."""
     planned = commands.ok("plan", name, "--local", "--json").document
     assert planned["resources"] == []
 

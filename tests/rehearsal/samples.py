@@ -1,4 +1,4 @@
-"""A rehearsal as it might have gone, made of plain values: what the tests of verdict, document and page start from."""
+"""Sample rehearsals, made of plain values, for the tests of verdict, document and page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mclass_tf.rehearsal.verdict import Expected, judge
 START = 1_795_400_000.0
 RATE = 200
 BOUNDS = (0, 5, 25, 31, 66, 90)
-"""Where the phases begin, in seconds, and the end."""
+"""The start of each phase, in seconds, and the end."""
 OLD, NEW = "3f9c2d1-a", "3f9c2d1-b"
 
 SETTINGS = ServiceSettings(
@@ -56,7 +56,7 @@ SENDER = SenderQuality(late=0, worst_ms=9.2, p99_ms=1.4, rate=RATE, achieved_rat
 def phase(
     name: str, *, start: float, end: float, failed: Mapping[str, int] | None = None, slow: float = 1.0
 ) -> LoadPhase:
-    """A phase at the constant rate, its latencies around 2 ms times `slow`."""
+    """A phase at the constant rate, with latencies around 2 ms times `slow`."""
     sent = round((end - start) * RATE)
     latency, encoded = _latencies(name, sent, slow)
     kinds = dict(failed or {})
@@ -85,7 +85,7 @@ def _latencies(name: str, count: int, slow: float) -> tuple[Latency | None, str]
 
 
 def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
-    """A second each: the new version takes over from second 45 to 55."""
+    """One sample for each second: the new version takes over from second 45 to 55."""
     drawn = random.Random(7)
     found = []
     for second in range(BOUNDS[-1]):
@@ -108,7 +108,7 @@ def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
 
 
 def load(*, failed: tuple[FailedRequest, ...] = (), sender: SenderQuality = SENDER) -> LoadResult:
-    """The load of all phases, in which these requests failed."""
+    """The load of all phases, with these failed requests."""
     by_second: dict[int, int] = {}
     for request in failed:
         second = int(request.started_at - START)
@@ -158,7 +158,7 @@ def told(
     is_draining: bool = False,
     path: str = "/version",
 ) -> BalancerFailure:
-    """What the load balancer says of a failure."""
+    """The load balancer's report of a failure."""
     return BalancerFailure(
         at=START + at,
         reason=reason,
@@ -184,7 +184,7 @@ def task(
     exit_code: int | None = None,
     states: tuple[TargetState, ...] | None = None,
 ) -> TaskTimeline:
-    """A task at 10.10.1.NUMBER; times in seconds of the rehearsal."""
+    """A task at 10.10.1.NUMBER. Times are in seconds of the rehearsal."""
     if states is None:
         marks = [(created + 1.5, "initial"), (healthy, "healthy"), (draining, "draining"), (stopping, "")]
         states = tuple(TargetState(at=START + at, state=state) for at, state in marks if at is not None)
@@ -211,7 +211,7 @@ _GONE: dict[str, Any] = {
 
 
 def tasks() -> tuple[TaskTimeline, ...]:
-    """Two old tasks that give way to two new ones."""
+    """Two old tasks that two new ones replace."""
     return (
         replace(task(10, draining=46, stopping=52, stopped=62.5), **_GONE),
         replace(task(11, draining=50, stopping=56, stopped=66.5), **_GONE),
@@ -270,7 +270,7 @@ def rehearsal() -> Rehearsal:
 
 
 def without_minimum() -> Rehearsal:
-    """The same, with a minimum healthy percent of 0: for two seconds there was no task."""
+    """The same, with a minimum healthy percent of 0: for two seconds no task serves."""
     failed = tuple(
         failed_request(at=44 + number / 100, kind="http_503", path="/" if number % 2 else "/version")
         for number in range(200)
@@ -298,7 +298,7 @@ def without_minimum() -> Rehearsal:
 def report(
     *runs: Rehearsal, expected: Expected | None = None, scenario: str = "", promise: str = ""
 ) -> Report:
-    """A report on these runs, by default on the one without a failure."""
+    """A report on these runs, by default on one without a failure."""
     found = runs or (rehearsal(),)
     wanted = expected or Expected()
     return Report(

@@ -1,4 +1,4 @@
-"""The whole catalogue of rehearsals, by each strategy: every night, not on every change (`nox -s rehearsals`)."""
+"""The whole catalogue of rehearsals with each strategy: every night, not on every change (`nox -s rehearsals`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.snapshots import APPLIED, Snapshots
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(290)]
 
-# A shifted release starts all of its tasks before it stops one: there is no minimum to take away.
+# A shifted release starts all of its tasks before it stops one, so no minimum can be removed.
 _ROLLING_ALONE = {"minimum-percent"}
 
 
 def cases() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each strategy with the options of each scenario that it can show; what releases nothing is shown once."""
+    """Yield each strategy with the options of each scenario that it supports. A scenario without a release runs once."""
     for strategy in NAMES:
         yield strategy, ()
         for option, catalogue in (("--fault", FAULTS), ("--without", PROTECTIONS)):
@@ -30,7 +30,7 @@ def cases() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def named(value: str | tuple[str, ...]) -> str:
-    """Return how a part of a case is called in the name of its test."""
+    """Return a part of a case for the test's name."""
     if isinstance(value, str):
         return value
     return "-".join(word.removeprefix("--") for word in value) or "plain"

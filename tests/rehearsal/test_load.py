@@ -1,4 +1,4 @@
-"""The load, sent for real: what it counts is what was sent, and a pause of the service is seen by all that came meanwhile."""
+"""The load, really sent: its counts match the server's, and a stall of the service affects all requests due in that time."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def plan(
 
 
 def sent(wanted: LoadPlan, *, requests: int) -> LoadResult:
-    """Send so many requests at least."""
+    """Send at least this number of requests."""
     with LoadSender(wanted) as load:
         load.wait(seconds=60, until=lambda: load.sent >= requests)
         return load.stop()
 
 
 class Counting:
-    """Answers well, and counts."""
+    """Answers correctly, and counts."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -103,7 +103,7 @@ def test_seconds_tell_what_the_phases_tell() -> None:
 
 
 class Stalling:
-    """Answers at once, but stands still for `seconds` when it is told to, as a pause of a garbage collector does."""
+    """Answers at once, but on request stalls for `seconds`, like a garbage collection."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -219,7 +219,7 @@ def test_a_connection_that_ends_is_a_failure_and_nothing_is_tried_again(kind: st
 
 
 def test_an_idle_connection_that_is_closed_under_a_request_is_not_tried_again() -> None:
-    """Aiohttp would send the request again by itself, and nobody would know."""
+    """Without our setting, aiohttp would silently send the request again."""
     seen = 0
     first: set[object] = set()
 
@@ -294,7 +294,7 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
 
 
 def _wait_for(load: LoadSender, *, more: int) -> None:
-    """Wait until so many more requests have been sent: the phase before has sent some too."""
+    """Wait for this number of further requests: the earlier phase has sent some too."""
     enough = load.sent + more
     load.wait(seconds=60, until=lambda: load.sent >= enough)
 
@@ -315,7 +315,7 @@ def test_phases_take_the_requests_that_are_due_in_them() -> None:
 
 
 def test_bursts_go_over_connections_that_were_idle_since_the_last_one() -> None:
-    """A server that closes idle connections after half a second meets bursts half a second apart."""
+    """A server with an idle timeout of half a second meets bursts half a second apart."""
     counting = Counting()
     probe = BurstProbe(connections=8, intervals=(0.3,))
     with serving(counting) as server:
@@ -326,7 +326,7 @@ def test_bursts_go_over_connections_that_were_idle_since_the_last_one() -> None:
 
 
 def test_a_sender_that_is_late_says_so() -> None:
-    """The process is stopped for a moment: what was due meanwhile is late by its own fault."""
+    """The sender is stopped for a moment, so the requests due in that time are late by its own fault."""
     import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
@@ -334,7 +334,7 @@ def test_a_sender_that_is_late_says_so() -> None:
         load.enter("before")
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         os.kill(load._process.pid, signal.SIGSTOP)
-        time.sleep(1)  # the fault itself, not a wait for something
+        time.sleep(1)  # the fault itself, not a wait for a condition
         os.kill(load._process.pid, signal.SIGCONT)
         load.wait(seconds=60, until=lambda: load.sent >= 300)
         found = load.stop()
@@ -381,7 +381,7 @@ def test_a_rate_that_cannot_be_sent_is_a_problem(rate: float) -> None:
 
 @pytest.mark.slow
 def test_an_established_load_generator_counts_the_same() -> None:
-    """Wrk and our load, one after the other, against a server that counts and fails every tenth: both say what it says."""
+    """Wrk and our load, one after the other, against a server that counts and fails every tenth request: both agree with it."""
     need("wrk")
     counts: Counter[int] = Counter()
 
@@ -398,7 +398,7 @@ def test_an_established_load_generator_counts_the_same() -> None:
         theirs = dict(counts)
 
     assert (ours.sent, ours.by_kind) == (seen[200] + seen[503], {"http_503": seen[503]})
-    # wrk leaves out what is in flight when its time is over.
+    # wrk omits the requests in flight at its end.
     assert told == pytest.approx((theirs[200] + theirs[503], theirs[503]), abs=10)
 
 

@@ -1,4 +1,4 @@
-"""What a rehearsal tells of a promotion: its stages, what it took, who met a version that was taken back, what a kill left."""
+"""A rehearsed promotion: its stages, its duration, the exposure to a version that was rolled back, and the result of a kill."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def report(found: Rehearsal) -> Report:
 
 
 def loaded(*seconds: tuple[int, int, int]) -> LoadResult:
-    """A load of 100 requests a second: of each second the answers of the new version, and those of them that failed."""
+    """A load of 100 requests a second. Each tuple has the new version's answers in one second, and its errors."""
     found = tuple(
         Sample(
             at=START + at,

@@ -1,4 +1,4 @@
-"""Rehearsals for real: dev and prod on a local AWS, two versions, traffic; faults, missing protections, promotions."""
+"""Real rehearsals: dev and prod on a local AWS, two versions, traffic; faults, missing protections, promotions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.commands import CommandLine, interrupted
 from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
 from tests.snapshots import APPLIED, Snapshots
 
-# What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
-# One that the version itself is at fault for, one that its surroundings are, and one that takes tasks away. Of the others, each is
-# noticed on every change by tests of the scheduler, of the tasks' preconditions and of the causes that a release names.
+# Traffic shifts are rehearsed in prod, so that dev stays a service that has never shifted traffic.
+# One fault of the version itself, one of its surroundings, and one that removes tasks. Tests of the scheduler, of the tasks'
+# preconditions and of the causes that a release names cover the others on every change.
 ON_EVERY_CHANGE = ("crash-at-start", "security-group-closed", "spot-interruption")
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
-# One may have to rehearse again, and other tests run beside it.
+# A rehearsal may have to be repeated, and other tests run beside it.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 
-# Each sends load and measures: two at once on a small machine disturb each other, and are then repeated. At night there is time.
+# Each sends load and measures. Two at once on a small machine disturb each other and are repeated; at night there is time.
 ONE_AT_A_TIME = pytest.mark.xdist_group("rehearse")
 
 
@@ -35,12 +35,12 @@ def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
 
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse in dev what must pass; return the document. A rate proves nothing here: the nightly rehearsals have a higher one."""
+    """Run a rehearsal in dev that must pass; return the document. The low rate proves little; nightly rehearsals have a higher one."""
     return passed(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
 
 
 def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
-    """Rehearse in prod what must pass, traffic being shifted; return the document."""
+    """Run a rehearsal in prod with shifted traffic that must pass; return the document."""
     load = ("--rate", "50", "--seconds", "15", "--speed", "20")
     return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
 
@@ -57,7 +57,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
     assert found["latency"]["during"]["p99"] > 0
     assert {found["release"]["old_version"][-2:], found["release"]["new_version"][-2:]} == {"-a", "-b"}
     assert any("steady state" in event["message"] for event in found["events"])
-    # Old tasks are told to stop when the release ends, and go on for their lame duck.
+    # Old tasks get SIGTERM when the release ends, and serve for their lame duck.
     staying = [task for task in found["tasks"] if task["stopping_at"] is None]
     assert {task["revision"] for task in staying} == {max(task["revision"] for task in found["tasks"])}
     assert json.dumps(found["requests"]["sent"]) in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report as a document and as text: a contract, and as wide as the terminal."""
+"""The report as a document, which is a contract, and as text, which fits the terminal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_several_runs_are_told_together_and_each() -> None:
     }
     assert [run["verdict"] for run in found["runs"]] == ["passed", "failed"]
     assert found["verdict"] == "failed"
-    # What is told in full is the run that failed.
+    # The run shown in full is the one that failed.
     assert found["settings"]["minimum_healthy_percent"] == 0
     assert found["latency"]["before"]["count"] == 8_000
 
@@ -135,7 +135,7 @@ def test_the_mean_is_that_of_the_histogram(spread: float) -> None:
 
 
 def test_an_hour_of_load_keeps_no_more_than_a_second_of_it() -> None:
-    """What is over is told and forgotten: the memory does not grow with the load."""
+    """Completed seconds are reported and dropped, so memory does not grow with the load."""
     tally = Tally(wall=0, now=0)
     told = 0
     for second in range(3600):

@@ -1,4 +1,4 @@
-"""The scenarios: each is known by its name, says what it shows, and asks of the service what the service understands."""
+"""Each scenario has a name and a description, and sets only variables that the service understands."""
 
 from __future__ import annotations
 

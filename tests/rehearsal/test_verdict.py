@@ -1,4 +1,4 @@
-"""The verdict: what must come, what came, and what keeps a result from meaning anything."""
+"""The verdict: what is required, what happened, and what makes a result inconclusive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAILED_RELEASE = ReleaseResult(
 
 
 def with_failures(*failures: BalancerFailure, tasks: tuple[TaskTimeline, ...] = ()) -> Rehearsal:
-    """A rehearsal in which the load balancer told of these failures, and the sender met each of them."""
+    """A rehearsal in which the load balancer reported these failures, and the sender saw each of them."""
     failed = tuple(
         failed_request(failure.at - START, kind=f"http_{failure.status}", path=failure.path)
         for failure in failures
@@ -233,7 +233,7 @@ def test_a_task_from_which_nothing_comes_back_is_behind_a_closed_security_group(
 
 
 def test_what_ecs_alone_saw_of_a_target_counts_too() -> None:
-    """A target may be unhealthy for a shorter time than lies between two looks at it."""
+    """A target may be unhealthy for less than the time between two polls."""
     closed = _killed_by_check(12)
     said = f"(service s) (task {closed.id}) (port 3000) is unhealthy in (target-group g) due to (reason Request timed out)."
     sick = f"(service s) (task {closed.id}) is unhealthy due to (reason Health checks failed with these codes: [503])."

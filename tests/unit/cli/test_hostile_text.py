@@ -30,7 +30,7 @@ from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
 from mclass_tf.rollout import Tasks, View
 from mclass_tf.session import Session
-from mclass_tf.verify import VerifyReport, VerifyResult
+from mclass_tf.verify import CheckStatus, VerifyReport, VerifyResult
 
 FUZZ = settings(derandomize=True, deadline=None)
 AT = dt.datetime(2027, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

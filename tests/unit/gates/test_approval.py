@@ -1,4 +1,4 @@
-"""The approval of a plan: only the gates give it, and it holds for that plan, place and policy alone."""
+"""The approval of a plan: only the gates grant it, and only for that plan, target and policy."""
 
 from __future__ import annotations
 

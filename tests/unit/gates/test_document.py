@@ -1,4 +1,4 @@
-"""What of a plan a scanner gets."""
+"""The part of a plan that a scanner gets."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_marks_of_another_shape_than_the_value_mask_all_of_it(marks: Any) -> Non
 
 
 def test_no_constant_and_no_default_of_the_configuration_gets_through() -> None:
-    """Of an argument that is sensitive the planned value is masked: what is written for it is the same."""
+    """The planned value of a sensitive argument is masked, and its constant in the configuration is the same value."""
     constant = {"constant_value": SECRET}
     inner = {
         "variables": {"password": {"default": SECRET, "sensitive": True}},

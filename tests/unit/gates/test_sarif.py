@@ -1,4 +1,4 @@
-"""Verdicts as SARIF: checked against the part of the 2.1.0 schema that is used, and what code scanning needs."""
+"""Verdicts as SARIF, checked against the used part of the 2.1.0 schema and against GitHub code scanning's needs."""
 
 from __future__ import annotations
 

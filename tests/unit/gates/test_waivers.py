@@ -1,4 +1,4 @@
-"""policy/waivers.toml: read strictly, applied by check, address and environment, never beyond its date."""
+"""policy/waivers.toml is parsed strictly. A waiver applies by check, address and environment, until its date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that sends the load may end at any byte: the rehearsal hears of it at once."""
+"""The load process may exit at any byte, and the rehearsal notices at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each check of `verify` passes on an environment that is as its outputs say, and fails without its protection."""
+"""Each check of `verify` passes on an environment that matches its outputs, and fails without its protection."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ Answers = dict[str, Any]
 
 
 class FakeClient:
-    """Answers an operation with what stands under its name, or under its name and one of the arguments."""
+    """Answers an operation with the entry under its name, or under its name and one of the arguments."""
 
     def __init__(self, service: str, answers: Answers) -> None:
         self._service = service
@@ -131,7 +131,7 @@ class FakeClient:
 
 
 class FakePaginator:
-    """Gives one page."""
+    """Returns one page."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
@@ -141,7 +141,7 @@ class FakePaginator:
 
 
 class FakeAws(Aws):
-    """The clients of `Aws`, over answers instead of a network."""
+    """The clients of `Aws`, over canned answers instead of a network."""
 
     def __init__(self, answers: Answers, *, region: str = REGION) -> None:
         super().__init__(Access(region=region))
@@ -152,7 +152,7 @@ class FakeAws(Aws):
 
 
 class RefusedError(Exception):
-    """What botocore raises when AWS answers with an error code."""
+    """The exception of botocore when AWS answers with an error code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"An error occurred ({code})")
@@ -532,7 +532,7 @@ def _scaling() -> Answers:
 
 
 def good_world() -> Answers:
-    """Return AWS's answers about an environment that is exactly as OUTPUTS say."""
+    """Return AWS's answers for an environment that matches OUTPUTS exactly."""
     return {
         "sts.get_caller_identity": {"Account": ACCOUNT},
         **_network(),
@@ -559,12 +559,12 @@ def good_world() -> Answers:
     }
 
 
-# What is removed from it
+# Removed protections
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harm:
-    """A change of the good world, or of the outputs, that the check `name` must notice."""
+    """A change of the good world, or of the outputs, that the check `name` must detect."""
 
     name: str
     what: str
@@ -1312,7 +1312,7 @@ def test_the_fake_answers_have_the_shape_of_aws_own(key: str) -> None:
         client.meta.method_to_api_mapping[operation]
     ).output_shape
     report = ParamValidator().validate(good_world()[key], shape).generate_report().splitlines()
-    # The fakes give what is looked at, not everything that AWS would send.
+    # The fakes return only what checks read, not everything that AWS would send.
     assert [line for line in report if "Missing required parameter" not in line] == []
 
 

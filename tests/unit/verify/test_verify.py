@@ -1,4 +1,4 @@
-"""A verification: what it reports, what it refuses, and how it survives an AWS that does not answer."""
+"""A verification: its report, its refusals, and an AWS that does not answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OUTPUTS: Mapping[str, Any] = {
 
 
 class OneAnswerAws(Aws):
-    """Every call of every client has the same answer, or raises; the calls are counted."""
+    """Every call of every client has the same answer, or raises. The calls are counted."""
 
     def __init__(self, answer: Mapping[str, Any] | Exception) -> None:
         super().__init__(Access(region="eu-west-1"))
@@ -75,7 +75,7 @@ def nothing_answers(url: str, *, seconds: float) -> int:
 
 
 class ClientError(Exception):
-    """As botocore raises it when AWS answers with an error."""
+    """Like botocore's, when AWS answers with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"An error occurred ({code}): {message}")
@@ -83,7 +83,7 @@ class ClientError(Exception):
 
 
 class EndpointConnectionError(Exception):
-    """As botocore raises it when nobody listens."""
+    """Like botocore's, when nothing listens."""
 
 
 def world(answer: Mapping[str, Any] | Exception) -> verify.World:
