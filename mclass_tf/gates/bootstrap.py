@@ -15,7 +15,7 @@ def main(channel: int, folders: list[str]) -> None:
     """Serve on the descriptor `channel`. `folders` are extra folders of modules, searched after Python's own."""
     sys.path.extend(folder for folder in folders if folder not in sys.path)
     _import_package(Path(__file__).parents[1])
-    from mclass_tf.gates.serve import serve  # noqa: PLC0415  # it is there only now
+    from mclass_tf.gates.serve import serve  # noqa: PLC0415  # importable only now
 
     gc.disable()  # until Checkov is imported: it creates a million objects that stay alive
     serve(socket.socket(fileno=channel))

@@ -47,5 +47,5 @@ def _run(job: Callable[[], _T], future: Future[_T]) -> None:
         return
     try:
         future.set_result(job())
-    except BaseException as error:  # noqa: BLE001  (whatever it is belongs to whoever asked for the result)
+    except BaseException as error:  # noqa: BLE001  (the caller of `result()` gets the exception)
         future.set_exception(error)

@@ -98,7 +98,7 @@ def _scan(request: ScanRequest, *, project: Path) -> Scan:
 
 def import_checkov(cache_folder: str) -> Engine:
     """Return the engine of this process. `cache_folder` speeds up the next start."""
-    from mclass_tf.gates import engine  # noqa: PLC0415  # late: a failure of this is told to the command
+    from mclass_tf.gates import engine  # noqa: PLC0415  # late, so that the command hears of a failed import
 
     # lark pickles hcl2's parser, which takes 3 s to build, into the temporary folder. Whoever can write there can execute code
     # here, so this process has a temporary folder of its own, deleted with it.

@@ -195,7 +195,7 @@ def main() -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415  # not everywhere
+        import uvloop  # noqa: PLC0415  # not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

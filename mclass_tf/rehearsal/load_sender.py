@@ -105,7 +105,7 @@ class LoadSender:
         return _load(self._end, samples=tuple(self._samples), failed=tuple(self._failed))
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
+        assert self._process.stdin is not None  # noqa: S101  # it is a pipe
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()

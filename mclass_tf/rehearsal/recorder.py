@@ -90,15 +90,15 @@ class Recorder:
             self._poll()
 
     def _poll(self) -> None:
-        for look in (
+        for poll in (
             self._poll_deployments,
             self._poll_events,
             self._poll_tasks,
             self._poll_targets,
         ):
             try:
-                look()
-            except Exception as error:  # noqa: BLE001  # the next look may do; the report tells
+                poll()
+            except Exception as error:  # noqa: BLE001  # the next poll may succeed; the report lists it
                 self.problems.add(f"{type(error).__name__}: {error}")
 
     def deployments(self) -> tuple[ObservedDeployment, ...]:

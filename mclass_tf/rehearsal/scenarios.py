@@ -116,7 +116,7 @@ class BaseScenario:
     def prepare(self, fixture: ServiceFixture) -> None:
         """No preparation by default."""
 
-    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002  # for those that need it
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002  # subclasses may need it
         return Variables()
 
     def load(self, plan: LoadPlan, facts: ScenarioFacts) -> LoadPlan:  # noqa: ARG002

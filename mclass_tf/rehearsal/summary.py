@@ -177,7 +177,7 @@ def _release(run: RehearsalRun, width: int) -> Iterator[str]:
 
 def _run_summary(run: RehearsalRun) -> str:
     release = run.rehearsal.release
-    assert release is not None  # noqa: S101  # the caller looked
+    assert release is not None  # noqa: S101  # the caller has checked
     seconds = release.ended_at - release.started_at
     if release.outcome == "failed":
         cause = brief(release.cause or release.error)

@@ -11,7 +11,7 @@ check = registry.group("account")
 
 
 @check(
-    "the credentials are of the account of the outputs",
+    "the credentials belong to the account of the outputs",
     hint="use credentials of this environment's account: account_id in environment.toml",
 )
 def account(world: World) -> Iterator[Comparison]:

@@ -145,7 +145,7 @@ def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the endpoints admit nobody from outside the VPC",
+    "the endpoints admit no traffic from outside the VPC",
     hint="ingress of the endpoints' security group is for the VPC's CIDR or its security groups alone",
 )
 def endpoints_admit_nobody_else(world: World) -> Iterator[Comparison]:
@@ -194,7 +194,7 @@ def tasks_call_https(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the tasks' security group opens no way to the internet that `egress` does not give",
+    "the tasks' security group allows no access to the internet beyond what `egress` gives",
     hint="with endpoints, remove the egress rules with 0.0.0.0/0 or ::/0; with NAT leave the one on 443",
 )
 def tasks_stay_inside(world: World) -> Iterator[Comparison]:

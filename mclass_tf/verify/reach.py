@@ -14,7 +14,7 @@ SECONDS = 10.0
 
 
 @check(
-    "as many tasks run as are to run",
+    "the service runs its desired number of tasks",
     hint="`status ENV` shows what runs and what ECS says; `rollback ENV` returns to what ran before",
 )
 def tasks_run(world: World) -> Iterator[Comparison]:

@@ -13,7 +13,7 @@ check = registry.group("roles")
 TASKS = "ecs-tasks.amazonaws.com"
 ECS = "ecs.amazonaws.com"
 
-TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  (an action; it has no resource to be limited to)
+TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  (an action, which supports no resource)
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 
@@ -103,7 +103,7 @@ def execution_wildcards(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the task role may do nothing to everything",
+    "the task role has no statement that covers everything",
     hint="the service's own permissions name their actions and resources: `task_policy` of modules/ecs-service",
 )
 def task_role(world: World) -> Iterator[Comparison]:

@@ -68,7 +68,7 @@ def judge(check: Check, world: World) -> VerifyResult:
         return VerifyResult(
             name=check.name, group=check.group, status=CheckStatus.SKIPPED, detail=str(reason)
         )
-    except Exception as error:  # noqa: BLE001  (whatever stops a check is a reason not to trust the environment)
+    except Exception as error:  # noqa: BLE001  (a check that cannot run must fail)
         return _failed(check, f"could not be checked: {_cause(error)}", hint=_next_step(error) or check.hint)
     failures = [str(comparison) for comparison in comparisons if not comparison.holds]
     if not comparisons:

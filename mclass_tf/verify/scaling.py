@@ -37,7 +37,7 @@ def bounds(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service follows the measures that it was told to, each to its target",
+    "the service scales on the metrics of the outputs, each with its target value",
     hint="the target-tracking policies of modules/ecs-service: cpu, memory and requests",
 )
 def policies(world: World) -> Iterator[Comparison]:

@@ -66,7 +66,7 @@ def roles(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the container listens on the port that the load balancer asks",
+    "the container listens on the port that the load balancer uses",
     hint="portMappings of the container: the container_port of the outputs",
 )
 def port(world: World) -> Iterator[Comparison]:
@@ -123,7 +123,7 @@ def user(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the container is asked for its own health, as a deployment needs",
+    "the container has a health check of its own, as deployments need",
     hint="healthCheck of the container: a CMD or CMD-SHELL command that fails when the service does not answer",
 )
 def health_check(world: World) -> Iterator[Comparison]:

@@ -29,9 +29,7 @@ PLANS = ROOT / "tests/unit/data/gates/plans"
 PARSER = ROOT / ".mclass/tests/parser"
 """The folder where the process that scanners are forked from caches lark's parser."""
 
-_FOR_EVER = (
-    "threading.Event().wait()"  # a signal may reach another thread first, and this one would continue until then
-)
+_FOR_EVER = "threading.Event().wait()"  # a signal may reach another thread first, and this one would continue until then
 
 
 def broken(project: Path, deed: str) -> None:

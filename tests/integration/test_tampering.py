@@ -149,7 +149,7 @@ class Case:
 CASES = [
     Case(
         tamper=_open_tasks_to_the_world,
-        noticed_by="the service's security group admits the load balancer alone, on the container port",
+        noticed_by="the service's security group admits only the load balancer, on the container port",
     ),
     Case(tamper=_open_test_traffic, noticed_by="test traffic is not open to the internet"),
     Case(tamper=_make_tags_mutable, noticed_by="a tag that was pushed to the repository cannot be moved"),

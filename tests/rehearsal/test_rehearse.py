@@ -35,7 +35,7 @@ def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
 
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
-    """Run a rehearsal in dev that must pass; return the document. The low rate proves little; nightly rehearsals have a higher one."""
+    """Run a rehearsal in dev that must pass; return the document. The low rate proves little; nightly rehearsals send more."""
     return passed(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
 
 
