@@ -51,8 +51,6 @@ class _FormatField:
 
 @dataclass(frozen=True, kw_only=True)
 class _ApprovalFile:
-    """The JSON file beside a plan."""
-
     format: int
     policy: str
     plan: SavedPlan

@@ -246,6 +246,5 @@ def _texts(check: Any) -> tuple[str, str]:
 
 
 def _sources(folder: Path) -> tuple[Path, ...]:
-    """Return the files that Checkov loads checks from."""
     files = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
     return tuple(sorted(files))

@@ -127,8 +127,6 @@ def _exit_cause(status: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _RunningScanner:
-    """A scanner process, the command's end of its channel, its private folder and its output."""
-
     child: ScannerProcess
     channel: socket.socket
     folder: Path

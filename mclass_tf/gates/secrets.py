@@ -36,8 +36,7 @@ _CONTAINER: Final[_Judged] = {
 _POLICY: Final[_Judged] = {
     "Version": True,
     "Statement": _keys(
-        *("Sid", "Effect", "Action", "NotAction"),
-        *("Resource", "NotResource", "Principal", "NotPrincipal"),
+        "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "NotPrincipal"
     ),
 }
 # Shorter texts occur by chance in many values that are not secret.
@@ -98,7 +97,6 @@ class Secrets:
         return self._without_secrets(value) if kept is True else MASK
 
     def _without_secrets(self, value: Any) -> Any:
-        """Return a value without any known secret."""
         text = str(value)
         leaks = text in self.texts or any(
             secret in text for secret in self.texts if len(secret) >= _MIN_LENGTH

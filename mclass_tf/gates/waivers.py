@@ -47,8 +47,6 @@ def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple
 
 @dataclass(frozen=True, kw_only=True)
 class _WaiverParser:
-    """Parses policy/waivers.toml and locates each entry."""
-
     file: Path
     text: str
     known: frozenset[str]

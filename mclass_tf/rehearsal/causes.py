@@ -194,7 +194,6 @@ def _killed_by_check(task: TaskTimeline) -> bool:
 
 
 def _ever_answered(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
-    """Whether it answered a health check, with success or failure."""
     if "Health checks failed with these codes" in _events_about(task, rehearsal):
         return True
     return any(

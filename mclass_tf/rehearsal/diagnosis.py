@@ -71,7 +71,6 @@ def _unreachable(rehearsal: Rehearsal) -> Iterator[Diagnosis]:
 
 
 def _version_failures(rehearsal: Rehearsal) -> Iterator[Diagnosis]:
-    """Tasks that ended unintentionally: the new version's own faults, in ECS's words."""
     reasons = Counter(_stop_reason(task) for task in rehearsal.tasks if _is_version_failure(task, rehearsal))
     if rehearsal.release is None or rehearsal.release.outcome != "failed":
         return

@@ -80,7 +80,6 @@ def _values(report: Report) -> dict[str, object]:
 
 
 def _notes(rehearsal: Rehearsal) -> Iterator[str]:
-    """Yield sentences about the promotion, the exposure and the killed command."""
     if rehearsal.promotion is not None:
         yield summary.promotion_text(rehearsal.promotion)
     if rehearsal.exposure is not None:
@@ -90,7 +89,6 @@ def _notes(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def _settings(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
-    """Yield the known settings, as label and value."""
     for name, label, unit in _SETTINGS:
         value = getattr(settings, name)
         if isinstance(value, bool):

@@ -90,12 +90,7 @@ class Recorder:
             self._poll()
 
     def _poll(self) -> None:
-        for poll in (
-            self._poll_deployments,
-            self._poll_events,
-            self._poll_tasks,
-            self._poll_targets,
-        ):
+        for poll in (self._poll_deployments, self._poll_events, self._poll_tasks, self._poll_targets):
             try:
                 poll()
             except Exception as error:  # noqa: BLE001  # the next poll may succeed; the report lists it
@@ -110,11 +105,7 @@ class Recorder:
         watched, call = self._watched, self._aws.call_ecs
         listed = call(
             "ListServiceDeployments",
-            {
-                "cluster": watched.cluster,
-                "service": watched.service,
-                "maxResults": _POLLED_DEPLOYMENTS,
-            },
+            {"cluster": watched.cluster, "service": watched.service, "maxResults": _POLLED_DEPLOYMENTS},
         )
         arns = [str(each["serviceDeploymentArn"]) for each in listed.get("serviceDeployments", ())]
         if self._before is None:

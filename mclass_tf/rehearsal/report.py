@@ -122,13 +122,12 @@ def document(report: Report) -> dict[str, Any]:
         },
         "latency": {name: _latency(report.latency(name)) for name in COMPARED},
         "p99_ratio": report.p99_ratio(),
-        "runs": [_run(run) for run in report.runs],
+        "runs": [_short_run(run) for run in report.runs],
         **_full_run(shown),
     }
 
 
-def _run(run: RehearsalRun) -> dict[str, Any]:
-    """The short form of a run."""
+def _short_run(run: RehearsalRun) -> dict[str, Any]:
     load = run.rehearsal.load
     latencies = {
         name: _latency(phase.latency) if (phase := load.phase(name)) is not None else None
@@ -189,7 +188,6 @@ def _latency(latency: Latency | None) -> dict[str, float] | None:
 
 
 def _times(document: Any) -> Any:
-    """Format the times of a document as text."""
     if isinstance(document, Mapping):
         return {
             key: instant(value) if _is_time(key, value) else _times(value) for key, value in document.items()

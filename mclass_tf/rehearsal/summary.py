@@ -119,7 +119,6 @@ def _findings(run: RehearsalRun, width: int) -> Iterator[str]:
 
 
 def _promotion(run: RehearsalRun, width: int) -> Iterator[str]:
-    """The duration of the promotion and of its stages, and the exposure to a version that was rolled back."""
     rehearsal = run.rehearsal
     sentences = [
         *([promotion_text(rehearsal.promotion)] if rehearsal.promotion else []),

@@ -272,7 +272,6 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _healthy_counts(tasks: Iterable[TaskTimeline], *, start: float) -> dict[float, int]:
-    """Return the number of healthy targets from each time on, in order."""
     changes = Counter({start: 0})
     for task in tasks:
         was_healthy = False

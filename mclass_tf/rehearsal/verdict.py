@@ -155,7 +155,6 @@ _OUTCOME_WORDS = {"released": "succeeded", "failed": "failed", "unchanged": "had
 
 
 def _old_serves(rehearsal: Rehearsal) -> bool:
-    """Whether the old version alone answered in the last seconds."""
     release = rehearsal.release
     last = next((sample for sample in reversed(rehearsal.load.samples) if sample.versions), None)
     return last is not None and release is not None and set(last.versions) == {release.old_version}
@@ -169,7 +168,6 @@ def _was_replaced(rehearsal: Rehearsal) -> bool:
 
 
 def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
-    """Reasons why the result is inconclusive."""
     load = rehearsal.load
     if load.sender.is_behind and expected.failed_requests != SOME:
         yield f"the load was not sent as it should have been: {load.sender.why}; the machine is too busy for this rate"
@@ -185,7 +183,6 @@ def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
 
 
 def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
-    """Whether the sender itself may have caused everything that is missing."""
     release = rehearsal.release
     released = release is None or not expected.release or release.outcome == expected.release
     return (

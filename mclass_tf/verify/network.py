@@ -216,7 +216,6 @@ def _private(world: World) -> Sequence[str]:
 
 
 def _endpoints(world: World) -> Mapping[str, Item]:
-    """Return the environment's endpoints, by the service names in the outputs."""
     if world.outputs.egress != "endpoints":
         raise NotApplicableError(f"the tasks' way out is {world.outputs.egress!r}, not endpoints")
     if not world.outputs.vpc_endpoint_ids:

@@ -87,7 +87,6 @@ def _required(world: World) -> Mapping[str, int | None]:
 
 
 def _expected_targets(world: World) -> Mapping[str, int]:
-    """Return the target values of the outputs, by metric."""
     bounds = _required(world)
     return {measure: target for key, measure in MEASURES.items() if (target := bounds.get(key)) is not None}
 

@@ -134,7 +134,6 @@ def health_check(world: World) -> Iterator[Comparison]:
 
 
 def _containers(world: World) -> Iterator[tuple[str, Item]]:
-    """Yield the service's container in each task definition revision, with a name for it."""
     for revision in world.ecs.task_definitions:
         arn = revision["taskDefinitionArn"]
         yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)
