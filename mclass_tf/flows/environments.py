@@ -113,7 +113,7 @@ def look_ahead(session: Session) -> None:
 def plan_within(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does, for a caller who holds the working folders."""
     session.engine()  # before the gates begin what takes seconds: where there is none, that is told at once
-    gates.prepare(session.environment, session.project.folder, cache_folder=session.project.home / "scans")
+    gates.prepare(session.environment, session.project.folder, cache=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
     session.restore_state()

@@ -1,8 +1,7 @@
 """The gates judge every plan before it may be applied.
 
-Call `prepare(environment, project)` while Terraform plans. Then call `evaluate(saved, subject)`, and `decision.require()` or
-look at `decision.verdicts`. `write_approval(path, approved)` stores the approval beside the plan, and `read_approval()` reads
-it before the apply.
+Call `prepare(environment, project)` while Terraform plans, then `evaluate(saved, subject)`. `write_approval(path, approved)`
+stores the approval of `decision.require()` beside the plan, and `read_approval()` reads it before the apply.
 """
 
 from __future__ import annotations
@@ -66,18 +65,14 @@ class GateDecision:
 
 
 def prepare(
-    environment: Environment,
-    project: Path,
-    *,
-    cache_folder: Path | None = None,
-    gates: Sequence[Gate] = GATES,
+    environment: Environment, project: Path, *, cache: Path | None = None, gates: Sequence[Gate] = GATES
 ) -> None:
     """Let every gate start its slow work in the background while Terraform plans. Returns at once.
 
-    A gate may cache in `cache_folder`, a private folder, what depends only on files, but never a verdict.
+    A gate may store in `cache`, a private folder, what depends only on files, but never a verdict.
     """
     for gate in gates:
-        gate.prepare(environment=environment, project=project, cache_folder=cache_folder)
+        gate.prepare(environment=environment, project=project, cache=cache)
 
 
 def evaluate(

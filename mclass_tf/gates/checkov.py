@@ -26,7 +26,7 @@ from mclass_tf.gates.variables import variables_file
 from mclass_tf.gates.verdict import Finding, Problem, Verdict, Waiver
 from mclass_tf.gates.waivers import without_index
 
-_Fingerprints = tuple[tuple[str, int, int], ...]
+_FileStats = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class CheckovGate:
 
     name: str = "checkov"
     scanner: Scanner = field(default_factory=Scanner)
-    _prepared: dict[tuple[Path, str], tuple[_Fingerprints, Future[Scan]]] = field(
+    _prepared: dict[tuple[Path, str], tuple[_FileStats, Future[Scan]]] = field(
         default_factory=dict, repr=False
     )
     _pending: set[tuple[Path, str]] = field(default_factory=set, repr=False)
@@ -43,16 +43,16 @@ class CheckovGate:
     # One scanner serves every environment, in turn.
     _thread: SerialWorker = field(default_factory=lambda: SerialWorker(name="checkov"), repr=False)
 
-    def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
+    def prepare(self, *, environment: Environment, project: Path, cache: Path | None = None) -> None:
         """Read the policy, start Checkov and scan the HCL. A mistake in the policy is reported before Terraform runs.
 
-        `cache_folder` caches the HCL scan: an earlier scan of the same HCL is read from it, and a new one is written to it.
+        The folder `cache` stores HCL scans: an earlier scan of the same HCL is read from it, and a new one is written.
         """
         project = project.resolve()
         self._waivers(environment, project, today=dt.datetime.now(tz=dt.UTC).date())
         with self._lock:
             self._pending.add((project, environment.name))
-        self._hcl_scan(environment, project, cache_folder=cache_folder)
+        self._hcl_scan(environment, project, cache=cache)
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict:
         started = time.perf_counter()
@@ -112,31 +112,29 @@ class CheckovGate:
         return waivers.load(project, environments={*known, environment.name}, today=today)
 
     def _hcl_scan(
-        self, environment: Environment, project: Path, *, cache_folder: Path | None = None
+        self, environment: Environment, project: Path, *, cache: Path | None = None
     ) -> Future[Scan]:
         """Return the scan of the present HCL: the prepared one, unless a file has changed since."""
         key = (project, environment.name)
-        fingerprints = tuple(_fingerprints(project, environment))
+        stats = tuple(_file_stats(project, environment))
         with self._lock:
             prepared = self._prepared.get(key)
-            if prepared is None or prepared[0] != fingerprints:
-                job = self._thread.submit(
-                    lambda: self._scan_hcl(environment, project, cache_folder=cache_folder)
-                )
-                prepared = self._prepared[key] = (fingerprints, job)
+            if prepared is None or prepared[0] != stats:
+                job = self._thread.submit(lambda: self._scan_hcl(environment, project, cache=cache))
+                prepared = self._prepared[key] = (stats, job)
         return prepared[1]
 
-    def _scan_hcl(self, environment: Environment, project: Path, *, cache_folder: Path | None) -> Scan:
+    def _scan_hcl(self, environment: Environment, project: Path, *, cache: Path | None) -> Scan:
         """Return the scan of the HCL: the cached one if all its inputs are the same, else a new one."""
-        scans = ScanCache(folder=cache_folder, project=project) if cache_folder else None
+        scans = ScanCache(folder=cache, project=project) if cache else None
         key = scan_cache.cache_key(project=project, environment=environment)
         known = scans.read(key) if scans else None
         parser_folder = scans.parser_folder if scans else None
         if known is not None:
-            self.scanner.load(project=project, cache_folder=parser_folder)
+            self.scanner.load(project=project, cache=parser_folder)
             return known
         with variables_file(environment) as variables:
-            scan = self.scanner.hcl(project=project, variables_file=variables, cache_folder=parser_folder)
+            scan = self.scanner.hcl(project=project, variables_file=variables, cache=parser_folder)
         # If a file changed during the scan, the result mixes both versions: do not cache it.
         if scans and key == scan_cache.cache_key(project=project, environment=environment):
             scans.write(key, scan)
@@ -229,7 +227,7 @@ def _unjudged_containers(subject: Subject) -> Iterator[Problem]:
         )
 
 
-def _fingerprints(project: Path, environment: Environment) -> Iterator[tuple[str, int, int]]:
+def _file_stats(project: Path, environment: Environment) -> Iterator[tuple[str, int, int]]:
     """Yield the identity, size and time of each file that the HCL scan reads, to detect a change."""
     folders = (project / "terraform", project / "modules", project / CHECKS)
     for folder in folders:

@@ -77,7 +77,7 @@ class Engine:
         self._graph = get_graph_checks_registry("terraform")
         self._graph.load_checks()
         self._registries = tuple(runner.Runner.block_type_registries.values())
-        self._project_checks: set[str] = set()
+        self._own_checks: set[str] = set()
         self._active: tuple[object, ...] = ()
         self._texts: dict[str, tuple[str, str]] = {}
         self._broken: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class Engine:
                 self._registries[0].load_external_checks(str(folder))
                 self._graph.load_external_checks(str(folder))
         fresh = [check for check in self.checks() if id(check) not in before]
-        self._project_checks = {check.id for check in fresh}
+        self._own_checks = {check.id for check in fresh}
         loaded = {type(check).__module__ for check in fresh}
         for source in _sources(folder):
             if source.suffix == ".py" and not source.name.startswith("_") and source.stem not in loaded:
@@ -132,11 +132,9 @@ class Engine:
     def _unload_project_checks(self) -> None:
         for registry in self._registries:
             for group in (*registry.checks.values(), *registry.wildcard_checks.values()):
-                group[:] = [check for check in group if check.id not in self._project_checks]
-        self._graph.checks[:] = [
-            check for check in self._graph.checks if check.id not in self._project_checks
-        ]
-        self._project_checks = set()
+                group[:] = [check for check in group if check.id not in self._own_checks]
+        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own_checks]
+        self._own_checks = set()
 
     def checks(self) -> Iterator[Any]:
         """Yield every active check, once for each kind of block that it supports."""
@@ -191,10 +189,7 @@ class Engine:
 
 
 def _observed_runner(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
-    """Return a runner that calls `when_read` once its input is in memory, and adds crashed graph checks to `lost`.
-
-    Checkov drops the results of a crashed graph check silently.
-    """
+    """Return a runner that calls `when_read` once it has read its input, and adds silently crashed graph checks to `lost`."""
 
     class ObservedRunner(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
         def check_tf_definition(self, *arguments: Any) -> None:

@@ -27,10 +27,10 @@ class Gate(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
+    def prepare(self, *, environment: Environment, project: Path, cache: Path | None = None) -> None:
         """Start slow work that needs no plan, in the background. Returns at once; `evaluate` never depends on it.
 
-        `cache_folder` is a private folder for cached results. A result is valid as long as none of its inputs has changed. Raises
+        `cache` is a private folder for cached results. A result is valid as long as none of its inputs has changed. Raises
         ConfigurationError if the gate's own settings are wrong.
         """
 

@@ -1,4 +1,4 @@
-"""Starts a scanner, with almost nothing of this machine's and user's environment."""
+"""Starts a scanner, isolated from almost all settings of this machine and user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mclass_tf.gates import bootstrap
 PINNED: Final[Mapping[str, str]] = {
     # One process: Checkov would fork one for each core to parse a few files.
     "CHECKOV_PARALLELIZATION_TYPE": "none",
-    # GitPython must not search for git: there is none on PATH.
+    # Otherwise GitPython fails at import, because git is not on PATH.
     "GIT_PYTHON_REFRESH": "quiet",
     "LC_ALL": "C.UTF-8",
     # lark puts the user name into the file name of its cached parser.
@@ -74,12 +74,10 @@ def _checkov_folders() -> tuple[str, ...]:
     """Return the folder that this process imports Checkov from if `-s` would omit it, such as the user's site folder."""
     spec = find_spec("checkov")
     folders = [Path(place).parent for place in (spec.submodule_search_locations or ())] if spec else []
-    return tuple(
-        str(folder) for folder in folders if folder.is_absolute() and not _is_working_directory(folder)
-    )
+    return tuple(str(folder) for folder in folders if folder.is_absolute() and not _is_cwd(folder))
 
 
-def _is_working_directory(folder: Path) -> bool:
+def _is_cwd(folder: Path) -> bool:
     try:
         return folder.samefile(os.curdir)
     except OSError:

@@ -20,14 +20,7 @@ _MAX_SCANS: Final = 20
 """The number of cached scans: enough for a few environments and the branches in use."""
 
 # The sources that decide how a scan runs and what the cache stores.
-_OWN_SOURCES: Final = (
-    "engine.py",
-    "launch.py",
-    "scan.py",
-    "serve.py",
-    "../hcl/rewrite.py",
-    "../hcl/syntax.py",
-)
+_SOURCES: Final = ("engine.py", "launch.py", "scan.py", "serve.py", "../hcl/rewrite.py", "../hcl/syntax.py")
 # Terraform's own folder, if somebody runs Terraform directly: its providers are no HCL, and 700 MB each.
 _SKIPPED: Final = (".terraform", "providers")
 
@@ -93,7 +86,7 @@ def cache_key(*, project: Path, environment: Environment) -> str:
     digest = hashlib.sha256()
     for word in (platform.python_version(), version("checkov"), environment.name):
         digest.update(f"{word}\0".encode())
-    for module in _OWN_SOURCES:
+    for module in _SOURCES:
         digest.update((Path(__file__).parent / module).read_bytes())
     for path in _files(project, environment):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

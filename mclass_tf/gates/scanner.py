@@ -43,20 +43,14 @@ class Scanner:
     # Held while a process is started or ended, which several threads may request; never during a scan.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def load(self, *, project: Path, cache_folder: Path | None = None) -> None:
+    def load(self, *, project: Path, cache: Path | None = None) -> None:
         """Import Checkov, its checks and the project's own, which takes two to three seconds. Scans also do this if needed."""
-        self._ask(
-            ScanRequest(kind="load", project=str(project), cache_folder=str(cache_folder or "")),
-            project=project,
-        )
+        self._ask(ScanRequest(kind="load", project=str(project), cache=str(cache or "")), project=project)
 
-    def hcl(self, *, project: Path, variables_file: Path, cache_folder: Path | None = None) -> Scan:
-        """Scan terraform/ with the variables of one environment. A private `cache_folder` speeds up the next scanner."""
+    def hcl(self, *, project: Path, variables_file: Path, cache: Path | None = None) -> Scan:
+        """Scan terraform/ with the variables of one environment. The private folder `cache` speeds up the next one."""
         request = ScanRequest(
-            kind="hcl",
-            project=str(project),
-            variables_file=str(variables_file),
-            cache_folder=str(cache_folder or ""),
+            kind="hcl", project=str(project), variables_file=str(variables_file), cache=str(cache or "")
         )
         return self._ask(request, project=project)
 

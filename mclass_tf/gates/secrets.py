@@ -40,9 +40,9 @@ _POLICY: Final[_Judged] = {
     ),
 }
 # Shorter texts occur by chance in many values that are not secret.
-_MIN_LENGTH: Final = 6
+_MIN_LEN: Final = 6
 # The plan does not say which arguments of a provider are sensitive. Checks read only this one.
-_PROVIDER_ARGUMENTS: Final = frozenset({"region"})
+_UNMASKED: Final = frozenset({"region"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,7 @@ class Secrets:
 
     def _without_secrets(self, value: Any) -> Any:
         text = str(value)
-        leaks = text in self.texts or any(
-            secret in text for secret in self.texts if len(secret) >= _MIN_LENGTH
-        )
+        leaks = text in self.texts or any(secret in text for secret in self.texts if len(secret) >= _MIN_LEN)
         return MASK if leaks else value
 
 
@@ -121,9 +119,7 @@ def configuration(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _provider_expressions(expressions: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value if key in _PROVIDER_ARGUMENTS else _references(value) for key, value in expressions.items()
-    }
+    return {key: value if key in _UNMASKED else _references(value) for key, value in expressions.items()}
 
 
 def _module(module: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,7 @@ _T = TypeVar("_T")
 
 
 class SerialWorker:
-    """Runs jobs in order. The interpreter does not wait for jobs at its exit, so a command that fails early exits at once.
-
-    So a job must leave nothing behind that needs cleaning up, or clean up with `atexit`.
-    """
+    """Runs jobs in order. Nothing waits for them at exit, so that a failed command exits at once: they clean up by `atexit`."""
 
     def __init__(self, *, name: str) -> None:
         self._name: Final = name

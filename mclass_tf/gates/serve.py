@@ -85,7 +85,7 @@ def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) 
 
 
 def _scan(request: ScanRequest, *, project: Path) -> Scan:
-    checkov = import_checkov(request.cache_folder)
+    checkov = import_checkov(request.cache)
     if request.kind == "hcl":
         file = Path(request.variables_file)
         if file.is_relative_to(request.project):
@@ -96,13 +96,13 @@ def _scan(request: ScanRequest, *, project: Path) -> Scan:
     return checkov.load(project)
 
 
-def import_checkov(cache_folder: str) -> Engine:
-    """Return the engine of this process. `cache_folder` speeds up the next start."""
+def import_checkov(cache: str) -> Engine:
+    """Return the engine of this process. The folder `cache` speeds up the next start."""
     from mclass_tf.gates import engine  # noqa: PLC0415  # late, so that the command hears of a failed import
 
     # lark pickles hcl2's parser, which takes 3 s to build, into the temporary folder. Whoever can write there can execute code
     # here, so this process has a temporary folder of its own, deleted with it.
-    with temporary_files_in(Path(cache_folder or os.environ["TMPDIR"])):
+    with temporary_files_in(Path(cache or os.environ["TMPDIR"])):
         made = engine.engine()
     # What Checkov has created so far stays alive: keep it out of garbage collections.
     gc.freeze()

@@ -20,14 +20,14 @@ _CHUNK: Final = 1 << 20
 class ScanRequest:
     """A scan request: `load` only prepares, `hcl` scans the HCL with a variables file, `plan` scans the JSON in `plan`.
 
-    `cache_folder` speeds up the next scanner; "" for none.
+    The folder `cache` speeds up the next scanner; "" for none.
     """
 
     kind: Literal["load", "hcl", "plan"]
     project: str
     variables_file: str = ""
     plan: str = ""
-    cache_folder: str = ""
+    cache: str = ""
 
     def to_json(self) -> bytes:
         # msgspec cannot encode it: a path may contain bytes that are not UTF-8, which are surrogates in a str.

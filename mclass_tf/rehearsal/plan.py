@@ -33,7 +33,7 @@ class LoadEndpoint:
 class BurstProbe:
     """Bursts over many kept-alive connections that are idle in between. `intervals` are the seconds between bursts, in turn.
 
-    A service whose idle timeout equals an interval closes some connections under the next burst.
+    A service with an idle timeout of about an interval closes some connections under the next burst.
     """
 
     connections: int = 24

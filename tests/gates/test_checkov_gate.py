@@ -264,18 +264,18 @@ def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: 
 def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     judge: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache_folder = tmp_path / "kept"
+    cache = tmp_path / "kept"
     subject = judge.subject("weak")
     scans: list[Path] = []
 
     class Counted(Scanner):
-        def hcl(self, *, project: Path, variables_file: Path, cache_folder: Path | None = None) -> Scan:
+        def hcl(self, *, project: Path, variables_file: Path, cache: Path | None = None) -> Scan:
             scans.append(variables_file)
-            return super().hcl(project=project, variables_file=variables_file, cache_folder=cache_folder)
+            return super().hcl(project=project, variables_file=variables_file, cache=cache)
 
     def evaluated(subject: gates.Subject = subject) -> gates.Verdict:
         gate = CheckovGate(scanner=Counted(start=forking()))  # as in a command of its own
-        gate.prepare(environment=subject.environment, project=subject.project, cache_folder=cache_folder)
+        gate.prepare(environment=subject.environment, project=subject.project, cache=cache)
         return gate.evaluate(subject, today=dt.date(2027, 1, 15))
 
     first, again = evaluated(), evaluated()
@@ -296,15 +296,15 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     evaluated()
     assert len(scans) == 2
 
-    for kept in cache_folder.glob("*.json"):
+    for kept in cache.glob("*.json"):
         kept.write_text('{"results": [{}]}')
     assert evaluated().failed == first.failed
     assert len(scans) == 3
-    assert {kept.stat().st_mode & 0o777 for kept in cache_folder.glob("*.json")} == {0o600}
+    assert {kept.stat().st_mode & 0o777 for kept in cache.glob("*.json")} == {0o600}
 
-    assert (cache_folder / "parser").is_dir()
+    assert (cache / "parser").is_dir()
 
-    cache_folder.chmod(0o777)  # so that anybody could have written a scan there
+    cache.chmod(0o777)  # so that anybody could have written a scan there
     assert evaluated().failed == first.failed
     assert len(scans) == 4
 
@@ -313,7 +313,7 @@ def test_a_scan_that_could_not_read_everything_is_not_kept(judge: Any, project: 
     (project / "modules/service/broken.tf").write_text('resource "aws_iam_role" {{{\n')
     gate = CheckovGate(scanner=scanner())
     subject = judge.subject("sound")
-    gate.prepare(environment=subject.environment, project=project, cache_folder=tmp_path / "kept")
+    gate.prepare(environment=subject.environment, project=project, cache=tmp_path / "kept")
     assert gate.evaluate(subject, today=dt.date(2027, 1, 15)).blocking
     assert not list(tmp_path.glob("kept/*.json"))
 

@@ -103,11 +103,7 @@ def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, 
         load.wait(seconds=SHORTEST_PHASE)
         load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
         return _Observation(
-            load=load.stop(),
-            settings=settings,
-            release=release,
-            killed=killed,
-            incidents=tuple(incidents),
+            load=load.stop(), settings=settings, release=release, killed=killed, incidents=tuple(incidents)
         )
 
 

@@ -55,7 +55,7 @@ class FakeGate:
     verdict: gates.Verdict = PASSED
     name: str = "fake"
 
-    def prepare(self, *, environment: Environment, project: Path, cache_folder: Path | None = None) -> None:
+    def prepare(self, *, environment: Environment, project: Path, cache: Path | None = None) -> None:
         (project / "prepared").write_text(environment.name)
 
     def evaluate(self, subject: gates.Subject, *, today: dt.date) -> gates.Verdict:
