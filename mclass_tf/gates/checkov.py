@@ -207,7 +207,7 @@ def _scan_problems(merged: MergedScan) -> Iterator[Problem]:
     for error in merged.errors:
         yield Problem(
             message=error,
-            fix="a gate that cannot read or evaluate everything proves nothing: mend what it names",
+            fix="a gate that cannot read or evaluate everything proves nothing: fix what it names",
             blocking=True,
         )
     if merged.checked == 0:

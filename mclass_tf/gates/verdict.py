@@ -25,7 +25,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         if not self.fix:
-            raise ValueError(f"{self.check}: a finding says how to mend it")
+            raise ValueError(f"{self.check}: a finding needs a fix")
 
 
 @dataclass(frozen=True, kw_only=True)

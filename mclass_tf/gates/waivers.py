@@ -194,7 +194,7 @@ def _matches(waiver: Waiver, finding: Finding) -> bool:
 
 def _expired(waiver: Waiver, *, used: bool) -> Problem:
     todo = (
-        "mend the finding and delete the waiver, or give it a new reason and date"
+        "fix the finding and delete the waiver, or give it a new reason and date"
         if used
         else "it matches nothing any more: delete it"
     )

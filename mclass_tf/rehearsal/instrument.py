@@ -64,7 +64,7 @@ class Instrument:
                     process.kill()
                     return str(arn)
             except (psutil.Error, OSError, ValueError):
-                continue  # it has exited meanwhile, or belongs to no task
+                continue  # it has exited since, or belongs to no task
         raise ConfigurationError(
             "no task of the service runs as a process of this machine",
             hint=Hint(

@@ -254,7 +254,7 @@ class Tally:
                     f"{LATE_SECONDS * 1000:.0f} ms late"
                 )
         if achieved < _SLOW_SHARE * rate and rate > 1:
-            return f"{achieved:.0f} requests a second were sent where {rate:g} were wanted"
+            return f"{achieved:.0f} requests a second were sent instead of {rate:g}"
         return ""
 
     def end(self, *, rate: float, now: float) -> dict[str, Any]:

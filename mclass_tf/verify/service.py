@@ -35,8 +35,10 @@ def cluster(world: World) -> Iterator[Comparison]:
 def container_insights(world: World) -> Iterator[Comparison]:
     settings = {item["name"]: item["value"] for item in world.ecs.cluster.get("settings", [])}
     actual = settings.get("containerInsights")
-    said = world.outputs.container_insights
-    yield one_of("containerInsights", allowed=(said,) if said else ("enabled", "enhanced"), actual=actual)
+    expected = world.outputs.container_insights
+    yield one_of(
+        "containerInsights", allowed=(expected,) if expected else ("enabled", "enhanced"), actual=actual
+    )
 
 
 @check(

@@ -32,7 +32,7 @@ def test_prod_has_at_most_five_waivers(accepted: tuple[Waiver, ...]) -> None:
     assert 1 <= len([waiver for waiver in accepted if "prod" in waiver.environments]) <= 5
 
 
-def test_no_waiver_stands_twice(accepted: tuple[Waiver, ...]) -> None:
+def test_no_waiver_is_listed_twice(accepted: tuple[Waiver, ...]) -> None:
     keys = [(waiver.check, waiver.resource, name) for waiver in accepted for name in waiver.environments]
     assert len(keys) == len(set(keys))
 

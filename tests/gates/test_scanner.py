@@ -62,7 +62,7 @@ def broken(project: Path, deed: str) -> None:
         pytest.param("os.system('true')", "neither runs programs nor", id="program"),
     ],
 )  # fmt: skip
-def test_whatever_checkov_does_the_gate_says_no_and_why(
+def test_whatever_checkov_does_wrong_the_gate_refuses_with_the_cause(
     judge: Judge, project: Path, deed: str, cause: str
 ) -> None:
     broken(project, deed)
@@ -122,7 +122,7 @@ class Answering:
 @pytest.mark.parametrize(
     "answer", [b"", b"{", b"[]", b'{"results": [{}], "errors": []}', b"[" * 100_000, b"\xff"], ids=range(6)
 )
-def test_an_answer_that_is_none_is_no_scan(tmp_path: Path, answer: bytes) -> None:
+def test_an_invalid_answer_is_no_scan(tmp_path: Path, answer: bytes) -> None:
     whole = len(answer).to_bytes(8, "big") + answer
     with pytest.raises(ScannerError, match="makes no sense"):
         Scanner(start=Answering(whole)).load(project=tmp_path)
@@ -221,7 +221,7 @@ class Payload:
         return os.system, (self._command,)
 
 
-def test_a_shell_that_is_set_up_against_it_changes_no_verdict_and_runs_no_code(
+def test_a_hostile_shell_changes_no_verdict_and_runs_no_code(
     reader: Judge, project: Path, plants: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (expected,) = reader("weak").verdicts

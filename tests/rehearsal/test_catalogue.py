@@ -37,7 +37,7 @@ def named(value: str | tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(("strategy", "scenario"), list(cases()), ids=named)
-def test_a_rehearsal_ends_as_is_promised(
+def test_a_rehearsal_keeps_its_promise(
     snapshots: Snapshots, tmp_path: Path, strategy: str, scenario: tuple[str, ...]
 ) -> None:
     with snapshots.started(APPLIED, home=tmp_path / "home") as commands:

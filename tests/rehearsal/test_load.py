@@ -65,7 +65,7 @@ class Counting:
         return await well(request)
 
 
-def test_as_many_requests_are_counted_as_the_server_has_seen() -> None:
+def test_the_counts_match_the_requests_at_the_server() -> None:
     counting = Counting()
     with serving(counting) as server:
         found = sent(plan(server.port, long_share=0.05, probe=BurstProbe(connections=5)), requests=200)
@@ -93,7 +93,7 @@ def test_connections_are_new_and_reused_as_asked_for() -> None:
     assert all_new.connections_reused == 0
 
 
-def test_seconds_tell_what_the_phases_tell() -> None:
+def test_samples_and_phases_have_the_same_counts() -> None:
     with serving(well) as server:
         found = sent(plan(server.port), requests=250)
 
@@ -262,7 +262,7 @@ def test_a_server_that_never_answers_is_given_up_and_its_time_counts() -> None:
     assert latency.p50 == pytest.approx(1000, rel=0.2)
 
 
-def test_each_failure_is_told_one_by_one_and_counted() -> None:
+def test_each_failure_is_reported_and_counted() -> None:
     async def fail(_: web.Request) -> web.StreamResponse:
         return answer(status=500)
 
@@ -345,7 +345,7 @@ def test_a_sender_that_is_late_says_so() -> None:
     assert found.sent >= 300
 
 
-def test_a_load_process_that_dies_is_told_and_leaves_nothing_behind() -> None:
+def test_a_load_process_that_dies_is_reported_and_leaves_nothing_behind() -> None:
     with serving(well) as server, LoadSender(plan(server.port)) as load:
         load._process.kill()
         with pytest.raises(LoadError, match="failed"):

@@ -97,14 +97,14 @@ def exposed(load: LoadResult, strategy: Strategy = CANARY_OF_5) -> Exposure:
     )
 
 
-def test_who_met_a_version_is_counted_between_its_first_and_its_last_answer() -> None:
+def test_exposure_is_counted_between_the_first_and_the_last_answer_of_a_version() -> None:
     found = exposed(loaded((0, 0, 0), (1, 5, 1), (2, 0, 0), (3, 4, 2), (4, 0, 0)))
 
     assert (found.requests, found.failed, found.sent) == (9, 3, 300)
     assert (found.share, found.seconds, found.limit) == (0.03, 3, 0.05)
 
 
-def test_a_version_that_nobody_met_has_no_share() -> None:
+def test_a_version_without_an_answer_has_no_exposure() -> None:
     found = exposed(loaded((0, 0, 0), (1, 0, 0)))
 
     assert (found.requests, found.share, found.seconds) == (0, 0.0, 0.0)
@@ -114,13 +114,13 @@ def test_a_version_that_nobody_met_has_no_share() -> None:
     ("strategy", "limit"),
     [(CANARY_OF_5, 0.05), (Strategy(name=BLUE_GREEN), 1.0), (Strategy(name=LINEAR), 1.0)],
 )
-def test_the_limit_is_what_the_strategy_gives_a_version_until_it_has_stood_the_test(
+def test_the_limit_is_the_share_that_the_strategy_gives_an_unproven_version(
     strategy: Strategy, limit: float
 ) -> None:
     assert exposed(loaded((0, 0, 0)), strategy).limit == limit
 
 
-def test_a_linear_deployment_that_was_taken_back_has_given_its_steps_so_far() -> None:
+def test_the_limit_of_a_linear_deployment_that_was_rolled_back_is_its_highest_step() -> None:
     early = replace(DEPLOYMENT, stages=STAGES[:2])
     found = exposure_of(
         loaded((0, 0, 0)),
@@ -144,7 +144,7 @@ def failed_with(exposure: Exposure, *, failures: int) -> Rehearsal:
     return replace(found, release=release, load=load, exposure=exposure)
 
 
-def test_a_version_that_the_strategy_keeps_from_most_users_passes() -> None:
+def test_an_exposure_within_the_limit_of_the_strategy_passes() -> None:
     expected = Expected(release="failed", failed_requests=NEW_VERSION, met_by=BOUNDED)
 
     assert judge(failed_with(EXPOSURE, failures=10), expected).reasons == ()
@@ -158,7 +158,9 @@ def test_a_version_that_the_strategy_keeps_from_most_users_passes() -> None:
         (replace(EXPOSURE, share=0.12), 10, "12.0% of the requests met the new version"),
     ],
 )
-def test_a_version_that_too_many_users_met_fails(exposure: Exposure, failures: int, reason: str) -> None:
+def test_an_exposure_above_the_limit_of_the_strategy_fails(
+    exposure: Exposure, failures: int, reason: str
+) -> None:
     expected = Expected(release="failed", failed_requests=NEW_VERSION, met_by=BOUNDED)
 
     assert any(reason in told for told in judge(failed_with(exposure, failures=failures), expected).reasons)
@@ -177,7 +179,7 @@ def test_a_version_that_nobody_was_to_meet_fails_if_the_answers_or_the_load_bala
 
 
 @pytest.mark.parametrize("lie", ["serves_what_it_says", "record_is_true", "is_plan_empty"])
-def test_what_is_said_after_a_kill_must_be_so(lie: str) -> None:
+def test_a_false_report_after_a_kill_fails_the_rehearsal(lie: str) -> None:
     honest, not_so = replace(rehearsal(), killed=KILLED), cast("Any", {lie: False})
 
     assert judge(honest, Expected()).passed
@@ -251,7 +253,7 @@ def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(
     assert 'class="line given"' not in html
 
 
-def test_a_step_belongs_to_the_kill_and_to_a_strategy_that_comes_to_it() -> None:
+def test_a_step_requires_the_kill_scenario_and_a_strategy_with_that_step() -> None:
     require_step("bake-time", fault="killed", shifts=True)
     require_step("scale-up", fault="killed", shifts=False)
     require_step(None, fault=None, shifts=False)

@@ -72,7 +72,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
         if name not in SHIFTED
     ],
 )
-def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
+def test_a_fault_keeps_its_promise(commands: CommandLine, fault: str) -> None:
     found = rehearsed(commands, "--fault", fault)
 
     assert found["verdict"] == "passed"
@@ -85,7 +85,7 @@ def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
 
 
 @pytest.mark.nightly
-def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for(
+def test_a_fault_that_deletes_the_image_can_be_rehearsed_repeatedly(
     commands: CommandLine,
 ) -> None:
     found = rehearsed(commands, "--fault", "image-missing", "--runs", "2")
@@ -95,7 +95,7 @@ def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for
 
 @ONE_AT_A_TIME
 @pytest.mark.parametrize("protection", names.PROTECTIONS)
-def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLine, protection: str) -> None:
+def test_a_removed_protection_is_missed_and_named(commands: CommandLine, protection: str) -> None:
     found = rehearsed(commands, "--without", protection)
 
     assert found["requests"]["failed"] > 0
@@ -150,7 +150,7 @@ def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_
 
 
 @pytest.mark.nightly
-def test_a_promotion_that_is_killed_is_gone_on_with_and_drops_no_request(commands: CommandLine) -> None:
+def test_a_promotion_that_is_killed_is_resumed_and_drops_no_request(commands: CommandLine) -> None:
     found = shifted(
         commands, "canary", "--fault", "killed", "--at", "post-test-traffic-shift", "--from", "dev"
     )
@@ -172,7 +172,7 @@ def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> Non
 
 
 @ONE_AT_A_TIME
-def test_an_interrupt_puts_back_what_was_changed(commands: CommandLine) -> None:
+def test_an_interrupt_restores_what_was_changed(commands: CommandLine) -> None:
     done = interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
 
     assert done.status == 130

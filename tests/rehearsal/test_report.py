@@ -38,7 +38,7 @@ def test_times_are_written_in_utc() -> None:
     assert found["tasks"][2]["stopped_at"] is None
 
 
-def test_several_runs_are_told_together_and_each() -> None:
+def test_several_runs_are_reported_together_and_each() -> None:
     report = samples.report(samples.rehearsal(), samples.without_minimum())
     found = document(report)
 
@@ -97,7 +97,7 @@ def test_the_summary_of_a_scenario_names_it_and_its_promise() -> None:
     assert "only requests in flight may fail" in text
 
 
-def test_a_sender_that_was_behind_is_told() -> None:
+def test_a_sender_that_was_behind_is_reported() -> None:
     behind = replace(samples.SENDER, is_behind=True, why="900 requests were late")
     found = replace(samples.rehearsal(), load=samples.load(sender=behind))
 

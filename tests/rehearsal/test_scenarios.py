@@ -61,7 +61,7 @@ def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies_or_of_a_versi
 
 
 @pytest.mark.parametrize("scenario", PROTECTIONS.values(), ids=lambda scenario: scenario.name)
-def test_a_protection_that_is_taken_away_must_be_missed_and_named(scenario: Scenario) -> None:
+def test_a_removed_protection_must_be_missed_and_named(scenario: Scenario) -> None:
     expected = scenario.expected()
 
     assert (expected.failed_requests, expected.finding) == (SOME, scenario.name)
@@ -113,7 +113,7 @@ def test_one_thing_is_rehearsed_at_a_time() -> None:
 @pytest.mark.parametrize(
     "request_", [Request(fault="bad-luck"), Request(without="luck")], ids=["fault", "without"]
 )
-def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) -> None:
+def test_an_unknown_scenario_is_refused_with_the_known_ones(request_: Request) -> None:
     with pytest.raises(UsageError) as refused:
         request_.scenario()
 

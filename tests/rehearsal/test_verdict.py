@@ -60,7 +60,7 @@ def test_one_failed_request_is_enough_to_fail() -> None:
     assert "1 of 18,000 requests failed" in verdict.reasons[0]
 
 
-def test_a_release_that_failed_is_no_pass_though_no_request_failed() -> None:
+def test_a_failed_release_does_not_pass_even_if_no_request_failed() -> None:
     verdict = judge(replace(rehearsal(), release=FAILED_RELEASE), Expected())
 
     assert verdict.outcome == "failed"
@@ -78,7 +78,7 @@ def test_a_release_that_failed_is_no_pass_though_no_request_failed() -> None:
         ("malformed_response", 502, False, causes.SERVICE),
     ],
 )
-def test_a_failure_at_a_task_that_lives_is_told_by_the_load_balancers_reason(
+def test_a_failure_at_a_living_task_is_attributed_by_the_load_balancers_reason(
     reason: str, status: int, *, draining: bool, cause: str
 ) -> None:
     failure = told(40, reason=reason, status=status, is_draining=draining, target="10.10.1.12:3000")
@@ -263,7 +263,7 @@ def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_se
         (Expected(release="failed", finding=causes.LAME_DUCK), "names nothing, not lame-duck"),
     ],
 )
-def test_what_did_not_come_is_named(expected: Expected, reason: str) -> None:
+def test_what_is_missing_is_named(expected: Expected, reason: str) -> None:
     verdict = judge(old_samples(replace(rehearsal(), release=FAILED_RELEASE)), expected)
 
     assert verdict.outcome == "failed"

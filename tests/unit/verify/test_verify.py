@@ -102,7 +102,7 @@ def check(*comparisons: Comparison, error: Exception | None = None) -> Check:
 # Running
 
 
-def test_a_call_that_aws_refuses_fails_the_check_with_its_cause_and_the_permission_as_the_way_on() -> None:
+def test_a_call_that_aws_refuses_fails_the_check_with_its_cause_and_the_missing_permission() -> None:
     denied = ClientError("AccessDeniedException", "not authorized to perform: ecr:DescribeRepositories")
     report = verify.run(OUTPUTS, OneAnswerAws(denied), fetch=nothing_answers, only=["registry"])
     assert {CheckStatus.FAILED} == {result.status for result in report.results}
@@ -202,7 +202,7 @@ def test_two_checks_cannot_have_one_name() -> None:
         declare("it is so", hint="")(check().probe)
 
 
-def test_every_check_is_a_sentence_with_a_way_on() -> None:
+def test_every_check_is_a_sentence_with_a_hint() -> None:
     for item in verify.checks():
         assert len(item.name.split()) >= 4, item.name
         assert item.hint, item.name
@@ -228,7 +228,7 @@ REPORT = VerifyReport(
 )
 
 
-def test_a_report_is_a_tree_of_what_is_well_what_is_not_and_how_to_go_on() -> None:
+def test_a_report_is_a_tree_of_results_and_hints() -> None:
     assert verify.render(REPORT).splitlines() == [
         "first",
         "  OK    it is so",
@@ -255,7 +255,7 @@ def test_a_report_for_machines_counts_and_lists() -> None:
     }
 
 
-def test_a_report_in_which_nothing_passed_is_not_well() -> None:
+def test_a_report_without_a_passed_check_is_not_ok() -> None:
     assert not REPORT.ok
     assert not VerifyReport(results=()).ok
     assert not VerifyReport(results=REPORT.results[2:]).ok
