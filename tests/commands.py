@@ -15,13 +15,13 @@ from typing import Any
 
 from mclass_tf import local
 from tests.time_limits import seconds_left
-from tests.warm import Warm
+from tests.warm import CommandForker
 
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """The result of a command."""
 
     status: int
@@ -48,12 +48,12 @@ class CommandLine:
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "mclass_tf", "--project", str(self.project), *arguments]
 
-    def run(self, *arguments: str, **env: str) -> Done:
+    def run(self, *arguments: str, **env: str) -> CommandResult:
         """Run a command to its end, within the time left for the test."""
         seconds, variables, (_, _, _, *own) = seconds_left(), self.variables(**env), self.argv(*arguments)
         try:
             if not warm().differs(variables):
-                return Done(*warm().run(own, env=variables, seconds=seconds))
+                return CommandResult(*warm().run(own, env=variables, seconds=seconds))
             done = subprocess.run(
                 self.argv(*arguments),
                 env=variables,
@@ -68,9 +68,9 @@ class CommandLine:
             raise AssertionError(
                 f"{' '.join(arguments)}: has not ended within {seconds:.0f} s\n{said.decode(errors='replace')}"
             ) from None
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def ok(self, *arguments: str, **env: str) -> Done:
+    def ok(self, *arguments: str, **env: str) -> CommandResult:
         """Run a command that must succeed."""
         done = self.run(*arguments, **env)
         assert done.status == 0, f"{' '.join(arguments)}: exit {done.status}\n{done.stdout}\n{done.stderr}"
@@ -89,12 +89,12 @@ class CommandLine:
 
 
 @cache
-def warm() -> Warm:
+def warm() -> CommandForker:
     """The process that commands are forked from."""
-    return Warm()
+    return CommandForker()
 
 
-def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> Done:
+def run_interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> CommandResult:
     """Run a command, and interrupt it like Ctrl-C when a line of its progress contains `at`."""
     with subprocess.Popen(
         commands.argv(*arguments),
@@ -111,4 +111,4 @@ def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> 
                 break
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=min(120, seconds_left()))
-        return Done(running.returncode, stdout, "".join(seen) + stderr)
+        return CommandResult(running.returncode, stdout, "".join(seen) + stderr)

@@ -31,12 +31,12 @@ from mclass_tf.gates.scanner import Scanner
 _ROOT = Path(__file__).parent.parent
 _KEEP = _ROOT / ".mclass/tests/parser"
 _LONGEST = 1 << 20
-_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
+_INITIAL_ENV, _PYTHON = dict(os.environ), sys.executable
 """Environment variables and Python settings before any test changes them."""
 
 
 @dataclass(frozen=True)
-class Forking:
+class ForkingStarter:
     """Starts scanners through the process at the other end of `control`."""
 
     control: socket.socket
@@ -47,11 +47,11 @@ class Forking:
         descriptors = [launch.channel.fileno(), launch.output, writing]
         socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
         os.close(writing)
-        return _Forked(status=reading)
+        return _ForkedScanner(status=reading)
 
 
 @dataclass(frozen=True)
-class _Forked:
+class _ForkedScanner:
     """A forked scanner. `status` sends its process id, and then its exit status."""
 
     status: int
@@ -75,7 +75,7 @@ class _Forked:
 
 
 @cache
-def forking() -> Forking:
+def forking() -> ForkingStarter:
     """Return the starter of scanners for this process and its commands. The process behind it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = Path(tempfile.mkdtemp(prefix="mclass-tests-"))
@@ -84,7 +84,7 @@ def forking() -> Forking:
         process = subprocess.Popen(
             [_PYTHON, "-s", "-m", "tests.scanners", str(theirs.fileno())],
             cwd=_ROOT,
-            env=launch.environment(folder, _AT_FIRST),
+            env=launch.environment(folder, _INITIAL_ENV),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -96,7 +96,7 @@ def forking() -> Forking:
         process.wait()
 
     atexit.register(end)
-    return Forking(ours)
+    return ForkingStarter(ours)
 
 
 def scanner() -> Scanner:
@@ -118,18 +118,18 @@ def _serve(control: socket.socket) -> None:
             control.close()
             if os.fork() != 0:
                 os._exit(0)  # orphans the next one, so that init reaps it
-            _see_to(json.loads(message), *descriptors)
+            _supervise(json.loads(message), *descriptors)
         os.wait()
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _see_to(request: Mapping[str, Mapping[str, str]], channel: int, output: int, status: int) -> NoReturn:
+def _supervise(request: Mapping[str, Mapping[str, str]], channel: int, output: int, status: int) -> NoReturn:
     """Run a scanner in a child process, and report its exit status."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, channel, output)
+        _run_scanner(request, channel, output)
     os.close(channel)
     os.close(output)
     try:
@@ -141,7 +141,7 @@ def _see_to(request: Mapping[str, Mapping[str, str]], channel: int, output: int,
     os._exit(0)
 
 
-def _become(request: Mapping[str, Mapping[str, str]], channel: int, output: int) -> NoReturn:
+def _run_scanner(request: Mapping[str, Mapping[str, str]], channel: int, output: int) -> NoReturn:
     from mclass_tf.gates import serve  # noqa: PLC0415
 
     os.setsid()

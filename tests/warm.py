@@ -27,29 +27,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
-from tests.scanners import Forking, forking
+from tests.scanners import ForkingStarter, forking
 
 _ROOT = Path(__file__).parent.parent
 _JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
 """Commands that may judge a plan and so need a scanner."""
-_OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
+_IGNORED = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
 """Variables that no import reads. (MOTO_ ones, which some tests set, are only for the server.)"""
 _LONGEST = 1 << 20
-_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
+_INITIAL_ENV, _PYTHON = dict(os.environ), sys.executable
 """Environment variables and Python settings before any test changes them."""
 
 
-class Warm:
+class CommandForker:
     """The process that commands are forked from. It ends with this one."""
 
     def __init__(self) -> None:
-        self._environment = _without_own(_AT_FIRST)
+        self._environment = _without_ignored(_INITIAL_ENV)
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         self._process = subprocess.Popen(
             [_PYTHON, "-m", "tests.warm", str(theirs.fileno())],
             cwd=_ROOT,
-            env=_AT_FIRST,
+            env=_INITIAL_ENV,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -64,7 +64,7 @@ class Warm:
 
     def differs(self, env: Mapping[str, str]) -> set[str]:
         """Return the variables that could make a command import something else than this process has."""
-        ours, theirs = self._environment, _without_own(env)
+        ours, theirs = self._environment, _without_ignored(env)
         names = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
         return {name for name in names if name in theirs or not name.startswith(("AWS_", "TF_VAR_"))}
 
@@ -104,8 +104,10 @@ def _kill(status: str) -> None:
             os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
 
 
-def _without_own(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name not in _OWN and not name.startswith("MOTO_")}
+def _without_ignored(env: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in env.items() if name not in _IGNORED and not name.startswith("MOTO_")
+    }
 
 
 class _Pipe:
@@ -167,19 +169,19 @@ def _serve(control: socket.socket) -> None:
             control.close()
             if os.fork() != 0:
                 os._exit(0)  # orphans the next one, so that init reaps it
-            _see_to(request, *descriptors)
+            _supervise(request, *descriptors)
         else:
             os.wait()
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
+def _supervise(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
     """Run the command in a child process, and report its exit status."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, stdout, stderr, *scanners)
+        _run_command(request, stdout, stderr, *scanners)
     for descriptor in (stdout, stderr, *scanners):
         os.close(descriptor)
     try:
@@ -192,7 +194,7 @@ def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners:
     os._exit(0)
 
 
-def _become(request: _Request, stdout: int, stderr: int, *scanners: int) -> NoReturn:
+def _run_command(request: _Request, stdout: int, stderr: int, *scanners: int) -> NoReturn:
     from mclass_tf import __main__ as command  # noqa: PLC0415
 
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -229,7 +231,7 @@ def _fork_scanners(control: socket.socket) -> None:
 
     for gate in gates.GATES:
         if isinstance(gate, CheckovGate):
-            gate.scanner.start = Forking(control)
+            gate.scanner.start = ForkingStarter(control)
 
 
 if __name__ == "__main__":

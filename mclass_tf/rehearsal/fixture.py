@@ -34,12 +34,12 @@ class ServiceFixture:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def _later(self, what: str, undo: Callable[[], object]) -> None:
-        def put_back() -> None:
+    def _restore_later(self, what: str, undo: Callable[[], object]) -> None:
+        def restore() -> None:
             self._report(f"putting back {what}")
             undo()
 
-        self._undo.callback(put_back)
+        self._undo.callback(restore)
 
     def set_count(self, desired: int) -> None:
         """Set the desired count of the service. Autoscaling may change it later."""
@@ -55,7 +55,7 @@ class ServiceFixture:
         )["ScalableTargets"]
         for target in targets:
             state: Any = target.get("SuspendedState") or dict.fromkeys(_SUSPENDED, False)
-            self._later("autoscaling", partial(self._suspend, resource, state))
+            self._restore_later("autoscaling", partial(self._suspend, resource, state))
             self._suspend(resource, dict.fromkeys(_SUSPENDED, True))
         self.set_count(desired)
 
@@ -69,7 +69,7 @@ class ServiceFixture:
         for arn in self._names.target_group_arns:
             attributes = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
             before = next(each["Value"] for each in attributes if each["Key"] == DEREGISTRATION_DELAY)
-            self._later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
+            self._restore_later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
             self._delay(arn, str(seconds))
 
     def _delay(self, arn: str, value: str) -> None:
@@ -82,7 +82,9 @@ class ServiceFixture:
         groups = elbv2.describe_target_groups(TargetGroupArns=list(self._names.target_group_arns))
         for group in groups["TargetGroups"]:
             arn, before = group["TargetGroupArn"], group["HealthCheckIntervalSeconds"]
-            self._later(f"the health check interval of {before} s", partial(self._interval, arn, before))
+            self._restore_later(
+                f"the health check interval of {before} s", partial(self._interval, arn, before)
+            )
             self._interval(arn, seconds)
 
     def _interval(self, arn: str, seconds: int) -> None:
@@ -96,7 +98,7 @@ class ServiceFixture:
         """Restore the grace period at the end, even if something else changes it."""
         name = "healthCheckGracePeriodSeconds"
         before = self.service.describe()[name]
-        self._later(f"the grace period of {before} s", lambda: self._update({name: before}))
+        self._restore_later(f"the grace period of {before} s", lambda: self._update({name: before}))
 
     def keep_deployment_configuration(self) -> dict[str, Any]:
         """Return the deployment configuration, and restore it at the end, even if something else changes it."""
@@ -104,7 +106,7 @@ class ServiceFixture:
         before: dict[str, Any] = dict(service["deploymentConfiguration"])
         # Zone rebalancing depends on the maximum percent, so ECS accepts only both together.
         both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
-        self._later("the deployment configuration", lambda: self._update(both))
+        self._restore_later("the deployment configuration", lambda: self._update(both))
         return before
 
     def make_error_alarm(self, name: str) -> None:
@@ -114,7 +116,7 @@ class ServiceFixture:
         """
         load_balancer = self._names.load_balancer_arn.partition(":loadbalancer/")[2]
         cloudwatch = self._aws.cloudwatch
-        self._later(f"the alarms without {name}", lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
+        self._restore_later(f"the alarms without {name}", lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             AlarmDescription="Rehearsal: the new version answers with 5xx",
@@ -137,7 +139,7 @@ class ServiceFixture:
             if self.service.describe()["networkConfiguration"] != before:
                 self._update({"networkConfiguration": before})
 
-        self._later("the network configuration", undo)
+        self._restore_later("the network configuration", undo)
         return before
 
     def closed_security_group(self) -> str:
@@ -148,7 +150,7 @@ class ServiceFixture:
             Description="Rehearsal: lets nothing in",
             VpcId=self._names.vpc_id,
         )["GroupId"]
-        self._later("the security groups", partial(self._delete_security_group, group))
+        self._restore_later("the security groups", partial(self._delete_security_group, group))
         return group
 
     def _delete_security_group(self, group: str) -> None:
@@ -173,7 +175,7 @@ class ServiceFixture:
             kept = [each for each in document["Statement"] if not _allows_pull(each)]
             if len(kept) == len(document["Statement"]):
                 continue
-            self._later(f"the policy {name}", partial(self._put_policy, role, name, document))
+            self._restore_later(f"the policy {name}", partial(self._put_policy, role, name, document))
             if kept:
                 self._put_policy(role, name, {**document, "Statement": kept})
             else:

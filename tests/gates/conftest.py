@@ -86,7 +86,7 @@ class Judge:
         return {(finding.check, finding.resource) for finding in verdict.failed}
 
 
-def made(folder: Path) -> Path:
+def create_project(folder: Path) -> Path:
     shutil.copytree(DATA / "project", folder)
     shutil.copytree(
         REPOSITORY / "policy", folder / "policy", ignore=shutil.ignore_patterns("__pycache__", "waivers.toml")
@@ -97,7 +97,7 @@ def made(folder: Path) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return made(tmp_path / "project")
+    return create_project(tmp_path / "project")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def judge(project: Path) -> Judge:
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """A judge for tests that change plans but no files, so that its HCL is scanned once."""
-    return Judge(project=made(tmp_path_factory.mktemp("shared") / "project"))
+    return Judge(project=create_project(tmp_path_factory.mktemp("shared") / "project"))
 
 
 def planned(document: dict[str, Any], address: str) -> dict[str, Any]:

@@ -368,8 +368,8 @@ def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
 def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
     program = """
         import threading
-        from mclass_tf.gates.serial import Serial
-        serial, started = Serial(name="x"), threading.Event()
+        from mclass_tf.gates.serial import SerialWorker
+        serial, started = SerialWorker(name="x"), threading.Event()
         def first():
             started.set()
             threading.Event().wait()

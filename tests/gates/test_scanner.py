@@ -182,7 +182,7 @@ ALONE = """
     saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
                       has_changes=True, created="", inputs={}, requested_image=None, image_in_force="")
     target = environment.load(project, "weak")
-    gates.prepare(target, project, keep=keep)
+    gates.prepare(target, project, cache=keep)
     subject = gates.Subject(plan=Plan.parse(document), environment=target, project=project)
     (verdict,) = gates.evaluate(saved, subject).verdicts
     assert "checkov" not in sys.modules

@@ -91,8 +91,11 @@ def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
     for second in range(BOUNDS[-1]):
         new = min(max((second - 44) / 10, 0), 1) if second >= 45 else 0
         slow = 2.2 if BOUNDS[2] <= second < BOUNDS[4] else 1.0
-        told = RATE - 4
-        versions = {OLD: round(told * (1 - new)), NEW: told - round(told * (1 - new))}
+        balancer_failure = RATE - 4
+        versions = {
+            OLD: round(balancer_failure * (1 - new)),
+            NEW: balancer_failure - round(balancer_failure * (1 - new)),
+        }
         found.append(
             Sample(
                 at=START + second,
@@ -149,7 +152,7 @@ def failed_request(
     )
 
 
-def told(
+def balancer_failure(
     at: float,
     *,
     reason: str,
@@ -276,7 +279,7 @@ def without_minimum() -> Rehearsal:
         for number in range(200)
     )
     said = tuple(
-        told(
+        balancer_failure(
             at=44 + number / 100,
             reason="no_targets",
             status=503,

@@ -73,7 +73,7 @@ def answer(revision: str = "one", *, status: int = 200) -> web.Response:
     return web.Response(text=json.dumps(document), content_type="application/json", status=status)
 
 
-async def well(request: web.Request) -> web.StreamResponse:
+async def answer_correctly(request: web.Request) -> web.StreamResponse:
     """Answer as the service does, including long requests."""
     if request.path == "/work":
         await asyncio.sleep(int(request.query["ms"]) / 1000)

@@ -9,7 +9,7 @@ import pytest
 
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
 from mclass_tf.strategy import NAMES, ROLLING
-from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
+from tests.rehearsal.rehearsing import assert_everything_is_restored, rehearse_successfully
 from tests.snapshots import APPLIED, Snapshots
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(290)]
@@ -41,7 +41,9 @@ def test_a_rehearsal_keeps_its_promise(
     snapshots: Snapshots, tmp_path: Path, strategy: str, scenario: tuple[str, ...]
 ) -> None:
     with snapshots.started(APPLIED, home=tmp_path / "home") as commands:
-        found = passed(commands, "dev", "--strategy", strategy, "--rate", "100", "--seconds", "20", *scenario)
+        found = rehearse_successfully(
+            commands, "dev", "--strategy", strategy, "--rate", "100", "--seconds", "20", *scenario
+        )
 
         assert found["verdict"] == "passed"
-        nothing_is_left_changed(commands)
+        assert_everything_is_restored(commands)

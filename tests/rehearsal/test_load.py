@@ -19,7 +19,7 @@ from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
 from mclass_tf.rehearsal.result import LoadResult
 from mclass_tf.rehearsal.tally import KEPT_FAILURES, RequestOutcome, Tally
 from tests.need import need
-from tests.rehearsal.servers import Server, answer, serving, well
+from tests.rehearsal.servers import Server, answer, answer_correctly, serving
 
 
 def plan(
@@ -62,7 +62,7 @@ class Counting:
         self.requests += 1
         self.hosts[request.host] += 1
         self.connections.add(request.transport)
-        return await well(request)
+        return await answer_correctly(request)
 
 
 def test_the_counts_match_the_requests_at_the_server() -> None:
@@ -77,14 +77,14 @@ def test_the_counts_match_the_requests_at_the_server() -> None:
 
 
 def test_the_rate_is_kept() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port, rate=150), requests=450)
 
     assert found.sender.achieved_rate == pytest.approx(150, rel=0.05)
 
 
 def test_connections_are_new_and_reused_as_asked_for() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         none = sent(plan(server.port, new_connection_share=0), requests=200)
         all_new = sent(plan(server.port, new_connection_share=1), requests=200)
 
@@ -94,7 +94,7 @@ def test_connections_are_new_and_reused_as_asked_for() -> None:
 
 
 def test_samples_and_phases_have_the_same_counts() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port), requests=250)
 
     assert sum(sample.sent for sample in found.samples) == found.sent
@@ -117,7 +117,7 @@ class Stalling:
             self._free.clear()
             asyncio.get_running_loop().call_later(self._seconds, self._free.set)
         await self._free.wait()
-        return await well(request)
+        return await answer_correctly(request)
 
 
 def test_a_stall_is_seen_by_every_request_that_was_due_meanwhile() -> None:
@@ -155,7 +155,7 @@ def _share_below(encoded: str, milliseconds: float) -> float:
 
 
 def test_long_requests_are_measured_by_what_they_took_beyond_what_was_asked() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port, long_share=0.3, long_ms=300), requests=150)
 
     (phase,) = found.phases
@@ -300,7 +300,7 @@ def _wait_for(load: LoadSender, *, more: int) -> None:
 
 
 def test_phases_take_the_requests_that_are_due_in_them() -> None:
-    with serving(well) as server, LoadSender(plan(server.port)) as load:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         _wait_for(load, more=100)
         load.enter("after")
@@ -330,7 +330,7 @@ def test_a_sender_that_is_late_says_so() -> None:
     import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
-    with serving(well) as server, LoadSender(plan(server.port)) as load:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         os.kill(load._process.pid, signal.SIGSTOP)
@@ -346,7 +346,7 @@ def test_a_sender_that_is_late_says_so() -> None:
 
 
 def test_a_load_process_that_dies_is_reported_and_leaves_nothing_behind() -> None:
-    with serving(well) as server, LoadSender(plan(server.port)) as load:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load._process.kill()
         with pytest.raises(LoadError, match="failed"):
             load.wait(seconds=60)
@@ -354,7 +354,7 @@ def test_a_load_process_that_dies_is_reported_and_leaves_nothing_behind() -> Non
 
 
 def test_the_load_ends_when_nobody_listens_to_it_any_more() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         child = subprocess.Popen(
             (sys.executable, "-m", "mclass_tf.rehearsal.load"),
             stdin=subprocess.PIPE,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mclass_tf.rehearsal import names
-from tests.commands import CommandLine, interrupted
-from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
+from tests.commands import CommandLine, run_interrupted
+from tests.rehearsal.rehearsing import assert_everything_is_restored, rehearse_successfully
 from tests.snapshots import APPLIED, Snapshots
 
 # Traffic shifts are rehearsed in prod, so that dev stays a service that has never shifted traffic.
@@ -36,13 +36,13 @@ def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
     """Run a rehearsal in dev that must pass; return the document. The low rate proves little; nightly rehearsals send more."""
-    return passed(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
+    return rehearse_successfully(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
 
 
 def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
     """Run a rehearsal in prod with shifted traffic that must pass; return the document."""
     load = ("--rate", "50", "--seconds", "15", "--speed", "20")
-    return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
+    return rehearse_successfully(commands, "prod", "--strategy", strategy, *load, *arguments)
 
 
 @ONE_AT_A_TIME
@@ -61,7 +61,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
     staying = [task for task in found["tasks"] if task["stopping_at"] is None]
     assert {task["revision"] for task in staying} == {max(task["revision"] for task in found["tasks"])}
     assert json.dumps(found["requests"]["sent"]) in page.read_text(encoding="utf-8")
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_fault_keeps_its_promise(commands: CommandLine, fault: str) -> None:
         assert found["requests"]["failed"] == 0
         assert found["release"]["exit_code"] == 6
         assert found["release"]["cause"]
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @pytest.mark.nightly
@@ -101,7 +101,7 @@ def test_a_removed_protection_is_missed_and_named(commands: CommandLine, protect
     assert found["requests"]["failed"] > 0
     assert found["diagnosis"][0]["cause"] == protection
     assert found["diagnosis"][0]["failed"] > 0
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @ONE_AT_A_TIME
@@ -117,7 +117,7 @@ def test_a_promotion_drops_no_request_and_tells_what_it_took(commands: CommandLi
     latest = commands.ok("history", "prod", "--local", "--json").document["attempts"][0]
     assert (latest["kind"], latest["promoted_from"]["environment"]) == ("promotion", "dev")
     assert latest["digest"] == found["release"]["digest"]
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.nightly
@@ -127,7 +127,7 @@ def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine
     assert found["requests"]["failed"] == 0
     assert (found["exposure"]["requests"], found["exposure"]["balancer_requests"]) == (0, 0)
     assert "smoke test" in found["release"]["cause"]
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_
     assert found["requests"]["failed"] == exposure["failed"] > 0
     assert exposure["limit"] == 0.05
     assert found["release"]["exit_code"] == 6
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.nightly
@@ -173,8 +173,8 @@ def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> Non
 
 @ONE_AT_A_TIME
 def test_an_interrupt_restores_what_was_changed(commands: CommandLine) -> None:
-    done = interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
+    done = run_interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
 
     assert done.status == 130
     assert "putting back autoscaling" in done.stderr
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
