@@ -236,7 +236,6 @@ def _display_name(path: object) -> str:
 
 
 def _texts(check: Any) -> tuple[str, str]:
-    """Return guideline and fix, as one of the project's own checks states them."""
     return str(getattr(check, "guideline", None) or ""), str(getattr(check, "fix", None) or "")
 
 

@@ -163,7 +163,6 @@ def _mask_constants(value: Any) -> Any:
 
 
 def _document(value: Any) -> dict[str, Any] | list[Any] | None:
-    """Return the JSON object or list in a text, else None."""
     if not isinstance(value, str):
         return None
     try:

@@ -73,7 +73,6 @@ def _problem(problem: Problem, style: _Style) -> Iterator[str]:
 
 
 def _waived(waived: Sequence[WaivedFinding], style: _Style) -> Iterator[str]:
-    """One line for each waiver, for any number of resources, cut to the width."""
     counted: dict[tuple[str, str, str, str], int] = {}
     for entry in waived:
         waiver = entry.waiver

@@ -86,7 +86,6 @@ def _is_version_failure(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
 
 
 def _stop_reason(task: TaskTimeline) -> str:
-    """The stop reason without the parts that differ between tasks."""
     reason = _ID.sub("…", task.stopped_reason.partition(" (port ")[0])
     inner = "" if task.container_reason in task.stopped_reason else f" ({task.container_reason})"
     code = f", exit code {task.exit_code}" if task.exit_code is not None else ""

@@ -117,7 +117,6 @@ class LoadProcess:
         )
 
     async def _bursts(self, probe: BurstProbe) -> None:
-        """Use many connections at once, leave them idle, then use them again."""
         number = 0
         due = self._clock()
         while True:

@@ -165,7 +165,6 @@ def _execution(world: World) -> Policies:
 
 
 def _secrets(world: World) -> set[str]:
-    """Return the ARNs of the secrets of the service's container, over all revisions."""
     return {
         str(secret["valueFrom"])
         for revision in world.ecs.task_definitions
