@@ -23,23 +23,23 @@ from mclass_tf.errors import (
     RolloutError,
     ServiceEvent,
 )
-from mclass_tf.lease import Held, Holder, Lease
+from mclass_tf.lease import HeldLease, Holder, Lease
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
     CUT_OFF,
     REFUSED,
     ROLLING_OUT,
-    Begun,
-    Compared,
-    Ended,
+    AnalysisResult,
+    AttemptEnd,
+    AttemptStart,
     Event,
     GateVerdict,
     Ledger,
-    OneOff,
+    OneOffResult,
     Origin,
     Record,
-    Smoke,
+    SmokeResult,
     Stage,
     Step,
     Traffic,
@@ -70,10 +70,10 @@ class Attempt:
     cause: str = ""
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
-    smoke: tuple[Smoke, ...] = ()
-    before: tuple[OneOff, ...] = ()
+    smoke: tuple[SmokeResult, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
     write: Callable[[Step], None] = _unwritten
@@ -85,7 +85,7 @@ class Attempt:
         self.steps = (*self.steps, step)
         self.write(step)
 
-    def note_before(self, ran: OneOff) -> None:
+    def note_before(self, ran: OneOffResult) -> None:
         """Note a command that has run in the new version before the rollout."""
         self.before = (*self.before, ran)
         self.reach(BEFORE, **asdict(ran))
@@ -134,7 +134,7 @@ def lease_of(session: Session) -> Lease:
     return Lease(session.aws, session.environment.backend, environment=session.environment.name)
 
 
-def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
+def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[HeldLease]:
     """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
     who = session.aws.sts.get_caller_identity()["Arn"]
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
@@ -150,9 +150,9 @@ def begun(
     strategy: str = "ROLLING",
     resumes: str = "",
     pause_at: tuple[str, ...] = (),
-) -> Begun:
+) -> AttemptStart:
     """Return what is known before anything is changed; `revision` "": as images and ledger here know it."""
-    return Begun(
+    return AttemptStart(
         command=command,
         environment=session.environment.name,
         who=session.aws.sts.get_caller_identity()["Arn"],
@@ -211,7 +211,7 @@ class Writer:
 
 
 @contextmanager
-def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
+def recorded(session: Session, begun: AttemptStart) -> Iterator[Attempt]:
     """Record the attempt that is made inside: also how it failed, and never in the place of why."""
     ledger = ledger_of(session)
     name = ledger.begin(begun)
@@ -238,7 +238,7 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     ledger.end(name, _ended(session, attempt))
 
 
-def _settle(session: Session, successor: Begun, *, by: str) -> None:
+def _settle(session: Session, successor: AttemptStart, *, by: str) -> None:
     """Give an attempt that was cut off its end, once another one goes on with it."""
     ledger = ledger_of(session)
     record = ledger.read(successor.resumes)
@@ -247,7 +247,7 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
     rolling_out = record.last(ROLLING_OUT)
     details = rolling_out.details if rolling_out else {}
     at = dt.datetime.fromisoformat(successor.at)
-    end = Ended(
+    end = AttemptEnd(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
         cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
@@ -284,8 +284,8 @@ def revision_of(session: Session, digest: str) -> str:
     return next((record.begun.revision for record in records if record.begun.revision), "")
 
 
-def _ended(session: Session, attempt: Attempt) -> Ended:
-    return Ended(
+def _ended(session: Session, attempt: Attempt) -> AttemptEnd:
+    return AttemptEnd(
         at=_text(attempt.now()),
         outcome=attempt.outcome,
         cause=attempt.cause,

@@ -11,14 +11,14 @@ from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off.definition import family
 from mclass_tf.flows.one_off.follow import Finished, Follower
 from mclass_tf.flows.one_off.run import OneOffCommand, deregister, run_in
-from mclass_tf.ledger import OneOff
+from mclass_tf.ledger import OneOffResult
 from mclass_tf.system.process import deferred_interrupts
 
 STARTED_BY = "mclass-tf/before"
 _SUCCEEDED = 0
 
 
-def remaining_commands(commands: Sequence[str], done: Sequence[OneOff]) -> tuple[str, ...]:
+def remaining_commands(commands: Sequence[str], done: Sequence[OneOffResult]) -> tuple[str, ...]:
     """Return which of a release's commands are still to run, of what its record says has run; each succeeds once only."""
     succeeded = [each.command for each in done if each.exit_code == _SUCCEEDED]
     number = 0
@@ -67,9 +67,11 @@ def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
             show=lambda line: session.report(f"  {line}"),
         )
     except MclassError:
-        attempt.note_before(OneOff(command=command, task_arn="", exit_code=None))
+        attempt.note_before(OneOffResult(command=command, task_arn="", exit_code=None))
         raise
-    attempt.note_before(OneOff(command=command, task_arn=finished.task_arn, exit_code=finished.exit_code))
+    attempt.note_before(
+        OneOffResult(command=command, task_arn=finished.task_arn, exit_code=finished.exit_code)
+    )
     _require_success(deployer, command, finished)
 
 

@@ -160,7 +160,7 @@ def apply(session: Session, *, file: Path | None = None, shown: str | None = Non
     try:
         return _apply_approved(session, _taken_in(session, file))
     finally:
-        _discard(session.workspace.given_plan)
+        _discard(session.workspace.imported_plan)
 
 
 def apply_within(session: Session) -> Applied:
@@ -221,7 +221,7 @@ def _inputs(session: Session) -> dict[str, str]:
 
 def _taken_in(session: Session, file: Path) -> Path:
     """Copy a plan and its approval from elsewhere, so that nobody can change between the check and the apply what is applied."""
-    own = session.workspace.given_plan
+    own = session.workspace.imported_plan
     _discard(own)
     for source, copy in ((file, own), (approval_of(file), approval_of(own))):
         if source.is_file():

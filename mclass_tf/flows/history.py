@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic, Unreadable
+from mclass_tf.ledger import CUT_OFF, AnalysisResult, OneOffResult, Origin, Record, Traffic, UnreadableRecord
 from mclass_tf.session import Session
 
 UNDER_WAY, UNREADABLE = "under way", "unreadable"
@@ -40,9 +40,9 @@ class Past:
     record: str
     step: str = ""
     resumes: str = ""
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
-    before: tuple[OneOff, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
 
 
 def history(session: Session, *, limit: int) -> tuple[Past, ...]:
@@ -64,14 +64,14 @@ def unended(session: Session) -> Past | None:
     return last if last.seconds is None and last.outcome in UNENDED else None
 
 
-def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
+def _is_held(session: Session, records: Sequence[Record | UnreadableRecord]) -> bool:
     """Tell whether somebody is at work there; not asked where the last attempt has ended."""
     may_be = bool(records) and isinstance(records[0], Record) and records[0].ended is None
     return may_be and lease_of(session).holder() is not None
 
 
 def summarise(
-    records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool
+    records: Sequence[Record | UnreadableRecord], *, urls: Sequence[str], is_held: bool
 ) -> tuple[Past, ...]:
     """Return what records say; of those without an end the latest is under way while somebody holds the lease."""
     return tuple(
@@ -82,7 +82,7 @@ def summarise(
     )
 
 
-def _unreadable(record: Unreadable, *, url: str) -> Past:
+def _unreadable(record: UnreadableRecord, *, url: str) -> Past:
     return Past(
         at=record.at,
         kind="attempt",

@@ -32,7 +32,16 @@ from mclass_tf.flows.environments import (
     discard_plan_within,
     plan_within,
 )
-from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
+from mclass_tf.ledger import (
+    APPLYING,
+    LOOKED_BACK,
+    PLANNED,
+    PLANNING,
+    AnalysisResult,
+    AttemptStart,
+    OneOffResult,
+    Origin,
+)
 from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Started
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
@@ -62,7 +71,7 @@ class Released:
     verification: verify.VerifyReport
     record: str
     cause: str = ""
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,7 @@ class ReleaseRequest:
     revision: str = ""
     promoted_from: Origin | None = None
     resumes: str = ""
-    ran: tuple[OneOff, ...] = ()
+    ran: tuple[OneOffResult, ...] = ()
 
 
 def detach_on_interrupt() -> Choice:
@@ -177,7 +186,7 @@ def _plan(
 
 def _first_record(
     session: Session, request: ReleaseRequest, before: Service, pause_at: tuple[str, ...]
-) -> Begun:
+) -> AttemptStart:
     strategy = session.environment.release.strategy if before.desired else Strategy()
     return begun(
         session,

@@ -33,7 +33,7 @@ from mclass_tf.flows.release import (
     result,
 )
 from mclass_tf.flows.rollback import resume_rollback
-from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, Begun, OneOff, Record
+from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, AttemptStart, OneOffResult, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 
@@ -225,7 +225,7 @@ def _require_image(deployer: Deployer, record: Record) -> None:
         ) from None
 
 
-def _resumed(session: Session, record: Record) -> Begun:
+def _resumed(session: Session, record: Record) -> AttemptStart:
     """Return the beginning of an attempt that goes on with another one without a plan of its own."""
     return begun(
         session,
@@ -249,6 +249,6 @@ def _request(session: Session, record: Record) -> ReleaseRequest:
     )
 
 
-def _completed_commands(record: Record) -> tuple[OneOff, ...]:
+def _completed_commands(record: Record) -> tuple[OneOffResult, ...]:
     """Return the commands before the rollout that need not run again."""
     return tuple(ran for ran in record.ran if ran.exit_code == 0)

@@ -17,7 +17,7 @@ from mclass_tf.environment import Environment
 from mclass_tf.gates import config, fixes, scan_cache, waivers
 from mclass_tf.gates.document import addresses, for_scanner, to_json, unreadable_containers
 from mclass_tf.gates.gate import Subject
-from mclass_tf.gates.places import Place, places
+from mclass_tf.gates.places import SourceLocation, places
 from mclass_tf.gates.scan import CHECKS, Scan, ScanResult
 from mclass_tf.gates.scan_cache import ScanCache
 from mclass_tf.gates.scanner import Scanner, ScannerError
@@ -140,7 +140,7 @@ class CheckovGate:
             scans.write(key, scan)
         return scan
 
-    def _finding(self, result: ScanResult, project: Path, known: Mapping[str, Place]) -> Finding:
+    def _finding(self, result: ScanResult, project: Path, known: Mapping[str, SourceLocation]) -> Finding:
         place = known.get(without_index(result.resource)) or result.place
         inside = place is not None and place.file.is_relative_to(project)
         return Finding(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mclass_tf.gates.places import Place
+from mclass_tf.gates.places import SourceLocation
 from mclass_tf.gates.scan import CHECKS, Scan, ScanResult
 from mclass_tf.hcl.rewrite import in_older_forms
 
@@ -182,7 +182,7 @@ class Engine:
             fix=fix,
             passed=record.check_result["result"].name == "PASSED",
             resource=record.resource_address or record.resource,
-            place=Place(file=file, line=max(int(record.file_line_range[0]), 1))
+            place=SourceLocation(file=file, line=max(int(record.file_line_range[0]), 1))
             if file.suffix == ".tf"
             else None,
         )

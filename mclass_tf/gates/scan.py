@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mclass_tf.gates.places import Place
+from mclass_tf.gates.places import SourceLocation
 
 CHECKS: Final = Path("policy", "checks")
 """The folder of a project's own checks."""
@@ -25,7 +25,7 @@ class ScanResult:
     fix: str
     passed: bool
     resource: str
-    place: Place | None
+    place: SourceLocation | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,13 @@ def from_json(data: bytes, *, project: Path) -> Scan:
     return replace(scan, results=tuple(placed))
 
 
-def _relative(place: Place | None, project: Path) -> Place | None:
+def _relative(place: SourceLocation | None, project: Path) -> SourceLocation | None:
     if place is None or not place.file.is_relative_to(project):
         return None
     return replace(place, file=place.file.relative_to(project))
 
 
-def _absolute(place: Place | None, project: Path) -> Place | None:
+def _absolute(place: SourceLocation | None, project: Path) -> SourceLocation | None:
     return place and replace(place, file=project / place.file)
 
 

@@ -128,7 +128,7 @@ def _task(task: Task) -> dict[str, Any]:
 
 def _container(task: Task, container: Container) -> dict[str, Any]:
     definition = _definition(task, container)
-    place = task_logs.destination(
+    destination = task_logs.log_destination(
         definition, account_id=task.launch.account_id, region=task.launch.region, task_id=task.id
     )
     limits = {
@@ -153,7 +153,7 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
         **_health(container, definition),
         "Networks": _networks(task),
         "ContainerARN": container.arn,
-        **({} if place is None else _logs(place, definition)),
+        **({} if destination is None else _logs(destination, definition)),
         "Snapshotter": "overlayfs",
     }
 
@@ -195,10 +195,10 @@ def _networks(task: Task) -> list[dict[str, Any]]:
     ]
 
 
-def _logs(place: task_logs.Destination, definition: Mapping[str, Any]) -> dict[str, Any]:
+def _logs(destination: task_logs.LogDestination, definition: Mapping[str, Any]) -> dict[str, Any]:
     options = dict(definition["logConfiguration"].get("options") or {})
     options.pop("awslogs-stream-prefix", None)
-    return {"LogOptions": {**options, "awslogs-stream": place.stream}, "LogDriver": "awslogs"}
+    return {"LogOptions": {**options, "awslogs-stream": destination.stream}, "LogDriver": "awslogs"}
 
 
 def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:

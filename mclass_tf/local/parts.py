@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mclass_tf.local.aws.alarms import Alarms
 from mclass_tf.local.aws.api.dispatch import AwsApi
-from mclass_tf.local.aws.ecs.scheduler.hooks import Hooks
+from mclass_tf.local.aws.ecs.scheduler.hooks import HookInvoker
 from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
-from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
+from mclass_tf.local.aws.ecs.tasks.tasks import TaskManager
 from mclass_tf.local.aws.elbv2.access_logs import AccessLogs
 from mclass_tf.local.aws.elbv2.balancer_process import Balancer
 from mclass_tf.local.aws.elbv2.reports import Reports
@@ -52,7 +52,7 @@ def build(dependencies: PartDependencies) -> Mapping[str, Part]:
         url=dependencies.url,
         open_door=dependencies.open_door,
     )
-    tasks = Tasks(
+    tasks = TaskManager(
         exclusive=exclusive,
         driver=driver,
         blobs=dependencies.images,
@@ -73,7 +73,7 @@ def build(dependencies: PartDependencies) -> Mapping[str, Part]:
         "the tasks": tasks,
         "the uploads to the registry": Uploads(dependencies.images),
         "the service scheduler": Scheduler(exclusive=exclusive, runner=tasks),
-        "the hooks of deployments": Hooks(
+        "the hooks of deployments": HookInvoker(
             exclusive=exclusive, runner=Functions(home=dependencies.home, url=dependencies.url)
         ),
         "the metrics of load balancers": TrafficMetrics(exclusive=exclusive),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import settings as app_settings
-from mclass_tf.analysis import Limits
+from mclass_tf.analysis import AnalysisLimits
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import UsageError
 from mclass_tf.flows.rehearse.request import Request
@@ -97,7 +97,7 @@ def test_a_fault_under_shifted_traffic_is_about_a_strategy_that_shifts_it(name: 
 
 
 def test_what_finds_a_bad_version_is_on_in_its_rehearsal() -> None:
-    without = ReleaseSettings(smoke=(), analysis=Limits(is_on=False))
+    without = ReleaseSettings(smoke=(), analysis=AnalysisLimits(is_on=False))
 
     assert FAULTS["bad-smoke"].settings(without).smoke is None
     assert FAULTS["bad-under-traffic"].settings(without).analysis.is_on

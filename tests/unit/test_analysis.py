@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as some
 
 from mclass_tf import analysis, flows, verify
-from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
+from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, AnalysisLimits, Judgement, judge, lower_bound
 from mclass_tf.aws import Aws
 from mclass_tf.cli.promote_commands import history_document, history_text
 from mclass_tf.cli.release_commands import rollout_document
@@ -26,9 +26,9 @@ from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.analysis import Analyst, Metrics, Pace, Side, pace_of
 from mclass_tf.flows.deployer.deploy import Deployer, Watching
 from mclass_tf.flows.history import Past
-from mclass_tf.ledger import Answered, Compared, Traffic
+from mclass_tf.ledger import AnalysisResult, Traffic, VersionCounts
 from mclass_tf.rollout import Outcome, Patience, Started, View
-from mclass_tf.service import Ecs, Revision, ServiceDeployment
+from mclass_tf.service import Ecs, ServiceDeployment, ServiceRevision
 from mclass_tf.session import Session
 from tests.unit.fake_service import (
     BEGAN,
@@ -43,16 +43,16 @@ from tests.unit.fake_service import (
     throttled,
 )
 
-LIMITS = Limits()
+LIMITS = AnalysisLimits()
 MINUTE = BEGAN.replace(second=0)
-BEFORE = Answered(requests=9730, errors=0, p99=0.1)
+BEFORE = VersionCounts(requests=9730, errors=0, p99=0.1)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-2:111111111111"
 BALANCER = f"{ELB}:loadbalancer/app/mclass/1"
 OTHER_GROUP = f"{ELB}:targetgroup/mclass-green/2"
 
 
-def answered(requests: int, errors: int = 0, p99: float | None = 0.1) -> Answered:
-    return Answered(requests=requests, errors=errors, p99=p99)
+def answered(requests: int, errors: int = 0, p99: float | None = 0.1) -> VersionCounts:
+    return VersionCounts(requests=requests, errors=errors, p99=p99)
 
 
 # The same figures in every run, however busy the machine is.
@@ -60,7 +60,7 @@ FIGURES = settings(derandomize=True, deadline=None, suppress_health_check=[Healt
 
 
 @some.composite
-def sides(draw: some.DrawFn) -> Answered:
+def sides(draw: some.DrawFn) -> VersionCounts:
     requests = draw(some.integers(0, 10**6))
     return answered(
         requests, draw(some.integers(0, requests)), draw(some.none() | some.floats(0, 60, width=32))
@@ -105,7 +105,7 @@ def sides(draw: some.DrawFn) -> Answered:
         (answered(200, p99=9.0), answered(200, p99=None), PASSED),
     ],
 )
-def test_a_verdict_needs_evidence(new: Answered, old: Answered, verdict: str) -> None:
+def test_a_verdict_needs_evidence(new: VersionCounts, old: VersionCounts, verdict: str) -> None:
     assert judge(new, old, LIMITS).verdict == verdict
 
 
@@ -166,7 +166,7 @@ def test_the_limits_are_the_environments() -> None:
         ),
     ],
 )
-def test_the_reason_has_the_figures(new: Answered, old: Answered, told: str) -> None:
+def test_the_reason_has_the_figures(new: VersionCounts, old: VersionCounts, told: str) -> None:
     assert judge(new, old, LIMITS).reason == told
 
 
@@ -176,7 +176,7 @@ def test_no_traffic_at_all_is_told_so() -> None:
 
 @FIGURES
 @given(new=sides(), old=sides())
-def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: Answered) -> None:
+def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: VersionCounts, old: VersionCounts) -> None:
     found = judge(new, old, LIMITS)
 
     assert found.verdict in (PASSED, FAILED, INCONCLUSIVE)
@@ -187,7 +187,7 @@ def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: 
 @FIGURES
 @given(new=sides(), old=sides())
 def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
-    new: Answered, old: Answered
+    new: VersionCounts, old: VersionCounts
 ) -> None:
     assume(old.requests >= LIMITS.min_requests)
     assume(new.errors * old.requests <= old.errors * new.requests)
@@ -198,7 +198,7 @@ def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
 
 @FIGURES
 @given(new=sides(), old=sides(), more=some.integers(0, 1000))
-def test_more_errors_never_help(new: Answered, old: Answered, more: int) -> None:
+def test_more_errors_never_help(new: VersionCounts, old: VersionCounts, more: int) -> None:
     worse = replace(new, errors=min(new.errors + more, new.requests))
 
     assert judge(new, old, LIMITS).verdict != FAILED or judge(worse, old, LIMITS).verdict == FAILED
@@ -357,7 +357,7 @@ def test_what_comes_in_pages_is_read_whole() -> None:
 def test_a_group_of_which_nothing_is_told_has_answered_nothing() -> None:
     (found,) = metrics(FakeCloudWatch()).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(1))
 
-    assert found == Answered(requests=0, errors=0, p99=None)
+    assert found == VersionCounts(requests=0, errors=0, p99=None)
 
 
 def test_a_request_fails_once_however_often_its_connection_failed() -> None:
@@ -377,10 +377,10 @@ class Seen:
 
     cloudwatch: FakeCloudWatch
     clock: Clock = field(default_factory=Clock)
-    revisions: dict[str, Revision] = field(
+    revisions: dict[str, ServiceRevision] = field(
         default_factory=lambda: {
-            "revision/own": Revision(task_definition_arn="new", target_group_arns=(OTHER_GROUP,)),
-            "revision/old": Revision(task_definition_arn="old", target_group_arns=(GROUP,)),
+            "revision/own": ServiceRevision(task_definition_arn="new", target_group_arns=(OTHER_GROUP,)),
+            "revision/old": ServiceRevision(task_definition_arn="old", target_group_arns=(GROUP,)),
         }
     )
     reports: list[str] = field(default_factory=list)
@@ -401,7 +401,7 @@ class Seen:
     def now(self) -> dt.datetime:
         return BEGAN + dt.timedelta(seconds=self.clock.now - 1000)
 
-    def revision(self, arn: str, /) -> Revision:
+    def revision(self, arn: str, /) -> ServiceRevision:
         return self.revisions[arn]
 
     def look(self, production: float | None, *, after: float = 60, **changes: Any) -> bool:
@@ -562,17 +562,17 @@ def test_a_cloudwatch_that_does_not_answer_is_asked_ever_more_rarely() -> None:
     assert pauses == [30, 60, 120, 120, 120]
 
 
-def fewer(revisions: dict[str, Revision]) -> None:
+def fewer(revisions: dict[str, ServiceRevision]) -> None:
     del revisions["revision/own"]
 
 
-def untold(revisions: dict[str, Revision]) -> None:
-    revisions["revision/own"] = Revision(task_definition_arn="new", target_group_arns=())
+def untold(revisions: dict[str, ServiceRevision]) -> None:
+    revisions["revision/own"] = ServiceRevision(task_definition_arn="new", target_group_arns=())
 
 
 @pytest.mark.parametrize("change", [fewer, untold])
 def test_where_ecs_does_not_tell_the_groups_it_is_inconclusive(
-    change: Callable[[dict[str, Revision]], None],
+    change: Callable[[dict[str, ServiceRevision]], None],
 ) -> None:
     seen = Seen(traffic(RequestCount={0: 200}, HTTPCode_Target_5XX_Count={0: 200}))
     change(seen.revisions)
@@ -609,7 +609,7 @@ def test_a_local_aws_that_does_not_tell_its_clock_goes_as_aws_does() -> None:
 
 
 def test_a_judgement_is_a_verdict_and_a_reason() -> None:
-    assert judge(answered(100), BEFORE, LIMITS) == Judged(
+    assert judge(answered(100), BEFORE, LIMITS) == Judgement(
         verdict=PASSED,
         reason="new 0.0 % of 100 requests failed, old 0.0 % of 9,730; "
         "99th percentile: new 0.100 s, old 0.100 s",
@@ -627,9 +627,9 @@ class Canary(FakeEcs):
         self.own = replace(canary(5.0), created_at=now - dt.timedelta(minutes=1))
         self.looks = 0
 
-    def revision(self, arn: str, /) -> Revision:
+    def revision(self, arn: str, /) -> ServiceRevision:
         is_new = arn == "revision/own"
-        return Revision(
+        return ServiceRevision(
             task_definition_arn=NEW if is_new else OLD,
             target_group_arns=(OTHER_GROUP if is_new else GROUP,),
         )
@@ -735,7 +735,7 @@ def test_going_back_is_not_compared_whatever_runs_does_badly() -> None:
     assert done.attempt.analysis is None
 
 
-def told_of(*, cause: str = "", analysis: Compared | None = None) -> Past:
+def told_of(*, cause: str = "", analysis: AnalysisResult | None = None) -> Past:
     """Return an attempt as `history` has it."""
     return Past(
         at=BEGAN,
@@ -755,7 +755,7 @@ def told_of(*, cause: str = "", analysis: Compared | None = None) -> Past:
 
 
 def test_history_tells_the_analysis_and_no_figures_twice() -> None:
-    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=BEFORE)
+    compared = AnalysisResult(verdict=PASSED, reason="all well", new=answered(512), old=BEFORE)
 
     assert "    analysis passed: all well" in history_text("dev", [told_of(analysis=compared)])
     assert "analysis" not in history_text("dev", [told_of(cause="worse: all well", analysis=compared)])
@@ -763,7 +763,7 @@ def test_history_tells_the_analysis_and_no_figures_twice() -> None:
 
 
 def test_the_documents_have_the_analysis_or_null() -> None:
-    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=answered(9, 1, None))
+    compared = AnalysisResult(verdict=PASSED, reason="all well", new=answered(512), old=answered(9, 1, None))
     error = AnalysisFailedError("what", cause="why")
 
     (with_it, without) = history_document("dev", [told_of(analysis=compared), told_of()])["attempts"]

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from mclass_tf.attempt_names import Names, stamp, time_of
+from mclass_tf.attempt_names import AttemptNames, stamp, time_of
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import ReleaseMissingError
 from mclass_tf.flows import proof
@@ -20,7 +20,7 @@ from mclass_tf.flows.history import history, unended
 from mclass_tf.flows.release import require_not_worse
 from mclass_tf.flows.resume import cut_off
 from mclass_tf.flows.rollback import _named, _previous
-from mclass_tf.ledger import LOOKED_BACK, Ended, Ledger
+from mclass_tf.ledger import LOOKED_BACK, AttemptEnd, Ledger
 from mclass_tf.session import Session
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import BEGAN, NEW
@@ -52,7 +52,7 @@ def name(number: int) -> str:
 def objects(*, is_indexed: bool) -> dict[str, tuple[bytes, dt.datetime]]:
     """Return a bucket's objects: attempts that were each released and proven, without an index as earlier versions wrote them."""
     found: dict[str, tuple[bytes, dt.datetime]] = {}
-    released = cast("Ended", record(outcome="released").ended)
+    released = cast("AttemptEnd", record(outcome="released").ended)
     started = json.dumps(asdict(replace(record().begun, digest="DIGEST", revision="commit-NUMBER")))
     ended = json.dumps(asdict(replace(released, task_definition_arn="REVISION", is_verified=True)))
     for number in range(COUNT):
@@ -215,7 +215,7 @@ def test_an_attempt_of_endless_steps_is_unreadable() -> None:
 def names_of(keys: dict[str, Any], *, now: dt.datetime = BEGAN) -> tuple[list[str], int]:
     s3 = FakeS3()
     s3.objects = keys
-    found = list(Names(s3, "state", now=lambda: now).latest_first(PREFIX))
+    found = list(AttemptNames(s3, "state", now=lambda: now).latest_first(PREFIX))
     return found, s3.calls["ListObjectsV2"]
 
 
@@ -256,7 +256,7 @@ def test_the_latest_of_many_names_takes_few_calls_also_by_a_clock_that_is_wrong(
         s3 = FakeS3()
         s3.objects = indexed
         wrong = BEGAN + dt.timedelta(days=365 * years)
-        assert next(Names(s3, "state", now=lambda: wrong).latest_first(PREFIX)) == name(COUNT - 1)  # noqa: B023  (called at once)
+        assert next(AttemptNames(s3, "state", now=lambda: wrong).latest_first(PREFIX)) == name(COUNT - 1)  # noqa: B023  (called at once)
         assert s3.calls["ListObjectsV2"] <= 2 * MOST_LISTED
 
 

@@ -10,16 +10,16 @@ from itertools import accumulate
 from typing import Any, Protocol
 
 from mclass_tf import verify
-from mclass_tf.analysis import FAILED, INCONCLUSIVE, Limits, judge, shares
+from mclass_tf.analysis import FAILED, INCONCLUSIVE, AnalysisLimits, judge, shares
 from mclass_tf.aws import Aws, error_message
 from mclass_tf.cloud import Cloud
-from mclass_tf.ledger import Answered, Compared, Traffic
+from mclass_tf.ledger import AnalysisResult, Traffic, VersionCounts
 from mclass_tf.local.loopback import ask
-from mclass_tf.service import Revision, ServiceDeployment
+from mclass_tf.service import ServiceDeployment, ServiceRevision
 from mclass_tf.session import Session
 from mclass_tf.strategy import ROLLING
 
-_NOTHING = Answered(requests=0, errors=0)
+_NOTHING = VersionCounts(requests=0, errors=0)
 _LAST_STAGE = "CLEAN_UP"
 _BASELINE_SECONDS = 900.0
 _FEWEST_PERIODS = 2
@@ -44,7 +44,7 @@ _STATISTICS = {_REQUESTS: "Sum", _ERRORS: "Sum", _UNREACHED: "Sum", _LATENCY: "p
 class Revisions(Protocol):
     """What is asked of ECS; see `service.Ecs`."""
 
-    def revision(self, arn: str, /) -> Revision: ...
+    def revision(self, arn: str, /) -> ServiceRevision: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Metrics:
     load_balancer_arn: str
     period: int
 
-    def read(self, sides: Sequence[Side], *, until: dt.datetime) -> tuple[Answered, ...]:
+    def read(self, sides: Sequence[Side], *, until: dt.datetime) -> tuple[VersionCounts, ...]:
         """Return what each side answered, by one call.
 
         A metric of which nothing is told is 0: the counts of errors are reported where they are not zero alone.
@@ -161,7 +161,7 @@ class Metrics:
             request["NextToken"] = answer["NextToken"]
 
 
-def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, period: int) -> Answered:
+def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, period: int) -> VersionCounts:
     """Return what a side answered, of the periods from that on in which it begins."""
     begin = _floor(side.since, period)
     own = {
@@ -170,7 +170,7 @@ def _answered(points: Mapping[str, Mapping[dt.datetime, float]], side: Side, per
     }
     requests = round(sum(own[_REQUESTS].values()))
     errors = round(sum(own[_ERRORS].values()) + sum(own[_UNREACHED].values()))
-    return Answered(
+    return VersionCounts(
         requests=requests, errors=min(errors, requests), p99=_median(own[_LATENCY], own[_REQUESTS])
     )
 
@@ -199,7 +199,7 @@ class Analyst:
     `comparison` is the latest one, None as long as there is nothing to compare. What has failed stays failed.
     """
 
-    limits: Limits
+    limits: AnalysisLimits
     ecs: Revisions
     metrics: Metrics
     pace: Pace
@@ -207,7 +207,7 @@ class Analyst:
     report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
-    comparison: Compared | None = None
+    comparison: AnalysisResult | None = None
     _was_without: bool = False
     _shifted_at: dt.datetime | None = None
     _sides: tuple[Side, Side] | None = None
@@ -250,7 +250,7 @@ class Analyst:
         pause = self.pace.look * 2 ** min(self._failures, _MOST_DOUBLINGS)
         return is_last or self.clock() - self._looked_at >= pause
 
-    def _compared(self, deployment: ServiceDeployment) -> Compared:
+    def _compared(self, deployment: ServiceDeployment) -> AnalysisResult:
         before = self.comparison
         try:
             sides = self._sides = self._sides or self._find_sides(deployment)
@@ -264,7 +264,7 @@ class Analyst:
             return _inconclusive(problem, before)
         self._reported, self._failures = "", 0
         judged = judge(new, old, self.limits)
-        return Compared(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
+        return AnalysisResult(verdict=judged.verdict, reason=judged.reason, new=new, old=old)
 
     def _find_sides(self, deployment: ServiceDeployment) -> tuple[Side, Side] | None:
         """Return the new and the old version's side, None where ECS does not tell them apart."""
@@ -291,15 +291,15 @@ class Analyst:
         self._reported = problem
 
 
-def failure_of(comparison: Compared | None) -> str:
+def failure_of(comparison: AnalysisResult | None) -> str:
     """Return by what the new version was worse than the old one, "" where it was not, or they were not compared."""
     return comparison.reason if comparison is not None and comparison.verdict == FAILED else ""
 
 
-def _inconclusive(reason: str, before: Compared | None) -> Compared:
+def _inconclusive(reason: str, before: AnalysisResult | None) -> AnalysisResult:
     """Return that nothing can be said now, with the figures that were read last."""
     new, old = (before.new, before.old) if before else (_NOTHING, _NOTHING)
-    return Compared(verdict=INCONCLUSIVE, reason=reason, new=new, old=old)
+    return AnalysisResult(verdict=INCONCLUSIVE, reason=reason, new=new, old=old)
 
 
 def analyst_of(

@@ -10,8 +10,8 @@ from functools import partial
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
 from mclass_tf.flows.endpoints import locate
-from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer, UntrustedError, get
+from mclass_tf.ledger import SmokeResult
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
 from mclass_tf.service import Task
 from mclass_tf.session import Session
 
@@ -51,7 +51,7 @@ def can_be_asked(session: Session, outputs: verify.Outputs) -> bool:
     return not _is_internal(session, outputs)
 
 
-def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
+def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
     """Ask the new version through the test listener for every path; what comes after one that fails is not asked.
 
     Each must answer with success, several times in a row; the version path with the revision, where it tells one.
@@ -65,7 +65,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
         and _ask(endpoint, settings.version_path) == f"{settings.version_path} answers with {_NOT_FOUND}"
     ):
         paths[0] = _health_path(session, outputs)
-    asked: list[Smoke] = []
+    asked: list[SmokeResult] = []
     for path in dict.fromkeys(paths):
         expected = revision if path == settings.version_path else ""
         try:
@@ -73,18 +73,18 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
                 partial(_ask, endpoint, path, revision=expected), times=_SMOKE_ANSWERS, what=outputs.test_url
             )
         except NotServingError as error:
-            return (*asked, Smoke(path=path, problem=error.cause))
-        asked.append(Smoke(path=path))
+            return (*asked, SmokeResult(path=path, problem=error.cause))
+        asked.append(SmokeResult(path=path))
     return tuple(asked)
 
 
-def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
+def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
     """Make the smoke test of a rollout that waits for it, whose failure is the answer, whatever it is."""
     session.report("asking the new version on the test listener")
     try:
         smoke = smoke_test(session, outputs, revision=revision)
     except MclassError as error:  # no answer would leave ECS waiting for an hour
-        smoke = (Smoke(path=session.environment.release.version_path, problem=error.message),)
+        smoke = (SmokeResult(path=session.environment.release.version_path, problem=error.message),)
     problem = first_problem(smoke)
     session.report(
         f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
@@ -92,7 +92,7 @@ def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str)
     return smoke
 
 
-def first_problem(smoke: Sequence[Smoke]) -> str:
+def first_problem(smoke: Sequence[SmokeResult]) -> str:
     """Return what a smoke test has objected to, "" where it has not, or was not made."""
     return next((each.problem for each in smoke if each.problem), "")
 
@@ -138,7 +138,7 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
     return ""
 
 
-def _document(answer: HttpAnswer) -> dict[str, object]:
+def _document(answer: HttpResponse) -> dict[str, object]:
     try:
         document = json.loads(answer.body)
     except ValueError:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from moto.logs.models import logs_backends
 
 from mclass_tf.local.aws import kept_events
-from mclass_tf.local.aws.ecs.model.task_logs import Destination, TaskLogs, create_stream
+from mclass_tf.local.aws.ecs.model.task_logs import LogDestination, TaskLogs, create_stream
 from mclass_tf.local.aws.elbv2 import access_logs
 from mclass_tf.local.balancer.report import AccessLog, Failure
 from mclass_tf.local.traffic import Traffic
@@ -26,19 +26,19 @@ def account() -> str:
 
 
 @pytest.fixture
-def place(account: str) -> Destination:
-    made = Destination(account_id=account, region=REGION, group="/ecs/web", stream="web/web/1")
+def place(account: str) -> LogDestination:
+    made = LogDestination(account_id=account, region=REGION, group="/ecs/web", stream="web/web/1")
     with in_process.aws().exclusive():
         create_stream(made, create_group=True)
     return made
 
 
-def kept(place: Destination) -> list[str]:
+def kept(place: LogDestination) -> list[str]:
     stream = logs_backends[place.account_id][place.region].groups[place.group].streams[place.stream]
     return [event.message for event in stream.events]
 
 
-def test_a_stream_keeps_the_last_events_that_fit(place: Destination) -> None:
+def test_a_stream_keeps_the_last_events_that_fit(place: LogDestination) -> None:
     """50,000 events of 256 KiB, which a number alone allows, are 13 GB."""
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     write = logs.writer(place)
@@ -55,7 +55,7 @@ def test_a_stream_keeps_the_last_events_that_fit(place: Destination) -> None:
     assert found == sorted(found)
 
 
-def test_what_waits_to_be_put_into_a_stream_is_bounded(place: Destination) -> None:
+def test_what_waits_to_be_put_into_a_stream_is_bounded(place: LogDestination) -> None:
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     write = logs.writer(place)
 
@@ -74,7 +74,7 @@ def test_all_streams_together_are_bounded(account: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(kept_events, "_sizes", type(kept_events._sizes)())
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     places = [
-        Destination(account_id=account, region=REGION, group="/ecs/web", stream=f"web/web/{number}")
+        LogDestination(account_id=account, region=REGION, group="/ecs/web", stream=f"web/web/{number}")
         for number in range(10)
     ]
     for place in places:
@@ -90,7 +90,7 @@ def test_all_streams_together_are_bounded(account: str, monkeypatch: pytest.Monk
 
 
 def test_events_that_come_by_the_api_are_bounded_too(
-    place: Destination, monkeypatch: pytest.MonkeyPatch
+    place: LogDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_events, "MOST_BYTES", MIB)
     client = in_process.client(place.account_id, "logs")
@@ -112,7 +112,7 @@ def test_events_that_come_by_the_api_are_bounded_too(
     ids=["too many", "too large"],
 )
 def test_a_batch_that_cloudwatch_refuses_is_refused(
-    place: Destination, events: list[dict[str, Any]], words: str
+    place: LogDestination, events: list[dict[str, Any]], words: str
 ) -> None:
     with pytest.raises(ClientError, match=words):
         in_process.client(place.account_id, "logs").put_log_events(

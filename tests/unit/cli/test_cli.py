@@ -15,7 +15,7 @@ import pytest
 from mclass_tf.cli import main
 from mclass_tf.cli.command_table import COMMANDS
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import Hint, UsageError
 from tests.commands import CommandResult
 
@@ -129,7 +129,7 @@ def test_every_command_explains_itself(command: str, run: Run) -> None:
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS if not command.passes_on])
 def test_a_hint_spells_out_the_commands_that_it_names(command: str) -> None:
     hint = Hint((command, "x"), ", ", ("build",), ", `aws x`")
-    outcome = Outcome.failed(UsageError("no", hint=hint), use_local=True)
+    outcome = CommandOutcome.failed(UsageError("no", hint=hint), use_local=True)
 
     option = "" if command == "local" else " --local"
     assert outcome.document["error"]["hint"] == (

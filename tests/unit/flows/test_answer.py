@@ -21,7 +21,7 @@ from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.rollback import request_rollback
-from mclass_tf.ledger import Smoke
+from mclass_tf.ledger import SmokeResult
 from mclass_tf.rollout import Patience, Started, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, Strategy
@@ -132,7 +132,7 @@ def test_what_fails_its_smoke_test_is_not_told_to_go_on(
     session = found(deployer(fake, smoke=("/health",))[0])
     monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
     monkeypatch.setattr(f"{_ANSWER}.revision_of", lambda *_: "")
-    found_wrong = (Smoke(path="/health", problem="/health answers with 500"),)
+    found_wrong = (SmokeResult(path="/health", problem="/health answers with 500"),)
     monkeypatch.setattr(f"{_ANSWER}.smoke_test", lambda *_, **__: found_wrong)
 
     with pytest.raises(VerificationError, match="/health answers with 500"):
@@ -193,7 +193,7 @@ def test_the_smoke_test_comes_first_and_its_user_answers_the_rest(
     goes_on: bool | None,
     is_told: bool,
 ) -> None:
-    tested = (Smoke(path="/version", problem=problem),)
+    tested = (SmokeResult(path="/version", problem=problem),)
     monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
     monkeypatch.setattr("mclass_tf.flows.deployer.pauses.ask_new_version", lambda *_, **__: tested)
     made, told = deployer(ecs(waiting(stage=stage)), smoke=("/version",))

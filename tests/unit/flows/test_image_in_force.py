@@ -19,7 +19,7 @@ from mclass_tf.flows import environments, inspect
 from mclass_tf.flows.attempt import ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force, starts_an_image
-from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
+from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, AttemptEnd, Record
 from mclass_tf.plan import Plan
 from mclass_tf.terraform_state import State
 from tests.unit.flows.test_resume import Book, record, step
@@ -225,7 +225,7 @@ class Planning:
         ledger = ledger_of(self.session)
         for minute, each in enumerate(attempts):
             name = ledger.begin(replace(each.begun, at=f"2026-11-23T10:{minute:02d}:00+00:00"))
-            ledger.end(name, cast("Ended", each.ended))
+            ledger.end(name, cast("AttemptEnd", each.ended))
 
     def plan(self, image: str | None = None) -> flows.Planned:
         return environments.plan_within(self.session, image=image)

@@ -39,7 +39,7 @@ from mclass_tf.flows.promote import _serving_task_definition, require_path
 from mclass_tf.flows.proof import _tags, require_proven, serving_digest
 from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
+from mclass_tf.ledger import AttemptEnd, AttemptStart, Origin, Record, Step
 from mclass_tf.rollout import Patience
 from mclass_tf.session import Project, Session
 from tests.unit.fake_s3 import FakeS3
@@ -71,7 +71,7 @@ def record(
 ) -> Record:
     """An attempt that ended so many minutes ago, a minute after it began."""
     at = NOW - dt.timedelta(minutes=minutes_ago)
-    begun = Begun(
+    begun = AttemptStart(
         command=command,
         environment="dev",
         who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -82,7 +82,7 @@ def record(
         strategy="ROLLING",
         state_serial=1,
     )
-    ended = Ended(
+    ended = AttemptEnd(
         at=at.isoformat(),
         outcome=outcome,
         cause=cause,

@@ -41,9 +41,9 @@ from mclass_tf.ledger import (
     PLANNED,
     PLANNING,
     ROLLING_OUT,
-    Begun,
-    Ended,
-    OneOff,
+    AttemptEnd,
+    AttemptStart,
+    OneOffResult,
     Record,
     Step,
 )
@@ -74,7 +74,7 @@ def step(what: str, **details: Any) -> Step:
 
 
 def record(*steps: Step, outcome: str | None = None, command: str = "release", name: str = "one") -> Record:
-    begun = Begun(
+    begun = AttemptStart(
         command=command,
         environment="dev",
         who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -85,7 +85,7 @@ def record(*steps: Step, outcome: str | None = None, command: str = "release", n
         strategy="BLUE_GREEN",
         state_serial=1,
     )
-    ended = Ended(
+    ended = AttemptEnd(
         at=(BEGAN + dt.timedelta(minutes=1)).isoformat(),
         outcome=outcome or "",
         cause="",
@@ -177,7 +177,7 @@ def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
 def test_one_that_was_gone_on_with_names_its_successor() -> None:
     ended = record(step(APPLYING), outcome="cut off")
     ended = replace(
-        ended, ended=replace(cast("Ended", ended.ended), cause="the attempt of … goes on with it")
+        ended, ended=replace(cast("AttemptEnd", ended.ended), cause="the attempt of … goes on with it")
     )
     successor = replace(record(outcome="released"), begun=replace(ended.begun, resumes="s3://x"))
 
@@ -259,7 +259,7 @@ def test_what_somebody_has_deployed_since_is_told_from_what_the_attempt_knows(
 
 
 def test_the_commands_that_have_run_are_known_from_the_steps() -> None:
-    ran = OneOff(command="migrate", task_arn="task/1", exit_code=0)
+    ran = OneOffResult(command="migrate", task_arn="task/1", exit_code=0)
 
     assert record(step(BEFORE, command="migrate", task_arn="task/1", exit_code=0)).ran == (ran,)
 
@@ -409,7 +409,7 @@ def test_details_of_steps_are_of_jsons_types() -> None:
     seen: list[Mapping[str, Any]] = []
     own = Attempt(record="", digest="", revision="", started_at=BEGAN, write=lambda s: seen.append(s.details))
 
-    own.note_before(OneOff(command="migrate", task_arn="task/1", exit_code=3))
+    own.note_before(OneOffResult(command="migrate", task_arn="task/1", exit_code=3))
 
     assert seen == [{"command": "migrate", "task_arn": "task/1", "exit_code": 3}]
     assert own.before[0].exit_code == 3

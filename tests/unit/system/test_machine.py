@@ -65,7 +65,7 @@ def test_a_shortage_is_not_taken_for_an_endpoint_that_does_not_answer() -> None:
     assert "could not be asked, no more files can be opened" in out_of_patience(error).message
     with (
         pytest.raises(MachineError, match="no more files"),
-        aws._explained(aws.Access(region="eu-west-1")),
+        aws._readable_errors(aws.Access(region="eu-west-1")),
     ):
         raise error
 

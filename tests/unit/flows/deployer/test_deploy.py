@@ -28,7 +28,7 @@ from mclass_tf.flows.attempt import Attempt, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, Watching
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_adopt
-from mclass_tf.ledger import Answered, Compared
+from mclass_tf.ledger import AnalysisResult, VersionCounts
 from mclass_tf.rollout import End, Outcome, Patience
 from mclass_tf.rollout.view import Snapshot
 from mclass_tf.service import Ecs
@@ -170,8 +170,8 @@ def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
 
 def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
     attempt = Attempt(record="", digest=DIGEST, revision="", started_at=BEGAN)
-    nothing = Answered(requests=0, errors=0)
-    attempt.analysis = Compared(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
+    nothing = VersionCounts(requests=0, errors=0)
+    attempt.analysis = AnalysisResult(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
 
     with pytest.raises(ServesWorseError, match=r"serves there.* new 20.0 % failed") as caught:
         deployer(FakeEcs(RUNNING_OLD)).require_success(

@@ -14,8 +14,8 @@ from mclass_tf.errors import EndpointError, NotServingError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer import deploy, smoke
 from mclass_tf.flows.endpoints import locate
-from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer
+from mclass_tf.ledger import SmokeResult
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
@@ -30,9 +30,9 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
     """Have the load balancer answer so, from a version that names its revision "new"; nobody waits."""
     now = [0.0]
 
-    def get(_: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
+    def get(_: Endpoint, path: str, *, seconds: float) -> HttpResponse:
         assert seconds
-        return HttpAnswer(status=statuses[path], body=b'{"revision": "new"}')
+        return HttpResponse(status=statuses[path], body=b'{"revision": "new"}')
 
     def wait(seconds: float) -> None:
         now[0] += seconds
@@ -44,7 +44,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
 
 def asked(
     monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *paths: str, revision: str = "new"
-) -> tuple[Smoke, ...]:
+) -> tuple[SmokeResult, ...]:
     """Ask a version on the test listener."""
     answering(monkeypatch, statuses)
     settings = ReleaseSettings(smoke=paths or None)
@@ -55,13 +55,16 @@ def asked(
 def test_the_version_path_and_every_path_that_is_named_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asked(monkeypatch, {"/version": 200, "/orders": 204}, "/orders")
 
-    assert found == (Smoke(path="/version"), Smoke(path="/orders"))
+    assert found == (SmokeResult(path="/version"), SmokeResult(path="/orders"))
 
 
 def test_what_comes_after_a_path_that_fails_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asked(monkeypatch, {"/version": 200, "/orders": 500}, "/orders", "/never")
 
-    assert found == (Smoke(path="/version"), Smoke(path="/orders", problem="/orders answers with 500"))
+    assert found == (
+        SmokeResult(path="/version"),
+        SmokeResult(path="/orders", problem="/orders answers with 500"),
+    )
 
 
 def test_a_redirect_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from mclass_tf.flows.one_off.follow import Finished, Follower
 from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
 from mclass_tf.flows.one_off.run import OneOffCommand, run_in
 from mclass_tf.flows.release import is_adopted
-from mclass_tf.ledger import OneOff
+from mclass_tf.ledger import OneOffResult
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Container, Ecs, Task
 from tests.unit.fake_service import (
@@ -574,7 +574,7 @@ def _denied(arn: str) -> None:
 # Before a rollout
 
 
-def attempt(*ran: OneOff) -> Attempt:
+def attempt(*ran: OneOffResult) -> Attempt:
     return Attempt(
         record="s3://…/",
         digest="sha256:1",
@@ -585,8 +585,8 @@ def attempt(*ran: OneOff) -> Attempt:
     )
 
 
-def ran(command: str, exit_code: int | None = 0) -> OneOff:
-    return OneOff(command=command, task_arn=ARN, exit_code=exit_code)
+def ran(command: str, exit_code: int | None = 0) -> OneOffResult:
+    return OneOffResult(command=command, task_arn=ARN, exit_code=exit_code)
 
 
 @pytest.mark.parametrize(
@@ -601,7 +601,7 @@ def ran(command: str, exit_code: int | None = 0) -> OneOff:
     ],
 )
 def test_of_a_releases_commands_those_are_left_that_have_not_succeeded_in_their_order(
-    done: tuple[OneOff, ...], expected: tuple[str, ...]
+    done: tuple[OneOffResult, ...], expected: tuple[str, ...]
 ) -> None:
     assert remaining_commands(("a", "b", "a"), done) == expected
 
@@ -654,7 +654,7 @@ def test_a_command_that_does_not_start_ends_the_release_too() -> None:
     with pytest.raises(BeforeFailedError, match="which runs before the rollout: Capacity is unavailable"):
         run_before(world.deployer, made)
 
-    assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
+    assert made.before == (OneOffResult(command="date", task_arn="", exit_code=None),)
 
 
 def test_a_command_that_is_lost_sight_of_is_noted_as_not_ended() -> None:
@@ -664,7 +664,7 @@ def test_a_command_that_is_lost_sight_of_is_noted_as_not_ended() -> None:
     with pytest.raises(RolloutError):
         run_before(world.deployer, made)
 
-    assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
+    assert made.before == (OneOffResult(command="date", task_arn="", exit_code=None),)
 
 
 def test_the_command_of_an_attempt_that_was_cut_off_is_let_end_first() -> None:

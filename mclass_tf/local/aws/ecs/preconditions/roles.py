@@ -1,4 +1,4 @@
-"""The roles of a task: whether ECS may assume them, and what they may do."""
+"""Checks the roles that ECS uses: whether ECS may assume them, and what they allow."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
 
 
-def unassumable(task: Task, role_arn: str) -> str | None:
-    """Return ECS's words where the role is missing or does not trust ECS's tasks.
+def assume_role_error(task: Task, role_arn: str) -> str | None:
+    """Return why ECS cannot assume the role, as ECS words it, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
     """
@@ -39,7 +39,7 @@ def unassumable(task: Task, role_arn: str) -> str | None:
 def denial(
     task: Task, *, action: str, resource: str = "*", context: Mapping[str, str] | None = None
 ) -> str | None:
-    """Return IAM's words where the execution role may not do it, else None.
+    """Return why the execution role is denied the action, as IAM words it, or None.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
@@ -56,7 +56,7 @@ def denial(
 
 
 def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, ...]) -> str | None:
-    """Return why ECS cannot shift traffic with this role, None where it can.
+    """Return why ECS cannot shift traffic with this role, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
     """
@@ -79,7 +79,7 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
 
 
 def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
-    """Return why ECS cannot ask a function with this role, None where it can.
+    """Return why ECS cannot invoke the function with this role, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-permissions.html
     """
@@ -94,7 +94,7 @@ def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
 
 
 def caller(task: Task) -> str:
-    """The session in which ECS acts for the task."""
+    """Return the ARN of the session in which ECS acts for the task."""
     name = (task.launch.execution_role_arn or "").rsplit("/", 1)[-1]
     return f"arn:aws:sts::{task.launch.account_id}:assumed-role/{name}/{task.id}"
 
