@@ -69,7 +69,7 @@ class Planned:
 
     plan: Plan
     saved: SavedPlan
-    decision: gates.Decision
+    decision: gates.GateDecision
     image: ImageInForce | None = None
 
 
@@ -113,7 +113,7 @@ def find_terraform_in_background(session: Session) -> None:
 def plan_locked(session: Session, *, image: str | None) -> Planned:
     """Do what `make_plan` does. The caller holds the lock on the working folders."""
     session.engine()  # before the slow start of the gates, so that a missing Terraform is reported at once
-    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
+    gates.prepare(session.environment, session.project.folder, cache=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
     session.restore_state()
@@ -281,7 +281,7 @@ def verify_environment(session: Session) -> verify.VerifyReport:
     return verify.run(applied_state(session).outputs, session.aws, fetch=fetcher(session))
 
 
-def fetcher(session: Session) -> verify.Fetch:
+def fetcher(session: Session) -> verify.FetchStatus:
     """Return a function that requests a URL of the environment's load balancer at its actual address."""
     return partial(_fetch, session)
 

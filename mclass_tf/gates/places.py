@@ -1,4 +1,4 @@
-"""Where the HCL has the block that an address of a plan names."""
+"""Locates the HCL block of each address in a plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SourceLocation", "places"]
 
 
 def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, SourceLocation]:
-    """Return the places of all blocks by address without index; modules from elsewhere than this project have none.
+    """Return the locations of all blocks by address without index. Modules from outside this project have none.
 
     `root` is the folder of the root module. The plan says which module calls which folder.
     """

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.service import ServiceDeployment
-from tests.commands import Done
+from tests.commands import CommandResult
 from tests.flows.released import PATIENCE, Dev
 from tests.time_limits import seconds_left
 
@@ -134,10 +134,10 @@ class Running:
     process: subprocess.Popen[str]
     folder: str
 
-    def end(self) -> Done:
+    def end(self) -> CommandResult:
         """Wait for the end; return the result."""
         stdout, stderr = self.process.communicate(timeout=seconds_left())
-        return Done(self.process.returncode, stdout, stderr)
+        return CommandResult(self.process.returncode, stdout, stderr)
 
 
 @contextmanager

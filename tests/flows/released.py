@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 
 from mclass_tf.aws import Access, Aws
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.snapshots import build
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -38,10 +38,10 @@ class Dev:
             self.digests[name] = build(self.commands, name, **variables)
         return self.digests[name]
 
-    def release(self, digest: str) -> Done:
+    def release(self, digest: str) -> CommandResult:
         return self.commands.run("release", "dev", "--local", "--yes", "--json", "--image", digest)
 
-    def rollback(self, *arguments: str) -> Done:
+    def rollback(self, *arguments: str) -> CommandResult:
         return self.commands.run("rollback", "dev", "--local", "--json", *arguments)
 
     def status(self) -> Any:

@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from mclass_tf.workspace import approval_of
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import ROOT, CommandLine, CommandResult, run_interrupted
 from tests.flows.conftest import write_project
 from tests.time_limits import seconds_left
 
@@ -233,7 +233,7 @@ class Planned:
             shutil.copy(approval_of(self.file), approval_of(copy))
         return copy
 
-    def refused(self, name: str, file: Path) -> Done:
+    def refused(self, name: str, file: Path) -> CommandResult:
         """Apply a plan, which must be refused with nothing applied."""
         done = self.commands.run("apply", name, "--local", "--plan", str(file))
         assert done.status == 5, done.stderr
@@ -368,7 +368,7 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
         'output "role_name"',
     )
     small.ok("plan", "dev", "--local")
-    stopped = interrupted(small, "apply", "dev", "--local", "--json", at="terraform_data.slow: Creating")
+    stopped = run_interrupted(small, "apply", "dev", "--local", "--json", at="terraform_data.slow: Creating")
 
     assert stopped.status == 130
     assert stopped.document["error"]["exit_code"] == 130

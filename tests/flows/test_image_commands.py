@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from mclass_tf import local
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.flows.conftest import write_project
 from tests.image.project import REPOSITORY, git
 from tests.need import need
@@ -260,7 +260,7 @@ def test_a_container_builder_builds_the_same_bytes_from_the_same_inputs(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/home/graph"\nrunroot = "{tmp_path}/home/run"\n'
     )
 
-    def build(*options: str) -> Done:
+    def build(*options: str) -> CommandResult:
         return applied.ok("build", "--builder", builder, *options, CONTAINERS_STORAGE_CONF=str(storage))
 
     first = build("--json").document

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.released import CLUSTER, Dev
 from tests.snapshots import RELEASED, Snapshots, copied_project
 
@@ -42,7 +42,7 @@ def two(dev: Dev) -> str:
     return dev.version("2.0.0")
 
 
-def run(dev: Dev, *argv: str, options: Sequence[str] = ()) -> Done:
+def run(dev: Dev, *argv: str, options: Sequence[str] = ()) -> CommandResult:
     return dev.commands.run("run", "dev", "--local", *options, "--", *argv)
 
 
@@ -139,7 +139,7 @@ def test_a_command_that_the_image_does_not_have_ends_with_6_and_ecs_reason(dev: 
 
 
 def test_an_interrupt_stops_the_task_and_ends_with_130(dev: Dev, one: str) -> None:
-    done = interrupted(
+    done = run_interrupted(
         dev.commands, "run", "dev", "--local", "--json", "--", "python", "-c", WAITING, at="waiting"
     )
 
@@ -218,7 +218,7 @@ def test_a_release_that_is_interrupted_before_its_rollout_shifts_nothing(dev: De
 
     with before(dev, python(WAITING)):
         digest = dev.version("4.0.0")
-        done = interrupted(
+        done = run_interrupted(
             dev.commands, "release", "dev", "--local", "--yes", "--image", digest, at="  waiting"
         )
 

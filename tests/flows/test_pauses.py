@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.local.ecs_cluster import call
 from tests.snapshots import RELEASED, Snapshots, copied_project
@@ -49,14 +49,14 @@ class Paused:
     def told(self) -> str:
         return "".join(self.seen)
 
-    def interrupt(self) -> Done:
+    def interrupt(self) -> CommandResult:
         self._running.send_signal(signal.SIGINT)
         return self.end()
 
-    def end(self) -> Done:
+    def end(self) -> CommandResult:
         """Wait for the end; return the result."""
         stdout, stderr = self._running.communicate(timeout=seconds_left())
-        return Done(self._running.returncode, stdout, self.told + stderr)
+        return CommandResult(self._running.returncode, stdout, self.told + stderr)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _pauses(dev: Dev) -> list[Any]:
     return [hook["lifecycleStages"] for hook in _hooks(dev) if hook.get("targetType") == "PAUSE"]
 
 
-def _answer(dev: Dev, command: str, *arguments: str) -> Done:
+def _answer(dev: Dev, command: str, *arguments: str) -> CommandResult:
     return dev.commands.run(command, "dev", "--local", "--json", *arguments)
 
 
@@ -159,7 +159,7 @@ def test_continue_adopts_the_rollout_of_a_dead_command(dev: Dev) -> None:
     assert left.status == 130, left.stderr
 
     # Who takes it up without a word of pauses does not undo that it was to wait.
-    again = interrupted(
+    again = run_interrupted(
         dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="`continue dev` goes on"
     )
     assert again.status == 130, again.stderr

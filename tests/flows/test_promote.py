@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import RELEASED, Snapshots
@@ -34,7 +34,7 @@ class Both:
     commands: CommandLine
     dev: Dev
 
-    def promote(self) -> Done:
+    def promote(self) -> CommandResult:
         return self.commands.run("promote", "dev->prod", "--local", "--yes", "--json")
 
     def serves(self) -> str:

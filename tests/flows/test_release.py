@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import RELEASED, Snapshots
@@ -66,9 +66,9 @@ def releasing(dev: Dev, digest: str, *, at: str = "has started") -> Iterator[sub
             running.kill()
 
 
-def ended(running: subprocess.Popen[str]) -> Done:
+def ended(running: subprocess.Popen[str]) -> CommandResult:
     stdout, stderr = running.communicate(timeout=120)
-    return Done(running.returncode, stdout, stderr)
+    return CommandResult(running.returncode, stdout, stderr)
 
 
 def test_a_first_release_raises_the_service_and_its_scaling_and_is_recorded(dev: Dev, one: str) -> None:
@@ -288,7 +288,9 @@ def test_an_interrupt_without_a_terminal_detaches_and_the_same_release_adopts_th
 ) -> None:
     dev.runs(one)
 
-    left = interrupted(dev.commands, "release", "dev", "--local", "--yes", "--image", two, at="has started")
+    left = run_interrupted(
+        dev.commands, "release", "dev", "--local", "--yes", "--image", two, at="has started"
+    )
     taken_up = dev.release(two)
 
     assert left.status == 130, left.stderr

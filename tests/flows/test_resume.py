@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.callers import ask
-from tests.commands import Done
+from tests.commands import CommandResult
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import SHIFTING, Snapshots, copied_project
@@ -48,7 +48,7 @@ def other(dev: Dev) -> tuple[str, str]:
     return name, dev.version(name)
 
 
-def resume(dev: Dev) -> Done:
+def resume(dev: Dev) -> CommandResult:
     return dev.commands.run("release", "dev", "--local", "--resume", "--yes", "--json")
 
 
@@ -72,7 +72,7 @@ def goes_on(dev: Dev) -> None:
     dev.rest()
 
 
-def is_released_after(dev: Dev, done: Done, name: str, digest: str, *, cut_off_at: str) -> None:
+def is_released_after(dev: Dev, done: CommandResult, name: str, digest: str, *, cut_off_at: str) -> None:
     """Check that the cut-off release is complete, in history, status and service."""
     assert done.status == 0, done.stderr
     assert (done.document["outcome"], done.document["digest"]) == ("released", digest)

@@ -1,4 +1,4 @@
-"""The scenarios: each is known by its name, says what it shows, and asks of the service what the service understands."""
+"""Each scenario has a name and a description, and sets only variables that the service understands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mclass_tf.errors import UsageError
 from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal import causes, names
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
-from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.scenarios import Facts, Scenario
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.scenarios import Scenario, ScenarioFacts
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, NEW_VERSION, NONE, SOME
 from tests.rehearsal import samples
 
 ROOT = Path(__file__).parents[2]
 ALL = [*FAULTS.values(), *PROTECTIONS.values()]
-PLAN = LoadPlan(where=Where(scheme="http", host="127.0.0.1", port=1, host_header=""))
+PLAN = LoadPlan(where=LoadEndpoint(scheme="http", host="127.0.0.1", port=1, host_header=""))
 
 
-def facts(*, speed: float = 10) -> Facts:
-    return Facts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
+def facts(*, speed: float = 10) -> ScenarioFacts:
+    return ScenarioFacts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
 
 
 def test_the_command_line_names_what_can_be_rehearsed() -> None:
@@ -61,7 +61,7 @@ def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies_or_of_a_versi
 
 
 @pytest.mark.parametrize("scenario", PROTECTIONS.values(), ids=lambda scenario: scenario.name)
-def test_a_protection_that_is_taken_away_must_be_missed_and_named(scenario: Scenario) -> None:
+def test_a_removed_protection_must_be_missed_and_named(scenario: Scenario) -> None:
     expected = scenario.expected()
 
     assert (expected.failed_requests, expected.finding) == (SOME, scenario.name)
@@ -115,7 +115,7 @@ def test_one_thing_is_rehearsed_at_a_time() -> None:
     [RehearsalRequest(fault="bad-luck"), RehearsalRequest(without="luck")],
     ids=["fault", "without"],
 )
-def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: RehearsalRequest) -> None:
+def test_an_unknown_scenario_is_refused_with_the_known_ones(request_: RehearsalRequest) -> None:
     with pytest.raises(UsageError) as refused:
         request_.scenario()
 

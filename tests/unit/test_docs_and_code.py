@@ -16,7 +16,7 @@ from mclass_tf import environment, errors
 from mclass_tf.cli.commands import plan_document
 from mclass_tf.cli.grammar import parser
 from mclass_tf.cli.outcome import CommandOutcome
-from mclass_tf.gates import Decision
+from mclass_tf.gates import GateDecision
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import Plan, SavedPlan
 
@@ -267,7 +267,7 @@ def _planned() -> Any:
         image_in_force="",
     )
     image = ImageInForce(digest=None, applied="sha256:aa", reason="since none was proven")
-    decision = Decision(verdicts=(verdict,), approved=None)
+    decision = GateDecision(verdicts=(verdict,), approved=None)
     return Planned(plan=Plan.parse({}), saved=saved, decision=decision, image=image)
 
 

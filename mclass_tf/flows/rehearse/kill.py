@@ -20,7 +20,7 @@ from mclass_tf.flows.history import history
 from mclass_tf.flows.inspect import status
 from mclass_tf.flows.rehearse.project import project_of
 from mclass_tf.rehearsal.names import STEPS
-from mclass_tf.rehearsal.result import Deployment, Killed
+from mclass_tf.rehearsal.result import KilledCommand, ObservedDeployment
 from mclass_tf.session import HOME_VARIABLE, Session
 from mclass_tf.system import python
 
@@ -83,14 +83,14 @@ class KillPlan:
     words: Sequence[str]
     digest: str
     step: str
-    deployments: Callable[[], Sequence[Deployment]]
+    deployments: Callable[[], Sequence[ObservedDeployment]]
     is_waiting: Callable[[], bool]
     is_at_rest: Callable[[], bool]
     wait: Wait
     note: Callable[[str], None]
 
 
-def kill_and_resume(plan: KillPlan) -> Killed:
+def kill_and_resume(plan: KillPlan) -> KilledCommand:
     """Start the command, kill it, wait for ECS, resume the release, and compare the reported result with the facts."""
     project = project_of(plan.session)
     _begin_and_kill(plan, project)
@@ -234,13 +234,13 @@ def _is_terraform_running(session: Session) -> bool:
     return run is not None and run.is_running
 
 
-def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: float) -> Killed:
+def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: float) -> KilledCommand:
     """Return the result, and whether the reported result is true."""
     session = plan.session
     plan.wait(_ENDS_WITHIN, plan.is_at_rest)
     outcome = str(done.document.get("outcome", ""))
     serving = status(session).digest
-    return Killed(
+    return KilledCommand(
         step=plan.step,
         killed_at=at,
         resumed_at=resumed_at,

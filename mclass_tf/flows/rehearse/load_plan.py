@@ -5,7 +5,7 @@ from __future__ import annotations
 from mclass_tf.errors import UsageError
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.rehearse.scene import Scene
-from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
+from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
 
 # Share of the deregistration delay: a long request must end well before it.
 _LONG_SHARE_OF_DELAY = 0.6
@@ -20,7 +20,7 @@ def load_plan(scene: Scene) -> LoadPlan:
     outputs = scene.outputs
     endpoint = locate(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
     plan = LoadPlan(
-        where=Where(
+        where=LoadEndpoint(
             scheme=endpoint.scheme,
             host=endpoint.host,
             port=endpoint.port,
@@ -44,11 +44,11 @@ def long_ms(scene: Scene) -> int:
     return min(_LONGEST_MS, round(drained * _LONG_SHARE_OF_DELAY * 1000))
 
 
-def _probe(keep_alive: float | None) -> Probe:
+def _probe(keep_alive: float | None) -> BurstProbe:
     """Return bursts around the service's keep-alive, or around the default of many servers if it is long or unknown."""
     if keep_alive is None or keep_alive > _PROBED_KEEP_ALIVE:
-        return Probe()
-    return Probe(intervals=tuple(keep_alive + offset for offset in (-0.01, 0.0, 0.005, 0.01, 0.02)))
+        return BurstProbe()
+    return BurstProbe(intervals=tuple(keep_alive + offset for offset in (-0.01, 0.0, 0.005, 0.01, 0.02)))
 
 
 def require_possible(plan: LoadPlan) -> None:

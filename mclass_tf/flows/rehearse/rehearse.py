@@ -24,9 +24,9 @@ from mclass_tf.flows.rehearse.versions import BuiltVersion, make_version, push_v
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
-from mclass_tf.rehearsal.plan import LoadPlan, Where
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
 from mclass_tf.rehearsal.report import Report
-from mclass_tf.rehearsal.scenarios import Facts, Plain, Scenario, Variables
+from mclass_tf.rehearsal.scenarios import PlainRelease, Scenario, ScenarioFacts, Variables
 from mclass_tf.rehearsal.service_reader import ServiceReader
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -43,7 +43,9 @@ def rehearse(
     scenario = request.scenario()
     if not SLOWEST <= request.speed <= FASTEST:
         raise UsageError(f"a speed of {request.speed:g} is not possible", hint="choose one from 1 to 1000")
-    require_possible(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
+    require_possible(
+        LoadPlan(where=LoadEndpoint(scheme="http", host="", port=0, host_header=""), rate=request.rate)
+    )
     if source is not None:
         require_path(source, session)
     instrument = _instrument(session)
@@ -72,7 +74,7 @@ def rehearse(
             if number > 1:
                 push_version(source or session, new)  # the fault may have deleted it
             runs.append(run(scene, old=old, new=new))
-            if isinstance(scenario, Plain):
+            if isinstance(scenario, PlainRelease):
                 # What serves now is the old version of the next run.
                 old, new = new, old
     return Report(
@@ -141,10 +143,10 @@ def _applied(session: Session) -> Mapping[str, Any]:
     return applied_state(session).outputs
 
 
-def _facts(service: ServiceReader, *, speed: float, desired: int) -> Facts:
+def _facts(service: ServiceReader, *, speed: float, desired: int) -> ScenarioFacts:
     """Return the facts of the service, with `desired` as the desired count during the rehearsal."""
     settings = service.settings(speed=speed, service_variables={})
-    return Facts(
+    return ScenarioFacts(
         settings=dataclasses.replace(settings, desired_count=desired), memory_mib=service.memory_mib()
     )
 
@@ -160,7 +162,7 @@ def _versions(scene: Scene) -> tuple[BuiltVersion, BuiltVersion]:
         # The old version is released directly; the new one arrives by the promotion.
         push_version(scene.session, old)
     in_force = scene.outputs.get("image_digest")
-    if variables == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
+    if variables == Variables() and in_force == new.digest and isinstance(scene.scenario, PlainRelease):
         return new, old
     return old, new
 

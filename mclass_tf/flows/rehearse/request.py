@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mclass_tf.errors import UsageError
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
-from mclass_tf.rehearsal.scenarios import Plain, Scenario
+from mclass_tf.rehearsal.scenarios import PlainRelease, Scenario
 
 KILLED = "killed"
 _KILLED_AT = "scale-up"
@@ -67,7 +67,7 @@ class RehearsalRequest:
     def _scenario(self) -> Scenario:
         if self.fault is not None:
             return FAULTS[self.fault]
-        return Plain() if self.without is None else PROTECTIONS[self.without]
+        return PlainRelease() if self.without is None else PROTECTIONS[self.without]
 
     @property
     def step(self) -> str:

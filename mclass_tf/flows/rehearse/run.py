@@ -16,29 +16,29 @@ from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE
 from mclass_tf.flows.rehearse.scene import Scene
 from mclass_tf.flows.rehearse.versions import BuiltVersion
 from mclass_tf.rehearsal.exposure import exposure_of
-from mclass_tf.rehearsal.generator import Generator
+from mclass_tf.rehearsal.load_sender import LoadSender
 from mclass_tf.rehearsal.plan import LoadPlan
-from mclass_tf.rehearsal.recorder import Recorder, Watched
-from mclass_tf.rehearsal.report import Run
+from mclass_tf.rehearsal.recorder import RecordedService, Recorder
+from mclass_tf.rehearsal.report import RehearsalRun
 from mclass_tf.rehearsal.result import (
-    Deployment,
     Exposure,
     Incident,
-    Killed,
-    Load,
+    KilledCommand,
+    LoadResult,
+    ObservedDeployment,
     Promotion,
     Rehearsal,
-    Release,
-    Settings,
+    ReleaseResult,
+    ServiceSettings,
 )
-from mclass_tf.rehearsal.scenarios import Stage
+from mclass_tf.rehearsal.scenarios import ScenarioContext
 from mclass_tf.rehearsal.verdict import judge
 
 _WARM_UP_SECONDS = 3.0
 _PATIENCE_SECONDS = 24 * 3600.0
 
 
-def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Run:
+def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> RehearsalRun:
     """Bring the old version into service, then the new one under traffic; judge the results."""
     with scene.fixture as fixture:
         count = scene.outputs["desired_count"]
@@ -49,7 +49,7 @@ def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Run:
             prove_in_source(scene, scene.source, new)
         scene.scenario.prepare(fixture)
         rehearsal = _under_traffic(scene, old=old, new=new)
-    return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+    return RehearsalRun(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
 
 def _under_traffic(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Rehearsal:
@@ -71,10 +71,10 @@ def _under_traffic(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Reh
 class _Observation:
     """The observations of a run: the load, the release and, if its command was killed, how it was resumed."""
 
-    load: Load
-    settings: Settings
-    release: Release | None
-    killed: Killed | None
+    load: LoadResult
+    settings: ServiceSettings
+    release: ReleaseResult | None
+    killed: KilledCommand | None
     incidents: tuple[Incident, ...]
 
 
@@ -84,8 +84,8 @@ def _observe(
     # A scenario may need a slower load than requested: keep its duration.
     enough = scene.request.total * plan.rate / scene.request.rate
     incidents: list[Incident] = []
-    with Generator(plan) as load:
-        stage = Stage(
+    with LoadSender(plan) as load:
+        stage = ScenarioContext(
             fixture=scene.fixture,
             instrument=scene.instrument,
             facts=scene.facts,
@@ -103,11 +103,7 @@ def _observe(
         load.wait(seconds=SHORTEST_PHASE)
         load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
         return _Observation(
-            load=load.stop(),
-            settings=settings,
-            release=release,
-            killed=killed,
-            incidents=tuple(incidents),
+            load=load.stop(), settings=settings, release=release, killed=killed, incidents=tuple(incidents)
         )
 
 
@@ -144,8 +140,14 @@ def _rehearsal(
 
 
 def _perform(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
-) -> tuple[Release | None, Killed | None]:
+    scene: Scene,
+    load: LoadSender,
+    stage: ScenarioContext,
+    recorder: Recorder,
+    *,
+    old: BuiltVersion,
+    new: BuiltVersion,
+) -> tuple[ReleaseResult | None, KilledCommand | None]:
     if scene.request.fault == KILLED:
         return _release_killed(scene, load, stage, recorder, old=old, new=new)
     if scene.scenario.releases:
@@ -156,8 +158,8 @@ def _perform(
 
 
 def _release_new(
-    scene: Scene, load: Generator, stage: Stage, *, old: BuiltVersion, new: BuiltVersion
-) -> Release:
+    scene: Scene, load: LoadSender, stage: ScenarioContext, *, old: BuiltVersion, new: BuiltVersion
+) -> ReleaseResult:
     """Release the new version; a failure is a result, not an error."""
     load.enter("prepare")
     asked_at = began = time.time()
@@ -173,7 +175,7 @@ def _release_new(
     try:
         done = release_new(scene, new, before_update=before_update)
     except RolloutError as error:
-        return Release(
+        return ReleaseResult(
             outcome="failed",
             digest=new.digest,
             cause=error.cause,
@@ -185,7 +187,7 @@ def _release_new(
             old_version=old.name,
             new_version=new.name,
         )
-    return Release(
+    return ReleaseResult(
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
@@ -199,8 +201,14 @@ def _release_new(
 
 
 def _release_killed(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
-) -> tuple[Release, Killed]:
+    scene: Scene,
+    load: LoadSender,
+    stage: ScenarioContext,
+    recorder: Recorder,
+    *,
+    old: BuiltVersion,
+    new: BuiltVersion,
+) -> tuple[ReleaseResult, KilledCommand]:
     """Release or promote the new version by a separate command, kill it, and resume the release."""
     name, began = scene.session.environment.name, time.time()
     source = scene.source
@@ -219,7 +227,7 @@ def _release_killed(
             note=stage.note,
         )
     )
-    done = Release(
+    done = ReleaseResult(
         outcome="released" if killed.exit_code == 0 else "failed",
         digest=new.digest,
         cause=killed.cause,
@@ -234,7 +242,9 @@ def _release_killed(
     return done, killed
 
 
-def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
+def _promotion(
+    scene: Scene, done: ReleaseResult | None, deployments: tuple[ObservedDeployment, ...]
+) -> Promotion | None:
     """Return the duration of the promotion; None without a promotion, or without an observed deployment."""
     if scene.source is None or done is None or scene.request.fault == KILLED:
         return None
@@ -260,9 +270,9 @@ def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
 
 def _exposure(
     scene: Scene,
-    load: Load,
-    done: Release | None,
-    deployments: tuple[Deployment, ...],
+    load: LoadResult,
+    done: ReleaseResult | None,
+    deployments: tuple[ObservedDeployment, ...],
     *,
     requests: Mapping[str, int],
     in_use: str,
@@ -290,8 +300,8 @@ def _soak_note(scene: Scene) -> Iterator[str]:
         yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
 
 
-def _watched(outputs: Mapping[str, Any]) -> Watched:
-    return Watched(
+def _watched(outputs: Mapping[str, Any]) -> RecordedService:
+    return RecordedService(
         cluster=outputs["cluster_name"],
         service=outputs["service_name"],
         target_group_arns=tuple(outputs["target_group_arns"].values()),

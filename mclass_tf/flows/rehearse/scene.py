@@ -12,7 +12,7 @@ from mclass_tf.flows.deployer.deploy import Show
 from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
-from mclass_tf.rehearsal.scenarios import Facts, Scenario
+from mclass_tf.rehearsal.scenarios import Scenario, ScenarioFacts
 from mclass_tf.rehearsal.service_reader import ServiceReader
 from mclass_tf.session import Session
 
@@ -30,7 +30,7 @@ class Scene:
     scenario: Scenario
     instrument: Instrument
     fixture: ServiceFixture
-    facts: Facts
+    facts: ScenarioFacts
     outputs: Mapping[str, Any]
     show: Show
 

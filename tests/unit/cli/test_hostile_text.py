@@ -30,7 +30,7 @@ from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
 from mclass_tf.rollout import DeploymentTasks, View
 from mclass_tf.session import Session
-from mclass_tf.verify import Result, Status, VerifyReport
+from mclass_tf.verify import CheckStatus, VerifyReport, VerifyResult
 
 FUZZ = settings(derandomize=True, deadline=None)
 AT = dt.datetime(2027, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -115,8 +115,8 @@ def gates(text: str) -> str:
 
 def report(text: str) -> str:
     results = tuple(
-        Result(name=text, group=text, status=each, detail=text.replace("\n", ""), hint=text)
-        for each in Status
+        VerifyResult(name=text, group=text, status=each, detail=text.replace("\n", ""), hint=text)
+        for each in CheckStatus
     )
     return verify.render(VerifyReport(results=results))
 

@@ -1,4 +1,4 @@
-"""Addresses of a plan found in the HCL."""
+"""Locates the addresses of a plan in the HCL."""
 
 from __future__ import annotations
 
